@@ -1,0 +1,44 @@
+//! The architectures: every fact that differs between them, in one table.
+
+/// What we know about an architecture.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Arch {
+    /// Our name, as `uname -m` and `qemu-system-*` have it.
+    pub name: &'static str,
+    /// The kernel's `ARCH=` value.
+    pub kernel: &'static str,
+    /// The directory below the kernel's `arch/`.
+    pub source: &'static str,
+    /// Debian's name.
+    pub debian: &'static str,
+    /// The boot image below the build tree.
+    pub image: &'static str,
+    /// The first serial console's device name below `/dev`.
+    pub console: &'static str,
+    /// QEMU's system emulator.
+    pub qemu: &'static str,
+    /// GNU triplet of a cross compiler, without the trailing dash.
+    pub triplet: &'static str,
+}
+
+/// All architectures, by name.
+pub const ARCHITECTURES: &[Arch] = &[Arch {
+    name: "x86_64",
+    kernel: "x86_64",
+    source: "x86",
+    debian: "amd64",
+    image: "arch/x86/boot/bzImage",
+    console: "ttyS0",
+    qemu: "qemu-system-x86_64",
+    triplet: "x86_64-linux-gnu",
+}];
+
+/// The architecture of that name.
+pub fn find(name: &str) -> Option<&'static Arch> {
+    ARCHITECTURES.iter().find(|arch| arch.name == name)
+}
+
+/// The architecture that this binary was built for, if it is in the table.
+pub fn host() -> Option<&'static Arch> {
+    find(std::env::consts::ARCH)
+}

@@ -1,0 +1,44 @@
+//! One file per command: each chains library calls and holds no logic of its own.
+
+pub mod supervise;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use xtask::layout::{Files, Layout};
+use xtask::ui::Ui;
+
+use crate::flags::{Command, Global, Xtask};
+
+/// Runs the command; the exit status of the process.
+pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
+    let layout = layout(&flags.global)?;
+    let _ = (layout, ui);
+    match flags.command {
+        Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
+    }
+}
+
+/// The places of this run: the only code that knows the repository. When the
+/// binary runs away from the workspace that it was built from, the embedded
+/// copies serve.
+fn layout(global: &Global) -> Result<Layout> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let workspace = workspace.filter(|path| path.join("xtask/Cargo.toml").is_file());
+    let current = std::env::current_dir().context("cannot find the current directory")?;
+    let work = match (&global.directory, std::env::var_os("VMTEST_DIR"), workspace) {
+        (Some(directory), _, _) => directory.clone(),
+        (None, Some(directory), _) if !directory.is_empty() => PathBuf::from(directory),
+        (None, _, Some(workspace)) => workspace.join("build/vmtest"),
+        (None, _, None) => PathBuf::from("build/vmtest"),
+    };
+    let files = |name, embedded| match workspace {
+        Some(workspace) => Files::Directory(workspace.join(name)),
+        None => Files::Embedded(embedded),
+    };
+    Ok(Layout::new(
+        current.join(work),
+        files("kernel-configs", xtask::embedded::CONFIGS),
+        files("vmtest-assets", xtask::embedded::ASSETS),
+    ))
+}

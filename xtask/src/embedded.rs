@@ -1,0 +1,8 @@
+//! Copies of `kernel-configs` and `vmtest-assets` in the binary, for when it
+//! runs away from the workspace. `tests/it/tidy.rs` checks that none is missing.
+
+/// `kernel-configs/`: relative path and text.
+pub const CONFIGS: &[(&str, &str)] = &[];
+
+/// `vmtest-assets/`: relative path and text.
+pub const ASSETS: &[(&str, &str)] = &[];

@@ -1,0 +1,139 @@
+//! What went wrong, as far as a caller must branch on it: the exit status.
+//!
+//! Errors are [`anyhow::Error`] everywhere. Where the exit status is not the
+//! general one, a [`Failure`] stands somewhere in the chain; [`exit_status`] finds it.
+
+use std::fmt;
+
+/// The kinds of failure that have an exit status of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailureKind {
+    /// Tests failed, the test runner died, or a check found something.
+    Findings,
+    /// The command line, a project file or another input of the user is wrong.
+    Usage,
+    /// Something could not be set up, fetched or built.
+    Setup,
+    /// A VM was lost, panicked or got stuck.
+    Vm,
+    /// No tests ran.
+    NoTests,
+    /// SIGINT or SIGTERM arrived; the signal's number.
+    Interrupted(i32),
+}
+
+impl FailureKind {
+    /// The exit status of the process.
+    pub fn exit_status(self) -> u8 {
+        match self {
+            Self::Findings => 1,
+            Self::Usage => 2,
+            Self::Setup => 3,
+            Self::Vm => 4,
+            Self::NoTests => 5,
+            Self::Interrupted(signal) => 128 + u8::try_from(signal).unwrap_or(2),
+        }
+    }
+}
+
+/// An error message with its kind and, where there is one, the remedy.
+#[derive(Debug)]
+pub struct Failure {
+    /// Decides the exit status.
+    pub kind: FailureKind,
+    /// One line, lowercase, no full stop: what was tried, on what.
+    pub message: String,
+    /// What the user can do about it.
+    pub hint: Option<String>,
+}
+
+impl Failure {
+    /// A failure without a hint.
+    pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    /// Wrong input of the user: exit status 2.
+    pub fn usage(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Usage, message)
+    }
+
+    /// Could not be set up, fetched or built: exit status 3.
+    pub fn setup(message: impl Into<String>) -> Self {
+        Self::new(FailureKind::Setup, message)
+    }
+
+    /// Adds the remedy.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        match &self.hint {
+            Some(hint) => write!(f, " ({hint})"),
+            None => Ok(()),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// The exit status that an error stands for. An error without a [`Failure`] in
+/// its chain is a set-up failure: everything the user can get wrong, and
+/// everything that happens in a VM, is marked where it is found.
+pub fn exit_status(error: &anyhow::Error) -> u8 {
+    kind(error).unwrap_or(FailureKind::Setup).exit_status()
+}
+
+/// The kind of failure in an error's chain, the outermost one first.
+pub fn kind(error: &anyhow::Error) -> Option<FailureKind> {
+    error
+        .chain()
+        .find_map(|cause| cause.downcast_ref::<Failure>())
+        .map(|failure| failure.kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context;
+
+    use super::*;
+
+    #[test]
+    fn the_kind_is_found_below_context() {
+        let result: anyhow::Result<()> = Err(Failure::usage("unknown series 6.99")
+            .hint("did you mean 6.9?")
+            .into());
+        let error = result.context("cannot build").unwrap_err();
+        assert_eq!(exit_status(&error), 2);
+        assert_eq!(
+            format!("{error:#}"),
+            "cannot build: unknown series 6.99 (did you mean 6.9?)"
+        );
+    }
+
+    #[test]
+    fn exit_statuses_are_the_documented_ones() {
+        assert_eq!(exit_status(&anyhow::anyhow!("x")), 3);
+        for (kind, status) in [
+            (FailureKind::Findings, 1),
+            (FailureKind::Usage, 2),
+            (FailureKind::Setup, 3),
+            (FailureKind::Vm, 4),
+            (FailureKind::NoTests, 5),
+            (FailureKind::Interrupted(2), 130),
+            (FailureKind::Interrupted(15), 143),
+        ] {
+            assert_eq!(kind.exit_status(), status);
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! Our own words on standard error, and progress.
+//!
+//! Lines begin with `xtask:`, so that they can be told from what a guest prints.
+//! On a terminal a running task is one line that is redrawn; elsewhere it is a
+//! line when it starts and one now and then. With `-q` only errors are printed.
+//! Results (test outcomes, lists) are not printed here but by [`crate::report`]
+//! and the commands.
+
+use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verbosity {
+    /// `-q`: errors only.
+    Quiet,
+    /// What a person wants to know.
+    #[default]
+    Normal,
+    /// `-v`: every command that is run, every decision.
+    Verbose,
+}
+
+/// How often a task that is not on a terminal says where it is.
+const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
+
+/// The one door to standard error. Cloning is cheap; all clones share the live line.
+#[derive(Clone)]
+pub struct Ui {
+    verbosity: Verbosity,
+    terminal: bool,
+    live: Arc<Mutex<Vec<ProgressBar>>>,
+}
+
+impl Ui {
+    /// A user interface on standard error.
+    pub fn new(verbosity: Verbosity) -> Self {
+        let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
+        let terminal = std::io::stderr().is_terminal() && !dumb;
+        Self {
+            verbosity,
+            terminal,
+            live: Arc::default(),
+        }
+    }
+
+    /// How much is said.
+    pub fn verbosity(&self) -> Verbosity {
+        self.verbosity
+    }
+
+    /// Whether standard error is a terminal that can redraw a line.
+    pub fn terminal(&self) -> bool {
+        self.terminal
+    }
+
+    /// A line that a person wants to read.
+    pub fn info(&self, message: impl AsRef<str>) {
+        if self.verbosity >= Verbosity::Normal {
+            self.line(message.as_ref());
+        }
+    }
+
+    /// A line for `-v`.
+    pub fn verbose(&self, message: impl AsRef<str>) {
+        if self.verbosity >= Verbosity::Verbose {
+            self.line(message.as_ref());
+        }
+    }
+
+    /// Something the user should know although it goes on.
+    pub fn warn(&self, message: impl AsRef<str>) {
+        if self.verbosity >= Verbosity::Normal {
+            self.line(&format!("warning: {}", message.as_ref()));
+        }
+    }
+
+    /// The error that ends the command. The chain is one line; text of several
+    /// lines (the tail of a log) keeps its lines, each with the prefix.
+    pub fn error(&self, error: &anyhow::Error) {
+        self.line(&format!("error: {error:#}"));
+    }
+
+    /// Starts a task that a person waits for. The line is gone when the
+    /// returned value is dropped.
+    pub fn task(&self, message: impl Into<String>) -> Task {
+        let message = message.into();
+        let bar = if self.terminal && self.verbosity >= Verbosity::Normal {
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            bar.set_style(
+                ProgressStyle::with_template("xtask: {msg} [{elapsed}]")
+                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+            );
+            bar.set_message(message.clone());
+            bar.enable_steady_tick(Duration::from_millis(500));
+            if let Ok(mut live) = self.live.lock() {
+                live.push(bar.clone());
+            }
+            Some(bar)
+        } else {
+            self.info(&message);
+            None
+        };
+        Task {
+            ui: self.clone(),
+            message,
+            bar,
+            last_plain: Instant::now(),
+        }
+    }
+
+    /// Writes whole lines of somebody else (a guest, a log) above the live line.
+    pub fn passthrough(&self, write: impl FnOnce()) {
+        let bar = self.live.lock().ok().and_then(|live| live.last().cloned());
+        match bar {
+            Some(bar) => bar.suspend(write),
+            None => write(),
+        }
+    }
+
+    fn line(&self, text: &str) {
+        self.passthrough(|| {
+            let mut stderr = std::io::stderr().lock();
+            for line in text.lines() {
+                // Nobody is left to tell when standard error is closed.
+                let _ = writeln!(stderr, "xtask: {line}");
+            }
+        });
+    }
+}
+
+/// Something that takes time; see [`Ui::task`].
+pub struct Task {
+    ui: Ui,
+    message: String,
+    bar: Option<ProgressBar>,
+    last_plain: Instant,
+}
+
+impl Task {
+    /// Says how far it is, e.g. `1,234 of about 2,100 objects`.
+    pub fn update(&mut self, progress: impl AsRef<str>) {
+        let line = format!("{}: {}", self.message, progress.as_ref());
+        match &self.bar {
+            Some(bar) => bar.set_message(line),
+            None if self.last_plain.elapsed() >= PLAIN_INTERVAL => {
+                self.last_plain = Instant::now();
+                self.ui.info(line);
+            }
+            None => {}
+        }
+    }
+}
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+            if let Ok(mut live) = self.ui.live.lock() {
+                live.retain(|other| !other.is_finished());
+            }
+        }
+    }
+}
