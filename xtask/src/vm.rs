@@ -548,10 +548,10 @@ impl Machine {
                     control = Some(stream.try_clone().context("cannot share a socket")?)
                 }
                 Port::Terminal if request.stdin == Stdin::Inherit => {
-                    pump.start(stream.try_clone().context("cannot share a socket")?, true);
+                    pump.start(stream.try_clone().context("cannot share a socket")?, true)?;
                 }
                 Port::Stdin => {
-                    pump.start(stream, false);
+                    pump.start(stream, false)?;
                     continue;
                 }
                 _ => {}
@@ -814,11 +814,15 @@ fn read_port(port: Port, mut stream: UnixStream, sender: SyncSender<Message>) {
 #[derive(Default)]
 struct StdinPump {
     stop: Arc<AtomicBool>,
+    /// Only one direction may be shut down at the end: when the socket is closed
+    /// QEMU sees a hang-up and throws away what the guest has not yet taken.
+    held: Option<UnixStream>,
 }
 
 impl StdinPump {
-    fn start(&mut self, mut stream: UnixStream, terminal: bool) {
+    fn start(&mut self, mut stream: UnixStream, terminal: bool) -> Result<()> {
         let stop = Arc::clone(&self.stop);
+        self.held = Some(stream.try_clone().context("cannot share a socket")?);
         std::thread::spawn(move || {
             let mut stdin = std::io::stdin().lock();
             let mut buffer = vec![0; CHUNK];
@@ -847,6 +851,7 @@ impl StdinPump {
                 let _ = stream.shutdown(std::net::Shutdown::Write);
             }
         });
+        Ok(())
     }
 }
 
