@@ -13,6 +13,7 @@ pub mod interrupt;
 pub mod kernel;
 pub mod layout;
 pub mod process;
+pub mod setup;
 pub mod ui;
 pub mod version;
 pub mod vm;

@@ -2,5 +2,6 @@
 //! the crate is linked once. No QEMU, no network, no root.
 
 mod cli;
+mod setup;
 mod support;
 mod tidy;
