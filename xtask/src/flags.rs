@@ -65,6 +65,8 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Ci(Ci),
+    Completions(Completions),
     #[command(hide = true)]
     Supervise(Supervise),
 }
@@ -74,4 +76,36 @@ pub enum Command {
 pub struct Supervise {
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,
+}
+
+/// Check everything that continuous integration checks
+///
+/// Formatting, lints, shell and Python syntax, unit tests, then a kernel built from
+/// source, tests in real VMs on it, the guest's self-test and drgn's kernel tests.
+/// A failing step does not hide the later ones.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask ci --setup         Everything, installing what this host lacks
+  cargo xtask ci format clippy   Two steps
+  cargo xtask ci --list          The steps")]
+pub struct Ci {
+    /// Only these steps [default: all]
+    #[arg(value_name = "STEP")]
+    pub steps: Vec<String>,
+    /// Print the steps and do nothing
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Print shell completions
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask completions bash > ~/.local/share/bash-completion/completions/xtask
+  cargo xtask completions fish > ~/.config/fish/completions/xtask.fish
+
+They complete the built binary, target/debug/xtask, under the name xtask.")]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }

@@ -6,6 +6,7 @@
 //! ```
 
 pub mod arch;
+pub mod ci;
 pub mod embedded;
 pub mod failure;
 pub mod host;
