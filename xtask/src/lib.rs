@@ -7,6 +7,7 @@
 
 pub mod accel;
 pub mod arch;
+pub mod ci;
 pub mod embedded;
 pub mod environment;
 pub mod failure;
@@ -18,6 +19,7 @@ pub mod layout;
 pub mod process;
 pub mod protocol;
 pub mod qemu;
+pub mod setup;
 pub mod terminal;
 pub mod ui;
 pub mod version;
