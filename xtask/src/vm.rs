@@ -764,13 +764,14 @@ impl Machine {
         };
         let words = fs::read(&self.words).unwrap_or_default();
         let words = String::from_utf8_lossy(&words);
-        let words = words
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect::<Vec<_>>();
-        VmOutcome::Lost(match words.as_slice() {
-            [] => how,
-            words => format!("{how}: {}", words.join("; ")),
+        // Each line begins with the program's name; the first says what went wrong.
+        let word = words.lines().map(str::trim).find(|line| !line.is_empty());
+        VmOutcome::Lost(match word {
+            None => how,
+            Some(word) => {
+                let word = word.split_once(": ").map_or(word, |(_, text)| text);
+                format!("{how}: {word}")
+            }
         })
     }
 }
