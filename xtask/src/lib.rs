@@ -6,6 +6,8 @@
 //! ```
 
 pub mod arch;
+pub mod archive;
+pub mod asset;
 pub mod embedded;
 pub mod failure;
 pub mod host;
@@ -13,6 +15,8 @@ pub mod interrupt;
 pub mod kernel;
 pub mod layout;
 pub mod process;
+pub mod request;
+pub mod store;
 pub mod ui;
 pub mod version;
 pub mod vm;
