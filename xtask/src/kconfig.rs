@@ -5,7 +5,9 @@
 //! (Documentation/kbuild/kconfig.rst of the kernel), so what no fragment names is
 //! off. `kernel-configs/README.md` describes the syntax of the fragments. Kconfig
 //! drops what it is told without a word when a dependency is missing; therefore
-//! [`audit`] looks at the result.
+//! [`audit`] looks at the result, and [`tree`] finds the dependency.
+
+pub mod tree;
 
 use std::collections::BTreeMap;
 use std::fmt;
