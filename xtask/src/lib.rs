@@ -5,9 +5,13 @@
 //!   -plan(Host)-> VmSpec -run-> VmRun -parse-> TestEvent* -fold-> Report
 //! ```
 
+pub mod accel;
 pub mod arch;
+pub mod ci;
 pub mod embedded;
+pub mod environment;
 pub mod failure;
+pub mod guest;
 pub mod host;
 pub mod interrupt;
 pub mod kconfig;
@@ -16,6 +20,10 @@ pub mod kernels;
 pub mod layout;
 pub mod nearest;
 pub mod process;
+pub mod protocol;
+pub mod qemu;
+pub mod setup;
+pub mod terminal;
 pub mod ui;
 pub mod version;
 pub mod vm;
