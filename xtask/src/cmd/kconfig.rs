@@ -73,7 +73,7 @@ pub fn run(flags: &Kconfig, layout: &Layout, ui: &Ui) -> Result<u8> {
         writeln!(output, "{line}")?;
     }
     let (set, absent, lost) = audit.counts();
-    ui.info(&format!(
+    ui.info(format!(
         "{} against {version} {}: {set} options set, {absent} expected absent, {lost} lost",
         path.display(),
         flavor.name
