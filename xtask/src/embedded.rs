@@ -5,4 +5,7 @@
 pub const CONFIGS: &[(&str, &str)] = &[];
 
 /// `vmtest-assets/`: relative path and text.
-pub const ASSETS: &[(&str, &str)] = &[];
+pub const ASSETS: &[(&str, &str)] = &[(
+    "guest/init.sh",
+    include_str!("../../vmtest-assets/guest/init.sh"),
+)];

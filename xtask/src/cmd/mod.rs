@@ -1,8 +1,10 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
-pub mod ci;
-pub mod completions;
+mod ci;
+mod completions;
+mod kernel;
 pub mod supervise;
+mod vm;
 
 use std::path::{Path, PathBuf};
 
@@ -17,8 +19,10 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     let layout = layout(&flags.global)?;
     let setup = flags.global.setup;
     match flags.command {
+        Command::Vm(vm) => vm::run(&vm, &layout, ui, setup),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
+        Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }
