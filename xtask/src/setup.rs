@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::host;
 use crate::layout::Layout;
 use crate::process::{LongCommand, status_in_words, tail_of_log};
+use crate::store;
 use crate::ui::Ui;
 
 /// Something that this host must have.
@@ -348,6 +349,21 @@ pub fn package(tool: &Tool, distribution: &Distribution) -> Option<&'static str>
     })
 }
 
+/// The packages with `tools`, and the tools for which none is known.
+fn packages(tools: &[Tool], distribution: &Distribution) -> (BTreeSet<&'static str>, Vec<Tool>) {
+    let mut packages = BTreeSet::new();
+    let mut unknown = Vec::new();
+    for tool in tools {
+        match package(tool, distribution) {
+            Some(name) => {
+                packages.insert(name);
+            }
+            None => unknown.push(tool.clone()),
+        }
+    }
+    (packages, unknown)
+}
+
 /// What a package manager must do before it can install.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ManagerState {
@@ -500,6 +516,24 @@ impl Machine {
             .collect()
     }
 
+    /// What to do about missing tools, in words: the line that installs them.
+    pub fn how_to_install(&self, missing: &[Tool]) -> String {
+        let Some(distribution) = &self.distribution else {
+            return "the names of this distribution's packages are not known; install them yourself"
+                .to_owned();
+        };
+        let (packages, unknown) = packages(missing, distribution);
+        let line = install_line(distribution.family, &packages, self.superuser);
+        match (unknown.is_empty(), packages.is_empty()) {
+            (true, _) => format!("run {line}"),
+            (false, true) => "no package with it is known; install it yourself".to_owned(),
+            (false, false) => format!(
+                "install the package with {}, then run {line}",
+                list(&unknown)
+            ),
+        }
+    }
+
     fn has_header(&self, name: &str) -> bool {
         self.include
             .iter()
@@ -567,46 +601,36 @@ pub fn require_on(
     tools: &[Tool],
     setup: bool,
 ) -> Result<()> {
-    let missing = machine.missing(tools);
+    let mut missing = machine.missing(tools);
     if missing.is_empty() {
         return Ok(());
     }
-    let list = list(&missing);
-    let Some(distribution) = &machine.distribution else {
-        return Err(Failure::setup(format!("this host lacks {list}"))
-            .hint("the names of this distribution's packages are not known; install them yourself")
-            .into());
-    };
-    let family = distribution.family;
-    let mut packages = BTreeSet::new();
-    let mut unknown = Vec::new();
-    for tool in &missing {
-        match package(tool, distribution) {
-            Some(name) => {
-                packages.insert(name);
-            }
-            None => unknown.push(tool.clone()),
+    // Another run may just be installing the same.
+    let _lock = if setup {
+        let lock = store::lock(layout, ui, "setup")?;
+        missing = machine.missing(tools);
+        if missing.is_empty() {
+            return Ok(());
         }
-    }
-    let line = install_line(family, &packages, machine.superuser);
+        Some(lock)
+    } else {
+        None
+    };
+    let list = list(&missing);
+    let lacks = || Failure::setup(format!("this host lacks {list}"));
+    let how = machine.how_to_install(&missing);
+    let Some(distribution) = &machine.distribution else {
+        return Err(lacks().hint(how).into());
+    };
+    let (packages, unknown) = packages(&missing, distribution);
     if !unknown.is_empty() {
-        let hint = if packages.is_empty() {
-            "no package with it is known; install it yourself".to_owned()
-        } else {
-            format!(
-                "install the package with {}, then: {line}",
-                self::list(&unknown)
-            )
-        };
-        return Err(Failure::setup(format!("this host lacks {list}"))
-            .hint(hint)
-            .into());
+        return Err(lacks().hint(how).into());
     }
     if !setup {
-        return Err(Failure::setup(format!("this host lacks {list}"))
-            .hint(format!("run {line}, or add --setup"))
-            .into());
+        return Err(lacks().hint(format!("{how}, or add --setup")).into());
     }
+    let family = distribution.family;
+    let line = install_line(family, &packages, machine.superuser);
     let Some(manager) = machine.find(family.manager()) else {
         return Err(Failure::setup(format!(
             "this host lacks {list}, and the package manager {} was not found",
@@ -644,7 +668,8 @@ pub fn require_on(
     .into())
 }
 
-fn list(tools: &[Tool]) -> String {
+/// Tools for people, with commas.
+pub fn list(tools: &[Tool]) -> String {
     tools
         .iter()
         .map(Tool::to_string)

@@ -2,6 +2,7 @@
 
 mod ci;
 mod completions;
+mod doctor;
 mod kernel;
 pub mod supervise;
 mod vm;
@@ -19,10 +20,11 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     let layout = layout(&flags.global)?;
     let setup = flags.global.setup;
     match flags.command {
-        Command::Vm(vm) => vm::run(&vm, &layout, ui, setup),
+        Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),
+        Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
+        Command::Doctor(_) => doctor::run(&layout, ui, setup),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
-        Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }
