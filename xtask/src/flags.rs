@@ -74,6 +74,7 @@ pub enum Command {
     Kconfig(Kconfig),
     #[command(hide = true)]
     RestoreTerminal,
+    Doctor(Doctor),
     Ci(Ci),
     Completions(Completions),
     #[command(hide = true)]
@@ -158,6 +159,16 @@ pub struct Kconfig {
     #[arg(long, value_name = "DIR", requires = "check")]
     pub source: Option<PathBuf>,
 }
+/// Check this host by doing the real thing
+///
+/// Looks for host tools, compiles and links a small program, proves KVM, and boots a
+/// VM if there is a kernel. Each finding says how it can be mended; exit status 1 if
+/// there are any.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask doctor           What works and what does not
+  cargo xtask doctor --setup   Install missing host tools first")]
+pub struct Doctor {}
 
 /// Check everything that continuous integration checks
 ///

@@ -10,6 +10,7 @@ pub mod arch;
 pub mod archive;
 pub mod asset;
 pub mod ci;
+pub mod doctor;
 pub mod embedded;
 pub mod environment;
 pub mod failure;
