@@ -1,11 +1,15 @@
 //! The grammar of the command line. Flags become plain request and option values
 //! at once; the library never sees a flag.
 
+pub mod machine;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use xtask::ui::Verbosity;
+
+pub use machine::Machine;
 
 /// Tests on many Linux kernels, on this host's own userspace.
 #[derive(Debug, Parser)]
@@ -65,6 +69,11 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Vm(Vm),
+    #[command(hide = true)]
+    RestoreTerminal,
+    Ci(Ci),
+    Completions(Completions),
     #[command(hide = true)]
     Supervise(Supervise),
 }
@@ -74,4 +83,114 @@ pub enum Command {
 pub struct Supervise {
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,
+}
+
+/// Boot a kernel and run a command in it, with its exit status
+///
+/// The command runs as root in this directory, on this host's own files, which it cannot change:
+/// what it writes is gone when it ends. Standard input, output and error are its own; on a terminal
+/// it gets one (Ctrl-A X ends the VM). Without a command, a shell.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask vm -k '6.1.*' -- uname -r
+  cargo xtask vm -- python3 -c 'import os; print(os.uname())'
+  dmesg-of() { cargo xtask -q vm -k \"$1\" -- dmesg; }
+  cargo xtask vm -k 6.1                  a shell
+
+Exit status: the command's, 128+N for signal N; --lost-status if the VM was lost, panicked or got
+stuck; 2 or 3 if it could not be started.")]
+pub struct Vm {
+    /// Kernel: a release, a pattern, a series, or the path of an unpacked kernel [default: the
+    /// newest local kernel]
+    #[arg(short, long = "kernel", value_name = "REQUEST")]
+    pub kernels: Vec<String>,
+    #[command(flatten)]
+    pub machine: Machine,
+    /// Pass a variable on: NAME=VALUE, or NAME for its value here
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub environment: Vec<OsString>,
+    /// Give the command a terminal
+    #[arg(long, conflicts_with = "no_tty")]
+    pub tty: bool,
+    /// Give the command pipes
+    #[arg(long)]
+    pub no_tty: bool,
+    /// Print QEMU's command line instead of running it
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Exit status if the VM was lost, panicked or got stuck
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub lost_status: u8,
+    /// The command and its arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
+
+/// Check everything that continuous integration checks
+///
+/// Formatting, lints, shell and Python syntax, unit tests, then a kernel built from
+/// source, tests in real VMs on it, the guest's self-test and drgn's kernel tests.
+/// A failing step does not hide the later ones.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask ci --setup         Everything, installing what this host lacks
+  cargo xtask ci format clippy   Two steps
+  cargo xtask ci --list          The steps")]
+pub struct Ci {
+    /// Only these steps [default: all]
+    #[arg(value_name = "STEP")]
+    pub steps: Vec<String>,
+    /// Print the steps and do nothing
+    #[arg(long)]
+    pub list: bool,
+}
+
+/// Print shell completions
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask completions bash > ~/.local/share/bash-completion/completions/xtask
+  cargo xtask completions fish > ~/.config/fish/completions/xtask.fish
+
+They complete the built binary, target/debug/xtask, under the name xtask.")]
+pub struct Completions {
+    /// The shell
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
+}
+
+/// The process's arguments, with `-Xqemu ARGUMENT`, as QEMU's users know it from
+/// other tools, in a form that clap can read.
+pub fn arguments(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut plain = false;
+    let translate = |word: OsString| {
+        plain |= word == "--";
+        if !plain && word == "-Xqemu" {
+            "--qemu-argument".into()
+        } else {
+            word
+        }
+    };
+    words.into_iter().map(translate).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_grammar_is_consistent() {
+        Xtask::command().debug_assert();
+    }
+
+    #[test]
+    fn qemu_arguments_keep_their_order_and_stop_at_two_dashes() {
+        let words = ["xtask", "vm", "-Xqemu", "-s", "--", "-Xqemu"].map(OsString::from);
+        assert_eq!(
+            arguments(words),
+            ["xtask", "vm", "--qemu-argument", "-s", "--", "-Xqemu"].map(OsString::from)
+        );
+    }
 }

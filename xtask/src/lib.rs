@@ -5,16 +5,27 @@
 //!   -plan(Host)-> VmSpec -run-> VmRun -parse-> TestEvent* -fold-> Report
 //! ```
 
+pub mod accel;
 pub mod arch;
+pub mod ci;
 pub mod embedded;
+pub mod environment;
 pub mod failure;
+pub mod guest;
 pub mod host;
 pub mod http;
 pub mod interrupt;
+pub mod kconfig;
 pub mod kernel;
+pub mod kernels;
 pub mod layout;
 pub mod manifest;
+pub mod nearest;
 pub mod process;
+pub mod protocol;
+pub mod qemu;
+pub mod setup;
+pub mod terminal;
 pub mod ui;
 pub mod version;
 pub mod vm;
