@@ -3,5 +3,6 @@
 
 mod cli;
 mod setup;
+mod source;
 mod support;
 mod tidy;
