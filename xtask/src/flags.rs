@@ -8,6 +8,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use xtask::ui::Verbosity;
+use xtask::version::Version;
 
 pub use machine::Machine;
 
@@ -70,6 +71,7 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Vm(Vm),
+    Kconfig(Kconfig),
     #[command(hide = true)]
     RestoreTerminal,
     Ci(Ci),
@@ -125,6 +127,36 @@ pub struct Vm {
     /// The command and its arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+}
+
+/// Print the configuration of a kernel, or audit a finished one
+///
+/// The fragments of kernel-configs/ are merged for a flavor and an architecture and printed with the
+/// reason of every option; with --check, a finished .config is compared with them instead.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask kconfig 6.1                what a 6.1 is configured with
+  cargo xtask kconfig                    all versions, with the ranges of the options
+  cargo xtask kconfig --check build/.config
+  cargo xtask kconfig 6.1 --check build/.config --source linux-6.1
+
+Exit status: 1 if --check found an option that is not as wanted.")]
+pub struct Kconfig {
+    /// Version or series, such as 6.1 [default: all, or with --check that of the file]
+    pub version: Option<Version>,
+    /// Flavor of the kernel
+    #[arg(short, long, value_name = "FLAVOR", default_value = "default")]
+    pub flavor: String,
+    /// Architecture [default: this machine's]
+    #[arg(short, long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Audit this .config
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+    /// Source tree of the audited kernel: names the dependency that each lost option is missing
+    #[arg(long, value_name = "DIR", requires = "check")]
+    pub source: Option<PathBuf>,
 }
 
 /// Check everything that continuous integration checks

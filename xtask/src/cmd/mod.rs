@@ -2,6 +2,7 @@
 
 pub mod ci;
 pub mod completions;
+mod kconfig;
 mod kernel;
 pub mod supervise;
 mod vm;
@@ -20,6 +21,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     let setup = flags.global.setup;
     match flags.command {
         Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),
+        Command::Kconfig(flags) => kconfig::run(&flags, &layout, ui),
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
