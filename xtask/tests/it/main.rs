@@ -4,5 +4,6 @@
 mod cli;
 mod fake_qemu;
 mod setup;
+mod source;
 mod support;
 mod tidy;
