@@ -10,7 +10,6 @@ use xtask::ui::Ui;
 
 fn main() -> ExitCode {
     let flags = flags::Xtask::parse();
-    #[allow(irrefutable_let_patterns, reason = "until the first command is here")]
     // The supervisor must not touch signals or the terminal before its child runs.
     if let flags::Command::Supervise(supervise) = &flags.command {
         return ExitCode::from(cmd::supervise::run(supervise));

@@ -1,5 +1,7 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
+pub mod list;
+pub mod package;
 pub mod supervise;
 
 use std::path::{Path, PathBuf};
@@ -13,8 +15,9 @@ use crate::flags::{Command, Global, Xtask};
 /// Runs the command; the exit status of the process.
 pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     let layout = layout(&flags.global)?;
-    let _ = (layout, ui);
     match flags.command {
+        Command::List(list) => list::run(&list, &layout, ui),
+        Command::Package(package) => package::run(&package, &layout, ui),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }
