@@ -5,6 +5,8 @@ mod completions;
 mod doctor;
 mod kconfig;
 mod kernel;
+mod list;
+mod package;
 pub mod supervise;
 mod vm;
 
@@ -27,6 +29,8 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::Doctor(_) => doctor::run(&layout, ui, setup),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
+        Command::List(list) => list::run(&list, &layout, ui),
+        Command::Package(package) => package::run(&package, &layout, ui),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }
