@@ -76,8 +76,51 @@ pub enum Command {
     RestoreTerminal,
     Ci(Ci),
     Completions(Completions),
+    List(List),
+    Package(Package),
     #[command(hide = true)]
     Supervise(Supervise),
+}
+
+/// List the kernels on this machine, the newest first of each architecture
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask list
+  cargo xtask list '6.1.*'
+  cargo xtask list --format json | jq -r '.[].release'")]
+pub struct List {
+    /// Only kernels that match: a series (6.1), a release, or shell wildcards
+    pub pattern: Option<String>,
+    /// How to print them
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: ListFormat,
+}
+
+/// How kernels are listed.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub enum ListFormat {
+    /// A table
+    Text,
+    /// An array of objects: release, arch, flavor, size (bytes on disk), path
+    Json,
+}
+
+/// Package a finished kernel build tree
+///
+/// Installs its modules into a staging directory, adds the kernel's image and what external
+/// modules need, builds a module against the result as a proof, and leaves the unpacked kernel in
+/// the work directory and kernel-RELEASE.ARCH.tar.zst. The build tree is not changed.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask package build/vmtest/build/6.1.192-vmtest1.1default.x86_64
+  cargo xtask package ~/linux -o /tmp/packages")]
+pub struct Package {
+    /// Where the kernel was built: O= of its make, or its source tree
+    #[arg(value_name = "BUILD_DIR")]
+    pub build_dir: PathBuf,
+    /// Directory for the package file [default: packages in the work directory]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
 }
 
 /// Run a command that dies with the process that started this one

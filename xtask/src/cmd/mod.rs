@@ -4,6 +4,8 @@ pub mod ci;
 pub mod completions;
 mod kconfig;
 mod kernel;
+pub mod list;
+pub mod package;
 pub mod supervise;
 mod vm;
 
@@ -25,6 +27,8 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
+        Command::List(list) => list::run(&list, &layout, ui),
+        Command::Package(package) => package::run(&package, &layout, ui),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }
