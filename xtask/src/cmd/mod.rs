@@ -1,5 +1,6 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
+mod build_kernel;
 pub mod ci;
 pub mod completions;
 mod kconfig;
@@ -24,6 +25,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     match flags.command {
         Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),
         Command::Kconfig(flags) => kconfig::run(&flags, &layout, ui),
+        Command::BuildKernel(flags) => build_kernel::run(&flags, &layout, ui, setup),
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
