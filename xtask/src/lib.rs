@@ -14,6 +14,7 @@ pub mod doctor;
 pub mod embedded;
 pub mod environment;
 pub mod failure;
+pub mod fetch;
 pub mod guest;
 pub mod host;
 pub mod http;
