@@ -369,7 +369,13 @@ mod tests {
             let error = Xtask::try_parse_from(line.split(' ')).unwrap_err();
             usage_failure(&error).to_string() + "\n"
         };
-        expect_test::expect![[r#""#]].assert_eq(
+        expect_test::expect![[r#"
+            unrecognized subcommand 'docter' (a similar subcommand exists: 'doctor')
+            unexpected argument '--no-such-option' found (to pass '--no-such-option' as a value, use '-- --no-such-option')
+            the following required arguments were not provided: <SHELL> (--help says more)
+            invalid value 'basch' for '<SHELL>' [possible values: bash, elvish, fish, powershell, zsh] (a similar value exists: 'bash')
+            the argument '--quiet' cannot be used with '--verbose' (--help says more)
+        "#]].assert_eq(
             &[
                 "xtask docter",
                 "xtask vm --no-such-option",
