@@ -7,6 +7,8 @@
 
 pub mod accel;
 pub mod arch;
+pub mod archive;
+pub mod asset;
 pub mod ci;
 pub mod embedded;
 pub mod environment;
@@ -22,7 +24,9 @@ pub mod nearest;
 pub mod process;
 pub mod protocol;
 pub mod qemu;
+pub mod request;
 pub mod setup;
+pub mod store;
 pub mod terminal;
 pub mod ui;
 pub mod version;
