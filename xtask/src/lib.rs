@@ -9,6 +9,7 @@ pub mod accel;
 pub mod arch;
 pub mod archive;
 pub mod asset;
+pub mod bench;
 pub mod ci;
 pub mod doctor;
 pub mod embedded;
