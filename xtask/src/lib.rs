@@ -7,12 +7,17 @@
 
 pub mod arch;
 pub mod embedded;
+pub mod environment;
+pub mod event;
 pub mod failure;
 pub mod host;
 pub mod interrupt;
 pub mod kernel;
 pub mod layout;
 pub mod process;
+pub mod project;
+pub mod report;
+pub mod suite;
 pub mod ui;
 pub mod version;
 pub mod vm;

@@ -1,0 +1,149 @@
+//! The environment of a command in the guest: an allow-list, because the guest
+//! sees what is in it, tests print it, and logs of tests are published.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+
+/// Variables that reach the guest.
+const NAMES: &[&str] = &[
+    "PATH", "HOME", "USER", "LOGNAME", "TERM", "LANG", "NO_COLOR",
+];
+
+/// Beginnings of variables that reach the guest.
+const PREFIXES: &[&str] = &["LC_"];
+
+/// What cargo tells a test, for when we are cargo's runner.
+const CARGO_NAMES: &[&str] = &["LD_LIBRARY_PATH"];
+const CARGO_PREFIXES: &[&str] = &["CARGO_", "RUST_"];
+
+/// Parts of names that never reach the guest unless they are asked for by name.
+/// `CARGO_REGISTRY_TOKEN` is why this is not left to the allow-list.
+const SECRETS: &[&str] = &["TOKEN", "SECRET", "PASSWORD"];
+
+/// The allowed ones of `vars`, and `extra` above them; by name. `extra` is what
+/// the user or the project asked for, so it is not filtered.
+pub fn guest_environment(
+    vars: impl IntoIterator<Item = (OsString, OsString)>,
+    extra: &[(OsString, OsString)],
+) -> Vec<(OsString, OsString)> {
+    select(vars, extra, NAMES, PREFIXES)
+}
+
+/// The same as cargo's runner: what cargo sets for a test as well.
+pub fn cargo_environment(
+    vars: impl IntoIterator<Item = (OsString, OsString)>,
+    extra: &[(OsString, OsString)],
+) -> Vec<(OsString, OsString)> {
+    select(
+        vars,
+        extra,
+        &[NAMES, CARGO_NAMES].concat(),
+        &[PREFIXES, CARGO_PREFIXES].concat(),
+    )
+}
+
+fn select(
+    vars: impl IntoIterator<Item = (OsString, OsString)>,
+    extra: &[(OsString, OsString)],
+    names: &[&str],
+    prefixes: &[&str],
+) -> Vec<(OsString, OsString)> {
+    let allowed = |name: &OsStr| {
+        let bytes = name.as_bytes();
+        (names.iter().any(|allowed| name == *allowed)
+            || prefixes
+                .iter()
+                .any(|prefix| bytes.starts_with(prefix.as_bytes())))
+            && !is_secret(name)
+    };
+    let mut chosen = std::collections::BTreeMap::new();
+    chosen.extend(vars.into_iter().filter(|(name, _)| allowed(name)));
+    chosen.extend(extra.iter().cloned());
+    // Neither can be passed to a program: execve(2) takes NAME=VALUE strings.
+    chosen.retain(|name, value| {
+        !name.is_empty()
+            && !name.as_bytes().contains(&b'=')
+            && !name.as_bytes().contains(&0)
+            && !value.as_bytes().contains(&0)
+    });
+    chosen.into_iter().collect()
+}
+
+fn is_secret(name: &OsStr) -> bool {
+    let upper = name.to_string_lossy().to_ascii_uppercase();
+    SECRETS.iter().any(|part| upper.contains(part))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn pairs(list: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+        list.iter()
+            .map(|(name, value)| (name.into(), value.into()))
+            .collect()
+    }
+
+    const HOST: &[(&str, &str)] = &[
+        ("PATH", "/bin"),
+        ("HOME", "/home/u"),
+        ("LC_ALL", "C"),
+        ("LC_TOKEN", "x"),
+        ("GITHUB_TOKEN", "x"),
+        ("AWS_SECRET_ACCESS_KEY", "x"),
+        ("EDITOR", "vi"),
+        ("CARGO_PKG_NAME", "x"),
+        ("CARGO_REGISTRY_TOKEN", "x"),
+        ("cargo_registries_a_token", "x"),
+        ("RUST_BACKTRACE", "1"),
+        ("LD_LIBRARY_PATH", "/lib"),
+        ("LD_PRELOAD", "/evil"),
+        ("PATHS", "x"),
+        ("PYTHONPATH", "/x"),
+    ];
+
+    #[test]
+    fn only_the_listed_ones_reach_the_guest() {
+        assert_eq!(
+            guest_environment(pairs(HOST), &[]),
+            pairs(&[("HOME", "/home/u"), ("LC_ALL", "C"), ("PATH", "/bin")])
+        );
+    }
+
+    #[test]
+    fn cargo_adds_its_own_but_no_token() {
+        assert_eq!(
+            cargo_environment(pairs(HOST), &[]),
+            pairs(&[
+                ("CARGO_PKG_NAME", "x"),
+                ("HOME", "/home/u"),
+                ("LC_ALL", "C"),
+                ("LD_LIBRARY_PATH", "/lib"),
+                ("PATH", "/bin"),
+                ("RUST_BACKTRACE", "1"),
+            ])
+        );
+    }
+
+    #[test]
+    fn what_is_asked_for_wins() {
+        assert_eq!(
+            guest_environment(
+                pairs(HOST),
+                &pairs(&[("HOME", "/tmp"), ("GITHUB_TOKEN", "asked")])
+            ),
+            pairs(&[
+                ("GITHUB_TOKEN", "asked"),
+                ("HOME", "/tmp"),
+                ("LC_ALL", "C"),
+                ("PATH", "/bin")
+            ])
+        );
+    }
+
+    #[test]
+    fn what_no_program_can_be_given_is_left_out() {
+        let odd = pairs(&[("", "x"), ("a=b", "x"), ("nul", "\0"), ("fine", "")]);
+        assert_eq!(guest_environment([], &odd), pairs(&[("fine", "")]));
+    }
+}
