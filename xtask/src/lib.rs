@@ -5,19 +5,24 @@
 //!   -plan(Host)-> VmSpec -run-> VmRun -parse-> TestEvent* -fold-> Report
 //! ```
 
+pub mod accel;
 pub mod arch;
 pub mod embedded;
 pub mod environment;
 pub mod event;
 pub mod failure;
+pub mod guest;
 pub mod host;
 pub mod interrupt;
 pub mod kernel;
 pub mod layout;
 pub mod process;
 pub mod project;
+pub mod protocol;
+pub mod qemu;
 pub mod report;
 pub mod suite;
+pub mod terminal;
 pub mod ui;
 pub mod version;
 pub mod vm;

@@ -9,8 +9,7 @@ use clap::Parser;
 use xtask::ui::Ui;
 
 fn main() -> ExitCode {
-    let flags = flags::Xtask::parse();
-    #[allow(irrefutable_let_patterns, reason = "until the first command is here")]
+    let flags = flags::Xtask::parse_from(flags::arguments(std::env::args_os()));
     // The supervisor must not touch signals or the terminal before its child runs.
     if let flags::Command::Supervise(supervise) = &flags.command {
         return ExitCode::from(cmd::supervise::run(supervise));

@@ -249,25 +249,28 @@ impl<'s, W: Write> SuiteSink<'s, W> {
     }
 }
 
-impl<W: Write + Send> VmSink for SuiteSink<'_, W> {
+impl<W: Write> VmSink for SuiteSink<'_, W> {
     fn started(&mut self) {
         self.boot = Some(self.begin.elapsed());
         let shown = self.reporter.handle(Event::CommandStarted);
         self.keep(shown, "the results");
     }
 
-    fn stdout(&mut self, bytes: &[u8]) {
+    fn stdout(&mut self, bytes: &[u8]) -> Result<()> {
         self.output(bytes);
+        Ok(())
     }
 
-    fn stderr(&mut self, bytes: &[u8]) {
+    fn stderr(&mut self, bytes: &[u8]) -> Result<()> {
         self.output(bytes);
+        Ok(())
     }
 
-    fn events(&mut self, bytes: &[u8]) {
+    fn events(&mut self, bytes: &[u8]) -> Result<()> {
         for event in self.parser.push(bytes) {
             self.event(&event);
         }
+        Ok(())
     }
 }
 
@@ -372,7 +375,7 @@ impl RunnerCommand {
 }
 
 /// Runs tests on this host, with the runner of the guest.
-pub fn run_local<W: Write + Send>(
+pub fn run_local<W: Write>(
     command: &RunnerCommand,
     directory: &Path,
     environment: &[(OsString, OsString)],
@@ -406,7 +409,7 @@ pub fn run_local<W: Write + Send>(
                 .context("cannot read the test events")?
             {
                 0 => return Ok(()),
-                n => sink.events(&buffer[..n]),
+                n => sink.events(&buffer[..n])?,
             }
         }
     };
@@ -455,11 +458,11 @@ mod tests {
         let mut reporter = Reporter::new(Vec::new(), Verbosity::Quiet, None);
         let mut sink = SuiteSink::new(&name(), &mut folder, &mut reporter).unwrap();
         sink.started();
-        sink.stdout(b"out\n");
+        sink.stdout(b"out\n").unwrap();
         for piece in events {
-            sink.events(piece.as_bytes());
+            sink.events(piece.as_bytes()).unwrap();
         }
-        sink.stderr(b"err\n");
+        sink.stderr(b"err\n").unwrap();
         let record = sink
             .finish_vm(&VmRun {
                 outcome,

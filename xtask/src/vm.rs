@@ -3,11 +3,34 @@
 //! What happens in a VM is a value, [`VmRun`]; an error is what prevented it
 //! from being started.
 
+use std::collections::VecDeque;
 use std::ffi::OsString;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+use xshell::{Shell, cmd};
+
+use crate::accel::{self, Kvm};
+use crate::failure::Failure;
+use crate::guest::{self, Guest};
+use crate::host;
+use crate::interrupt;
 use crate::kernel::LocalKernel;
+use crate::layout::Layout;
+use crate::process::{LongChild, LongCommand, status_in_words};
+use crate::protocol::{MarkScanner, Port, Status, StatusReader};
+use crate::qemu::{self, QemuVersion, VmSpec};
+use crate::ui::Ui;
 
 /// What `--accel` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -85,6 +108,10 @@ pub struct VmRequest {
     pub environment: Vec<(OsString, OsString)>,
     /// Kernel modules (files) loaded before the command starts.
     pub modules: Vec<PathBuf>,
+    /// What else must be visible in the guest even below `/tmp` or `/run`: the
+    /// project, a virtual environment. The command's own words that are absolute
+    /// paths, the working directory, the kernel and the modules always are.
+    pub keep: Vec<PathBuf>,
     /// Memory in MiB.
     pub memory: u32,
     /// Processors; `None`: min(2, host).
@@ -95,6 +122,8 @@ pub struct VmRequest {
     pub kernel_arguments: Vec<String>,
     /// More QEMU arguments, behind ours.
     pub qemu_arguments: Vec<OsString>,
+    /// Whether the guest may cache the host's files.
+    pub cache: bool,
     /// KVM or emulation.
     pub accel: AccelChoice,
     /// Time limits.
@@ -105,18 +134,26 @@ pub struct VmRequest {
     pub terminal: Option<(u16, u16)>,
     /// The kernel's messages go here.
     pub console_log: PathBuf,
+    /// The text of the guest's init, [`guest::INIT`] of the assets.
+    pub init_text: String,
 }
 
-/// Receives what the guest sends while it runs, in order per stream.
-pub trait VmSink: Send {
+/// Receives what the guest sends while it runs, in order per stream. An error
+/// ends the VM and the run.
+pub trait VmSink {
     /// The guest's init has started the command.
     fn started(&mut self) {}
-    /// Bytes of the command's standard output.
-    fn stdout(&mut self, bytes: &[u8]);
+    /// Bytes of the command's standard output (of a terminal, of both streams).
+    fn stdout(&mut self, bytes: &[u8]) -> Result<()>;
     /// Bytes of the command's standard error.
-    fn stderr(&mut self, bytes: &[u8]);
-    /// Bytes of the events port (`VMTEST_EVENTS` in the guest names its device).
-    fn events(&mut self, bytes: &[u8]);
+    fn stderr(&mut self, bytes: &[u8]) -> Result<()>;
+    /// Bytes of the events stream (`VMTEST_EVENTS` in the guest names its FIFO).
+    fn events(&mut self, bytes: &[u8]) -> Result<()>;
+    /// Called at least ten times a second, and may ask for the terminal's new
+    /// size (columns, rows) to be passed on.
+    fn tick(&mut self) -> Option<(u16, u16)> {
+        None
+    }
 }
 
 /// How far a VM had got.
@@ -137,12 +174,31 @@ pub enum VmOutcome {
     Exited(u8),
     /// Init could not start the command; its words.
     InitFailed(String),
-    /// The kernel panicked or oopsed; the first line that says so.
+    /// The kernel panicked or oopsed; the console's first line that says so.
     Panicked(String),
     /// QEMU ended without a verdict; how, with its last words.
     Lost(String),
     /// A limit ran out; which.
     Stuck(VmPhase, String),
+}
+
+impl fmt::Display for VmOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Exited(status) => write!(f, "the command ended with status {status}"),
+            Self::InitFailed(why) => write!(f, "the guest's init failed: {why}"),
+            Self::Panicked(line) => write!(f, "the kernel panicked: {line}"),
+            Self::Lost(how) => write!(f, "the VM was lost: {how}"),
+            Self::Stuck(phase, limit) => {
+                let phase = match phase {
+                    VmPhase::Boot => "while booting",
+                    VmPhase::Command => "while the command ran",
+                    VmPhase::Shutdown => "after the command had ended",
+                };
+                write!(f, "the VM got stuck {phase}: {limit}")
+            }
+        }
+    }
 }
 
 /// What happened in a VM.
@@ -160,4 +216,768 @@ pub struct VmRun {
     pub console_tail: String,
     /// The whole console log.
     pub console_log: PathBuf,
+}
+
+/// How long a boot may take by default, with KVM and emulated.
+const BOOT_LIMIT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
+
+/// Without a byte on the console or a port for so long after its start, a VM on
+/// KVM shows no sign of life. A stock kernel says its first words within 0.5 s.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// How long QEMU may take to connect its ports: it does so before it loads the kernel.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+
+/// After a verdict, how long the rest of the output may be silent.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a panicked kernel may take to reset.
+const PANIC_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the console may take to show blocked tasks after a limit.
+const EVIDENCE_LIMIT: Duration = Duration::from_secs(2);
+
+/// Bytes read from a port at once.
+const CHUNK: usize = 64 << 10;
+
+/// How many chunks may wait between a port and the sink. When they are used up the
+/// port is not read, QEMU stops taking from the guest, and the guest's writer waits.
+const QUEUE: usize = 16;
+
+/// Lines of the console that go with an outcome.
+const CONSOLE_TAIL: usize = 20;
+
+/// What every VM needs on the host.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// QEMU's system emulator.
+    pub qemu: PathBuf,
+    /// What it says about itself.
+    pub qemu_text: String,
+    /// Its version.
+    pub version: QemuVersion,
+    /// The static BusyBox.
+    pub busybox: PathBuf,
+}
+
+impl Tools {
+    /// Finds them.
+    ///
+    /// # Errors
+    ///
+    /// Names what is missing.
+    pub fn find(arch: &crate::arch::Arch) -> Result<Self> {
+        let missing = |what: &str| {
+            Failure::setup(format!("{what} is not installed"))
+                .hint("run the same command with --setup to install what is missing")
+        };
+        let qemu = host::find_program(arch.qemu).ok_or_else(|| missing(arch.qemu))?;
+        let busybox = host::static_busybox().ok_or_else(|| missing("a static BusyBox"))?;
+        let shell = Shell::new()?;
+        let text = cmd!(shell, "{qemu} --version")
+            .quiet()
+            .ignore_stderr()
+            .read();
+        let text =
+            text.with_context(|| format!("cannot ask {} for its version", qemu.display()))?;
+        let version = text.parse()?;
+        let first = text.lines().next().unwrap_or_default();
+        let qemu_text = format!("{} {first}", qemu.display());
+        Ok(Self {
+            qemu,
+            qemu_text,
+            version,
+            busybox,
+        })
+    }
+}
+
+/// Runs a VM to its end. Where KVM was to be tried and shows no sign of life, the
+/// VM is started once more, emulated, and a line says so.
+///
+/// # Errors
+///
+/// If the VM cannot be started at all, the sink fails, or a signal arrives.
+pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink) -> Result<VmRun> {
+    let tools = Tools::find(request.kernel.arch)?;
+    let kvm = match request.accel {
+        AccelChoice::Tcg => Kvm::Unproved,
+        _ => accel::known(layout, &tools.qemu_text),
+    };
+    let decision = accel::decide(request.accel, &kvm)?;
+    if let Some(warning) = &decision.warning {
+        ui.warn(warning);
+    }
+    if decision.accel == Accel::Tcg {
+        return boot(request, &tools, Accel::Tcg, ui, sink).map(|(run, _)| run);
+    }
+    let (run, alive) = boot(request, &tools, Accel::Kvm, ui, sink)?;
+    if alive {
+        if kvm == Kvm::Unproved {
+            accel::remember(layout, &tools.qemu_text, None)?;
+        }
+        return Ok(run);
+    }
+    let reason = match &run.outcome {
+        VmOutcome::Lost(how) => how.lines().next().unwrap_or_default().to_owned(),
+        _ => "a kernel started on it shows no sign of life".to_owned(),
+    };
+    if kvm == Kvm::Unproved {
+        accel::remember(layout, &tools.qemu_text, Some(&reason))?;
+    }
+    let retry = accel::decide(request.accel, &Kvm::Fails(reason))?;
+    if let Some(warning) = &retry.warning {
+        ui.warn(warning);
+    }
+    boot(request, &tools, retry.accel, ui, sink).map(|(run, _)| run)
+}
+
+/// QEMU's command line as [`run`] would use it, for `--dry-run`.
+pub fn dry_run(request: &VmRequest, layout: &Layout) -> Result<Vec<OsString>> {
+    let tools = Tools::find(request.kernel.arch)?;
+    let kvm = accel::known(layout, &tools.qemu_text);
+    let decision = accel::decide(request.accel, &kvm)?;
+    let directory = std::env::temp_dir().join("vmtest-XXXXXX");
+    Ok(qemu::command_line(&spec(
+        request,
+        &tools,
+        decision.accel,
+        &directory,
+    ))?)
+}
+
+fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> VmSpec {
+    let mut ports = match request.terminal {
+        Some(_) => vec![Port::Events, Port::Terminal],
+        None => vec![Port::Events, Port::Stdout, Port::Stderr],
+    };
+    if request.terminal.is_none() && request.stdin == Stdin::Inherit {
+        ports.push(Port::Stdin);
+    }
+    VmSpec {
+        arch: request.kernel.arch,
+        qemu: tools.qemu.clone(),
+        version: tools.version,
+        accel,
+        memory: request.memory,
+        cpus: request.cpus.unwrap_or_else(|| host::processors().min(2)),
+        root: request.root.clone(),
+        cache: request.cache,
+        image: request.kernel.image(),
+        init: directory.join("init"),
+        sockets: directory.to_owned(),
+        ports,
+        console_log: request.console_log.clone(),
+        disk: request.disk.as_ref().map(|_| directory.join("disk")),
+        kernel_arguments: request.kernel_arguments.clone(),
+        qemu_arguments: request.qemu_arguments.clone(),
+    }
+}
+
+/// Init's view of the request.
+fn guest(request: &VmRequest, tools: &Tools, mark: &str) -> Guest {
+    let mut environment = request.environment.clone();
+    environment.push(("VMTEST_EVENTS".into(), guest::EVENTS.into()));
+    environment.push((
+        "VMTEST_KERNEL".into(),
+        request.kernel.release.to_string().into(),
+    ));
+    if let Some(disk) = &request.disk {
+        environment.push((disk.variable.clone().into(), guest::DISK.into()));
+    }
+    let words = request.command.iter().map(PathBuf::from);
+    let needed = [&request.directory, &request.kernel.path, &tools.busybox]
+        .into_iter()
+        .chain(&request.keep)
+        .chain(&request.modules)
+        .cloned()
+        .chain(words)
+        .filter(|path| path.is_absolute() && path.exists());
+    let links = guest::LINKS
+        .iter()
+        .map(PathBuf::from)
+        .filter(|link| link.is_symlink());
+    Guest {
+        busybox: tools.busybox.clone(),
+        mark: mark.to_owned(),
+        kernel: request.kernel.path.clone(),
+        directory: request.directory.clone(),
+        modules: request.modules.clone(),
+        command: request.command.clone(),
+        environment,
+        terminal: request.terminal,
+        stdin: request.stdin == Stdin::Inherit,
+        keep: guest::hidden(needed),
+        keep_links: links.collect(),
+    }
+}
+
+/// One start of QEMU. The second value: whether there was a sign of life.
+fn boot(
+    request: &VmRequest,
+    tools: &Tools,
+    accel: Accel,
+    ui: &Ui,
+    sink: &mut dyn VmSink,
+) -> Result<(VmRun, bool)> {
+    // Sockets have short names (unix(7): 108 bytes), so this is not in the work
+    // directory. It is removed as soon as the guest's init runs.
+    let directory = tempfile::Builder::new()
+        .prefix("vmtest-")
+        .tempdir()
+        .with_context(|| {
+            format!(
+                "cannot create a directory in {}",
+                std::env::temp_dir().display()
+            )
+        })?;
+    let mark = random_word()?;
+    let init = directory.path().join("init");
+    fs::write(
+        &init,
+        guest::init_script(&guest(request, tools, &mark), &request.init_text),
+    )
+    .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
+    .with_context(|| format!("cannot write {}", init.display()))?;
+    if let Some(disk) = &request.disk {
+        let path = directory.path().join("disk");
+        File::create(&path)
+            .and_then(|file| file.set_len(disk.size))
+            .with_context(|| format!("cannot create {}", path.display()))?;
+    }
+    let spec = spec(request, tools, accel, directory.path());
+    let mut listeners = Vec::new();
+    for port in [Port::Status].into_iter().chain(spec.ports.iter().copied()) {
+        let path = qemu::socket(directory.path(), port);
+        let listener = UnixListener::bind(&path).and_then(|listener| {
+            listener.set_nonblocking(true)?;
+            Ok(listener)
+        });
+        let listener = listener.with_context(|| format!("cannot listen on {}", path.display()))?;
+        listeners.push((port, listener));
+    }
+    if let Some(parent) = request.console_log.parent() {
+        fs::create_dir_all(parent)
+            .with_context(|| format!("cannot create {}", parent.display()))?;
+    }
+    File::create(&request.console_log)
+        .with_context(|| format!("cannot write {}", request.console_log.display()))?;
+
+    let mut line = qemu::command_line(&spec)?.into_iter();
+    let program = line.next().unwrap_or_default();
+    let words = directory.path().join("qemu.log");
+    let log = File::create(&words).with_context(|| format!("cannot write {}", words.display()))?;
+    let command = LongCommand::new(program).args(line).log(&log)?;
+    ui.verbose(command.display());
+    let start = Instant::now();
+    let child = command.spawn()?;
+    let mut machine = Machine {
+        child,
+        start,
+        console: Console::open(&request.console_log)?,
+        words,
+        directory: Some(directory),
+        boot: None,
+        phase: VmPhase::Boot,
+        last_byte: start,
+        alive: false,
+        accel,
+    };
+    let outcome = machine.serve(request, listeners, &mark, sink)?;
+    machine.child.kill()?;
+    machine.console.follow();
+    let run = VmRun {
+        outcome,
+        accel,
+        boot: machine.boot,
+        total: start.elapsed(),
+        console_tail: machine.console.tail(CONSOLE_TAIL),
+        console_log: request.console_log.clone(),
+    };
+    Ok((run, machine.alive || machine.console.bytes > 0))
+}
+
+fn random_word() -> Result<String> {
+    let mut bytes = [0; 16];
+    File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut bytes))
+        .context("cannot read /dev/urandom")?;
+    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+/// A message from a port's thread.
+enum Message {
+    Data(Port, Vec<u8>),
+    Closed,
+}
+
+/// A running QEMU and what is known about its guest.
+struct Machine {
+    child: LongChild,
+    start: Instant,
+    console: Console,
+    /// QEMU's own words.
+    words: PathBuf,
+    directory: Option<tempfile::TempDir>,
+    boot: Option<Duration>,
+    phase: VmPhase,
+    last_byte: Instant,
+    alive: bool,
+    accel: Accel,
+}
+
+impl Machine {
+    fn serve(
+        &mut self,
+        request: &VmRequest,
+        listeners: Vec<(Port, UnixListener)>,
+        mark: &str,
+        sink: &mut dyn VmSink,
+    ) -> Result<VmOutcome> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let Some(streams) = self.connect(listeners)? else {
+            return Ok(self.lost());
+        };
+        let mut open = 0;
+        let mut control = None;
+        let mut pump = StdinPump::default();
+        let mut scanners = Vec::new();
+        for (port, stream) in streams {
+            match port {
+                Port::Status => {
+                    control = Some(stream.try_clone().context("cannot share a socket")?)
+                }
+                Port::Terminal if request.stdin == Stdin::Inherit => {
+                    pump.start(stream.try_clone().context("cannot share a socket")?, true)?;
+                }
+                Port::Stdin => {
+                    pump.start(stream, false)?;
+                    continue;
+                }
+                _ => {}
+            }
+            if port != Port::Status {
+                scanners.push((port, MarkScanner::new(mark)));
+            }
+            open += 1;
+            read_port(port, stream, sender.clone());
+        }
+        drop(sender);
+        let outcome = self.watch(request, &receiver, open, &mut scanners, control, sink);
+        drop(pump);
+        // What was held back as a possible beginning of the mark was none.
+        for (port, scanner) in &mut scanners {
+            deliver(*port, &scanner.finish(), sink)?;
+        }
+        outcome
+    }
+
+    /// Accepts every port's connection; `None` if QEMU ended instead.
+    fn connect(
+        &mut self,
+        mut listeners: Vec<(Port, UnixListener)>,
+    ) -> Result<Option<Vec<(Port, UnixStream)>>> {
+        let mut streams = Vec::new();
+        while !listeners.is_empty() {
+            interrupt::check()?;
+            let mut waiting = Vec::new();
+            for (port, listener) in listeners {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        stream
+                            .set_nonblocking(false)
+                            .context("cannot set up a socket")?;
+                        streams.push((port, stream));
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        waiting.push((port, listener));
+                    }
+                    Err(error) => return Err(error).context("cannot accept QEMU's connection"),
+                }
+            }
+            listeners = waiting;
+            if self.child.try_wait()?.is_some() || self.start.elapsed() > CONNECT_LIMIT {
+                return Ok(None);
+            }
+            if !listeners.is_empty() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        Ok(Some(streams))
+    }
+
+    fn watch(
+        &mut self,
+        request: &VmRequest,
+        receiver: &Receiver<Message>,
+        mut open: usize,
+        scanners: &mut [(Port, MarkScanner)],
+        mut control: Option<UnixStream>,
+        sink: &mut dyn VmSink,
+    ) -> Result<VmOutcome> {
+        let mut status = StatusReader::default();
+        let mut verdict: Option<u8> = None;
+        let mut init_failed = None;
+        let mut panicked: Option<Instant> = None;
+        let mut gone: Option<Instant> = None;
+        loop {
+            interrupt::check()?;
+            if let (Some((columns, rows)), Some(control)) = (sink.tick(), &mut control) {
+                // A guest that is gone is noticed below.
+                let _ = writeln!(control, "size {columns} {rows}");
+            }
+            match receiver.recv_timeout(interrupt::POLL) {
+                Ok(Message::Data(Port::Status, bytes)) => {
+                    self.alive = true;
+                    self.last_byte = Instant::now();
+                    for line in status.feed(&bytes) {
+                        match line {
+                            // Init is in memory and QEMU has its disk.
+                            Status::Hello(_) => self.directory = None,
+                            Status::Started => {
+                                self.boot = Some(self.start.elapsed());
+                                self.phase = VmPhase::Command;
+                                sink.started();
+                            }
+                            Status::Fail(text) => init_failed = Some(text),
+                            Status::Exit(_, code) => {
+                                verdict = Some(code);
+                                self.phase = VmPhase::Shutdown;
+                            }
+                            // Whatever it is, it is no verdict.
+                            Status::Odd(_) => {}
+                        }
+                    }
+                }
+                Ok(Message::Data(port, bytes)) => {
+                    self.last_byte = Instant::now();
+                    if let Some((_, scanner)) = scanners.iter_mut().find(|(p, _)| *p == port) {
+                        deliver(port, &scanner.feed(&bytes), sink)?;
+                    }
+                    self.last_byte = Instant::now();
+                }
+                Ok(Message::Closed) => open -= 1,
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Every port is closed: QEMU has ended or is about to.
+                    gone.get_or_insert_with(Instant::now);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            if self.console.follow() {
+                self.last_byte = Instant::now();
+            }
+            if let Some(text) = init_failed {
+                return Ok(VmOutcome::InitFailed(text));
+            }
+            let drained = scanners.iter().all(|(_, scanner)| scanner.ended());
+            if let (Some(code), true) = (verdict, drained) {
+                return Ok(VmOutcome::Exited(code));
+            }
+            if self.child.try_wait()?.is_some() && (open == 0 || gone.is_some()) {
+                self.console.follow();
+                return Ok(match self.console.panic() {
+                    Some(line) => VmOutcome::Panicked(line),
+                    None => self.lost(),
+                });
+            }
+            if let Some(since) = gone
+                && since.elapsed() > PANIC_GRACE
+            {
+                return Ok(self.lost());
+            }
+            if let Some(line) = self.console.panicked()
+                && panicked.get_or_insert_with(Instant::now).elapsed() > PANIC_GRACE
+            {
+                return Ok(VmOutcome::Panicked(line));
+            }
+            if let Some(limit) = self.limit(request, verdict.is_some()) {
+                self.collect_evidence(&mut control);
+                return Ok(match self.console.panicked() {
+                    Some(line) => VmOutcome::Panicked(line),
+                    None => VmOutcome::Stuck(self.phase, limit),
+                });
+            }
+        }
+    }
+
+    /// The limit that has run out, in words.
+    fn limit(&self, request: &VmRequest, verdict: bool) -> Option<String> {
+        let silent = self.last_byte.elapsed();
+        let elapsed = self.start.elapsed();
+        let over = |limit: Option<Duration>, spent: Duration| limit.filter(|limit| spent >= *limit);
+        if self.accel == Accel::Kvm
+            && request.accel == AccelChoice::Auto
+            && !self.alive
+            && self.console.bytes == 0
+            && elapsed >= SIGN_OF_LIFE
+        {
+            return Some(format!("no sign of life for {}", seconds(SIGN_OF_LIFE)));
+        }
+        if let Some(limit) = over(request.limits.total, elapsed) {
+            return Some(format!("total limit of {} (--timeout)", seconds(limit)));
+        }
+        let boot = request
+            .limits
+            .boot
+            .unwrap_or(BOOT_LIMIT[usize::from(self.accel == Accel::Tcg)]);
+        if self.phase == VmPhase::Boot && elapsed >= boot {
+            return Some(format!("boot limit of {} (--boot-timeout)", seconds(boot)));
+        }
+        if self.phase == VmPhase::Command
+            && let Some(limit) = over(request.limits.idle, silent)
+        {
+            return Some(format!("no output for {} (--idle-timeout)", seconds(limit)));
+        }
+        if verdict && silent >= DRAIN_LIMIT {
+            return Some(format!(
+                "the rest of the output did not come within {}",
+                seconds(DRAIN_LIMIT)
+            ));
+        }
+        None
+    }
+
+    /// Asks the guest's kernel for its blocked tasks and waits for the console to
+    /// show them. A guest that is too broken for that has nothing to add.
+    fn collect_evidence(&mut self, control: &mut Option<UnixStream>) {
+        let Some(control) = control else { return };
+        let _ = control.set_write_timeout(Some(EVIDENCE_LIMIT));
+        if self.phase == VmPhase::Boot || writeln!(control, "sysrq w").is_err() {
+            return;
+        }
+        let end = Instant::now() + EVIDENCE_LIMIT;
+        let mut quiet = Instant::now();
+        while Instant::now() < end && quiet.elapsed() < EVIDENCE_LIMIT / 2 {
+            std::thread::sleep(Duration::from_millis(20));
+            if self.console.follow() {
+                quiet = Instant::now();
+            }
+        }
+    }
+
+    /// QEMU ended, or never came up: how, and its own words.
+    fn lost(&mut self) -> VmOutcome {
+        let how = match self.child.try_wait() {
+            Ok(Some(status)) => format!("QEMU ended with {}", status_in_words(status)),
+            _ => "QEMU does not answer".to_owned(),
+        };
+        let words = fs::read(&self.words).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words);
+        let words = words
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect::<Vec<_>>();
+        VmOutcome::Lost(match words.as_slice() {
+            [] => how,
+            words => format!("{how}: {}", words.join("; ")),
+        })
+    }
+}
+
+fn deliver(port: Port, bytes: &[u8], sink: &mut dyn VmSink) -> Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    match port {
+        Port::Stdout | Port::Terminal => sink.stdout(bytes),
+        Port::Stderr => sink.stderr(bytes),
+        Port::Events => sink.events(bytes),
+        Port::Status | Port::Stdin => Ok(()),
+    }
+}
+
+fn read_port(port: Port, mut stream: UnixStream, sender: SyncSender<Message>) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => {
+                    if sender
+                        .send(Message::Data(port, buffer[..n].to_vec()))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // A QEMU that was killed resets its connections.
+                Err(_) => break,
+            }
+        }
+        let _ = sender.send(Message::Closed);
+    });
+}
+
+/// Copies our standard input to a port until its end, or until it is dropped.
+#[derive(Default)]
+struct StdinPump {
+    stop: Arc<AtomicBool>,
+    /// Only one direction may be shut down at the end: when the socket is closed
+    /// QEMU sees a hang-up and throws away what the guest has not yet taken.
+    held: Option<UnixStream>,
+}
+
+impl StdinPump {
+    fn start(&mut self, mut stream: UnixStream, terminal: bool) -> Result<()> {
+        let stop = Arc::clone(&self.stop);
+        self.held = Some(stream.try_clone().context("cannot share a socket")?);
+        std::thread::spawn(move || {
+            let mut stdin = std::io::stdin().lock();
+            let mut buffer = vec![0; CHUNK];
+            while !stop.load(Ordering::SeqCst) {
+                let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+                let timeout = rustix::event::Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 50_000_000,
+                };
+                match poll(&mut ready, Some(&timeout)) {
+                    Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+                match stdin.read(&mut buffer) {
+                    Ok(n) if n > 0 => {
+                        if stream.write_all(&buffer[..n]).is_err() {
+                            return;
+                        }
+                    }
+                    _ => break,
+                }
+            }
+            if !terminal {
+                // The guest reads what is on its way, and then an end-of-file.
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Drop for StdinPump {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
+
+/// Follows the console's log.
+struct Console {
+    file: File,
+    bytes: u64,
+    line: Vec<u8>,
+    lines: VecDeque<String>,
+    trouble: Option<String>,
+    panic: Option<String>,
+}
+
+impl Console {
+    fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self {
+            file,
+            bytes: 0,
+            line: Vec::new(),
+            lines: VecDeque::new(),
+            trouble: None,
+            panic: None,
+        })
+    }
+
+    /// Reads what has come; whether anything has.
+    fn follow(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let mut any = false;
+        while let Ok(n @ 1..) = self.file.read(&mut buffer) {
+            any = true;
+            self.bytes += n as u64;
+            for &byte in &buffer[..n] {
+                match byte {
+                    b'\n' => self.end_line(),
+                    b'\r' => {}
+                    _ if self.line.len() < 1024 => self.line.push(byte),
+                    _ => {}
+                }
+            }
+        }
+        any
+    }
+
+    fn end_line(&mut self) {
+        let line = String::from_utf8_lossy(&self.line).into_owned();
+        self.line.clear();
+        match trouble(&line) {
+            Some(Trouble::Panic(text)) if self.panic.is_none() => self.panic = Some(text),
+            Some(Trouble::Oops(text)) if self.trouble.is_none() => self.trouble = Some(text),
+            _ => {}
+        }
+        self.lines.push_back(line);
+        if self.lines.len() > 200 {
+            self.lines.pop_front();
+        }
+    }
+
+    /// What went wrong first, once the kernel has panicked.
+    fn panicked(&self) -> Option<String> {
+        self.panic
+            .as_ref()
+            .map(|panic| self.trouble.clone().unwrap_or_else(|| panic.clone()))
+    }
+
+    /// The same at the end, when an oops alone says enough.
+    fn panic(&self) -> Option<String> {
+        self.panicked().or_else(|| self.trouble.clone())
+    }
+
+    fn tail(&self, lines: usize) -> String {
+        let rest = String::from_utf8_lossy(&self.line).into_owned();
+        let all = self
+            .lines
+            .iter()
+            .cloned()
+            .chain((!rest.is_empty()).then_some(rest));
+        let all = all.collect::<Vec<_>>();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+enum Trouble {
+    Panic(String),
+    Oops(String),
+}
+
+/// A console line that says that the kernel is in trouble, without its time stamp.
+fn trouble(line: &str) -> Option<Trouble> {
+    let text = match line
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+    {
+        Some((_, text)) => text,
+        None => line,
+    };
+    if text.starts_with("Kernel panic - not syncing") {
+        return Some(Trouble::Panic(text.to_owned()));
+    }
+    // `arch/x86/mm/fault.c`, `arch/x86/kernel/traps.c`, `lib/bug.c`: what die()
+    // and BUG() print first.
+    let oops = [
+        "BUG: ",
+        "kernel BUG at ",
+        "Oops: ",
+        "general protection fault",
+        "Unable to handle kernel ",
+    ];
+    oops.iter()
+        .any(|start| text.starts_with(start))
+        .then(|| Trouble::Oops(text.to_owned()))
+}
+
+/// A duration as people write it: `20 s`, `1.5 s`.
+pub fn seconds(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    if seconds.fract() == 0.0 {
+        format!("{seconds:.0} s")
+    } else {
+        format!("{seconds:.1} s")
+    }
 }

@@ -1,6 +1,8 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
+mod kernel;
 pub mod supervise;
+mod vm;
 
 use std::path::{Path, PathBuf};
 
@@ -13,8 +15,9 @@ use crate::flags::{Command, Global, Xtask};
 /// Runs the command; the exit status of the process.
 pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     let layout = layout(&flags.global)?;
-    let _ = (layout, ui);
     match flags.command {
+        Command::Vm(flags_of_vm) => vm::run(&flags_of_vm, &layout, ui, flags.global.setup),
+        Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }

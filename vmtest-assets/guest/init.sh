@@ -1,0 +1,271 @@
+# The guest's init, run as PID 1 by the host's static BusyBox (`busybox sh`).
+#
+# A generated prelude stands before this text and sets, quoted:
+#
+#   vmtest_busybox    the static BusyBox, an absolute path
+#   vmtest_mark       a random word that ends each stream
+#   vmtest_kernel     the unpacked kernel package, an absolute path
+#   vmtest_directory  the command's working directory
+#   vmtest_overlay    size of the overlay's tmpfs, as tmpfs(5) has it
+#   vmtest_tty        1: the command gets the terminal hvc0; 0: pipes
+#   vmtest_stdin      1: standard input comes through a port; 0: it is empty
+#   vmtest_columns, vmtest_rows
+#   vmtest_hidden()   calls `keep PATH` and `keep_link PATH` for what the fresh mounts would hide
+#   vmtest_modules()  calls `load FILE` for each module to insert
+#   vmtest_command()  execs the command below `env -i`
+#
+# Only applets of that one BusyBox are used: emulated, each fork of a dynamic
+# program costs tens of milliseconds. Builtins are used where they do, for the
+# same reason.
+#
+# The text is one function, so that the shell has read all of it before it runs:
+# the host removes the file as soon as the guest has said hello.
+
+vmtest_init() {
+	umask 022
+	# The kernel passes unknown boot parameters as variables; they are nobody's.
+	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+	set -u
+
+	overlay_root
+	mount_fresh_file_systems
+	open_status_port
+	say "hello main"
+
+	identity
+	devices
+	network
+	vmtest_modules || fail "cannot load a kernel module"
+	cd "$vmtest_directory" || fail "cannot enter $vmtest_directory"
+
+	if [ "$vmtest_tty" = 1 ]; then
+		run_on_terminal
+	else
+		run_on_pipes
+	fi
+	say "exit main $status"
+	# Nothing may be reset before the host has all that was sent: a reset drops
+	# what is queued in a port. The host says `reset`, or ends QEMU.
+	while :; do bb sleep 3600; done
+}
+
+bb() {
+	"$vmtest_busybox" "$@"
+}
+
+# A line to the host. Before the port is open, the console is all there is.
+say() {
+	if [ -n "${status_port-}" ]; then
+		echo "$1" >&7
+	else
+		echo "vmtest: $1" >/dev/console
+	fi
+}
+
+fail() {
+	say "fail $1"
+	while :; do bb sleep 3600; done
+}
+
+# mount_required TYPE OPTIONS WHERE and mount_optional: the table's bit.
+mount_required() {
+	bb mount -t "$1" -o "$2" "$1" "$root$3" || fail "cannot mount $1 on $3"
+}
+
+# An option may be missing from the kernel, or the directory from the host.
+mount_optional() {
+	[ -d "$root$3" ] && bb mount -t "$1" -o "$2" "$1" "$root$3" 2>/dev/null
+}
+
+# The root is read-only and is the host's: everything that is written goes to a
+# tmpfs, through an overlay.
+overlay_root() {
+	# Any directory of the host's does to hang the tmpfs on; the overlay's lower
+	# layer is the file system below it, so that nothing is hidden in the end.
+	for scratch in /tmp /mnt /run /var /usr none; do
+		[ -d "$scratch" ] && break
+	done
+	bb mount -t tmpfs -o "mode=755,size=$vmtest_overlay" overlay "$scratch" ||
+		fail "cannot mount a tmpfs on $scratch"
+	bb mkdir "$scratch/upper" "$scratch/work" "$scratch/root"
+	root=$scratch/root
+	bb mount -t overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" overlay "$root" ||
+		fail "cannot mount the overlay; does the kernel have CONFIG_OVERLAY_FS=y?"
+	bb mkdir -p "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/tmp" "$root/etc"
+}
+
+# What a mount covers is bound back into it: the project, the kernel package, the
+# virtual environment and the run's own files may all live below /tmp or /run.
+# Called as `keep PATH` by the prelude; $view shows the overlay without mounts on it.
+keep() {
+	if [ -d "$view$1" ]; then
+		bb mkdir -p "$root$1"
+	else
+		bb mkdir -p "$root${1%/*}" && : >"$root$1"
+	fi
+	bb mount --bind "$view$1" "$root$1" || fail "cannot keep $1"
+}
+
+# A symbolic link is made again: /run/current-system is one on NixOS.
+keep_link() {
+	bb mkdir -p "$root${1%/*}" && bb cp -P "$view$1" "$root$1"
+}
+
+mount_fresh_file_systems() {
+	view=$scratch/view
+	bb mkdir "$view"
+	# Not recursive: this shows the overlay without what is mounted on it later.
+	bb mount --bind "$root" "$view" || fail "cannot bind the overlay"
+
+	#              type        options                                        where
+	mount_required proc        nosuid,nodev,noexec                            /proc
+	mount_required sysfs       nosuid,nodev,noexec                            /sys
+	mount_required devtmpfs    nosuid,noexec,mode=755                         /dev
+	bb mkdir -p "$root/dev/pts" "$root/dev/shm" "$root/dev/mqueue"
+	mount_required tmpfs       nosuid,nodev,mode=1777                         /dev/shm
+	# drgn's own kernels before 5.10 or so have no multiple instances; gid 5 is tty.
+	mount_optional devpts      nosuid,noexec,gid=5,mode=620,ptmxmode=666      /dev/pts
+	mount_optional mqueue      nosuid,nodev,noexec                            /dev/mqueue
+	mount_required tmpfs       nosuid,nodev,mode=1777                         /tmp
+	mount_required tmpfs       nosuid,nodev,mode=755                          /run
+	mount_optional cgroup2     nosuid,nodev,noexec                            /sys/fs/cgroup
+	mount_optional debugfs     nosuid,nodev,noexec                            /sys/kernel/debug
+	mount_optional tracefs     nosuid,nodev,noexec                            /sys/kernel/tracing
+	mount_optional bpf         nosuid,nodev,noexec,mode=700                   /sys/fs/bpf
+	mount_optional binfmt_misc nosuid,nodev,noexec                            /proc/sys/fs/binfmt_misc
+
+	vmtest_hidden
+	read -r _ _ release _ <"$root/proc/version"
+	bb mkdir -p "$root/lib/modules/$release"
+	bb mount --bind "$view$vmtest_kernel" "$root/lib/modules/$release" ||
+		fail "cannot bind the kernel package $vmtest_kernel"
+
+	bb mkdir -p "$root/run/lock" "$root/run/vmtest/old"
+	cd "$root" || fail "cannot enter the new root"
+	bb pivot_root . run/vmtest/old || fail "cannot change the root"
+	bb umount -l /run/vmtest/old
+	bb rmdir /run/vmtest/old
+	root=
+	cd /
+	# PID 1 opened the console of the old root.
+	exec </dev/null >/dev/console 2>&1
+}
+
+open_status_port() {
+	for port in /sys/class/virtio-ports/*; do
+		[ -r "$port/name" ] || continue
+		read -r name <"$port/name"
+		case $name in
+		vmtest.status) status_port=/dev/${port##*/} ;;
+		vmtest.stdout) stdout_port=/dev/${port##*/} ;;
+		vmtest.stderr) stderr_port=/dev/${port##*/} ;;
+		vmtest.events) events_port=/dev/${port##*/} ;;
+		vmtest.stdin) stdin_port=/dev/${port##*/} ;;
+		esac
+	done
+	[ -n "${status_port-}" ] || fail "the kernel shows no virtio ports; does it have CONFIG_VIRTIO_CONSOLE=y?"
+	exec 7<>"$status_port"
+	# What the host asks for while the command runs.
+	while read -r word argument more <&7; do
+		case $word in
+		sysrq) echo "$argument" >/proc/sysrq-trigger ;;
+		size) bb stty -F /dev/hvc0 columns "$argument" rows "$more" ;;
+		reset) echo b >/proc/sysrq-trigger ;;
+		esac
+	done &
+}
+
+identity() {
+	bb hostname vmtest
+	# The host's may be a dangling link into /run: never write through it.
+	bb rm -f /etc/resolv.conf /etc/hostname
+	: >/etc/resolv.conf
+	echo vmtest >/etc/hostname
+	printf '%s\n' '127.0.0.1 localhost' '::1 localhost' '127.0.1.1 vmtest' >/etc/hosts
+}
+
+devices() {
+	bb ln -s /proc/self/fd /dev/fd
+	bb ln -s fd/0 /dev/stdin
+	bb ln -s fd/1 /dev/stdout
+	bb ln -s fd/2 /dev/stderr
+	[ -e /dev/ptmx ] || bb ln -s pts/ptmx /dev/ptmx
+	# Nodes whose first use loads a module: `MODULE NAME TYPE MAJOR:MINOR`, the
+	# last two as one word (depmod(8)), e.g. `loop loop-control c10:237`.
+	[ -r "/lib/modules/$release/modules.devname" ] || return 0
+	while read -r module name node; do
+		case $module in '#'* | '') continue ;; esac
+		[ -e "/dev/$name" ] && continue
+		case $name in */*) bb mkdir -p "/dev/${name%/*}" ;; esac
+		numbers=${node#?}
+		bb mknod "/dev/$name" "${node%"$numbers"}" "${numbers%:*}" "${numbers#*:}"
+	done <"/lib/modules/$release/modules.devname"
+}
+
+network() {
+	bb ip link set lo up
+}
+
+# Called by vmtest_modules in the prelude.
+load() {
+	bb insmod "$1" || fail "cannot insert $1"
+}
+
+# Each output stream is a FIFO with one pump that holds the port, because a port
+# can be opened only once. When the command has ended, the mark goes through the
+# same FIFO: what the command wrote comes before it, and nobody has to wait for
+# end-of-file, which a background child may put off for ever. A write of a few
+# bytes into a pipe is atomic (pipe(7)), so the mark arrives in one piece.
+run_on_pipes() {
+	bb mkfifo -m 666 /run/vmtest/stdout /run/vmtest/stderr /run/vmtest/stdin
+	exec 4<>/run/vmtest/stdout 5<>/run/vmtest/stderr
+	bb cat </run/vmtest/stdout >"$stdout_port" 4>&- 5>&- 7>&- &
+	bb cat </run/vmtest/stderr >"$stderr_port" 4>&- 5>&- 7>&- &
+	start_events_pump
+	if [ "$vmtest_stdin" = 1 ]; then
+		# Both ends are opened here: a reader that came before the writer would
+		# see an end-of-file.
+		exec 8<>/run/vmtest/stdin
+		exec 9>/run/vmtest/stdin 8</run/vmtest/stdin
+		bb cat <"$stdin_port" >&9 4>&- 5>&- 6>&- 7>&- 8<&- &
+		exec 9>&-
+	else
+		exec 8</dev/null
+	fi
+	say started
+	vmtest_command <&8 >&4 2>&5 4>&- 5>&- 6>&- 7>&- 8<&- &
+	command=$!
+	exec 8<&-
+	wait_for_command
+	printf '%s' "$vmtest_mark" >&4
+	printf '%s' "$vmtest_mark" >&5
+	printf '%s' "$vmtest_mark" >&6
+}
+
+run_on_terminal() {
+	start_events_pump
+	bb stty -F /dev/hvc0 sane columns "$vmtest_columns" rows "$vmtest_rows"
+	say started
+	vmtest_command </dev/hvc0 >/dev/hvc0 2>&1 6>&- 7>&- &
+	command=$!
+	wait_for_command
+	printf '%s' "$vmtest_mark" >/dev/hvc0
+	printf '%s' "$vmtest_mark" >&6
+}
+
+start_events_pump() {
+	bb mkfifo -m 666 /run/vmtest/events
+	exec 6<>/run/vmtest/events
+	bb cat </run/vmtest/events >"$events_port" 4>&- 5>&- 6>&- 7>&- &
+}
+
+# `wait` ends early when a signal arrives; the command's status is what counts.
+wait_for_command() {
+	while :; do
+		wait "$command"
+		status=$?
+		[ -d "/proc/$command" ] || break
+	done
+}
+
+vmtest_init

@@ -1,0 +1,243 @@
+//! What comes out of a guest's ports, byte by byte: the status port's lines and
+//! the mark that ends a stream. Pure; nothing a guest sends is an error here.
+
+/// The ports, by the name that the guest finds below `/sys/class/virtio-ports`.
+/// `vmtest-assets/guest/init.sh` knows the same names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Port {
+    /// Lines in both directions.
+    Status,
+    /// The command's standard output.
+    Stdout,
+    /// The command's standard error.
+    Stderr,
+    /// What the test runner reports.
+    Events,
+    /// The command's standard input.
+    Stdin,
+    /// The terminal of an interactive command: not a port but `hvc0`.
+    Terminal,
+}
+
+impl Port {
+    /// The name in the guest and of the socket on the host.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Status => "vmtest.status",
+            Self::Stdout => "vmtest.stdout",
+            Self::Stderr => "vmtest.stderr",
+            Self::Events => "vmtest.events",
+            Self::Stdin => "vmtest.stdin",
+            Self::Terminal => "vmtest.terminal",
+        }
+    }
+}
+
+/// A line of the status port.
+///
+/// ```text
+/// hello PHASE      init runs; what comes before is the kernel's boot
+/// started          the command runs
+/// fail TEXT        init could not start it
+/// exit PHASE N     the command ended with status N
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Status {
+    /// Init runs in this phase.
+    Hello(String),
+    /// The command runs.
+    Started,
+    /// Init could not go on; why.
+    Fail(String),
+    /// The verdict of a phase.
+    Exit(String, u8),
+    /// Anything else, shortened; a guest can write what it likes here.
+    Odd(String),
+}
+
+/// Longer lines of the status port are cut: ours are short, and a guest that
+/// writes garbage must not fill the host's memory.
+const LONGEST_STATUS: usize = 1024;
+
+/// Splits the status port's bytes into lines.
+#[derive(Debug, Default)]
+pub struct StatusReader {
+    line: Vec<u8>,
+}
+
+impl StatusReader {
+    /// Takes bytes as they come; gives the lines that are complete now.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<Status> {
+        let mut found = Vec::new();
+        for &byte in bytes {
+            if byte == b'\n' {
+                found.push(parse_status(&String::from_utf8_lossy(&self.line)));
+                self.line.clear();
+            } else if self.line.len() < LONGEST_STATUS {
+                self.line.push(byte);
+            }
+        }
+        found
+    }
+}
+
+fn parse_status(line: &str) -> Status {
+    let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
+    match word {
+        "hello" if !rest.is_empty() => Status::Hello(rest.to_owned()),
+        "started" if rest.is_empty() => Status::Started,
+        "fail" if !rest.is_empty() => Status::Fail(rest.to_owned()),
+        "exit" => match rest
+            .split_once(' ')
+            .map(|(phase, status)| (phase, status.parse()))
+        {
+            Some((phase, Ok(status))) if !phase.is_empty() => {
+                Status::Exit(phase.to_owned(), status)
+            }
+            _ => Status::Odd(line.to_owned()),
+        },
+        _ => Status::Odd(line.to_owned()),
+    }
+}
+
+/// Finds the mark that ends a stream. What may be the beginning of the mark is
+/// held back until it is certain; everything else passes at once.
+#[derive(Debug)]
+pub struct MarkScanner {
+    mark: Vec<u8>,
+    held: Vec<u8>,
+    ended: bool,
+}
+
+impl MarkScanner {
+    /// A scanner for this mark, which must not be empty.
+    pub fn new(mark: &str) -> Self {
+        Self {
+            mark: mark.as_bytes().to_vec(),
+            held: Vec::new(),
+            ended: mark.is_empty(),
+        }
+    }
+
+    /// Whether the mark has come.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes bytes as they come; gives those that are certainly before the mark.
+    /// What comes after the mark is thrown away.
+    pub fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
+        if self.ended {
+            return Vec::new();
+        }
+        self.held.extend_from_slice(bytes);
+        if let Some(at) = find(&self.held, &self.mark) {
+            self.ended = true;
+            self.held.truncate(at);
+            return std::mem::take(&mut self.held);
+        }
+        let keep = (1..self.mark.len().min(self.held.len() + 1))
+            .rev()
+            .find(|&n| self.held.ends_with(&self.mark[..n]))
+            .unwrap_or(0);
+        let rest = self.held.split_off(self.held.len() - keep);
+        std::mem::replace(&mut self.held, rest)
+    }
+
+    /// What is still held back when the stream ended without a mark.
+    pub fn finish(&mut self) -> Vec<u8> {
+        std::mem::take(&mut self.held)
+    }
+}
+
+fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
+    let first = *needle.first()?;
+    let mut from = 0;
+    while let Some(at) = haystack[from..].iter().position(|&byte| byte == first) {
+        let at = from + at;
+        if haystack[at..].starts_with(needle) {
+            return Some(at);
+        }
+        from = at + 1;
+    }
+    None
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn status_lines_survive_any_cut() {
+        let text = b"hello main\nstarted\nexit main 42\n";
+        let expected = vec![
+            Status::Hello("main".into()),
+            Status::Started,
+            Status::Exit("main".into(), 42),
+        ];
+        for cut in 0..=text.len() {
+            let mut reader = StatusReader::default();
+            let mut found = reader.feed(&text[..cut]);
+            found.extend(reader.feed(&text[cut..]));
+            assert_eq!(found, expected, "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn odd_lines_are_odd_and_never_a_verdict() {
+        for line in [
+            "",
+            "exit",
+            "exit main",
+            "exit main x",
+            "exit main 256",
+            "exit main -1",
+            "exit  0",
+            "hello",
+            "started now",
+            "\u{fffd}",
+            "EXIT main 0",
+        ] {
+            let found = StatusReader::default().feed(format!("{line}\n").as_bytes());
+            assert_eq!(found, [Status::Odd(line.into())]);
+        }
+        assert_eq!(StatusReader::default().feed(b"exit main 0"), []);
+    }
+
+    #[test]
+    fn an_endless_line_takes_no_memory() {
+        let mut reader = StatusReader::default();
+        for _ in 0..1000 {
+            assert_eq!(reader.feed(&[b'x'; 4096]), []);
+        }
+        assert_eq!(reader.line.len(), LONGEST_STATUS);
+        assert_eq!(reader.feed(b"\nstarted\n").last(), Some(&Status::Started));
+    }
+
+    #[test]
+    fn the_mark_is_found_at_any_cut() {
+        let mark = "abcabd";
+        let stream = b"some abcab text abcabcabdrest".to_vec();
+        for first in 0..=stream.len() {
+            for second in first..=stream.len() {
+                let mut scanner = MarkScanner::new(mark);
+                let mut out = scanner.feed(&stream[..first]);
+                out.extend(scanner.feed(&stream[first..second]));
+                out.extend(scanner.feed(&stream[second..]));
+                assert_eq!(out, b"some abcab text abc", "cut at {first} and {second}");
+                assert!(scanner.ended());
+                assert_eq!(scanner.feed(b"later"), b"");
+            }
+        }
+    }
+
+    #[test]
+    fn a_stream_without_mark_is_complete_after_finish() {
+        let mut scanner = MarkScanner::new("abcabd");
+        let mut out = scanner.feed(b"xyz abcab");
+        assert_eq!(out, b"xyz ");
+        assert!(!scanner.ended());
+        out.extend(scanner.finish());
+        assert_eq!(out, b"xyz abcab");
+    }
+}

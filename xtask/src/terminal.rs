@@ -1,0 +1,87 @@
+//! The user's terminal in raw mode while a guest has it, and its restoration
+//! however we end.
+//!
+//! A process that is killed cannot restore anything. So before the terminal is
+//! changed, a small child of ours (this binary as `restore-terminal`) in a session
+//! of its own remembers the settings; when the pipe to it is closed, which is what
+//! our death does, it puts them back. In its own session it may: a background
+//! process of the terminal's session would be stopped by SIGTTOU (termios(3)).
+
+use std::io::{IsTerminal, Read, Write};
+use std::process::{Child, Command, Stdio};
+
+use anyhow::{Context, Result};
+use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+
+/// The hidden command that [`RawTerminal`] starts.
+pub const RESTORE: &str = "restore-terminal";
+
+/// Whether both our input and our output are the terminal.
+pub fn on_both_ends() -> bool {
+    std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
+/// Columns and rows of the terminal at standard output, or of one at standard input.
+pub fn size() -> Option<(u16, u16)> {
+    let size = tcgetwinsize(std::io::stdout()).or_else(|_| tcgetwinsize(std::io::stdin()));
+    size.ok()
+        .map(|size| (size.ws_col, size.ws_row))
+        .filter(|&(columns, rows)| columns > 0 && rows > 0)
+}
+
+/// The terminal at standard input, raw until this is dropped.
+#[derive(Debug)]
+pub struct RawTerminal {
+    saved: Termios,
+    restorer: Child,
+}
+
+impl RawTerminal {
+    /// Saves the settings and makes the terminal raw.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "must outlive us, so it is not a supervised child"
+    )]
+    pub fn new() -> Result<Self> {
+        let saved = tcgetattr(std::io::stdin()).context("cannot read the terminal's settings")?;
+        let own = std::env::current_exe().context("cannot find our own executable")?;
+        let mut restorer = Command::new(own)
+            .arg(RESTORE)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .context("cannot start the process that restores the terminal")?;
+        // It says a byte when it has the settings.
+        if let Some(stdout) = &mut restorer.stdout {
+            stdout
+                .read_exact(&mut [0])
+                .context("the process that restores the terminal ended")?;
+        }
+        let mut raw = saved.clone();
+        raw.make_raw();
+        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw)
+            .context("cannot change the terminal's settings")?;
+        Ok(Self { saved, restorer })
+    }
+}
+
+impl Drop for RawTerminal {
+    fn drop(&mut self) {
+        let _ = tcsetattr(std::io::stdin(), OptionalActions::Now, &self.saved);
+        drop(self.restorer.stdin.take());
+        let _ = self.restorer.wait();
+    }
+}
+
+/// `xtask restore-terminal`: standard error is the terminal, standard input the
+/// pipe whose end says that it is time.
+pub fn restore() -> Result<()> {
+    rustix::process::setsid().context("cannot start a session")?;
+    let saved = tcgetattr(std::io::stderr()).context("standard error is not the terminal")?;
+    std::io::stdout()
+        .write_all(b"+")
+        .context("nobody waits for us")?;
+    while matches!(std::io::stdin().read(&mut [0; 16]), Ok(1..)) {}
+    tcsetattr(std::io::stderr(), OptionalActions::Now, &saved)
+        .context("cannot restore the terminal")
+}
