@@ -18,6 +18,7 @@ pub mod kernel;
 pub mod layout;
 pub mod process;
 pub mod project;
+pub mod python;
 pub mod protocol;
 pub mod qemu;
 pub mod report;
