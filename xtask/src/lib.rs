@@ -7,6 +7,8 @@
 
 pub mod accel;
 pub mod arch;
+pub mod archive;
+pub mod asset;
 pub mod embedded;
 pub mod environment;
 pub mod event;
@@ -18,10 +20,12 @@ pub mod kernel;
 pub mod layout;
 pub mod process;
 pub mod project;
-pub mod python;
 pub mod protocol;
+pub mod python;
 pub mod qemu;
 pub mod report;
+pub mod request;
+pub mod store;
 pub mod suite;
 pub mod terminal;
 pub mod ui;

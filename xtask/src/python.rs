@@ -55,9 +55,11 @@ impl Interpreter {
             host::find_program(name)
         };
         let Some(program) = program else {
-            return Err(Failure::setup(format!("there is no Python interpreter {name}"))
-                .hint("install python3, or run with --setup")
-                .into());
+            return Err(
+                Failure::setup(format!("there is no Python interpreter {name}"))
+                    .hint("install python3, or run with --setup")
+                    .into(),
+            );
         };
         let shell = Shell::new().context("cannot find the current directory")?;
         let script = "import json, platform, sys, sysconfig; print(json.dumps(\
@@ -86,9 +88,8 @@ fn parse_answer(answer: &str) -> Result<Interpreter> {
         .map(str::parse)
         .take(2)
         .collect::<Result<Vec<u32>, _>>();
-    match numbers.as_deref() {
-        Ok([3, 6..]) => {}
-        _ => bail!("it is Python {version}; 3.6 or newer is needed"),
+    if !matches!(numbers.as_deref(), Ok([3, minor]) if *minor >= 6) {
+        bail!("it is Python {version}; 3.6 or newer is needed");
     }
     if !path.is_absolute() {
         bail!("it does not know its own path");
@@ -175,6 +176,7 @@ pub fn prepare_release(
     if goal.is_dir() {
         return Ok(Prepared { tree, python });
     }
+    crate::store::sweep(&layout.projects())?;
     fs::create_dir_all(layout.projects())
         .with_context(|| format!("cannot create {}", layout.projects().display()))?;
     let work = crate::store::Temporary::directory(&goal)?;
@@ -192,7 +194,11 @@ pub fn prepare_release(
             "--no-binary=:all:",
             "--dest",
         ],
-        &[download.as_os_str(), "--requirement".as_ref(), source.as_os_str()],
+        &[
+            download.as_os_str(),
+            "--requirement".as_ref(),
+            source.as_os_str(),
+        ],
         log,
     )
     .with_context(|| format!("cannot fetch the source of {name}"))?;
@@ -296,6 +302,7 @@ pub fn environment(
         // Its interpreter was a link to one that has been removed since.
         fs::remove_dir_all(&goal).with_context(|| format!("cannot remove {}", goal.display()))?;
     }
+    crate::store::sweep(&layout.projects())?;
     fs::create_dir_all(layout.projects())
         .with_context(|| format!("cannot create {}", layout.projects().display()))?;
     let work = crate::store::Temporary::directory(&goal)?;
@@ -303,16 +310,20 @@ pub fn environment(
     let create = LongCommand::new(&interpreter.path)
         .args(["-m", "venv"])
         .arg(&venv);
-    process::run_logged(create, log, || Ok(()))
-        .map_err(|error| {
-            Failure::setup(format!("cannot make a Python environment: {error:#}"))
-                .hint("Debian and Ubuntu have what it needs in the package python3-venv")
-        })?;
+    process::run_logged(create, log, || Ok(())).map_err(|error| {
+        Failure::setup(format!("cannot make a Python environment: {error:#}"))
+            .hint("Debian and Ubuntu have what it needs in the package python3-venv")
+    })?;
     let new = venv.join("bin/python3");
     let file = write_requirements(work.path(), "requirements.txt", requirements)?;
     pip(
         &new,
-        &["install", "--no-deps", "--only-binary=:all:", "--requirement"],
+        &[
+            "install",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--requirement",
+        ],
         &[file.as_os_str()],
         log,
     )
@@ -374,12 +385,7 @@ fn write_requirements(directory: &Path, name: &str, lines: &[String]) -> Result<
 }
 
 /// Runs pip. Hashes in a requirements file switch its `--require-hashes` on.
-fn pip(
-    python: &Path,
-    words: &[&str],
-    more: &[&std::ffi::OsStr],
-    log: &Path,
-) -> Result<()> {
+fn pip(python: &Path, words: &[&str], more: &[&std::ffi::OsStr], log: &Path) -> Result<()> {
     let command = LongCommand::new(python)
         .args(["-m", "pip", "--disable-pip-version-check", "--no-input"])
         .args(words.iter().copied())

@@ -1,0 +1,643 @@
+//! `tar.zst` streams in and out: the format of kernel packages.
+//!
+//! Out: the same tree gives the same bytes, wherever and by whomever it is
+//! packed, and on however many processors. In: whatever the stream holds,
+//! nothing is written outside the directory, no special file is made, and sizes
+//! are bounded.
+//!
+//! # Level and window
+//!
+//! LEVELS_TABLE
+
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::fs::{DirBuilder, File, Permissions};
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Component, Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use anyhow::{Context, Result, bail};
+use sha2::{Digest, Sha256};
+use tar::{EntryType, Header, PaxExtensions};
+use zstd::zstd_safe::CParameter;
+
+use crate::interrupt;
+
+/// The time of every file in a package, in seconds since 1970: 1 January 2000.
+/// Any fixed time does; 0 makes some tools take it for a missing one.
+pub const PACKAGE_TIME: u64 = 946_684_800;
+
+/// How zstd compresses. All of it decides the output, so nothing in it may follow
+/// the number of processors.
+#[derive(Clone, Debug)]
+struct Compression {
+    /// zstd's level, on which the other parameters build.
+    level: i32,
+    /// Binary logarithm of the window in bytes: the most that a reader must
+    /// keep. `zstd -d` without options takes up to 27.
+    window_log: u32,
+    /// Bytes that one worker compresses at a time. zstd's own choice follows the
+    /// window and leaves most workers idle on a package.
+    job_size: u32,
+    /// How much of the data before a job its worker looks at: 9 is a whole
+    /// window, each step less halves it.
+    overlap_log: u32,
+}
+
+/// The choice for packages: see the module's table.
+const PACKAGE: Compression = Compression {
+    level: 17,
+    window_log: 26,
+    job_size: 32 << 20,
+    overlap_log: 9,
+};
+
+/// The largest window that is accepted when reading, as in `zstd -d`.
+const WINDOW_LOG_MAX: u32 = 27;
+
+/// Bytes moved at once between the threads that decode and write.
+const CHUNK: usize = 256 << 10;
+
+/// A long name, or another extension, is at most this many bytes. Names on Linux
+/// are at most 4,096.
+const EXTENSION_MAX: u64 = 64 << 10;
+
+/// What was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Created {
+    /// Size of the compressed archive.
+    pub bytes: u64,
+    /// SHA-256 of the compressed archive, hexadecimal.
+    pub sha256: String,
+}
+
+/// Writes the contents of a directory as `tar.zst`. Entries are sorted by path,
+/// owned by root, and dated [`PACKAGE_TIME`]; of the permissions only whether
+/// the owner may execute is kept. Hard links become files of their own.
+///
+/// `workers` threads compress (0 counts as 1); the bytes do not depend on it.
+///
+/// # Errors
+///
+/// Besides I/O: a file that is neither regular, a directory nor a symbolic link
+/// that stays inside; a file that changes while it is read; a signal.
+pub fn create(directory: &Path, out: impl Write, workers: u32) -> Result<Created> {
+    create_with(&PACKAGE, directory, out, workers)
+}
+
+fn create_with(
+    compression: &Compression,
+    directory: &Path,
+    out: impl Write,
+    workers: u32,
+) -> Result<Created> {
+    let context = || format!("cannot pack {}", directory.display());
+    let hashing = HashingWriter {
+        inner: out,
+        bytes: 0,
+        digest: Sha256::new(),
+    };
+    let mut encoder = zstd::Encoder::new(hashing, compression.level).with_context(context)?;
+    configure(&mut encoder, compression, workers).with_context(context)?;
+    let mut builder = tar::Builder::new(encoder);
+    for path in sorted_tree(directory)? {
+        append(&mut builder, directory, &path)
+            .with_context(|| format!("cannot pack {}", directory.join(&path).display()))?;
+    }
+    let encoder = builder.into_inner().with_context(context)?;
+    let mut hashing = encoder.finish().with_context(context)?;
+    hashing.flush().with_context(context)?;
+    Ok(Created {
+        bytes: hashing.bytes,
+        sha256: hex(&hashing.digest.finalize()),
+    })
+}
+
+fn configure<W: Write>(
+    encoder: &mut zstd::Encoder<'_, W>,
+    compression: &Compression,
+    workers: u32,
+) -> io::Result<()> {
+    encoder.include_checksum(true)?;
+    encoder.window_log(compression.window_log)?;
+    encoder.long_distance_matching(true)?;
+    // Without workers zstd compresses in one piece, which gives other bytes.
+    encoder.multithread(workers.max(1))?;
+    encoder.set_parameter(CParameter::JobSize(compression.job_size))?;
+    encoder.set_parameter(CParameter::OverlapSizeLog(compression.overlap_log))
+}
+
+/// All paths below a directory, relative to it, sorted by their bytes with `/`
+/// before everything else, so that a directory stands before what is in it.
+fn sorted_tree(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let path = directory.join(&folder);
+        let context = || format!("cannot read {}", path.display());
+        for entry in path.read_dir().with_context(context)? {
+            let entry = entry.with_context(context)?;
+            let name = folder.join(entry.file_name());
+            if entry.file_type().with_context(context)?.is_dir() {
+                folders.push(name.clone());
+            }
+            paths.push(name);
+        }
+    }
+    // The order of `Path` compares component by component.
+    paths.sort();
+    Ok(paths)
+}
+
+fn append<W: Write>(builder: &mut tar::Builder<W>, root: &Path, path: &Path) -> Result<()> {
+    interrupt::check()?;
+    let full = root.join(path);
+    let metadata = full.symlink_metadata()?;
+    let mut header = Header::new_gnu();
+    header.set_mtime(PACKAGE_TIME);
+    header.set_uid(0);
+    header.set_gid(0);
+    header.set_username("root")?;
+    header.set_groupname("root")?;
+    let executable = metadata.permissions().mode() & 0o100 != 0;
+    header.set_mode(if metadata.is_dir() || executable {
+        0o755
+    } else {
+        0o644
+    });
+    header.set_size(0);
+    if metadata.is_dir() {
+        header.set_entry_type(EntryType::Directory);
+        builder.append_data(&mut header, path, io::empty())?;
+    } else if metadata.is_symlink() {
+        let target = full.read_link()?;
+        if !link_stays_inside(path, &target) {
+            bail!("it is a link out of the tree, to {}", target.display());
+        }
+        header.set_entry_type(EntryType::Symlink);
+        header.set_mode(0o777);
+        builder.append_link(&mut header, path, &target)?;
+    } else if metadata.is_file() {
+        header.set_entry_type(EntryType::Regular);
+        header.set_size(metadata.len());
+        let mut reader = Interruptible {
+            inner: File::open(&full)?.take(metadata.len()),
+            bytes: 0,
+        };
+        builder.append_data(&mut header, path, &mut reader)?;
+        if reader.bytes != metadata.len() {
+            bail!("it changed while it was read");
+        }
+    } else {
+        bail!("it is neither a file, a directory nor a link");
+    }
+    Ok(())
+}
+
+struct HashingWriter<W> {
+    inner: W,
+    bytes: u64,
+    digest: Sha256,
+}
+
+impl<W: Write> Write for HashingWriter<W> {
+    fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
+        let count = self.inner.write(buffer)?;
+        self.digest.update(&buffer[..count]);
+        self.bytes += count as u64;
+        Ok(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.inner.flush()
+    }
+}
+
+/// A reader that counts and that fails after a signal.
+struct Interruptible<R> {
+    inner: R,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Interruptible<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        interrupt::check().map_err(io::Error::other)?;
+        let count = self.inner.read(buffer)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        use std::fmt::Write as _;
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+/// What is accepted when unpacking.
+#[derive(Clone, Debug)]
+pub struct Limits {
+    /// Bytes of the archive after decompression.
+    pub bytes: u64,
+    /// Files, directories and links.
+    pub entries: u64,
+}
+
+impl Default for Limits {
+    /// Several times what the largest kernel packages have (about 1 GB in
+    /// 10,000 files with all debugging information).
+    fn default() -> Self {
+        Self {
+            bytes: 4 << 30,
+            entries: 100_000,
+        }
+    }
+}
+
+/// Unpacks a `tar.zst` stream into an empty directory. Decompression and writing
+/// run side by side. Permissions are 755 for directories and executables and
+/// 644 for other files, owners are ours, times are the archive's.
+///
+/// After an error the directory holds a part; [`crate::store::Temporary`] is for
+/// that.
+///
+/// # Errors
+///
+/// Besides I/O and damage (zstd's checksum included): paths that are absolute,
+/// have `..` or lead through a link; links that lead out; names that come twice;
+/// devices, pipes and sparse files; more than the limits; a signal.
+pub fn unpack_into<R: Read + Send>(reader: R, directory: &Path, limits: &Limits) -> Result<()> {
+    std::thread::scope(|scope| {
+        let (full_sender, full_receiver) = sync_channel(4);
+        let (empty_sender, empty_receiver) = sync_channel(8);
+        scope.spawn(move || decode(reader, &full_sender, &empty_receiver));
+        let chunks = Chunks {
+            receiver: full_receiver,
+            recycle: empty_sender,
+            chunk: Vec::new(),
+            at: 0,
+            bytes: 0,
+            limit: limits.bytes,
+            last: Vec::new(),
+        };
+        // The receivers go when this returns, which ends the other thread.
+        Unpacker::new(directory, limits).run(chunks)
+    })
+}
+
+/// The thread that decompresses. It ends when nobody listens any more.
+fn decode<R: Read>(reader: R, full: &SyncSender<io::Result<Vec<u8>>>, empty: &Receiver<Vec<u8>>) {
+    let mut decoder = match zstd::Decoder::new(reader).and_then(|mut decoder| {
+        decoder.window_log_max(WINDOW_LOG_MAX)?;
+        Ok(decoder)
+    }) {
+        Ok(decoder) => decoder,
+        Err(error) => {
+            let _ = full.send(Err(error));
+            return;
+        }
+    };
+    loop {
+        let mut chunk = empty.try_recv().unwrap_or_default();
+        chunk.resize(CHUNK, 0);
+        let mut filled = 0;
+        while filled < CHUNK {
+            match decoder.read(&mut chunk[filled..]) {
+                Ok(0) => break,
+                Ok(count) => filled += count,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    let _ = full.send(Err(error));
+                    return;
+                }
+            }
+        }
+        chunk.truncate(filled);
+        if filled == 0 || full.send(Ok(chunk)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What the decompressing thread sends, as a reader that keeps the limit.
+struct Chunks {
+    receiver: Receiver<io::Result<Vec<u8>>>,
+    recycle: SyncSender<Vec<u8>>,
+    chunk: Vec<u8>,
+    at: usize,
+    bytes: u64,
+    limit: u64,
+    /// The last bytes that were read, at most a tar block.
+    last: Vec<u8>,
+}
+
+impl Chunks {
+    fn next(&mut self) -> io::Result<bool> {
+        interrupt::check().map_err(io::Error::other)?;
+        let Ok(chunk) = self.receiver.recv() else {
+            return Ok(false);
+        };
+        let spent = std::mem::replace(&mut self.chunk, chunk?);
+        // With its channel full it is simply freed.
+        let _ = self.recycle.try_send(spent);
+        self.at = 0;
+        self.bytes += self.chunk.len() as u64;
+        if self.bytes > self.limit {
+            return Err(io::Error::other(format!(
+                "more than {} bytes after decompression",
+                self.limit
+            )));
+        }
+        Ok(true)
+    }
+}
+
+impl Read for Chunks {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.at == self.chunk.len() && !self.next()? {
+            return Ok(0);
+        }
+        let rest = &self.chunk[self.at..];
+        let count = rest.len().min(buffer.len());
+        buffer[..count].copy_from_slice(&rest[..count]);
+        self.at += count;
+        let tail = &buffer[count.saturating_sub(512)..count];
+        self.last.extend_from_slice(tail);
+        let excess = self.last.len().saturating_sub(512);
+        self.last.drain(..excess);
+        Ok(count)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    File,
+    /// Made for what is in it; the archive may still name it.
+    ImpliedDirectory,
+    Directory,
+    Link,
+}
+
+struct Unpacker<'a> {
+    root: &'a Path,
+    limits: &'a Limits,
+    /// All that was made. The directory was empty, so this is all there is.
+    made: HashMap<PathBuf, Kind>,
+    buffer: Vec<u8>,
+}
+
+/// What extension entries say about the entry behind them.
+#[derive(Default)]
+struct Extensions {
+    path: Option<Vec<u8>>,
+    link: Option<Vec<u8>>,
+}
+
+impl<'a> Unpacker<'a> {
+    fn new(root: &'a Path, limits: &'a Limits) -> Self {
+        Self {
+            root,
+            limits,
+            made: HashMap::new(),
+            buffer: vec![0; CHUNK],
+        }
+    }
+
+    fn run(mut self, chunks: Chunks) -> Result<()> {
+        let mut archive = tar::Archive::new(chunks);
+        let mut extensions = Extensions::default();
+        let mut entries = 0;
+        // Raw: the crate would read a long name of any size into memory.
+        for entry in archive.entries()?.raw(true) {
+            let mut entry = entry.context("damaged archive")?;
+            entries += 1;
+            if entries > self.limits.entries {
+                bail!("more than {} entries", self.limits.entries);
+            }
+            if !self.extension(&mut entry, &mut extensions)? {
+                let extensions = std::mem::take(&mut extensions);
+                let path = match &extensions.path {
+                    Some(path) => path.clone(),
+                    None => entry.path_bytes().into_owned(),
+                };
+                self.entry(&mut entry, &path, extensions.link)
+                    .with_context(|| format!("entry {:?}", String::from_utf8_lossy(&path)))?;
+            }
+        }
+        let mut chunks = archive.into_inner();
+        // To the very end: zstd's checksum stands there, and a cut stream shows.
+        while chunks.read(&mut self.buffer).context("damaged archive")? > 0 {}
+        if chunks.last.len() < 512 || chunks.last.iter().any(|byte| *byte != 0) {
+            bail!("damaged archive: it ends too early");
+        }
+        Ok(())
+    }
+
+    /// Takes in an entry that only describes the next one; false if it is another.
+    fn extension<R: Read>(
+        &mut self,
+        entry: &mut tar::Entry<'_, R>,
+        extensions: &mut Extensions,
+    ) -> Result<bool> {
+        let kind = entry.header().entry_type();
+        let known = kind.is_gnu_longname()
+            || kind.is_gnu_longlink()
+            || kind.is_pax_local_extensions()
+            || kind.is_pax_global_extensions();
+        if !known {
+            return Ok(false);
+        }
+        if entry.size() > EXTENSION_MAX {
+            bail!("a name of {} bytes", entry.size());
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).context("damaged archive")?;
+        if kind.is_gnu_longname() || kind.is_gnu_longlink() {
+            if bytes.last() == Some(&0) {
+                bytes.pop();
+            }
+            let field = if kind.is_gnu_longname() {
+                &mut extensions.path
+            } else {
+                &mut extensions.link
+            };
+            *field = Some(bytes);
+        } else if kind.is_pax_local_extensions() {
+            for record in PaxExtensions::new(&bytes) {
+                let record = record.context("damaged archive")?;
+                match record.key_bytes() {
+                    b"path" => extensions.path = Some(record.value_bytes().to_vec()),
+                    b"linkpath" => extensions.link = Some(record.value_bytes().to_vec()),
+                    // Ignored, the rest of the archive would be read wrongly.
+                    b"size" => bail!("a file of 8 GiB or more"),
+                    key if key.starts_with(b"GNU.sparse.") => bail!("a sparse file"),
+                    _ => {}
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn entry<R: Read>(
+        &mut self,
+        entry: &mut tar::Entry<'_, R>,
+        path: &[u8],
+        link: Option<Vec<u8>>,
+    ) -> Result<()> {
+        let path = relative_path(path)?;
+        let link = |entry: &tar::Entry<'_, R>| {
+            let bytes = link.or_else(|| entry.link_name_bytes().map(|name| name.into_owned()));
+            bytes.context("a link without a target")
+        };
+        match entry.header().entry_type() {
+            EntryType::Directory => self.directory(&path),
+            EntryType::Regular => {
+                self.claim(&path, Kind::File)?;
+                self.file(entry, &path)
+            }
+            EntryType::Symlink => {
+                let target = link(entry)?;
+                let target = Path::new(OsStr::from_bytes(&target));
+                if !link_stays_inside(&path, target) {
+                    bail!("a link out of the tree, to {:?}", target);
+                }
+                self.claim(&path, Kind::Link)?;
+                std::os::unix::fs::symlink(target, self.root.join(&path))?;
+                Ok(())
+            }
+            EntryType::Link => {
+                let target = relative_path(&link(entry)?)?;
+                if self.made.get(&target) != Some(&Kind::File) {
+                    bail!("a hard link to {target:?}, which is no file of the archive");
+                }
+                self.claim(&path, Kind::File)?;
+                std::fs::hard_link(self.root.join(&target), self.root.join(&path))?;
+                Ok(())
+            }
+            EntryType::Char | EntryType::Block => bail!("a device"),
+            EntryType::Fifo => bail!("a named pipe"),
+            EntryType::GNUSparse => bail!("a sparse file"),
+            other => bail!("unknown type {:?}", char::from(other.as_byte())),
+        }
+    }
+
+    fn directory(&mut self, path: &Path) -> Result<()> {
+        if path.as_os_str().is_empty() {
+            // `./`, the root itself.
+            return Ok(());
+        }
+        if self.made.get(path) == Some(&Kind::ImpliedDirectory) {
+            self.made.insert(path.to_owned(), Kind::Directory);
+            return Ok(());
+        }
+        self.claim(path, Kind::Directory)?;
+        self.make_directory(path)
+    }
+
+    fn make_directory(&self, path: &Path) -> Result<()> {
+        let path = self.root.join(path);
+        DirBuilder::new().mode(0o755).create(&path)?;
+        // The mode of the builder is cut by the umask.
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755))?;
+        Ok(())
+    }
+
+    /// Notes that something is made at `path`, and makes the directories above.
+    fn claim(&mut self, path: &Path, kind: Kind) -> Result<()> {
+        if path.as_os_str().is_empty() {
+            bail!("no name");
+        }
+        let parents = path
+            .ancestors()
+            .skip(1)
+            .filter(|parent| *parent != Path::new(""));
+        for parent in parents.collect::<Vec<_>>().into_iter().rev() {
+            match self.made.get(parent) {
+                Some(Kind::Directory | Kind::ImpliedDirectory) => {}
+                Some(_) => bail!("{parent:?} above it is not a directory"),
+                None => {
+                    self.make_directory(parent)?;
+                    self.made.insert(parent.to_owned(), Kind::ImpliedDirectory);
+                }
+            }
+        }
+        if self.made.insert(path.to_owned(), kind).is_some() {
+            bail!("it is there twice");
+        }
+        Ok(())
+    }
+
+    fn file<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, path: &Path) -> Result<()> {
+        let header = entry.header();
+        let executable = header.mode().context("damaged archive")? & 0o100 != 0;
+        let time = header.mtime().context("damaged archive")?;
+        let mode = if executable { 0o755 } else { 0o644 };
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .mode(mode)
+            .open(self.root.join(path))?;
+        let mut left = entry.size();
+        while left > 0 {
+            let count = entry.read(&mut self.buffer).context("damaged archive")?;
+            if count == 0 {
+                bail!("damaged archive: it ends too early");
+            }
+            file.write_all(&self.buffer[..count])?;
+            left -= count as u64;
+        }
+        // The mode of the options is cut by the umask.
+        file.set_permissions(Permissions::from_mode(mode))?;
+        file.set_modified(system_time(time))?;
+        Ok(())
+    }
+}
+
+/// Seconds since 1970, at most what every file system can keep (34 bits in ext4).
+fn system_time(seconds: u64) -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(seconds.min((1 << 33) - 1))
+}
+
+/// The path of an entry, relative and without `.`; empty for the root itself.
+fn relative_path(bytes: &[u8]) -> Result<PathBuf> {
+    if bytes.iter().any(|byte| *byte < b' ' || *byte == 0x7f) {
+        bail!("control characters in a name");
+    }
+    let mut path = PathBuf::new();
+    for component in Path::new(OsStr::from_bytes(bytes)).components() {
+        match component {
+            Component::Normal(name) if name.len() > 255 => bail!("a name of {} bytes", name.len()),
+            Component::Normal(name) => path.push(name),
+            Component::CurDir => {}
+            Component::ParentDir => bail!("a path with .."),
+            Component::RootDir | Component::Prefix(_) => bail!("an absolute path"),
+        }
+    }
+    Ok(path)
+}
+
+/// Whether a symbolic link at `path` (relative to the root) leads nowhere but
+/// into the tree. `..` is only accepted at the start of the target: there it
+/// climbs real directories, because nothing is made below a link. After a name,
+/// which may itself be a link, it would climb from wherever that one leads.
+fn link_stays_inside(path: &Path, target: &Path) -> bool {
+    let mut depth = path.components().count().saturating_sub(1);
+    let mut named = false;
+    for component in target.components() {
+        match component {
+            Component::Normal(_) => named = true,
+            Component::CurDir => {}
+            Component::ParentDir if !named && depth > 0 => depth -= 1,
+            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
+        }
+    }
+    !target.as_os_str().is_empty()
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,395 @@
+//! Round trips, and what a hostile archive may try.
+
+use std::io::Cursor;
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+
+// `zstd -d` must not need options.
+const _: () = assert!(PACKAGE.window_log <= 26);
+
+/// A tar archive written header by header, because a builder refuses most of this.
+#[derive(Default)]
+struct Raw(Vec<u8>);
+
+impl Raw {
+    fn entry(self, kind: EntryType, path: &str, link: &str, data: &[u8]) -> Self {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_mode(0o7777);
+        header.set_mtime(1_000_000_000);
+        header.set_uid(12_345);
+        header.set_gid(12_345);
+        header.set_size(data.len() as u64);
+        let gnu = header.as_gnu_mut().unwrap();
+        gnu.name[..path.len()].copy_from_slice(path.as_bytes());
+        gnu.linkname[..link.len()].copy_from_slice(link.as_bytes());
+        self.header(header, data)
+    }
+
+    fn header(mut self, mut header: Header, data: &[u8]) -> Self {
+        header.set_cksum();
+        self.0.extend_from_slice(header.as_bytes());
+        self.0.extend_from_slice(data);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+        self
+    }
+
+    fn file(self, path: &str, data: &[u8]) -> Self {
+        self.entry(EntryType::Regular, path, "", data)
+    }
+
+    fn link(self, path: &str, target: &str) -> Self {
+        self.entry(EntryType::Symlink, path, target, b"")
+    }
+
+    fn end(mut self) -> Vec<u8> {
+        self.0.resize(self.0.len() + 1024, 0);
+        zstd::encode_all(&self.0[..], 1).unwrap()
+    }
+}
+
+fn unpack(bytes: &[u8]) -> (tempfile::TempDir, Result<()>) {
+    let directory = tempfile::tempdir().unwrap();
+    let inner = directory.path().join("in");
+    std::fs::create_dir(&inner).unwrap();
+    let result = unpack_into(Cursor::new(bytes), &inner, &Limits::default());
+    // Nothing may ever appear beside the directory.
+    assert_eq!(directory.path().read_dir().unwrap().count(), 1);
+    (directory, result)
+}
+
+fn error(archive: Vec<u8>) -> String {
+    format!("{:#}", unpack(&archive).1.unwrap_err())
+}
+
+fn sample() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    std::fs::create_dir_all(root.join("b/empty")).unwrap();
+    std::fs::write(root.join("b.c"), "sorted behind b/").unwrap();
+    std::fs::write(root.join("b/script"), "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(root.join("b/script"), Permissions::from_mode(0o700)).unwrap();
+    std::fs::write(root.join("a"), "secret").unwrap();
+    std::fs::set_permissions(root.join("a"), Permissions::from_mode(0o600)).unwrap();
+    std::os::unix::fs::symlink("../a", root.join("b/link")).unwrap();
+    let long = root.join("long".repeat(20)).join("name".repeat(50));
+    std::fs::create_dir(long.parent().unwrap()).unwrap();
+    std::fs::write(&long, "long").unwrap();
+    directory
+}
+
+fn packed(directory: &Path, workers: u32) -> (Vec<u8>, Created) {
+    let mut bytes = Vec::new();
+    let created = create(directory, &mut bytes, workers).unwrap();
+    (bytes, created)
+}
+
+#[test]
+fn a_tree_survives_and_is_normalised() {
+    let sample = sample();
+    let (bytes, created) = packed(sample.path(), 1);
+    assert_eq!(created.bytes, bytes.len() as u64);
+    assert_eq!(created.sha256, hex(&Sha256::digest(&bytes)));
+    let (out, result) = unpack(&bytes);
+    result.unwrap();
+    let root = out.path().join("in");
+    assert_eq!(std::fs::read(root.join("a")).unwrap(), b"secret");
+    let long = root.join("long".repeat(20)).join("name".repeat(50));
+    assert_eq!(std::fs::read(long).unwrap(), b"long");
+    assert!(root.join("b/empty").is_dir());
+    assert_eq!(root.join("b/link").read_link().unwrap(), Path::new("../a"));
+    for (path, mode) in [
+        ("a", 0o100_644),
+        ("b", 0o40_755),
+        ("b/script", 0o100_755),
+        ("b.c", 0o100_644),
+    ] {
+        let metadata = root.join(path).metadata().unwrap();
+        assert_eq!(metadata.mode(), mode, "{path}");
+    }
+    let time = root.join("a").metadata().unwrap().mtime();
+    assert_eq!(time, i64::try_from(PACKAGE_TIME).unwrap());
+    // What was unpacked packs to the same bytes.
+    assert_eq!(packed(&root, 2).1, created);
+}
+
+#[test]
+fn entries_are_sorted_and_anonymous() {
+    let sample = sample();
+    let bytes = zstd::decode_all(&packed(sample.path(), 1).0[..]).unwrap();
+    let mut archive = tar::Archive::new(&bytes[..]);
+    let mut paths = Vec::new();
+    for entry in archive.entries().unwrap() {
+        let entry = entry.unwrap();
+        let header = entry.header();
+        assert_eq!((header.uid().unwrap(), header.gid().unwrap()), (0, 0));
+        assert_eq!(header.username().unwrap(), Some("root"));
+        assert_eq!(header.mtime().unwrap(), PACKAGE_TIME);
+        paths.push(entry.path().unwrap().into_owned());
+    }
+    let expected = ["a", "b", "b/empty", "b/link", "b/script", "b.c"].map(PathBuf::from);
+    assert_eq!(paths[..6], expected);
+    assert_eq!(paths.len(), 8);
+}
+
+#[test]
+fn the_bytes_do_not_depend_on_the_number_of_workers() {
+    let directory = tempfile::tempdir().unwrap();
+    // As for packages, but with several jobs in little data.
+    let compression = Compression {
+        job_size: 1 << 20,
+        ..PACKAGE
+    };
+    // Matches within jobs and between them, and what matches nothing.
+    let mut state = 1_u32;
+    let mut data = Vec::new();
+    while data.len() < (4 << 20) + 12_345 {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        data.extend_from_slice(&(state >> 16).to_le_bytes());
+        data.extend_from_slice(b"the same words between the others ");
+        if state >> 24 == 0 && data.len() > 2 << 20 {
+            data.extend_from_within(1000..60_000);
+        }
+    }
+    std::fs::write(directory.path().join("data"), &data).unwrap();
+    let packed = |workers| {
+        let mut bytes = Vec::new();
+        create_with(&compression, directory.path(), &mut bytes, workers).unwrap();
+        bytes
+    };
+    let one = packed(1);
+    for workers in [0, 2, 3] {
+        assert!(packed(workers) == one, "{workers} workers");
+    }
+    let (_out, result) = unpack(&one);
+    result.unwrap();
+}
+
+#[test]
+fn links_and_special_files_are_not_packed() {
+    for target in ["/etc/passwd", "../outside"] {
+        let directory = tempfile::tempdir().unwrap();
+        std::os::unix::fs::symlink(target, directory.path().join("x")).unwrap();
+        let error = create(directory.path(), io::sink(), 1).unwrap_err();
+        assert!(format!("{error:#}").contains("link out of the tree"));
+    }
+    let directory = tempfile::tempdir().unwrap();
+    let fifo = directory.path().join("fifo");
+    rustix::fs::mknodat(
+        rustix::fs::CWD,
+        &fifo,
+        rustix::fs::FileType::Fifo,
+        0o600.into(),
+        0,
+    )
+    .unwrap();
+    let error = create(directory.path(), io::sink(), 1).unwrap_err();
+    assert!(format!("{error:#}").contains("neither a file"));
+}
+
+#[test]
+fn hostile_entries_are_refused() {
+    let file = |path: &str| Raw::default().file(path, b"x").end();
+    let long = "x".repeat(300);
+    let pax = |record: &[u8]| {
+        Raw::default()
+            .entry(EntryType::XHeader, "pax", "", record)
+            .file("x", b"x")
+            .end()
+    };
+    let special = |kind| Raw::default().entry(kind, "x", "", b"").end();
+    for (what, archive, expected) in [
+        ("absolute", file("/etc/x"), "absolute path"),
+        ("above", file("../x"), "path with .."),
+        ("above, hidden", file("a/../../x"), "path with .."),
+        ("control", file("a\nb"), "control characters"),
+        ("root as file", file("./"), "no name"),
+        ("empty name", file(""), "no name"),
+        (
+            "twice",
+            Raw::default().file("x", b"1").file("./x", b"2").end(),
+            "there twice",
+        ),
+        (
+            "twice, a link first",
+            Raw::default().link("x", "y").file("x", b"2").end(),
+            "there twice",
+        ),
+        (
+            "below a file",
+            Raw::default().file("x", b"1").file("x/y", b"2").end(),
+            "not a directory",
+        ),
+        (
+            "below a link",
+            Raw::default()
+                .entry(EntryType::Directory, "d", "", b"")
+                .link("x", "d")
+                .file("x/y", b"2")
+                .end(),
+            "not a directory",
+        ),
+        (
+            "absolute link",
+            Raw::default().link("x", "/etc").end(),
+            "link out of the tree",
+        ),
+        (
+            "link above",
+            Raw::default().link("a/x", "../../etc").end(),
+            "link out of the tree",
+        ),
+        (
+            "link above by another link",
+            Raw::default()
+                .link("a/b/l", "../..")
+                .link("x", "a/b/l/../../etc")
+                .end(),
+            "link out of the tree",
+        ),
+        (
+            "link to nothing",
+            Raw::default().link("x", "").end(),
+            "a link",
+        ),
+        (
+            "hard link out",
+            Raw::default()
+                .entry(EntryType::Link, "x", "/etc/passwd", b"")
+                .end(),
+            "absolute path",
+        ),
+        (
+            "hard link to a link",
+            Raw::default()
+                .link("l", "y")
+                .entry(EntryType::Link, "x", "l", b"")
+                .end(),
+            "no file of the archive",
+        ),
+        ("character device", special(EntryType::Char), "a device"),
+        ("block device", special(EntryType::Block), "a device"),
+        ("pipe", special(EntryType::Fifo), "a named pipe"),
+        ("sparse", special(EntryType::GNUSparse), "a sparse file"),
+        ("odd type", special(EntryType::new(b'Z')), "unknown type"),
+        (
+            "long component",
+            Raw::default()
+                .entry(EntryType::GNULongName, "l", "", long.as_bytes())
+                .file("x", b"")
+                .end(),
+            "a name of 300 bytes",
+        ),
+        (
+            "long name that goes up",
+            Raw::default()
+                .entry(EntryType::GNULongName, "l", "", b"../../x\0")
+                .file("x", b"")
+                .end(),
+            "path with ..",
+        ),
+        (
+            "huge name",
+            Raw::default()
+                .entry(EntryType::GNULongName, "l", "", &vec![b'a'; 1 << 20])
+                .file("x", b"")
+                .end(),
+            "a name of 1048576 bytes",
+        ),
+        ("pax path", pax(b"16 path=../../x\n"), "path with .."),
+        ("pax size", pax(b"11 size=99\n"), "a file of 8 GiB"),
+        (
+            "pax sparse",
+            pax(b"22 GNU.sparse.major=1\n"),
+            "a sparse file",
+        ),
+    ] {
+        let error = error(archive);
+        assert!(error.contains(expected), "{what}: {error}");
+    }
+}
+
+#[test]
+fn damage_is_an_error() {
+    let good = Raw::default().file("x", &[7; 3000]).end();
+    unpack(&good).1.unwrap();
+    for cut in [0, 1, good.len() / 2, good.len() - 1] {
+        assert!(unpack(&good[..cut]).1.is_err(), "cut at {cut}");
+    }
+    let mut wrong = good.clone();
+    let middle = wrong.len() / 2;
+    wrong[middle] ^= 0x55;
+    assert!(unpack(&wrong).1.is_err());
+    // Cut between entries, but the compressed stream is whole.
+    let unfinished = Raw::default().file("x", b"x").0;
+    let unfinished = zstd::encode_all(&unfinished[..], 1).unwrap();
+    assert!(error(unfinished).contains("ends too early"));
+    let inside = &Raw::default().file("x", &[7; 3000]).0[..1024];
+    let inside = zstd::encode_all(inside, 1).unwrap();
+    assert!(error(inside).contains("ends too early"));
+    assert!(!error(b"this is not zstd".to_vec()).is_empty());
+    // A header whose checksum is wrong.
+    let mut header = Raw::default().file("x", b"x");
+    header.0[0] = b'y';
+    assert!(error(header.end()).contains("checksum"));
+}
+
+#[test]
+fn bombs_go_off_outside() {
+    let zeros = Raw::default().file("x", &vec![0; 2 << 20]).end();
+    assert!(zeros.len() < 10_000);
+    let limited = |archive: &[u8], limits: Limits| {
+        let directory = tempfile::tempdir().unwrap();
+        let error = unpack_into(Cursor::new(archive), directory.path(), &limits).unwrap_err();
+        format!("{error:#}")
+    };
+    let bytes = Limits {
+        bytes: 1 << 20,
+        ..Limits::default()
+    };
+    assert!(limited(&zeros, bytes.clone()).contains("more than 1048576 bytes"));
+    let mut many = Raw::default();
+    for index in 0..20 {
+        many = many.file(&index.to_string(), b"");
+    }
+    let entries = Limits {
+        entries: 10,
+        ..Limits::default()
+    };
+    assert!(limited(&many.end(), entries).contains("more than 10 entries"));
+    // After the end of the archive, too.
+    let mut trailing = Raw::default().file("x", b"x").0;
+    trailing.resize(4 << 20, 0);
+    let trailing = zstd::encode_all(&trailing[..], 1).unwrap();
+    assert!(limited(&trailing, bytes).contains("more than 1048576 bytes"));
+    // A header that promises more than there is makes nothing of that size.
+    let mut header = Header::new_gnu();
+    header.set_size(1 << 40);
+    header.set_mode(0o644);
+    header.set_mtime(0);
+    header.set_path("x").unwrap();
+    let promise = Raw::default().header(header, b"x").end();
+    assert!(error(promise).contains("ends too early"));
+}
+
+#[test]
+fn permissions_and_owners_of_an_archive_do_not_count() {
+    let archive = Raw::default()
+        .entry(EntryType::Directory, "./", "", b"")
+        .file("d/f", b"x")
+        .entry(EntryType::Directory, "d", "", b"")
+        .entry(EntryType::Link, "h", "d/f", b"")
+        .link("d/l", "../h")
+        .end();
+    let (out, result) = unpack(&archive);
+    result.unwrap();
+    let root = out.path().join("in");
+    let file = root.join("d/f").metadata().unwrap();
+    assert_eq!(file.mode(), 0o100_755);
+    assert_eq!(file.mtime(), 1_000_000_000);
+    assert_eq!(file.uid(), out.path().metadata().unwrap().uid());
+    assert_eq!(root.join("d").metadata().unwrap().mode(), 0o40_755);
+    assert_eq!(root.join("h").metadata().unwrap().ino(), file.ino());
+    assert_eq!(std::fs::read(root.join("d/l")).unwrap(), b"x");
+}

@@ -1,0 +1,437 @@
+//! Kernels on this machine, and how things get into the work directory.
+//!
+//! A thing in the work directory is complete or absent. It is made under a
+//! temporary name beside its goal ([`Temporary`]), which its maker holds locked
+//! (flock(2)), and is then renamed. A lock dies with its holder, so a temporary
+//! name that can be locked belongs to nobody and [`sweep`] removes it. Two runs
+//! that want to make the same thing wait for each other with [`lock`].
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use rustix::fs::{CWD, RenameFlags};
+
+use crate::arch::{self, Arch};
+use crate::asset::{self, PackageName};
+use crate::failure::Failure;
+use crate::kernel::LocalKernel;
+use crate::layout::Layout;
+use crate::request::newest_first;
+use crate::ui::Ui;
+use crate::version::Release;
+use crate::{archive, interrupt};
+
+/// Between the name of the goal and the random end of a temporary name.
+const INFIX: &str = ".tmp-";
+
+/// A lock that other runs wait for. It ends when dropped, or with this process.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock of that name (letters, digits, `.`, `-`, `_`), waiting for
+/// another run that holds it. Says so once; a signal ends the wait.
+///
+/// The file stays: removing it would let a third run lock a new file of the
+/// same name while the second still waits on the old one.
+pub fn lock(layout: &Layout, ui: &Ui, name: &str) -> Result<Lock> {
+    let directory = layout.locks();
+    create_directory(&directory)?;
+    let path = directory.join(name);
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&path)
+        .with_context(|| format!("cannot open the lock {}", path.display()))?;
+    let mut said = false;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(Lock { _file: file }),
+            Err(TryLockError::WouldBlock) => {}
+            Err(TryLockError::Error(error)) => {
+                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
+            }
+        }
+        if !said {
+            said = true;
+            ui.info(format!(
+                "waiting for another run, which holds {}",
+                path.display()
+            ));
+        }
+        interrupt::sleep(interrupt::POLL)?;
+    }
+}
+
+/// A file or directory on its way to its goal. Dropping it removes it.
+#[derive(Debug)]
+pub struct Temporary {
+    path: PathBuf,
+    goal: PathBuf,
+    /// Locked while we live: see [`sweep`].
+    file: File,
+    directory: bool,
+    persisted: bool,
+}
+
+impl Temporary {
+    /// An empty directory beside `goal`, whose parent is made if it is missing.
+    pub fn directory(goal: &Path) -> Result<Self> {
+        Self::new(goal, true)
+    }
+
+    /// An empty file beside `goal`, whose parent is made if it is missing.
+    pub fn file(goal: &Path) -> Result<Self> {
+        Self::new(goal, false)
+    }
+
+    fn new(goal: &Path, directory: bool) -> Result<Self> {
+        let (Some(parent), Some(name)) = (goal.parent(), goal.file_name()) else {
+            bail!("{} has no name to put something at", goal.display());
+        };
+        create_directory(parent)?;
+        let mut prefix = OsString::from(".");
+        prefix.push(name);
+        prefix.push(INFIX);
+        let context = || format!("cannot create a temporary name beside {}", goal.display());
+        loop {
+            let mut builder = tempfile::Builder::new();
+            builder.prefix(&prefix).rand_bytes(8);
+            let (path, file) = if directory {
+                let path = builder.tempdir_in(parent).with_context(context)?.keep();
+                let file = File::open(&path).with_context(context)?;
+                (path, file)
+            } else {
+                let (file, path) = builder
+                    .tempfile_in(parent)
+                    .and_then(|file| file.keep().map_err(io::Error::from))
+                    .with_context(context)?;
+                (path, file)
+            };
+            file.lock().with_context(context)?;
+            // Between creation and lock a sweep of another run may have taken
+            // the name for an abandoned one.
+            if same_file(&path, &file) {
+                return Ok(Self {
+                    path,
+                    goal: goal.to_owned(),
+                    file,
+                    directory,
+                    persisted: false,
+                });
+            }
+        }
+    }
+
+    /// Where it is now.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The open file (or directory), for writing.
+    pub fn as_file(&self) -> &File {
+        &self.file
+    }
+
+    /// Puts it at its goal, replacing what is there in one step.
+    pub fn persist(self) -> Result<()> {
+        let path = self.path.clone();
+        self.persist_from(&path)
+    }
+
+    /// Puts a directory or file that was made *inside* this temporary directory
+    /// at the goal, and removes the rest.
+    pub fn persist_from(mut self, inner: &Path) -> Result<()> {
+        let goal = self.goal.clone();
+        let context = || format!("cannot put {} in place", goal.display());
+        // tempfile makes both readable by their owner only.
+        let mode = if inner.is_dir() { 0o755 } else { 0o644 };
+        rustix::fs::chmod(inner, mode.into()).with_context(context)?;
+        if !goal.is_dir() {
+            std::fs::rename(inner, &goal).with_context(context)?;
+        } else if rustix::fs::renameat_with(CWD, inner, CWD, &goal, RenameFlags::EXCHANGE).is_err()
+        {
+            // The file system cannot exchange: for a moment there is neither.
+            let old = Self::directory(&goal)?;
+            let aside = old.path.join("old");
+            std::fs::rename(&goal, &aside).with_context(context)?;
+            std::fs::rename(inner, &goal).with_context(context)?;
+        }
+        // After an exchange the old one is here; dropping removes it.
+        self.persisted = inner == self.path && !self.path.exists();
+        Ok(())
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        if !self.persisted {
+            // Nobody can be told; the next sweep tries again.
+            let _ = remove(&self.path, self.directory);
+        }
+    }
+}
+
+fn remove(path: &Path, directory: bool) -> io::Result<()> {
+    if directory {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
+    }
+}
+
+fn same_file(path: &Path, file: &File) -> bool {
+    match (path.symlink_metadata(), file.metadata()) {
+        (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.dev(), open.ino()),
+        _ => false,
+    }
+}
+
+/// Removes the temporary names in `directory` whose makers are gone; how many.
+/// A directory that is not there has none.
+pub fn sweep(directory: &Path) -> Result<usize> {
+    let entries = match directory.read_dir() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", directory.display()));
+        }
+    };
+    let mut removed = 0;
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
+        let kind = entry.file_type();
+        let ours = is_temporary(&entry.file_name())
+            && kind.is_ok_and(|kind| kind.is_dir() || kind.is_file());
+        if !ours {
+            continue;
+        }
+        let path = entry.path();
+        // It may end between the listing and here, by rename or by another sweep.
+        let Ok(file) = File::open(&path) else {
+            continue;
+        };
+        if file.try_lock().is_ok() && same_file(&path, &file) {
+            let directory = file.metadata().is_ok_and(|metadata| metadata.is_dir());
+            remove(&path, directory)
+                .with_context(|| format!("cannot remove the abandoned {}", path.display()))?;
+            removed += 1;
+        }
+    }
+    Ok(removed)
+}
+
+fn is_temporary(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    name.starts_with('.') && name.contains(INFIX)
+}
+
+/// Removes abandoned temporary names wherever kernels and packages are put.
+pub fn sweep_all(layout: &Layout) -> Result<usize> {
+    let mut removed = sweep(&layout.packages())?;
+    for arch in arch::ARCHITECTURES {
+        removed += sweep(&layout.kernels(arch))?;
+    }
+    Ok(removed)
+}
+
+pub(crate) fn create_directory(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
+/// Where a kernel is, or would be, unpacked.
+pub fn kernel_path(layout: &Layout, arch: &Arch, release: &Release) -> PathBuf {
+    layout.kernels(arch).join(asset::directory_name(release))
+}
+
+/// Where a kernel's package file is, or would be.
+pub fn package_path(layout: &Layout, arch: &'static Arch, release: &Release) -> PathBuf {
+    let name = PackageName {
+        arch,
+        release: release.clone(),
+    };
+    layout.packages().join(name.to_string())
+}
+
+/// What is below the kernels' directory of an architecture.
+#[derive(Debug, Default)]
+pub struct Survey {
+    /// Kernels, the newest first.
+    pub kernels: Vec<LocalKernel>,
+    /// Directories that are named like kernels but are none, with the reason.
+    pub damaged: Vec<(PathBuf, String)>,
+}
+
+/// Looks at all kernels of an architecture.
+pub fn survey(layout: &Layout, arch: &'static Arch) -> Result<Survey> {
+    let directory = layout.kernels(arch);
+    let mut survey = Survey::default();
+    let entries = match directory.read_dir() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(survey),
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot read {}", directory.display()));
+        }
+    };
+    for entry in entries {
+        let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
+        let name = entry.file_name();
+        let Some(release) = name.to_str().and_then(|name| name.strip_prefix("kernel-")) else {
+            continue;
+        };
+        let path = entry.path();
+        let kernel = open(&path).and_then(|kernel| {
+            if kernel.arch != arch {
+                bail!("it is for {}, not {}", kernel.arch.name, arch.name);
+            }
+            if kernel.release.to_string() != release {
+                bail!("it holds the kernel {}", kernel.release);
+            }
+            Ok(kernel)
+        });
+        match kernel {
+            Ok(kernel) => survey.kernels.push(kernel),
+            Err(error) => survey.damaged.push((path, format!("{error:#}"))),
+        }
+    }
+    survey.kernels.sort_by(newest_first);
+    survey.damaged.sort();
+    Ok(survey)
+}
+
+/// The kernels of an architecture on this machine, the newest first.
+pub fn kernels(layout: &Layout, arch: &'static Arch) -> Result<Vec<LocalKernel>> {
+    Ok(survey(layout, arch)?.kernels)
+}
+
+/// Opens an unpacked package, ours or drgn's, wherever it is. The release is
+/// read from `build/include/config/kernel.release`, the architecture from the
+/// ELF header of `build/vmlinux`.
+///
+/// # Errors
+///
+/// Usage errors that name what is missing.
+pub fn open(path: &Path) -> Result<LocalKernel> {
+    let wrong = |why: String| {
+        Failure::usage(format!("{} {why}", path.display())).hint(
+            "an unpacked kernel package has vmlinuz, build/vmlinux and \
+             build/include/config/kernel.release",
+        )
+    };
+    match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => {}
+        Ok(_) => return Err(wrong("is not a directory".to_owned()).into()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(Failure::usage(format!("{} does not exist", path.display())).into());
+        }
+        Err(error) => {
+            return Err(error).with_context(|| format!("cannot look at {}", path.display()));
+        }
+    }
+    let release_path = "build/include/config/kernel.release";
+    let missing = ["vmlinuz", "build/vmlinux", release_path]
+        .into_iter()
+        .filter(|name| !path.join(name).is_file())
+        .collect::<Vec<_>>();
+    if !missing.is_empty() {
+        let why = format!("is not an unpacked kernel: no {}", missing.join(", no "));
+        return Err(wrong(why).into());
+    }
+    let text = std::fs::read_to_string(path.join(release_path))
+        .with_context(|| format!("cannot read {}", path.join(release_path).display()))?;
+    let release = text
+        .trim()
+        .parse::<Release>()
+        .with_context(|| format!("{} is damaged", path.join(release_path).display()))?;
+    let arch = elf_architecture(&path.join("build/vmlinux"))?;
+    Ok(LocalKernel {
+        arch,
+        release,
+        // VMs and make are started in other directories.
+        path: std::path::absolute(path)
+            .with_context(|| format!("cannot find {}", path.display()))?,
+    })
+}
+
+/// The architecture that an ELF file is for, from its header: byte 4 is the
+/// class (1: 32 bits, 2: 64), byte 5 the byte order (1: little, 2: big), bytes 18
+/// and 19 the machine (elf(5), `<elf.h>` `EM_*`).
+fn elf_architecture(path: &Path) -> Result<&'static Arch> {
+    let mut header = [0; 20];
+    File::open(path)
+        .and_then(|mut file| file.read_exact(&mut header))
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let machine = match header[5] {
+        2 => u16::from_be_bytes([header[18], header[19]]),
+        _ => u16::from_le_bytes([header[18], header[19]]),
+    };
+    let name = match (&header[..4], machine, header[4]) {
+        (b"\x7fELF", 62, 2) => "x86_64",
+        (b"\x7fELF", 183, 2) => "aarch64",
+        (b"\x7fELF", 40, 1) => "arm",
+        (b"\x7fELF", 21, 2) => "ppc64",
+        (b"\x7fELF", 22, 2) => "s390x",
+        (b"\x7fELF", 243, 2) => "riscv64",
+        (b"\x7fELF", ..) => bail!("{} is for ELF machine {machine}", path.display()),
+        _ => bail!("{} is not an ELF file", path.display()),
+    };
+    match arch::find(name) {
+        Some(arch) => Ok(arch),
+        None => Err(Failure::usage(format!(
+            "{} is for {name}, which is not supported",
+            path.display()
+        ))
+        .into()),
+    }
+}
+
+/// Unpacks a package file into the work directory, unless the kernel is there:
+/// packages never change under one name. The name says what it is, and what is
+/// in it must agree.
+pub fn install(layout: &Layout, ui: &Ui, package: &Path) -> Result<LocalKernel> {
+    let name = package.file_name().unwrap_or_default().to_string_lossy();
+    let Some(parsed) = PackageName::parse(&name) else {
+        return Err(
+            Failure::usage(format!("{} is not a kernel package", package.display()))
+                .hint("packages are named kernel-RELEASE.ARCH.tar.zst")
+                .into(),
+        );
+    };
+    let goal = kernel_path(layout, parsed.arch, &parsed.release);
+    let _lock = lock(layout, ui, &lock_name(parsed.arch, &parsed.release))?;
+    sweep(&layout.kernels(parsed.arch))?;
+    if let Ok(kernel) = open(&goal) {
+        ui.verbose(format!("{} is already unpacked", parsed.release));
+        return Ok(kernel);
+    }
+    let file = File::open(package).with_context(|| format!("cannot open {}", package.display()))?;
+    let temporary = Temporary::directory(&goal)?;
+    let task = ui.task(format!("unpacking {}", package.display()));
+    archive::unpack_into(file, temporary.path(), &archive::Limits::default())
+        .with_context(|| format!("cannot unpack {}", package.display()))?;
+    drop(task);
+    let kernel = open(temporary.path())
+        .with_context(|| format!("{} is not a kernel package", package.display()))?;
+    if (kernel.arch, &kernel.release) != (parsed.arch, &parsed.release) {
+        return Err(Failure::setup(format!(
+            "{} holds the kernel {} for {}",
+            package.display(),
+            kernel.release,
+            kernel.arch.name
+        ))
+        .into());
+    }
+    temporary.persist()?;
+    open(&goal)
+}
+
+/// The name of the lock under which a kernel is put in place.
+pub fn lock_name(arch: &Arch, release: &Release) -> String {
+    format!("kernel-{release}.{}", arch.name)
+}
