@@ -202,3 +202,161 @@ impl Script {
         self.raw(b"}\n");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    fn guest() -> Guest {
+        Guest {
+            busybox: "/bin/busybox".into(),
+            mark: "mark".into(),
+            kernel: "/w/kernel".into(),
+            directory: "/home/me".into(),
+            modules: vec!["/w/a.ko".into()],
+            command: vec!["true".into()],
+            environment: Vec::new(),
+            terminal: None,
+            stdin: false,
+            keep: Vec::new(),
+            keep_links: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn only_what_a_fresh_mount_hides_is_kept_and_only_once() {
+        let paths = [
+            "/home/me",
+            "/tmp",
+            "/tmp/a/b",
+            "/tmp/a",
+            "/tmp/ab",
+            "/tmpfs/x",
+            "/run/user/1",
+            "/dev/shm/x",
+            "/dev/null",
+        ];
+        let kept = hidden(paths.map(PathBuf::from));
+        assert_eq!(
+            kept,
+            ["/dev/shm/x", "/run/user/1", "/tmp/a", "/tmp/ab"].map(PathBuf::from)
+        );
+    }
+
+    /// The host's shell reads the prelude back: every byte of a hostile word must
+    /// arrive, and none may run.
+    #[test]
+    #[allow(clippy::disallowed_methods, reason = "a short command of a test")]
+    fn hostile_words_survive_the_shell() {
+        let hostile: Vec<OsString> = vec![
+            "it's".into(),
+            "".into(),
+            "two\nlines\n".into(),
+            "$(touch /nowhere/x) `id` ${HOME} \\ \" ; & | > <".into(),
+            "-n".into(),
+            "\u{1b}[31m\u{7f}\t".into(),
+            OsString::from_vec((1..=255).collect()),
+        ];
+        let guest = Guest {
+            directory: "/a b/it's/$(id)".into(),
+            command: hostile.clone(),
+            environment: vec![("NAME".into(), "a'b\nc".into())],
+            ..guest()
+        };
+        // In place of init's text: show what the prelude has set, and the words
+        // behind the `sh` that starts the command.
+        let text = r#"
+printf '%s\0' "$vmtest_directory"
+show() { while [ "$1" != sh ]; do shift; done; shift; printf '%s\0' "$@"; }
+vmtest_command
+"#;
+        let script = init_script(&guest, text);
+        // `exec` is a special builtin, which a function cannot stand for.
+        let script = replace(&script, b"\texec ", b"\tshow ");
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("script");
+        std::fs::write(&file, &script).unwrap();
+        let output = Command::new("/bin/sh")
+            .arg(&file)
+            .stdin(Stdio::null())
+            .output()
+            .unwrap();
+        let mut expected = b"/a b/it's/$(id)\0".to_vec();
+        for word in &hostile {
+            expected.extend_from_slice(word.as_bytes());
+            expected.push(0);
+        }
+        assert_eq!(
+            output.stdout,
+            expected,
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
+    }
+
+    fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
+        let at = text
+            .windows(from.len())
+            .position(|window| window == from)
+            .unwrap();
+        [&text[..at], to, &text[at + from.len()..]].concat()
+    }
+
+    #[test]
+    fn the_prelude_says_what_was_asked_for() {
+        let text = |guest: &Guest| String::from_utf8(init_script(guest, "TEXT\n")).unwrap();
+        let script = text(&Guest {
+            terminal: Some((100, 30)),
+            keep: vec!["/tmp/x".into()],
+            keep_links: vec!["/run/current-system".into()],
+            ..guest()
+        });
+        expect_test::expect![[r##"
+            #!/bin/busybox sh
+            vmtest_busybox='/bin/busybox'
+            vmtest_mark='mark'
+            vmtest_kernel='/w/kernel'
+            vmtest_directory='/home/me'
+            vmtest_overlay='50%'
+            vmtest_stdin='0'
+            vmtest_tty='1'
+            vmtest_columns='100'
+            vmtest_rows='30'
+            vmtest_hidden() {
+            	:
+            	keep '/tmp/x'
+            	keep_link '/run/current-system'
+            }
+            vmtest_modules() {
+            	:
+            	load '/w/a.ko' || return 1
+            }
+            vmtest_command() {
+            	:
+            	exec '/bin/busybox' env -i '/bin/busybox' setsid -c /bin/sh -c 'exec "$@"' sh 'true'
+            }
+            TEXT
+        "##]]
+        .assert_eq(&script);
+        assert!(text(&guest()).contains("vmtest_tty='0'\n"));
+        assert!(!text(&guest()).contains("setsid -c"));
+    }
+
+    /// Every applet that init runs is in the list that `doctor` checks, and no other.
+    #[test]
+    fn the_applets_are_those_that_init_uses() {
+        let text = include_str!("../../vmtest-assets/guest/init.sh");
+        let used = text
+            .lines()
+            .filter(|line| !line.trim_start().starts_with('#'))
+            .flat_map(|line| line.split("bb ").skip(1))
+            .filter_map(|rest| rest.split_whitespace().next())
+            .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+        let mut used = used.chain(["env", "setsid", "sh"]).collect::<Vec<_>>();
+        used.sort_unstable();
+        used.dedup();
+        assert_eq!(used, APPLETS);
+    }
+}

@@ -138,7 +138,8 @@ impl LongCommand {
         let display = self.display();
         let supervisor = match self.supervisor {
             Some(path) => path,
-            None => std::env::current_exe().context("cannot find our own executable")?,
+            // Not by its name: cargo may have replaced the file since we started.
+            None => PathBuf::from("/proc/self/exe"),
         };
         let mut command = Command::new(&supervisor);
         command

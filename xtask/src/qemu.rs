@@ -222,13 +222,14 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
         "oops=panic".to_owned(),
         "panic=-1".to_owned(),
     ];
-    words.extend(spec.kernel_arguments.iter().cloned());
     let quoted = init.contains(' ');
     words.push(if quoted {
         format!("\"init={init}\"")
     } else {
         format!("init={init}")
     });
+    // Behind ours, because the last one of a name wins.
+    words.extend(spec.kernel_arguments.iter().cloned());
     Ok(words.join(" "))
 }
 
@@ -246,4 +247,177 @@ fn comma(path: &Path) -> Vec<u8> {
 
 fn joined(parts: &[&[u8]]) -> OsString {
     OsString::from_vec(parts.concat())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn spec() -> VmSpec {
+        VmSpec {
+            arch: crate::arch::find("x86_64").unwrap(),
+            qemu: "qemu-system-x86_64".into(),
+            version: QemuVersion(7, 2),
+            accel: Accel::Tcg,
+            memory: 2048,
+            cpus: 2,
+            root: "/".into(),
+            cache: true,
+            image: "/w/kernel-6.1/vmlinuz".into(),
+            init: "/tmp/vmtest-1/init".into(),
+            sockets: "/tmp/vmtest-1".into(),
+            ports: vec![Port::Events, Port::Stdout, Port::Stderr, Port::Stdin],
+            console_log: "/w/log/console.log".into(),
+            disk: None,
+            kernel_arguments: Vec::new(),
+            qemu_arguments: Vec::new(),
+        }
+    }
+
+    fn check(spec: &VmSpec, expected: &Expect) {
+        // One option a line.
+        let mut text = String::new();
+        for word in &command_line(spec).unwrap() {
+            let word = word.to_string_lossy();
+            text += if word.starts_with('-') { "\n" } else { " " };
+            text += &word;
+        }
+        expected.assert_eq(text.trim_start());
+    }
+
+    #[test]
+    fn the_usual_machine() {
+        check(
+            &spec(),
+            &expect![[r#"
+            qemu-system-x86_64
+            -accel tcg,thread=multi
+            -cpu max
+            -smp 2
+            -m 2048M
+            -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap
+            -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+            -chardev file,id=console,path=/w/log/console.log
+            -serial chardev:console
+            -device virtio-serial-pci
+            -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
+            -device virtserialport,chardev=port0,name=vmtest.status
+            -chardev socket,id=port1,path=/tmp/vmtest-1/vmtest.events
+            -device virtserialport,chardev=port1,name=vmtest.events
+            -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.stdout
+            -device virtserialport,chardev=port2,name=vmtest.stdout
+            -chardev socket,id=port3,path=/tmp/vmtest-1/vmtest.stderr
+            -device virtserialport,chardev=port3,name=vmtest.stderr
+            -chardev socket,id=port4,path=/tmp/vmtest-1/vmtest.stdin
+            -device virtserialport,chardev=port4,name=vmtest.stdin
+            -device virtio-rng-pci
+            -kernel /w/kernel-6.1/vmlinuz
+            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 init=/tmp/vmtest-1/init
+            -nodefaults
+            -no-user-config
+            -display none
+            -no-reboot"#]],
+        );
+    }
+
+    #[test]
+    fn kvm_a_terminal_a_disk_and_more_arguments() {
+        let spec = VmSpec {
+            accel: Accel::Kvm,
+            ports: vec![Port::Events, Port::Terminal],
+            disk: Some("/tmp/vmtest-1/disk".into()),
+            cache: false,
+            kernel_arguments: vec!["crashkernel=256M".into()],
+            qemu_arguments: vec!["-s".into()],
+            ..spec()
+        };
+        check(
+            &spec,
+            &expect![[r#"
+            qemu-system-x86_64
+            -accel kvm
+            -cpu host
+            -smp 2
+            -m 2048M
+            -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap
+            -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+            -chardev file,id=console,path=/w/log/console.log
+            -serial chardev:console
+            -device virtio-serial-pci
+            -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
+            -device virtserialport,chardev=port0,name=vmtest.status
+            -chardev socket,id=port1,path=/tmp/vmtest-1/vmtest.events
+            -device virtserialport,chardev=port1,name=vmtest.events
+            -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.terminal
+            -device virtconsole,chardev=port2
+            -drive if=none,id=disk,format=raw,cache=unsafe,file=/tmp/vmtest-1/disk
+            -device virtio-blk-pci,drive=disk
+            -device virtio-rng-pci
+            -kernel /w/kernel-6.1/vmlinuz
+            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=none,msize=512000 ro console=ttyS0 oops=panic panic=-1 init=/tmp/vmtest-1/init crashkernel=256M
+            -nodefaults
+            -no-user-config
+            -display none
+            -no-reboot
+            -s"#]],
+        );
+    }
+
+    #[test]
+    fn odd_paths_are_quoted_as_their_reader_wants_it() {
+        let spec = VmSpec {
+            init: "/tmp/a b/init".into(),
+            console_log: "/w,x/console.log".into(),
+            ports: Vec::new(),
+            version: QemuVersion(4, 1),
+            ..spec()
+        };
+        check(
+            &spec,
+            &expect![[r#"
+            qemu-system-x86_64
+            -accel tcg,thread=multi
+            -cpu max
+            -smp 2
+            -m 2048M
+            -fsdev local,id=root,path=/,security_model=none,readonly=on
+            -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+            -chardev file,id=console,path=/w,,x/console.log
+            -serial chardev:console
+            -device virtio-serial-pci
+            -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
+            -device virtserialport,chardev=port0,name=vmtest.status
+            -device virtio-rng-pci
+            -kernel /w/kernel-6.1/vmlinuz
+            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 "init=/tmp/a b/init"
+            -nodefaults
+            -no-user-config
+            -display none
+            -no-reboot"#]],
+        );
+        let hostile = VmSpec {
+            init: "/tmp/\"/init".into(),
+            ..spec
+        };
+        assert!(command_line(&hostile).is_err());
+    }
+
+    #[test]
+    fn versions_are_read_and_compared_whole() {
+        let read = |text: &str| text.parse::<QemuVersion>().ok();
+        assert_eq!(
+            read("QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)\nCopyright"),
+            Some(QemuVersion(7, 2))
+        );
+        assert_eq!(
+            read("QEMU emulator version 10.0.2"),
+            Some(QemuVersion(10, 0))
+        );
+        assert_eq!(read("something else"), None);
+        assert_eq!(read("QEMU emulator version x"), None);
+        assert!(QemuVersion(9, 0) > QemuVersion(8, 1));
+        assert!(QemuVersion(10, 0) > QemuVersion(9, 2));
+    }
 }

@@ -319,7 +319,7 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
         return Ok(run);
     }
     let reason = match &run.outcome {
-        VmOutcome::Lost(how) => how.lines().next().unwrap_or_default().to_owned(),
+        VmOutcome::Lost(how) => how.clone(),
         _ => "a kernel started on it shows no sign of life".to_owned(),
     };
     if kvm == Kvm::Unproved {

@@ -1,5 +1,7 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
+pub mod ci;
+pub mod completions;
 mod kernel;
 pub mod supervise;
 mod vm;
@@ -15,9 +17,12 @@ use crate::flags::{Command, Global, Xtask};
 /// Runs the command; the exit status of the process.
 pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     let layout = layout(&flags.global)?;
+    let setup = flags.global.setup;
     match flags.command {
-        Command::Vm(flags_of_vm) => vm::run(&flags_of_vm, &layout, ui, flags.global.setup),
+        Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
+        Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
+        Command::Completions(completions) => completions::run(&completions),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }
@@ -26,8 +31,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
 /// binary runs away from the workspace that it was built from, the embedded
 /// copies serve.
 fn layout(global: &Global) -> Result<Layout> {
-    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
-    let workspace = workspace.filter(|path| path.join("xtask/Cargo.toml").is_file());
+    let workspace = workspace();
     let current = std::env::current_dir().context("cannot find the current directory")?;
     let work = match (&global.directory, std::env::var_os("VMTEST_DIR"), workspace) {
         (Some(directory), _, _) => directory.clone(),
@@ -44,4 +48,10 @@ fn layout(global: &Global) -> Result<Layout> {
         files("kernel-configs", xtask::embedded::CONFIGS),
         files("vmtest-assets", xtask::embedded::ASSETS),
     ))
+}
+
+/// The workspace that this binary was built from, if it is still there.
+fn workspace() -> Option<&'static Path> {
+    let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    workspace.filter(|path| path.join("xtask/Cargo.toml").is_file())
 }

@@ -1,0 +1,68 @@
+//! `xtask ci`: see [`xtask::ci`].
+
+use std::io::Write;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use xtask::ci::{self, StepOutcome, Surroundings};
+use xtask::failure::{Failure, FailureKind};
+use xtask::layout::{Files, Layout};
+use xtask::setup;
+use xtask::ui::Ui;
+
+use crate::flags::Ci;
+
+/// Runs the chosen steps; the exit status.
+pub fn run(
+    flags: &Ci,
+    workspace: Option<&Path>,
+    layout: &Layout,
+    ui: &Ui,
+    setup: bool,
+) -> Result<u8> {
+    let workspace = workspace.ok_or_else(|| {
+        Failure::usage("the workspace that this binary was built from is not there")
+            .hint("ci checks that workspace; run it with `cargo xtask ci` in a clone")
+    })?;
+    let names = |folder: &str, suffix: &str| -> Result<Vec<String>> {
+        let files = Files::Directory(workspace.to_owned());
+        let mut names = files.list(folder)?;
+        names.retain(|name| name.ends_with(suffix));
+        Ok(names)
+    };
+    let mut python_files = names("vmtest-assets/guest", ".py")?;
+    python_files.extend(names("vmtest-assets/selftest", ".py")?);
+    let steps = ci::plan(&Surroundings {
+        cargo: std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+        xtask: std::env::current_exe().context("cannot find our own executable")?,
+        guest_scripts: names("vmtest-assets/guest", ".sh")?,
+        python_files,
+        setup,
+    });
+    let steps = ci::select(steps, &flags.steps)?;
+    let mut stdout = std::io::stdout();
+    if flags.list {
+        for step in &steps {
+            writeln!(stdout, "{:18}{}", step.name, step.about)?;
+        }
+        return Ok(0);
+    }
+    let arch = xtask::arch::host().ok_or_else(|| {
+        Failure::setup(format!(
+            "kernels for {} cannot be built yet",
+            std::env::consts::ARCH
+        ))
+    })?;
+    setup::require(layout, ui, &ci::tools(arch), setup)?;
+    let groups = std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+    let outcomes = ci::run(&steps, workspace, layout.work(), ui, &mut stdout, groups)?;
+    write!(stdout, "{}", ci::summary(&steps, &outcomes))?;
+    let passed = outcomes
+        .iter()
+        .all(|(outcome, _)| *outcome == StepOutcome::Passed);
+    Ok(if passed {
+        0
+    } else {
+        FailureKind::Findings.exit_status()
+    })
+}

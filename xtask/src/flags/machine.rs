@@ -1,0 +1,170 @@
+//! What a VM is made of, as every command that boots one takes it.
+
+use std::ffi::OsString;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
+use xtask::vm::{AccelChoice, Limits, VmRequest};
+
+/// KVM or emulation
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Accel {
+    /// KVM where a kernel was proved to run on it, else emulation
+    Auto,
+    /// KVM or an error
+    Kvm,
+    /// Emulation
+    Tcg,
+}
+
+/// What a VM is made of.
+#[derive(Args, Debug)]
+pub struct Machine {
+    /// Memory, in MiB or with a unit: 2G
+    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = mebibytes, help_heading = "VM options")]
+    pub memory: u32,
+    /// Processors [default: 2, or 1 if the host has no more]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "VM options")]
+    pub cpus: Option<u32>,
+    /// How the processors run
+    #[arg(long, value_enum, default_value = "auto", help_heading = "VM options")]
+    pub accel: Accel,
+    /// One more kernel parameter
+    #[arg(
+        long,
+        value_name = "PARAMETER",
+        allow_hyphen_values = true,
+        help_heading = "VM options"
+    )]
+    pub kernel_cmdline: Vec<String>,
+    /// One more argument for QEMU; `-Xqemu ARGUMENT` is the same
+    #[arg(
+        long,
+        value_name = "ARGUMENT",
+        allow_hyphen_values = true,
+        help_heading = "VM options"
+    )]
+    pub qemu_argument: Vec<OsString>,
+    /// Let the guest see what changes on the host meanwhile; slower
+    #[arg(long, help_heading = "VM options")]
+    pub no_cache: bool,
+    /// End the VM after this time, e.g. 20s, 5m [default: none; `test`: 1h]
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
+    pub timeout: Option<Limit>,
+    /// End it when the command has not started after this time [default: 60s, emulated 300s]
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
+    pub boot_timeout: Option<Limit>,
+    /// End it when nothing was printed for this time, `none` for no limit [default: none; `test`:
+    /// 10m]
+    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
+    pub idle_timeout: Option<Limit>,
+}
+
+impl Machine {
+    /// The part of a VM's request that these flags decide; the rest is the caller's.
+    pub fn limits(&self, defaults: Limits) -> Limits {
+        let choose = |flag: Option<Limit>, default| match flag {
+            None => default,
+            Some(Limit(limit)) => limit,
+        };
+        Limits {
+            // A boot without limit is one of a year.
+            boot: choose(self.boot_timeout, defaults.boot).or(self
+                .boot_timeout
+                .map(|_| Duration::from_secs(365 * 24 * 3600))),
+            idle: choose(self.idle_timeout, defaults.idle),
+            total: choose(self.timeout, defaults.total),
+        }
+    }
+
+    /// Copies what these flags say into a request.
+    pub fn apply(&self, request: &mut VmRequest, defaults: Limits) {
+        request.memory = self.memory;
+        request.cpus = self.cpus;
+        request
+            .kernel_arguments
+            .extend(self.kernel_cmdline.iter().cloned());
+        request
+            .qemu_arguments
+            .extend(self.qemu_argument.iter().cloned());
+        request.cache = !self.no_cache;
+        request.accel = match self.accel {
+            Accel::Auto => AccelChoice::Auto,
+            Accel::Kvm => AccelChoice::Kvm,
+            Accel::Tcg => AccelChoice::Tcg,
+        };
+        request.limits = self.limits(defaults);
+    }
+}
+
+/// A time limit; `None` inside is `none`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limit(Option<Duration>);
+
+fn duration(text: &str) -> Result<Limit, String> {
+    if text == "none" {
+        return Ok(Limit(None));
+    }
+    let end = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let scale = match unit {
+        "" | "s" => 1.0,
+        "ms" => 0.001,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        _ => return Err("the units are ms, s, m and h".to_owned()),
+    };
+    match number.trim().parse::<f64>() {
+        Ok(number) if number > 0.0 && number < 1e9 => {
+            Ok(Limit(Some(Duration::from_secs_f64(number * scale))))
+        }
+        _ => Err("a time is written like 20s, 5m or 1h, or `none`".to_owned()),
+    }
+}
+
+fn mebibytes(text: &str) -> Result<u32, String> {
+    let end = text
+        .find(|c: char| c.is_ascii_alphabetic())
+        .unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let scale = match unit {
+        "" | "M" | "MiB" => 1,
+        "G" | "GiB" => 1024,
+        _ => return Err("the units are M and G".to_owned()),
+    };
+    match number
+        .trim()
+        .parse::<u32>()
+        .ok()
+        .and_then(|number| number.checked_mul(scale))
+    {
+        // Less does not boot with a gigabyte of debugging information at hand.
+        Some(size) if size >= 128 => Ok(size),
+        Some(_) => Err("a guest needs 128M at least".to_owned()),
+        None => Err("a size is written like 2G or 512M".to_owned()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_and_sizes() {
+        let time = |text| duration(text).map(|limit| limit.0);
+        assert_eq!(time("20s"), Ok(Some(Duration::from_secs(20))));
+        assert_eq!(time("1.5m"), Ok(Some(Duration::from_secs(90))));
+        assert_eq!(time("7"), Ok(Some(Duration::from_secs(7))));
+        assert_eq!(time("none"), Ok(None));
+        for bad in ["", "s", "0", "-1s", "1d", "1e99", "nan", "inf"] {
+            assert!(duration(bad).is_err(), "{bad}");
+        }
+        assert_eq!(mebibytes("2G"), Ok(2048));
+        assert_eq!(mebibytes("512"), Ok(512));
+        for bad in ["", "G", "1", "2T", "99999999G", "-1G"] {
+            assert!(mebibytes(bad).is_err(), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,111 @@
+//! Runs the built binary and says what it did.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// The repository's top.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate is in a folder of the repository")
+}
+
+/// What a run of the binary left behind.
+#[derive(Debug)]
+pub struct Run {
+    /// The exit status; 128+N for signal N.
+    pub status: i32,
+    /// Standard output.
+    pub stdout: String,
+    /// Standard error.
+    pub stderr: String,
+}
+
+impl Run {
+    /// Asserts the exit status, showing everything if it is another one.
+    #[track_caller]
+    pub fn expect_status(self, status: i32) -> Self {
+        assert_eq!(
+            self.status, status,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout, self.stderr
+        );
+        self
+    }
+}
+
+/// A run of the binary to be. Its environment is empty but for what is set here,
+/// so that a variable of the machine cannot decide a test.
+#[derive(Debug)]
+pub struct Xtask {
+    command: Command,
+}
+
+/// The built binary, with an empty temporary directory for everything it writes.
+pub fn xtask(work: &Path) -> Xtask {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    command
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .env("HOME", work)
+        .env("VMTEST_DIR", work)
+        .current_dir(work);
+    Xtask { command }
+}
+
+#[allow(dead_code, reason = "a builder: not every part is used at every time")]
+impl Xtask {
+    /// Adds arguments, split at blanks.
+    pub fn args(mut self, arguments: &str) -> Self {
+        self.command.args(arguments.split_whitespace());
+        self
+    }
+
+    /// Adds one argument.
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.command.arg(argument);
+        self
+    }
+
+    /// Sets an environment variable.
+    pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
+        self.command.env(name, value);
+        self
+    }
+
+    /// Removes an environment variable.
+    pub fn env_remove(mut self, name: &str) -> Self {
+        self.command.env_remove(name);
+        self
+    }
+
+    /// Sets the working directory.
+    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.command.current_dir(directory.into());
+        self
+    }
+
+    /// Runs it to its end, reading nothing.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "these tests look at the finished binary from outside"
+    )]
+    pub fn run(mut self) -> Run {
+        use std::os::unix::process::ExitStatusExt;
+
+        let output = self
+            .command
+            .stdin(Stdio::null())
+            .output()
+            .expect("the binary starts");
+        let status = output.status;
+        Run {
+            status: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+}
