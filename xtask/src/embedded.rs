@@ -1,8 +1,24 @@
 //! Copies of `kernel-configs` and `vmtest-assets` in the binary, for when it
 //! runs away from the workspace. `tests/it/tidy.rs` checks that none is missing.
 
+/// A file of `kernel-configs/`.
+macro_rules! config {
+    ($path:literal) => {
+        ($path, include_str!(concat!("../../kernel-configs/", $path)))
+    };
+}
+
 /// `kernel-configs/`: relative path and text.
-pub const CONFIGS: &[(&str, &str)] = &[];
+pub const CONFIGS: &[(&str, &str)] = &[
+    config!("README.md"),
+    config!("arch/x86_64"),
+    config!("arch/x86_64-default"),
+    config!("base"),
+    config!("drgn"),
+    config!("flavors/default"),
+    config!("kernels.toml"),
+    config!("patches/README.md"),
+];
 
 /// `vmtest-assets/`: relative path and text.
 pub const ASSETS: &[(&str, &str)] = &[
