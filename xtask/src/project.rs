@@ -26,6 +26,8 @@
 //! [needs]
 //! programs = ["mkfs.ext4"]     # host programs that the tests run
 //! python = ["pyroute2==0.9.7"] # lines of a pip requirements file
+//! prepare = ["make", "gcc"]    # host programs that the steps of `prepare` run
+//! headers = ["zlib.h"]         # C headers that they include
 //!
 //! [local]                      # tests on the host, `test -l`
 //! start = "tests"
@@ -54,6 +56,7 @@ use toml::de::{DeString, DeTable, DeValue};
 
 use crate::failure::Failure;
 use crate::layout::Files;
+use crate::nearest::nearest;
 
 /// The name of a project file.
 pub const FILE_NAME: &str = "vmtest.toml";
@@ -84,6 +87,10 @@ pub struct Project {
     pub programs: Vec<String>,
     /// Lines of a pip requirements file.
     pub requirements: Vec<String>,
+    /// Host programs that the steps of `prepare` run.
+    pub prepare_programs: Vec<String>,
+    /// C headers that they include.
+    pub prepare_headers: Vec<String>,
     /// Tests on the host.
     pub local: Option<Local>,
     /// What is tested without a checkout.
@@ -208,6 +215,8 @@ impl Project {
         let mut needs = top.table("needs")?;
         let programs = needs.strings("programs")?;
         let requirements = needs.strings("python")?;
+        let prepare_programs = needs.strings("prepare")?;
+        let prepare_headers = needs.strings("headers")?;
         needs.finish()?;
 
         let local = match top.optional_table("local")? {
@@ -249,6 +258,8 @@ impl Project {
             disk,
             programs,
             requirements,
+            prepare_programs,
+            prepare_headers,
             local,
             release,
         })
@@ -392,32 +403,6 @@ pub fn parse_size(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(unit)
-}
-
-/// The name that a misspelt one was probably meant to be.
-fn nearest<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    names
-        .into_iter()
-        .map(|name| (distance(typed, name), name))
-        .filter(|(distance, name)| *distance <= name.len().div_ceil(3))
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b = b.chars().collect::<Vec<_>>();
-    let mut row = (0..=b.len()).collect::<Vec<_>>();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substitute = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substitute.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn line_of(text: &str, offset: usize) -> usize {
@@ -687,6 +672,8 @@ mod tests {
                 disk: None,
                 programs: vec![],
                 requirements: vec![],
+                prepare_programs: vec![],
+                prepare_headers: vec![],
                 local: None,
                 release: None,
             }
@@ -731,9 +718,7 @@ mod tests {
         );
         check(
             "name = \"x\"\n[[phase]]\nname = \"kdump\"\n",
-            expect![[
-                r#"vmtest.toml:2: phase: unknown key (known here: name, python, detect, prepare, tests, env, module, disk, needs, local, release)"#
-            ]],
+            expect![[r#"vmtest.toml:2: phase: unknown key (did you mean "name"?)"#]],
         );
         check(
             "name = \"x\"\n[disk]\nsize = \"1 giga\"\nvariable = \"D\"\n",

@@ -4,6 +4,7 @@ pub mod ci;
 pub mod completions;
 mod kernel;
 pub mod supervise;
+mod test;
 mod vm;
 
 use std::path::{Path, PathBuf};
@@ -19,6 +20,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     let layout = layout(&flags.global)?;
     let setup = flags.global.setup;
     match flags.command {
+        Command::Test(flags) => test::run(&flags, &layout, ui, setup),
         Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
