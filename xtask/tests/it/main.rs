@@ -2,6 +2,8 @@
 //! the crate is linked once. No QEMU, no network, no root.
 
 mod cli;
+mod local;
+mod runner;
 mod setup;
 mod support;
 mod tidy;

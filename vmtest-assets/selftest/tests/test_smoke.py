@@ -1,4 +1,0 @@
-import unittest
-class Smoke(unittest.TestCase):
-    def test_it(self):
-        pass
