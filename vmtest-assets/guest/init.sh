@@ -18,6 +18,10 @@
 # program costs tens of milliseconds. Builtins are used where they do, for the
 # same reason.
 #
+# shellcheck shell=dash
+# The prelude sets these:
+# shellcheck disable=SC2154
+#
 # The text is one function, so that the shell has read all of it before it runs:
 # the host removes the file as soon as the guest has said hello.
 
@@ -226,7 +230,8 @@ run_on_pipes() {
 		# Both ends are opened here: a reader that came before the writer would
 		# see an end-of-file.
 		exec 8<>/run/vmtest/stdin
-		exec 9>/run/vmtest/stdin 8</run/vmtest/stdin
+		exec 9>/run/vmtest/stdin
+		exec 8</run/vmtest/stdin
 		bb cat <"$stdin_port" >&9 4>&- 5>&- 6>&- 7>&- 8<&- &
 		exec 9>&-
 	else

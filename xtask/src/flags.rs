@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 use xtask::ui::Verbosity;
+use xtask::version::Version;
 
 pub use machine::Machine;
 
@@ -72,8 +73,10 @@ impl Global {
 pub enum Command {
     Test(Box<test::Test>),
     Vm(Vm),
+    Kconfig(Kconfig),
     #[command(hide = true)]
     RestoreTerminal,
+    Doctor(Doctor),
     Ci(Ci),
     Completions(Completions),
     #[command(hide = true)]
@@ -128,6 +131,46 @@ pub struct Vm {
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
+
+/// Print the configuration of a kernel, or audit a finished one
+///
+/// The fragments of kernel-configs/ are merged for a flavor and an architecture and printed with the
+/// reason of every option; with --check, a finished .config is compared with them instead.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask kconfig 6.1                what a 6.1 is configured with
+  cargo xtask kconfig                    all versions, with the ranges of the options
+  cargo xtask kconfig --check build/.config
+  cargo xtask kconfig 6.1 --check build/.config --source linux-6.1
+
+Exit status: 1 if --check found an option that is not as wanted.")]
+pub struct Kconfig {
+    /// Version or series, such as 6.1 [default: all, or with --check that of the file]
+    pub version: Option<Version>,
+    /// Flavor of the kernel
+    #[arg(short, long, value_name = "FLAVOR", default_value = "default")]
+    pub flavor: String,
+    /// Architecture [default: this machine's]
+    #[arg(short, long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Audit this .config
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+    /// Source tree of the audited kernel: names the dependency that each lost option is missing
+    #[arg(long, value_name = "DIR", requires = "check")]
+    pub source: Option<PathBuf>,
+}
+/// Check this host by doing the real thing
+///
+/// Looks for host tools, compiles and links a small program, proves KVM, and boots a
+/// VM if there is a kernel. Each finding says how it can be mended; exit status 1 if
+/// there are any.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask doctor           What works and what does not
+  cargo xtask doctor --setup   Install missing host tools first")]
+pub struct Doctor {}
 
 /// Check everything that continuous integration checks
 ///

@@ -420,17 +420,7 @@ fn boot(
     ui: &Ui,
     sink: &mut dyn VmSink,
 ) -> Result<(VmRun, bool)> {
-    // Sockets have short names (unix(7): 108 bytes), so this is not in the work
-    // directory. It is removed as soon as the guest's init runs.
-    let directory = tempfile::Builder::new()
-        .prefix("vmtest-")
-        .tempdir()
-        .with_context(|| {
-            format!(
-                "cannot create a directory in {}",
-                std::env::temp_dir().display()
-            )
-        })?;
+    let directory = run_directory()?;
     let mark = random_word()?;
     let init = directory.path().join("init");
     fs::write(
@@ -496,6 +486,38 @@ fn boot(
     };
     Ok((run, machine.alive || machine.console.bytes > 0))
 }
+
+/// A directory for init, the ports' sockets and the scratch disk. Sockets have
+/// short names (unix(7): 108 bytes), so it is not in the work directory. It is
+/// removed as soon as the guest's init runs; what a run that was killed before has
+/// left is removed here.
+fn run_directory() -> Result<tempfile::TempDir> {
+    let parent = std::env::temp_dir();
+    let failure = || format!("cannot create a directory in {}", parent.display());
+    for entry in fs::read_dir(&parent)
+        .with_context(failure)?
+        .filter_map(Result::ok)
+    {
+        let name = entry.file_name();
+        let owner = name
+            .to_str()
+            .and_then(|name| name.strip_prefix(RUN_PREFIX)?.split_once('-'));
+        if let Some((owner, _)) = owner
+            && owner.parse::<u32>().is_ok()
+            && !Path::new("/proc").join(owner).exists()
+        {
+            // Somebody else's cannot be removed, and need not be.
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+    tempfile::Builder::new()
+        .prefix(&format!("{RUN_PREFIX}{}-", std::process::id()))
+        .tempdir_in(&parent)
+        .with_context(failure)
+}
+
+/// Run directories are called `vmtest-<process>-<random>`.
+const RUN_PREFIX: &str = "vmtest-";
 
 fn random_word() -> Result<String> {
     let mut bytes = [0; 16];
@@ -764,13 +786,14 @@ impl Machine {
         };
         let words = fs::read(&self.words).unwrap_or_default();
         let words = String::from_utf8_lossy(&words);
-        let words = words
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect::<Vec<_>>();
-        VmOutcome::Lost(match words.as_slice() {
-            [] => how,
-            words => format!("{how}: {}", words.join("; ")),
+        // Each line begins with the program's name; the first says what went wrong.
+        let word = words.lines().map(str::trim).find(|line| !line.is_empty());
+        VmOutcome::Lost(match word {
+            None => how,
+            Some(word) => {
+                let word = word.split_once(": ").map_or(word, |(_, text)| text);
+                format!("{how}: {word}")
+            }
         })
     }
 }

@@ -1,7 +1,9 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
-pub mod ci;
-pub mod completions;
+mod ci;
+mod completions;
+mod doctor;
+mod kconfig;
 mod kernel;
 pub mod supervise;
 mod test;
@@ -22,7 +24,9 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     match flags.command {
         Command::Test(flags) => test::run(&flags, &layout, ui, setup),
         Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),
+        Command::Kconfig(flags) => kconfig::run(&flags, &layout, ui),
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
+        Command::Doctor(_) => doctor::run(&layout, ui, setup),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),

@@ -1,3 +1,5 @@
+//! Tests of the parent module: snapshots of merges, texts and audits.
+
 use expect_test::{Expect, expect};
 
 use super::*;

@@ -80,11 +80,11 @@ impl fmt::Display for Missing {
             }
             Self::Conditions(what, place) => write!(f, "{what} ({place})"),
             Self::Choice(other) => write!(f, "{other} is set, which excludes it"),
-            Self::Selected(by) => write!(f, "{} selects it", some(by)),
+            Self::Selected(by) => write!(f, "selected by {}", some(by)),
             Self::Tools(macros) => {
                 write!(f, "it depends on the tools of this host: {}", some(macros))
             }
-            Self::Nothing => f.write_str("its dependencies are there"),
+            Self::Nothing => f.write_str("no dependency is missing"),
         }
     }
 }
@@ -189,14 +189,18 @@ impl Tree {
             names.dedup();
             names
         };
+        let selected = || match selectors(true) {
+            by if by.is_empty() => Missing::Nothing,
+            by => Missing::Selected(by),
+        };
         let needed = match value {
-            Value::No => return Missing::Selected(selectors(true)),
+            Value::No => return selected(),
             Value::Module => Tristate::Module,
             _ => Tristate::Yes,
         };
         // `m` was wanted, `y` was got: something built in selects it.
         if *value == Value::Module && *config.get(option) == Value::Yes {
-            return Missing::Selected(selectors(true));
+            return selected();
         }
         let settable = symbol.definitions.iter().filter(|d| d.prompt);
         let mut unmet = Vec::new();
@@ -921,20 +925,15 @@ if UNCLOSED
                 "CONFIG_DUMMY",
                 "m",
                 config,
-                expect!["its dependencies are there"],
+                expect!["no dependency is missing"],
             );
         }
-        check(
-            "CONFIG_LATER",
-            "y",
-            "",
-            expect!["its dependencies are there"],
-        );
+        check("CONFIG_LATER", "y", "", expect!["no dependency is missing"]);
         check(
             "CONFIG_TWICE",
             "y",
             "CONFIG_B=y",
-            expect!["its dependencies are there"],
+            expect!["no dependency is missing"],
         );
         check(
             "CONFIG_TWICE",
@@ -946,7 +945,7 @@ if UNCLOSED
             "CONFIG_CONDITIONAL",
             "y",
             "CONFIG_NET=y CONFIG_PCI=y CONFIG_EXPERT=y",
-            expect!["its dependencies are there"],
+            expect!["no dependency is missing"],
         );
     }
 
@@ -992,13 +991,13 @@ if UNCLOSED
             "CONFIG_MII",
             "n",
             "CONFIG_DUMMY=m CONFIG_MII=m",
-            expect!["CONFIG_DUMMY selects it"],
+            expect!["selected by CONFIG_DUMMY"],
         );
         check(
             "CONFIG_MII",
             "m",
             "CONFIG_DUMMY=y CONFIG_MII=y",
-            expect!["CONFIG_DUMMY selects it"],
+            expect!["selected by CONFIG_DUMMY"],
         );
         check(
             "CONFIG_TOOLS",

@@ -2,8 +2,10 @@
 //! the crate is linked once. No QEMU, no network, no root.
 
 mod cli;
+mod fake_qemu;
 mod local;
 mod runner;
 mod setup;
+mod source;
 mod support;
 mod tidy;

@@ -1,0 +1,283 @@
+//! `vm` against a QEMU that is played by a script: what it does to us when it
+//! hangs, ends early, says garbage or gives no verdict. No kernel, no root.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use crate::support::{Run, xtask};
+
+/// Connects the ports like QEMU, then plays what `FAKE_QEMU` says.
+const FAKE: &str = r#"#!@PYTHON@
+import os, re, socket, sys, time
+if "--version" in sys.argv:
+    print("QEMU emulator version 7.2.22 (fake)")
+    sys.exit(0)
+part = os.environ["HOME"] + "/part"
+part = open(part).read()
+if part == "refuse":
+    sys.stderr.write("qemu-system-x86_64: the disk is on fire\nmore\n")
+    sys.exit(1)
+if part == "deaf":
+    time.sleep(1000)
+ports = {}
+mark = None
+for word in sys.argv:
+    found = re.match(r"socket,id=\w+,path=(.*)/(vmtest\.\w+)$", word)
+    if found:
+        ports[found[2]] = socket.socket(socket.AF_UNIX)
+        ports[found[2]].connect(found[1] + "/" + found[2])
+        init = open(found[1] + "/init").read()
+        mark = re.search("vmtest_mark='(\\w+)'", init)[1].encode()
+    found = re.match(r"file,id=console,path=(.*)$", word)
+    if found:
+        console = open(found[1], "w")
+console.write("Linux version 6.1.0\n")
+console.flush()
+def status(text):
+    ports["vmtest.status"].sendall(text)
+def finish(code):
+    for name in "stdout", "stderr", "events":
+        ports["vmtest." + name].sendall(mark)
+    status(b"exit main %d\n" % code)
+    time.sleep(1000)
+if part == "silent":
+    time.sleep(1000)
+status(b"hello main\n")
+if part == "init fails":
+    status(b"fail cannot mount tmpfs on /run\n")
+    time.sleep(1000)
+status(b"started\n")
+ports["vmtest.stdout"].sendall(b"out\n")
+ports["vmtest.stderr"].sendall(b"err\n")
+if part == "good":
+    finish(42)
+if part == "gone":
+    sys.exit(0)
+if part == "killed":
+    os.kill(os.getpid(), 9)
+if part == "panic":
+    console.write("[    1.0] BUG: kernel NULL pointer dereference, address: 0\n")
+    console.write("[    1.1] Kernel panic - not syncing: Fatal exception\n")
+    console.flush()
+    sys.exit(0)
+if part == "garbage":
+    status(bytes(range(256)) * 100 + b"\nexit main 999\nexit\n" + b"\xff" * 100000)
+    console.write("\0\x1b[2J" * 1000)
+    ports["vmtest.stdout"].sendall(mark[:-1])
+    sys.exit(0)
+if part == "verdict without marks":
+    status(b"exit main 0\n")
+    sys.exit(0)
+if part == "mark without verdict":
+    for name in "stdout", "stderr", "events":
+        ports["vmtest." + name].sendall(mark)
+    sys.exit(0)
+if part == "hang":
+    time.sleep(1000)
+if part == "chatter":
+    while True:
+        ports["vmtest.stdout"].sendall(b".")
+        time.sleep(0.05)
+"#;
+
+/// The smallest file that is a static program to us. It is never run.
+fn static_program() -> Vec<u8> {
+    let mut file = vec![0; 64];
+    file[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    file
+}
+
+fn executable(path: &Path, text: &[u8]) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// The interpreter itself: `python3` may be a shim that needs more of `PATH`.
+#[allow(clippy::disallowed_methods, reason = "a short command of a test")]
+fn python() -> String {
+    let output = std::process::Command::new("python3")
+        .args(["-c", "import sys; print(sys.executable)"])
+        .output()
+        .unwrap();
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn play(part: &str, arguments: &str) -> (Run, Duration) {
+    let directory = tempfile::tempdir().unwrap();
+    let home = directory.path();
+    let programs = home.join("programs");
+    let kernel = home.join("kernel");
+    let temporary = home.join("tmp");
+    fs::create_dir_all(&programs).unwrap();
+    fs::create_dir_all(&temporary).unwrap();
+    fs::create_dir_all(kernel.join("build/include/config")).unwrap();
+    fs::write(kernel.join("vmlinuz"), "").unwrap();
+    fs::write(kernel.join("modules.dep"), "").unwrap();
+    fs::write(
+        kernel.join("build/include/config/kernel.release"),
+        "6.1.0-vmtest1.1default\n",
+    )
+    .unwrap();
+    fs::write(home.join("part"), part).unwrap();
+    executable(
+        &programs.join("qemu-system-x86_64"),
+        FAKE.replace("@PYTHON@", &python()).as_bytes(),
+    );
+    executable(&programs.join("busybox"), &static_program());
+    let start = Instant::now();
+    let run = xtask(home)
+        .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
+        .env("TMPDIR", &temporary)
+        .args("vm --accel tcg -k")
+        .arg(&kernel)
+        .args(arguments)
+        .args("-- true")
+        .run();
+    let elapsed = start.elapsed();
+    let left = fs::read_dir(&temporary)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect::<Vec<_>>();
+    assert_eq!(
+        left,
+        Vec::<std::path::PathBuf>::new(),
+        "temporary files left by {part:?}"
+    );
+    assert!(!something_runs_in(home), "{part:?} left a process");
+    (run, elapsed)
+}
+
+/// Whether a process has the directory in its command line.
+fn something_runs_in(directory: &Path) -> bool {
+    let needle = directory.to_string_lossy().into_owned();
+    let own = std::process::id().to_string();
+    fs::read_dir("/proc")
+        .unwrap()
+        .filter_map(Result::ok)
+        .any(|entry| {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+            name != own && String::from_utf8_lossy(&line).contains(&needle)
+        })
+}
+
+#[track_caller]
+fn check(part: &str, arguments: &str, status: i32, stdout: &str, says: &str) {
+    let (run, elapsed) = play(part, arguments);
+    let run = run.expect_status(status);
+    assert_eq!(run.stdout, stdout, "{part}");
+    assert!(
+        run.stderr.contains(says),
+        "{part}: {:?} lacks {says:?}",
+        run.stderr
+    );
+    for line in run.stderr.lines().filter(|line| *line != "err") {
+        assert!(
+            line.starts_with("xtask:"),
+            "{part}: not one of our lines: {line:?}"
+        );
+    }
+    // The limits that are given here are 1 s; the longest grace is 5 s.
+    assert!(elapsed < Duration::from_secs(25), "{part} took {elapsed:?}");
+}
+
+#[test]
+fn a_verdict_with_all_output_is_the_commands_status() {
+    check("good", "", 42, "out\n", "err\n");
+}
+
+#[test]
+fn qemu_that_ends_early_is_lost_with_its_own_words() {
+    check(
+        "refuse",
+        "",
+        128,
+        "",
+        "the VM was lost: QEMU ended with exit status 1: the disk is on fire",
+    );
+    check(
+        "gone",
+        "",
+        128,
+        "out\n",
+        "the VM was lost: QEMU ended with exit status 0",
+    );
+    check(
+        "killed",
+        "",
+        128,
+        "out\n",
+        "the VM was lost: QEMU ended with signal 9 (SIGKILL)",
+    );
+}
+
+#[test]
+fn no_verdict_is_never_success() {
+    // What looked like a mark and was none belongs to the output.
+    let (garbage, _) = play("garbage", "");
+    let garbage = garbage.expect_status(128);
+    assert!(garbage.stdout.starts_with("out\n") && garbage.stdout.len() == 4 + 31);
+    assert!(
+        garbage.stderr.contains("the VM was lost"),
+        "{}",
+        garbage.stderr
+    );
+    check("mark without verdict", "", 128, "out\n", "the VM was lost");
+    check("verdict without marks", "", 128, "out\n", "the VM was lost");
+}
+
+#[test]
+fn a_panic_is_named_by_its_first_cause() {
+    check(
+        "panic",
+        "",
+        128,
+        "out\n",
+        "the kernel panicked: BUG: kernel NULL pointer dereference",
+    );
+}
+
+#[test]
+fn init_says_why_it_cannot_go_on() {
+    check(
+        "init fails",
+        "",
+        128,
+        "",
+        "the guest's init failed: cannot mount tmpfs on /run",
+    );
+}
+
+#[test]
+fn limits_are_kept_in_every_phase() {
+    check(
+        "silent",
+        "--boot-timeout 1s",
+        128,
+        "",
+        "stuck while booting: boot limit of 1 s",
+    );
+    check(
+        "hang",
+        "--idle-timeout 1s",
+        128,
+        "out\n",
+        "stuck while the command ran: no output for 1 s",
+    );
+    check("hang", "--timeout 1s", 128, "out\n", "total limit of 1 s");
+}
+
+#[test]
+fn output_keeps_an_idle_limit_away_but_not_the_total_one() {
+    let (run, _) = play("chatter", "--idle-timeout 2s --timeout 4s");
+    let run = run.expect_status(128);
+    assert!(run.stderr.contains("total limit of 4 s"), "{}", run.stderr);
+    assert!(run.stdout.starts_with("out\n...."), "{:?}", run.stdout);
+}
+
+#[test]
+fn the_status_for_a_lost_vm_can_be_chosen() {
+    check("gone", "--lost-status 77", 77, "out\n", "the VM was lost");
+}

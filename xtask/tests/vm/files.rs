@@ -1,0 +1,139 @@
+//! The host's files: all of them are there, and none can be changed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::Call;
+
+/// Path, kind, size, mode, time and contents of everything below a directory.
+fn snapshot(directory: &Path) -> Vec<(PathBuf, String)> {
+    use std::os::unix::fs::MetadataExt;
+    let mut found = Vec::new();
+    let mut waiting = vec![directory.to_owned()];
+    while let Some(path) = waiting.pop() {
+        let metadata = path.symlink_metadata().unwrap();
+        let mut text = format!(
+            "{:o} {} {}",
+            metadata.mode(),
+            metadata.mtime(),
+            metadata.mtime_nsec()
+        );
+        if metadata.is_dir() {
+            waiting.extend(crate::list(&path));
+        } else if metadata.is_file() {
+            text += &format!(" {:?}", fs::read(&path).unwrap());
+        }
+        found.push((path, text));
+    }
+    found.sort();
+    found
+}
+
+/// Tries hard to change what it is given, and says for each way whether it could.
+const ATTACK: &str = r#"
+directory=$1
+try() { "$@" 2>/dev/null && echo "did: $*"; }
+echo changed > "$directory/file"
+echo new > "$directory/new"
+rm "$directory/removed"
+mv "$directory/moved" "$directory/elsewhere"
+chmod 777 "$directory/file"
+touch /vmtest-was-here "$HOME/vmtest-was-here"
+mkdir /tmp/raw
+mount -t 9p -o trans=virtio,version=9p2000.L,rw /dev/root /tmp/raw || exit 9
+try mount -o remount,rw /tmp/raw
+raw=/tmp/raw$directory
+[ -e "$raw/file" ] || exit 8
+try sh -c 'echo changed > "$1/file"' sh "$raw"
+try sh -c 'echo new > "$1/new"' sh "$raw"
+try rm "$raw/removed"
+try mv "$raw/moved" "$raw/elsewhere"
+try chmod 777 "$raw/file"
+try ln "$raw/file" "$raw/link"
+try mkdir "$raw/sub"
+try touch "$raw/file"
+cat "$directory/file"
+exit 0
+"#;
+
+#[test]
+fn nothing_reaches_the_hosts_files() {
+    // Below the home directory, not /tmp: the guest has its own /tmp.
+    let home = PathBuf::from(std::env::var_os("HOME").expect("HOME is set"));
+    let directory = tempfile::Builder::new()
+        .prefix("vmtest-victim-")
+        .tempdir_in(&home)
+        .unwrap();
+    for name in ["file", "removed", "moved"] {
+        fs::write(directory.path().join(name), "original").unwrap();
+    }
+    let before = snapshot(directory.path());
+    let path = directory.path().to_str().unwrap();
+    let ended = Call::vm("")
+        .run_in_guest(&["sh", "-c", ATTACK, "sh", path])
+        .output()
+        .expect(0);
+    assert_eq!(ended.stdout(), "changed\n", "{}", ended.stderr());
+    assert_eq!(snapshot(directory.path()), before);
+    assert!(!Path::new("/vmtest-was-here").exists());
+    assert!(!home.join("vmtest-was-here").exists());
+}
+
+#[test]
+fn the_current_directory_and_the_kernel_may_be_below_tmp() {
+    // A work directory below /tmp with a copy of what booting needs of the kernel.
+    let work = tempfile::Builder::new()
+        .prefix("vmtest-work-")
+        .tempdir_in("/tmp")
+        .unwrap();
+    let ended = Call::new("-q list --format json").output().expect(0);
+    let kernels: serde_json::Value = serde_json::from_slice(&ended.output.stdout).unwrap();
+    let paths = kernels
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|kernel| kernel["path"].as_str().unwrap());
+    let kernel = PathBuf::from(
+        paths
+            .clone()
+            .next()
+            .unwrap_or_else(|| panic!("no local kernel: {kernels}")),
+    );
+    let copy = work.path().join("x86_64").join(kernel.file_name().unwrap());
+    copy_for_boot(&kernel, &copy);
+    let here = work.path().join("project");
+    fs::create_dir(&here).unwrap();
+    fs::write(here.join("file"), "found").unwrap();
+    fs::write(work.path().join("other"), "hidden").unwrap();
+    let script =
+        "cat file && test -e /lib/modules/$(uname -r)/modules.dep && echo x > file && pwd && ls ..";
+    let call = Call::new("vm").with(|call| {
+        call.env("VMTEST_DIR", work.path()).current_dir(&here);
+    });
+    let ended = call.script(script).output().expect(0);
+    let pwd = fs::canonicalize(&here).unwrap();
+    assert_eq!(
+        ended.stdout(),
+        format!("found{}\nproject\nx86_64\n", pwd.display()),
+        "only what is needed is kept: {}",
+        ended.stderr()
+    );
+    assert_eq!(fs::read_to_string(here.join("file")).unwrap(), "found");
+}
+
+fn copy_for_boot(from: &Path, to: &Path) {
+    fs::create_dir_all(to.join("build/include/config")).unwrap();
+    let release = "build/include/config/kernel.release";
+    fs::copy(from.join(release), to.join(release)).unwrap();
+    for path in crate::list(from) {
+        if path.is_file() {
+            fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
+        }
+    }
+}
+
+#[test]
+fn the_module_tree_is_this_kernels() {
+    let script = "test -e /lib/modules/$(uname -r)/modules.dep && modprobe btrfs && grep -q btrfs /proc/filesystems";
+    Call::vm("").script(script).output().expect(0);
+}

@@ -1,0 +1,106 @@
+//! What `vm`'s options do to the machine.
+
+use std::process::Command;
+
+use crate::Call;
+
+#[test]
+fn memory_processors_and_parameters() {
+    let script = "nproc; grep MemTotal /proc/meminfo; cat /proc/cmdline";
+    let ended = Call::vm("--memory 512M --cpus 1 --kernel-cmdline vmtest.x=1")
+        .script(script)
+        .output()
+        .expect(0);
+    let stdout = ended.stdout();
+    let lines = stdout.lines().collect::<Vec<_>>();
+    assert_eq!(lines[0], "1");
+    let total = lines[1]
+        .split_whitespace()
+        .nth(1)
+        .unwrap()
+        .parse::<u32>()
+        .unwrap();
+    assert!((400_000..512 * 1024).contains(&total), "{total} kB");
+    assert!(lines[2].contains("vmtest.x=1"), "{}", lines[2]);
+}
+
+#[test]
+fn a_dry_run_prints_the_command_and_runs_nothing() {
+    let ended = Call::vm("--dry-run -Xqemu -s")
+        .run_in_guest(&["true"])
+        .output()
+        .expect(0);
+    let stdout = ended.stdout();
+    assert!(
+        stdout.contains("qemu-system-x86_64 ") && stdout.trim_end().ends_with(" -s"),
+        "{stdout}"
+    );
+}
+
+#[test]
+fn emulation_is_found_to_be_needed_once() {
+    // Whatever this host is like: the second run must not try again what failed.
+    let first = Call::vm("").run_in_guest(&["true"]).output().expect(0);
+    let second = Call::vm("").run_in_guest(&["true"]).output().expect(0);
+    for ended in [&first, &second] {
+        assert!(ended.stderr().lines().count() <= 1, "{}", ended.stderr());
+    }
+}
+
+/// Runs `xtask` on a terminal of Python's making and types into it.
+const TERMINAL: &str = r"
+import os, pty, re, select, struct, sys, termios, fcntl, time
+pid, fd = pty.fork()
+if pid == 0:
+    os.execvp(sys.argv[1], sys.argv[1:])
+fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 33, 101, 0, 0))
+before = termios.tcgetattr(fd)
+seen = b''
+typed = False
+end = time.monotonic() + 120
+while time.monotonic() < end:
+    if select.select([fd], [], [], 1)[0]:
+        try:
+            data = os.read(fd, 4096)
+        except OSError:
+            break
+        if not data:
+            break
+        seen += data
+    if not typed and b'ready' in seen:
+        typed = True
+        os.write(fd, b'stty size; tty; echo typed-$((40 + 2))\nexit 7\n')
+after = termios.tcgetattr(fd)
+status = os.waitpid(pid, 0)[1]
+sys.stdout.buffer.write(seen)
+print('status', os.waitstatus_to_exitcode(status))
+print('restored', before == after)
+";
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a short command of a test")]
+fn on_a_terminal_the_command_has_one() {
+    let output = Command::new("python3")
+        .args([
+            "-c",
+            TERMINAL,
+            env!("CARGO_BIN_EXE_xtask"),
+            "-q",
+            "vm",
+            "-k",
+        ])
+        .arg(crate::kernel())
+        .args(["--", "sh", "-c", "echo ready; exec sh -i"])
+        .output()
+        .unwrap();
+    let stdout = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    for expected in [
+        "33 101\n",
+        "/dev/hvc0\n",
+        "typed-42\n",
+        "status 7\n",
+        "restored True\n",
+    ] {
+        assert!(stdout.contains(expected), "lacks {expected:?}:\n{stdout}");
+    }
+}

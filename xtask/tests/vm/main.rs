@@ -1,0 +1,264 @@
+//! Tests in real VMs. Not part of `cargo test` (`test = false`): they need QEMU, a
+//! static BusyBox and a kernel, by default the newest local 6.1 of the work
+//! directory (`VMTEST_DIR`). Run by `cargo xtask ci`, or by hand:
+//!
+//! ```text
+//! cargo xtask build-kernel 6.1 && cargo test --test vm
+//! ```
+//!
+//! `VMTEST_TEST_KERNEL` names another kernel request.
+
+mod files;
+mod machine;
+mod outcomes;
+mod signals;
+mod streams;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+/// The kernel that the tests run on.
+pub fn kernel() -> String {
+    std::env::var("VMTEST_TEST_KERNEL").unwrap_or_else(|_| "6.1".to_owned())
+}
+
+/// One call of the built binary, with a temporary directory of its own, so that
+/// what it leaves behind is seen.
+pub struct Call {
+    temporary: tempfile::TempDir,
+    command: Command,
+}
+
+impl Call {
+    /// `xtask` with these arguments, split at blanks, in an empty directory.
+    pub fn new(arguments: &str) -> Self {
+        let temporary = tempfile::tempdir().unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
+            .args(arguments.split_whitespace())
+            .env("TMPDIR", temporary.path())
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        Self { temporary, command }
+    }
+
+    /// `xtask vm` on the tests' kernel.
+    pub fn vm(arguments: &str) -> Self {
+        let mut call = Self::new("vm -k");
+        call.command
+            .arg(kernel())
+            .args(arguments.split_whitespace());
+        call
+    }
+
+    /// The guest's command: behind `--`, as it is.
+    pub fn run_in_guest(mut self, words: &[&str]) -> Self {
+        self.command.arg("--").args(words);
+        self
+    }
+
+    /// A script for the guest's `sh`.
+    pub fn script(self, script: &str) -> Self {
+        self.run_in_guest(&["sh", "-c", script])
+    }
+
+    /// Changes the command before it is started.
+    pub fn with(mut self, change: impl FnOnce(&mut Command)) -> Self {
+        change(&mut self.command);
+        self
+    }
+
+    /// Starts it; the caller ends it.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "the tests look at the binary from outside"
+    )]
+    pub fn spawn(mut self) -> Running {
+        let start = Instant::now();
+        let child = self.command.spawn().unwrap();
+        Running {
+            child,
+            start,
+            temporary: self.temporary,
+        }
+    }
+
+    /// Runs it to its end.
+    pub fn output(self) -> Ended {
+        self.spawn().wait()
+    }
+}
+
+/// A call that runs.
+pub struct Running {
+    /// The process.
+    pub child: Child,
+    start: Instant,
+    temporary: tempfile::TempDir,
+}
+
+impl Running {
+    /// The identifier of its QEMU, once that runs.
+    pub fn qemu(&self) -> Option<i32> {
+        let needle = self.temporary.path().to_string_lossy().into_owned();
+        processes()
+            .into_iter()
+            .find(|(_, line)| {
+                line.contains(&needle)
+                    && line.contains(" -append ")
+                    && !line.contains(" supervise ")
+            })
+            .map(|(id, _)| id)
+    }
+
+    /// Waits until `condition` holds, which it must within two minutes.
+    pub fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
+        let end = Instant::now() + Duration::from_secs(120);
+        while !condition(self) {
+            assert!(Instant::now() < end, "waited in vain until {what}");
+            assert!(
+                self.child.try_wait().unwrap().is_none(),
+                "it ended before {what}"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+
+    /// Sends it a signal.
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_raw(id).unwrap(), signal).unwrap();
+    }
+
+    /// Waits for its end.
+    pub fn wait(self) -> Ended {
+        let Self {
+            child,
+            start,
+            temporary,
+        } = self;
+        let output = child.wait_with_output().unwrap();
+        Ended {
+            elapsed: start.elapsed(),
+            output,
+            temporary,
+        }
+    }
+}
+
+/// A call that has ended.
+pub struct Ended {
+    /// What it printed, and its status.
+    pub output: Output,
+    /// From its start.
+    pub elapsed: Duration,
+    temporary: tempfile::TempDir,
+}
+
+impl Ended {
+    /// Standard output.
+    pub fn stdout(&self) -> String {
+        String::from_utf8_lossy(&self.output.stdout).into_owned()
+    }
+
+    /// Standard error.
+    pub fn stderr(&self) -> String {
+        String::from_utf8_lossy(&self.output.stderr).into_owned()
+    }
+
+    /// Standard error without our own lines.
+    pub fn guest_stderr(&self) -> String {
+        let lines = self.stderr();
+        lines
+            .lines()
+            .filter(|line| !line.starts_with("xtask:"))
+            .map(|line| format!("{line}\n"))
+            .collect()
+    }
+
+    /// Asserts the exit status (128+N for signal N), and that nothing is left: no
+    /// process, and no temporary file.
+    #[track_caller]
+    pub fn expect(self, status: i32) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+        let is = self.output.status;
+        let is = is.code().unwrap_or_else(|| 128 + is.signal().unwrap_or(0));
+        assert_eq!(
+            is,
+            status,
+            "stdout:\n{}\nstderr:\n{}",
+            self.stdout(),
+            self.stderr()
+        );
+        self.expect_nothing_left();
+        self
+    }
+
+    /// The call's temporary directory.
+    pub fn temporary(&self) -> &Path {
+        self.temporary.path()
+    }
+
+    /// Asserts that no process and no temporary file is left.
+    #[track_caller]
+    pub fn expect_nothing_left(&self) {
+        let directory = self.temporary.path();
+        let needle = directory.to_string_lossy().into_owned();
+        // A process that was killed a moment ago may still be seen.
+        let end = Instant::now() + Duration::from_secs(5);
+        loop {
+            let left = processes()
+                .into_iter()
+                .filter(|(_, line)| line.contains(&needle))
+                .collect::<Vec<_>>();
+            if left.is_empty() {
+                break;
+            }
+            assert!(Instant::now() < end, "processes left: {left:?}");
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        assert_eq!(
+            list(directory),
+            Vec::<PathBuf>::new(),
+            "temporary files left"
+        );
+    }
+}
+
+/// Identifier and command line of every process.
+pub fn processes() -> Vec<(i32, String)> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
+        if let Ok(id) = entry.file_name().to_string_lossy().parse()
+            && let Ok(line) = fs::read(entry.path().join("cmdline"))
+        {
+            found.push((id, String::from_utf8_lossy(&line).replace('\0', " ")));
+        }
+    }
+    found
+}
+
+/// What is in a directory.
+pub fn list(directory: &Path) -> Vec<PathBuf> {
+    fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect()
+}
+
+/// Bytes that no compression and no accident makes, the same every time.
+pub fn noise(length: usize) -> Vec<u8> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut bytes = Vec::with_capacity(length + 8);
+    while bytes.len() < length {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend_from_slice(&state.to_le_bytes());
+    }
+    bytes.truncate(length);
+    bytes
+}

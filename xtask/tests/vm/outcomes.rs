@@ -1,0 +1,111 @@
+//! Each way in which a VM can end has its own outcome and message.
+
+use std::time::Duration;
+
+use crate::Call;
+
+#[test]
+fn a_panic_is_a_panic_with_the_consoles_words() {
+    let ended = Call::vm("")
+        .script("echo before; echo c > /proc/sysrq-trigger")
+        .output()
+        .expect(128);
+    assert_eq!(ended.stdout(), "before\n");
+    let stderr = ended.stderr();
+    assert!(
+        stderr.contains("the kernel panicked: Kernel panic - not syncing: sysrq triggered crash"),
+        "{stderr}"
+    );
+    assert!(stderr.contains("sysrq_handle_crash"), "{stderr}");
+}
+
+#[test]
+fn qemu_that_is_killed_is_lost() {
+    let mut running = Call::vm("").script("echo up; sleep 1000").spawn();
+    let mut id = None;
+    running.wait_until("QEMU runs", |running| {
+        id = running.qemu();
+        id.is_some()
+    });
+    let id = rustix::process::Pid::from_raw(id.unwrap()).unwrap();
+    rustix::process::kill_process(id, rustix::process::Signal::KILL).unwrap();
+    let ended = running.wait().expect(128);
+    assert!(
+        ended
+            .stderr()
+            .contains("the VM was lost: QEMU ended with signal 9 (SIGKILL)"),
+        "{}",
+        ended.stderr()
+    );
+}
+
+#[test]
+fn a_command_that_never_returns_meets_its_limit() {
+    let ended = Call::vm("--timeout 20s")
+        .run_in_guest(&["sleep", "1000"])
+        .output()
+        .expect(128);
+    assert!(
+        ended.stderr().contains("total limit of 20 s"),
+        "{}",
+        ended.stderr()
+    );
+    // The console's last words are collected within the grace of 5 s.
+    assert!(
+        ended.stderr().contains("Show Blocked State"),
+        "{}",
+        ended.stderr()
+    );
+    assert!(
+        ended.elapsed < Duration::from_secs(25),
+        "{:?}",
+        ended.elapsed
+    );
+}
+
+#[test]
+fn silence_meets_its_limit() {
+    let ended = Call::vm("--idle-timeout 3s")
+        .script("echo up; sleep 1000")
+        .output()
+        .expect(128);
+    assert_eq!(ended.stdout(), "up\n");
+    assert!(
+        ended.stderr().contains("no output for 3 s"),
+        "{}",
+        ended.stderr()
+    );
+}
+
+#[test]
+fn an_init_that_is_not_there_is_the_kernels_panic() {
+    let ended = Call::vm("--kernel-cmdline init=/nonexistent")
+        .run_in_guest(&["true"])
+        .output()
+        .expect(128);
+    assert!(
+        ended
+            .stderr()
+            .contains("Requested init /nonexistent failed"),
+        "{}",
+        ended.stderr()
+    );
+}
+
+#[test]
+fn a_working_directory_that_the_guest_lacks_is_inits_failure() {
+    // The guest has a fresh /dev/shm; a directory on the host's own is hidden only
+    // if it is the mount's own directory, so this one is kept and this must work.
+    let directory = tempfile::Builder::new()
+        .prefix("vmtest-")
+        .tempdir_in("/dev/shm")
+        .unwrap();
+    let call = Call::vm("").with(|call| {
+        call.current_dir(directory.path());
+    });
+    let ended = call.run_in_guest(&["pwd"]).output().expect(0);
+    assert_eq!(
+        ended.stdout().trim_end(),
+        directory.path().to_str().unwrap()
+    );
+}
