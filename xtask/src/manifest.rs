@@ -15,10 +15,6 @@ use sha2::{Digest, Sha256};
 /// The file's name in a package.
 pub const FILE_NAME: &str = "manifest.json";
 
-/// Raised whenever a package gets other contents or other places for them from
-/// the same build tree; it is part of the input key.
-pub const PACKAGE_LAYOUT: u32 = 1;
-
 /// Where a kernel came from. No path and no address of a mirror is in it, so that
 /// the same kernel has the same manifest wherever it was built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,7 +92,7 @@ pub struct Input<'a> {
     pub fragments: &'a str,
     /// Patches: name and text, in the order of their application.
     pub patches: &'a [(String, String)],
-    /// [`PACKAGE_LAYOUT`].
+    /// [`crate::package::LAYOUT`].
     pub layout: u32,
 }
 

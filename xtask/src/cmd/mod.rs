@@ -1,10 +1,13 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
+mod build_kernel;
 mod ci;
 mod completions;
 mod doctor;
 mod kconfig;
 mod kernel;
+mod list;
+mod package;
 pub mod supervise;
 mod test;
 mod vm;
@@ -25,10 +28,13 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::Test(flags) => test::run(&flags, &layout, ui, setup),
         Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),
         Command::Kconfig(flags) => kconfig::run(&flags, &layout, ui),
+        Command::BuildKernel(flags) => build_kernel::run(&flags, &layout, ui, setup),
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
         Command::Doctor(_) => doctor::run(&layout, ui, setup),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
+        Command::List(list) => list::run(&list, &layout, ui),
+        Command::Package(package) => package::run(&package, &layout, ui),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }

@@ -24,12 +24,14 @@ use anyhow::{Context, Result};
 use crate::arch::Arch;
 use crate::failure::Failure;
 use crate::host::{find_program, processors};
+use crate::http;
 use crate::interrupt;
 use crate::kconfig::{self, FinalConfig, Merged, tree};
 use crate::kernel::LocalKernel;
 use crate::kernels::Kernels;
 use crate::layout::{Files, Layout};
-use crate::manifest::{self, Input, Manifest, Origin, PACKAGE_LAYOUT};
+use crate::manifest::{self, Input, Manifest, Origin};
+use crate::package::{self, PackageInput, PackageOptions, Packaged};
 use crate::process::{shell_quote, status_in_words};
 use crate::source::{self, Found, SourceChoice, SourceRequest, SourceTree, Wanted};
 use crate::store::{self, Lock};
@@ -115,6 +117,58 @@ pub enum Outcome {
     Built(Box<BuiltTree>, PathBuf, Lock),
 }
 
+/// Builds and packages a kernel unless it is there already.
+///
+/// # Errors
+///
+/// Says what could not be found, fetched, configured or built.
+pub fn build_kernel(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+    let (built, log, _lock) = match build(request, layout, ui)? {
+        Outcome::Installed(kernel) => return Ok(kernel),
+        Outcome::Built(built, log, lock) => (built, log, lock),
+    };
+    let packaged = package(&built, layout, ui, &log)?;
+    if request.keep_build {
+        ui.info(format!("build tree: {}", built.build.display()));
+    } else {
+        std::fs::remove_dir_all(&built.build)
+            .with_context(|| format!("cannot remove {}", built.build.display()))?;
+    }
+    ui.info(format!(
+        "built {}: {} and {}",
+        built.release,
+        packaged.kernel.path.display(),
+        packaged.archive.display()
+    ));
+    Ok(packaged.kernel)
+}
+
+/// Packages what was built.
+fn package(built: &BuiltTree, layout: &Layout, ui: &Ui, log: &Path) -> Result<Packaged> {
+    let make = |arguments: &[&str]| built.make.command(arguments);
+    let input = PackageInput {
+        arch: built.arch,
+        release: built.release.clone(),
+        source: built.source.clone(),
+        build: built.build.clone(),
+        make: &make,
+        objcopy: package::objcopy(built.arch),
+        manifest: Some(built.manifest.to_json()?),
+    };
+    let options = PackageOptions {
+        output: None,
+        log,
+        workers: processors(),
+    };
+    package::package(&input, layout, ui, &options).map_err(|error| {
+        if http::is_full(&error) {
+            source::disk_full(layout.work())
+        } else {
+            error
+        }
+    })
+}
+
 /// Builds a kernel unless it is there already; the build tree stays.
 ///
 /// # Errors
@@ -123,7 +177,7 @@ pub enum Outcome {
 pub fn build(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Outcome> {
     let plan = plan(request, layout, ui)?;
     let name = format!("{}.{}", plan.release, request.arch.name);
-    let lock = store::lock(layout, ui, &format!("kernel-{name}"))?;
+    let lock = store::lock(layout, ui, &format!("build-{name}"))?;
     if let Some(kernel) = installed(request, layout, ui, &plan)? {
         return Ok(Outcome::Installed(kernel));
     }
@@ -194,7 +248,7 @@ fn plan(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Plan> {
         source: &found.checksum,
         fragments: &fragments,
         patches: &patches,
-        layout: PACKAGE_LAYOUT,
+        layout: package::LAYOUT,
     }
     .key();
     Ok(Plan {
