@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use xtask::arch::{self, Arch};
 use xtask::environment::guest_environment;
 use xtask::event::exit_status;
 use xtask::failure::{self, Failure, FailureKind};
@@ -14,16 +13,17 @@ use xtask::guest;
 use xtask::kernel::LocalKernel;
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
+use xtask::module::{self, ModuleOptions};
 use xtask::project::{self, Choice, Chosen, Discovery, Project};
 use xtask::python::{self, Prepared};
 use xtask::report::{Event, Reporter, RunName, RunRecord};
-use xtask::request::{KernelRequest, Selector};
+use xtask::request::KernelRequest;
 use xtask::setup::{self, Tool};
-use xtask::store;
 use xtask::suite::{self, RunFolder, RunnerCommand, SuiteSink};
 use xtask::ui::Ui;
 use xtask::vm::{self, AccelChoice, Disk, Limits, Stdin, VmRequest};
 
+use super::kernel::{self, host_arch};
 use super::vm::extra_environment;
 use crate::flags::test::Test;
 
@@ -126,10 +126,6 @@ fn wanted(flags: &Test, layout: &Layout) -> Result<Vec<Wish>> {
         return Ok(vec![Wish::Newest]);
     }
     Ok(requests.into_iter().map(Wish::Request).collect())
-}
-
-fn host_arch() -> Result<&'static Arch> {
-    arch::host().with_context(|| format!("kernels for {} are not known", std::env::consts::ARCH))
 }
 
 fn choose(flags: &Test, layout: &Layout) -> Result<Chosen> {
@@ -267,38 +263,10 @@ impl Run<'_> {
     }
 
     fn resolve(&self, wish: &Wish) -> Result<LocalKernel> {
-        let host = host_arch()?;
-        let request = match wish {
-            Wish::Newest => {
-                let kernels = store::kernels(self.layout, host)?;
-                return kernels.into_iter().next().ok_or_else(|| {
-                    Failure::setup("there is no kernel on this machine")
-                        .hint("name one to be built: --setup -k '6.1.*'")
-                        .into()
-                });
-            }
-            Wish::Request(request) => request,
-        };
-        match &request.selector {
-            Selector::Path(path) if path.is_file() => {
-                return store::install(self.layout, self.ui, path);
-            }
-            Selector::Path(path) => return store::open(path),
-            Selector::Source(source, _) => {
-                return Err(xtask::request::unsupported_source(*source).into());
-            }
-            Selector::Pattern(_) => {}
+        match wish {
+            Wish::Newest => kernel::newest(self.layout),
+            Wish::Request(request) => kernel::resolve(request, self.layout, self.ui, self.setup),
         }
-        let kernels = store::kernels(self.layout, request.arch.unwrap_or(host))?;
-        if let Some(kernel) = request.pick(&kernels) {
-            return Ok(kernel.clone());
-        }
-        let releases = kernels.iter().map(|kernel| &kernel.release);
-        let failure = request.nothing_matches(releases, "on this machine");
-        if !self.setup {
-            return Err(failure.into());
-        }
-        Err(failure.into())
     }
 
     fn not_started(
@@ -337,18 +305,12 @@ impl Run<'_> {
         let Some(module) = &self.project.module else {
             return Ok(None);
         };
+        let options = ModuleOptions {
+            cc: self.flags.cc.clone(),
+            log: self.folder.path.join("module.log"),
+        };
         let source = self.prepared.tree.join(&module.source);
-        let work = tempfile::tempdir_in(self.layout.work())?.keep();
-        let shell = xshell::Shell::new()?;
-        for entry in std::fs::read_dir(&source)? {
-            let entry = entry?;
-            std::fs::copy(entry.path(), work.join(entry.file_name()))?;
-        }
-        let build = kernel.build();
-        xshell::cmd!(shell, "make -s -C {build} M={work} modules")
-            .ignore_stdout()
-            .run()?;
-        Ok(Some(work.join("drgn_test.ko")))
+        module::build_external(kernel, &source, self.layout, self.ui, &options).map(Some)
     }
 
     fn request(

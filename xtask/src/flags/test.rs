@@ -60,7 +60,7 @@ pub struct Test {
     pub profile: Option<String>,
     /// Compiler for the project's kernel module [default: the one that built the kernel, else gcc]
     #[arg(long, value_name = "PROGRAM")]
-    pub cc: Option<OsString>,
+    pub cc: Option<String>,
     /// Pass a variable on: NAME=VALUE, or NAME for its value here
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub environment: Vec<OsString>,
