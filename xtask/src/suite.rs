@@ -186,7 +186,10 @@ impl<'s, W: Write> SuiteSink<'s, W> {
     }
 
     fn output(&mut self, bytes: &[u8]) {
-        let result = self.output.write_all(bytes);
+        let result = self
+            .output
+            .write_all(bytes)
+            .and_then(|()| self.output.flush());
         self.keep(result, "the log of the tests' output");
     }
 
@@ -267,8 +270,15 @@ impl<W: Write> VmSink for SuiteSink<'_, W> {
     }
 
     fn events(&mut self, bytes: &[u8]) -> Result<()> {
-        for event in self.parser.push(bytes) {
-            self.event(&event);
+        let events = self.parser.push(bytes);
+        for event in &events {
+            self.event(event);
+        }
+        if !events.is_empty() {
+            // Whoever looks at the file while tests hang sees which one it is,
+            // and nothing is lost when we are killed.
+            let flushed = self.folder.results.flush();
+            self.keep(flushed, "results.jsonl");
         }
         Ok(())
     }
