@@ -81,6 +81,7 @@ pub enum Command {
     RestoreTerminal,
     Doctor(Doctor),
     Ci(Ci),
+    Bench(Bench),
     Completions(Completions),
     List(List),
     Package(Package),
@@ -285,6 +286,28 @@ pub struct Ci {
     /// Print the steps and do nothing
     #[arg(long)]
     pub list: bool,
+}
+
+/// Time two shell commands against each other, in turn
+///
+/// On a machine whose speed drifts only the ratio within a pair counts. README.md lists the commands
+/// behind this project's figures.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask bench 'target/debug/xtask -q vm -k 6.1 -- true' 'other-tool kernel-6.1 true'
+  cargo xtask bench -n 1 --warm-up 0 ./ours.sh ./theirs.sh")]
+pub struct Bench {
+    /// The command under test
+    pub ours: String,
+    /// The command that it is compared with
+    pub theirs: String,
+    /// Pairs that count
+    #[arg(short = 'n', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Pairs before those
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub warm_up: u32,
 }
 
 /// Print shell completions

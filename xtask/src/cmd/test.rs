@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use xtask::environment::guest_environment;
 use xtask::event::exit_status;
 use xtask::failure::{self, Failure, FailureKind};
+use xtask::fetch::{self, host_arch};
 use xtask::guest;
 use xtask::kernel::LocalKernel;
 use xtask::kernels::Kernels;
@@ -23,7 +24,6 @@ use xtask::suite::{self, RunFolder, RunnerCommand, SuiteSink};
 use xtask::ui::Ui;
 use xtask::vm::{self, AccelChoice, Disk, Limits, Stdin, VmRequest};
 
-use super::kernel::{self, host_arch};
 use super::vm::extra_environment;
 use crate::flags::test::Test;
 
@@ -263,10 +263,12 @@ impl Run<'_> {
     }
 
     fn resolve(&self, wish: &Wish) -> Result<LocalKernel> {
-        match wish {
-            Wish::Newest => kernel::newest(self.layout),
-            Wish::Request(request) => kernel::resolve(request, self.layout, self.ui, self.setup),
-        }
+        let request = match wish {
+            Wish::Newest => None,
+            Wish::Request(request) => Some(request),
+        };
+        let from = fetch::From { build: self.setup };
+        fetch::resolve(request, from, self.layout, self.ui)
     }
 
     fn not_started(

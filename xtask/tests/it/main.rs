@@ -3,6 +3,7 @@
 
 mod cli;
 mod fake_qemu;
+mod kconfig;
 mod local;
 mod runner;
 mod setup;
