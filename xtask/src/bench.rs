@@ -89,13 +89,13 @@ pub fn table(pairs: &[Pair], out: &mut dyn Write) -> std::io::Result<()> {
         "", "minimum", "median", "maximum"
     )?;
     for (name, unit, [minimum, median, maximum]) in [
-        ("ours", "s", seconds(|pair| pair.ours)),
-        ("theirs", "s", seconds(|pair| pair.theirs)),
+        ("ours", " s", seconds(|pair| pair.ours)),
+        ("theirs", " s", seconds(|pair| pair.theirs)),
         ("ratio", "", ratio),
     ] {
         writeln!(
             out,
-            "{name:8} {minimum:>9.3} {median:>9.3} {maximum:>9.3} {unit}"
+            "{name:8} {minimum:>9.3} {median:>9.3} {maximum:>9.3}{unit}"
         )?;
     }
     Ok(())
@@ -132,7 +132,7 @@ mod tests {
                        minimum    median   maximum
             ours         1.000     4.000     9.000 s
             theirs       2.000     4.000    10.000 s
-            ratio        0.500     0.900     1.000 
+            ratio        0.500     0.900     1.000
         "#]]
         .assert_eq(&String::from_utf8(out).unwrap());
     }

@@ -54,7 +54,6 @@ pub fn xtask(work: &Path) -> Xtask {
     Xtask { command }
 }
 
-#[allow(dead_code, reason = "a builder: not every part is used at every time")]
 impl Xtask {
     /// Adds arguments, split at blanks.
     pub fn args(mut self, arguments: &str) -> Self {
@@ -71,12 +70,6 @@ impl Xtask {
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
-        self
-    }
-
-    /// Removes an environment variable.
-    pub fn env_remove(mut self, name: &str) -> Self {
-        self.command.env_remove(name);
         self
     }
 
