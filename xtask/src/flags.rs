@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use xtask::source::SourceChoice;
+use xtask::source::kernel_org::DEFAULT_URL;
 use xtask::ui::Verbosity;
 use xtask::version::Version;
 
@@ -72,12 +74,58 @@ impl Global {
 pub enum Command {
     Vm(Vm),
     Kconfig(Kconfig),
+    BuildKernel(BuildKernel),
     #[command(hide = true)]
     RestoreTerminal,
+    Doctor(Doctor),
     Ci(Ci),
+    Bench(Bench),
     Completions(Completions),
+    List(List),
+    Package(Package),
     #[command(hide = true)]
     Supervise(Supervise),
+}
+
+/// List the kernels on this machine, the newest first of each architecture
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask list
+  cargo xtask list '6.1.*'
+  cargo xtask list --format json | jq -r '.[].release'")]
+pub struct List {
+    /// Only kernels that match: a series (6.1), a release, or shell wildcards
+    pub pattern: Option<String>,
+    /// How to print them
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: ListFormat,
+}
+
+/// How kernels are listed.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub enum ListFormat {
+    /// A table
+    Text,
+    /// An array of objects: release, arch, flavor, size (bytes on disk), path
+    Json,
+}
+
+/// Package a finished kernel build tree
+///
+/// Installs its modules into a staging directory, adds the kernel's image and what external
+/// modules need, builds a module against the result as a proof, and leaves the unpacked kernel in
+/// the work directory and kernel-RELEASE.ARCH.tar.zst. The build tree is not changed.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask package build/vmtest/build/6.1.192-vmtest1.1default.x86_64
+  cargo xtask package ~/linux -o /tmp/packages")]
+pub struct Package {
+    /// Where the kernel was built: O= of its make, or its source tree
+    #[arg(value_name = "BUILD_DIR")]
+    pub build_dir: PathBuf,
+    /// Directory for the package file [default: packages in the work directory]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
 }
 
 /// Run a command that dies with the process that started this one
@@ -158,6 +206,66 @@ pub struct Kconfig {
     #[arg(long, value_name = "DIR", requires = "check")]
     pub source: Option<PathBuf>,
 }
+/// Check this host by doing the real thing
+///
+/// Looks for host tools, compiles and links a small program, proves KVM, and boots a
+/// VM if there is a kernel. Each finding says how it can be mended; exit status 1 if
+/// there are any.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask doctor           What works and what does not
+  cargo xtask doctor --setup   Install missing host tools first")]
+pub struct Doctor {}
+
+/// Build kernels from source and package them
+///
+/// Fetches the source, configures, builds, packages; leaves an unpacked kernel, which `vm` and
+/// `test` find, and its package file. A kernel that is there already, made from the same source,
+/// options and patches, is not built again.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask build-kernel 6.1                    the newest point release of 6.1
+  cargo xtask build-kernel 6.1.150 5.10           two kernels
+  cargo xtask build-kernel ~/linux                a source tree, as it is
+  cargo xtask build-kernel 6.1 -F                 every flavor
+  cargo xtask build-kernel 7.3-rc2 --source git:https://example.org/linux.git
+  cargo xtask build-kernel 6.1 --cc gcc-11")]
+pub struct BuildKernel {
+    /// What to build: a series, a version, or the directory of a source tree (with a `/` or `.`
+    /// in front)
+    #[arg(required = true, value_name = "VERSION|DIR")]
+    pub kernels: Vec<OsString>,
+    /// Flavor, may be repeated [default: the first one of kernels.toml]
+    #[arg(
+        short,
+        long = "flavor",
+        value_name = "FLAVOR",
+        conflicts_with = "all_flavors"
+    )]
+    pub flavors: Vec<String>,
+    /// Every flavor
+    #[arg(short = 'F', long)]
+    pub all_flavors: bool,
+    /// Architecture [default: this host's]
+    #[arg(short, long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Where source comes from: auto (kernel.org, then Debian), kernel.org, debian, git:URL
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub source: SourceChoice,
+    /// Address of kernel.org's archives, or of a mirror of them
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    pub kernel_org_url: String,
+    /// C compiler [default: gcc, through ccache if there is one]
+    #[arg(long, value_name = "PROGRAM")]
+    pub cc: Option<String>,
+    /// Jobs at a time [default: one per processor]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub jobs: Option<u32>,
+    /// Keep the build tree
+    #[arg(long)]
+    pub keep_build: bool,
+}
 
 /// Check everything that continuous integration checks
 ///
@@ -176,6 +284,28 @@ pub struct Ci {
     /// Print the steps and do nothing
     #[arg(long)]
     pub list: bool,
+}
+
+/// Time two shell commands against each other, in turn
+///
+/// On a machine whose speed drifts only the ratio within a pair counts. README.md lists the commands
+/// behind this project's figures.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask bench 'target/debug/xtask -q vm -k 6.1 -- true' 'other-tool kernel-6.1 true'
+  cargo xtask bench -n 1 --warm-up 0 ./ours.sh ./theirs.sh")]
+pub struct Bench {
+    /// The command under test
+    pub ours: String,
+    /// The command that it is compared with
+    pub theirs: String,
+    /// Pairs that count
+    #[arg(short = 'n', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Pairs before those
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub warm_up: u32,
 }
 
 /// Print shell completions

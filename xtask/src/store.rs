@@ -362,7 +362,7 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
 /// The architecture that an ELF file is for, from its header: byte 4 is the
 /// class (1: 32 bits, 2: 64), byte 5 the byte order (1: little, 2: big), bytes 18
 /// and 19 the machine (elf(5), `<elf.h>` `EM_*`).
-fn elf_architecture(path: &Path) -> Result<&'static Arch> {
+pub(crate) fn elf_architecture(path: &Path) -> Result<&'static Arch> {
     let mut header = [0; 20];
     File::open(path)
         .and_then(|mut file| file.read_exact(&mut header))

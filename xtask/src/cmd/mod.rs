@@ -1,9 +1,14 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
-pub mod ci;
-pub mod completions;
+mod bench;
+mod build_kernel;
+mod ci;
+mod completions;
+mod doctor;
 mod kconfig;
 mod kernel;
+mod list;
+mod package;
 pub mod supervise;
 mod vm;
 
@@ -22,9 +27,14 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     match flags.command {
         Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),
         Command::Kconfig(flags) => kconfig::run(&flags, &layout, ui),
+        Command::BuildKernel(flags) => build_kernel::run(&flags, &layout, ui, setup),
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
+        Command::Doctor(_) => doctor::run(&layout, ui, setup),
+        Command::Bench(flags) => bench::run(&flags, &layout, ui),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
+        Command::List(list) => list::run(&list, &layout, ui),
+        Command::Package(package) => package::run(&package, &layout, ui),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }

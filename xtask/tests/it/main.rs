@@ -5,5 +5,6 @@ mod cli;
 mod fake_qemu;
 mod kconfig;
 mod setup;
+mod source;
 mod support;
 mod tidy;

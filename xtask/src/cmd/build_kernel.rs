@@ -1,0 +1,106 @@
+//! `xtask build-kernel`: source, configuration, make, package.
+
+use std::ffi::OsStr;
+use std::path::PathBuf;
+
+use anyhow::Result;
+use xtask::arch::{self, Arch};
+use xtask::failure::Failure;
+use xtask::kbuild::{self, BuildRequest};
+use xtask::kernels::Kernels;
+use xtask::layout::Layout;
+use xtask::setup;
+use xtask::source::Wanted;
+use xtask::ui::Ui;
+
+use crate::flags::BuildKernel;
+
+/// Builds every kernel that was asked for; stops at the first that fails.
+pub fn run(flags: &BuildKernel, layout: &Layout, ui: &Ui, install: bool) -> Result<u8> {
+    let requests = requests(flags, layout)?;
+    let mut tools = setup::for_build();
+    if flags.cc.is_some() {
+        // Whether that one is there is said where it is looked at.
+        tools.retain(|tool| *tool != setup::Tool::program("gcc"));
+    }
+    setup::require(layout, ui, &tools, install)?;
+    for request in &requests {
+        kbuild::build_kernel(request, layout, ui)?;
+    }
+    Ok(0)
+}
+
+fn requests(flags: &BuildKernel, layout: &Layout) -> Result<Vec<BuildRequest>> {
+    let kernels = Kernels::load(&layout.configs)?;
+    let arch = architecture(flags.arch.as_deref())?;
+    let flavors = if flags.all_flavors {
+        kernels
+            .flavors
+            .iter()
+            .map(|flavor| flavor.name.clone())
+            .collect()
+    } else if flags.flavors.is_empty() {
+        kernels
+            .flavors
+            .iter()
+            .take(1)
+            .map(|flavor| flavor.name.clone())
+            .collect()
+    } else {
+        flags.flavors.clone()
+    };
+    for flavor in &flavors {
+        kernels.flavor(flavor)?;
+    }
+    let mut requests = Vec::new();
+    for kernel in &flags.kernels {
+        let wanted = wanted(kernel)?;
+        if let Wanted::Version(version) = &wanted {
+            kernels.require_series(version.series, arch)?;
+        }
+        requests.extend(flavors.iter().map(|flavor| BuildRequest {
+            wanted: wanted.clone(),
+            flavor: flavor.clone(),
+            arch,
+            source: flags.source.clone(),
+            kernel_org_url: flags.kernel_org_url.clone(),
+            cc: flags.cc.clone(),
+            jobs: flags.jobs,
+            keep_build: flags.keep_build,
+        }));
+    }
+    Ok(requests)
+}
+
+/// A word that starts with `.` or `/` is a directory, any other a version.
+fn wanted(word: &OsStr) -> Result<Wanted> {
+    let text = word.to_string_lossy();
+    if text.starts_with(['.', '/']) {
+        return Ok(Wanted::Directory(PathBuf::from(word)));
+    }
+    let version = text.parse().map_err(|failure: Failure| {
+        failure.hint(
+            "a version is written like 6.1, 6.1.192 or 7.3-rc2; a directory starts with . or /",
+        )
+    })?;
+    Ok(Wanted::Version(version))
+}
+
+fn architecture(name: Option<&str>) -> Result<&'static Arch> {
+    let known = || {
+        arch::ARCHITECTURES
+            .iter()
+            .map(|arch| arch.name)
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let (found, name) = match name {
+        Some(name) => (arch::find(name), name),
+        None => (arch::host(), std::env::consts::ARCH),
+    };
+    found.ok_or_else(|| {
+        Failure::usage(format!("unknown architecture {name}"))
+            .hint(format!("there is {}", known()))
+            .into()
+    })
+}

@@ -1,0 +1,216 @@
+//! What make's output says: how far a build is, and what went wrong first. Pure.
+
+/// Objects that a build of our configurations makes when nothing better is known.
+pub const TYPICAL_OBJECTS: u64 = 2_100;
+
+/// Counts objects in make's output as it comes, cut anywhere.
+#[derive(Debug, Default)]
+pub struct Counter {
+    line: Vec<u8>,
+    objects: u64,
+}
+
+impl Counter {
+    /// More output.
+    pub fn feed(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            if byte == b'\n' {
+                self.objects += u64::from(is_object(&self.line));
+                self.line.clear();
+            } else if self.line.len() < 32 {
+                // Longer lines need no more to be told apart.
+                self.line.push(byte);
+            }
+        }
+    }
+
+    /// Objects so far.
+    pub fn objects(&self) -> u64 {
+        self.objects
+    }
+}
+
+/// Whether a line of make's says that something is compiled or assembled:
+/// two spaces, the tool, and where it goes.
+fn is_object(line: &[u8]) -> bool {
+    let Some(rest) = line.strip_prefix(b"  ") else {
+        return false;
+    };
+    ["CC ", "AS ", "HOSTCC ", "CC\t", "AS\t"]
+        .iter()
+        .any(|tool| rest.starts_with(tool.as_bytes()))
+}
+
+/// How far a build is, for people.
+pub fn progress(objects: u64, estimate: u64) -> String {
+    if objects < estimate {
+        format!(
+            "{} of about {} objects",
+            thousands(objects),
+            thousands(estimate)
+        )
+    } else {
+        // Linking, BTF and compression take their time after the last object.
+        format!("{} objects", thousands(objects))
+    }
+}
+
+/// A number with commas between thousands.
+pub fn thousands(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// At most this many lines are quoted from a log.
+const QUOTED: usize = 6;
+
+/// The first lines of a log that say what is wrong. With `-j` what comes last is
+/// what other jobs still did, and make's own `Error 2` on the way up. Without any
+/// such line, the last lines.
+pub fn first_errors(log: &str) -> Vec<&str> {
+    let of = |test: fn(&str) -> bool| {
+        let mut lines = Vec::new();
+        for line in log.lines().filter(|line| test(line)) {
+            if !lines.contains(&line) {
+                lines.push(line);
+            }
+            if lines.len() == QUOTED {
+                break;
+            }
+        }
+        lines
+    };
+    let mut lines = of(is_error);
+    if lines.is_empty() {
+        lines = of(|line| line.starts_with("make") && line.contains("***"));
+    }
+    if lines.is_empty() {
+        let all = log
+            .lines()
+            .filter(|line| !line.trim().is_empty())
+            .collect::<Vec<_>>();
+        lines = all[all.len().saturating_sub(QUOTED)..].to_vec();
+    }
+    lines
+}
+
+fn is_error(line: &str) -> bool {
+    const WITHIN: &[&str] = &[
+        ": error: ",
+        ": fatal error: ",
+        "internal compiler error: ",
+        "undefined reference to",
+        "multiple definition of",
+        "ld: cannot find",
+        ": command not found",
+        ": not found",
+        "No space left on device",
+        "Cannot allocate memory",
+        // The assembler, and make without a rule.
+        ": Error: ",
+        "No rule to make target",
+    ];
+    const FIRST: &[&str] = &[
+        // modpost, Kconfig, resolve_btfids and the kernel's makefiles.
+        "ERROR: ",
+        "error: ",
+        "FAILED: ",
+        "FAILED ",
+        "BTF: .tmp_vmlinux.btf: pahole",
+        "Killed",
+    ];
+    WITHIN.iter().any(|text| line.contains(text)) || FIRST.iter().any(|text| line.starts_with(text))
+}
+
+/// Whether a log tells of a full disk.
+pub fn disk_was_full(log: &str) -> bool {
+    log.contains("No space left on device") || log.contains("Disk quota exceeded")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn objects_are_counted_however_the_output_is_cut() {
+        let output = b"make[1]: Entering directory '/w'\n  CC      init/main.o\n  AS      a.o\n  \
+            CC [M]  fs/x.o\n  LD      vmlinux\n  HOSTCC  scripts/x\n warning: CC \n  AR built-in.a\n";
+        for size in [1, 2, 7, 1000] {
+            let mut counter = Counter::default();
+            for chunk in output.chunks(size) {
+                counter.feed(chunk);
+            }
+            assert_eq!(counter.objects(), 4, "{size}");
+        }
+    }
+
+    #[test]
+    fn progress_is_readable() {
+        assert_eq!(progress(0, 2100), "0 of about 2,100 objects");
+        assert_eq!(progress(1234567, 2100), "1,234,567 objects");
+        assert_eq!(thousands(999), "999");
+        assert_eq!(thousands(1000), "1,000");
+    }
+
+    #[test]
+    fn the_first_error_is_found_before_what_follows_from_it() {
+        let log = "  CC      mm/slub.o\n\
+            mm/slub.c: In function 'x':\n\
+            mm/slub.c:12:3: error: expected ';' before 'y'\n\
+            \u{20}  12 |   z\n\
+            make[3]: *** [scripts/Makefile.build:250: mm/slub.o] Error 1\n\
+            \u{20} CC      mm/other.o\n\
+            mm/other.c:1:1: warning: nothing\n\
+            make: *** [Makefile:219: __sub-make] Error 2\n";
+        assert_eq!(
+            first_errors(log),
+            ["mm/slub.c:12:3: error: expected ';' before 'y'"]
+        );
+    }
+
+    #[test]
+    fn other_kinds_of_errors() {
+        for line in [
+            "ERROR: modpost: \"x\" [y.ko] undefined!",
+            "ld: vmlinux.o: in function `f': undefined reference to `g'",
+            "/bin/sh: 1: flex: not found",
+            "FAILED: load BTF from vmlinux: Invalid argument",
+            "scripts/extract-cert.c:21:10: fatal error: openssl/bio.h: No such file or directory",
+            "make[2]: *** No rule to make target 'debian/certs.pem', needed by 'x'.  Stop.",
+            "/tmp/cc1.s: Assembler messages: x.s:3: Error: no such instruction",
+            "cc1: error: unrecognized command-line option '-x'",
+        ] {
+            let log = format!("  CC a.o\n{line}\nmake: *** [Makefile:1: all] Error 2\n");
+            assert_eq!(first_errors(&log), [line]);
+        }
+        assert_eq!(
+            first_errors("a\nmake[1]: *** [Makefile:1: all] Error 2\nb\n"),
+            ["make[1]: *** [Makefile:1: all] Error 2"]
+        );
+        assert_eq!(first_errors("a\n\nb\n"), ["a", "b"]);
+        assert_eq!(first_errors(""), [""; 0]);
+    }
+
+    #[test]
+    fn many_errors_are_cut_and_repeated_ones_said_once() {
+        let log = (0..100)
+            .map(|n| format!("a.c:{}: error: x\n", n / 2))
+            .collect::<String>();
+        let errors = first_errors(&log);
+        assert_eq!(errors.len(), QUOTED);
+        assert_eq!(errors[1], "a.c:1: error: x");
+    }
+
+    #[test]
+    fn a_full_disk_is_recognised() {
+        assert!(disk_was_full("as: fatal: No space left on device\n"));
+        assert!(!disk_was_full("a.c:1: error: x\n"));
+    }
+}

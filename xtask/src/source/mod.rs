@@ -1,0 +1,393 @@
+//! Kernel source: from a version to an unpacked tree.
+//!
+//! First it is *found* ([`find`]): which point release, from where, with which
+//! checksum. That is enough to know whether there is anything to build. Then it is
+//! *fetched* ([`fetch`]): downloaded, checked, unpacked and patched into
+//! `src/linux-<version>-<key>`, where it stays for the next flavor. Archives are
+//! removed once they are unpacked: the tree is what everything else works with.
+
+pub mod apt;
+pub mod debian;
+pub mod directory;
+pub mod git;
+pub mod kernel_org;
+
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::failure::Failure;
+use crate::interrupt;
+use crate::kbuild::progress::{disk_was_full, thousands};
+use crate::layout::Layout;
+use crate::manifest::hex;
+use crate::process::{LongCommand, run_logged};
+use crate::store::{self, Temporary};
+use crate::ui::Ui;
+use crate::version::Version;
+
+/// What `--source` says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum SourceChoice {
+    /// kernel.org, then Debian.
+    #[default]
+    Auto,
+    /// Release archives.
+    KernelOrg,
+    /// The package `linux-source-<series>`.
+    Debian,
+    /// A git repository with the tags `v<version>`.
+    Git(String),
+}
+
+impl FromStr for SourceChoice {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        match text {
+            "auto" => Ok(Self::Auto),
+            "kernel.org" => Ok(Self::KernelOrg),
+            "debian" => Ok(Self::Debian),
+            _ => match text.strip_prefix("git:") {
+                Some(url) if !url.is_empty() => Ok(Self::Git(url.to_owned())),
+                _ => Err(Failure::usage(format!("{text:?} is not a kernel source"))
+                    .hint("one of auto, kernel.org, debian, git:URL")),
+            },
+        }
+    }
+}
+
+/// What is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// A version; without point release and candidate the newest of the series.
+    Version(Version),
+    /// An existing source tree.
+    Directory(PathBuf),
+}
+
+/// A wanted source and where it may come from.
+#[derive(Clone, Debug)]
+pub struct SourceRequest {
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// Where from; means nothing for a directory.
+    pub choice: SourceChoice,
+    /// The address below which kernel.org's archives are.
+    pub kernel_org_url: String,
+}
+
+/// A source that was found but perhaps not fetched yet.
+#[derive(Clone, Debug)]
+pub struct Found {
+    /// Whole, as the tree's own Makefile has it: `6.1.0` and not `6.1`.
+    pub version: Version,
+    /// For people and the manifest; see [`crate::manifest::Origin`].
+    pub origin: String,
+    /// What identifies it.
+    pub checksum: String,
+    location: Location,
+}
+
+#[derive(Clone, Debug)]
+enum Location {
+    KernelOrg(kernel_org::Archive),
+    Debian(debian::Package),
+    Git(git::Tag),
+    Directory(PathBuf),
+}
+
+/// An unpacked source tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceTree {
+    /// The tree: absolute, canonical.
+    pub path: PathBuf,
+    /// As its Makefile has it.
+    pub version: Version,
+    /// For people and the manifest, e.g. `debian linux-source-6.1 6.1.192-2`.
+    pub origin: String,
+    /// What identifies it.
+    pub checksum: String,
+    /// When the source was made, in seconds since 1970; becomes the kernel's date.
+    pub date: u64,
+}
+
+/// What is known about a tree, in a file in it.
+#[derive(Serialize, Deserialize)]
+struct Record {
+    origin: String,
+    checksum: String,
+    date: u64,
+}
+
+const RECORD: &str = ".vmtest-source.json";
+
+/// A version as the Makefile of its source has it.
+pub fn whole(version: Version) -> Version {
+    Version {
+        point: Some(version.point.unwrap_or(0)),
+        ..version
+    }
+}
+
+/// Whether `version` is what a user who asked for `wanted` wants.
+pub fn satisfies(version: &Version, wanted: &Version) -> bool {
+    if wanted.point.is_none() && wanted.candidate.is_none() {
+        version.series == wanted.series
+    } else {
+        whole(*version) == whole(*wanted)
+    }
+}
+
+/// Finds out what there is. Needs the network unless it was asked recently.
+///
+/// # Errors
+///
+/// If no source has it; says what each source answered.
+pub fn find(layout: &Layout, ui: &Ui, request: &SourceRequest) -> Result<Found> {
+    let version = match &request.wanted {
+        Wanted::Directory(path) => return directory::find(path),
+        Wanted::Version(version) => version,
+    };
+    match &request.choice {
+        SourceChoice::KernelOrg => kernel_org::find(layout, ui, &request.kernel_org_url, version)
+            .with_context(|| format!("cannot get Linux {version} from kernel.org")),
+        SourceChoice::Debian => debian::find(layout, ui, version)
+            .with_context(|| format!("cannot get Linux {version} from Debian")),
+        SourceChoice::Git(url) => {
+            git::find(url, version).with_context(|| format!("cannot get Linux {version} from git"))
+        }
+        SourceChoice::Auto => {
+            let first = match kernel_org::find_quickly(layout, ui, &request.kernel_org_url, version)
+            {
+                Ok(found) => return Ok(found),
+                Err(error) => error,
+            };
+            interrupt::check()?;
+            ui.info(format!("kernel.org: {first:#}; trying Debian"));
+            debian::find(layout, ui, version).map_err(|second| {
+                if let Err(interrupted) = interrupt::check() {
+                    return interrupted.into();
+                }
+                Failure::setup(format!(
+                    "no source for Linux {version}: kernel.org: {first:#}; Debian: {second:#}"
+                ))
+                .hint("give a source tree, or a repository with --source git:URL")
+                .into()
+            })
+        }
+    }
+}
+
+/// Finds and fetches, without patches.
+pub fn obtain(layout: &Layout, ui: &Ui, request: &SourceRequest) -> Result<SourceTree> {
+    let found = find(layout, ui, request)?;
+    fetch(layout, ui, &found, &[])
+}
+
+/// The unpacked tree of what was found, with patches (name and text) applied.
+/// A directory that the user named is taken as it is: it is not ours to change.
+pub fn fetch(
+    layout: &Layout,
+    ui: &Ui,
+    found: &Found,
+    patches: &[(String, String)],
+) -> Result<SourceTree> {
+    if let Location::Directory(path) = &found.location {
+        return directory::tree(path, found);
+    }
+    let name = tree_name(found, patches);
+    let goal = layout.sources().join(&name);
+    let _lock = store::lock(layout, ui, &format!("source-{name}"))?;
+    if !goal.join(RECORD).is_file() {
+        std::fs::create_dir_all(layout.sources())
+            .with_context(|| format!("cannot create {}", layout.sources().display()))?;
+        std::fs::create_dir_all(layout.logs())
+            .with_context(|| format!("cannot create {}", layout.logs().display()))?;
+        let log = layout.logs().join(format!("source-{name}.log"));
+        let temporary = Temporary::directory(&goal)?;
+        let work = Work {
+            layout,
+            ui,
+            log: &log,
+        };
+        match &found.location {
+            Location::KernelOrg(archive) => kernel_org::fetch(&work, archive, temporary.path()),
+            Location::Debian(package) => debian::fetch(&work, package, temporary.path()),
+            Location::Git(tag) => git::fetch(&work, tag, temporary.path()),
+            Location::Directory(_) => Ok(()),
+        }
+        .with_context(|| format!("cannot get {}", found.origin))?;
+        finish(&work, found, patches, temporary.path())?;
+        temporary.persist()?;
+    }
+    read_tree(&goal)
+}
+
+/// What the fetching of one source works with.
+pub struct Work<'a> {
+    layout: &'a Layout,
+    ui: &'a Ui,
+    log: &'a Path,
+}
+
+impl Work<'_> {
+    /// Runs a command that writes into `directory`; a full disk is said as such.
+    fn run(&self, command: LongCommand, tick: impl FnMut() -> Result<()>) -> Result<()> {
+        let start = std::fs::metadata(self.log).map_or(0, |metadata| metadata.len());
+        run_logged(command, self.log, tick).map_err(|error| {
+            let log = std::fs::read(self.log).unwrap_or_default();
+            let start = usize::try_from(start).unwrap_or(0).min(log.len());
+            if disk_was_full(&String::from_utf8_lossy(&log[start..])) {
+                disk_full(&self.layout.sources())
+            } else {
+                error
+            }
+        })
+    }
+
+    /// Unpacks an archive with one folder in it into `directory`.
+    fn unpack(&self, archive: &Path, directory: &Path) -> Result<()> {
+        let name = archive.file_name().unwrap_or_default().to_string_lossy();
+        let _task = self.ui.task(format!("unpacking {name}"));
+        let command = LongCommand::new("tar")
+            .arg("-x")
+            // As root tar would give the files to whoever packed them.
+            .arg("--no-same-owner")
+            .args(["--strip-components", "1", "-C"])
+            .arg(directory)
+            .arg("-f")
+            .arg(archive);
+        self.run(command, || Ok(()))
+    }
+}
+
+/// The error of a full disk.
+pub fn disk_full(directory: &Path) -> anyhow::Error {
+    let free = rustix::fs::statvfs(directory).map_or_else(
+        |_| String::new(),
+        |stat| {
+            format!(
+                ", {} MiB free",
+                thousands((stat.f_bavail * stat.f_frsize) >> 20)
+            )
+        },
+    );
+    Failure::setup(format!("the disk is full: {}{free}", directory.display()))
+        .hint("a kernel needs about 2 GiB for its source and 4 GiB for a build; free some space or use another --directory")
+        .into()
+}
+
+fn tree_name(found: &Found, patches: &[(String, String)]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(found.checksum.as_bytes());
+    for (name, text) in patches {
+        for part in [name, text] {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part.as_bytes());
+        }
+    }
+    let key = hex(&hash.finalize());
+    format!("linux-{}-{}", found.version, &key[..12])
+}
+
+/// Checks and marks a tree that was unpacked into `directory`.
+fn finish(
+    work: &Work<'_>,
+    found: &Found,
+    patches: &[(String, String)],
+    directory: &Path,
+) -> Result<()> {
+    let version = directory::version(directory)?;
+    if version != found.version {
+        bail!(
+            "{} has Linux {version} in it, not {}",
+            found.origin,
+            found.version
+        );
+    }
+    let date = match &found.location {
+        Location::Git(tag) => tag.date(directory)?,
+        // Archives keep the time of their making here.
+        _ => directory::modified(&directory.join("Makefile"))?,
+    };
+    for (name, text) in patches {
+        work.ui.verbose(format!("applying {name}"));
+        let file = directory.join(".vmtest-patch");
+        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        let command = LongCommand::new("patch")
+            .args([
+                "-p1",
+                "--batch",
+                "--forward",
+                "--no-backup-if-mismatch",
+                "-i",
+            ])
+            .arg(&file)
+            .arg("-d")
+            .arg(directory);
+        work.run(command, || Ok(()))
+            .with_context(|| format!("cannot apply the patch {name} to {}", found.origin))?;
+        std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+    }
+    let record = Record {
+        origin: found.origin.clone(),
+        checksum: found.checksum.clone(),
+        date,
+    };
+    let path = directory.join(RECORD);
+    std::fs::write(&path, serde_json::to_string(&record)?)
+        .with_context(|| format!("cannot write {}", path.display()))
+}
+
+fn read_tree(path: &Path) -> Result<SourceTree> {
+    let context = || format!("cannot read the source tree {}", path.display());
+    let text = std::fs::read_to_string(path.join(RECORD)).with_context(context)?;
+    let record = serde_json::from_str::<Record>(&text).with_context(context)?;
+    Ok(SourceTree {
+        path: path.canonicalize().with_context(context)?,
+        version: directory::version(path)?,
+        origin: record.origin,
+        checksum: record.checksum,
+        date: record.date,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn choices_are_read() {
+        let parse = str::parse::<SourceChoice>;
+        assert_eq!(parse("auto").unwrap(), SourceChoice::Auto);
+        assert_eq!(parse("kernel.org").unwrap(), SourceChoice::KernelOrg);
+        assert_eq!(parse("debian").unwrap(), SourceChoice::Debian);
+        let url = "https://example.org/linux.git";
+        assert_eq!(
+            parse(&format!("git:{url}")).unwrap(),
+            SourceChoice::Git(url.into())
+        );
+        for text in ["", "git:", "ubuntu", "Debian"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_bare_series_is_any_of_its_releases() {
+        let check = |version: &str, wanted: &str| {
+            satisfies(&version.parse().unwrap(), &wanted.parse().unwrap())
+        };
+        assert!(check("6.1.192", "6.1"));
+        assert!(check("6.1.0", "6.1"));
+        assert!(!check("6.12.1", "6.1"));
+        assert!(check("6.1.192", "6.1.192"));
+        assert!(!check("6.1.193", "6.1.192"));
+        assert!(check("6.1", "6.1.0"));
+        assert!(check("7.3.0-rc2", "7.3-rc2"));
+        assert!(!check("7.3.0", "7.3-rc2"));
+    }
+}
