@@ -77,7 +77,9 @@ pub enum Command {
     BuildKernel(BuildKernel),
     #[command(hide = true)]
     RestoreTerminal,
+    Doctor(Doctor),
     Ci(Ci),
+    Bench(Bench),
     Completions(Completions),
     List(List),
     Package(Package),
@@ -204,6 +206,16 @@ pub struct Kconfig {
     #[arg(long, value_name = "DIR", requires = "check")]
     pub source: Option<PathBuf>,
 }
+/// Check this host by doing the real thing
+///
+/// Looks for host tools, compiles and links a small program, proves KVM, and boots a
+/// VM if there is a kernel. Each finding says how it can be mended; exit status 1 if
+/// there are any.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask doctor           What works and what does not
+  cargo xtask doctor --setup   Install missing host tools first")]
+pub struct Doctor {}
 
 /// Build kernels from source and package them
 ///
@@ -272,6 +284,28 @@ pub struct Ci {
     /// Print the steps and do nothing
     #[arg(long)]
     pub list: bool,
+}
+
+/// Time two shell commands against each other, in turn
+///
+/// On a machine whose speed drifts only the ratio within a pair counts. README.md lists the commands
+/// behind this project's figures.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask bench 'target/debug/xtask -q vm -k 6.1 -- true' 'other-tool kernel-6.1 true'
+  cargo xtask bench -n 1 --warm-up 0 ./ours.sh ./theirs.sh")]
+pub struct Bench {
+    /// The command under test
+    pub ours: String,
+    /// The command that it is compared with
+    pub theirs: String,
+    /// Pairs that count
+    #[arg(short = 'n', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
+    pub runs: u32,
+    /// Pairs before those
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub warm_up: u32,
 }
 
 /// Print shell completions

@@ -1,6 +1,8 @@
 //! What this host is and has, probed once and returned as plain values.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
@@ -42,41 +44,56 @@ pub fn processors() -> u32 {
 }
 
 /// A BusyBox that runs without the dynamic linker, and so starts in a
-/// millisecond in an emulated guest. Alpine calls it `busybox.static`.
+/// millisecond in an emulated guest.
 pub fn static_busybox() -> Option<PathBuf> {
-    ["busybox", "busybox.static", "busybox-static"]
-        .into_iter()
-        .filter_map(find_program)
-        .find(|path| statically_linked(path))
+    static_busybox_in(&program_directories())
+}
+
+/// [`static_busybox`] in given directories. openSUSE and Alpine have it beside a
+/// dynamic one.
+pub fn static_busybox_in(directories: &[PathBuf]) -> Option<PathBuf> {
+    directories
+        .iter()
+        .flat_map(|folder| {
+            ["busybox", "busybox.static", "busybox-static"].map(|name| folder.join(name))
+        })
+        .find(|path| executable(path) && statically_linked(path))
 }
 
 fn statically_linked(path: &Path) -> bool {
-    let mut header = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| {
-        std::io::Read::read_to_end(&mut std::io::Read::take(file, 4096), &mut header)
-    });
-    read.is_ok() && needs_interpreter(&header) == Some(false)
+    let mut start = Vec::new();
+    // Program headers come right behind the ELF header wherever a linker wrote it.
+    let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut start));
+    read.is_ok() && names_interpreter(&start) == Some(false)
 }
 
-/// Whether an ELF program names an interpreter (elf(5), `PT_INTERP`); `None` if
-/// these are not the first bytes of a 64-bit little-endian ELF file.
-fn needs_interpreter(header: &[u8]) -> Option<bool> {
-    const PT_INTERP: u32 = 3;
-    if !header.starts_with(b"\x7fELF\x02\x01") {
-        return None;
-    }
-    let number = |at: usize, size: usize| {
-        let bytes = header.get(at..at + size)?;
-        Some(
-            bytes
-                .iter()
-                .rev()
-                .fold(0usize, |sum, &byte| sum << 8 | usize::from(byte)),
-        )
+/// Whether an ELF file has a `PT_INTERP` program header (elf(5)); `None` if these
+/// bytes are not the start of an ELF file.
+fn names_interpreter(bytes: &[u8]) -> Option<bool> {
+    const PT_INTERP: u64 = 3;
+    let wide = match bytes.get(..5)? {
+        [0x7f, b'E', b'L', b'F', 1] => false,
+        [0x7f, b'E', b'L', b'F', 2] => true,
+        _ => return None,
     };
-    let (offset, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+    let little = *bytes.get(5)? == 1;
+    let number = |at: usize, size: usize| {
+        let field = bytes.get(at..at.checked_add(size)?)?;
+        let add = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
+        Some(if little {
+            field.iter().rev().fold(0, add)
+        } else {
+            field.iter().fold(0, add)
+        })
+    };
+    let (offset, size, count) = if wide {
+        (number(32, 8)?, number(54, 2)?, number(56, 2)?)
+    } else {
+        (number(28, 4)?, number(42, 2)?, number(44, 2)?)
+    };
     for index in 0..count {
-        if number(offset + index * size, 4)? == usize::try_from(PT_INTERP).ok()? {
+        let at = usize::try_from(offset.checked_add(index * size)?).ok()?;
+        if number(at, 4)? == PT_INTERP {
             return Some(true);
         }
     }
@@ -87,19 +104,51 @@ fn needs_interpreter(header: &[u8]) -> Option<bool> {
 mod tests {
     use super::*;
 
+    /// An ELF file's start: its header and program headers of these types.
+    fn elf(wide: bool, little: bool, types: &[u8]) -> Vec<u8> {
+        let (header, entry) = if wide { (64, 56) } else { (52, 32) };
+        let mut bytes = vec![0; header + entry * types.len()];
+        bytes[..6].copy_from_slice(&[
+            0x7f,
+            b'E',
+            b'L',
+            b'F',
+            if wide { 2 } else { 1 },
+            if little { 1 } else { 2 },
+        ]);
+        let mut set = |at: usize, size: usize, value: usize| {
+            let byte = if little { at } else { at + size - 1 };
+            bytes[byte] = u8::try_from(value).unwrap();
+        };
+        let (offset, size, count) = if wide { (32, 54, 56) } else { (28, 42, 44) };
+        set(offset, if wide { 8 } else { 4 }, header);
+        set(size, 2, entry);
+        set(count, 2, types.len());
+        for (index, kind) in types.iter().enumerate() {
+            set(header + index * entry, 4, usize::from(*kind));
+        }
+        bytes
+    }
+
     #[test]
-    fn an_interpreter_is_seen() {
-        let mut header = vec![0; 64 + 2 * 56];
-        header[..6].copy_from_slice(b"\x7fELF\x02\x01");
-        header[32] = 64;
-        header[54] = 56;
-        header[56] = 2;
-        header[64] = 1;
-        assert_eq!(needs_interpreter(&header), Some(false));
-        header[64 + 56] = 3;
-        assert_eq!(needs_interpreter(&header), Some(true));
-        header[56] = 3;
-        assert_eq!(needs_interpreter(&header[..64 + 56]), None, "cut short");
-        assert_eq!(needs_interpreter(b"#!/bin/sh\n"), None);
+    fn a_static_program_names_no_interpreter() {
+        for wide in [false, true] {
+            for little in [false, true] {
+                // PT_PHDR, PT_INTERP, PT_LOAD; PT_LOAD, PT_DYNAMIC (static-pie).
+                let dynamic = elf(wide, little, &[6, 3, 1]);
+                assert_eq!(names_interpreter(&dynamic), Some(true));
+                let fixed = elf(wide, little, &[1, 2]);
+                assert_eq!(names_interpreter(&fixed), Some(false));
+                // Cut off, it is no ELF file that could be judged.
+                let header = if wide { 64 } else { 52 };
+                assert_eq!(names_interpreter(&dynamic[..header + 2]), None);
+            }
+        }
+        assert_eq!(names_interpreter(b"#!/bin/sh\n"), None);
+        assert_eq!(names_interpreter(b""), None);
+        // Sizes that overflow must not be followed.
+        let mut hostile = elf(true, true, &[1]);
+        hostile[32..40].fill(0xff);
+        assert_eq!(names_interpreter(&hostile), None);
     }
 }

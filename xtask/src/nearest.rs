@@ -14,7 +14,7 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
                     .chars()
                     .count()
                     .max(candidate.chars().count())
-                    .div_ceil(2)
+                    .div_ceil(3)
         })
         .map(|(_, candidate)| candidate)
 }

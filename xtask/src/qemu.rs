@@ -107,7 +107,14 @@ pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
             option("-cpu", TCG_CPU.into());
         }
     }
-    option("-smp", spec.cpus.to_string().into());
+    // A socket for each processor: our kernels have no ACPI and take the processors
+    // from the MP table, in which the firmware lists one per socket (SeaBIOS,
+    // `src/fw/mptable.c`). QEMU alone would put all of them into one socket (since 6.2).
+    let cpus = spec.cpus;
+    option(
+        "-smp",
+        format!("{cpus},sockets={cpus},cores=1,threads=1").into(),
+    );
     option("-m", format!("{}M", spec.memory).into());
 
     // The root. `multidevs=remap`: the host's root has mounts below it, and two
@@ -295,7 +302,7 @@ mod tests {
             qemu-system-x86_64
             -accel tcg,thread=multi
             -cpu max
-            -smp 2
+            -smp 2,sockets=2,cores=1,threads=1
             -m 2048M
             -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap
             -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
@@ -339,7 +346,7 @@ mod tests {
             qemu-system-x86_64
             -accel kvm
             -cpu host
-            -smp 2
+            -smp 2,sockets=2,cores=1,threads=1
             -m 2048M
             -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap
             -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
@@ -380,7 +387,7 @@ mod tests {
             qemu-system-x86_64
             -accel tcg,thread=multi
             -cpu max
-            -smp 2
+            -smp 2,sockets=2,cores=1,threads=1
             -m 2048M
             -fsdev local,id=root,path=/,security_model=none,readonly=on
             -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root

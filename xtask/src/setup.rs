@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::File;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -19,6 +19,7 @@ use crate::failure::Failure;
 use crate::host;
 use crate::layout::Layout;
 use crate::process::{LongCommand, status_in_words, tail_of_log};
+use crate::store;
 use crate::ui::Ui;
 
 /// Something that this host must have.
@@ -26,7 +27,7 @@ use crate::ui::Ui;
 pub enum Tool {
     /// A program of that name, in `PATH` or a directory for administrators.
     Program(String),
-    /// A BusyBox that runs without shared libraries: see [`static_busybox`].
+    /// A BusyBox that runs without shared libraries: see [`host::static_busybox`].
     StaticBusybox,
     /// A C header, as `#include` names it.
     Header(String),
@@ -348,6 +349,21 @@ pub fn package(tool: &Tool, distribution: &Distribution) -> Option<&'static str>
     })
 }
 
+/// The packages with `tools`, and the tools for which none is known.
+fn packages(tools: &[Tool], distribution: &Distribution) -> (BTreeSet<&'static str>, Vec<Tool>) {
+    let mut packages = BTreeSet::new();
+    let mut unknown = Vec::new();
+    for tool in tools {
+        match package(tool, distribution) {
+            Some(name) => {
+                packages.insert(name);
+            }
+            None => unknown.push(tool.clone()),
+        }
+    }
+    (packages, unknown)
+}
+
 /// What a package manager must do before it can install.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ManagerState {
@@ -481,7 +497,7 @@ impl Machine {
     pub fn has(&self, tool: &Tool) -> bool {
         match tool {
             Tool::Program(name) => self.find(name).is_some(),
-            Tool::StaticBusybox => self.static_busybox().is_some(),
+            Tool::StaticBusybox => host::static_busybox_in(&self.path).is_some(),
             Tool::Header(name) => self.has_header(name),
             Tool::PythonModule(name) => self.python(&format!("import {name}")).is_some(),
             Tool::PythonHeaders => self
@@ -500,6 +516,24 @@ impl Machine {
             .collect()
     }
 
+    /// What to do about missing tools, in words: the line that installs them.
+    pub fn how_to_install(&self, missing: &[Tool]) -> String {
+        let Some(distribution) = &self.distribution else {
+            return "the names of this distribution's packages are not known; install them yourself"
+                .to_owned();
+        };
+        let (packages, unknown) = packages(missing, distribution);
+        let line = install_line(distribution.family, &packages, self.superuser);
+        match (unknown.is_empty(), packages.is_empty()) {
+            (true, _) => format!("run {line}"),
+            (false, true) => "no package with it is known; install it yourself".to_owned(),
+            (false, false) => format!(
+                "install the package with {}, then run {line}",
+                list(&unknown)
+            ),
+        }
+    }
+
     fn has_header(&self, name: &str) -> bool {
         self.include
             .iter()
@@ -516,16 +550,6 @@ impl Machine {
             .ignore_stderr()
             .read()
             .ok()
-    }
-
-    fn static_busybox(&self) -> Option<PathBuf> {
-        // openSUSE and Alpine have the static one beside the other.
-        self.path
-            .iter()
-            .flat_map(|folder| {
-                ["busybox-static", "busybox.static", "busybox"].map(|name| folder.join(name))
-            })
-            .find(|path| host::find_program_in(path, &[]).is_some() && is_static(path))
     }
 
     fn manager_state(&self, family: Family) -> ManagerState {
@@ -558,53 +582,6 @@ impl Machine {
     }
 }
 
-/// The host's BusyBox that runs without shared libraries, for a guest's init:
-/// emulated, every start of a dynamic program costs tens of milliseconds.
-pub fn static_busybox() -> Option<PathBuf> {
-    Machine::probe().static_busybox()
-}
-
-/// Whether a file is an ELF program that names no interpreter (dynamic loader).
-fn is_static(path: &Path) -> bool {
-    let mut start = Vec::new();
-    // Program headers come right behind the ELF header wherever a linker wrote it.
-    let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut start));
-    read.is_ok() && names_interpreter(&start) == Some(false)
-}
-
-/// Whether an ELF file has a `PT_INTERP` program header (elf(5)); `None` if these
-/// bytes are not the start of an ELF file.
-fn names_interpreter(bytes: &[u8]) -> Option<bool> {
-    const PT_INTERP: u64 = 3;
-    let wide = match bytes.get(..5)? {
-        [0x7f, b'E', b'L', b'F', 1] => false,
-        [0x7f, b'E', b'L', b'F', 2] => true,
-        _ => return None,
-    };
-    let little = *bytes.get(5)? == 1;
-    let number = |at: usize, size: usize| {
-        let field = bytes.get(at..at.checked_add(size)?)?;
-        let add = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-        Some(if little {
-            field.iter().rev().fold(0, add)
-        } else {
-            field.iter().fold(0, add)
-        })
-    };
-    let (offset, size, count) = if wide {
-        (number(32, 8)?, number(54, 2)?, number(56, 2)?)
-    } else {
-        (number(28, 4)?, number(42, 2)?, number(44, 2)?)
-    };
-    for index in 0..count {
-        let at = usize::try_from(offset.checked_add(index * size)?).ok()?;
-        if number(at, 4)? == PT_INTERP {
-            return Some(true);
-        }
-    }
-    Some(false)
-}
-
 /// Makes sure that the host has `tools`. With `setup` what is missing is
 /// installed; the command is said first.
 ///
@@ -624,46 +601,36 @@ pub fn require_on(
     tools: &[Tool],
     setup: bool,
 ) -> Result<()> {
-    let missing = machine.missing(tools);
+    let mut missing = machine.missing(tools);
     if missing.is_empty() {
         return Ok(());
     }
-    let list = list(&missing);
-    let Some(distribution) = &machine.distribution else {
-        return Err(Failure::setup(format!("this host lacks {list}"))
-            .hint("the names of this distribution's packages are not known; install them yourself")
-            .into());
-    };
-    let family = distribution.family;
-    let mut packages = BTreeSet::new();
-    let mut unknown = Vec::new();
-    for tool in &missing {
-        match package(tool, distribution) {
-            Some(name) => {
-                packages.insert(name);
-            }
-            None => unknown.push(tool.clone()),
+    // Another run may just be installing the same.
+    let _lock = if setup {
+        let lock = store::lock(layout, ui, "setup")?;
+        missing = machine.missing(tools);
+        if missing.is_empty() {
+            return Ok(());
         }
-    }
-    let line = install_line(family, &packages, machine.superuser);
+        Some(lock)
+    } else {
+        None
+    };
+    let list = list(&missing);
+    let lacks = || Failure::setup(format!("this host lacks {list}"));
+    let how = machine.how_to_install(&missing);
+    let Some(distribution) = &machine.distribution else {
+        return Err(lacks().hint(how).into());
+    };
+    let (packages, unknown) = packages(&missing, distribution);
     if !unknown.is_empty() {
-        let hint = if packages.is_empty() {
-            "no package with it is known; install it yourself".to_owned()
-        } else {
-            format!(
-                "install the package with {}, then: {line}",
-                self::list(&unknown)
-            )
-        };
-        return Err(Failure::setup(format!("this host lacks {list}"))
-            .hint(hint)
-            .into());
+        return Err(lacks().hint(how).into());
     }
     if !setup {
-        return Err(Failure::setup(format!("this host lacks {list}"))
-            .hint(format!("run {line}, or add --setup"))
-            .into());
+        return Err(lacks().hint(format!("{how}, or add --setup")).into());
     }
+    let family = distribution.family;
+    let line = install_line(family, &packages, machine.superuser);
     let Some(manager) = machine.find(family.manager()) else {
         return Err(Failure::setup(format!(
             "this host lacks {list}, and the package manager {} was not found",
@@ -701,7 +668,8 @@ pub fn require_on(
     .into())
 }
 
-fn list(tools: &[Tool]) -> String {
+/// Tools for people, with commas.
+pub fn list(tools: &[Tool]) -> String {
     tools
         .iter()
         .map(Tool::to_string)
@@ -1006,53 +974,5 @@ mod tests {
             install_line(Family::Alpine, &packages, true),
             "apk add bison flex"
         );
-    }
-
-    /// An ELF file's start: its header and program headers of these types.
-    fn elf(wide: bool, little: bool, types: &[u8]) -> Vec<u8> {
-        let (header, entry) = if wide { (64, 56) } else { (52, 32) };
-        let mut bytes = vec![0; header + entry * types.len()];
-        bytes[..6].copy_from_slice(&[
-            0x7f,
-            b'E',
-            b'L',
-            b'F',
-            if wide { 2 } else { 1 },
-            if little { 1 } else { 2 },
-        ]);
-        let mut set = |at: usize, size: usize, value: usize| {
-            let byte = if little { at } else { at + size - 1 };
-            bytes[byte] = u8::try_from(value).unwrap();
-        };
-        let (offset, size, count) = if wide { (32, 54, 56) } else { (28, 42, 44) };
-        set(offset, if wide { 8 } else { 4 }, header);
-        set(size, 2, entry);
-        set(count, 2, types.len());
-        for (index, kind) in types.iter().enumerate() {
-            set(header + index * entry, 4, usize::from(*kind));
-        }
-        bytes
-    }
-
-    #[test]
-    fn a_static_program_names_no_interpreter() {
-        for wide in [false, true] {
-            for little in [false, true] {
-                // PT_PHDR, PT_INTERP, PT_LOAD; PT_LOAD, PT_DYNAMIC (static-pie).
-                let dynamic = elf(wide, little, &[6, 3, 1]);
-                assert_eq!(names_interpreter(&dynamic), Some(true));
-                let fixed = elf(wide, little, &[1, 2]);
-                assert_eq!(names_interpreter(&fixed), Some(false));
-                // Cut off, it is no ELF file that could be judged.
-                let header = if wide { 64 } else { 52 };
-                assert_eq!(names_interpreter(&dynamic[..header + 2]), None);
-            }
-        }
-        assert_eq!(names_interpreter(b"#!/bin/sh\n"), None);
-        assert_eq!(names_interpreter(b""), None);
-        // Sizes that overflow must not be followed.
-        let mut hostile = elf(true, true, &[1]);
-        hostile[32..40].fill(0xff);
-        assert_eq!(names_interpreter(&hostile), None);
     }
 }

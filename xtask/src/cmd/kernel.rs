@@ -1,20 +1,23 @@
 //! From what `-k` says to kernels on this machine.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+use xtask::failure::Failure;
+use xtask::fetch;
 use xtask::kernel::LocalKernel;
 use xtask::layout::Layout;
+use xtask::request::KernelRequest;
 use xtask::ui::Ui;
 
 /// The one kernel of a command that runs one.
-pub fn one(requests: &[String], _layout: &Layout, _ui: &Ui, _setup: bool) -> Result<LocalKernel> {
-    let Some(arch) = xtask::arch::host() else {
-        bail!("unknown host")
-    };
-    let path = std::fs::canonicalize(requests.first().map_or(".", String::as_str))?;
-    let release = std::fs::read_to_string(path.join("build/include/config/kernel.release"))?;
-    Ok(LocalKernel {
-        arch,
-        release: release.trim().parse()?,
-        path,
-    })
+pub fn one(words: &[String], layout: &Layout, ui: &Ui, setup: bool) -> Result<LocalKernel> {
+    let mut requests = Vec::new();
+    for word in words {
+        requests.extend(KernelRequest::parse_list(word)?);
+    }
+    if requests.len() > 1 {
+        return Err(Failure::usage("only one kernel can be booted here")
+            .hint("`test` takes several")
+            .into());
+    }
+    fetch::resolve(requests.first(), fetch::From { build: setup }, layout, ui)
 }

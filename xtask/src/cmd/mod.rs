@@ -1,12 +1,14 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
+mod bench;
 mod build_kernel;
-pub mod ci;
-pub mod completions;
+mod ci;
+mod completions;
+mod doctor;
 mod kconfig;
 mod kernel;
-pub mod list;
-pub mod package;
+mod list;
+mod package;
 pub mod supervise;
 mod vm;
 
@@ -27,6 +29,8 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::Kconfig(flags) => kconfig::run(&flags, &layout, ui),
         Command::BuildKernel(flags) => build_kernel::run(&flags, &layout, ui, setup),
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
+        Command::Doctor(_) => doctor::run(&layout, ui, setup),
+        Command::Bench(flags) => bench::run(&flags, &layout, ui),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
         Command::List(list) => list::run(&list, &layout, ui),

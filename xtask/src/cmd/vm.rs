@@ -10,10 +10,12 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xtask::environment::guest_environment;
 use xtask::failure::{Failure, FailureKind};
+use xtask::fetch;
 use xtask::guest;
 use xtask::interrupt;
 use xtask::layout::Layout;
 use xtask::process::shell_quote;
+use xtask::setup;
 use xtask::terminal::{self, RawTerminal};
 use xtask::ui::Ui;
 use xtask::vm::{self, AccelChoice, Limits, Stdin, VmOutcome, VmRequest, VmRun, VmSink};
@@ -22,6 +24,7 @@ use crate::flags::Vm;
 
 /// Runs the command; its exit status.
 pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
+    setup::require(layout, ui, &setup::for_vm(fetch::host_arch()?), setup)?;
     let request = request(flags, layout, ui, setup)?;
     if flags.dry_run {
         let line = vm::dry_run(&request, layout)?;

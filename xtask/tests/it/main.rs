@@ -3,6 +3,7 @@
 
 mod cli;
 mod fake_qemu;
+mod kconfig;
 mod setup;
 mod source;
 mod support;

@@ -185,7 +185,7 @@ fn a_tool_without_a_known_package_is_named() {
     host.manager("pacman");
     let mut tools = tools();
     tools.push(Tool::program("frobnicate"));
-    host.expect_failure(host.require(&tools, true), &expect!["this host lacks flex, frobnicate, <libelf.h> (install the package with frobnicate, then: pacman -S --needed flex libelf)"]);
+    host.expect_failure(host.require(&tools, true), &expect!["this host lacks flex, frobnicate, <libelf.h> (install the package with frobnicate, then run pacman -S --needed flex libelf)"]);
     assert_eq!(host.calls(), "");
 
     let mut host = Host::new(Family::Arch);
