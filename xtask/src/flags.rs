@@ -7,6 +7,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use xtask::failure::Failure;
 use xtask::source::SourceChoice;
 use xtask::source::kernel_org::DEFAULT_URL;
 use xtask::ui::Verbosity;
@@ -57,6 +58,25 @@ pub struct Global {
     /// Install missing host tools first (prints the command), and build what cannot be fetched
     #[arg(long, global = true, help_heading = "Global options")]
     pub setup: bool,
+}
+
+/// What clap says about a wrong command line, in one line of ours: its first
+/// paragraph, and its tips as the remedy.
+pub fn usage_failure(error: &clap::Error) -> Failure {
+    let text = error.to_string();
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let message = words(first.strip_prefix("error: ").unwrap_or(first));
+    let tips = text
+        .lines()
+        .filter_map(|line| line.trim().strip_prefix("tip: "))
+        .collect::<Vec<_>>();
+    let hint = if tips.is_empty() {
+        "--help says more".to_owned()
+    } else {
+        tips.join("; ")
+    };
+    Failure::usage(message).hint(hint)
 }
 
 impl Global {
@@ -341,6 +361,55 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn every_command_has_examples_and_every_option_help() {
+        use clap::CommandFactory;
+        let xtask = Xtask::command();
+        xtask.clone().debug_assert();
+        let mut bare = Vec::new();
+        for command in xtask.get_subcommands().filter(|c| !c.is_hide_set()) {
+            let name = command.get_name();
+            let examples = command.get_after_help().map(ToString::to_string);
+            if !examples.is_some_and(|text| text.contains("Examples:\n  ")) {
+                bare.push(format!("{name}: examples"));
+            }
+            if command.get_about().is_none() {
+                bare.push(format!("{name}: about"));
+            }
+            for argument in command.get_arguments() {
+                if argument.get_help().is_none() {
+                    bare.push(format!("{name}: {}", argument.get_id()));
+                }
+            }
+        }
+        assert_eq!(bare, Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_one_line() {
+        let wrong = |line: &str| {
+            let error = Xtask::try_parse_from(line.split(' ')).unwrap_err();
+            usage_failure(&error).to_string() + "\n"
+        };
+        expect_test::expect![[r#"
+            unrecognized subcommand 'docter' (a similar subcommand exists: 'doctor')
+            unexpected argument '--no-such-option' found (to pass '--no-such-option' as a value, use '-- --no-such-option')
+            the following required arguments were not provided: <SHELL> (--help says more)
+            invalid value 'basch' for '<SHELL>' [possible values: bash, elvish, fish, powershell, zsh] (a similar value exists: 'bash')
+            the argument '--quiet' cannot be used with '--verbose' (--help says more)
+        "#]].assert_eq(
+            &[
+                "xtask docter",
+                "xtask vm --no-such-option",
+                "xtask completions",
+                "xtask completions basch",
+                "xtask ci -q -v",
+            ]
+            .map(wrong)
+            .concat(),
+        );
+    }
 
     #[test]
     fn the_grammar_is_consistent() {

@@ -6,10 +6,21 @@ mod flags;
 use std::process::ExitCode;
 
 use clap::Parser;
-use xtask::ui::Ui;
+use clap::error::ErrorKind;
+use flags::usage_failure;
+use xtask::ui::{Ui, Verbosity};
 
 fn main() -> ExitCode {
-    let flags = flags::Xtask::parse_from(flags::arguments(std::env::args_os()));
+    let words = flags::arguments(std::env::args_os());
+    let flags = match flags::Xtask::try_parse_from(words) {
+        Ok(flags) => flags,
+        Err(error) if is_help(&error) => {
+            // Nobody is left to tell when the stream is closed.
+            let _ = error.print();
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        }
+        Err(error) => return fail(&Ui::new(Verbosity::Quiet), &usage_failure(&error).into()),
+    };
     // The supervisor must not touch signals or the terminal before its child runs.
     if let flags::Command::Supervise(supervise) = &flags.command {
         return ExitCode::from(cmd::supervise::run(supervise));
@@ -18,9 +29,21 @@ fn main() -> ExitCode {
     let result = xtask::interrupt::install().and_then(|()| cmd::run(flags, &ui));
     match result {
         Ok(status) => ExitCode::from(status),
-        Err(error) => {
-            ui.error(&error);
-            ExitCode::from(xtask::failure::exit_status(&error))
-        }
+        Err(error) => fail(&ui, &error),
     }
+}
+
+fn fail(ui: &Ui, error: &anyhow::Error) -> ExitCode {
+    ui.error(error);
+    ExitCode::from(xtask::failure::exit_status(error))
+}
+
+/// Whether clap wants to print help or the version, asked for or not.
+fn is_help(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    )
 }

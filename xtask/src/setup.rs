@@ -43,9 +43,13 @@ impl Tool {
         Self::Program(name.into())
     }
 
-    /// A C header.
+    /// A C header. `Python.h` is that of the host's `python3`, which is in no
+    /// folder of the compiler's.
     pub fn header(name: impl Into<String>) -> Self {
-        Self::Header(name.into())
+        match name.into() {
+            name if name == "Python.h" => Self::PythonHeaders,
+            name => Self::Header(name),
+        }
     }
 
     /// A Python module.

@@ -31,7 +31,7 @@ pub fn run(
         Ok(names)
     };
     let mut python_files = names("vmtest-assets/guest", ".py")?;
-    python_files.extend(names("vmtest-assets/selftest", ".py")?);
+    python_files.extend(names("vmtest-assets/selftest/tests", ".py")?);
     let steps = ci::plan(&Surroundings {
         cargo: std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
         xtask: std::env::current_exe().context("cannot find our own executable")?,
