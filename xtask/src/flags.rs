@@ -2,6 +2,7 @@
 //! at once; the library never sees a flag.
 
 pub mod machine;
+pub mod test;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -92,6 +93,7 @@ impl Global {
 
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    Test(Box<test::Test>),
     Vm(Vm),
     Kconfig(Kconfig),
     BuildKernel(BuildKernel),

@@ -10,6 +10,7 @@ mod kernel;
 mod list;
 mod package;
 pub mod supervise;
+mod test;
 mod vm;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +26,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     let layout = layout(&flags.global)?;
     let setup = flags.global.setup;
     match flags.command {
+        Command::Test(flags) => test::run(&flags, &layout, ui, setup),
         Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),
         Command::Kconfig(flags) => kconfig::run(&flags, &layout, ui),
         Command::BuildKernel(flags) => build_kernel::run(&flags, &layout, ui, setup),

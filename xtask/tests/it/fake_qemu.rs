@@ -115,6 +115,11 @@ fn play(part: &str, arguments: &str) -> (Run, Duration) {
     fs::create_dir_all(kernel.join("build/include/config")).unwrap();
     fs::write(kernel.join("vmlinuz"), "").unwrap();
     fs::write(kernel.join("modules.dep"), "").unwrap();
+    // The architecture is read from this header: elf(5), machine 62 of 64 bits.
+    let mut elf = [0; 20];
+    elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
+    elf[18] = 62;
+    fs::write(kernel.join("build/vmlinux"), elf).unwrap();
     fs::write(
         kernel.join("build/include/config/kernel.release"),
         "6.1.0-vmtest1.1default\n",

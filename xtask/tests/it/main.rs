@@ -4,6 +4,8 @@
 mod cli;
 mod fake_qemu;
 mod kconfig;
+mod local;
+mod runner;
 mod setup;
 mod source;
 mod support;

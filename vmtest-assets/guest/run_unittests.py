@@ -1,0 +1,454 @@
+#!/usr/bin/env python3
+"""Runs unittest tests, and tells the host about each one as it happens.
+
+    run_unittests.py [--start DIR] [--top DIR] [--pattern GLOB] [--exclude GLOB]...
+                     [--] [UNITTEST OPTIONS] [NAME]...
+
+Without a NAME, the tests below --start are discovered the way that
+``python3 -m unittest discover`` does it. A NAME (module, class or method with
+dots, a file, or a directory) replaces discovery. The usual text goes to
+standard output.
+
+Events go to the file that the environment variable VMTEST_EVENTS names (in a
+virtual machine: the device node of a virtio port), one JSON object per line:
+
+    {"v":1,"event":"run-started","tests":2}
+    {"v":1,"event":"test-started","id":"tests.test_x.TestX.test_y"}
+    {"v":1,"event":"test-finished","id":…,"outcome":…,"seconds":0.01,
+     "reason":…,"traceback":…}
+    {"v":1,"event":"run-finished","counts":{"passed":1,…},"seconds":0.02}
+
+with the outcomes of OUTCOMES. Every test of ``run-started`` gets exactly one
+``test-finished`` unless the run is cut short, also when a fixture of its class
+or module fails or skips. What belongs to no test (``tearDownClass``) gets one
+under a name of its own, so that ``counts`` always has the sum of all lines.
+
+The exit status is 0 if all is well, 1 if a test failed, 2 for wrong
+arguments, 5 if there was no test.
+
+One file, Python 3.6 or newer, standard library only: it runs with whatever
+interpreter the tests run with.
+"""
+
+import argparse
+import fcntl
+import fnmatch
+import io
+import json
+import os
+import re
+import sys
+import traceback
+import unittest
+from time import perf_counter
+
+OUTCOMES = (
+    "passed",
+    "failed",
+    "error",
+    "skipped",
+    "expected-failure",
+    "unexpected-success",
+)
+
+# Bounds for the two texts of an event. An assertion about two megabytes of
+# memory must not cost the host megabytes per test; both ends tell the most.
+LONGEST_TRACEBACK = 48 * 1024
+LONGEST_REASON = 4 * 1024
+
+# How unittest's suites name what failed outside of any test.
+FIXTURE = re.compile(r"^(setUp|tearDown)(Class|Module) \((.*)\)$", re.DOTALL)
+
+# Modules whose import failed, or that raised SkipTest, are tests of these classes.
+LOADER_ID = re.compile(r"^unittest\.loader\.(?:_FailedTest|ModuleSkipped)\.")
+
+
+def bounded(text, longest):
+    """`text` as valid Unicode of at most about `longest` characters.
+
+    File names and process output reach Python strings as lone surrogates,
+    which no JSON parser has to accept.
+    """
+    text = str(text)
+    if len(text) > longest:
+        cut = len(text) - longest
+        half = longest // 2
+        text = "{}\n[... {} characters left out ...]\n{}".format(
+            text[:half], cut, text[-half:]
+        )
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+class Events:
+    """The file that takes the events. Nothing that it does ends the run."""
+
+    # Tests close "all" descriptors and count on low numbers being free.
+    LOWEST_DESCRIPTOR = 500
+
+    def __init__(self, path):
+        # Absolute, because tests change directory.
+        self._path = os.path.abspath(path) if path else None
+        self._descriptor = -1
+        self._identity = None
+        # A test that forks has the whole of unittest in its child as well. If
+        # an exception gets that far there, the child must not report.
+        self._process = os.getpid()
+        if self._path:
+            try:
+                self._open()
+            except OSError as error:
+                sys.stderr.write("cannot report events to {}: {}\n".format(path, error))
+                self._path = None
+
+    def _open(self):
+        # No O_CREAT: a device that is missing must not become a file.
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        try:
+            self._descriptor = fcntl.fcntl(
+                descriptor, fcntl.F_DUPFD_CLOEXEC, self.LOWEST_DESCRIPTOR
+            )
+        except (AttributeError, OSError):
+            # A limit of open files below our number.
+            self._descriptor, descriptor = descriptor, -1
+        if descriptor >= 0:
+            os.close(descriptor)
+        self._identity = self._look()
+
+    def _look(self):
+        try:
+            status = os.fstat(self._descriptor)
+        except OSError:
+            return None
+        return status.st_dev, status.st_ino, status.st_rdev
+
+    def send(self, event, **fields):
+        if self._path is None or os.getpid() != self._process:
+            return
+        line = {"v": 1, "event": event}
+        line.update(fields)
+        data = (json.dumps(line, separators=(",", ":")) + "\n").encode()
+        try:
+            # A test may have closed our descriptor, and its number may by now
+            # belong to a file that is none of our business.
+            if self._look() != self._identity:
+                self._open()
+            # A port takes 32 KiB at a time.
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+        except OSError:
+            # The host decides what missing events mean.
+            pass
+
+
+class Loader(unittest.TestLoader):
+    """The standard loader with -k on every Python and with --exclude."""
+
+    def __init__(self, patterns, excluded, top):
+        super().__init__()
+        self._patterns = [
+            pattern if "*" in pattern else "*" + pattern + "*" for pattern in patterns
+        ]
+        self._excluded = excluded
+        self._top = os.path.abspath(top)
+
+    def getTestCaseNames(self, testCaseClass):
+        names = super().getTestCaseNames(testCaseClass)
+        if not self._patterns:
+            return names
+        prefix = "{}.{}.".format(testCaseClass.__module__, testCaseClass.__qualname__)
+        return [
+            name
+            for name in names
+            if any(
+                fnmatch.fnmatchcase(prefix + name, pattern)
+                for pattern in self._patterns
+            )
+        ]
+
+    def _match_path(self, path, full_path, pattern):
+        relative = os.path.relpath(full_path, self._top)
+        if any(fnmatch.fnmatchcase(relative, glob) for glob in self._excluded):
+            return False
+        return fnmatch.fnmatch(path, pattern)
+
+
+def identifier(test):
+    """The name of a test; that of the module if its import failed."""
+    return bounded(LOADER_ID.sub("", test.id()), LONGEST_REASON)
+
+
+def cases(suite):
+    """All tests of a suite, in the order in which they will run."""
+    for test in suite:
+        if isinstance(test, unittest.TestCase) or not hasattr(test, "__iter__"):
+            yield test
+        else:
+            yield from cases(test)
+
+
+class Pending:
+    """The tests that have not been started, by class."""
+
+    def __init__(self, suite):
+        self._classes = {}
+        for test in cases(suite):
+            cls = type(test)
+            key = (cls.__module__, cls.__qualname__)
+            self._classes.setdefault(key, []).append(identifier(test))
+
+    def started(self, test):
+        cls = type(test)
+        names = self._classes.get((cls.__module__, cls.__qualname__), ())
+        name = identifier(test)
+        if name in names:
+            names.remove(name)
+
+    def take(self, kind, parent):
+        """Takes out those that the fixture of `parent` keeps from running."""
+        taken = []
+        for (module, name), names in self._classes.items():
+            owner = module if kind == "Module" else module + "." + name
+            if owner == parent:
+                taken += names
+                del names[:]
+        return taken
+
+
+class Result(unittest.TextTestResult):
+    """The standard result; sends the events as well."""
+
+    # Set by main().
+    events = None
+    pending = None
+
+    # What a test can be told more than once (a failure and an error of
+    # tearDown, several subtests): the first of these that occurred counts.
+    _WORST_FIRST = (
+        "failed",
+        "error",
+        "unexpected-success",
+        "skipped",
+        "expected-failure",
+        "passed",
+    )
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.counts = dict.fromkeys(OUTCOMES, 0)
+        self._begin = perf_counter()
+        self._recorded = []
+
+    # Of one test.
+
+    def startTest(self, test):
+        self._recorded = []
+        self.pending.started(test)
+        self.events.send("test-started", id=identifier(test))
+        self._begin = perf_counter()
+        super().startTest(test)
+
+    def stopTest(self, test):
+        seconds = perf_counter() - self._begin
+        super().stopTest(test)
+        # Nothing was recorded: KeyboardInterrupt is on its way through here.
+        if self._recorded:
+            self._finish(identifier(test), seconds, self._recorded)
+            self._recorded = []
+
+    def _record(self, outcome, reason=None, err=None, test=None):
+        text = None
+        if err is not None:
+            text = self._format(err, test)
+            reason = "".join(traceback.format_exception_only(err[0], err[1])).strip()
+        self._recorded.append((outcome, reason, text))
+
+    def _format(self, err, test):
+        # The method of the standard result leaves out unittest's own frames
+        # and adds what -b captured and what --locals asks for.
+        try:
+            return self._exc_info_to_string(err, test)
+        except Exception:
+            return "".join(traceback.format_exception(*err))
+
+    def _finish(self, name, seconds, recorded):
+        outcome = min((entry[0] for entry in recorded), key=self._WORST_FIRST.index)
+        fields = {}
+        reasons = []
+        for entry in recorded:
+            if entry[0] == outcome and entry[1] and entry[1] not in reasons:
+                reasons.append(entry[1])
+        texts = [entry[2] for entry in recorded if entry[2]]
+        if reasons:
+            fields["reason"] = bounded("; ".join(reasons), LONGEST_REASON)
+        if texts and outcome != "expected-failure":
+            fields["traceback"] = bounded("\n".join(texts), LONGEST_TRACEBACK)
+        self.counts[outcome] += 1
+        self.events.send(
+            "test-finished",
+            id=name,
+            outcome=outcome,
+            seconds=round(max(seconds, 0.0), 6),
+            **fields
+        )
+
+    # Outcomes.
+
+    def addSuccess(self, test):
+        super().addSuccess(test)
+        self._record("passed")
+
+    def addFailure(self, test, err):
+        super().addFailure(test, err)
+        self._record("failed", err=err, test=test)
+
+    def addError(self, test, err):
+        super().addError(test, err)
+        if not self._fixture(test, "error", err=err):
+            self._record("error", err=err, test=test)
+
+    def addSkip(self, test, reason):
+        super().addSkip(test, reason)
+        if not self._fixture(test, "skipped", reason=reason):
+            self._record("skipped", reason=reason)
+
+    def addExpectedFailure(self, test, err):
+        super().addExpectedFailure(test, err)
+        self._record("expected-failure", err=err, test=test)
+
+    def addUnexpectedSuccess(self, test):
+        super().addUnexpectedSuccess(test)
+        self._record("unexpected-success")
+
+    def addSubTest(self, test, subtest, err):
+        super().addSubTest(test, subtest, err)
+        if err is not None:
+            failed = issubclass(err[0], test.failureException)
+            self._record("failed" if failed else "error", err=err, test=subtest)
+
+    # Fixtures of classes and modules: unittest reports them under a name that
+    # is no test, and leaves their tests out without a word.
+
+    def _fixture(self, test, outcome, reason=None, err=None):
+        match = None
+        if not isinstance(test, unittest.TestCase):
+            match = FIXTURE.match(test.id())
+        if match is None:
+            return False
+        when, kind, parent = match.groups()
+        keep, self._recorded = self._recorded, []
+        self._record(outcome, reason=reason, err=err, test=test)
+        (_, reason, text), self._recorded = self._recorded[0], keep
+        what = test.id() if outcome == "error" else None
+        names = self.pending.take(kind, parent) if when == "setUp" else []
+        if not names and outcome == "error":
+            # Of no test, or of tests that were told about before.
+            names, what = [test.id()], None
+        for name in names:
+            why = "{}: {}".format(what, reason) if what else reason
+            self._finish(bounded(name, LONGEST_REASON), 0.0, [(outcome, why, text)])
+            # Once is enough.
+            text = None
+        return True
+
+
+class Runner(unittest.TextTestRunner):
+    """The standard runner; sends the first and the last event."""
+
+    resultclass = Result
+
+    def run(self, suite):
+        Result.pending = Pending(suite)
+        Result.events.send("run-started", tests=suite.countTestCases())
+        begin = perf_counter()
+        result = super().run(suite)
+        Result.events.send(
+            "run-finished",
+            counts=result.counts,
+            seconds=round(perf_counter() - begin, 6),
+        )
+        return result
+
+
+def module_name(name, top):
+    """A file name below `top` as a dotted name; any other name as it is."""
+    if name.endswith(".py") and os.path.isfile(name):
+        relative = os.path.relpath(os.path.abspath(name), os.path.abspath(top))
+        if not relative.startswith(os.pardir + os.sep):
+            return relative[: -len(".py")].replace(os.sep, ".")
+    return name
+
+
+def parse(arguments):
+    parser = argparse.ArgumentParser(
+        prog="run_unittests.py",
+        description="Run unittest tests, with events for the host.",
+    )
+    parser.add_argument("-s", "--start", "--start-directory", default=".")
+    parser.add_argument("-t", "--top", "--top-level-directory", default=None)
+    parser.add_argument("-p", "--pattern", default="test*.py")
+    parser.add_argument("--exclude", action="append", default=[], metavar="GLOB")
+    parser.add_argument("-v", "--verbose", action="store_true")
+    parser.add_argument("-q", "--quiet", action="store_true")
+    parser.add_argument("-f", "--failfast", action="store_true")
+    parser.add_argument("-c", "--catch", action="store_true")
+    parser.add_argument("-b", "--buffer", action="store_true")
+    parser.add_argument("-k", dest="patterns", action="append", default=[])
+    parser.add_argument("--locals", action="store_true")
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    # "--" may be there twice: once from the host, once from the user.
+    return parser.parse_args([word for word in arguments if word != "--"])
+
+
+def load(options):
+    top = options.top if options.top is not None else "."
+    loader = Loader(options.patterns, options.exclude, top)
+    if not options.names:
+        return loader.discover(options.start, options.pattern, options.top)
+    suites = []
+    for name in options.names:
+        if os.path.isdir(name):
+            suites.append(loader.discover(name, options.pattern, options.top))
+        else:
+            suites.append(loader.loadTestsFromName(module_name(name, top)))
+    return unittest.TestSuite(suites)
+
+
+def utf8(stream):
+    """A standard stream that never fails for a character, a line at a time."""
+    return io.TextIOWrapper(
+        stream.detach(), encoding="utf-8", errors="backslashreplace", line_buffering=True
+    )
+
+
+def main():
+    sys.stdout = sys.__stdout__ = utf8(sys.stdout)
+    sys.stderr = sys.__stderr__ = utf8(sys.stderr)
+    options = parse(sys.argv[1:])
+    # As with `python3 -m unittest`: modules are found from where we stand, and
+    # not beside this file.
+    sys.path[0] = os.getcwd()
+    if options.top is not None:
+        top = os.path.abspath(options.top)
+        if top not in sys.path:
+            sys.path.insert(0, top)
+    # Tests that start Python of their own must not report as if they were us.
+    Result.events = Events(os.environ.pop("VMTEST_EVENTS", None))
+    if options.catch:
+        unittest.installHandler()
+    runner = Runner(
+        stream=sys.stdout,
+        verbosity=2 if options.verbose else 0 if options.quiet else 1,
+        failfast=options.failfast,
+        buffer=options.buffer,
+        # As unittest's own command does, unless -W or PYTHONWARNINGS says more.
+        warnings=None if sys.warnoptions else "default",
+        tb_locals=options.locals,
+    )
+    result = runner.run(load(options))
+    if not result.wasSuccessful():
+        return 1
+    return 0 if sum(result.counts.values()) else 5
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,681 @@
+//! What a test run tells: the events of the guest's runner, their tally, and how
+//! a run ended.
+//!
+//! The legal order of events is
+//!
+//! ```text
+//! run-started, (test-started?, test-finished)*, run-finished
+//! ```
+//!
+//! A `test-finished` without `test-started` is a test whose class or module
+//! could not be set up, or a fixture that failed after its tests. Every stream
+//! may end after any byte, because tests crash interpreters and kernels; then the
+//! last `test-started` without `test-finished` names the culprit. A line that is
+//! not one of these becomes [`TestEvent::Garbage`]: it is counted and shown, and
+//! decides nothing.
+//!
+//! The format is written by `vmtest-assets/guest/run_unittests.py`.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// How one test ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum TestOutcome {
+    /// As it should.
+    Passed,
+    /// An assertion did not hold.
+    Failed,
+    /// Another exception.
+    Error,
+    /// Not run; the reason says why.
+    Skipped,
+    /// It failed, and that was expected.
+    ExpectedFailure,
+    /// It was expected to fail and did not.
+    UnexpectedSuccess,
+}
+
+impl TestOutcome {
+    /// All of them.
+    pub const ALL: [Self; 6] = [
+        Self::Passed,
+        Self::Failed,
+        Self::Error,
+        Self::Skipped,
+        Self::ExpectedFailure,
+        Self::UnexpectedSuccess,
+    ];
+
+    /// The name in events and for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::Failed => "failed",
+            Self::Error => "error",
+            Self::Skipped => "skipped",
+            Self::ExpectedFailure => "expected-failure",
+            Self::UnexpectedSuccess => "unexpected-success",
+        }
+    }
+
+    /// Whether it makes the run fail.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::Failed | Self::Error | Self::UnexpectedSuccess)
+    }
+}
+
+impl fmt::Display for TestOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.name())
+    }
+}
+
+/// A test that ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FinishedTest {
+    /// Its dotted name.
+    pub id: String,
+    /// How it ended.
+    pub outcome: TestOutcome,
+    /// How long it took.
+    #[serde(default)]
+    pub seconds: f64,
+    /// Why it was skipped, or the exception in one line.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    /// The exception with its frames.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub traceback: Option<String>,
+}
+
+/// How many tests ended in which way.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Counts(BTreeMap<TestOutcome, u64>);
+
+impl Counts {
+    /// Adds one test.
+    pub fn add(&mut self, outcome: TestOutcome) {
+        *self.0.entry(outcome).or_default() += 1;
+    }
+
+    /// The tests that ended in that way.
+    pub fn get(&self, outcome: TestOutcome) -> u64 {
+        self.0.get(&outcome).copied().unwrap_or(0)
+    }
+
+    /// All tests that ended.
+    pub fn finished(&self) -> u64 {
+        self.0.values().fold(0, |sum, n| sum.saturating_add(*n))
+    }
+
+    /// The tests that make the run fail.
+    pub fn bad(&self) -> u64 {
+        TestOutcome::ALL
+            .into_iter()
+            .filter(|outcome| outcome.is_bad())
+            .fold(0, |sum, outcome| sum.saturating_add(self.get(outcome)))
+    }
+
+    /// Whether both say the same; an outcome left out is none.
+    pub fn agrees_with(&self, other: &Self) -> bool {
+        TestOutcome::ALL
+            .into_iter()
+            .all(|outcome| self.get(outcome) == other.get(outcome))
+    }
+}
+
+/// One event of the guest's runner.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "kebab-case")]
+pub enum TestEvent {
+    /// All tests have been loaded.
+    RunStarted {
+        /// How many they are.
+        tests: u64,
+    },
+    /// A test begins.
+    TestStarted {
+        /// Its dotted name.
+        id: String,
+    },
+    /// A test ended.
+    TestFinished(FinishedTest),
+    /// The last test ended.
+    RunFinished {
+        /// The runner's own tally.
+        counts: Counts,
+        /// From the first test to the last.
+        #[serde(default)]
+        seconds: f64,
+    },
+    /// Not an event.
+    Garbage {
+        /// Its beginning, as text.
+        text: String,
+        /// Its length.
+        bytes: u64,
+    },
+}
+
+/// The longest line that is taken for an event. The runner's longest have well
+/// below 256 KiB (48 KiB of traceback, each byte at most `\u0000`).
+const LONGEST_LINE: usize = 1024 * 1024;
+
+/// How much of a line that is no event is kept.
+const LONGEST_GARBAGE: usize = 200;
+
+/// A line, with the version that the runner puts first.
+#[derive(Deserialize)]
+struct Line {
+    v: u64,
+    #[serde(flatten)]
+    event: TestEvent,
+}
+
+/// Makes events of bytes that arrive in pieces of any size. Memory is bounded by
+/// [`LONGEST_LINE`], whatever arrives.
+#[derive(Debug, Default)]
+pub struct EventParser {
+    line: Vec<u8>,
+    /// Bytes of this line that were not kept.
+    dropped: u64,
+}
+
+impl EventParser {
+    /// Takes bytes, gives the events that they complete.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Vec<TestEvent> {
+        let mut events = Vec::new();
+        while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+            self.keep(&bytes[..end]);
+            bytes = &bytes[end + 1..];
+            events.extend(self.complete());
+        }
+        self.keep(bytes);
+        events
+    }
+
+    /// The stream has ended: what a cut line leaves.
+    pub fn finish(&mut self) -> Option<TestEvent> {
+        self.complete()
+    }
+
+    fn keep(&mut self, bytes: &[u8]) {
+        let room = (LONGEST_LINE + 1).saturating_sub(self.line.len());
+        let (kept, dropped) = bytes.split_at(bytes.len().min(room));
+        self.line.extend_from_slice(kept);
+        self.dropped += dropped.len() as u64;
+    }
+
+    fn complete(&mut self) -> Option<TestEvent> {
+        let event = if self.line.iter().all(u8::is_ascii_whitespace) && self.dropped == 0 {
+            None
+        } else {
+            Some(parse(&self.line, self.dropped))
+        };
+        self.line.clear();
+        self.dropped = 0;
+        event
+    }
+}
+
+fn parse(line: &[u8], dropped: u64) -> TestEvent {
+    if line.len() <= LONGEST_LINE
+        && let Ok(Line { v: 1, mut event }) = serde_json::from_slice(line)
+    {
+        match &mut event {
+            // Durations are sums and differences of the guest's clock.
+            TestEvent::TestFinished(FinishedTest { seconds, .. })
+            | TestEvent::RunFinished { seconds, .. } => *seconds = seconds.max(0.0),
+            TestEvent::RunStarted { .. }
+            | TestEvent::TestStarted { .. }
+            | TestEvent::Garbage { .. } => {}
+        }
+        return event;
+    }
+    let start = &line[..line.len().min(LONGEST_GARBAGE)];
+    TestEvent::Garbage {
+        text: String::from_utf8_lossy(start).into_owned(),
+        bytes: line.len() as u64 + dropped,
+    }
+}
+
+/// The tally of a run while its events arrive.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Tally {
+    /// Tests that were loaded; `None` before `run-started`.
+    pub tests: Option<u64>,
+    /// Finished tests.
+    pub counts: Counts,
+    /// The test that has been started and not finished.
+    pub running: Option<String>,
+    /// The test that finished last.
+    pub last: Option<String>,
+    /// The runner's own tally, once it is there.
+    pub finished: Option<Counts>,
+    /// From the first test to the last, as the runner took it.
+    pub seconds: f64,
+    /// Lines that were no events.
+    pub garbage: u64,
+    /// Failures, errors and unexpected successes, in order.
+    pub bad: Vec<FinishedTest>,
+    /// Skipped tests by reason.
+    pub skipped: BTreeMap<String, Vec<String>>,
+}
+
+impl Tally {
+    /// Takes one event.
+    pub fn push(&mut self, event: &TestEvent) {
+        match event {
+            TestEvent::RunStarted { tests } => {
+                self.tests = Some(self.tests.unwrap_or(0).saturating_add(*tests));
+            }
+            TestEvent::TestStarted { id } => self.running = Some(id.clone()),
+            TestEvent::TestFinished(test) => {
+                if self.running.as_ref() == Some(&test.id) {
+                    self.running = None;
+                }
+                self.last = Some(test.id.clone());
+                self.counts.add(test.outcome);
+                if test.outcome.is_bad() {
+                    self.bad.push(test.clone());
+                }
+                if test.outcome == TestOutcome::Skipped {
+                    let reason = test.reason.clone().unwrap_or_default();
+                    self.skipped
+                        .entry(reason)
+                        .or_default()
+                        .push(test.id.clone());
+                }
+            }
+            TestEvent::RunFinished { counts, seconds } => {
+                self.finished = Some(counts.clone());
+                self.seconds = *seconds;
+            }
+            TestEvent::Garbage { .. } => self.garbage += 1,
+        }
+    }
+
+    /// How a run ended whose command ended with `status` (128+N for signal N).
+    pub fn outcome(&self, status: u8) -> RunOutcome {
+        let died = |how: String| RunOutcome::RunnerDied {
+            how,
+            running: self.running.clone(),
+        };
+        let Some(finished) = &self.finished else {
+            // 5 is also what the runner says, but without its last event the
+            // test process may as well have called os._exit(5).
+            return died(format!("{} before the last test was done", words(status)));
+        };
+        if !finished.agrees_with(&self.counts) {
+            return died(format!(
+                "it counted {} tests but told of {}",
+                finished.finished(),
+                self.counts.finished()
+            ));
+        }
+        match (status, self.counts.bad(), self.counts.finished()) {
+            (_, 1.., _) => RunOutcome::TestsFailed,
+            (0 | 5, 0, 0) => RunOutcome::NoTests,
+            (0, 0, _) => RunOutcome::Passed,
+            (_, 0, _) => died(format!(
+                "{} after the last test, none of which failed",
+                words(status)
+            )),
+        }
+    }
+}
+
+/// The status of a command in a shell's way, in words.
+fn words(status: u8) -> String {
+    match status {
+        129.. => {
+            let number = i32::from(status - 128);
+            match signal_hook::low_level::signal_name(number) {
+                Some(name) => format!("ended by signal {number} ({name})"),
+                None => format!("ended with status {status}"),
+            }
+        }
+        _ => format!("ended with status {status}"),
+    }
+}
+
+/// How one run ended: one kernel, or the host's own tests.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "kebab-case")]
+pub enum RunOutcome {
+    /// Status 0 and a `run-finished` whose counts agree with the finished tests.
+    Passed,
+    /// At least one test failed.
+    TestsFailed,
+    /// The test process ended without `run-finished`, or against it.
+    RunnerDied {
+        /// How it ended.
+        how: String,
+        /// The test that was running.
+        running: Option<String>,
+    },
+    /// There was no test.
+    NoTests,
+    /// QEMU died, or the guest could not start the tests.
+    Lost {
+        /// How.
+        how: String,
+        /// The test that was running.
+        running: Option<String>,
+    },
+    /// The kernel panicked.
+    Panicked {
+        /// The first line that says so.
+        how: String,
+        /// The test that was running.
+        running: Option<String>,
+    },
+    /// A time limit ran out.
+    Stuck {
+        /// `boot`, `command` or `shutdown`.
+        phase: String,
+        /// Which limit.
+        how: String,
+        /// The test that was running.
+        running: Option<String>,
+    },
+    /// Something before the VM failed: set-up, fetching or building.
+    NotStarted {
+        /// What was done: `set up`, `fetch`, `build`.
+        stage: String,
+        /// What went wrong.
+        how: String,
+    },
+}
+
+impl RunOutcome {
+    /// The name for people.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Passed => "passed",
+            Self::TestsFailed => "tests failed",
+            Self::RunnerDied { .. } => "runner died",
+            Self::NoTests => "no tests ran",
+            Self::Lost { .. } => "lost",
+            Self::Panicked { .. } => "panicked",
+            Self::Stuck { .. } => "stuck",
+            Self::NotStarted { .. } => "not started",
+        }
+    }
+
+    /// What happened, where the name does not say all.
+    pub fn detail(&self) -> Option<String> {
+        match self {
+            Self::Passed | Self::TestsFailed | Self::NoTests => None,
+            Self::RunnerDied { how, .. } | Self::Lost { how, .. } | Self::Panicked { how, .. } => {
+                Some(how.clone())
+            }
+            Self::Stuck { phase, how, .. } => Some(format!("{phase}: {how}")),
+            Self::NotStarted { stage, how } => Some(format!("cannot {stage}: {how}")),
+        }
+    }
+
+    /// The test that was running when it happened.
+    pub fn running(&self) -> Option<&str> {
+        match self {
+            Self::RunnerDied { running, .. }
+            | Self::Lost { running, .. }
+            | Self::Panicked { running, .. }
+            | Self::Stuck { running, .. } => running.as_deref(),
+            Self::Passed | Self::TestsFailed | Self::NoTests | Self::NotStarted { .. } => None,
+        }
+    }
+
+    /// The exit status of a command that has this outcome only.
+    pub fn exit_status(&self) -> u8 {
+        match self {
+            Self::Passed => 0,
+            Self::TestsFailed | Self::RunnerDied { .. } => 1,
+            Self::NotStarted { .. } => 3,
+            Self::Lost { .. } | Self::Panicked { .. } | Self::Stuck { .. } => 4,
+            Self::NoTests => 5,
+        }
+    }
+}
+
+/// The exit status of several runs: the first of 1, 4, 3, 5 that occurred.
+pub fn exit_status<'a>(outcomes: impl IntoIterator<Item = &'a RunOutcome>) -> u8 {
+    let statuses = outcomes
+        .into_iter()
+        .map(RunOutcome::exit_status)
+        .collect::<Vec<_>>();
+    [1, 4, 3, 5]
+        .into_iter()
+        .find(|status| statuses.contains(status))
+        .unwrap_or(0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn events(text: &str) -> Vec<TestEvent> {
+        let mut parser = EventParser::default();
+        let mut events = parser.push(text.as_bytes());
+        events.extend(parser.finish());
+        events
+    }
+
+    fn tally(events: &[TestEvent]) -> Tally {
+        let mut tally = Tally::default();
+        for event in events {
+            tally.push(event);
+        }
+        tally
+    }
+
+    const RUN: &str = r#"{"v":1,"event":"run-started","tests":3}
+{"v":1,"event":"test-started","id":"a.A.ok"}
+{"v":1,"event":"test-finished","id":"a.A.ok","outcome":"passed","seconds":0.5}
+{"v":1,"event":"test-started","id":"a.A.bad"}
+{"v":1,"event":"test-finished","id":"a.A.bad","outcome":"failed","seconds":0.25,"reason":"AssertionError: 1 != 2","traceback":"Traceback…"}
+{"v":1,"event":"test-finished","id":"a.B.left","outcome":"skipped","seconds":0,"reason":"no disk"}
+{"v":1,"event":"run-finished","counts":{"passed":1,"failed":1,"error":0,"skipped":1,"expected-failure":0,"unexpected-success":0},"seconds":1.5}
+"#;
+
+    #[test]
+    fn a_whole_run_is_tallied() {
+        let events = events(RUN);
+        assert_eq!(events.len(), 7);
+        let tally = tally(&events);
+        assert_eq!(tally.tests, Some(3));
+        assert_eq!(tally.counts.finished(), 3);
+        assert_eq!(tally.garbage, 0);
+        assert_eq!(tally.running, None);
+        assert_eq!(
+            tally.bad[0].reason.as_deref(),
+            Some("AssertionError: 1 != 2")
+        );
+        assert_eq!(tally.skipped["no disk"], ["a.B.left"]);
+        assert_eq!(tally.outcome(1), RunOutcome::TestsFailed);
+        // The process may have been made to end well; the tests failed all the same.
+        assert_eq!(tally.outcome(0), RunOutcome::TestsFailed);
+    }
+
+    #[test]
+    fn pieces_of_any_size_give_the_same_events() {
+        let whole = events(RUN);
+        for size in [1, 2, 7, 64, 1000] {
+            let mut parser = EventParser::default();
+            let mut pieces = Vec::new();
+            for piece in RUN.as_bytes().chunks(size) {
+                pieces.extend(parser.push(piece));
+            }
+            assert_eq!(parser.finish(), None);
+            assert_eq!(pieces, whole, "pieces of {size} bytes");
+        }
+    }
+
+    #[test]
+    fn every_cut_of_a_run_is_a_runner_that_died() {
+        for end in 0..RUN.trim_end().len() {
+            if !RUN.is_char_boundary(end) {
+                continue;
+            }
+            let tally = tally(&events(&RUN[..end]));
+            for status in [0, 1, 5, 139] {
+                let outcome = tally.outcome(status);
+                assert!(
+                    matches!(outcome, RunOutcome::RunnerDied { .. }),
+                    "{end}: {outcome:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn the_running_test_is_named() {
+        let cut = RUN.split_inclusive('\n').take(4).collect::<String>();
+        assert_eq!(
+            tally(&events(&cut)).outcome(139),
+            RunOutcome::RunnerDied {
+                how: "ended by signal 11 (SIGSEGV) before the last test was done".to_owned(),
+                running: Some("a.A.bad".to_owned()),
+            }
+        );
+        assert_eq!(
+            tally(&events(&cut)).outcome(0),
+            RunOutcome::RunnerDied {
+                how: "ended with status 0 before the last test was done".to_owned(),
+                running: Some("a.A.bad".to_owned()),
+            }
+        );
+    }
+
+    #[test]
+    fn odd_lines_are_garbage_and_nothing_else() {
+        for line in [
+            "x",
+            "{}",
+            "[]",
+            "null",
+            "{\"v\":1}",
+            "{\"v\":2,\"event\":\"run-started\",\"tests\":1}",
+            "{\"event\":\"run-started\",\"tests\":1}",
+            "{\"v\":1,\"event\":\"run-started\",\"tests\":-1}",
+            "{\"v\":1,\"event\":\"run-started\",\"tests\":1e400}",
+            "{\"v\":1,\"event\":\"run-started\"",
+            "{\"v\":1,\"event\":\"test-finished\",\"id\":\"a\",\"outcome\":\"great\"}",
+            "{\"v\":1,\"event\":\"test-finished\",\"id\":7,\"outcome\":\"passed\"}",
+            "{\"v\":1,\"event\":\"something-new\"}",
+            "{\"v\":1,\"event\":\"test-started\",\"id\":\"\\udcff\"}",
+        ] {
+            let events = events(&format!("{line}\n"));
+            assert!(
+                matches!(&events[..], [TestEvent::Garbage { bytes, .. }] if *bytes == line.len() as u64),
+                "{line}: {events:?}"
+            );
+        }
+        assert_eq!(events("\n \r\n\n"), []);
+        let mut parser = EventParser::default();
+        assert_eq!(
+            parser.push(b"\xff\xfe\0\n"),
+            [TestEvent::Garbage {
+                text: "\u{fffd}\u{fffd}\0".to_owned(),
+                bytes: 3
+            }]
+        );
+    }
+
+    #[test]
+    fn garbage_between_events_costs_only_itself() {
+        let noisy = RUN.replace('\n', "\nnoise\n");
+        let tally = tally(&events(&noisy));
+        assert_eq!(tally.garbage, 7);
+        assert_eq!(tally.outcome(1), RunOutcome::TestsFailed);
+    }
+
+    #[test]
+    fn a_huge_line_takes_bounded_memory() {
+        let mut parser = EventParser::default();
+        let piece = vec![b'x'; 1 << 20];
+        for _ in 0..64 {
+            assert_eq!(parser.push(&piece), []);
+            assert!(parser.line.capacity() <= 4 * LONGEST_LINE);
+        }
+        let events = parser.push(b"\n{\"v\":1,\"event\":\"run-started\",\"tests\":1}\n");
+        let [
+            TestEvent::Garbage { text, bytes },
+            TestEvent::RunStarted { tests: 1 },
+        ] = &events[..]
+        else {
+            panic!("{events:?}")
+        };
+        assert_eq!((text.len(), *bytes), (LONGEST_GARBAGE, 64 << 20));
+    }
+
+    #[test]
+    fn the_longest_line_of_the_runner_is_taken() {
+        let traceback = "\\u0000".repeat(50 * 1024);
+        let line = format!(
+            r#"{{"v":1,"event":"test-finished","id":"a","outcome":"error","traceback":"{traceback}"}}"#
+        );
+        assert!(matches!(&events(&line)[..], [TestEvent::TestFinished(_)]));
+    }
+
+    #[test]
+    fn a_run_passes_only_when_all_agree() {
+        let run = |finished: u64, told: u64| {
+            let mut tally = Tally::default();
+            for n in 0..told {
+                tally.push(&TestEvent::TestFinished(FinishedTest {
+                    id: n.to_string(),
+                    outcome: TestOutcome::Passed,
+                    seconds: 0.0,
+                    reason: None,
+                    traceback: None,
+                }));
+            }
+            let mut counts = Counts::default();
+            (0..finished).for_each(|_| counts.add(TestOutcome::Passed));
+            tally.push(&TestEvent::RunFinished {
+                counts,
+                seconds: 0.0,
+            });
+            tally
+        };
+        assert_eq!(run(2, 2).outcome(0), RunOutcome::Passed);
+        assert_eq!(run(0, 0).outcome(0), RunOutcome::NoTests);
+        assert_eq!(run(0, 0).outcome(5), RunOutcome::NoTests);
+        for (finished, told, status) in [(2, 1, 0), (1, 2, 0), (2, 2, 1), (2, 2, 134), (0, 0, 1)] {
+            let outcome = run(finished, told).outcome(status);
+            assert_eq!(outcome.exit_status(), 1, "{outcome:?}");
+            assert!(matches!(outcome, RunOutcome::RunnerDied { .. }));
+        }
+    }
+
+    #[test]
+    fn the_exit_status_is_the_first_of_1_4_3_5() {
+        let passed = RunOutcome::Passed;
+        let failed = RunOutcome::TestsFailed;
+        let none = RunOutcome::NoTests;
+        let lost = RunOutcome::Lost {
+            how: String::new(),
+            running: None,
+        };
+        let unbuilt = RunOutcome::NotStarted {
+            stage: "build".to_owned(),
+            how: String::new(),
+        };
+        for (outcomes, status) in [
+            (vec![], 0),
+            (vec![&passed, &passed], 0),
+            (vec![&passed, &none], 5),
+            (vec![&none, &unbuilt], 3),
+            (vec![&unbuilt, &none, &lost], 4),
+            (vec![&unbuilt, &lost, &failed, &none], 1),
+        ] {
+            assert_eq!(exit_status(outcomes), status);
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! The flags of `cargo xtask test`.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::machine::Machine;
+
+/// Run a project's tests on kernels, each in a VM
+///
+/// The project is that of -C, else of $VMTEST_PROJECT, else the current directory if it is one (it
+/// has a vmtest.toml, or is a checkout of drgn), else a pinned release of drgn from PyPI.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask test --setup -k '6.1.*'     build what is missing, then drgn's tests on 6.1
+  cargo xtask test -C ~/drgn -k 5.10,6.1  a checkout, its extension built in place, on two kernels
+  cargo xtask test -K                     one kernel of every supported series
+  cargo xtask test -k 6.1 -- -f -k swap   unittest's own options: stop at the first failure, by name
+  cargo xtask test -k 6.1 -- tests/linux_kernel/helpers/test_mm.py
+  cargo xtask test -l                     only the tests that run on this host
+
+Exit status: 0; 1 tests failed or the test process died; 2 usage; 3 a kernel or the project could
+not be had; 4 a VM was lost, panicked or got stuck; 5 no tests ran. Of several kernels the first of
+1, 4, 3, 5 that occurred.")]
+pub struct Test {
+    /// Kernel: a release, a pattern, a series, or the path of an unpacked kernel; comma-separated,
+    /// repeatable [default: the newest local kernel]
+    #[arg(short, long = "kernel", value_name = "REQUEST")]
+    pub kernels: Vec<String>,
+    /// One kernel of every supported series
+    #[arg(short = 'K', long)]
+    pub all_kernels: bool,
+    /// With -K: of this flavor; repeatable [default: default]
+    #[arg(
+        short,
+        long = "flavor",
+        value_name = "FLAVOR",
+        requires = "all_kernels"
+    )]
+    pub flavors: Vec<String>,
+    /// With -K: of every flavor
+    #[arg(
+        short = 'F',
+        long,
+        requires = "all_kernels",
+        conflicts_with = "flavors"
+    )]
+    pub all_flavors: bool,
+    /// The tests that run on this host too; without -k and -K, only those
+    #[arg(short, long)]
+    pub local: bool,
+    /// The project
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// What the project is, when it has no vmtest.toml and does not look like it; without -C, the
+    /// release to test
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Compiler for the project's kernel module [default: the one that built the kernel, else gcc]
+    #[arg(long, value_name = "PROGRAM")]
+    pub cc: Option<String>,
+    /// Pass a variable on: NAME=VALUE, or NAME for its value here
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub environment: Vec<OsString>,
+    #[command(flatten)]
+    pub machine: Machine,
+    /// unittest's own options and names; a name (dotted, or a file) replaces discovery
+    #[arg(last = true, value_name = "UNITTEST ARGUMENTS")]
+    pub arguments: Vec<OsString>,
+}
