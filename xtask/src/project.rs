@@ -718,7 +718,9 @@ mod tests {
         );
         check(
             "name = \"x\"\n[[phase]]\nname = \"kdump\"\n",
-            expect![[r#"vmtest.toml:2: phase: unknown key (did you mean "name"?)"#]],
+            expect![[
+                r#"vmtest.toml:2: phase: unknown key (known here: name, python, detect, prepare, tests, env, module, disk, needs, local, release)"#
+            ]],
         );
         check(
             "name = \"x\"\n[disk]\nsize = \"1 giga\"\nvariable = \"D\"\n",
