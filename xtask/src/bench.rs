@@ -132,7 +132,7 @@ mod tests {
                        minimum    median   maximum
             ours         1.000     4.000     9.000 s
             theirs       2.000     4.000    10.000 s
-            ratio        0.500     0.900     1.000 
+            ratio        0.500     0.900     1.000
         "#]]
         .assert_eq(&String::from_utf8(out).unwrap());
     }

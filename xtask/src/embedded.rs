@@ -34,4 +34,16 @@ pub const ASSETS: &[(&str, &str)] = &[
         "profiles/drgn/vmtest.toml",
         include_str!("../../vmtest-assets/profiles/drgn/vmtest.toml"),
     ),
+    (
+        "selftest/tests/__init__.py",
+        include_str!("../../vmtest-assets/selftest/tests/__init__.py"),
+    ),
+    (
+        "selftest/tests/test_guest.py",
+        include_str!("../../vmtest-assets/selftest/tests/test_guest.py"),
+    ),
+    (
+        "selftest/vmtest.toml",
+        include_str!("../../vmtest-assets/selftest/vmtest.toml"),
+    ),
 ];
