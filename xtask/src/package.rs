@@ -50,8 +50,6 @@ const FILES: &[&str] = &[
     // The exported symbols and their checksums: modpost resolves against them.
     "Module.symvers",
     "arch/ARCH/Makefile",
-    // Included by the former for 32 bits.
-    "arch/ARCH/Makefile_32.cpu",
     // The linker script of modules: below scripts/ since 5.10 (Linux commit
     // 596b0474d3d9, "kbuild: preprocess module linker script"), before there were
     // module-common.lds and, on some architectures, their own.
@@ -69,7 +67,6 @@ const FILES: &[&str] = &[
     // neither the compiler nor objtool finds them.
     "scripts/genksyms/genksyms",
     "scripts/recordmcount",
-    "scripts/recordmcount.pl",
     // Called by the makefiles, by version: to learn what compiler, linker and
     // pahole can do, and to check the module.
     "scripts/check-local-export",

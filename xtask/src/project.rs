@@ -718,9 +718,9 @@ mod tests {
         );
         check(
             "name = \"x\"\n[[phase]]\nname = \"kdump\"\n",
-            expect![
-                "vmtest.toml:2: phase: unknown key (known here: name, python, detect, prepare, tests, env, module, disk, needs, local, release)"
-            ],
+            expect![[
+                r#"vmtest.toml:2: phase: unknown key (known here: name, python, detect, prepare, tests, env, module, disk, needs, local, release)"#
+            ]],
         );
         check(
             "name = \"x\"\n[disk]\nsize = \"1 giga\"\nvariable = \"D\"\n",

@@ -229,6 +229,17 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
         "oops=panic".to_owned(),
         "panic=-1".to_owned(),
     ];
+    if spec.arch.name == "x86_64" {
+        // The power management timer's port, as SeaBIOS sets it up on QEMU's `pc`
+        // machine: a kernel without ACPI cannot find it, and without the timer it
+        // counts interrupts to measure the other clocks, which fails on a busy host.
+        words.push("pmtmr=0x608".to_owned());
+        if spec.accel == Accel::Tcg {
+            // Emulated, all processors read the host's counter. The kernel distrusts
+            // it (no constant TSC) and would take a slower clock.
+            words.push("tsc=reliable".to_owned());
+        }
+    }
     let quoted = init.contains(' ');
     words.push(if quoted {
         format!("\"init={init}\"")
@@ -321,7 +332,7 @@ mod tests {
             -device virtserialport,chardev=port4,name=vmtest.stdin
             -device virtio-rng-pci
             -kernel /w/kernel-6.1/vmlinuz
-            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 init=/tmp/vmtest-1/init
+            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 pmtmr=0x608 tsc=reliable init=/tmp/vmtest-1/init
             -nodefaults
             -no-user-config
             -display none
@@ -363,7 +374,7 @@ mod tests {
             -device virtio-blk-pci,drive=disk
             -device virtio-rng-pci
             -kernel /w/kernel-6.1/vmlinuz
-            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=none,msize=512000 ro console=ttyS0 oops=panic panic=-1 init=/tmp/vmtest-1/init crashkernel=256M
+            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=none,msize=512000 ro console=ttyS0 oops=panic panic=-1 pmtmr=0x608 init=/tmp/vmtest-1/init crashkernel=256M
             -nodefaults
             -no-user-config
             -display none
@@ -398,7 +409,7 @@ mod tests {
             -device virtserialport,chardev=port0,name=vmtest.status
             -device virtio-rng-pci
             -kernel /w/kernel-6.1/vmlinuz
-            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 "init=/tmp/a b/init"
+            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 pmtmr=0x608 tsc=reliable "init=/tmp/a b/init"
             -nodefaults
             -no-user-config
             -display none

@@ -435,3 +435,233 @@ pub fn install(layout: &Layout, ui: &Ui, package: &Path) -> Result<LocalKernel> 
 pub fn lock_name(arch: &Arch, release: &Release) -> String {
     format!("kernel-{release}.{}", arch.name)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+    use std::time::{Duration, Instant};
+
+    use super::*;
+    use crate::layout::Files;
+    use crate::ui::Verbosity;
+
+    fn layout(work: &Path) -> Layout {
+        Layout::new(work, Files::Embedded(&[]), Files::Embedded(&[]))
+    }
+
+    fn quiet() -> Ui {
+        Ui::new(Verbosity::Quiet)
+    }
+
+    /// The least that is a kernel.
+    fn fake_kernel(path: &Path, release: &str, machine: u16) {
+        std::fs::create_dir_all(path.join("build/include/config")).unwrap();
+        std::fs::write(path.join("vmlinuz"), "image").unwrap();
+        let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+        elf.resize(18, 0);
+        elf.extend_from_slice(&machine.to_le_bytes());
+        std::fs::write(path.join("build/vmlinux"), elf).unwrap();
+        let name = path.join("build/include/config/kernel.release");
+        std::fs::write(name, format!("{release}\n")).unwrap();
+    }
+
+    fn names(directory: &Path) -> Vec<String> {
+        let mut names = directory
+            .read_dir()
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn kernels_are_opened_wherever_they_are() {
+        let work = tempfile::tempdir().unwrap();
+        let path = work.path().join("anything");
+        fake_kernel(&path, "6.1.192-vmtest42.1default", 62);
+        let kernel = open(&path).unwrap();
+        assert_eq!(kernel.release.to_string(), "6.1.192-vmtest42.1default");
+        assert_eq!(kernel.arch.name, "x86_64");
+        assert_eq!(kernel.image(), path.join("vmlinuz"));
+    }
+
+    #[test]
+    fn what_is_no_kernel_is_a_usage_error_that_names_what_is_missing() {
+        let work = tempfile::tempdir().unwrap();
+        let message = |path: &Path| {
+            let error = open(path).unwrap_err();
+            assert_eq!(crate::failure::exit_status(&error), 2, "{error:#}");
+            format!("{error:#}").replace(&work.path().display().to_string(), "W")
+        };
+        let path = work.path().join("kernel");
+        assert_eq!(message(&path), "W/kernel does not exist");
+        std::fs::write(&path, "").unwrap();
+        assert!(message(&path).starts_with("W/kernel is not a directory"));
+        std::fs::remove_file(&path).unwrap();
+        fake_kernel(&path, "6.1.0", 62);
+        std::fs::remove_file(path.join("vmlinuz")).unwrap();
+        std::fs::remove_file(path.join("build/vmlinux")).unwrap();
+        assert!(
+            message(&path)
+                .starts_with("W/kernel is not an unpacked kernel: no vmlinuz, no build/vmlinux (")
+        );
+        fake_kernel(&path, "not a release", 62);
+        assert!(message(&path).contains("kernel.release is damaged"));
+        fake_kernel(&path, "6.1.0", 22);
+        assert!(message(&path).ends_with("build/vmlinux is for s390x, which is not supported"));
+    }
+
+    #[test]
+    fn kernels_are_listed_newest_first_and_damaged_ones_apart() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = layout(work.path());
+        let x86_64 = arch::find("x86_64").unwrap();
+        assert!(kernels(&layout, x86_64).unwrap().is_empty());
+        let directory = layout.kernels(x86_64);
+        for release in [
+            "6.9.1-vmtest1.1default",
+            "6.10.2-vmtest1.0tiny",
+            "6.10.2-vmtest1.1default",
+            "5.4.1",
+        ] {
+            fake_kernel(&directory.join(format!("kernel-{release}")), release, 62);
+        }
+        fake_kernel(&directory.join("kernel-6.1.1"), "6.1.2", 62);
+        std::fs::create_dir(directory.join("kernel-6.2.0")).unwrap();
+        fake_kernel(&directory.join(".kernel-7.0.tmp-abc"), "7.0", 62);
+        let survey = survey(&layout, x86_64).unwrap();
+        let releases = survey
+            .kernels
+            .iter()
+            .map(|kernel| kernel.release.to_string());
+        assert_eq!(
+            releases.collect::<Vec<_>>(),
+            [
+                "6.10.2-vmtest1.1default",
+                "6.10.2-vmtest1.0tiny",
+                "6.9.1-vmtest1.1default",
+                "5.4.1"
+            ]
+        );
+        assert_eq!(survey.damaged.len(), 2);
+        assert_eq!(survey.damaged[0].1, "it holds the kernel 6.1.2");
+        assert!(survey.damaged[1].1.contains("no vmlinuz"));
+    }
+
+    #[test]
+    fn things_are_complete_or_absent() {
+        let work = tempfile::tempdir().unwrap();
+        let goal = work.path().join("new/goal");
+        let temporary = Temporary::directory(&goal).unwrap();
+        std::fs::write(temporary.path().join("half"), "").unwrap();
+        assert!(!goal.exists());
+        drop(temporary);
+        assert!(names(goal.parent().unwrap()).is_empty());
+
+        // In place of nothing, of a directory, and from within.
+        for content in ["first", "second"] {
+            let temporary = Temporary::directory(&goal).unwrap();
+            let inner = temporary.path().join("a/b");
+            std::fs::create_dir_all(&inner).unwrap();
+            std::fs::write(inner.join("file"), content).unwrap();
+            temporary.persist_from(&inner).unwrap();
+            assert_eq!(std::fs::read_to_string(goal.join("file")).unwrap(), content);
+            assert_eq!(names(goal.parent().unwrap()), ["goal"]);
+            let mode = goal.metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o777, 0o755);
+        }
+        let temporary = Temporary::directory(&goal).unwrap();
+        std::fs::write(temporary.path().join("third"), "").unwrap();
+        temporary.persist().unwrap();
+        assert_eq!(names(&goal), ["third"]);
+        assert_eq!(names(goal.parent().unwrap()), ["goal"]);
+
+        let file = work.path().join("file");
+        for content in ["one", "two"] {
+            let temporary = Temporary::file(&file).unwrap();
+            std::fs::write(temporary.path(), content).unwrap();
+            temporary.persist().unwrap();
+            assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
+        }
+        assert_eq!(names(work.path()), ["file", "new"]);
+        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o644);
+    }
+
+    #[test]
+    fn only_what_nobody_holds_is_swept() {
+        let work = tempfile::tempdir().unwrap();
+        assert_eq!(sweep(&work.path().join("absent")).unwrap(), 0);
+        let held = Temporary::directory(&work.path().join("held")).unwrap();
+        let file = Temporary::file(&work.path().join("file")).unwrap();
+        std::fs::create_dir_all(work.path().join(".dead.tmp-0123/x")).unwrap();
+        std::fs::write(work.path().join(".dead.tmp-4567"), "").unwrap();
+        std::fs::write(work.path().join(".hidden"), "").unwrap();
+        std::fs::create_dir(work.path().join("kernel-6.1.tmp-x")).unwrap();
+        assert_eq!(sweep(work.path()).unwrap(), 2);
+        assert!(held.path().is_dir() && file.path().is_file());
+        drop((held, file));
+        assert_eq!(names(work.path()), [".hidden", "kernel-6.1.tmp-x"]);
+    }
+
+    #[test]
+    fn a_lock_is_waited_for() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = layout(work.path());
+        let first = lock(&layout, &quiet(), "x").unwrap();
+        let _other = lock(&layout, &quiet(), "y").unwrap();
+        let start = Instant::now();
+        let pause = Duration::from_millis(200);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                std::thread::sleep(pause);
+                drop(first);
+            });
+            let _second = lock(&layout, &quiet(), "x").unwrap();
+        });
+        assert!(start.elapsed() >= pause);
+    }
+
+    #[test]
+    fn packages_are_installed_once_and_must_be_what_their_name_says() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = layout(work.path());
+        let tree = work.path().join("tree");
+        fake_kernel(&tree, "6.1.2-vmtest1.1default", 62);
+        let pack = |name: &str| {
+            let path = work.path().join(name);
+            let file = File::create(&path).unwrap();
+            archive::create(&tree, file, 1).unwrap();
+            path
+        };
+        let package = pack("kernel-6.1.2-vmtest1.1default.x86_64.tar.zst");
+        let kernel = install(&layout, &quiet(), &package).unwrap();
+        let x86_64 = arch::find("x86_64").unwrap();
+        assert_eq!(kernel.path, kernel_path(&layout, x86_64, &kernel.release));
+        assert_eq!(
+            kernels(&layout, x86_64).unwrap(),
+            std::slice::from_ref(&kernel)
+        );
+        // The second time it is not even read.
+        std::fs::write(&package, "not a package any more").unwrap();
+        assert_eq!(install(&layout, &quiet(), &package).unwrap(), kernel);
+
+        for (name, expected) in [
+            (
+                "kernel-6.1.3.x86_64.tar.zst",
+                "holds the kernel 6.1.2-vmtest1.1default",
+            ),
+            ("kernel.tar.zst", "is not a kernel package"),
+        ] {
+            let error = install(&layout, &quiet(), &pack(name)).unwrap_err();
+            assert!(format!("{error:#}").contains(expected), "{error:#}");
+        }
+        let damaged = work.path().join("kernel-6.1.4.x86_64.tar.zst");
+        std::fs::write(&damaged, "damaged").unwrap();
+        assert!(install(&layout, &quiet(), &damaged).is_err());
+        assert_eq!(
+            names(&layout.kernels(x86_64)),
+            ["kernel-6.1.2-vmtest1.1default"]
+        );
+    }
+}

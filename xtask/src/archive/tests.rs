@@ -138,6 +138,9 @@ fn the_bytes_do_not_depend_on_the_number_of_workers() {
     let directory = tempfile::tempdir().unwrap();
     // As for packages, but with several jobs in little data.
     let compression = Compression {
+        chain_log: 18,
+        hash_log: 18,
+        long_hash_log: 18,
         job_size: 1 << 20,
         ..PACKAGE
     };

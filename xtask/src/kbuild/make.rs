@@ -167,9 +167,6 @@ impl Make {
                 .collect::<Vec<_>>()
                 .join(" ")
         };
-        let mut compiler_flags = quirks.compiler_flags();
-        // Saves writing and reading a temporary file of assembly per object.
-        compiler_flags.push("-pipe");
 
         let mut variables = vec![
             ("ARCH", arch.kernel.to_owned()),
@@ -186,8 +183,8 @@ impl Make {
             ("LOCALVERSION", local_version.to_owned()),
             ("CC", toolchain.cc(&quirks)),
             ("HOSTCC", toolchain.host_cc(&quirks)),
-            ("KCFLAGS", flags(compiler_flags)),
-            ("KAFLAGS", flags(vec!["-pipe"])),
+            ("KCFLAGS", flags(quirks.compiler_flags())),
+            ("KAFLAGS", maps.clone()),
             ("HOSTCFLAGS", flags(quirks.host_flags())),
         ];
         if let Some(prefix) = &toolchain.cross {
@@ -383,8 +380,8 @@ mod tests {
             LOCALVERSION=-vmtest1.1default
             CC=ccache gcc
             HOSTCC=gcc
-            KCFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/= -pipe
-            KAFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/= -pipe
+            KCFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
+            KAFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
             HOSTCFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
             PAHOLE=/w/build/x.tools/pahole
             bzImage

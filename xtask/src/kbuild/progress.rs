@@ -1,7 +1,7 @@
 //! What make's output says: how far a build is, and what went wrong first. Pure.
 
 /// Objects that a build of our configurations makes when nothing better is known.
-pub const TYPICAL_OBJECTS: u64 = 2_100;
+pub const TYPICAL_OBJECTS: u64 = 1_350;
 
 /// Counts objects in make's output as it comes, cut anywhere.
 #[derive(Debug, Default)]
