@@ -11,6 +11,7 @@ pub mod archive;
 pub mod asset;
 pub mod bench;
 pub mod ci;
+pub mod console;
 pub mod doctor;
 pub mod embedded;
 pub mod environment;

@@ -3,7 +3,6 @@
 //! What happens in a VM is a value, [`VmRun`]; an error is what prevented it
 //! from being started.
 
-use std::collections::VecDeque;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
@@ -21,6 +20,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use xshell::{Shell, cmd};
 
 use crate::accel::{self, Kvm};
+use crate::console::Console;
 use crate::failure::Failure;
 use crate::guest::{self, Guest};
 use crate::host;
@@ -484,7 +484,7 @@ fn boot(
         console_tail: machine.console.tail(CONSOLE_TAIL),
         console_log: request.console_log.clone(),
     };
-    Ok((run, machine.alive || machine.console.bytes > 0))
+    Ok((run, machine.alive || machine.console.any()))
 }
 
 /// A directory for init, the ports' sockets and the scratch disk. Sockets have
@@ -698,7 +698,7 @@ impl Machine {
             }
             if self.child.try_wait()?.is_some() && (open == 0 || gone.is_some()) {
                 self.console.follow();
-                return Ok(match self.console.panic() {
+                return Ok(match self.console.died() {
                     Some(line) => VmOutcome::Panicked(line),
                     None => self.lost(),
                 });
@@ -731,7 +731,7 @@ impl Machine {
         if self.accel == Accel::Kvm
             && request.accel == AccelChoice::Auto
             && !self.alive
-            && self.console.bytes == 0
+            && !self.console.any()
             && elapsed >= SIGN_OF_LIFE
         {
             return Some(format!("no sign of life for {}", seconds(SIGN_OF_LIFE)));
@@ -882,117 +882,6 @@ impl Drop for StdinPump {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::SeqCst);
     }
-}
-
-/// Follows the console's log.
-struct Console {
-    file: File,
-    bytes: u64,
-    line: Vec<u8>,
-    lines: VecDeque<String>,
-    trouble: Option<String>,
-    panic: Option<String>,
-}
-
-impl Console {
-    fn open(path: &Path) -> Result<Self> {
-        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
-        Ok(Self {
-            file,
-            bytes: 0,
-            line: Vec::new(),
-            lines: VecDeque::new(),
-            trouble: None,
-            panic: None,
-        })
-    }
-
-    /// Reads what has come; whether anything has.
-    fn follow(&mut self) -> bool {
-        let mut buffer = [0; 4096];
-        let mut any = false;
-        while let Ok(n @ 1..) = self.file.read(&mut buffer) {
-            any = true;
-            self.bytes += n as u64;
-            for &byte in &buffer[..n] {
-                match byte {
-                    b'\n' => self.end_line(),
-                    b'\r' => {}
-                    _ if self.line.len() < 1024 => self.line.push(byte),
-                    _ => {}
-                }
-            }
-        }
-        any
-    }
-
-    fn end_line(&mut self) {
-        let line = String::from_utf8_lossy(&self.line).into_owned();
-        self.line.clear();
-        match trouble(&line) {
-            Some(Trouble::Panic(text)) if self.panic.is_none() => self.panic = Some(text),
-            Some(Trouble::Oops(text)) if self.trouble.is_none() => self.trouble = Some(text),
-            _ => {}
-        }
-        self.lines.push_back(line);
-        if self.lines.len() > 200 {
-            self.lines.pop_front();
-        }
-    }
-
-    /// What went wrong first, once the kernel has panicked.
-    fn panicked(&self) -> Option<String> {
-        self.panic
-            .as_ref()
-            .map(|panic| self.trouble.clone().unwrap_or_else(|| panic.clone()))
-    }
-
-    /// The same at the end, when an oops alone says enough.
-    fn panic(&self) -> Option<String> {
-        self.panicked().or_else(|| self.trouble.clone())
-    }
-
-    fn tail(&self, lines: usize) -> String {
-        let rest = String::from_utf8_lossy(&self.line).into_owned();
-        let all = self
-            .lines
-            .iter()
-            .cloned()
-            .chain((!rest.is_empty()).then_some(rest));
-        let all = all.collect::<Vec<_>>();
-        all[all.len().saturating_sub(lines)..].join("\n")
-    }
-}
-
-enum Trouble {
-    Panic(String),
-    Oops(String),
-}
-
-/// A console line that says that the kernel is in trouble, without its time stamp.
-fn trouble(line: &str) -> Option<Trouble> {
-    let text = match line
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once("] "))
-    {
-        Some((_, text)) => text,
-        None => line,
-    };
-    if text.starts_with("Kernel panic - not syncing") {
-        return Some(Trouble::Panic(text.to_owned()));
-    }
-    // `arch/x86/mm/fault.c`, `arch/x86/kernel/traps.c`, `lib/bug.c`: what die()
-    // and BUG() print first.
-    let oops = [
-        "BUG: ",
-        "kernel BUG at ",
-        "Oops: ",
-        "general protection fault",
-        "Unable to handle kernel ",
-    ];
-    oops.iter()
-        .any(|start| text.starts_with(start))
-        .then(|| Trouble::Oops(text.to_owned()))
 }
 
 /// A duration as people write it: `20 s`, `1.5 s`.

@@ -1,0 +1,213 @@
+//! The guest's serial console: the log that QEMU writes, followed while the VM
+//! runs, for its last lines and for the words with which a kernel dies.
+
+use std::collections::VecDeque;
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use anyhow::{Context, Result};
+
+/// Lines that are remembered.
+const LINES: usize = 200;
+
+/// Bytes of a line that are; the rest is in the log.
+const LINE: usize = 1024;
+
+/// Follows the console's log.
+pub struct Console {
+    file: File,
+    any: bool,
+    words: Words,
+}
+
+impl Console {
+    /// Opens the log, which must be there.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(Self {
+            file,
+            any: false,
+            words: Words::default(),
+        })
+    }
+
+    /// Reads what has come; whether anything has.
+    pub fn follow(&mut self) -> bool {
+        let mut buffer = [0; 4096];
+        let mut any = false;
+        while let Ok(n @ 1..) = self.file.read(&mut buffer) {
+            any = true;
+            self.words.feed(&buffer[..n]);
+        }
+        self.any |= any;
+        any
+    }
+
+    /// Whether anything has ever come.
+    pub fn any(&self) -> bool {
+        self.any
+    }
+
+    /// What went wrong first, once the kernel has panicked.
+    pub fn panicked(&self) -> Option<String> {
+        self.words.panicked()
+    }
+
+    /// The same after QEMU's end, when an oops alone says enough.
+    pub fn died(&self) -> Option<String> {
+        self.words.panicked().or_else(|| self.words.oops.clone())
+    }
+
+    /// The last lines.
+    pub fn tail(&self, lines: usize) -> String {
+        self.words.tail(lines)
+    }
+}
+
+/// The console's text, line by line.
+#[derive(Debug, Default)]
+struct Words {
+    line: Vec<u8>,
+    lines: VecDeque<String>,
+    oops: Option<String>,
+    panic: Option<String>,
+}
+
+impl Words {
+    fn feed(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            match byte {
+                b'\n' => {
+                    let line = printable(&self.line);
+                    self.line.clear();
+                    self.end_line(line);
+                }
+                b'\r' => {}
+                _ if self.line.len() < LINE => self.line.push(byte),
+                _ => {}
+            }
+        }
+    }
+
+    fn end_line(&mut self, line: String) {
+        match trouble(&line) {
+            Some(Trouble::Panic(text)) if self.panic.is_none() => self.panic = Some(text),
+            Some(Trouble::Oops(text)) if self.oops.is_none() => self.oops = Some(text),
+            _ => {}
+        }
+        self.lines.push_back(line);
+        if self.lines.len() > LINES {
+            self.lines.pop_front();
+        }
+    }
+
+    fn panicked(&self) -> Option<String> {
+        let panic = self.panic.as_ref()?;
+        Some(self.oops.as_ref().unwrap_or(panic).clone())
+    }
+
+    fn tail(&self, lines: usize) -> String {
+        let rest = printable(&self.line);
+        let rest = (!rest.is_empty()).then_some(rest);
+        let all = self.lines.iter().cloned().chain(rest).collect::<Vec<_>>();
+        all[all.len().saturating_sub(lines)..].join("\n")
+    }
+}
+
+/// Text that a terminal can be shown: a guest's console may hold anything.
+fn printable(line: &[u8]) -> String {
+    let text = String::from_utf8_lossy(line);
+    let shown = |c: char| {
+        if c.is_control() && c != '\t' {
+            '\u{fffd}'
+        } else {
+            c
+        }
+    };
+    text.chars().map(shown).collect()
+}
+
+enum Trouble {
+    Panic(String),
+    Oops(String),
+}
+
+/// A console line that says that the kernel is in trouble, without its time stamp.
+fn trouble(line: &str) -> Option<Trouble> {
+    let text = match line
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+    {
+        Some((_, text)) => text,
+        None => line,
+    };
+    if text.starts_with("Kernel panic - not syncing") {
+        return Some(Trouble::Panic(text.to_owned()));
+    }
+    // `arch/x86/mm/fault.c`, `arch/x86/kernel/traps.c`, `lib/bug.c`: what die()
+    // and BUG() print first.
+    let oops = [
+        "BUG: ",
+        "kernel BUG at ",
+        "Oops: ",
+        "general protection fault",
+        "Unable to handle kernel ",
+    ];
+    oops.iter()
+        .any(|start| text.starts_with(start))
+        .then(|| Trouble::Oops(text.to_owned()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Words {
+        let mut words = Words::default();
+        words.feed(text.as_bytes());
+        words
+    }
+
+    #[test]
+    fn a_panic_is_named_by_what_led_to_it() {
+        let oops = "[    1.0] BUG: unable to handle page fault for address: 0\r\n";
+        let panic = "[    1.1] Kernel panic - not syncing: Fatal exception\r\n";
+        assert_eq!(
+            words(oops).panicked(),
+            None,
+            "an oops alone may be survived"
+        );
+        assert_eq!(
+            words(oops).oops.as_deref(),
+            Some("BUG: unable to handle page fault for address: 0")
+        );
+        assert_eq!(
+            words(panic).panicked().as_deref(),
+            Some("Kernel panic - not syncing: Fatal exception")
+        );
+        let both = words(&format!("{oops}{panic}{panic}"));
+        assert_eq!(both.panicked(), both.oops);
+        // What merely mentions the words, in the middle of a line, is not the kernel's.
+        assert_eq!(words("test: Kernel panic - not syncing\n").panicked(), None);
+        assert_eq!(
+            words("Kernel panic - not sync").panicked(),
+            None,
+            "not a whole line yet"
+        );
+    }
+
+    #[test]
+    fn the_tail_is_printable_and_bounded() {
+        let mut words = Words::default();
+        for number in 0..10_000 {
+            words.feed(format!("line {number}\n").as_bytes());
+        }
+        words.feed(&[b'x'; 100_000]);
+        assert_eq!(words.lines.len(), LINES);
+        assert_eq!(words.line.len(), LINE);
+        words.feed(b"\n\x1b[2J\xff\0end");
+        assert_eq!(words.tail(1), "\u{fffd}[2J\u{fffd}\u{fffd}end");
+        assert!(words.tail(3).starts_with("line 9999\nxxx"));
+    }
+}
