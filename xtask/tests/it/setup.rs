@@ -222,7 +222,7 @@ fn a_manager_that_keeps_failing_is_quoted() {
     host.expect_failure(
         host.require(&tools(), true),
         &expect![[r#"
-        HOST/bin/apk update ended with exit status 9; log: HOST/work/log/setup.log
+        HOST/bin/apk update ended with exit status 9; log: HOST/w/log/setup.log
         ERROR: no such mirror"#]],
     );
 }
@@ -231,7 +231,7 @@ fn a_manager_that_keeps_failing_is_quoted() {
 fn a_manager_that_installs_nothing_is_not_believed() {
     let host = Host::new(Family::Fedora);
     host.program("dnf", "");
-    host.expect_failure(host.require(&tools(), true), &expect!["installed elfutils-libelf-devel, flex, but this host still lacks flex, <libelf.h> (log: HOST/work/log/setup.log)"]);
+    host.expect_failure(host.require(&tools(), true), &expect!["installed elfutils-libelf-devel, flex, but this host still lacks flex, <libelf.h> (log: HOST/w/log/setup.log)"]);
 }
 
 #[test]
