@@ -64,7 +64,7 @@ impl Host {
 
     fn require(&self, tools: &[Tool], setup: bool) -> anyhow::Result<()> {
         let none = Files::Embedded(&[]);
-        let layout = Layout::new(self.path("work"), none.clone(), none);
+        let layout = Layout::new(self.path("w"), none.clone(), none);
         require_on(
             &self.machine,
             &layout,
