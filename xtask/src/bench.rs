@@ -93,11 +93,6 @@ pub fn table(pairs: &[Pair], out: &mut dyn Write) -> std::io::Result<()> {
         ("theirs", " s", seconds(|pair| pair.theirs)),
         ("ratio", "", ratio),
     ] {
-        let unit = if unit.is_empty() {
-            String::new()
-        } else {
-            format!(" {unit}")
-        };
         writeln!(
             out,
             "{name:8} {minimum:>9.3} {median:>9.3} {maximum:>9.3}{unit}"
