@@ -243,10 +243,10 @@ impl Row {
     }
 }
 
-/// Packages by tool: Debian, Fedora, Arch, openSUSE, Alpine. Debian's were looked
-/// up with `dpkg -S` on Debian 12, the others in the distributions' package
-/// indexes (packages.fedoraproject.org, archlinux.org/packages,
-/// software.opensuse.org, pkgs.alpinelinux.org).
+/// Packages by tool: Debian, Fedora, Arch, openSUSE, Alpine. Debian's were tried on
+/// Debian 12. The others are the names under which those distributions are known to
+/// have them and were not tried; the places to look are packages.fedoraproject.org,
+/// archlinux.org/packages, software.opensuse.org and pkgs.alpinelinux.org.
 #[rustfmt::skip]
 const PACKAGES: &[(Row, [&str; 5])] = {
     use Row::{Header, Program, PythonHeaders, PythonModule, StaticBusybox};
