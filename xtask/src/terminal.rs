@@ -29,6 +29,30 @@ pub fn size() -> Option<(u16, u16)> {
         .filter(|&(columns, rows)| columns > 0 && rows > 0)
 }
 
+/// Finds Ctrl-A X in what is typed, as QEMU's own console has it: the way out of a
+/// guest that does not answer. Ctrl-A Ctrl-A types one Ctrl-A.
+#[derive(Debug, Default)]
+pub struct Escape {
+    armed: bool,
+}
+
+impl Escape {
+    /// What goes on to the guest, and whether the end is wanted.
+    pub fn feed(&mut self, typed: &[u8]) -> (Vec<u8>, bool) {
+        const CONTROL_A: u8 = 1;
+        let mut out = Vec::with_capacity(typed.len());
+        for &byte in typed {
+            match (std::mem::take(&mut self.armed), byte) {
+                (false, CONTROL_A) => self.armed = true,
+                (true, b'x' | b'X') => return (out, true),
+                (true, CONTROL_A) | (false, _) => out.push(byte),
+                (true, _) => out.extend([CONTROL_A, byte]),
+            }
+        }
+        (out, false)
+    }
+}
+
 /// The terminal at standard input, raw until this is dropped.
 #[derive(Debug)]
 pub struct RawTerminal {
@@ -84,4 +108,31 @@ pub fn restore() -> Result<()> {
     while matches!(std::io::stdin().read(&mut [0; 16]), Ok(1..)) {}
     tcsetattr(std::io::stderr(), OptionalActions::Now, &saved)
         .context("cannot restore the terminal")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_out_is_found_across_cuts_and_nothing_else_is_lost() {
+        let feed = |parts: &[&[u8]]| {
+            let mut escape = Escape::default();
+            let mut all = Vec::new();
+            for part in parts {
+                let (out, end) = escape.feed(part);
+                all.extend(out);
+                if end {
+                    return (all, true);
+                }
+            }
+            (all, false)
+        };
+        assert_eq!(feed(&[b"ls\r"]), (b"ls\r".to_vec(), false));
+        assert_eq!(feed(&[b"a\x01xb"]), (b"a".to_vec(), true));
+        assert_eq!(feed(&[b"a\x01", b"X"]), (b"a".to_vec(), true));
+        assert_eq!(feed(&[b"\x01\x01x"]), (b"\x01x".to_vec(), false));
+        assert_eq!(feed(&[b"\x01b"]), (b"\x01b".to_vec(), false));
+        assert_eq!(feed(&[b"xX"]), (b"xX".to_vec(), false));
+    }
 }

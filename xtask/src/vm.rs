@@ -21,7 +21,7 @@ use xshell::{Shell, cmd};
 
 use crate::accel::{self, Kvm};
 use crate::console::Console;
-use crate::failure::Failure;
+use crate::failure::{Failure, FailureKind};
 use crate::guest::{self, Guest};
 use crate::host;
 use crate::interrupt;
@@ -30,6 +30,7 @@ use crate::layout::Layout;
 use crate::process::{LongChild, LongCommand, status_in_words};
 use crate::protocol::{MarkScanner, Port, Status, StatusReader};
 use crate::qemu::{self, QemuVersion, VmSpec};
+use crate::terminal::Escape;
 use crate::ui::Ui;
 
 /// What `--accel` says.
@@ -472,6 +473,7 @@ fn boot(
         last_byte: start,
         alive: false,
         accel,
+        pump: StdinPump::default(),
     };
     let outcome = machine.serve(request, listeners, &mark, sink)?;
     machine.child.kill()?;
@@ -546,6 +548,7 @@ struct Machine {
     last_byte: Instant,
     alive: bool,
     accel: Accel,
+    pump: StdinPump,
 }
 
 impl Machine {
@@ -562,7 +565,6 @@ impl Machine {
         };
         let mut open = 0;
         let mut control = None;
-        let mut pump = StdinPump::default();
         let mut scanners = Vec::new();
         for (port, stream) in streams {
             match port {
@@ -570,10 +572,11 @@ impl Machine {
                     control = Some(stream.try_clone().context("cannot share a socket")?)
                 }
                 Port::Terminal if request.stdin == Stdin::Inherit => {
-                    pump.start(stream.try_clone().context("cannot share a socket")?, true)?;
+                    self.pump.stream = Some(stream.try_clone().context("cannot share a socket")?);
+                    self.pump.terminal = true;
                 }
                 Port::Stdin => {
-                    pump.start(stream, false)?;
+                    self.pump.stream = Some(stream);
                     continue;
                 }
                 _ => {}
@@ -586,7 +589,7 @@ impl Machine {
         }
         drop(sender);
         let outcome = self.watch(request, &receiver, open, &mut scanners, control, sink);
-        drop(pump);
+        self.pump = StdinPump::default();
         // What was held back as a possible beginning of the mark was none.
         for (port, scanner) in &mut scanners {
             deliver(*port, &scanner.finish(), sink)?;
@@ -644,6 +647,10 @@ impl Machine {
         let mut gone: Option<Instant> = None;
         loop {
             interrupt::check()?;
+            if self.pump.quit.load(Ordering::SeqCst) {
+                let kind = FailureKind::Interrupted(signal_hook::consts::SIGINT);
+                return Err(Failure::new(kind, "ended from the terminal by Ctrl-A X").into());
+            }
             if let (Some((columns, rows)), Some(control)) = (sink.tick(), &mut control) {
                 // A guest that is gone is noticed below.
                 let _ = writeln!(control, "size {columns} {rows}");
@@ -659,6 +666,7 @@ impl Machine {
                             Status::Started => {
                                 self.boot = Some(self.start.elapsed());
                                 self.phase = VmPhase::Command;
+                                self.pump.start()?;
                                 sink.started();
                             }
                             Status::Fail(text) => init_failed = Some(text),
@@ -833,22 +841,32 @@ fn read_port(port: Port, mut stream: UnixStream, sender: SyncSender<Message>) {
     });
 }
 
-/// Copies our standard input to a port until its end, or until it is dropped.
+/// Copies our standard input to a port until its end, or until it is dropped. It
+/// begins when the guest's command does: what is read before that would be gone if
+/// the VM has to be started again, emulated.
 #[derive(Default)]
 struct StdinPump {
     stop: Arc<AtomicBool>,
+    /// Somebody at the terminal wants the VM's end.
+    quit: Arc<AtomicBool>,
     /// Only one direction may be shut down at the end: when the socket is closed
     /// QEMU sees a hang-up and throws away what the guest has not yet taken.
-    held: Option<UnixStream>,
+    stream: Option<UnixStream>,
+    terminal: bool,
 }
 
 impl StdinPump {
-    fn start(&mut self, mut stream: UnixStream, terminal: bool) -> Result<()> {
-        let stop = Arc::clone(&self.stop);
-        self.held = Some(stream.try_clone().context("cannot share a socket")?);
+    fn start(&self) -> Result<()> {
+        let Some(stream) = &self.stream else {
+            return Ok(());
+        };
+        let mut stream = stream.try_clone().context("cannot share a socket")?;
+        let (stop, quit) = (Arc::clone(&self.stop), Arc::clone(&self.quit));
+        let terminal = self.terminal;
         std::thread::spawn(move || {
             let mut stdin = std::io::stdin().lock();
             let mut buffer = vec![0; CHUNK];
+            let mut escape = Escape::default();
             while !stop.load(Ordering::SeqCst) {
                 let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
                 let timeout = rustix::event::Timespec {
@@ -860,13 +878,19 @@ impl StdinPump {
                     Ok(_) => {}
                     Err(_) => break,
                 }
-                match stdin.read(&mut buffer) {
-                    Ok(n) if n > 0 => {
-                        if stream.write_all(&buffer[..n]).is_err() {
-                            return;
-                        }
-                    }
+                let bytes = match stdin.read(&mut buffer) {
+                    Ok(n) if n > 0 => &buffer[..n],
                     _ => break,
+                };
+                let sent = if terminal {
+                    let (bytes, wanted) = escape.feed(bytes);
+                    quit.fetch_or(wanted, Ordering::SeqCst);
+                    stream.write_all(&bytes)
+                } else {
+                    stream.write_all(bytes)
+                };
+                if sent.is_err() {
+                    return;
                 }
             }
             if !terminal {
