@@ -253,9 +253,11 @@ run_on_pipes() {
 
 run_on_terminal() {
 	start_events_pump
+	# Held open: a terminal that nobody has open forgets its size.
+	exec 3<>/dev/hvc0
 	bb stty -F /dev/hvc0 sane columns "$vmtest_columns" rows "$vmtest_rows"
 	say started
-	vmtest_command </dev/hvc0 >/dev/hvc0 2>&1 6>&- 7>&- &
+	vmtest_command </dev/hvc0 >/dev/hvc0 2>&1 3>&- 6>&- 7>&- &
 	command=$!
 	wait_for_command
 	printf '%s' "$vmtest_mark" >/dev/hvc0

@@ -102,8 +102,10 @@ impl Drop for RawTerminal {
 pub fn restore() -> Result<()> {
     rustix::process::setsid().context("cannot start a session")?;
     let saved = tcgetattr(std::io::stderr()).context("standard error is not the terminal")?;
-    std::io::stdout()
+    let mut stdout = std::io::stdout();
+    stdout
         .write_all(b"+")
+        .and_then(|()| stdout.flush())
         .context("nobody waits for us")?;
     while matches!(std::io::stdin().read(&mut [0; 16]), Ok(1..)) {}
     tcsetattr(std::io::stderr(), OptionalActions::Now, &saved)

@@ -29,54 +29,86 @@ fn snapshot(directory: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Tries hard to change what it is given, and says for each way whether it could.
-const ATTACK: &str = r#"
+/// Changes what a program without bad intentions might change.
+const ORDINARY: &str = r#"
 directory=$1
-try() { "$@" 2>/dev/null && echo "did: $*"; }
 echo changed > "$directory/file"
 echo new > "$directory/new"
 rm "$directory/removed"
 mv "$directory/moved" "$directory/elsewhere"
 chmod 777 "$directory/file"
 touch /vmtest-was-here "$HOME/vmtest-was-here"
-mkdir /tmp/raw
-mount -t 9p -o trans=virtio,version=9p2000.L,rw /dev/root /tmp/raw || exit 9
-try mount -o remount,rw /tmp/raw
-raw=/tmp/raw$directory
-[ -e "$raw/file" ] || exit 8
-try sh -c 'echo changed > "$1/file"' sh "$raw"
-try sh -c 'echo new > "$1/new"' sh "$raw"
-try rm "$raw/removed"
-try mv "$raw/moved" "$raw/elsewhere"
-try chmod 777 "$raw/file"
-try ln "$raw/file" "$raw/link"
-try mkdir "$raw/sub"
-try touch "$raw/file"
 cat "$directory/file"
+"#;
+
+/// Goes below the overlay: through the root's own 9p mount, which must not be there
+/// to be had, and through a second share of the directory, which is QEMU's to guard.
+const ATTACK: &str = r#"
+mkdir /tmp/raw /tmp/second
+mount -t 9p -o trans=virtio,version=9p2000.L,rw /dev/root /tmp/raw && exit 9
+mount -o remount,rw /
+mount -t 9p -o trans=virtio,version=9p2000.L,rw second /tmp/second || exit 8
+mount -o remount,rw /tmp/second
+cd /tmp/second || exit 7
+[ "$(cat file)" = original ] || exit 6
+try() { "$@" && echo "could: $*"; }
+try sh -c 'echo changed > file'
+try sh -c 'echo new > new'
+try rm removed
+try mv moved elsewhere
+try chmod 777 file
+try ln file link
+try ln -s file symlink
+try mkdir sub
+try touch file
+try truncate -s 0 file
 exit 0
 "#;
 
-#[test]
-fn nothing_reaches_the_hosts_files() {
-    // Below the home directory, not /tmp: the guest has its own /tmp.
+/// A directory with files below the home directory, not /tmp: the guest has its own
+/// /tmp.
+fn victim() -> tempfile::TempDir {
     let home = PathBuf::from(std::env::var_os("HOME").expect("HOME is set"));
     let directory = tempfile::Builder::new()
         .prefix("vmtest-victim-")
-        .tempdir_in(&home)
+        .tempdir_in(home)
         .unwrap();
     for name in ["file", "removed", "moved"] {
         fs::write(directory.path().join(name), "original").unwrap();
     }
+    directory
+}
+
+#[test]
+fn what_is_written_is_gone_afterwards() {
+    let directory = victim();
     let before = snapshot(directory.path());
     let path = directory.path().to_str().unwrap();
     let ended = Call::vm("")
-        .run_in_guest(&["sh", "-c", ATTACK, "sh", path])
+        .run_in_guest(&["sh", "-c", ORDINARY, "sh", path])
         .output()
         .expect(0);
     assert_eq!(ended.stdout(), "changed\n", "{}", ended.stderr());
     assert_eq!(snapshot(directory.path()), before);
     assert!(!Path::new("/vmtest-was-here").exists());
-    assert!(!home.join("vmtest-was-here").exists());
+    assert!(!directory.path().with_file_name("vmtest-was-here").exists());
+}
+
+#[test]
+fn nothing_reaches_the_hosts_files() {
+    let directory = victim();
+    let before = snapshot(directory.path());
+    let path = directory.path().to_str().unwrap();
+    // The options of the root's share.
+    let share = format!("local,id=second,path={path},security_model=none,readonly=on");
+    let call = Call::vm("").with(|call| {
+        call.args(["-Xqemu", "-fsdev", "-Xqemu", &share]);
+        call.args(["-Xqemu", "-device", "-Xqemu"]);
+        call.arg("virtio-9p-pci,fsdev=second,mount_tag=second");
+    });
+    let ended = call.script(ATTACK).output().expect(0);
+    assert_eq!(ended.stdout(), "", "{}", ended.stderr());
+    assert_eq!(snapshot(directory.path()), before);
 }
 
 #[test]
@@ -123,8 +155,9 @@ fn the_current_directory_and_the_kernel_may_be_below_tmp() {
 
 fn copy_for_boot(from: &Path, to: &Path) {
     fs::create_dir_all(to.join("build/include/config")).unwrap();
-    let release = "build/include/config/kernel.release";
-    fs::copy(from.join(release), to.join(release)).unwrap();
+    for name in ["build/include/config/kernel.release", "build/vmlinux"] {
+        fs::copy(from.join(name), to.join(name)).unwrap();
+    }
     for path in crate::list(from) {
         if path.is_file() {
             fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
