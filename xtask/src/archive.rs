@@ -46,6 +46,7 @@ use tar::{EntryType, Header, PaxExtensions};
 use zstd::zstd_safe::CParameter;
 
 use crate::interrupt;
+use crate::manifest::hex;
 
 /// The time of every file in a package, in seconds since 1970: 1 January 2000.
 /// Any fixed time does; 0 makes some tools take it for a missing one.
@@ -289,14 +290,6 @@ impl<R: Read> Read for Interruptible<R> {
         self.bytes += count as u64;
         Ok(count)
     }
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        use std::fmt::Write as _;
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 /// What is accepted when unpacking.

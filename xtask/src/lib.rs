@@ -10,6 +10,7 @@ pub mod arch;
 pub mod archive;
 pub mod asset;
 pub mod bench;
+pub mod calendar;
 pub mod ci;
 pub mod console;
 pub mod doctor;

@@ -16,10 +16,10 @@ use sha2::{Digest, Sha256};
 use xshell::{Shell, cmd};
 
 use crate::arch::{self, Arch};
-use crate::archive::hex;
 use crate::failure::Failure;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
+use crate::manifest::hex;
 use crate::process::{self, LongCommand};
 use crate::store::{self, Temporary};
 use crate::ui::Ui;

@@ -19,8 +19,8 @@ pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
+/// How many characters must be inserted, deleted or replaced (Levenshtein).
+pub fn distance(a: &str, b: &str) -> usize {
     let b = b.chars().collect::<Vec<_>>();
     let mut row = (0..=b.len()).collect::<Vec<_>>();
     for (i, a) in a.chars().enumerate() {

@@ -25,6 +25,7 @@ use std::str::FromStr;
 use crate::arch::{self, Arch};
 use crate::failure::Failure;
 use crate::kernel::LocalKernel;
+use crate::nearest::{distance, nearest};
 use crate::version::{Release, Series, Version};
 
 /// The flavor that is built when a request names none.
@@ -300,32 +301,6 @@ fn nearest_releases(typed: &str, releases: &[&Release]) -> Vec<String> {
         .take(3)
         .map(|(_, release)| release.to_string())
         .collect()
-}
-
-/// Of `names` the one nearest to what was typed, if it is near enough to be a slip.
-fn nearest<'n>(typed: &str, names: impl IntoIterator<Item = &'n str>) -> Option<&'n str> {
-    names
-        .into_iter()
-        .map(|name| (distance(typed, name), name))
-        .filter(|(distance, name)| *distance <= name.len().div_ceil(3))
-        .min()
-        .map(|(_, name)| name)
-}
-
-/// How many characters must be put in, left out or changed (Levenshtein).
-fn distance(a: &str, b: &str) -> usize {
-    let b = b.chars().collect::<Vec<_>>();
-    let mut row = (0..=b.len()).collect::<Vec<_>>();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != *right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 impl FromStr for KernelRequest {
@@ -746,19 +721,5 @@ mod tests {
             "no kernel on this machine matches 6.1 (there is none at all; \
              to build it: cargo xtask build-kernel 6.1)"
         );
-    }
-
-    #[test]
-    fn distances_are_those_of_levenshtein() {
-        for (a, b, expected) in [
-            ("", "", 0),
-            ("abc", "", 3),
-            ("kitten", "sitting", 3),
-            ("6.11", "6.1", 1),
-            ("flaw", "lawn", 2),
-        ] {
-            assert_eq!(distance(a, b), expected);
-            assert_eq!(distance(b, a), expected);
-        }
     }
 }

@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
+use crate::calendar::Utc;
 use crate::event::{EventParser, RunOutcome, Tally, TestEvent};
 use crate::process::{LongCommand, tail_of_log};
 use crate::report::{Event, Reporter, RunName, RunRecord};
@@ -36,10 +37,7 @@ pub struct RunFolder {
 impl RunFolder {
     /// Makes a folder of its own below `logs`, named by time so that they sort.
     pub fn create(logs: &Path) -> Result<Self> {
-        let now = std::time::SystemTime::now()
-            .duration_since(std::time::UNIX_EPOCH)
-            .unwrap_or_default();
-        let name = format!("{}-{}", timestamp(now.as_secs()), std::process::id());
+        let name = format!("{}-{}", Utc::now().file_name(), std::process::id());
         let path = logs.join(name);
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot create {}", path.display()))?;
@@ -100,29 +98,6 @@ impl RunFolder {
 
 fn file_character(c: char) -> bool {
     c.is_ascii_alphanumeric() || "._+~-".contains(c)
-}
-
-/// `20261122-170507`, in UTC.
-fn timestamp(seconds: u64) -> String {
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    // Days to a date: the year begins in March, so that the leap day is its last.
-    let days = days + 719_468;
-    let (era, day) = (days / 146_097, days % 146_097);
-    let year = (day - day / 1_460 + day / 36_524 - day / 146_096) / 365;
-    let day = day - (365 * year + year / 4 - year / 100);
-    let month = (5 * day + 2) / 153;
-    let day = day - (153 * month + 2) / 5 + 1;
-    let (month, year) = if month < 10 {
-        (month + 3, year + era * 400)
-    } else {
-        (month - 9, year + era * 400 + 1)
-    };
-    format!(
-        "{year:04}{month:02}{day:02}-{:02}{:02}{:02}",
-        rest / 3_600,
-        rest / 60 % 60,
-        rest % 60
-    )
 }
 
 /// Takes what one run sends.
@@ -559,20 +534,6 @@ mod tests {
         let (record, _) = run(&[EVENTS, &END[..30]], VmOutcome::Exited(0));
         assert_eq!(record.tally.garbage, 1);
         assert_eq!(record.outcome.name(), "runner died");
-    }
-
-    #[test]
-    fn times_become_names() {
-        for (seconds, text) in [
-            (0, "19700101-000000"),
-            (951_782_399, "20000228-235959"),
-            (951_782_400, "20000229-000000"),
-            (951_868_800, "20000301-000000"),
-            (1_735_689_599, "20241231-235959"),
-            (4_107_542_400, "21000301-000000"),
-        ] {
-            assert_eq!(timestamp(seconds), text);
-        }
     }
 
     #[test]

@@ -17,11 +17,12 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 
 use crate::arch::Arch;
+use crate::calendar::Utc;
 use crate::failure::Failure;
 use crate::host::{find_program, processors};
 use crate::http;
@@ -343,18 +344,9 @@ fn applies(patch: &str, version: &Version) -> Result<bool> {
 
 /// A new log file in a folder of its own.
 fn log_file(layout: &Layout, name: &str) -> Result<PathBuf> {
-    let seconds = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs();
-    let (year, month, day) = make::civil(seconds / 86_400);
-    let second = seconds % 86_400;
-    let folder = layout.logs().join(format!(
-        "{year}{month:02}{day:02}T{:02}{:02}{:02}Z-{name}",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
-    ));
+    let folder = layout
+        .logs()
+        .join(format!("{}-{name}", Utc::now().file_name()));
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder.join("make.log"))

@@ -170,10 +170,13 @@ struct BadPair {
 /// Every pair that we know of. Versions are compared whole.
 const BAD_PAIRS: &[BadPair] = &[
     BadPair {
-        reason: "Linux 6.16 and newer need GCC 8 (118c40b7b503, \"kbuild: require gcc-8 and \
-                 binutils-2.30\")",
+        // On x86, the only architecture here, one release before all others:
+        // a3e8fe814ad1 ("x86/build: Raise the minimum GCC version to 8.1", 6.15),
+        // 118c40b7b503 ("kbuild: require gcc-8 and binutils-2.30", 6.16).
+        reason: "Linux 6.15 and newer need GCC 8 (a3e8fe814ad1, \"x86/build: Raise the minimum \
+                 GCC version to 8.1\")",
         applies: |version, compiler, _| {
-            since(version, 6, 16) && compiler.gcc().is_some_and(|gcc| gcc < 8)
+            since(version, 6, 15) && compiler.gcc().is_some_and(|gcc| gcc < 8)
         },
         action: Action::Refuse("name a newer compiler with --cc"),
     },
@@ -492,7 +495,7 @@ mod tests {
             6.1.192 gcc 4 pahole None: Refuse("name a newer compiler with --cc")
             6.1.192 gcc 12 pahole Some((1, 20)):
             6.1.192 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11")
-            6.15 gcc 4 pahole None: Refuse("name a newer compiler with --cc")
+            6.15 gcc 4 pahole None: Refuse("name a newer compiler with --cc") Refuse("name a newer compiler with --cc")
             6.15 gcc 12 pahole Some((1, 20)):
             6.15 gcc 15 pahole Some((1, 24)):
             6.16-rc1 gcc 4 pahole None: Refuse("name a newer compiler with --cc") Refuse("name a newer compiler with --cc")

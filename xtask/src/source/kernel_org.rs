@@ -24,9 +24,8 @@ use crate::version::{Series, Version};
 /// Where the archives are unless an option says otherwise.
 pub const DEFAULT_URL: &str = "https://cdn.kernel.org/pub/linux/kernel";
 
-/// The key with which kernel.org signs its lists of checksums
-/// (<https://www.kernel.org/signature.html>). Not yet compared with that page; if it
-/// were wrong, a good list would be refused, never a bad one accepted.
+/// The key with which kernel.org signs its lists of checksums, "Kernel.org checksum
+/// autosigner" (<https://www.kernel.org/signature.html>).
 const AUTOSIGNER: &str = "B8868C80BA62A1FFFAF5FDA9632D3A06589DA6B1";
 const AUTOSIGNER_ADDRESS: &str = "autosigner@kernel.org";
 

@@ -4,7 +4,6 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::time::{Duration, Instant};
 
 use crate::support::{Run, xtask};
 
@@ -104,7 +103,7 @@ fn python() -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-fn play(part: &str, arguments: &str) -> (Run, Duration) {
+fn play(part: &str, arguments: &str) -> Run {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path();
     let programs = home.join("programs");
@@ -131,7 +130,6 @@ fn play(part: &str, arguments: &str) -> (Run, Duration) {
         FAKE.replace("@PYTHON@", &python()).as_bytes(),
     );
     executable(&programs.join("busybox"), &static_program());
-    let start = Instant::now();
     let run = xtask(home)
         .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
         .env("TMPDIR", &temporary)
@@ -140,7 +138,6 @@ fn play(part: &str, arguments: &str) -> (Run, Duration) {
         .args(arguments)
         .args("-- true")
         .run();
-    let elapsed = start.elapsed();
     let left = fs::read_dir(&temporary)
         .unwrap()
         .map(|entry| entry.unwrap().path())
@@ -151,7 +148,7 @@ fn play(part: &str, arguments: &str) -> (Run, Duration) {
         "temporary files left by {part:?}"
     );
     assert!(!something_runs_in(home), "{part:?} left a process");
-    (run, elapsed)
+    run
 }
 
 /// Whether a process has the directory in its command line.
@@ -170,8 +167,7 @@ fn something_runs_in(directory: &Path) -> bool {
 
 #[track_caller]
 fn check(part: &str, arguments: &str, status: i32, stdout: &str, says: &str) {
-    let (run, elapsed) = play(part, arguments);
-    let run = run.expect_status(status);
+    let run = play(part, arguments).expect_status(status);
     assert_eq!(run.stdout, stdout, "{part}");
     assert!(
         run.stderr.contains(says),
@@ -184,8 +180,6 @@ fn check(part: &str, arguments: &str, status: i32, stdout: &str, says: &str) {
             "{part}: not one of our lines: {line:?}"
         );
     }
-    // The limits that are given here are 1 s; the longest grace is 5 s.
-    assert!(elapsed < Duration::from_secs(25), "{part} took {elapsed:?}");
 }
 
 #[test]
@@ -221,7 +215,7 @@ fn qemu_that_ends_early_is_lost_with_its_own_words() {
 #[test]
 fn no_verdict_is_never_success() {
     // What looked like a mark and was none belongs to the output.
-    let (garbage, _) = play("garbage", "");
+    let garbage = play("garbage", "");
     let garbage = garbage.expect_status(128);
     assert!(garbage.stdout.starts_with("out\n") && garbage.stdout.len() == 4 + 31);
     assert!(
@@ -277,7 +271,7 @@ fn limits_are_kept_in_every_phase() {
 
 #[test]
 fn output_keeps_an_idle_limit_away_but_not_the_total_one() {
-    let (run, _) = play("chatter", "--idle-timeout 2s --timeout 4s");
+    let run = play("chatter", "--idle-timeout 2s --timeout 4s");
     let run = run.expect_status(128);
     assert!(run.stderr.contains("total limit of 4 s"), "{}", run.stderr);
     assert!(run.stdout.starts_with("out\n...."), "{:?}", run.stdout);

@@ -6,7 +6,7 @@ use std::net::{TcpListener, TcpStream};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use sha2::{Digest, Sha256};
 use xtask::failure::exit_status;
@@ -277,14 +277,12 @@ fn what_cannot_be_had_is_said_and_attempts_are_limited() {
     ] {
         let server = Server::start([("/file", vec![answer])]);
         let directory = tempfile::tempdir().unwrap();
-        let start = Instant::now();
         let error = download(&server, directory.path(), &sum(&body())).unwrap_err();
         let message = invalid(&error);
         assert!(message.contains(text), "{message}");
         assert!(format!("{error:#}").contains(&server.url));
         assert_eq!(server.requests().len(), attempts, "{message}");
         assert_eq!(names(directory.path()), [""; 0], "{message}");
-        assert!(start.elapsed() < Duration::from_secs(5));
     }
 }
 
@@ -306,14 +304,12 @@ fn dead_url() -> String {
 }
 
 #[test]
-fn nobody_there_costs_no_time() {
-    let start = Instant::now();
+fn nobody_there_cannot_be_reached() {
     let error = http::text(&dead_url(), 10, &Limits::default()).unwrap_err();
     assert!(
         matches!(error.downcast_ref(), Some(HttpError::Unreachable(_))),
         "{error:#}"
     );
-    assert!(start.elapsed() < Duration::from_secs(3));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod machine;
 mod outcomes;
 mod signals;
 mod streams;
+mod suites;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -77,11 +78,9 @@ impl Call {
         reason = "the tests look at the binary from outside"
     )]
     pub fn spawn(mut self) -> Running {
-        let start = Instant::now();
         let child = self.command.spawn().unwrap();
         Running {
             child,
-            start,
             temporary: self.temporary,
         }
     }
@@ -96,7 +95,6 @@ impl Call {
 pub struct Running {
     /// The process.
     pub child: Child,
-    start: Instant,
     temporary: tempfile::TempDir,
 }
 
@@ -135,17 +133,9 @@ impl Running {
 
     /// Waits for its end.
     pub fn wait(self) -> Ended {
-        let Self {
-            child,
-            start,
-            temporary,
-        } = self;
+        let Self { child, temporary } = self;
         let output = child.wait_with_output().unwrap();
-        Ended {
-            elapsed: start.elapsed(),
-            output,
-            temporary,
-        }
+        Ended { output, temporary }
     }
 }
 
@@ -153,8 +143,6 @@ impl Running {
 pub struct Ended {
     /// What it printed, and its status.
     pub output: Output,
-    /// From its start.
-    pub elapsed: Duration,
     temporary: tempfile::TempDir,
 }
 

@@ -1,7 +1,5 @@
 //! Each way in which a VM can end has its own outcome and message.
 
-use std::time::Duration;
-
 use crate::Call;
 
 #[test]
@@ -55,11 +53,6 @@ fn a_command_that_never_returns_meets_its_limit() {
         ended.stderr().contains("Show Blocked State"),
         "{}",
         ended.stderr()
-    );
-    assert!(
-        ended.elapsed < Duration::from_secs(25),
-        "{:?}",
-        ended.elapsed
     );
 }
 

@@ -1,0 +1,169 @@
+//! Tests that take their interpreter or their kernel with them: `test` says how a
+//! run ended and in which test.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::{Call, Ended};
+
+/// A kernel module whose only act is an oops.
+const OOPS: &str = "\
+#include <linux/module.h>
+
+static int __init oops_init(void)
+{
+	*(volatile int *)NULL = 0;
+	return 0;
+}
+
+module_init(oops_init);
+MODULE_DESCRIPTION(\"Writes to address 0\");
+MODULE_LICENSE(\"GPL\");
+";
+
+/// A project outside /tmp whose second test of three does this.
+fn project(body: &str, table: &str) -> tempfile::TempDir {
+    let directory = tempfile::Builder::new()
+        .prefix("vmtest-project-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap();
+    let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
+    write("vmtest.toml", &format!("name = \"example\"\n{table}"));
+    write(
+        "test_it.py",
+        &format!(
+            "import os, signal, subprocess, unittest\n\
+             class A(unittest.TestCase):\n\
+             \x20   def test_1(self):\n        pass\n\
+             \x20   def test_2(self):\n        {body}\n\
+             \x20   def test_3(self):\n        pass\n"
+        ),
+    );
+    directory
+}
+
+fn run(project: &Path) -> Ended {
+    let call = Call::new("test -k").with(|call| {
+        call.arg(crate::kernel()).arg("-C").arg(project);
+    });
+    call.output()
+}
+
+/// Runs a suite whose second test does `body`.
+#[track_caller]
+fn check(body: &str, table: &str, status: i32, says: &[&str]) {
+    let project = project(body, table);
+    if table.contains("[module]") {
+        write_module(project.path());
+    }
+    let ended = run(project.path()).expect(status);
+    let stdout = ended.stdout();
+    for words in says.iter().chain(&["while running test_it.A.test_2"]) {
+        assert!(
+            stdout.contains(words),
+            "lacks {words:?}:\n{stdout}\n{}",
+            ended.stderr()
+        );
+    }
+}
+
+fn write_module(directory: &Path) {
+    let module = directory.join("oops");
+    fs::create_dir(&module).unwrap();
+    fs::write(module.join("Makefile"), "obj-m := oops.o\n").unwrap();
+    fs::write(module.join("oops.c"), OOPS).unwrap();
+}
+
+#[test]
+fn an_interpreter_that_leaves_quietly_has_not_passed() {
+    check(
+        "os._exit(0)",
+        "",
+        1,
+        &["runner died: ended with status 0 before the last test was done"],
+    );
+}
+
+#[test]
+fn an_interpreter_that_crashes_is_a_runner_that_died() {
+    check(
+        "os.kill(os.getpid(), signal.SIGSEGV)",
+        "",
+        1,
+        &["runner died: ended by signal 11 (SIGSEGV) before the last test was done"],
+    );
+}
+
+#[test]
+fn a_panic_names_the_test_that_ran() {
+    check(
+        "open('/proc/sysrq-trigger', 'w').write('c')",
+        "",
+        4,
+        &["panicked: Kernel panic - not syncing: sysrq triggered crash"],
+    );
+}
+
+#[test]
+fn an_oops_ends_the_run_and_names_the_test_that_ran() {
+    check(
+        "subprocess.check_call(['insmod', os.environ['OOPS']])",
+        "[module]\nsource = \"oops\"\nload = false\nvariable = \"OOPS\"\n",
+        4,
+        &[
+            "panicked: BUG: kernel NULL pointer dereference, address: 0000000000000000",
+            "oops_init",
+        ],
+    );
+}
+
+#[test]
+#[allow(clippy::disallowed_methods, reason = "a short command of a test")]
+fn an_oops_in_vm_is_a_lost_vm_with_the_consoles_words() {
+    let directory = tempfile::Builder::new()
+        .prefix("vmtest-module-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap();
+    write_module(directory.path());
+    let module = directory.path().join("oops");
+    let build = Command::new("make")
+        .arg("-C")
+        .arg(unpacked_kernel().join("build"))
+        .arg(format!("M={}", module.display()))
+        .arg("modules")
+        .output()
+        .unwrap();
+    assert!(
+        build.status.success(),
+        "{}",
+        String::from_utf8_lossy(&build.stderr)
+    );
+    let file = module.join("oops.ko");
+    let ended = Call::vm("")
+        .run_in_guest(&["insmod", file.to_str().unwrap()])
+        .output()
+        .expect(128);
+    let stderr = ended.stderr();
+    for words in [
+        "the kernel panicked: BUG: kernel NULL pointer dereference, address: 0000000000000000",
+        "oops_init",
+        "Kernel panic - not syncing: Fatal exception",
+    ] {
+        assert!(stderr.contains(words), "lacks {words:?}:\n{stderr}");
+    }
+}
+
+/// The tests' kernel on this machine.
+fn unpacked_kernel() -> PathBuf {
+    let request = crate::kernel();
+    if request.starts_with(['.', '/']) {
+        return PathBuf::from(request);
+    }
+    let call = Call::new("-q list --format json").with(|call| {
+        call.arg(request);
+    });
+    let ended = call.output().expect(0);
+    let kernels: serde_json::Value = serde_json::from_slice(&ended.output.stdout).unwrap();
+    PathBuf::from(kernels[0]["path"].as_str().unwrap())
+}
