@@ -7,28 +7,31 @@
 //!
 //! # Level and window
 //!
-//! Measured on a 6.1 package (317 MB of tar, nearly all of it DWARF) with `zstd`
-//! 1.5.4 on two processors. The machine was busy with other work, so only the
-//! processor time says something, and that only roughly: rows marked `*` were
-//! taken under about twice the load of the others.
+//! Measured on a 6.1 package of our own (244 MB of tar, nearly all of it DWARF) with
+//! `zstd` 1.5.4, two threads on two processors that did nothing else. `LDM` stands for
+//! `--zstd=wlog=26,lhlog=25,lmml=32,lblog=4,lhrlog=4,ovlog=6 --long=26`; the names are
+//! those of zstd(1).
 //!
-//! | parameters | window | processor s | bytes |
+//! | parameters | processor s | wall s | bytes |
 //! |---|---|---|---|
-//! | `-12` | 2^22 | 26 | 87,546,584 |
-//! | `-12 --long=26` | 2^26 | 27 | 85,766,857 |
-//! | `-15` | 2^22 | 69 | 87,393,044 |
-//! | `-15 --long=26` | 2^26 | 73 | 85,587,296 |
-//! | `-16` | 2^22 | 126 | 82,692,725 |
-//! | `-16 --long=26` | 2^26 | 122 | 81,675,197 |
-//! | `-17 --long=26` * | 2^26 | 193 | 79,699,677 |
-//! | as in [`PACKAGE`] * | 2^26 | 204 | 77,060,728 |
-//! | `-19` | 2^23 | 243 | 75,123,747 |
+//! | `-12 --long=26` | 28 | 15 | 66,550,502 |
+//! | `-12 LDM` | 27 | 15 | 67,537,908 |
+//! | `-13 LDM` | 56 | 30 | 67,522,623 |
+//! | `-16 LDM`, `clog=23,hlog=22,slog=2,tlen=32` | 82 | 44 | 61,240,912 |
+//! | `-16 LDM`, `clog=22,hlog=22,slog=3,tlen=48` | 99 | 53 | 60,554,643 |
+//! | as in [`PACKAGE`]: `-18 -B32M LDM`, `clog=23,hlog=22,slog=2,tlen=64` | 115 | 64 | 59,601,332 |
+//! | `-17 -B64M LDM`, `lmml=64,clog=25,hlog=24,slog=3,tlen=128` | 126 | 73 | 59,533,695 |
+//! | `-16 --long=26` | 128 | 66 | 63,385,065 |
+//! | `-18 -B64M LDM`, `lmml=64,clog=24,hlog=24,slog=2,tlen=96` | 129 | 71 | 59,179,038 |
+//! | `-17 -B32M LDM`, `clog=24,hlog=23,slog=4,tlen=64` | 146 | 80 | 59,349,493 |
+//! | `-19` | 278 | 156 | 57,586,425 |
 //!
-//! Long-distance matching makes packages smaller at hardly any cost, because every
-//! object repeats the same types; a smaller minimal match (32 bytes) and a denser
-//! table are meant to find more of them than the levels do. The overlap between
-//! jobs is kept short, because each worker indexes it again; long-distance matches
-//! reach over the border anyway.
+//! The costly part of the high levels is the search for short matches, not the choice
+//! among them: a short search with the thorough parser of level 18 takes less time than
+//! level 16 as it is, and its package is smaller. Long-distance matching makes packages
+//! smaller at hardly any cost, because every object repeats the same types. The overlap
+//! between jobs is kept short, because each worker indexes it again; long-distance
+//! matches reach over the border anyway.
 
 use std::collections::HashMap;
 use std::ffi::OsStr;
@@ -88,11 +91,11 @@ struct Compression {
 
 /// The choice for packages: see the module's table.
 const PACKAGE: Compression = Compression {
-    level: 17,
+    level: 18,
     window_log: 26,
-    chain_log: 24,
-    hash_log: 23,
-    search_log: 4,
+    chain_log: 23,
+    hash_log: 22,
+    search_log: 2,
     min_match: 3,
     target_length: 64,
     long_hash_log: 25,

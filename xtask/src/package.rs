@@ -39,7 +39,7 @@ use crate::{host, interrupt, module};
 
 /// Part of what decides a package's bytes: to be raised when the layout, the
 /// list of files or the compression changes.
-pub const LAYOUT: u32 = 1;
+pub const LAYOUT: u32 = 2;
 
 /// Files that external modules are built with, below the source or the build
 /// tree; `*` at the end stands for any end. One that a version does not have is
