@@ -30,6 +30,8 @@
 //! jobs is kept short, because each worker indexes it again; long-distance matches
 //! reach over the border anyway.
 
+mod member;
+
 use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::fs::{DirBuilder, File, Permissions};
@@ -46,6 +48,8 @@ use tar::{EntryType, Header, PaxExtensions};
 use zstd::zstd_safe::CParameter;
 
 use crate::interrupt;
+
+pub use member::member;
 
 /// The time of every file in a package, in seconds since 1970: 1 January 2000.
 /// Any fixed time does; 0 makes some tools take it for a missing one.

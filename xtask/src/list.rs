@@ -48,7 +48,11 @@ pub fn rows(kernels: &[LocalKernel]) -> Result<Vec<Row>> {
 
 /// Bytes that a directory takes, as `du` counts them: `st_blocks` is in units of
 /// 512 (stat(2)).
-fn disk_usage(path: &Path) -> Result<u64> {
+///
+/// # Errors
+///
+/// Something in it cannot be looked at.
+pub fn disk_usage(path: &Path) -> Result<u64> {
     let context = || format!("cannot look at {}", path.display());
     let metadata = path.symlink_metadata().with_context(context)?;
     let mut bytes = metadata.blocks() * 512;
