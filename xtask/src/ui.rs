@@ -28,7 +28,7 @@ pub enum Verbosity {
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The one door to standard error. Cloning is cheap; all clones share the live line.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Ui {
     verbosity: Verbosity,
     terminal: bool,
