@@ -2,6 +2,8 @@
 //! at once; the library never sees a flag.
 
 pub mod machine;
+pub mod publish;
+pub mod release;
 pub mod test;
 
 use std::ffi::OsString;
@@ -105,6 +107,8 @@ pub enum Command {
     Completions(Completions),
     List(List),
     Package(Package),
+    Release(publish::Release),
+    Prune(publish::Prune),
     #[command(hide = true)]
     Supervise(Supervise),
 }
@@ -370,7 +374,13 @@ mod tests {
         let xtask = Xtask::command();
         xtask.clone().debug_assert();
         let mut bare = Vec::new();
-        for command in xtask.get_subcommands().filter(|c| !c.is_hide_set()) {
+        let mut commands = xtask.get_subcommands().collect::<Vec<_>>();
+        commands.extend(
+            xtask
+                .get_subcommands()
+                .flat_map(clap::Command::get_subcommands),
+        );
+        for command in commands.into_iter().filter(|c| !c.is_hide_set()) {
             let name = command.get_name();
             let examples = command.get_after_help().map(ToString::to_string);
             if !examples.is_some_and(|text| text.contains("Examples:\n  ")) {

@@ -13,21 +13,11 @@ use serde::{Serialize, Serializer};
 
 use crate::arch::Arch;
 use crate::asset::PackageName;
+use crate::github::api::{ASSET_SIZE_MAX, ASSETS_MAX};
+use crate::github::client::requests_to_list;
 use crate::kbuild::progress::thousands;
 use crate::prune;
 use crate::version::{Release, Series};
-
-/// Files that a release may have
-/// (docs.github.com/en/repositories/releasing-projects-on-github/about-releases,
-/// "Storage and bandwidth quotas").
-pub const ASSETS_MAX: usize = 1000;
-
-/// A file of a release must be smaller than this many bytes (same page).
-pub const ASSET_BYTES_LIMIT: u64 = 2 << 30;
-
-/// Assets that one answer can list
-/// (docs.github.com/en/rest/releases/assets, "List release assets", `per_page`).
-const PAGE: usize = 100;
 
 /// Taken for the bytes of a package when no published one says better: about what
 /// a 6.1 with all its debugging information has.
@@ -446,11 +436,9 @@ fn totals(
             .filter(|package| package.finished)
             .map(|package| package.size)
             .sum::<u64>();
-    // The release by its tag, then its assets page by page.
-    let listing = |assets: usize| 1 + assets.div_ceil(PAGE);
-    let mut api_calls = listing(assets_before) + uploads.len() + replaced;
+    let mut api_calls = requests_to_list(assets_before) + uploads.len() + replaced;
     if options.keep.is_some() {
-        api_calls += listing(assets_peak) + deletions.len();
+        api_calls += requests_to_list(assets_peak) + deletions.len();
     }
     let deleted_finished = deletions
         .iter()
@@ -483,13 +471,13 @@ fn problems(items: &[Item], totals: &Totals) -> Vec<String> {
     }
     for item in items {
         if let (true, false, Some(bytes)) = (item.action.uploads(), item.estimated, item.bytes)
-            && bytes >= ASSET_BYTES_LIMIT
+            && bytes >= ASSET_SIZE_MAX
         {
             problems.push(format!(
                 "the package of {} has {} bytes, and GitHub takes less than {}",
                 item.title(),
                 thousands(bytes),
-                thousands(ASSET_BYTES_LIMIT)
+                thousands(ASSET_SIZE_MAX)
             ));
         }
     }

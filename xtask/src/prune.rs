@@ -73,7 +73,7 @@ pub fn group(name: &PackageName) -> Option<Group> {
     let flavor = name.release.flavor()?;
     // `-vmtest1.0` has a number where the flavor should be.
     let known = !flavor.is_empty() && flavor.chars().all(|c| c.is_ascii_lowercase());
-    known.then(|| (name.arch.name, name.release.version.series, flavor))
+    known.then_some((name.arch.name, name.release.version.series, flavor))
 }
 
 /// The group of a series and flavor on an architecture.

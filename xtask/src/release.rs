@@ -4,6 +4,8 @@
 //! What holds the published kernels is a [`ReleaseStore`], so that the order of
 //! things, and what happens after a failure, is tested without a network.
 
+pub mod github;
+
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};

@@ -35,6 +35,15 @@ use crate::ui::Ui;
 /// by default.
 const EMBEDDED: usize = 30;
 
+/// Requests that it takes to list a release with so many assets.
+pub fn requests_to_list(assets: usize) -> usize {
+    if assets < EMBEDDED {
+        return 1;
+    }
+    // The last page is known by not being full.
+    1 + (assets / api::PAGE + 1).min(api::ASSETS_MAX / api::PAGE)
+}
+
 /// A wait that is worth a line.
 const LONG_WAIT: Duration = Duration::from_secs(3);
 
@@ -360,7 +369,11 @@ impl Client {
     }
 
     /// A token, or what to do without one.
-    fn require_token(&self, action: &str) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// There is none.
+    pub fn require_token(&self, action: &str) -> Result<()> {
         match self.token {
             Some(_) => Ok(()),
             None => Err(

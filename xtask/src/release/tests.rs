@@ -335,7 +335,7 @@ fn a_package_file_that_was_removed_is_made_from_the_unpacked_kernel() {
 
 #[test]
 fn a_plan_with_problems_is_not_begun() {
-    let crowd = (0..plan::ASSETS_MAX)
+    let crowd = (0..crate::github::api::ASSETS_MAX)
         .map(|number| published(&format!("5.4.{number}-vmtest1.1default"), None, true))
         .collect::<Vec<_>>();
     let mut fixture = Fixture::new(crowd);
