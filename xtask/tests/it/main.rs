@@ -3,6 +3,8 @@
 
 mod cli;
 mod fake_qemu;
+mod github;
+mod github_server;
 mod kconfig;
 mod local;
 mod runner;
