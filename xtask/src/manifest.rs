@@ -6,6 +6,7 @@
 //! and pahole. It says whether two packages of one name can be expected to be
 //! the same bytes, and alone rebuilds nothing.
 
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -82,7 +83,10 @@ impl Manifest {
     ///
     /// If the package or the manifest in it cannot be read.
     pub fn of_package(package: &Path) -> Result<Option<Self>> {
-        let Some(bytes) = archive::member(package, FILE_NAME, SIZE_MAX)? else {
+        let context = || format!("cannot read {}", package.display());
+        let file = File::open(package).with_context(context)?;
+        let bytes = archive::read_file(file, FILE_NAME, SIZE_MAX).with_context(context)?;
+        let Some(bytes) = bytes else {
             return Ok(None);
         };
         let manifest = serde_json::from_slice(&bytes)

@@ -436,7 +436,14 @@ fn totals(
             .filter(|package| package.finished)
             .map(|package| package.size)
             .sum::<u64>();
-    let mut api_calls = requests_to_list(assets_before) + uploads.len() + replaced;
+    // Each upload looks first at what there is.
+    let mut api_calls = requests_to_list(assets_before);
+    let mut assets = assets_before;
+    for item in &uploads {
+        let replaces = usize::from(item.action == Action::Finish);
+        api_calls += requests_to_list(assets) + replaces + 1;
+        assets += 1 - replaces;
+    }
     if options.keep.is_some() {
         api_calls += requests_to_list(assets_peak) + deletions.len();
     }

@@ -38,13 +38,13 @@ pub trait ReleaseStore {
     /// Nobody can be asked.
     fn contents(&self) -> Result<Contents>;
 
-    /// Publishes a package file under its own name, in place of a half-finished
-    /// upload of that name.
+    /// Publishes a package file under its own name and with the input key that its
+    /// manifest has, in place of a half-finished upload of that name.
     ///
     /// # Errors
     ///
     /// It is refused, or does not arrive whole.
-    fn upload(&self, file: &Path, input_key: &str) -> Result<()>;
+    fn upload(&self, file: &Path) -> Result<()>;
 
     /// Deletes a package. One that is not there any more is no error: another run
     /// may have deleted it just now.
@@ -283,7 +283,12 @@ pub fn apply(
                 continue;
             }
         };
-        upload(store, &package)?;
+        store.upload(&package).with_context(|| {
+            format!(
+                "{} was kept, the next run only uploads it",
+                package.display()
+            )
+        })?;
         applied.uploaded.push(name.clone());
     }
     if let Some(keep) = keep {
@@ -291,18 +296,6 @@ pub fn apply(
         applied.deleted = prune_store(wanted, keep, now, store, ui)?;
     }
     Ok(applied)
-}
-
-/// Uploads a package with the input key that its own manifest has.
-fn upload(store: &dyn ReleaseStore, package: &Path) -> Result<()> {
-    let manifest = Manifest::of_package(package)?
-        .with_context(|| format!("{} has no manifest, so no input key", package.display()))?;
-    store.upload(package, &manifest.input_key).with_context(|| {
-        format!(
-            "{} was kept, the next run only uploads it",
-            package.display()
-        )
-    })
 }
 
 /// The package file of a kernel that was built, made from the unpacked kernel if

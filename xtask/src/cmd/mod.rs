@@ -42,6 +42,8 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::Package(package) => package::run(&package, &layout, ui),
         Command::Release(release) => publish::run(&release, &layout, ui, setup),
         Command::Prune(prune) => prune::run(&prune, &layout, ui),
+        Command::Download(download) => release::download(&download, &layout, ui),
+        Command::Upload(upload) => release::upload(&upload, &layout, ui),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }

@@ -291,9 +291,10 @@ impl Client {
         Err(self.explain(&action, error))
     }
 
-    /// An error with what was tried and, if there is one, the remedy. The
-    /// [`HttpError`] stays in the chain unless it was an answer that says no.
-    fn explain(&self, action: &str, error: anyhow::Error) -> anyhow::Error {
+    /// An error with what was tried (e.g. `delete a from b`) and, if there is one, the
+    /// remedy. The [`HttpError`] stays in the chain unless it was an answer that says
+    /// no.
+    pub fn explain(&self, action: &str, error: anyhow::Error) -> anyhow::Error {
         match error.downcast_ref::<HttpError>() {
             Some(HttpError::Answer(answer)) if answer.status < 500 => {
                 let failure = api::failure(action, answer, self.token.is_some());
@@ -314,7 +315,9 @@ impl Client {
                         .into(),
                 }
             }
-            _ => error.context(format!("cannot {action}")),
+            Some(_) => error.context(format!("cannot {action}")),
+            // Ours, and it says what was tried.
+            None => error,
         }
     }
 
@@ -368,11 +371,11 @@ impl Client {
         Err(last.context("an asset without an address")?)
     }
 
-    /// A token, or what to do without one.
+    /// That there is a token.
     ///
     /// # Errors
     ///
-    /// There is none.
+    /// There is none; what to do about it. `action` is what was tried.
     pub fn require_token(&self, action: &str) -> Result<()> {
         match self.token {
             Some(_) => Ok(()),
@@ -464,7 +467,8 @@ impl Client {
     /// # Errors
     ///
     /// No token; the API refuses, or gets other bytes than were sent, which are then
-    /// deleted. An [`HttpError`] is in the chain if another attempt may do better.
+    /// deleted. What is an [`HttpError`] is for [`Client::explain`], if another attempt
+    /// cannot do better.
     pub fn upload(
         &self,
         release: &Release,
@@ -504,7 +508,7 @@ impl Client {
             .send_watched(&limits, || progress(sent.load(Ordering::Relaxed)))
             .and_then(|mut response| response.bytes(api::ANSWER_MAX));
         self.forget();
-        let body = answer.map_err(|error| self.explain(&action, error))?;
+        let body = answer?;
         let asset: Asset = api::parse(&body).with_context(|| format!("cannot {action}"))?;
         let sum = hash.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sum = hex(&Sha256::finalize(sum));

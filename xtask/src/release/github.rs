@@ -7,11 +7,11 @@ use anyhow::{Context, Result};
 
 use super::ReleaseStore;
 use crate::failure::Failure;
-use crate::github::api::label;
 use crate::github::client::{Client, Freshness, Listing, is_missing};
 use crate::github::{Asset, AssetState};
 use crate::plan::{Contents, Published};
 use crate::ui::Ui;
+use crate::upload;
 
 /// A release, asked through a client.
 #[derive(Debug)]
@@ -96,34 +96,9 @@ impl ReleaseStore for Github {
         Ok(contents)
     }
 
-    fn upload(&self, file: &Path, input_key: &str) -> Result<()> {
-        let listing = self.known().context("the release was not listed")?;
-        let name = file.file_name().unwrap_or_default().to_string_lossy();
-        if let Some(asset) = listing.asset(&name) {
-            if asset.state == AssetState::Uploaded {
-                return Err(Failure::setup(format!("{name} is published already"))
-                    .hint("published kernels do not change")
-                    .into());
-            }
-            self.client.delete_asset(asset)?;
-        }
-        let open = std::fs::File::open(file)
-            .and_then(|file| Ok((file.metadata()?.len(), file)))
-            .with_context(|| format!("cannot read {}", file.display()));
-        let (length, open) = open?;
-        let mut task = self.ui.task(format!("uploading {name}"));
-        let label = label(input_key);
-        self.client
-            .upload(
-                &listing.release,
-                &name,
-                Some(&label),
-                (open, length),
-                |sent| {
-                    task.update(format!("{} of {} MB", sent / 1_000_000, length / 1_000_000));
-                },
-            )
-            .map(drop)
+    fn upload(&self, file: &Path) -> Result<()> {
+        let package = upload::inspect(file, &self.ui)?;
+        upload::upload(&self.client, &package, false, &self.ui).map(drop)
     }
 
     fn delete(&self, package: &Published) -> Result<()> {
@@ -140,6 +115,7 @@ impl ReleaseStore for Github {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::github::api::label;
 
     #[test]
     fn packages_are_told_from_other_files() {

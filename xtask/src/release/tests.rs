@@ -30,7 +30,7 @@ impl ReleaseStore for Memory {
         })
     }
 
-    fn upload(&self, file: &Path, input_key: &str) -> Result<()> {
+    fn upload(&self, file: &Path) -> Result<()> {
         let name = file.file_name().unwrap().to_string_lossy();
         let name = PackageName::parse(&name).unwrap();
         if self
@@ -53,7 +53,7 @@ impl ReleaseStore for Memory {
             id,
             size: file.metadata()?.len(),
             finished: true,
-            input_key: Some(input_key.to_owned()),
+            input_key: Manifest::of_package(file)?.map(|manifest| manifest.input_key),
             created: prune::timestamp(NOW),
             name,
         });

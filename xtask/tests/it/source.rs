@@ -18,7 +18,7 @@ use xtask::ui::{Ui, Verbosity};
 
 /// What the server does with a request for a path; the last one repeats.
 #[derive(Clone)]
-enum Answer {
+pub enum Answer {
     /// Status 200 and the body; or 206 and its rest, if a range is asked for.
     Whole(Vec<u8>),
     /// As `Whole`, but asking for a range changes nothing.
@@ -33,14 +33,17 @@ enum Answer {
     Stall(Vec<u8>),
 }
 
-struct Server {
-    url: String,
+/// A server that stops when it is dropped.
+pub struct Server {
+    /// Its address.
+    pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Server {
-    fn start(answers: impl IntoIterator<Item = (&'static str, Vec<Answer>)>) -> Self {
+    /// Starts it.
+    pub fn start(answers: impl IntoIterator<Item = (&'static str, Vec<Answer>)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let answers = answers
@@ -323,7 +326,8 @@ fn too_long_an_answer_is_refused() {
     assert!(format!("{error:#}").contains("longer than 1000 bytes"));
 }
 
-fn list(lines: &[(&str, &[u8])]) -> Answer {
+/// A signed list of checksums as kernel.org has it.
+pub fn list(lines: &[(&str, &[u8])]) -> Answer {
     let lines = lines
         .iter()
         .map(|(name, bytes)| format!("{}  {name}\n", sum(bytes)))
