@@ -207,7 +207,7 @@ fn host_entries() -> Result<Vec<Entry>> {
     if find_program("apt-get").is_none() || find_program("dpkg-deb").is_none() {
         return Err(Failure::setup("this host has no apt").into());
     }
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let files = shell
         .cmd("apt-config")
         .args([
@@ -259,7 +259,7 @@ fn read_entries(path: &Path) -> Result<Vec<Entry>> {
 }
 
 fn architecture() -> Result<String> {
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let command = shell.cmd("dpkg").arg("--print-architecture").quiet();
     command
         .read()
@@ -411,7 +411,7 @@ fn apt_command(program: &str, directory: &Path) -> LongCommand {
 }
 
 fn candidates(directory: &Path, package: &str) -> Result<Vec<Candidate>> {
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let text = shell
         .cmd("apt-cache")
         .arg("-c")

@@ -19,7 +19,7 @@ pub struct Tag {
 
 /// Finds the tag: that of the version, or the newest of a series.
 pub fn find(url: &str, version: &Version) -> Result<Found> {
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let pattern = format!("refs/tags/v{}*", version.series);
     let listing = shell
         .cmd("git")
@@ -96,7 +96,7 @@ pub fn fetch(work: &Work<'_>, tag: &Tag, directory: &Path) -> Result<()> {
         "--detach",
     ];
     work.run(git().args(checkout).arg(&tag.commit), || Ok(()))?;
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let date = shell
         .cmd("git")
         .arg("-C")
