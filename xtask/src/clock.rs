@@ -60,7 +60,7 @@ fn days(year: u64, month: u64, day: u64) -> u64 {
 /// database that date(1) can read and we need not. Where it cannot be run, in UTC.
 pub fn local(seconds: u64) -> String {
     let date = || {
-        let shell = xshell::Shell::new().ok()?;
+        let shell = crate::process::shell().ok()?;
         let at = format!("@{seconds}");
         xshell::cmd!(shell, "date -d {at} '+%Y-%m-%d %H:%M:%S %Z'")
             .quiet()

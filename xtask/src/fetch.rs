@@ -99,7 +99,7 @@ pub fn resolve(
     layout: &Layout,
     ui: &Ui,
 ) -> Result<LocalKernel> {
-    let choice = choose(request, sources, layout, ui)?;
+    let choice = choose(request, sources, layout)?;
     obtain(request, &choice, &sources.client, layout, ui)
 }
 
@@ -113,7 +113,6 @@ pub fn choose(
     request: Option<&KernelRequest>,
     sources: &Sources,
     layout: &Layout,
-    ui: &Ui,
 ) -> Result<Choice> {
     let from = sources.from;
     let host = host_arch()?;
@@ -161,7 +160,8 @@ pub fn choose(
     }
     if let Some(choice) = pick(&candidates) {
         if let Some(error) = unasked {
-            ui.warn(format!("{error:#}; using what is on this machine"));
+            let what = "using what is on this machine";
+            sources.client.warn_once(format!("{error:#}; {what}"));
         }
         return Ok(choice.into());
     }
@@ -184,7 +184,7 @@ pub fn choose(
         return Err(nothing.into());
     }
     if let Some(error) = unasked {
-        ui.warn(format!("{error:#}"));
+        sources.client.warn_once(format!("{error:#}"));
     }
     Ok(Choice::Build(wanted, arch))
 }

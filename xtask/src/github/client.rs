@@ -11,7 +11,7 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -23,6 +23,7 @@ use super::api::{self, Asset, Call, Release};
 use super::cache::{Cache, Kept};
 use super::location::Location;
 use crate::clock;
+use crate::environment::TOKENS;
 use crate::failure::Failure;
 use crate::http::address::{host, is_private, origin};
 use crate::http::{self, Body, HttpError, Limits, Method, Request, Response, Secret, Stream};
@@ -94,12 +95,13 @@ pub struct Client {
     cache: Cache,
     limits: Limits,
     ui: Ui,
-    listing: Mutex<Option<Arc<Listing>>>,
+    listing: Mutex<Option<Result<Arc<Listing>, Refused>>>,
+    told: AtomicBool,
 }
 
 /// The token of `GITHUB_TOKEN`, else of `GH_TOKEN`.
 pub fn token_from(variable: impl Fn(&str) -> Option<String>) -> Option<Secret> {
-    ["GITHUB_TOKEN", "GH_TOKEN"]
+    TOKENS
         .into_iter()
         .filter_map(variable)
         .find(|token| !token.trim().is_empty())
@@ -116,6 +118,7 @@ impl Client {
             limits: Limits::default(),
             ui: ui.clone(),
             listing: Mutex::default(),
+            told: AtomicBool::new(false),
         }
     }
 
@@ -136,8 +139,9 @@ impl Client {
         &self.location
     }
 
-    /// The release and its assets. Asked for once in the life of a client, unless
-    /// it must be checked.
+    /// The release and its assets. Asked for once in the life of a client, with or
+    /// without success, unless it must be checked: a test run that looks for forty
+    /// kernels must not wait forty times for a host that is not there.
     ///
     /// # Errors
     ///
@@ -145,12 +149,27 @@ impl Client {
     /// nothing was kept.
     pub fn listing(&self, freshness: Freshness) -> Result<Arc<Listing>> {
         let mut known = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
-        if let (Some(listing), Freshness::Usual) = (known.as_ref(), freshness) {
-            return Ok(Arc::clone(listing));
+        match (known.as_ref(), freshness) {
+            (Some(Ok(listing)), Freshness::Usual) => return Ok(Arc::clone(listing)),
+            (Some(Err(refused)), Freshness::Usual) => return Err(refused.error()),
+            _ => {}
         }
-        let listing = Arc::new(self.fetch_listing(freshness)?);
-        *known = Some(Arc::clone(&listing));
-        Ok(listing)
+        let listing = self.fetch_listing(freshness).map(Arc::new);
+        *known = Some(match &listing {
+            Ok(listing) => Ok(Arc::clone(listing)),
+            Err(error) => Err(Refused {
+                why: format!("{error:#}"),
+                missing: is_missing(error),
+            }),
+        });
+        listing
+    }
+
+    /// A warning about this release, which is said once in the life of a client.
+    pub fn warn_once(&self, message: impl AsRef<str>) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            self.ui.warn(message);
+        }
     }
 
     fn fetch_listing(&self, freshness: Freshness) -> Result<Listing> {
@@ -299,7 +318,7 @@ impl Client {
             Some(HttpError::Answer(answer)) if answer.status < 500 => {
                 let failure = api::failure(action, answer, self.token.is_some());
                 match answer.status {
-                    404 => anyhow::Error::new(Missing).context(failure),
+                    404 => Missing(failure).into(),
                     _ => failure.into(),
                 }
             }
@@ -525,13 +544,30 @@ impl Client {
     }
 }
 
-/// In the chain of an error when what was asked for is not there.
+/// What came instead of a listing.
 #[derive(Debug)]
-struct Missing;
+struct Refused {
+    why: String,
+    missing: bool,
+}
+
+impl Refused {
+    fn error(&self) -> anyhow::Error {
+        let failure = Failure::setup(&self.why);
+        match self.missing {
+            true => Missing(failure).into(),
+            false => failure.into(),
+        }
+    }
+}
+
+/// The failure when what was asked for is not there.
+#[derive(Debug)]
+struct Missing(Failure);
 
 impl std::fmt::Display for Missing {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("not found")
+        self.0.fmt(f)
     }
 }
 

@@ -183,14 +183,11 @@ impl Request {
         };
         loop {
             watch();
-            match response.next()? {
-                Some(Message::Head(status, headers, length)) => {
-                    response.status = status;
-                    response.headers = headers;
-                    response.length = length;
-                    break;
-                }
-                Some(_) | None => {}
+            if let Some(Message::Head(status, headers, length)) = response.next()? {
+                response.status = status;
+                response.headers = headers;
+                response.length = length;
+                break;
             }
         }
         if matches!(response.status, 200..300 | 304) {

@@ -231,7 +231,7 @@ fn host_entries() -> Result<Vec<Entry>> {
     if find_program("apt-get").is_none() || find_program("dpkg-deb").is_none() {
         return Err(Failure::setup("this host has no apt").into());
     }
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let files = shell
         .cmd("apt-config")
         .args([
@@ -283,7 +283,7 @@ fn read_entries(path: &Path) -> Result<Vec<Entry>> {
 }
 
 fn architecture() -> Result<String> {
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let command = shell.cmd("dpkg").arg("--print-architecture").quiet();
     command
         .read()
@@ -436,7 +436,7 @@ fn apt_command(program: &str, directory: &Path) -> LongCommand {
 
 /// What apt knows about packages; those that it does not know are passed over.
 fn show(directory: &Path, packages: &[String]) -> Result<String> {
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     shell
         .cmd("apt-cache")
         .arg("-c")

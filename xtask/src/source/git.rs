@@ -23,7 +23,7 @@ pub struct Tag {
 ///
 /// If the repository does not answer.
 pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<Found>>> {
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let mut patterns = versions
         .iter()
         .map(|version| format!("refs/tags/v{}*", version.series))
@@ -108,7 +108,7 @@ pub fn fetch(work: &Work<'_>, tag: &Tag, directory: &Path) -> Result<()> {
         "--detach",
     ];
     work.run(git().args(checkout).arg(&tag.commit), || Ok(()))?;
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let date = shell
         .cmd("git")
         .arg("-C")

@@ -293,7 +293,7 @@ fn check_signature(file: &Path) -> Result<Signature> {
     if find_program("gpg").is_none() {
         return Ok(Signature::Unchecked("there is no gpg".to_owned()));
     }
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let status = shell
         .cmd("gpg")
         .args([

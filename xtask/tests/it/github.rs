@@ -12,7 +12,7 @@ use xtask::download::{self, Downloaded};
 use xtask::failure::exit_status;
 use xtask::fetch::{self, Choice, Sources};
 use xtask::from::From;
-use xtask::github::client::Freshness;
+use xtask::github::client::{Freshness, is_missing};
 use xtask::github::location::Settings;
 use xtask::github::{Client, Location};
 use xtask::http::{Limits, Secret};
@@ -741,6 +741,12 @@ fn uploads_need_a_token_and_a_release() {
     let message = text(setting.upload(false));
     assert!(message.contains("check --repo and --tag"), "{message}");
     let client = setting.client(Some(TOKEN));
+    for freshness in [Freshness::Checked, Freshness::Usual] {
+        let error = client.listing(freshness).unwrap_err();
+        assert!(is_missing(&error), "{error:#}");
+        assert!(format!("{error:#}").ends_with(')'), "{error:#}");
+    }
+    let client = setting.client(Some(TOKEN));
     client.create_release("Kernels").unwrap();
     setting.upload(false).unwrap();
 }
@@ -845,7 +851,7 @@ fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String
         "" => None,
         text => Some(text.parse()?),
     };
-    let choice = fetch::choose(request.as_ref(), &sources, &setting.layout(), &quiet())?;
+    let choice = fetch::choose(request.as_ref(), &sources, &setting.layout())?;
     Ok(match choice {
         Choice::Local(kernel) => format!("local {}", kernel.release),
         Choice::Release(package) => format!("release {}", package.name.release),
@@ -916,6 +922,44 @@ fn without_the_network_what_is_here_is_used() {
     let message = text(chosen(&setting, "6.1", "release"));
     assert!(message.contains("HTTP status 404"), "{message}");
     assert_eq!(message.lines().count(), 1);
+}
+
+#[test]
+fn nobody_is_asked_again_and_again() {
+    let setting = Setting::new(&[]);
+    setting.server.always(BY_TAG, Fault::status(404));
+    let client = setting.client(None);
+    for _ in 0..3 {
+        client.listing(Freshness::Usual).unwrap_err();
+    }
+    assert_eq!(setting.server.lines(), [format!("GET {BY_TAG} 404")]);
+}
+
+#[test]
+fn programs_that_are_started_do_not_get_the_token() {
+    let project = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(project.path().join(name), text).unwrap();
+    write(
+        "vmtest.toml",
+        "name = \"x\"\nprepare = [\"env > prepared\"]\n[local]\n",
+    );
+    write(
+        "test_it.py",
+        "import os, unittest\nclass A(unittest.TestCase):\n    def test_a(self):\n        \
+         open('tested', 'w').write(repr(dict(os.environ)))\n",
+    );
+    let work = tempfile::tempdir().unwrap();
+    let run = xtask(work.path())
+        .args("test -l")
+        .current_dir(project.path())
+        .env("GITHUB_TOKEN", TOKEN)
+        .env("GH_TOKEN", TOKEN)
+        .run();
+    run.expect_status(0);
+    for name in ["prepared", "tested"] {
+        let text = fs::read_to_string(project.path().join(name)).unwrap();
+        assert!(text.contains("PATH") && !text.contains(TOKEN), "{text}");
+    }
 }
 
 #[test]

@@ -392,6 +392,15 @@ fn old_kernels_of_a_release_are_pruned() {
         // Long ago.
         last.state = "starter";
     });
+    // Another run has just deleted it: that is no error.
+    let path = "/repos/osandov/drgn/releases/assets/3";
+    setting.github.fault(path, Fault::status(404));
+    let run = setting.command("prune --remote --keep 2 --yes").run();
+    without_token(run.expect_status(0));
+    assert_eq!(
+        setting.changes(),
+        ["DELETE /assets/7 204", "DELETE /assets/3 404"]
+    );
     let run = setting.command("prune --remote --keep 2 --yes").run();
     let run = without_token(run.expect_status(0));
     assert!(

@@ -385,6 +385,45 @@ fn kernel_org_tells_the_newest_point_release_once_an_hour() {
 }
 
 #[test]
+fn many_series_cost_one_request_for_each_list_even_if_it_fails() {
+    let archives: &[(&str, &[u8])] = &[
+        ("linux-6.1.10.tar.xz", b"ten"),
+        ("linux-6.12.1.tar.xz", b"other"),
+    ];
+    let server = Server::start([
+        ("/v6.x/sha256sums.asc", vec![list(archives)]),
+        ("/v5.x/sha256sums.asc", vec![Answer::Status(404)]),
+    ]);
+    let work = tempfile::tempdir().unwrap();
+    let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+    let versions = ["5.4", "5.10", "6.1", "6.2", "6.12"].map(|text| text.parse().unwrap());
+    let found = source::find_all(
+        &layout,
+        &Ui::new(Verbosity::Quiet),
+        &versions,
+        &SourceChoice::KernelOrg,
+        &server.url,
+    )
+    .unwrap();
+    let lines = found.iter().map(|found| match found {
+        Ok(found) => found.version.to_string(),
+        Err(error) => format!("{error:#}").replace(&server.url, "URL"),
+    });
+    expect_test::expect![[r#"
+        cannot get Linux 5.4 from kernel.org: URL/v5.x/sha256sums.asc: not found (HTTP status 404)
+        cannot get Linux 5.10 from kernel.org: URL/v5.x/sha256sums.asc: not found (HTTP status 404)
+        6.1.10
+        cannot get Linux 6.2 from kernel.org: URL/v6.x/sha256sums.asc has no archive of Linux 6.2
+        6.12.1
+    "#]]
+    .assert_eq(&(lines.collect::<Vec<_>>().join("\n") + "\n"));
+    assert_eq!(
+        server.requests(),
+        ["/v5.x/sha256sums.asc", "/v6.x/sha256sums.asc"]
+    );
+}
+
+#[test]
 fn a_page_instead_of_a_list_is_not_kept() {
     let page = Answer::Whole(b"<html>sign in</html>".to_vec());
     let good = list(&[("linux-6.1.9.tar.xz", b"nine")]);
