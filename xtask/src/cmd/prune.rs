@@ -104,7 +104,7 @@ fn agreed(rows: Vec<Row>, flags: &Prune, ui: &Ui) -> Result<bool> {
         ui.info("nothing to delete");
         return Ok(false);
     }
-    let mut lines = vec![["", "KERNEL", "ARCH", "SIZE", "NOTE"].map(str::to_owned)];
+    let mut lines = vec![["ACTION", "KERNEL", "ARCH", "SIZE", "NOTE"].map(str::to_owned)];
     let bytes = rows.iter().map(|row| row.bytes).sum::<u64>();
     let number = rows.len();
     lines.extend(rows.into_iter().map(|row| {
@@ -117,8 +117,8 @@ fn agreed(rows: Vec<Row>, flags: &Prune, ui: &Ui) -> Result<bool> {
         ]
     }));
     std::io::stdout().write_all(columns(&lines).as_bytes())?;
-    let what = format!("{number}, {}", megabytes(bytes, false));
-    if flags.yes || ui.ask(&format!("delete these {what}?"))? {
+    let size = megabytes(bytes, false);
+    if flags.yes || ui.ask(&format!("delete {number} with {size}?"))? {
         return Ok(true);
     }
     ui.info("nothing was deleted");
