@@ -51,6 +51,10 @@ use zstd::zstd_safe::CParameter;
 use crate::interrupt;
 use crate::manifest::hex;
 
+mod single;
+
+pub use single::read_file;
+
 /// The time of every file in a package, in seconds since 1970: 1 January 2000.
 /// Any fixed time does; 0 makes some tools take it for a missing one.
 pub const PACKAGE_TIME: u64 = 946_684_800;

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
-use xshell::{Shell, cmd};
+use xshell::cmd;
 
 use crate::accel::{self, Kvm};
 use crate::arch::Arch;
@@ -285,7 +285,7 @@ fn execution(scratch: &Path) -> Result<Check> {
     fs::write(&script, "#!/bin/sh\necho runs\n")
         .and_then(|()| fs::set_permissions(&script, fs::Permissions::from_mode(0o755)))
         .with_context(|| format!("cannot write {}", script.display()))?;
-    let shell = Shell::new()?;
+    let shell = crate::process::shell()?;
     Ok(match attempt(cmd!(shell, "{script}")) {
         Ok(text) if text == "runs" => Check::good(NAME, "can be run"),
         Ok(text) => Check::finding(NAME, format!("a script printed {text:?}"), ELSEWHERE),
@@ -306,7 +306,7 @@ fn compiler(gcc: &Path, scratch: &Path) -> Result<Check> {
     const NAME: &str = "compiler";
     let (source, program) = (scratch.join("probe.c"), scratch.join("probe"));
     fs::write(&source, PROGRAM).with_context(|| format!("cannot write {}", source.display()))?;
-    let shell = Shell::new()?;
+    let shell = crate::process::shell()?;
     let version = attempt(cmd!(shell, "{gcc} --version")).unwrap_or_default();
     let version = version.lines().next().unwrap_or_default().to_owned();
     let built = attempt(cmd!(shell, "{gcc} -g -o {program} {source} -lelf"));
@@ -332,7 +332,7 @@ fn compiler(gcc: &Path, scratch: &Path) -> Result<Check> {
 fn type_information(gcc: &Path, pahole: &Path, scratch: &Path) -> Result<Check> {
     const NAME: &str = "pahole";
     const MEND: &str = "install a pahole that is newer, and not older than the compiler";
-    let shell = Shell::new()?;
+    let shell = crate::process::shell()?;
     let text = match attempt(cmd!(shell, "{pahole} --version")) {
         Ok(text) => text,
         Err(error) => {
@@ -379,7 +379,7 @@ fn python_version(python: &Path) -> Result<Check> {
     const NAME: &str = "python3";
     // `python3` may be a shim that starts another one.
     const CODE: &str = "import sys; print('%d.%d.%d' % sys.version_info[:3], sys.executable, sys.version_info >= (3, 6))";
-    let shell = Shell::new()?;
+    let shell = crate::process::shell()?;
     Ok(match attempt(cmd!(shell, "{python} -c {CODE}")) {
         Ok(text) => match text.strip_suffix(" True") {
             Some(rest) => Check::good(NAME, rest),
@@ -395,7 +395,7 @@ fn python_version(python: &Path) -> Result<Check> {
 
 fn applets(busybox: &Path) -> Result<Check> {
     const NAME: &str = "BusyBox";
-    let shell = Shell::new()?;
+    let shell = crate::process::shell()?;
     Ok(match attempt(cmd!(shell, "{busybox} --list")) {
         Ok(list) => {
             let missing = missing_applets(&list);
@@ -421,7 +421,7 @@ fn applets(busybox: &Path) -> Result<Check> {
 
 fn emulator(qemu: &Path) -> Result<Check> {
     const NAME: &str = "QEMU";
-    let shell = Shell::new()?;
+    let shell = crate::process::shell()?;
     let version = match attempt(cmd!(shell, "{qemu} --version")) {
         Ok(text) => text.lines().next().unwrap_or_default().to_owned(),
         Err(error) => {

@@ -20,6 +20,10 @@ const CARGO_PREFIXES: &[&str] = &["CARGO_", "RUST_"];
 /// `CARGO_REGISTRY_TOKEN` is why this is not left to the allow-list.
 const SECRETS: &[&str] = &["TOKEN", "SECRET", "PASSWORD"];
 
+/// Variables with a token for GitHub, the first one first. No program that we start
+/// needs it.
+pub const TOKENS: [&str; 2] = ["GITHUB_TOKEN", "GH_TOKEN"];
+
 /// The allowed ones of `vars`, and `extra` above them; by name. `extra` is what
 /// the user or the project asked for, so it is not filtered.
 pub fn guest_environment(

@@ -1,25 +1,24 @@
-//! From a kernel request to a kernel on this machine: what is there, else, where
-//! that is allowed, what can be built.
+//! From a kernel request to a kernel on this machine: [`choose`] decides among what
+//! is there, what the release has and what can be built; [`obtain`] gets it.
+
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
 use crate::arch::{self, Arch};
-use crate::failure::Failure;
+use crate::download::{self, Package};
+use crate::failure::{self, Failure, FailureKind};
+use crate::from::From;
+use crate::github::client::{Client, Freshness};
 use crate::kbuild::{self, BuildRequest};
 use crate::kernel::LocalKernel;
 use crate::kernels::Kernels;
 use crate::layout::Layout;
-use crate::request::{self, KernelRequest, Selector};
+use crate::request::{self, Buildable, Candidate, KernelRequest, Pattern, Selector, newest_first};
 use crate::setup;
 use crate::store;
 use crate::ui::Ui;
-
-/// Where a kernel may come from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct From {
-    /// Build what is not there, and install what that needs.
-    pub build: bool,
-}
+use crate::version::Release;
 
 /// The architecture of this machine.
 ///
@@ -30,39 +29,150 @@ pub fn host_arch() -> Result<&'static Arch> {
     arch::host().with_context(|| format!("kernels for {} are not known", std::env::consts::ARCH))
 }
 
-/// The kernel that is asked for; without a request, the newest on this machine.
+/// Where kernels may come from, and who is asked for those of the release.
+#[derive(Debug)]
+pub struct Sources {
+    /// The places.
+    pub from: From,
+    /// For the release.
+    pub client: Client,
+}
+
+/// Where a kernel that was asked for is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// On this machine.
+    Local(LocalKernel),
+    /// In a package file on this machine.
+    File(PathBuf),
+    /// In the release.
+    Release(Package),
+    /// Nowhere, but it can be built.
+    Build(Buildable, &'static Arch),
+}
+
+/// What is picked by name.
+#[derive(Clone)]
+enum Named {
+    Local(LocalKernel),
+    Release(Package),
+}
+
+impl Candidate for Named {
+    fn arch(&self) -> &'static Arch {
+        match self {
+            Self::Local(kernel) => kernel.arch(),
+            Self::Release(package) => package.arch(),
+        }
+    }
+
+    fn release(&self) -> &Release {
+        match self {
+            Self::Local(kernel) => kernel.release(),
+            Self::Release(package) => package.release(),
+        }
+    }
+
+    fn local(&self) -> bool {
+        matches!(self, Self::Local(_))
+    }
+}
+
+impl std::convert::From<Named> for Choice {
+    fn from(named: Named) -> Self {
+        match named {
+            Named::Local(kernel) => Self::Local(kernel),
+            Named::Release(package) => Self::Release(package),
+        }
+    }
+}
+
+/// The kernel that is asked for; without a request, the newest on this machine,
+/// else the newest of the release.
 ///
 /// # Errors
 ///
 /// If there is none; the message names the nearest ones and the command that builds it.
 pub fn resolve(
     request: Option<&KernelRequest>,
-    from: From,
+    sources: &Sources,
     layout: &Layout,
     ui: &Ui,
 ) -> Result<LocalKernel> {
+    let choice = choose(request, sources, layout)?;
+    obtain(request, &choice, &sources.client, layout, ui)
+}
+
+/// Decides where the kernel comes from. Asks for what the release has only if that
+/// can change the answer: a path and a whole release that is here do not need it.
+///
+/// # Errors
+///
+/// As [`resolve`].
+pub fn choose(
+    request: Option<&KernelRequest>,
+    sources: &Sources,
+    layout: &Layout,
+) -> Result<Choice> {
+    let from = sources.from;
     let host = host_arch()?;
-    let Some(request) = request else {
-        let newest = store::kernels(layout, host)?.into_iter().next();
-        return newest.ok_or_else(|| {
-            Failure::setup("there is no kernel on this machine")
-                .hint("name one to be built: --setup -k '6.1.*'")
-                .into()
-        });
+    match request.map(|request| &request.selector) {
+        Some(Selector::Path(path)) if path.is_file() => return Ok(Choice::File(path.clone())),
+        Some(Selector::Path(path)) => return store::open(path).map(Choice::Local),
+        Some(Selector::Source(source, _)) => {
+            return Err(request::unsupported_source(*source).into());
+        }
+        Some(Selector::Pattern(_)) | None => {}
+    }
+    let arch = request.and_then(|request| request.arch).unwrap_or(host);
+    let mut candidates = Vec::new();
+    if from.local {
+        let kernels = store::kernels(layout, arch)?;
+        candidates.extend(kernels.into_iter().map(Named::Local));
+    }
+    let pick = |candidates: &[Named]| match request {
+        Some(request) => request.pick(candidates).cloned(),
+        None => candidates
+            .iter()
+            .min_by(|a, b| newest_first(*a, *b))
+            .cloned(),
     };
-    match &request.selector {
-        Selector::Path(path) if path.is_file() => return store::install(layout, ui, path),
-        Selector::Path(path) => return store::open(path),
-        Selector::Source(source, _) => return Err(request::unsupported_source(*source).into()),
-        Selector::Pattern(_) => {}
+    let local = pick(&candidates);
+    let enough = match request {
+        None => true,
+        Some(request) => matches!(request.selector, Selector::Pattern(Pattern::Release(_))),
+    };
+    if let Some(choice) = local.clone().filter(|_| enough) {
+        return Ok(choice.into());
     }
-    let arch = request.arch.unwrap_or(host);
-    let kernels = store::kernels(layout, arch)?;
-    if let Some(kernel) = request.pick(&kernels) {
-        return Ok(kernel.clone());
+    let mut unasked = None;
+    if from.release {
+        match sources.client.listing(Freshness::Usual) {
+            Ok(listing) => candidates.extend(
+                download::packages(&listing.assets)
+                    .into_iter()
+                    .filter(|package| package.name.arch == arch)
+                    .map(Named::Release),
+            ),
+            Err(error) if is_final(&error) => return Err(error),
+            Err(error) => unasked = Some(error),
+        }
     }
-    let releases = kernels.iter().map(|kernel| &kernel.release);
-    let nothing = request.nothing_matches(releases, "on this machine");
+    if let Some(choice) = pick(&candidates) {
+        if let Some(error) = unasked {
+            let what = "using what is on this machine";
+            sources.client.warn_once(format!("{error:#}; {what}"));
+        }
+        return Ok(choice.into());
+    }
+    let Some(request) = request else {
+        let failure = Failure::setup(format!("there is no kernel{}", place(sources, &unasked)));
+        return Err(failure
+            .hint("name one to be built: --setup -k '6.1.*'")
+            .into());
+    };
+    let releases = candidates.iter().map(Candidate::release);
+    let nothing = request.nothing_matches(releases, place(sources, &unasked).trim_start());
     let Some(wanted) = request.buildable() else {
         return Err(nothing.into());
     };
@@ -73,18 +183,116 @@ pub fn resolve(
     if !from.build {
         return Err(nothing.into());
     }
-    setup::require(layout, ui, &setup::for_build(), true)?;
-    let kernel = kbuild::build_kernel(
-        &BuildRequest::new(wanted.version, &wanted.flavor, arch),
-        layout,
-        ui,
-    )?;
-    if !request.matches(kernel.arch, &kernel.release) {
-        let message = format!(
-            "built {}, which is not what {request} asks for",
-            kernel.release
-        );
-        return Err(Failure::setup(message).into());
+    if let Some(error) = unasked {
+        sources.client.warn_once(format!("{error:#}"));
     }
-    Ok(kernel)
+    Ok(Choice::Build(wanted, arch))
+}
+
+/// A signal and a mistake of the user are not things to go on after.
+fn is_final(error: &anyhow::Error) -> bool {
+    matches!(
+        failure::kind(error),
+        Some(FailureKind::Interrupted(_) | FailureKind::Usage)
+    )
+}
+
+/// Where was looked, for an error; empty if nowhere.
+fn place(sources: &Sources, unasked: &Option<anyhow::Error>) -> String {
+    let From { local, release, .. } = sources.from;
+    let location = sources.client.location();
+    match (local, release, unasked) {
+        (true, true, None) => format!(" on this machine or in {location}"),
+        (true, true, Some(error)) => format!(" on this machine (and {error:#})"),
+        (true, false, _) => " on this machine".to_owned(),
+        (false, true, None) => format!(" in {location}"),
+        (false, true, Some(error)) => format!(" to be had ({error:#})"),
+        (false, false, _) => String::new(),
+    }
+}
+
+/// Gets what was chosen: fetches it, or builds it.
+///
+/// # Errors
+///
+/// It cannot be had, or what was built is not what was asked for.
+pub fn obtain(
+    request: Option<&KernelRequest>,
+    choice: &Choice,
+    client: &Client,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<LocalKernel> {
+    match choice {
+        Choice::Local(kernel) => {
+            ui.verbose(format!("{} is on this machine", kernel.release));
+            Ok(kernel.clone())
+        }
+        Choice::File(path) => store::install(layout, ui, path),
+        Choice::Release(package) => Ok(download::download_one(client, package, layout, ui)?.kernel),
+        Choice::Build(wanted, arch) => {
+            setup::require(layout, ui, &setup::for_build(), true)?;
+            let kernel = kbuild::build_kernel(
+                &BuildRequest::new(wanted.version, &wanted.flavor, arch),
+                layout,
+                ui,
+            )?;
+            match request {
+                Some(request) if !request.matches(kernel.arch, &kernel.release) => {
+                    let built = &kernel.release;
+                    let message = format!("built {built}, which is not what {request} asks for");
+                    Err(Failure::setup(message).into())
+                }
+                _ => Ok(kernel),
+            }
+        }
+    }
+}
+
+/// The packages of the release that requests pick, in their order, each once. What
+/// a whole release names and is here already is among the second.
+///
+/// # Errors
+///
+/// A request that is no pattern, or that nothing matches.
+pub fn pick_packages(
+    requests: &[KernelRequest],
+    client: &Client,
+    layout: &Layout,
+) -> Result<(Vec<Package>, Vec<LocalKernel>)> {
+    let host = host_arch()?;
+    let (mut packages, mut kernels) = (Vec::<Package>::new(), Vec::new());
+    for request in requests {
+        let arch = request.arch.unwrap_or(host);
+        let pattern = match &request.selector {
+            Selector::Pattern(pattern) => pattern,
+            Selector::Path(_) | Selector::Source(..) => {
+                let message = format!("{request} is not a kernel of a release");
+                return Err(Failure::usage(message).hint("e.g. '6.1.*'").into());
+            }
+        };
+        if let Pattern::Release(release) = pattern
+            && let Ok(kernel) = store::open(&store::kernel_path(layout, arch, release))
+        {
+            kernels.push(kernel);
+            continue;
+        }
+        let listing = client.listing(Freshness::Usual)?;
+        let candidates = download::packages(&listing.assets)
+            .into_iter()
+            .filter(|package| package.name.arch == arch)
+            .collect::<Vec<_>>();
+        match request.pick(&candidates) {
+            Some(package) if !packages.contains(package) => {
+                packages.push(package.clone());
+            }
+            Some(_) => {}
+            None => {
+                let releases = candidates.iter().map(Candidate::release);
+                let place = format!("in {}", client.location());
+                return Err(request.nothing_matches(releases, &place).into());
+            }
+        }
+    }
+    Ok((packages, kernels))
 }

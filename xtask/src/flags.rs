@@ -2,6 +2,8 @@
 //! at once; the library never sees a flag.
 
 pub mod machine;
+pub mod publish;
+pub mod release;
 pub mod test;
 
 use std::ffi::OsString;
@@ -15,6 +17,7 @@ use xtask::ui::Verbosity;
 use xtask::version::Version;
 
 pub use machine::Machine;
+use release::{ReleaseFlags, SourceFlags};
 
 /// Tests on many Linux kernels, on this host's own userspace.
 #[derive(Debug, Parser)]
@@ -105,22 +108,40 @@ pub enum Command {
     Completions(Completions),
     List(List),
     Package(Package),
+    Release(publish::Release),
+    Prune(publish::Prune),
+    Download(release::Download),
+    Upload(release::Upload),
     #[command(hide = true)]
     Supervise(Supervise),
 }
 
-/// List the kernels on this machine, the newest first of each architecture
+/// List kernels, the newest first of each architecture
+///
+/// On this machine unless --remote says otherwise. With --remote the state of each is one of: local,
+/// remote, both, stale (the one here was made from something else than the release's of that name),
+/// starter (an upload that was not finished).
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask list
   cargo xtask list '6.1.*'
+  cargo xtask list --remote              what the release has
+  cargo xtask list --local --remote 6.1  both
   cargo xtask list --format json | jq -r '.[].release'")]
 pub struct List {
     /// Only kernels that match: a series (6.1), a release, or shell wildcards
     pub pattern: Option<String>,
+    /// Those on this machine [default]
+    #[arg(long)]
+    pub local: bool,
+    /// Those of the release
+    #[arg(long)]
+    pub remote: bool,
     /// How to print them
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub format: ListFormat,
+    #[command(flatten)]
+    pub release: ReleaseFlags,
 }
 
 /// How kernels are listed.
@@ -128,7 +149,8 @@ pub struct List {
 pub enum ListFormat {
     /// A table
     Text,
-    /// An array of objects: release, arch, flavor, size (bytes on disk), path
+    /// An array of objects: release, arch, flavor, state, size (bytes on disk), path, download_size
+    /// (bytes of the package), input_key (of the release's)
     Json,
 }
 
@@ -174,9 +196,11 @@ Exit status: the command's, 128+N for signal N; --lost-status if the VM was lost
 stuck; 2 or 3 if it could not be started.")]
 pub struct Vm {
     /// Kernel: a release, a pattern, a series, or the path of an unpacked kernel [default: the
-    /// newest local kernel]
+    /// newest local kernel, else the release's newest]
     #[arg(short, long = "kernel", value_name = "REQUEST")]
     pub kernels: Vec<String>,
+    #[command(flatten)]
+    pub sources: SourceFlags,
     #[command(flatten)]
     pub machine: Machine,
     /// Pass a variable on: NAME=VALUE, or NAME for its value here
@@ -370,7 +394,13 @@ mod tests {
         let xtask = Xtask::command();
         xtask.clone().debug_assert();
         let mut bare = Vec::new();
-        for command in xtask.get_subcommands().filter(|c| !c.is_hide_set()) {
+        let mut commands = xtask.get_subcommands().collect::<Vec<_>>();
+        commands.extend(
+            xtask
+                .get_subcommands()
+                .flat_map(clap::Command::get_subcommands),
+        );
+        for command in commands.into_iter().filter(|c| !c.is_hide_set()) {
             let name = command.get_name();
             let examples = command.get_after_help().map(ToString::to_string);
             if !examples.is_some_and(|text| text.contains("Examples:\n  ")) {

@@ -6,7 +6,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use crate::arch::Arch;
+use crate::asset::PackageName;
+use crate::download::megabytes;
+use crate::github::{Asset, AssetState};
 use crate::kernel::LocalKernel;
+use crate::manifest::Manifest;
+use crate::request::{Candidate, newest_first};
+use crate::version::Release;
 
 /// How the list is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +24,95 @@ pub enum Format {
     Json,
 }
 
-/// One kernel.
+/// Where a kernel is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// On this machine, as far as anybody was asked.
+    Local,
+    /// In the release.
+    Remote,
+    /// In both, made from the same or nobody can tell.
+    Both,
+    /// In both, and the input keys differ: one of them was made before the other.
+    Stale,
+    /// In the release, but its upload was not finished.
+    Starter,
+}
+
+impl State {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Local => "local",
+            Self::Remote => "remote",
+            Self::Both => "both",
+            Self::Stale => "stale",
+            Self::Starter => "starter",
+        }
+    }
+}
+
+/// A kernel that is here, in the release, or both.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is.
+    pub name: PackageName,
+    /// It is here.
+    pub local: Option<LocalKernel>,
+    /// It is in the release.
+    pub asset: Option<Asset>,
+}
+
+impl Candidate for Listed {
+    fn arch(&self) -> &'static Arch {
+        self.name.arch
+    }
+
+    fn release(&self) -> &Release {
+        &self.name.release
+    }
+
+    fn local(&self) -> bool {
+        self.local.is_some()
+    }
+}
+
+/// Joins kernels on this machine and assets of the release; the newest first of
+/// each architecture. Assets that are no packages are left out.
+pub fn join(kernels: Vec<LocalKernel>, assets: &[Asset]) -> Vec<Listed> {
+    let mut listed = kernels
+        .into_iter()
+        .map(|kernel| Listed {
+            name: PackageName {
+                arch: kernel.arch,
+                release: kernel.release.clone(),
+            },
+            local: Some(kernel),
+            asset: None,
+        })
+        .collect::<Vec<_>>();
+    for asset in assets {
+        let Some(name) = asset.package() else {
+            continue;
+        };
+        let asset = Some(asset.clone());
+        match listed.iter_mut().find(|listed| listed.name == name) {
+            Some(listed) => listed.asset = asset,
+            None => listed.push(Listed {
+                name,
+                local: None,
+                asset,
+            }),
+        }
+    }
+    listed.sort_by(|a, b| {
+        let arch = a.name.arch.name.cmp(b.name.arch.name);
+        arch.then_with(|| newest_first(a, b))
+    });
+    listed
+}
+
+/// One line of the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Row {
     /// What `uname -r` prints.
@@ -26,29 +121,63 @@ pub struct Row {
     pub arch: &'static str,
     /// The flavor, if it is a vmtest kernel.
     pub flavor: Option<String>,
-    /// Bytes that it takes on disk.
-    pub size: u64,
-    /// The unpacked package.
-    pub path: PathBuf,
+    /// Where it is.
+    pub state: State,
+    /// Bytes that it takes on disk, if it is here.
+    pub size: Option<u64>,
+    /// The unpacked package, if it is here.
+    pub path: Option<PathBuf>,
+    /// Bytes of the package in the release.
+    pub download_size: Option<u64>,
+    /// What that package was made from, if its label says so.
+    pub input_key: Option<String>,
 }
 
 /// The rows of kernels, in their order.
-pub fn rows(kernels: &[LocalKernel]) -> Result<Vec<Row>> {
-    let row = |kernel: &LocalKernel| {
-        Ok(Row {
-            release: kernel.release.to_string(),
-            arch: kernel.arch.name,
-            flavor: kernel.release.flavor(),
-            size: disk_usage(&kernel.path)?,
-            path: kernel.path.clone(),
-        })
+///
+/// # Errors
+///
+/// A kernel on this machine cannot be looked at.
+pub fn rows(listed: &[Listed]) -> Result<Vec<Row>> {
+    listed.iter().map(row).collect()
+}
+
+fn row(listed: &Listed) -> Result<Row> {
+    let release = &listed.name.release;
+    let asset = listed.asset.as_ref();
+    let key = asset.and_then(Asset::input_key);
+    let state = match (&listed.local, asset) {
+        (_, Some(asset)) if asset.state != AssetState::Uploaded => State::Starter,
+        (None, _) => State::Remote,
+        (Some(_), None) => State::Local,
+        (Some(kernel), Some(_)) => {
+            let manifest = Manifest::read(&kernel.path)?;
+            match (manifest, key) {
+                (Some(manifest), Some(key)) if manifest.input_key != key => State::Stale,
+                _ => State::Both,
+            }
+        }
     };
-    kernels.iter().map(row).collect()
+    let local = listed.local.as_ref();
+    Ok(Row {
+        release: release.to_string(),
+        arch: listed.name.arch.name,
+        flavor: release.flavor(),
+        state,
+        size: local.map(|kernel| disk_usage(&kernel.path)).transpose()?,
+        path: local.map(|kernel| kernel.path.clone()),
+        download_size: asset.map(|asset| asset.size),
+        input_key: key.map(str::to_owned),
+    })
 }
 
 /// Bytes that a directory takes, as `du` counts them: `st_blocks` is in units of
 /// 512 (stat(2)).
-fn disk_usage(path: &Path) -> Result<u64> {
+///
+/// # Errors
+///
+/// Something in it cannot be looked at.
+pub fn disk_usage(path: &Path) -> Result<u64> {
     let context = || format!("cannot look at {}", path.display());
     let metadata = path.symlink_metadata().with_context(context)?;
     let mut bytes = metadata.blocks() * 512;
@@ -68,21 +197,37 @@ pub fn render(rows: &[Row], format: Format) -> Result<String> {
     }
 }
 
+/// What is in the release takes columns only if that was asked for.
 fn table(rows: &[Row]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let head = ["RELEASE", "ARCH", "FLAVOR", "SIZE", "PATH"].map(str::to_owned);
+    let remote = rows.iter().any(|row| row.state != State::Local);
+    let mut head = vec!["RELEASE", "ARCH", "FLAVOR"];
+    head.extend(if remote {
+        ["STATE", "DOWNLOAD", "ON DISK"].as_slice()
+    } else {
+        &["SIZE"]
+    });
+    head.push("PATH");
+    let size = |size: Option<u64>| size.map_or_else(|| "-".to_owned(), megabytes);
     let cells = |row: &Row| {
-        [
+        let mut cells = vec![
             row.release.clone(),
             row.arch.to_owned(),
             row.flavor.clone().unwrap_or_else(|| "-".to_owned()),
-            format!("{} MB", row.size.div_ceil(1_000_000)),
-            row.path.display().to_string(),
-        ]
+        ];
+        if remote {
+            cells.push(row.state.name().to_owned());
+            cells.push(size(row.download_size));
+        }
+        cells.push(size(row.size));
+        let path = row.path.as_ref();
+        cells.push(path.map_or_else(|| "-".to_owned(), |path| path.display().to_string()));
+        cells
     };
-    let lines = std::iter::once(head)
+    let sizes = ["SIZE", "DOWNLOAD", "ON DISK"].map(|name| head.iter().position(|h| *h == name));
+    let lines = std::iter::once(head.iter().map(|name| (*name).to_owned()).collect())
         .chain(rows.iter().map(cells))
         .collect::<Vec<_>>();
     let width = |column: usize| {
@@ -92,16 +237,22 @@ fn table(rows: &[Row]) -> String {
             .max()
             .unwrap_or(0)
     };
-    let (release, arch, flavor, size) = (width(0), width(1), width(2), width(3));
-    lines
-        .iter()
-        .map(|line| {
-            format!(
-                "{:release$}  {:arch$}  {:flavor$}  {:>size$}  {}\n",
-                line[0], line[1], line[2], line[3], line[4]
-            )
-        })
-        .collect()
+    let widths = (0..head.len()).map(width).collect::<Vec<_>>();
+    let line = |cells: &Vec<String>| {
+        let mut text = String::new();
+        for (column, cell) in cells.iter().enumerate() {
+            let width = widths[column];
+            if column + 1 == cells.len() {
+                text.push_str(cell);
+            } else if sizes.contains(&Some(column)) {
+                text.push_str(&format!("{cell:>width$}  "));
+            } else {
+                text.push_str(&format!("{cell:width$}  "));
+            }
+        }
+        text + "\n"
+    };
+    lines.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -113,14 +264,17 @@ mod tests {
             release: release.to_owned(),
             arch: "x86_64",
             flavor: flavor.map(str::to_owned),
-            size,
-            path: PathBuf::from(format!("/w/x86_64/kernel-{release}")),
+            state: State::Local,
+            size: Some(size),
+            path: Some(PathBuf::from(format!("/w/x86_64/kernel-{release}"))),
+            download_size: None,
+            input_key: None,
         }
     }
 
     #[test]
     fn kernels_are_listed_for_people_and_for_programs() {
-        let rows = [
+        let mut rows = vec![
             row("6.1.192-vmtest1.1default", Some("default"), 312_345_678),
             row("6.1.0", None, 4096),
         ];
@@ -134,9 +288,27 @@ mod tests {
         let parsed = serde_json::from_str::<serde_json::Value>(&json).unwrap();
         assert_eq!(parsed[0]["flavor"], "default");
         assert_eq!(parsed[0]["size"], 312_345_678);
+        assert_eq!(parsed[0]["state"], "local");
         assert!(parsed[1]["flavor"].is_null());
         assert_eq!(render(&[], Format::Text).unwrap(), "");
         assert_eq!(render(&[], Format::Json).unwrap(), "[]\n");
+
+        rows[0].state = State::Stale;
+        rows[0].download_size = Some(78_000_000);
+        rows.push(Row {
+            state: State::Remote,
+            size: None,
+            path: None,
+            download_size: Some(1),
+            ..row("5.10.1-vmtest1.0tiny", Some("tiny"), 0)
+        });
+        expect_test::expect![[r"
+            RELEASE                   ARCH    FLAVOR   STATE   DOWNLOAD  ON DISK  PATH
+            6.1.192-vmtest1.1default  x86_64  default  stale      78 MB   313 MB  /w/x86_64/kernel-6.1.192-vmtest1.1default
+            6.1.0                     x86_64  -        local          -     1 MB  /w/x86_64/kernel-6.1.0
+            5.10.1-vmtest1.0tiny      x86_64  tiny     remote      1 MB        -  -
+        "]]
+        .assert_eq(&render(&rows, Format::Text).unwrap());
     }
 
     #[test]

@@ -6,14 +6,20 @@
 //! and pahole. It says whether two packages of one name can be expected to be
 //! the same bytes, and alone rebuilds nothing.
 
+use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::archive;
+
 /// The file's name in a package.
 pub const FILE_NAME: &str = "manifest.json";
+
+/// Bytes of a manifest; ours have about a thousand.
+const SIZE_MAX: u64 = 1 << 20;
 
 /// Where a kernel came from. No path and no address of a mirror is in it, so that
 /// the same kernel has the same manifest wherever it was built.
@@ -68,6 +74,23 @@ impl Manifest {
         };
         let manifest = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a manifest", path.display()))?;
+        Ok(Some(manifest))
+    }
+
+    /// The manifest in a package file; `None` if it has none (drgn's).
+    ///
+    /// # Errors
+    ///
+    /// If the package or the manifest in it cannot be read.
+    pub fn of_package(package: &Path) -> Result<Option<Self>> {
+        let context = || format!("cannot read {}", package.display());
+        let file = File::open(package).with_context(context)?;
+        let bytes = archive::read_file(file, FILE_NAME, SIZE_MAX).with_context(context)?;
+        let Some(bytes) = bytes else {
+            return Ok(None);
+        };
+        let manifest = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{FILE_NAME} in {} is not a manifest", package.display()))?;
         Ok(Some(manifest))
     }
 

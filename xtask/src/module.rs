@@ -13,7 +13,7 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
-use xshell::{Shell, cmd};
+use xshell::cmd;
 
 use crate::arch::{self, Arch};
 use crate::failure::Failure;
@@ -471,7 +471,7 @@ fn version_of(program: &str) -> Result<Option<String>> {
     if host::find_program(first).is_none() {
         return Ok(None);
     }
-    let shell = Shell::new()?;
+    let shell = process::shell()?;
     let output = cmd!(shell, "{first} {words...} --version")
         .env("LC_ALL", "C")
         .quiet()

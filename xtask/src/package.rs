@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use xshell::{Shell, cmd};
+use xshell::cmd;
 
 use crate::arch::{self, Arch};
 use crate::archive::{self, Created, PACKAGE_TIME};
@@ -428,7 +428,7 @@ fn strip_host_programs(build: &Path) -> Result<()> {
         .map(|name| build.join(name))
         .filter(|path| path.is_file())
         .collect::<Vec<_>>();
-    let shell = Shell::new()?;
+    let shell = process::shell()?;
     cmd!(
         shell,
         "strip --strip-unneeded --remove-section=.comment {programs...}"

@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 
+use crate::environment::TOKENS;
 use crate::interrupt;
 
 /// The hidden command under which this binary is its own supervisor.
@@ -28,6 +29,22 @@ pub const SUPERVISE: &str = "supervise";
 
 /// How long a child has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// A shell for short commands, which inherit our environment but for tokens.
+///
+/// # Errors
+///
+/// There is no current directory.
+pub fn shell() -> xshell::Result<xshell::Shell> {
+    let shell = xshell::Shell::new()?;
+    for name in TOKENS {
+        if std::env::var_os(name).is_some() {
+            // It knows no way to take one away.
+            shell.set_var(name, "");
+        }
+    }
+    Ok(shell)
+}
 
 /// A command that will run for a while, as data.
 #[derive(Debug)]
@@ -42,12 +59,13 @@ pub struct LongCommand {
 }
 
 impl LongCommand {
-    /// A command that reads nothing and whose output is thrown away.
+    /// A command that reads nothing and whose output is thrown away. It inherits our
+    /// environment but for tokens.
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {
             program: program.into(),
             arguments: Vec::new(),
-            environment: Vec::new(),
+            environment: TOKENS.iter().map(|name| (name.into(), None)).collect(),
             directory: None,
             stdout: Stdio::null(),
             stderr: Stdio::null(),

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use xshell::{Shell, cmd};
+use xshell::cmd;
 
 use crate::failure::Failure;
 use crate::host;
@@ -61,7 +61,7 @@ impl Interpreter {
                     .into(),
             );
         };
-        let shell = Shell::new().context("cannot find the current directory")?;
+        let shell = process::shell().context("cannot find the current directory")?;
         let script = "import json, platform, sys, sysconfig; print(json.dumps(\
             {'path': sys.executable, 'version': platform.python_version(), \
             'abi': sysconfig.get_config_var('SOABI') or ''}))";

@@ -12,7 +12,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use xshell::{Shell, cmd};
+use xshell::cmd;
 
 use crate::arch::Arch;
 use crate::failure::Failure;
@@ -547,7 +547,7 @@ impl Machine {
     /// What `python3` prints for a line of code, if it runs without an error.
     fn python(&self, code: &str) -> Option<String> {
         let python = self.find("python3")?;
-        let shell = Shell::new().ok()?;
+        let shell = crate::process::shell().ok()?;
         // Not from the current directory: a file there could shadow the module.
         cmd!(shell, "{python} -I -c {code}")
             .quiet()
@@ -687,7 +687,7 @@ fn sudo(machine: &Machine) -> Option<PathBuf> {
         return None;
     }
     let sudo = machine.find("sudo")?;
-    let shell = Shell::new().ok()?;
+    let shell = crate::process::shell().ok()?;
     cmd!(shell, "{sudo} -n true")
         .quiet()
         .ignore_stdout()

@@ -403,32 +403,76 @@ pub fn install(layout: &Layout, ui: &Ui, package: &Path) -> Result<LocalKernel> 
                 .into(),
         );
     };
-    let goal = kernel_path(layout, parsed.arch, &parsed.release);
-    let _lock = lock(layout, ui, &lock_name(parsed.arch, &parsed.release))?;
-    sweep(&layout.kernels(parsed.arch))?;
-    if let Ok(kernel) = open(&goal) {
-        ui.verbose(format!("{} is already unpacked", parsed.release));
-        return Ok(kernel);
-    }
+    let vacancy = match vacancy(layout, ui, &parsed)? {
+        Place::Taken(kernel) => {
+            ui.verbose(format!("{} is already unpacked", parsed.release));
+            return Ok(kernel);
+        }
+        Place::Vacant(vacancy) => vacancy,
+    };
     let file = File::open(package).with_context(|| format!("cannot open {}", package.display()))?;
-    let temporary = Temporary::directory(&goal)?;
+    let temporary = vacancy.temporary()?;
     let task = ui.task(format!("unpacking {}", package.display()));
     archive::unpack_into(file, temporary.path(), &archive::Limits::default())
         .with_context(|| format!("cannot unpack {}", package.display()))?;
     drop(task);
-    let kernel = open(temporary.path())
-        .with_context(|| format!("{} is not a kernel package", package.display()))?;
-    if (kernel.arch, &kernel.release) != (parsed.arch, &parsed.release) {
-        return Err(Failure::setup(format!(
-            "{} holds the kernel {} for {}",
-            package.display(),
-            kernel.release,
-            kernel.arch.name
-        ))
-        .into());
+    vacancy.fill(temporary, &package.display().to_string())
+}
+
+/// Whether a kernel is in the work directory.
+#[derive(Debug)]
+pub enum Place {
+    /// It is.
+    Taken(LocalKernel),
+    /// It is not, and until this is dropped no other run will put it there.
+    Vacant(Vacancy),
+}
+
+/// The place of a kernel that is not there yet, locked.
+#[derive(Debug)]
+pub struct Vacancy {
+    name: PackageName,
+    goal: PathBuf,
+    _lock: Lock,
+}
+
+/// Looks whether a kernel is there, after waiting for another run that may be
+/// about to put it there.
+pub fn vacancy(layout: &Layout, ui: &Ui, name: &PackageName) -> Result<Place> {
+    let goal = kernel_path(layout, name.arch, &name.release);
+    let lock = lock(layout, ui, &lock_name(name.arch, &name.release))?;
+    sweep(&layout.kernels(name.arch))?;
+    Ok(match open(&goal) {
+        Ok(kernel) => Place::Taken(kernel),
+        Err(_) => Place::Vacant(Vacancy {
+            name: name.clone(),
+            goal,
+            _lock: lock,
+        }),
+    })
+}
+
+impl Vacancy {
+    /// Where the package can be unpacked to.
+    pub fn temporary(&self) -> Result<Temporary> {
+        Temporary::directory(&self.goal)
     }
-    temporary.persist()?;
-    open(&goal)
+
+    /// Puts an unpacked package in its place. What is in it must be what its name
+    /// says; `from` says in errors where it came from.
+    pub fn fill(&self, temporary: Temporary, from: &str) -> Result<LocalKernel> {
+        let kernel =
+            open(temporary.path()).with_context(|| format!("{from} is not a kernel package"))?;
+        if (kernel.arch, &kernel.release) != (self.name.arch, &self.name.release) {
+            return Err(Failure::setup(format!(
+                "{from} holds the kernel {} for {}",
+                kernel.release, kernel.arch.name
+            ))
+            .into());
+        }
+        temporary.persist()?;
+        open(&self.goal)
+    }
 }
 
 /// The name of the lock under which a kernel is put in place.

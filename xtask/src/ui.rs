@@ -10,7 +10,11 @@ use std::io::{IsTerminal, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use anyhow::{Context, Result};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::interrupt;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +32,7 @@ pub enum Verbosity {
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The one door to standard error. Cloning is cheap; all clones share the live line.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Ui {
     verbosity: Verbosity,
     terminal: bool,
@@ -110,6 +114,44 @@ impl Ui {
             bar,
             last_plain: Instant::now(),
         }
+    }
+
+    /// Asks a question that is answered with `y` or not; everything else is no. It is
+    /// asked even with `-q`: without the answer nothing can go on.
+    ///
+    /// # Errors
+    ///
+    /// The answer cannot be read, or a signal. Nobody can answer unless
+    /// [`Ui::can_ask`].
+    pub fn ask(&self, question: &str) -> Result<bool> {
+        self.passthrough(|| {
+            let mut stderr = std::io::stderr().lock();
+            let _ = write!(stderr, "xtask: {question} [y/N] ");
+            let _ = stderr.flush();
+        });
+        let stdin = std::io::stdin();
+        let wait = Timespec::try_from(interrupt::POLL).context("cannot wait for an answer")?;
+        loop {
+            // Reading at once would sleep through signals.
+            interrupt::check()?;
+            let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+            match poll(&mut ready, Some(&wait)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => {}
+                Ok(_) => break,
+                Err(error) => return Err(error).context("cannot wait for an answer"),
+            }
+        }
+        let mut answer = String::new();
+        stdin
+            .read_line(&mut answer)
+            .context("cannot read the answer")?;
+        let answer = answer.trim().to_lowercase();
+        Ok(matches!(answer.as_str(), "y" | "yes"))
+    }
+
+    /// Whether there is somebody who can be asked: a terminal on both sides.
+    pub fn can_ask() -> bool {
+        std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
     }
 
     /// Writes whole lines of somebody else (a guest, a log) above the live line.

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
-use xshell::{Shell, cmd};
+use xshell::cmd;
 
 use crate::accel::{self, Kvm};
 use crate::console::Console;
@@ -274,7 +274,7 @@ impl Tools {
         };
         let qemu = host::find_program(arch.qemu).ok_or_else(|| missing(arch.qemu))?;
         let busybox = host::static_busybox().ok_or_else(|| missing("a static BusyBox"))?;
-        let shell = Shell::new()?;
+        let shell = crate::process::shell()?;
         let text = cmd!(shell, "{qemu} --version")
             .quiet()
             .ignore_stderr()

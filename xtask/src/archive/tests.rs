@@ -396,3 +396,24 @@ fn permissions_and_owners_of_an_archive_do_not_count() {
     assert_eq!(root.join("h").metadata().unwrap().ino(), file.ino());
     assert_eq!(std::fs::read(root.join("d/l")).unwrap(), b"x");
 }
+
+#[test]
+fn one_file_is_read_without_unpacking() {
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
+    };
+    write("build/manifest.json", "another");
+    write("manifest.json", "this");
+    write("vmlinuz", "image");
+    let mut bytes = Vec::new();
+    create(directory.path(), &mut bytes, 1).unwrap();
+    let read = |bytes: &[u8], path| read_file(bytes, path, 10);
+    assert_eq!(read(&bytes, "manifest.json").unwrap().unwrap(), b"this");
+    assert_eq!(read(&bytes, "absent").unwrap(), None);
+    assert!(read_file(&bytes[..], "vmlinuz", 4).is_err());
+    assert!(read(&bytes[..bytes.len() / 2], "vmlinuz").is_err());
+    assert!(read(b"no archive", "vmlinuz").is_err());
+}

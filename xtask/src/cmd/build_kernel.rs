@@ -33,25 +33,7 @@ pub fn run(flags: &BuildKernel, layout: &Layout, ui: &Ui, install: bool) -> Resu
 fn requests(flags: &BuildKernel, layout: &Layout) -> Result<Vec<BuildRequest>> {
     let kernels = Kernels::load(&layout.configs)?;
     let arch = architecture(flags.arch.as_deref())?;
-    let flavors = if flags.all_flavors {
-        kernels
-            .flavors
-            .iter()
-            .map(|flavor| flavor.name.clone())
-            .collect()
-    } else if flags.flavors.is_empty() {
-        kernels
-            .flavors
-            .iter()
-            .take(1)
-            .map(|flavor| flavor.name.clone())
-            .collect()
-    } else {
-        flags.flavors.clone()
-    };
-    for flavor in &flavors {
-        kernels.flavor(flavor)?;
-    }
+    let flavors = flavors(&flags.flavors, flags.all_flavors, &kernels)?;
     let mut requests = Vec::new();
     for kernel in &flags.kernels {
         let wanted = wanted(kernel)?;
@@ -72,6 +54,31 @@ fn requests(flags: &BuildKernel, layout: &Layout) -> Result<Vec<BuildRequest>> {
     Ok(requests)
 }
 
+/// The flavors that `-f` and `-F` choose; without them, the most usual one.
+///
+/// # Errors
+///
+/// A usage error for one that is not known.
+pub fn flavors(chosen: &[String], all: bool, kernels: &Kernels) -> Result<Vec<String>> {
+    let names = kernels.flavors.iter().map(|flavor| flavor.name.clone());
+    if all {
+        return Ok(names.collect());
+    }
+    if chosen.is_empty() {
+        return Ok(names.take(1).collect());
+    }
+    for flavor in chosen {
+        kernels.flavor(flavor)?;
+    }
+    let mut flavors = Vec::<String>::new();
+    for flavor in chosen {
+        if !flavors.contains(flavor) {
+            flavors.push(flavor.clone());
+        }
+    }
+    Ok(flavors)
+}
+
 /// A word that starts with `.` or `/` is a directory, any other a version.
 fn wanted(word: &OsStr) -> Result<Wanted> {
     let text = word.to_string_lossy();
@@ -86,7 +93,12 @@ fn wanted(word: &OsStr) -> Result<Wanted> {
     Ok(Wanted::Version(version))
 }
 
-fn architecture(name: Option<&str>) -> Result<&'static Arch> {
+/// The architecture of that name, or this host's.
+///
+/// # Errors
+///
+/// A usage error that names those that are known.
+pub fn architecture(name: Option<&str>) -> Result<&'static Arch> {
     let known = || {
         arch::ARCHITECTURES
             .iter()

@@ -2,14 +2,14 @@
 
 use anyhow::Result;
 use xtask::failure::Failure;
-use xtask::fetch;
+use xtask::fetch::{self, Sources};
 use xtask::kernel::LocalKernel;
 use xtask::layout::Layout;
 use xtask::request::KernelRequest;
 use xtask::ui::Ui;
 
 /// The one kernel of a command that runs one.
-pub fn one(words: &[String], layout: &Layout, ui: &Ui, setup: bool) -> Result<LocalKernel> {
+pub fn one(words: &[String], sources: &Sources, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
     let mut requests = Vec::new();
     for word in words {
         requests.extend(KernelRequest::parse_list(word)?);
@@ -19,5 +19,5 @@ pub fn one(words: &[String], layout: &Layout, ui: &Ui, setup: bool) -> Result<Lo
             .hint("`test` takes several")
             .into());
     }
-    fetch::resolve(requests.first(), fetch::From { build: setup }, layout, ui)
+    fetch::resolve(requests.first(), sources, layout, ui)
 }

@@ -4,16 +4,20 @@ use std::io::Write;
 
 use anyhow::Result;
 use xtask::arch;
+use xtask::github::client::Freshness;
 use xtask::layout::Layout;
 use xtask::list::{self, Format};
-use xtask::request::KernelRequest;
+use xtask::request::{Candidate, KernelRequest};
 use xtask::store;
 use xtask::ui::Ui;
 
+use super::release;
 use crate::flags::{List, ListFormat};
 
-/// Prints the kernels on this machine.
+/// Prints the kernels on this machine, in the release, or in both.
 pub fn run(flags: &List, layout: &Layout, ui: &Ui) -> Result<u8> {
+    let request = flags.pattern.as_deref();
+    let request = request.map(str::parse::<KernelRequest>).transpose()?;
     let mut kernels = Vec::new();
     for arch in arch::ARCHITECTURES {
         let survey = store::survey(layout, arch)?;
@@ -22,25 +26,40 @@ pub fn run(flags: &List, layout: &Layout, ui: &Ui) -> Result<u8> {
         }
         kernels.extend(survey.kernels);
     }
-    if let Some(pattern) = &flags.pattern {
-        let request = pattern.parse::<KernelRequest>()?;
-        let all = kernels.clone();
-        kernels.retain(|kernel| request.matches(kernel.arch, &kernel.release));
-        if kernels.is_empty() {
-            let releases = all.iter().map(|kernel| &kernel.release);
-            return Err(request.nothing_matches(releases, "on this machine").into());
+    let local = flags.local || !flags.remote;
+    let mut place = "on this machine".to_owned();
+    let mut assets = Vec::new();
+    if flags.remote {
+        let client = release::client(&flags.release, layout, ui)?;
+        assets = client.listing(Freshness::Checked)?.assets.clone();
+        place = match local {
+            true => format!("on this machine or in {}", client.location()),
+            false => format!("in {}", client.location()),
+        };
+    }
+    let mut listed = list::join(kernels, &assets);
+    listed.retain(|listed| local || listed.asset.is_some());
+    if let Some(request) = request {
+        let all = listed.clone();
+        listed.retain(|listed| request.matches(listed.arch(), listed.release()));
+        if listed.is_empty() {
+            let releases = all.iter().map(Candidate::release);
+            return Err(request.nothing_matches(releases, &place).into());
         }
     }
-    let rows = list::rows(&kernels)?;
+    let rows = list::rows(&listed)?;
     let format = match flags.format {
         ListFormat::Text => Format::Text,
         ListFormat::Json => Format::Json,
     };
     if rows.is_empty() && format == Format::Text {
-        ui.info(format!(
-            "no kernels in {}; cargo xtask build-kernel 6.1 builds one",
-            layout.work().display()
-        ));
+        ui.info(match flags.remote {
+            true => format!("no kernels {place}"),
+            false => format!(
+                "no kernels in {}; cargo xtask build-kernel 6.1 builds one",
+                layout.work().display()
+            ),
+        });
     }
     std::io::stdout().write_all(list::render(&rows, format)?.as_bytes())?;
     Ok(0)

@@ -9,6 +9,9 @@ mod kconfig;
 mod kernel;
 mod list;
 mod package;
+mod prune;
+mod publish;
+mod release;
 pub mod supervise;
 mod test;
 mod vm;
@@ -37,6 +40,10 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::Completions(completions) => completions::run(&completions),
         Command::List(list) => list::run(&list, &layout, ui),
         Command::Package(package) => package::run(&package, &layout, ui),
+        Command::Release(release) => publish::run(&release, &layout, ui, setup),
+        Command::Prune(prune) => prune::run(&prune, &layout, ui),
+        Command::Download(download) => release::download(&download, &layout, ui),
+        Command::Upload(upload) => release::upload(&upload, &layout, ui),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
     }
 }

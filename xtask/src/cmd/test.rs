@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use xtask::environment::guest_environment;
 use xtask::event::exit_status;
 use xtask::failure::{self, Failure, FailureKind};
-use xtask::fetch::{self, host_arch};
+use xtask::fetch::{self, Sources, host_arch};
 use xtask::guest;
 use xtask::kernel::LocalKernel;
 use xtask::kernels::Kernels;
@@ -39,6 +39,7 @@ const TOTAL: Duration = Duration::from_secs(3600);
 /// Runs the tests; the exit status.
 pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     let wanted = wanted(flags, layout)?;
+    let sources = super::release::sources(&flags.sources, layout, ui, setup)?;
     let extra = extra_environment(&flags.environment)?;
     let chosen = choose(flags, layout)?;
     let project = match &chosen {
@@ -63,7 +64,7 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         flags,
         layout,
         ui,
-        setup,
+        sources,
         project,
         prepared,
         runner,
@@ -189,7 +190,7 @@ struct Run<'r> {
     flags: &'r Test,
     layout: &'r Layout,
     ui: &'r Ui,
-    setup: bool,
+    sources: Sources,
     project: &'r Project,
     prepared: Prepared,
     runner: PathBuf,
@@ -267,8 +268,7 @@ impl Run<'_> {
             Wish::Newest => None,
             Wish::Request(request) => Some(request),
         };
-        let from = fetch::From { build: self.setup };
-        fetch::resolve(request, from, self.layout, self.ui)
+        fetch::resolve(request, &self.sources, self.layout, self.ui)
     }
 
     fn not_started(

@@ -53,7 +53,8 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
 }
 
 fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmRequest> {
-    let kernel = super::kernel::one(&flags.kernels, layout, ui, setup)?;
+    let sources = super::release::sources(&flags.sources, layout, ui, setup)?;
+    let kernel = super::kernel::one(&flags.kernels, &sources, layout, ui)?;
     let tty = match (flags.tty, flags.no_tty) {
         (true, _) => true,
         (_, true) => false,

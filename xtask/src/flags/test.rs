@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::machine::Machine;
+use super::release::SourceFlags;
 
 /// Run a project's tests on kernels, each in a VM
 ///
@@ -26,7 +27,7 @@ not be had; 4 a VM was lost, panicked or got stuck; 5 no tests ran. Of several k
 1, 4, 3, 5 that occurred.")]
 pub struct Test {
     /// Kernel: a release, a pattern, a series, or the path of an unpacked kernel; comma-separated,
-    /// repeatable [default: the newest local kernel]
+    /// repeatable [default: the newest local kernel, else the release's newest]
     #[arg(short, long = "kernel", value_name = "REQUEST")]
     pub kernels: Vec<String>,
     /// One kernel of every supported series
@@ -64,6 +65,8 @@ pub struct Test {
     /// Pass a variable on: NAME=VALUE, or NAME for its value here
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub environment: Vec<OsString>,
+    #[command(flatten)]
+    pub sources: SourceFlags,
     #[command(flatten)]
     pub machine: Machine,
     /// unittest's own options and names; a name (dotted, or a file) replaces discovery

@@ -235,7 +235,7 @@ impl Make {
 
     /// What `make -s TARGET` prints, e.g. for `kernelrelease` or `image_name`.
     pub fn read(&self, target: &str) -> Result<String> {
-        let shell = xshell::Shell::new()?;
+        let shell = crate::process::shell()?;
         for name in SCRUBBED {
             shell.set_var(name, "");
         }

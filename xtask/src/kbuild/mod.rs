@@ -97,16 +97,19 @@ pub struct BuiltTree {
     pub manifest: Manifest,
 }
 
-/// What is to be built, decided before anything is fetched.
+/// What is to be built, known before anything is fetched.
 #[derive(Clone, Debug)]
-struct Plan {
-    release: Release,
-    found: Found,
+pub struct Identity {
+    /// What `uname -r` will print.
+    pub release: Release,
+    /// The source.
+    pub found: Found,
+    /// See [`crate::manifest`].
+    pub input_key: String,
     merged: Merged,
     fragments: String,
     patches: Vec<(String, String)>,
     revision: u32,
-    input_key: String,
 }
 
 /// What [`build`] came to.
@@ -215,14 +218,13 @@ pub fn build(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Outcome
     Ok(Outcome::Built(Box::new(built), log, lock))
 }
 
-fn plan(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Plan> {
+fn plan(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Identity> {
     let kernels = Kernels::load(&layout.configs)?;
     if let Wanted::Version(version) = &request.wanted {
         // Before the network is asked.
         kernels.require_series(version.series, request.arch)?;
     }
     kernels.flavor(&request.flavor)?;
-    let merged = kconfig::merge(&layout.configs, request.arch, &request.flavor)?;
     let found = source::find(
         layout,
         ui,
@@ -232,19 +234,46 @@ fn plan(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Plan> {
             kernel_org_url: request.kernel_org_url.clone(),
         },
     )?;
-    let patches = match request.wanted {
-        Wanted::Version(_) => patches(&layout.configs, &found.version)?,
-        // The user's own tree is built as it is.
-        Wanted::Directory(_) => Vec::new(),
+    let patched = matches!(request.wanted, Wanted::Version(_));
+    identify(
+        layout,
+        &kernels,
+        found,
+        &request.flavor,
+        request.arch,
+        patched,
+    )
+}
+
+/// Release and input key of a kernel whose source was found. `patched`: with our
+/// patches; the user's own tree is built as it is.
+///
+/// # Errors
+///
+/// The flavor is unknown, or a fragment or a patch cannot be read.
+pub fn identify(
+    layout: &Layout,
+    kernels: &Kernels,
+    found: Found,
+    flavor: &str,
+    arch: &'static Arch,
+    patched: bool,
+) -> Result<Identity> {
+    kernels.flavor(flavor)?;
+    let merged = kconfig::merge(&layout.configs, arch, flavor)?;
+    let patches = if patched {
+        patches(&layout.configs, &found.version)?
+    } else {
+        Vec::new()
     };
     let suffix = VmtestSuffix {
         revision: kernels.revision,
-        flavor: request.flavor.clone(),
+        flavor: flavor.to_owned(),
     };
     let release = Release::ours(found.version, &suffix);
     let fragments = merged.allconfig(&found.version);
     let input_key = Input {
-        arch: request.arch.name,
+        arch: arch.name,
         release: &release.to_string(),
         source: &found.checksum,
         fragments: &fragments,
@@ -252,14 +281,14 @@ fn plan(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Plan> {
         layout: package::LAYOUT,
     }
     .key();
-    Ok(Plan {
+    Ok(Identity {
         release,
         found,
+        input_key,
         merged,
         fragments,
         patches,
         revision: kernels.revision,
-        input_key,
     })
 }
 
@@ -268,7 +297,7 @@ fn installed(
     request: &BuildRequest,
     layout: &Layout,
     ui: &Ui,
-    plan: &Plan,
+    plan: &Identity,
 ) -> Result<Option<LocalKernel>> {
     let Some(kernel) = store::kernels(layout, request.arch)?
         .into_iter()
@@ -369,7 +398,7 @@ fn build_in(
     request: &BuildRequest,
     layout: &Layout,
     ui: &Ui,
-    plan: &Plan,
+    plan: &Identity,
     source: &SourceTree,
     toolchain: &Toolchain,
     build: &Path,
@@ -542,7 +571,7 @@ fn write_wrappers(directory: &Path, toolchain: &Toolchain, quirks: &Quirks) -> R
 }
 
 /// Writes `.config` and compares it with what was wanted.
-fn configure(make: &Make, plan: &Plan, arch: &Arch, ui: &Ui, log: &mut Log) -> Result<()> {
+fn configure(make: &Make, plan: &Identity, arch: &Arch, ui: &Ui, log: &mut Log) -> Result<()> {
     let fragment = make.build.join(FRAGMENT);
     std::fs::write(&fragment, &plan.fragments)
         .with_context(|| format!("cannot write {}", fragment.display()))?;
@@ -670,7 +699,7 @@ fn compile(
     layout: &Layout,
     ui: &Ui,
     make: &Make,
-    plan: &Plan,
+    plan: &Identity,
     log: &mut Log,
 ) -> Result<()> {
     let file = estimate_file(layout, request, &plan.found.version);

@@ -385,7 +385,7 @@ pub fn probe(arch: &Arch, cc: Option<&str>) -> Result<Toolchain> {
 }
 
 fn first_line(program: &str) -> Option<String> {
-    let shell = xshell::Shell::new().ok()?;
+    let shell = crate::process::shell().ok()?;
     let output = shell
         .cmd(program)
         .arg("--version")

@@ -39,8 +39,13 @@ pub struct Package {
     apt: PathBuf,
 }
 
-/// Finds the version, or the newest of a series, in all suites.
-pub fn find(layout: &Layout, ui: &Ui, version: &Version) -> Result<Found> {
+/// Finds each version, or the newest of a series, in all suites. Each suite is
+/// asked once for all of them.
+///
+/// # Errors
+///
+/// If Debian's archive cannot be asked on this host at all, or by a signal.
+pub fn find_all(layout: &Layout, ui: &Ui, versions: &[Version]) -> Result<Vec<Result<Found>>> {
     let entries = host_entries()?;
     let architecture = architecture()?;
     let root = layout.cache().join("apt");
@@ -65,15 +70,34 @@ pub fn find(layout: &Layout, ui: &Ui, version: &Version) -> Result<Found> {
         return Err(Failure::setup("apt on this host knows no archive of Debian").into());
     }
     let states = update(ui, &suites)?;
-    let name = format!("linux-source-{}", version.series);
-    let mut best: Option<(Version, Package)> = None;
-    let mut others = Vec::new();
+    let mut names = versions.iter().map(package_name).collect::<Vec<_>>();
+    names.sort();
+    names.dedup();
+    let mut offers = Vec::new();
     for (prepared, state) in suites.iter().zip(&states) {
         if *state != State::Usable {
             continue;
         }
         interrupt::check()?;
-        for candidate in candidates(&prepared.directory, &name)? {
+        let shown = show(&prepared.directory, &names)?;
+        offers.push((prepared.directory.as_path(), shown));
+    }
+    let find = |version: &Version| choose(&offers, &states, version);
+    Ok(versions.iter().map(find).collect())
+}
+
+/// The package with the source of a version.
+fn package_name(version: &Version) -> String {
+    format!("linux-source-{}", version.series)
+}
+
+/// The newest wanted package in what `apt-cache show` says about each suite.
+fn choose(offers: &[(&Path, String)], states: &[State], version: &Version) -> Result<Found> {
+    let name = package_name(version);
+    let mut best: Option<(Version, Package)> = None;
+    let mut others = Vec::new();
+    for (apt, shown) in offers {
+        for candidate in apt::parse_show(shown, &name) {
             let Some(upstream) = apt::upstream(&candidate.version) else {
                 continue;
             };
@@ -90,7 +114,7 @@ pub fn find(layout: &Layout, ui: &Ui, version: &Version) -> Result<Found> {
                 let package = Package {
                     name: name.clone(),
                     candidate,
-                    apt: prepared.directory.clone(),
+                    apt: apt.to_path_buf(),
                 };
                 best = Some((upstream, package));
             }
@@ -107,7 +131,7 @@ pub fn find(layout: &Layout, ui: &Ui, version: &Version) -> Result<Found> {
     if !others.is_empty() {
         bail!("Debian has {name} only as {}", others.join(", "));
     }
-    Err(missing(&name, &states).into())
+    Err(missing(&name, states).into())
 }
 
 /// Why there is no package at all.
@@ -207,7 +231,7 @@ fn host_entries() -> Result<Vec<Entry>> {
     if find_program("apt-get").is_none() || find_program("dpkg-deb").is_none() {
         return Err(Failure::setup("this host has no apt").into());
     }
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let files = shell
         .cmd("apt-config")
         .args([
@@ -259,7 +283,7 @@ fn read_entries(path: &Path) -> Result<Vec<Entry>> {
 }
 
 fn architecture() -> Result<String> {
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let command = shell.cmd("dpkg").arg("--print-architecture").quiet();
     command
         .read()
@@ -410,19 +434,20 @@ fn apt_command(program: &str, directory: &Path) -> LongCommand {
         .env("DEBIAN_FRONTEND", "noninteractive")
 }
 
-fn candidates(directory: &Path, package: &str) -> Result<Vec<Candidate>> {
-    let shell = xshell::Shell::new()?;
-    let text = shell
+/// What apt knows about packages; those that it does not know are passed over.
+fn show(directory: &Path, packages: &[String]) -> Result<String> {
+    let shell = crate::process::shell()?;
+    shell
         .cmd("apt-cache")
         .arg("-c")
         .arg(directory.join("apt.conf"))
-        .args(["show", package])
+        .arg("show")
+        .args(packages)
         .env("LC_ALL", "C")
         .quiet()
         .ignore_stderr()
         // It fails when there is no such package.
         .ignore_status()
         .read()
-        .context("cannot run apt-cache")?;
-    Ok(apt::parse_show(&text, package))
+        .context("cannot run apt-cache")
 }

@@ -104,7 +104,7 @@ fn git(path: &Path, arguments: &[&str]) -> Option<String> {
     if !path.join(".git").exists() {
         return None;
     }
-    let shell = xshell::Shell::new().ok()?;
+    let shell = crate::process::shell().ok()?;
     shell
         .cmd("git")
         .arg("-C")

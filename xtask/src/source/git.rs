@@ -17,33 +17,45 @@ pub struct Tag {
     commit: String,
 }
 
-/// Finds the tag: that of the version, or the newest of a series.
-pub fn find(url: &str, version: &Version) -> Result<Found> {
-    let shell = xshell::Shell::new()?;
-    let pattern = format!("refs/tags/v{}*", version.series);
+/// Finds the tag of each version, or the newest of a series, with one question.
+///
+/// # Errors
+///
+/// If the repository does not answer.
+pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<Found>>> {
+    let shell = crate::process::shell()?;
+    let mut patterns = versions
+        .iter()
+        .map(|version| format!("refs/tags/v{}*", version.series))
+        .collect::<Vec<_>>();
+    patterns.dedup();
     let listing = shell
         .cmd("git")
         // Behind `--` an address cannot be an option.
-        .args(["ls-remote", "--", url, &pattern])
+        .args(["ls-remote", "--", url])
+        .args(patterns)
         // A question for a password would wait for ever.
         .env("GIT_TERMINAL_PROMPT", "0")
         .quiet()
         .read()
         .with_context(|| format!("git cannot list the tags of {url}"))?;
-    let (name, tagged, commit) = newest(&listing, version).ok_or_else(|| {
-        Failure::setup(format!("{url} has no tag for Linux {version}"))
-            .hint("release tags are named like v6.1.192")
-    })?;
-    Ok(Found {
-        version: whole(tagged),
-        origin: format!("git {name}"),
-        checksum: commit.clone(),
-        location: Location::Git(Tag {
-            url: url.to_owned(),
-            name,
-            commit,
-        }),
-    })
+    let find = |version: &Version| {
+        let (name, tagged, commit) = newest(&listing, version).ok_or_else(|| {
+            Failure::setup(format!("{url} has no tag for Linux {version}"))
+                .hint("release tags are named like v6.1.192")
+        })?;
+        Ok(Found {
+            version: whole(tagged),
+            origin: format!("git {name}"),
+            checksum: commit.clone(),
+            location: Location::Git(Tag {
+                url: url.to_owned(),
+                name,
+                commit,
+            }),
+        })
+    };
+    Ok(versions.iter().map(find).collect())
 }
 
 /// From what `git ls-remote` prints: name, version and commit of the newest tag
@@ -96,7 +108,7 @@ pub fn fetch(work: &Work<'_>, tag: &Tag, directory: &Path) -> Result<()> {
         "--detach",
     ];
     work.run(git().args(checkout).arg(&tag.commit), || Ok(()))?;
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let date = shell
         .cmd("git")
         .arg("-C")

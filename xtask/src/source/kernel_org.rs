@@ -4,6 +4,7 @@
 //! `<hex>  <name>` lines; it gives both the newest point release and the checksum of
 //! its archive. Release candidates are not in it. The list is kept for an hour.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -46,85 +47,138 @@ pub struct Archive {
     sha256: String,
 }
 
-/// As [`find`], but at once gives up on a host that was not to be reached a few
-/// minutes ago, and does not insist with one that answers badly.
-pub fn find_quickly(layout: &Layout, ui: &Ui, base: &str, version: &Version) -> Result<Found> {
-    let host = http::host(base);
-    let marker = layout.cache().join("unreachable").join(key(host));
-    if let Some(age) = age(&marker).filter(|age| *age < UNREACHABLE_AGE) {
-        bail!(
-            "{host} could not be reached {} min ago",
-            age.as_secs().div_ceil(60)
-        );
-    }
-    let limits = Limits {
-        attempts: 2,
-        silence: Duration::from_secs(10),
-        ..Limits::default()
-    };
-    let result = find_with(layout, ui, base, version, &limits);
-    if let Err(error) = &result
-        && matches!(error.downcast_ref(), Some(HttpError::Unreachable(_)))
-    {
-        write(&marker, "")?;
-    }
-    result
+/// How much trouble is taken with a host that does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// There is another source: gives up at once on a host that was not to be
+    /// reached a few minutes ago, and does not insist with one that answers badly.
+    Little,
+    /// There is none.
+    Much,
 }
 
-/// Finds the version, or the newest of a series.
-pub fn find(layout: &Layout, ui: &Ui, base: &str, version: &Version) -> Result<Found> {
-    find_with(layout, ui, base, version, &Limits::default())
-}
-
-fn find_with(
+/// Finds each version, or the newest of a series. The list of a major version is
+/// read once for all of them.
+pub fn find_all(
     layout: &Layout,
     ui: &Ui,
     base: &str,
-    version: &Version,
-    limits: &Limits,
-) -> Result<Found> {
-    if version.candidate.is_some() {
-        return Err(Failure::setup(format!(
-            "release candidates such as {version} have no checksum there"
-        ))
-        .hint("get them by tag: --source git:URL")
-        .into());
-    }
-    let folder = format!("{}/{}", base.trim_end_matches('/'), folder(version.series));
-    let url = format!("{folder}/sha256sums.asc");
-    let file = layout.cache().join("kernel.org").join(key(&url));
-    let list = match age(&file).filter(|age| *age < LIST_AGE) {
-        Some(_) => std::fs::read_to_string(&file)
-            .with_context(|| format!("cannot read {}", file.display()))?,
-        None => {
-            let list = http::text(&url, LIST_LIMIT, limits)?;
-            signed_text(&list).with_context(|| url.clone())?;
-            write(&file, &list)?;
-            match check_signature(&file) {
-                Ok(Signature::Good) => ui.verbose(format!("{url} has a good signature")),
-                Ok(Signature::Unchecked(why)) => {
-                    ui.info(format!("the signature of {url} was not checked: {why}"));
-                }
-                Err(error) => {
-                    let _ = std::fs::remove_file(&file);
-                    return Err(error.context(url));
-                }
-            }
-            list
-        }
+    versions: &[Version],
+    patience: Patience,
+) -> Vec<Result<Found>> {
+    let mut lists = Lists {
+        layout,
+        ui,
+        base: base.trim_end_matches('/'),
+        patience,
+        read: BTreeMap::new(),
     };
-    let (found, name, sha256) = newest(signed_text(&list)?, version)
-        .ok_or_else(|| Failure::setup(format!("{url} has no archive of Linux {version}")))?;
-    Ok(Found {
-        version: whole(found),
-        origin: format!("kernel.org {name}"),
-        checksum: sha256.clone(),
-        location: Location::KernelOrg(Archive {
-            url: format!("{folder}/{name}"),
-            name,
-            sha256,
-        }),
-    })
+    versions.iter().map(|version| lists.find(version)).collect()
+}
+
+/// The lists of checksums that were read so far.
+struct Lists<'a> {
+    layout: &'a Layout,
+    ui: &'a Ui,
+    base: &'a str,
+    patience: Patience,
+    /// By folder: what is signed, or why there is none.
+    read: BTreeMap<String, Result<String, String>>,
+}
+
+impl Lists<'_> {
+    fn find(&mut self, version: &Version) -> Result<Found> {
+        if version.candidate.is_some() {
+            return Err(Failure::setup(format!(
+                "release candidates such as {version} have no checksum there"
+            ))
+            .hint("get them by tag: --source git:URL")
+            .into());
+        }
+        let folder = format!("{}/{}", self.base, folder(version.series));
+        let url = format!("{folder}/sha256sums.asc");
+        let (found, name, sha256) = newest(self.list(&url)?, version)
+            .ok_or_else(|| Failure::setup(format!("{url} has no archive of Linux {version}")))?;
+        Ok(Found {
+            version: whole(found),
+            origin: format!("kernel.org {name}"),
+            checksum: sha256.clone(),
+            location: Location::KernelOrg(Archive {
+                url: format!("{folder}/{name}"),
+                name,
+                sha256,
+            }),
+        })
+    }
+
+    /// The list at `url`; the second question after a failure costs nothing.
+    fn list(&mut self, url: &str) -> Result<&str> {
+        if !self.read.contains_key(url) {
+            let list = match self.patience {
+                Patience::Little => self.fetch_quickly(url),
+                Patience::Much => fetch_list(self.layout, self.ui, url, &Limits::default()),
+            };
+            match list {
+                Ok(list) => self.read.insert(url.to_owned(), Ok(list)),
+                Err(error) => {
+                    self.read.insert(url.to_owned(), Err(format!("{error:#}")));
+                    return Err(error);
+                }
+            };
+        }
+        match self.read.get(url) {
+            Some(Ok(list)) => Ok(list),
+            Some(Err(why)) => Err(Failure::setup(why.clone()).into()),
+            None => bail!("{url} was not read"),
+        }
+    }
+
+    fn fetch_quickly(&self, url: &str) -> Result<String> {
+        let host = http::host(self.base);
+        let marker = self.layout.cache().join("unreachable").join(key(host));
+        if let Some(age) = age(&marker).filter(|age| *age < UNREACHABLE_AGE) {
+            bail!(
+                "{host} could not be reached {} min ago",
+                age.as_secs().div_ceil(60)
+            );
+        }
+        let limits = Limits {
+            attempts: 2,
+            silence: Duration::from_secs(10),
+            ..Limits::default()
+        };
+        let result = fetch_list(self.layout, self.ui, url, &limits);
+        if let Err(error) = &result
+            && matches!(error.downcast_ref(), Some(HttpError::Unreachable(_)))
+        {
+            write(&marker, "")?;
+        }
+        result
+    }
+}
+
+/// What the list of checksums at `url` signs, from the cache or from there.
+fn fetch_list(layout: &Layout, ui: &Ui, url: &str, limits: &Limits) -> Result<String> {
+    let file = layout.cache().join("kernel.org").join(key(url));
+    if age(&file).is_some_and(|age| age < LIST_AGE) {
+        let list = std::fs::read_to_string(&file)
+            .with_context(|| format!("cannot read {}", file.display()))?;
+        return Ok(signed_text(&list)?.to_owned());
+    }
+    let list = http::text(url, LIST_LIMIT, limits)?;
+    let text = signed_text(&list).with_context(|| url.to_owned())?;
+    write(&file, &list)?;
+    match check_signature(&file) {
+        Ok(Signature::Good) => ui.verbose(format!("{url} has a good signature")),
+        Ok(Signature::Unchecked(why)) => {
+            ui.info(format!("the signature of {url} was not checked: {why}"));
+        }
+        Err(error) => {
+            let _ = std::fs::remove_file(&file);
+            return Err(error.context(url.to_owned()));
+        }
+    }
+    Ok(text.to_owned())
 }
 
 /// The folder of a series.
@@ -238,7 +292,7 @@ fn check_signature(file: &Path) -> Result<Signature> {
     if find_program("gpg").is_none() {
         return Ok(Signature::Unchecked("there is no gpg".to_owned()));
     }
-    let shell = xshell::Shell::new()?;
+    let shell = crate::process::shell()?;
     let status = shell
         .cmd("gpg")
         .args([

@@ -29,6 +29,8 @@ use crate::store::{self, Temporary};
 use crate::ui::Ui;
 use crate::version::Version;
 
+use kernel_org::Patience;
+
 /// What `--source` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum SourceChoice {
@@ -150,36 +152,113 @@ pub fn satisfies(version: &Version, wanted: &Version) -> bool {
 pub fn find(layout: &Layout, ui: &Ui, request: &SourceRequest) -> Result<Found> {
     let version = match &request.wanted {
         Wanted::Directory(path) => return directory::find(path),
-        Wanted::Version(version) => version,
+        Wanted::Version(version) => *version,
     };
-    match &request.choice {
-        SourceChoice::KernelOrg => kernel_org::find(layout, ui, &request.kernel_org_url, version)
-            .with_context(|| format!("cannot get Linux {version} from kernel.org")),
-        SourceChoice::Debian => debian::find(layout, ui, version)
-            .with_context(|| format!("cannot get Linux {version} from Debian")),
+    let (choice, url) = (&request.choice, &request.kernel_org_url);
+    find_all(layout, ui, &[version], choice, url)?
+        .pop()
+        .context("no source was asked")?
+}
+
+/// [`find`] for many versions: an answer for each, in their order. Every list of a
+/// source is asked for once, and one that cannot be had is one line.
+///
+/// # Errors
+///
+/// Only a signal.
+pub fn find_all(
+    layout: &Layout,
+    ui: &Ui,
+    versions: &[Version],
+    choice: &SourceChoice,
+    kernel_org_url: &str,
+) -> Result<Vec<Result<Found>>> {
+    let from = |source: &str, answers: Vec<Result<Found>>| {
+        let named = versions.iter().zip(answers).map(|(version, answer)| {
+            answer.with_context(|| format!("cannot get Linux {version} from {source}"))
+        });
+        named.collect()
+    };
+    let kernel_org =
+        |patience| kernel_org::find_all(layout, ui, kernel_org_url, versions, patience);
+    let answers = match choice {
+        SourceChoice::KernelOrg => from("kernel.org", kernel_org(Patience::Much)),
+        SourceChoice::Debian => {
+            let answers = debian::find_all(layout, ui, versions);
+            from("Debian", one_for_each(answers, versions.len()))
+        }
         SourceChoice::Git(url) => {
-            git::find(url, version).with_context(|| format!("cannot get Linux {version} from git"))
+            let answers = git::find_all(url, versions);
+            from("git", one_for_each(answers, versions.len()))
         }
         SourceChoice::Auto => {
-            let first = match kernel_org::find_quickly(layout, ui, &request.kernel_org_url, version)
-            {
-                Ok(found) => return Ok(found),
-                Err(error) => error,
-            };
+            let answers = kernel_org(Patience::Little);
             interrupt::check()?;
-            ui.info(format!("kernel.org: {first:#}; trying Debian"));
-            debian::find(layout, ui, version).map_err(|second| {
-                if let Err(interrupted) = interrupt::check() {
-                    return interrupted.into();
-                }
-                Failure::setup(format!(
-                    "no source for Linux {version}: kernel.org: {first:#}; Debian: {second:#}"
-                ))
-                .hint("give a source tree, or a repository with --source git:URL")
-                .into()
-            })
+            then_debian(layout, ui, versions, answers)
+        }
+    };
+    interrupt::check()?;
+    Ok(answers)
+}
+
+/// Asks Debian for what kernel.org did not have.
+fn then_debian(
+    layout: &Layout,
+    ui: &Ui,
+    versions: &[Version],
+    mut answers: Vec<Result<Found>>,
+) -> Vec<Result<Found>> {
+    let mut left = Vec::new();
+    let mut reasons = Vec::<(String, Vec<String>)>::new();
+    for (index, answer) in answers.iter().enumerate() {
+        let Err(error) = answer else {
+            continue;
+        };
+        let (reason, version) = (format!("{error:#}"), versions[index].to_string());
+        left.push((index, reason.clone()));
+        match reasons.iter_mut().find(|(known, _)| *known == reason) {
+            Some((_, versions)) => versions.push(version),
+            None => reasons.push((reason, vec![version])),
         }
     }
+    if left.is_empty() {
+        return answers;
+    }
+    for (reason, of) in reasons {
+        let of = match versions.len() {
+            1 => String::new(),
+            _ => format!(" for {}", of.join(", ")),
+        };
+        ui.info(format!("kernel.org: {reason}; trying Debian{of}"));
+    }
+    let wanted = left
+        .iter()
+        .map(|(index, _)| versions[*index])
+        .collect::<Vec<_>>();
+    let second = debian::find_all(layout, ui, &wanted);
+    let second = one_for_each(second, wanted.len());
+    for ((index, first), second) in left.into_iter().zip(second) {
+        answers[index] = second.map_err(|second| {
+            Failure::setup(format!(
+                "no source for Linux {}: kernel.org: {first}; Debian: {second:#}",
+                versions[index]
+            ))
+            .hint("give a source tree, or a repository with --source git:URL")
+            .into()
+        });
+    }
+    answers
+}
+
+/// A failure to ask at all as the answer to each of `count` questions.
+fn one_for_each(answers: Result<Vec<Result<Found>>>, count: usize) -> Vec<Result<Found>> {
+    let error = match answers {
+        Ok(answers) => return answers,
+        Err(error) => error,
+    };
+    let text = format!("{error:#}");
+    let copies = (1..count).map(|_| Err(Failure::setup(text.clone()).into()));
+    copies.chain([Err(error)]).collect()
 }
 
 /// Finds and fetches, without patches.

@@ -3,8 +3,11 @@
 
 mod cli;
 mod fake_qemu;
+mod github;
+mod github_server;
 mod kconfig;
 mod local;
+mod publish;
 mod runner;
 mod setup;
 mod source;

@@ -18,7 +18,7 @@ use xtask::ui::{Ui, Verbosity};
 
 /// What the server does with a request for a path; the last one repeats.
 #[derive(Clone)]
-enum Answer {
+pub enum Answer {
     /// Status 200 and the body; or 206 and its rest, if a range is asked for.
     Whole(Vec<u8>),
     /// As `Whole`, but asking for a range changes nothing.
@@ -33,14 +33,17 @@ enum Answer {
     Stall(Vec<u8>),
 }
 
-struct Server {
-    url: String,
+/// A server that stops when it is dropped.
+pub struct Server {
+    /// Its address.
+    pub url: String,
     requests: Arc<Mutex<Vec<String>>>,
     stop: Arc<AtomicBool>,
 }
 
 impl Server {
-    fn start(answers: impl IntoIterator<Item = (&'static str, Vec<Answer>)>) -> Self {
+    /// Starts it.
+    pub fn start(answers: impl IntoIterator<Item = (&'static str, Vec<Answer>)>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let answers = answers
@@ -319,7 +322,8 @@ fn too_long_an_answer_is_refused() {
     assert!(format!("{error:#}").contains("longer than 1000 bytes"));
 }
 
-fn list(lines: &[(&str, &[u8])]) -> Answer {
+/// A signed list of checksums as kernel.org has it.
+pub fn list(lines: &[(&str, &[u8])]) -> Answer {
     let lines = lines
         .iter()
         .map(|(name, bytes)| format!("{}  {name}\n", sum(bytes)))
@@ -374,6 +378,45 @@ fn kernel_org_tells_the_newest_point_release_once_an_hour() {
         "{error:#}"
     );
     assert_eq!(exit_status(&error), 3);
+}
+
+#[test]
+fn many_series_cost_one_request_for_each_list_even_if_it_fails() {
+    let archives: &[(&str, &[u8])] = &[
+        ("linux-6.1.10.tar.xz", b"ten"),
+        ("linux-6.12.1.tar.xz", b"other"),
+    ];
+    let server = Server::start([
+        ("/v6.x/sha256sums.asc", vec![list(archives)]),
+        ("/v5.x/sha256sums.asc", vec![Answer::Status(404)]),
+    ]);
+    let work = tempfile::tempdir().unwrap();
+    let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+    let versions = ["5.4", "5.10", "6.1", "6.2", "6.12"].map(|text| text.parse().unwrap());
+    let found = source::find_all(
+        &layout,
+        &Ui::new(Verbosity::Quiet),
+        &versions,
+        &SourceChoice::KernelOrg,
+        &server.url,
+    )
+    .unwrap();
+    let lines = found.iter().map(|found| match found {
+        Ok(found) => found.version.to_string(),
+        Err(error) => format!("{error:#}").replace(&server.url, "URL"),
+    });
+    expect_test::expect![[r#"
+        cannot get Linux 5.4 from kernel.org: URL/v5.x/sha256sums.asc: not found (HTTP status 404)
+        cannot get Linux 5.10 from kernel.org: URL/v5.x/sha256sums.asc: not found (HTTP status 404)
+        6.1.10
+        cannot get Linux 6.2 from kernel.org: URL/v6.x/sha256sums.asc has no archive of Linux 6.2
+        6.12.1
+    "#]]
+    .assert_eq(&(lines.collect::<Vec<_>>().join("\n") + "\n"));
+    assert_eq!(
+        server.requests(),
+        ["/v5.x/sha256sums.asc", "/v6.x/sha256sums.asc"]
+    );
 }
 
 #[test]

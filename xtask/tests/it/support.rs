@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 /// The repository's top.
 pub fn repository() -> &'static Path {
@@ -50,6 +50,8 @@ pub fn xtask(work: &Path) -> Xtask {
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
         .env("HOME", work)
         .env("VMTEST_DIR", work)
+        // No test asks GitHub: nothing listens on the discard port.
+        .env("GITHUB_API_URL", "http://127.0.0.1:9")
         .current_dir(work);
     Xtask { command }
 }
@@ -77,6 +79,20 @@ impl Xtask {
     pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
         self.command.current_dir(directory.into());
         self
+    }
+
+    /// Starts it, in silence.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "these tests look at the finished binary from outside"
+    )]
+    pub fn start(mut self) -> Child {
+        self.command
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("the binary starts")
     }
 
     /// Runs it to its end, reading nothing.

@@ -193,3 +193,132 @@ fn the_ci_script_can_be_run_and_the_workflow_runs_it() {
     let workflow = std::fs::read_to_string(workflow).unwrap();
     assert!(workflow.contains("run: .ci/run\n"));
 }
+
+/// The workflows: file name and text.
+fn workflows() -> Vec<(String, String)> {
+    let files = files_below(&repository().join(".github/workflows"));
+    assert!(files.len() >= 3, "{files:?}");
+    files
+        .iter()
+        .map(|path| (relative(path), std::fs::read_to_string(path).unwrap()))
+        .collect()
+}
+
+/// The shell text of every step of a workflow: what stands behind `run:`, or is
+/// indented below it.
+fn scripts(workflow: &str) -> Vec<String> {
+    let indent = |line: &str| line.len() - line.trim_start().len();
+    let mut scripts = Vec::new();
+    let mut lines = workflow.lines().peekable();
+    while let Some(line) = lines.next() {
+        let Some((before, text)) = line.split_once("run: ") else {
+            continue;
+        };
+        if !before.trim_matches([' ', '-']).is_empty() {
+            continue;
+        }
+        if text != "|" {
+            scripts.push(text.to_owned());
+            continue;
+        }
+        let mut script = String::new();
+        while let Some(next) = lines.next_if(|next| next.is_empty() || indent(next) > before.len())
+        {
+            script += next.trim_start();
+            script.push('\n');
+        }
+        scripts.push(script);
+    }
+    scripts
+}
+
+#[test]
+fn scripts_of_workflows_are_found() {
+    let text =
+        "steps:\n  - run: one\n  - name: x\n    run: |\n      two \\\n        three\n  - uses: y\n";
+    assert_eq!(scripts(text), ["one", "two \\\nthree\n"]);
+}
+
+#[test]
+fn shells_can_read_the_scripts_of_workflows_and_nothing_is_pasted_into_them() {
+    let shell = xshell::Shell::new().unwrap();
+    for (name, text) in workflows() {
+        for script in scripts(&text) {
+            // An expression would be replaced before the shell reads it: whoever can
+            // choose its value could run commands. Variables are for that.
+            assert!(!script.contains("${{"), "{name}: {script}");
+            let read = xshell::cmd!(shell, "bash -n").stdin(&script).quiet().run();
+            assert!(read.is_ok(), "{name}: {script}");
+        }
+    }
+}
+
+#[test]
+fn workflows_call_commands_that_there_are_with_options_that_they_have() {
+    let work = tempfile::tempdir().unwrap();
+    let mut seen = 0;
+    for (name, text) in workflows() {
+        for script in scripts(&text) {
+            let script = script.replace("\\\n", " ");
+            for line in script.lines() {
+                let Some((_, call)) = line.split_once("cargo xtask ") else {
+                    continue;
+                };
+                seen += 1;
+                let words = call.split_whitespace().collect::<Vec<_>>();
+                let is_name = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase());
+                let command = words.iter().take_while(is_name).copied();
+                let mut help = crate::support::xtask(work.path());
+                for word in command {
+                    help = help.arg(word);
+                }
+                let help = help.arg("--help").run().expect_status(0).stdout;
+                for option in words.iter().filter(|word| word.starts_with("--")) {
+                    let known = help.split_whitespace().any(|word| word == *option);
+                    assert!(known, "{name}: {option} in {line}");
+                }
+            }
+        }
+    }
+    assert!(seen >= 4, "{seen}");
+}
+
+#[test]
+fn only_the_job_that_publishes_kernels_may_write() {
+    for (name, text) in workflows() {
+        assert!(
+            text.contains("\npermissions:\n  contents: read\n"),
+            "{name}"
+        );
+        let writes = text.matches(": write").count();
+        let expected = if name.ends_with("/kernels.yml") { 2 } else { 0 };
+        assert_eq!(writes, expected, "{name}");
+    }
+}
+
+#[test]
+fn every_series_and_flavor_is_built_once_a_week_on_the_oldest_image() {
+    let (_, text) = workflows()
+        .into_iter()
+        .find(|(name, _)| name.ends_with("/kernels.yml"))
+        .unwrap();
+    let lines = || text.lines().map(str::trim);
+    let mut series = lines()
+        .filter_map(|line| line.strip_prefix("- \"")?.strip_suffix('"'))
+        .flat_map(|group| group.split(' '))
+        .map(|series| series.parse().unwrap())
+        .collect::<Vec<xtask::version::Series>>();
+    series.sort();
+    let files = xtask::layout::Files::Embedded(xtask::embedded::CONFIGS);
+    let kernels = xtask::kernels::Kernels::load(&files).unwrap();
+    assert_eq!(series, kernels.series);
+    let flavors = kernels.flavors.iter().map(|flavor| flavor.name.as_str());
+    let flavors = flavors.collect::<Vec<_>>().join(", ");
+    assert!(lines().any(|line| line == format!("flavor: [{flavors}]")));
+    assert!(lines().any(|line| line.starts_with("- cron: ")));
+    assert!(
+        lines()
+            .filter(|line| line.starts_with("runs-on: "))
+            .all(|line| line == "runs-on: ubuntu-22.04")
+    );
+}

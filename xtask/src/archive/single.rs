@@ -1,0 +1,41 @@
+//! One file of an archive, without unpacking the rest.
+
+use std::io::Read;
+
+use anyhow::{Context, Result, bail};
+use tar::EntryType;
+
+use super::{Interruptible, WINDOW_LOG_MAX};
+
+/// The contents of one file of an archive, read without unpacking anything; `None`
+/// if it is not there. Reads no further than that file.
+///
+/// # Errors
+///
+/// Besides I/O and damage up to there: the file is larger than `limit` bytes; a
+/// signal.
+pub fn read_file(reader: impl Read, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+    let mut decoder = zstd::Decoder::new(reader).context("damaged archive")?;
+    decoder.window_log_max(WINDOW_LOG_MAX)?;
+    let reader = Interruptible {
+        inner: decoder,
+        bytes: 0,
+    };
+    let mut archive = tar::Archive::new(reader);
+    // Raw: the crate would read a long name of any size into memory.
+    for entry in archive.entries()?.raw(true) {
+        let mut entry = entry.context("damaged archive")?;
+        let name = entry.path_bytes();
+        let name = name.strip_prefix(b"./").unwrap_or(&name);
+        if entry.header().entry_type() != EntryType::Regular || name != path.as_bytes() {
+            continue;
+        }
+        if entry.size() > limit {
+            bail!("{path} in it is larger than {limit} bytes");
+        }
+        let mut bytes = Vec::new();
+        entry.read_to_end(&mut bytes).context("damaged archive")?;
+        return Ok(Some(bytes));
+    }
+    Ok(None)
+}

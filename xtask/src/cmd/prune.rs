@@ -1,0 +1,126 @@
+//! `xtask prune`: see [`xtask::prune`].
+
+use std::io::Write;
+use std::time::SystemTime;
+
+use anyhow::Result;
+use xtask::clock;
+use xtask::failure::Failure;
+use xtask::layout::Layout;
+use xtask::plan::{columns, megabytes};
+use xtask::prune::{self, local};
+use xtask::release::github::Github;
+use xtask::release::{self, ReleaseStore};
+use xtask::store;
+use xtask::ui::Ui;
+
+use super::release::client;
+use crate::flags::publish::Prune;
+
+/// Shows what would go, asks, and deletes it; the exit status.
+pub fn run(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
+    require_answer(flags.yes)?;
+    if flags.remote {
+        remote(flags, layout, ui)
+    } else {
+        on_this_machine(flags, layout, ui)
+    }
+}
+
+/// That there is an answer to the question whether to delete.
+///
+/// # Errors
+///
+/// A usage error: nobody can be asked, and nobody said so before.
+pub fn require_answer(yes: bool) -> Result<()> {
+    if yes || Ui::can_ask() {
+        return Ok(());
+    }
+    Err(
+        Failure::usage("nobody can be asked whether to delete: there is no terminal")
+            .hint("--yes deletes without a question")
+            .into(),
+    )
+}
+
+fn on_this_machine(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
+    store::sweep_all(layout)?;
+    let entries = local::entries(layout)?;
+    let kernels = entries
+        .iter()
+        .map(|entry| entry.kernel.clone())
+        .collect::<Vec<_>>();
+    let old = prune::select(&kernels, flags.keep, now())
+        .into_iter()
+        .map(|deletion| &entries[deletion.index])
+        .collect::<Vec<_>>();
+    let rows = old.iter().map(|entry| Row {
+        name: entry.kernel.name.release.to_string(),
+        arch: entry.kernel.name.arch.name,
+        bytes: entry.bytes,
+        note: entry.path.display().to_string(),
+    });
+    if !agreed(rows.collect(), flags, ui)? {
+        return Ok(0);
+    }
+    for entry in old {
+        local::delete(entry, layout, ui)?;
+    }
+    Ok(0)
+}
+
+fn remote(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
+    let store = Github::new(client(&flags.release, layout, ui)?, ui);
+    store.require_token("delete kernels")?;
+    let packages = store.contents()?.packages;
+    let old = release::old_packages(&packages, flags.keep, now());
+    let rows = old.iter().map(|(package, reason)| Row {
+        name: package.name.release.to_string(),
+        arch: package.name.arch.name,
+        bytes: package.size,
+        note: reason.words().to_owned(),
+    });
+    if agreed(rows.collect(), flags, ui)? {
+        release::delete(&old, &store, ui)?;
+    }
+    Ok(0)
+}
+
+fn now() -> u64 {
+    clock::unix(SystemTime::now())
+}
+
+/// What is to be deleted, for people.
+struct Row {
+    name: String,
+    arch: &'static str,
+    bytes: u64,
+    note: String,
+}
+
+/// Shows what is to be deleted; whether there is anything and it may be.
+fn agreed(rows: Vec<Row>, flags: &Prune, ui: &Ui) -> Result<bool> {
+    if rows.is_empty() {
+        ui.info("nothing to delete");
+        return Ok(false);
+    }
+    let mut lines = vec![["ACTION", "KERNEL", "ARCH", "SIZE", "NOTE"].map(str::to_owned)];
+    let bytes = rows.iter().map(|row| row.bytes).sum::<u64>();
+    let number = rows.len();
+    lines.extend(rows.into_iter().map(|row| {
+        [
+            "delete".to_owned(),
+            row.name,
+            row.arch.to_owned(),
+            megabytes(row.bytes, false),
+            row.note,
+        ]
+    }));
+    std::io::stdout().write_all(columns(&lines).as_bytes())?;
+    let size = megabytes(bytes, false);
+    if flags.yes || ui.ask(&format!("delete {number} with {size}?"))? {
+        return Ok(true);
+    }
+    ui.info("nothing was deleted");
+    Ok(false)
+}

@@ -1,0 +1,158 @@
+//! The kernels on this machine that [`super`] chooses among, and their removal.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::Kernel;
+use crate::arch;
+use crate::asset::PackageName;
+use crate::layout::Layout;
+use crate::list::disk_usage;
+use crate::store::{self, Temporary};
+use crate::ui::Ui;
+
+/// An unpacked kernel, or a package file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// As [`super`] looks at it; always finished, because what is not has another
+    /// name in the work directory.
+    pub kernel: Kernel,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+/// The unpacked kernels and the package files in the work directory. Directories
+/// that are named like kernels but are none are left out, so that nothing is
+/// deleted that nobody understands.
+///
+/// # Errors
+///
+/// A directory cannot be read.
+pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
+    let mut add = |name: PackageName, path: PathBuf| -> Result<()> {
+        entries.push(Entry {
+            kernel: Kernel {
+                name,
+                finished: true,
+                created: String::new(),
+            },
+            bytes: disk_usage(&path)?,
+            path,
+        });
+        Ok(())
+    };
+    for arch in arch::ARCHITECTURES {
+        for kernel in store::kernels(layout, arch)? {
+            let name = PackageName {
+                arch: kernel.arch,
+                release: kernel.release,
+            };
+            add(name, kernel.path)?;
+        }
+    }
+    for path in package_files(&layout.packages())? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(name) = PackageName::parse(&name) {
+            add(name, path.clone())?;
+        }
+    }
+    Ok(entries)
+}
+
+fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("cannot read {}", directory.display());
+    let entries = match directory.read_dir() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(context),
+    };
+    let mut files = Vec::new();
+    for entry in entries {
+        let entry = entry.with_context(context)?;
+        if entry.file_type().with_context(context)?.is_file() {
+            files.push(entry.path());
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// Removes a kernel or a package file. A directory gets a temporary name first: it
+/// is whole or gone, whenever this ends.
+///
+/// # Errors
+///
+/// It cannot be moved or removed, or a signal while another run works on it.
+pub fn delete(entry: &Entry, layout: &Layout, ui: &Ui) -> Result<()> {
+    let name = &entry.kernel.name;
+    let _lock = store::lock(layout, ui, &store::lock_name(name.arch, &name.release))?;
+    let context = || format!("cannot remove {}", entry.path.display());
+    if entry.path.is_dir() {
+        let aside = Temporary::directory(&entry.path).with_context(context)?;
+        std::fs::rename(&entry.path, aside.path().join("old")).with_context(context)?;
+        drop(aside);
+    } else {
+        std::fs::remove_file(&entry.path).with_context(context)?;
+    }
+    ui.info(format!("removed {}", entry.path.display()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Files;
+    use crate::ui::Verbosity;
+
+    fn unpacked(layout: &Layout, release: &str) -> PathBuf {
+        let arch = arch::find("x86_64").unwrap();
+        let path = store::kernel_path(layout, arch, &release.parse().unwrap());
+        std::fs::create_dir_all(path.join("build/include/config")).unwrap();
+        std::fs::write(path.join("vmlinuz"), "image").unwrap();
+        let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+        elf.resize(18, 0);
+        elf.extend_from_slice(&62_u16.to_le_bytes());
+        std::fs::write(path.join("build/vmlinux"), elf).unwrap();
+        let name = path.join("build/include/config/kernel.release");
+        std::fs::write(name, format!("{release}\n")).unwrap();
+        path
+    }
+
+    #[test]
+    fn kernels_and_packages_are_found_and_removed_and_the_rest_stays() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        assert!(entries(&layout).unwrap().is_empty());
+        let kernel = unpacked(&layout, "6.1.9-vmtest1.1default");
+        std::fs::create_dir(kernel.with_file_name("kernel-6.1.8-vmtest1.1default")).unwrap();
+        let packages = layout.packages();
+        std::fs::create_dir(&packages).unwrap();
+        let package = packages.join("kernel-6.1.9-vmtest1.1default.x86_64.tar.zst");
+        for name in ["notes.txt", "kernel-6.1.9.tar.zst"] {
+            std::fs::write(packages.join(name), "").unwrap();
+        }
+        std::fs::write(&package, "x").unwrap();
+
+        let found = entries(&layout).unwrap();
+        let paths = found.iter().map(|entry| &entry.path).collect::<Vec<_>>();
+        assert_eq!(paths, [&kernel, &package]);
+        assert!(found.iter().all(|entry| entry.bytes > 0));
+        let ui = Ui::new(Verbosity::Quiet);
+        for entry in &found {
+            delete(entry, &layout, &ui).unwrap();
+        }
+        assert!(entries(&layout).unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(&packages).unwrap().count(), 2);
+        let left = std::fs::read_dir(kernel.parent().unwrap()).unwrap();
+        let names = left
+            .map(|entry| entry.unwrap().file_name())
+            .collect::<Vec<_>>();
+        assert_eq!(names, ["kernel-6.1.8-vmtest1.1default"]);
+        assert!(delete(&found[1], &layout, &ui).is_err());
+    }
+}

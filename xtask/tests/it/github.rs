@@ -1,0 +1,1003 @@
+//! The release, from a server on this host that behaves well, badly or not at all.
+
+use std::collections::HashMap;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
+use std::sync::{LazyLock, Mutex};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use tempfile::TempDir;
+use xtask::archive;
+use xtask::download::{self, Downloaded};
+use xtask::failure::exit_status;
+use xtask::fetch::{self, Choice, Sources};
+use xtask::from::From;
+use xtask::github::client::{Freshness, is_missing};
+use xtask::github::location::Settings;
+use xtask::github::{Client, Location};
+use xtask::http::{Limits, Secret};
+use xtask::layout::{Files, Layout};
+use xtask::manifest::{Manifest, Origin};
+use xtask::ui::{Ui, Verbosity};
+use xtask::upload;
+
+use crate::github_server::{BY_TAG, Fault, GitHub, Host, UPLOAD};
+use crate::support::{Xtask, xtask};
+
+const TOKEN: &str = "ghp_0123456789abcdef";
+const RELEASE: &str = "6.1.9-vmtest1.1default";
+
+fn file_name(release: &str) -> String {
+    format!("kernel-{release}.x86_64.tar.zst")
+}
+
+/// The least that is a kernel, and bytes that do not compress.
+fn fake_kernel(path: &Path, release: &str) {
+    let write = |name: &str, bytes: &[u8]| {
+        let path = path.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, bytes).unwrap();
+    };
+    write("vmlinuz", b"image");
+    // An ELF header for 64 bits, little-endian, machine 62.
+    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+    elf.resize(18, 0);
+    elf.push(62);
+    let mut random = 1u32;
+    elf.resize_with(400_000, || {
+        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (random >> 24) as u8
+    });
+    elf[19] = 0;
+    write("build/vmlinux", &elf);
+    write(
+        "build/include/config/kernel.release",
+        format!("{release}\n").as_bytes(),
+    );
+    let manifest = Manifest {
+        release: release.into(),
+        arch: "x86_64".into(),
+        flavor: "default".into(),
+        revision: 1,
+        source: Origin {
+            origin: "test".into(),
+            checksum: "abc".into(),
+        },
+        patches: vec![],
+        input_key: "00ff00ff".into(),
+        build_key: "b".into(),
+        compiler: "gcc".into(),
+        pahole: None,
+    };
+    write("manifest.json", manifest.to_json().unwrap().as_bytes());
+}
+
+/// The package of such a kernel; made once, because it takes a moment.
+fn package(release: &str) -> Vec<u8> {
+    static MADE: LazyLock<Mutex<HashMap<String, Vec<u8>>>> = LazyLock::new(Mutex::default);
+    let mut made = MADE.lock().unwrap();
+    let make = || {
+        let directory = tempfile::tempdir().unwrap();
+        fake_kernel(directory.path(), release);
+        let mut bytes = Vec::new();
+        archive::create(directory.path(), &mut bytes, 1).unwrap();
+        bytes
+    };
+    made.entry(release.to_owned()).or_insert_with(make).clone()
+}
+
+/// Limits that a test can wait for.
+fn limits() -> Limits {
+    Limits {
+        connect: Duration::from_secs(5),
+        silence: Duration::from_millis(400),
+        attempts: 3,
+        pause: Duration::from_millis(10),
+    }
+}
+
+/// A server, a work directory, and who asks the one for the other.
+struct Setting {
+    server: GitHub,
+    work: TempDir,
+}
+
+impl Setting {
+    fn new(releases: &[&str]) -> Self {
+        let server = GitHub::start();
+        for release in releases {
+            server.add(&file_name(release), &package(release));
+        }
+        Self {
+            server,
+            work: tempfile::tempdir().unwrap(),
+        }
+    }
+
+    fn layout(&self) -> Layout {
+        let configs = crate::support::repository().join("kernel-configs");
+        Layout::new(
+            self.work.path(),
+            Files::Directory(configs),
+            Files::Embedded(&[]),
+        )
+    }
+
+    fn client(&self, token: Option<&str>) -> Client {
+        let settings = Settings {
+            api_url: Some(self.server.api.clone()),
+            ..Settings::default()
+        };
+        let location = Location::choose(&[&settings], None).unwrap();
+        let token = token.map(Secret::new);
+        Client::new(location, token, &self.layout(), &quiet()).limits(limits())
+    }
+
+    /// Downloads what the release has.
+    fn download_as(&self, token: Option<&str>) -> anyhow::Result<Downloaded> {
+        let client = self.client(token);
+        let listing = client.listing(Freshness::Usual)?;
+        let packages = download::packages(&listing.assets);
+        download::download_one(&client, &packages[0], &self.layout(), &quiet())
+    }
+
+    fn download(&self) -> anyhow::Result<Downloaded> {
+        self.download_as(None)
+    }
+
+    fn xtask(&self, arguments: &str) -> Xtask {
+        xtask(self.work.path())
+            .env("GITHUB_API_URL", &self.server.api)
+            .args(arguments)
+    }
+
+    fn path(&self, release: &str) -> PathBuf {
+        self.work.path().join(format!("x86_64/kernel-{release}"))
+    }
+
+    /// The kernel is there, whole, and nothing else.
+    fn assert_only(&self, releases: &[&str]) {
+        let mut found = match fs::read_dir(self.work.path().join("x86_64")) {
+            Ok(entries) => entries
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .collect(),
+            Err(_) => Vec::new(),
+        };
+        found.sort();
+        let expected = releases.iter().map(|release| format!("kernel-{release}"));
+        assert_eq!(found, expected.collect::<Vec<_>>());
+        for release in releases {
+            let copy = tempfile::tempdir().unwrap();
+            fake_kernel(copy.path(), release);
+            for name in ["vmlinuz", "build/vmlinux", "manifest.json"] {
+                let read = |path: &Path| fs::read(path.join(name)).unwrap();
+                assert!(read(&self.path(release)) == read(copy.path()), "{name}");
+            }
+        }
+    }
+
+    fn write_package(&self, release: &str) -> PathBuf {
+        let path = self.work.path().join(file_name(release));
+        fs::write(&path, package(release)).unwrap();
+        path
+    }
+
+    fn upload(&self, replace: bool) -> anyhow::Result<()> {
+        let package = upload::inspect(&self.write_package(RELEASE), &quiet())?;
+        let client = self.client(Some(TOKEN));
+        upload::upload(&client, &package, replace, &quiet()).map(drop)
+    }
+
+    /// Names and states of what the release has.
+    fn assets(&self) -> Vec<(String, &'static str)> {
+        let named = |asset: &crate::github_server::FakeAsset| (asset.name.clone(), asset.state);
+        self.server
+            .with(|state| state.assets.iter().map(named).collect())
+    }
+}
+
+fn quiet() -> Ui {
+    Ui::new(Verbosity::Quiet)
+}
+
+fn text(result: anyhow::Result<impl std::fmt::Debug>) -> String {
+    let error = result.unwrap_err();
+    assert_eq!(exit_status(&error), 3, "{error:#}");
+    format!("{error:#}")
+}
+
+fn count(lines: &[String], part: &str) -> usize {
+    lines.iter().filter(|line| line.contains(part)).count()
+}
+
+fn now() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap()
+        .as_secs()
+}
+
+#[test]
+fn a_kernel_is_published_listed_and_downloaded() {
+    let setting = Setting::new(&["5.10.7-vmtest1.1default", "6.1.8-vmtest1.1default"]);
+    setting.server.add("gcc-12.tar.xz", b"something else");
+    let file = setting.write_package(RELEASE);
+    let run = setting
+        .xtask("upload")
+        .arg(&file)
+        .env("GH_TOKEN", TOKEN)
+        .run();
+    let run = run.expect_status(0);
+    assert!(
+        run.stdout
+            .ends_with(&format!("/download/{}\n", file_name(RELEASE)))
+    );
+    let label = setting
+        .server
+        .with(|state| state.assets.last().unwrap().label.clone());
+    assert_eq!(label.as_deref(), Some("vmtest-input-key=00ff00ff"));
+
+    let run = setting.xtask("list --remote").run().expect_status(0);
+    expect_test::expect![[r"
+        RELEASE                  ARCH    FLAVOR   STATE   DOWNLOAD  ON DISK  PATH
+        6.1.9-vmtest1.1default   x86_64  default  remote      1 MB        -  -
+        6.1.8-vmtest1.1default   x86_64  default  remote      1 MB        -  -
+        5.10.7-vmtest1.1default  x86_64  default  remote      1 MB        -  -
+    "]]
+    .assert_eq(&run.stdout);
+
+    let run = setting.xtask("download 6.1.*").run().expect_status(0);
+    assert_eq!(run.stdout, format!("{}\n", setting.path(RELEASE).display()));
+    assert!(
+        run.stderr.contains(
+            "xtask: downloading 6.1.9-vmtest1.1default (1 MB) from osandov/drgn (vmtest-assets)\n"
+        ),
+        "{}",
+        run.stderr
+    );
+    setting.assert_only(&[RELEASE]);
+
+    setting.server.requests();
+    let run = setting
+        .xtask("download 6.1.9-vmtest1.1default")
+        .run()
+        .expect_status(0);
+    assert!(run.stderr.contains("is here already"), "{}", run.stderr);
+    assert_eq!(setting.server.lines(), [""; 0]);
+
+    let run = setting
+        .xtask("list --remote --format json 6.1")
+        .run()
+        .expect_status(0);
+    let rows = serde_json::from_str::<serde_json::Value>(&run.stdout).unwrap();
+    let states = rows
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["state"].clone());
+    assert_eq!(states.collect::<Vec<_>>(), ["both", "remote"]);
+    assert_eq!(rows[0]["input_key"], "00ff00ff");
+}
+
+#[test]
+fn several_kernels_come_at_once_and_one_failure_is_one() {
+    let releases = ["5.4.3", "5.10.7", "6.1.8"].map(|v| format!("{v}-vmtest1.1default"));
+    let setting = Setting::new(&releases.each_ref().map(String::as_str));
+    setting.server.always("/blob/2", Fault::Corrupt);
+    let run = setting
+        .xtask("download 5.4,5.10 6.1")
+        .run()
+        .expect_status(3);
+    assert_eq!(run.stdout.lines().count(), 2, "{}", run.stdout);
+    assert_eq!(run.stderr.matches("error: ").count(), 1, "{}", run.stderr);
+    assert!(
+        run.stderr.contains("error: kernel-5.10.7-"),
+        "{}",
+        run.stderr
+    );
+    setting.assert_only(&[&releases[0], &releases[2]]);
+}
+
+#[test]
+fn an_unchanged_list_is_not_sent_again_and_serves_without_the_network() {
+    let setting = Setting::new(&[RELEASE]);
+    let run = || setting.xtask("list --remote").run().expect_status(0);
+    let first = run();
+    let second = run();
+    assert_eq!(first.stdout, second.stdout);
+    assert_eq!((first.stderr.as_str(), second.stderr.as_str()), ("", ""));
+    assert_eq!(
+        setting.server.lines(),
+        [format!("GET {BY_TAG} 200"), format!("GET {BY_TAG} 304")]
+    );
+    // The server answers no more.
+    setting.server.always(BY_TAG, Fault::status(503));
+    let third = run();
+    assert_eq!(first.stdout, third.stdout);
+    assert_eq!(
+        third.stderr.matches("warning: ").count(),
+        2,
+        "{}",
+        third.stderr
+    );
+    assert!(
+        third.stderr.contains("using the list of 20"),
+        "{}",
+        third.stderr
+    );
+
+    // It is gone altogether.
+    let Setting { server, work } = setting;
+    let api = server.api.clone();
+    drop(server);
+    let run = || {
+        xtask(work.path())
+            .env("GITHUB_API_URL", &api)
+            .args("list --remote")
+            .run()
+    };
+    let fourth = run().expect_status(0);
+    assert_eq!(first.stdout, fourth.stdout);
+    fs::remove_dir_all(work.path().join("cache")).unwrap();
+    let fifth = run().expect_status(3);
+    assert!(
+        fifth.stderr.contains("cannot be reached"),
+        "{}",
+        fifth.stderr
+    );
+    assert_eq!(fifth.stderr.lines().count(), 1, "{}", fifth.stderr);
+}
+
+#[test]
+fn a_server_that_wants_not_to_be_asked_again_is_not() {
+    let setting = Setting::new(&[RELEASE]);
+    let header = (
+        "cache-control",
+        "private, max-age=60, s-maxage=60".to_owned(),
+    );
+    setting.server.with(|state| state.headers.push(header));
+    for _ in 0..2 {
+        setting.client(None).listing(Freshness::Usual).unwrap();
+    }
+    assert_eq!(setting.server.lines(), [format!("GET {BY_TAG} 200")]);
+    setting.client(None).listing(Freshness::Checked).unwrap();
+    assert_eq!(setting.server.lines(), [format!("GET {BY_TAG} 304")]);
+}
+
+#[test]
+fn a_transfer_that_breaks_off_goes_on_where_it_was() {
+    for percent in [10, 50, 99] {
+        let setting = Setting::new(&[RELEASE]);
+        setting.server.fault("/blob/1", Fault::Cut(percent));
+        setting.download().unwrap();
+        setting.assert_only(&[RELEASE]);
+        let size = package(RELEASE).len();
+        let ranges = setting.server.requests().into_iter();
+        let ranges = ranges.filter(|request| request.line.starts_with("GET /blob/1"));
+        let ranges = ranges.map(|request| request.header("range").map(str::to_owned));
+        let expected = format!("bytes={}-", size * percent / 100);
+        assert_eq!(ranges.collect::<Vec<_>>(), [None, Some(expected)]);
+    }
+}
+
+#[test]
+fn signed_addresses_are_asked_for_again() {
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.fault("/blob/1", Fault::Cut(50));
+    setting.download_as(Some(TOKEN)).unwrap();
+    let lines = setting.server.lines();
+    assert_eq!(
+        count(&lines, "GET /repos/osandov/drgn/releases/assets/1 302"),
+        2
+    );
+    assert_eq!(count(&lines, "GET /blob/1"), 2);
+}
+
+#[test]
+fn a_server_without_ranges_sends_it_all_again() {
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.fault("/blob/1", Fault::Cut(60));
+    setting.server.fault("/blob/1", Fault::NoRanges);
+    setting.download().unwrap();
+    setting.assert_only(&[RELEASE]);
+    assert_eq!(count(&setting.server.lines(), "GET /blob/1"), 2);
+}
+
+#[test]
+fn the_rest_of_another_file_is_not_taken() {
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.fault("/blob/1", Fault::Cut(50));
+    setting
+        .server
+        .fault("/blob/1", Fault::Other(vec![7; 600_000]));
+    setting.download().unwrap();
+    setting.assert_only(&[RELEASE]);
+    assert_eq!(count(&setting.server.lines(), "GET /blob/1"), 3);
+}
+
+#[test]
+fn damage_is_fetched_once_more_and_then_refused() {
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.fault("/blob/1", Fault::Corrupt);
+    setting.download().unwrap();
+    setting.assert_only(&[RELEASE]);
+    assert_eq!(count(&setting.server.lines(), "GET /blob/1"), 2);
+
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.always("/blob/1", Fault::Corrupt);
+    let message = text(setting.download());
+    assert!(message.contains("is damaged"), "{message}");
+    assert!(
+        message.contains("fetched twice; nothing was kept"),
+        "{message}"
+    );
+    setting.assert_only(&[]);
+    assert_eq!(count(&setting.server.lines(), "GET /blob/1"), 2);
+}
+
+#[test]
+fn a_wrong_checksum_is_refused_although_all_can_be_unpacked() {
+    let setting = Setting::new(&[RELEASE]);
+    setting
+        .server
+        .with(|state| state.assets[0].false_digest = Some("0".repeat(64)));
+    let message = text(setting.download());
+    assert!(message.contains("its checksum is "), "{message}");
+    assert!(
+        message.contains(&format!("not {}", "0".repeat(64))),
+        "{message}"
+    );
+    setting.assert_only(&[]);
+}
+
+#[test]
+fn without_a_checksum_the_size_and_that_of_zstd_must_do() {
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.with(|state| state.assets[0].digest = false);
+    let run = setting.xtask("-v download 6.1").run().expect_status(0);
+    assert!(
+        run.stderr.contains("has no checksum at GitHub"),
+        "{}",
+        run.stderr
+    );
+    setting.assert_only(&[RELEASE]);
+
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.with(|state| state.assets[0].digest = false);
+    setting.server.always("/blob/1", Fault::Corrupt);
+    text(setting.download());
+    setting.assert_only(&[]);
+}
+
+#[test]
+fn a_package_must_hold_what_its_name_says() {
+    let setting = Setting::new(&[]);
+    setting
+        .server
+        .add(&file_name("6.1.10-vmtest1.1default"), &package(RELEASE));
+    let message = text(setting.download());
+    assert!(
+        message.contains("holds the kernel 6.1.9-vmtest1.1default"),
+        "{message}"
+    );
+    setting.assert_only(&[]);
+}
+
+#[test]
+fn what_may_pass_is_tried_again() {
+    for status in [500, 502, 503, 429] {
+        let setting = Setting::new(&[RELEASE]);
+        setting.server.fault(BY_TAG, Fault::status(status));
+        setting.server.fault(
+            "/download/kernel-6.1.9-vmtest1.1default.x86_64.tar.zst",
+            Fault::status(502),
+        );
+        setting.server.fault("/blob/1", Fault::status(500));
+        setting.download().unwrap();
+        setting.assert_only(&[RELEASE]);
+        assert_eq!(count(&setting.server.lines(), BY_TAG), 2, "{status}");
+    }
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.always(BY_TAG, Fault::status(502));
+    let message = text(setting.download());
+    assert!(message.contains("HTTP status 502"), "{message}");
+    assert_eq!(setting.server.lines().len(), 3);
+}
+
+fn limited(status: u16, headers: &[(&'static str, u64)]) -> Fault {
+    let headers = headers
+        .iter()
+        .map(|(name, value)| (*name, value.to_string()));
+    let text = r#"{"message": "API rate limit exceeded for 127.0.0.1"}"#.to_owned();
+    Fault::Status(status, headers.collect(), text)
+}
+
+#[test]
+fn a_server_that_says_when_is_believed() {
+    for fault in [
+        limited(429, &[("retry-after", 1)]),
+        limited(403, &[("retry-after", 1)]),
+        limited(
+            403,
+            &[
+                ("x-ratelimit-remaining", 0),
+                ("x-ratelimit-reset", now() + 1),
+            ],
+        ),
+    ] {
+        let setting = Setting::new(&[RELEASE]);
+        setting.server.fault(BY_TAG, fault);
+        setting.download().unwrap();
+        assert_eq!(count(&setting.server.lines(), BY_TAG), 2);
+    }
+}
+
+#[test]
+fn too_long_a_wait_is_explained_instead() {
+    let setting = Setting::new(&[RELEASE]);
+    let reset = now() + 3000;
+    let fault = limited(
+        403,
+        &[("x-ratelimit-remaining", 0), ("x-ratelimit-reset", reset)],
+    );
+    setting.server.always(BY_TAG, fault);
+    let run = setting.xtask("list --remote").env("TZ", "UTC-2").run();
+    let run = run.expect_status(3);
+    let expected = xtask::clock::utc(reset + 7200);
+    let expected = expected.trim_end_matches(" UTC");
+    assert!(
+        run.stderr
+            .contains(&format!("answers no more until {expected}")),
+        "{} {expected}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("with a token in GITHUB_TOKEN"),
+        "{}",
+        run.stderr
+    );
+    assert_eq!(setting.server.lines().len(), 1);
+}
+
+#[test]
+fn with_the_quota_used_up_the_public_address_serves() {
+    let setting = Setting::new(&[RELEASE]);
+    let fault = limited(
+        403,
+        &[
+            ("x-ratelimit-remaining", 0),
+            ("x-ratelimit-reset", now() + 3000),
+        ],
+    );
+    setting
+        .server
+        .always("/repos/osandov/drgn/releases/assets/1", fault);
+    setting.download_as(Some(TOKEN)).unwrap();
+    setting.assert_only(&[RELEASE]);
+    assert_eq!(count(&setting.server.lines(), "GET /download/"), 1);
+}
+
+#[test]
+fn without_a_token_the_api_is_not_asked_for_bytes() {
+    let setting = Setting::new(&[RELEASE]);
+    setting.download().unwrap();
+    assert_eq!(count(&setting.server.lines(), "releases/assets/"), 0);
+}
+
+#[test]
+fn the_token_goes_to_the_api_and_the_host_for_uploads_only() {
+    let setting = Setting::new(&[]);
+    setting.upload(false).unwrap();
+    setting.download_as(Some(TOKEN)).unwrap();
+    let bearer = format!("Bearer {TOKEN}");
+    let requests = setting.server.requests();
+    for host in [Host::Api, Host::Uploads, Host::Files] {
+        let asked = requests.iter().filter(|request| request.host == host);
+        let asked = asked.collect::<Vec<_>>();
+        assert!(!asked.is_empty(), "{host:?}");
+        for request in asked {
+            let expected = (host != Host::Files).then_some(bearer.as_str());
+            assert_eq!(request.header("authorization"), expected, "{request:?}");
+        }
+    }
+}
+
+#[test]
+fn the_token_is_in_no_output_and_no_file() {
+    let setting = Setting::new(&["6.1.8-vmtest1.1default"]);
+    let file = setting.write_package(RELEASE);
+    let with_token = |arguments: &str| {
+        let xtask = setting
+            .xtask("-v")
+            .args(arguments)
+            .env("GITHUB_TOKEN", TOKEN);
+        let run = xtask.run();
+        assert!(!format!("{run:?}").contains(TOKEN), "{run:?}");
+        run
+    };
+    let upload = format!("upload {}", file.display());
+    with_token(&upload).expect_status(0);
+    with_token("list --remote").expect_status(0);
+    with_token("download 6.1").expect_status(0);
+    setting.server.always(BY_TAG, Fault::status(401));
+    let run = with_token("list --remote").expect_status(3);
+    assert!(
+        run.stderr.contains("is wrong or has expired"),
+        "{}",
+        run.stderr
+    );
+    setting.server.always(BY_TAG, Fault::status(403));
+    with_token(&upload).expect_status(3);
+    let mut folders = vec![setting.work.path().to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = String::from_utf8_lossy(&fs::read(&path).unwrap()).into_owned();
+                assert!(!text.contains(TOKEN), "{}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn a_silent_server_is_given_up() {
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.always(BY_TAG, Fault::Silence);
+    let message = text(setting.download());
+    assert!(message.contains("broke off"), "{message}");
+    assert_eq!(setting.server.lines().len(), 3);
+
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.fault("/blob/1", Fault::Silence);
+    setting.download().unwrap();
+    setting.assert_only(&[RELEASE]);
+}
+
+#[test]
+fn a_slow_server_is_waited_for() {
+    let setting = Setting::new(&[RELEASE]);
+    // In all longer than the limit for silence.
+    let size = package(RELEASE).len() / 10;
+    let slow = Fault::Slow(size, Duration::from_millis(80));
+    setting.server.fault("/blob/1", slow);
+    setting.download().unwrap();
+    setting.assert_only(&[RELEASE]);
+    assert_eq!(count(&setting.server.lines(), "GET /blob/1"), 1);
+}
+
+#[test]
+fn refused_uploads_name_their_remedy() {
+    let exists = r#"{"message": "Validation Failed", "errors": [{"code": "already_exists"}]}"#;
+    let immutable = r#"{"message": "Cannot upload assets to an immutable release."}"#;
+    for (body, remedy) in [(exists, "--replace"), (immutable, "use another --tag")] {
+        let setting = Setting::new(&[]);
+        let fault = Fault::Status(422, Vec::new(), body.to_owned());
+        setting.server.fault(UPLOAD, fault);
+        let message = text(setting.upload(false));
+        assert!(message.contains(remedy), "{message}");
+        assert_eq!(count(&setting.server.lines(), "POST "), 1);
+    }
+    let setting = Setting::new(&[]);
+    setting.server.with(|state| state.immutable = true);
+    let message = text(setting.upload(true));
+    assert!(message.contains("is immutable"), "{message}");
+    assert_eq!(count(&setting.server.lines(), "POST "), 0);
+}
+
+#[test]
+fn what_a_failed_upload_leaves_is_removed() {
+    let setting = Setting::new(&[]);
+    setting.server.fault(UPLOAD, Fault::Starter);
+    setting.upload(false).unwrap();
+    assert_eq!(setting.assets(), [(file_name(RELEASE), "uploaded")]);
+    let lines = setting.server.lines();
+    assert_eq!((count(&lines, "POST "), count(&lines, "DELETE ")), (2, 1));
+}
+
+#[test]
+fn an_upload_whose_answer_was_lost_is_not_repeated() {
+    let setting = Setting::new(&[]);
+    setting.server.fault(UPLOAD, Fault::Lost);
+    setting.upload(false).unwrap();
+    assert_eq!(setting.assets(), [(file_name(RELEASE), "uploaded")]);
+    assert_eq!(count(&setting.server.lines(), "POST "), 1);
+}
+
+#[test]
+fn other_bytes_than_were_sent_do_not_stay() {
+    let setting = Setting::new(&[]);
+    setting.server.always(UPLOAD, Fault::WrongDigest);
+    let message = text(setting.upload(false));
+    assert!(message.contains("it was deleted; try again"), "{message}");
+    assert_eq!(setting.assets(), []);
+}
+
+#[test]
+fn a_finished_file_is_replaced_only_on_request() {
+    let setting = Setting::new(&[]);
+    setting.server.add(&file_name(RELEASE), b"another");
+    let message = text(setting.upload(false));
+    assert!(message.contains("--replace does it anyway"), "{message}");
+    setting.upload(true).unwrap();
+    assert_eq!(setting.assets(), [(file_name(RELEASE), "uploaded")]);
+    let bytes = setting.server.with(|state| state.assets[0].bytes.clone());
+    assert!(*bytes == package(RELEASE));
+    // Nothing is sent that is there.
+    setting.server.requests();
+    setting.upload(false).unwrap();
+    assert_eq!(count(&setting.server.lines(), "POST "), 0);
+}
+
+#[test]
+fn uploads_need_a_token_and_a_release() {
+    let setting = Setting::new(&[]);
+    let file = setting.write_package(RELEASE);
+    let run = setting.xtask("upload").arg(&file).run().expect_status(3);
+    assert!(run.stderr.contains("there is no token"), "{}", run.stderr);
+    setting.server.with(|state| state.no_release = true);
+    let message = text(setting.upload(false));
+    assert!(message.contains("check --repo and --tag"), "{message}");
+    let client = setting.client(Some(TOKEN));
+    for freshness in [Freshness::Checked, Freshness::Usual] {
+        let error = client.listing(freshness).unwrap_err();
+        assert!(is_missing(&error), "{error:#}");
+        assert!(format!("{error:#}").ends_with(')'), "{error:#}");
+    }
+    let client = setting.client(Some(TOKEN));
+    client.create_release("Kernels").unwrap();
+    setting.upload(false).unwrap();
+}
+
+#[test]
+fn what_github_would_not_take_is_not_sent() {
+    let setting = Setting::new(&[]);
+    let path = setting.work.path().join(file_name(RELEASE));
+    File::create(&path).unwrap().set_len(2 << 30).unwrap();
+    let run = setting
+        .xtask("upload")
+        .arg(&path)
+        .env("GH_TOKEN", TOKEN)
+        .run();
+    assert!(run.expect_status(2).stderr.contains("2 GiB or more"));
+    fs::write(&path, package("6.1.8-vmtest1.1default")).unwrap();
+    let run = setting
+        .xtask("upload")
+        .arg(&path)
+        .env("GH_TOKEN", TOKEN)
+        .run();
+    assert!(
+        run.expect_status(2)
+            .stderr
+            .contains("holds the kernel 6.1.8-")
+    );
+    assert_eq!(setting.server.lines(), [""; 0]);
+}
+
+#[test]
+fn a_thousand_assets_are_all_seen_and_are_the_most() {
+    let setting = Setting::new(&[]);
+    for number in 0..999 {
+        setting
+            .server
+            .add(&file_name(&format!("5.4.{number}-vmtest1.1default")), b"x");
+    }
+    setting
+        .server
+        .add(&file_name("6.1.8-vmtest1.1default"), b"x");
+    let listing = setting.client(None).listing(Freshness::Usual).unwrap();
+    assert_eq!(listing.assets.len(), 1000);
+    assert_eq!(count(&setting.server.lines(), "per_page=100"), 10);
+    let message = text(setting.upload(false));
+    assert!(message.contains("1000 files"), "{message}");
+    assert_eq!(count(&setting.server.lines(), "POST "), 0);
+}
+
+#[test]
+fn nonsense_is_not_kept() {
+    for body in ["{", "[]", "<html>sign in</html>", r#"{"id": "17"}"#] {
+        let setting = Setting::new(&[RELEASE]);
+        let nonsense = Fault::Status(200, vec![("etag", "\"x\"".into())], body.to_owned());
+        setting.server.fault(BY_TAG, nonsense.clone());
+        let message = text(setting.download());
+        assert!(message.contains("is not that of GitHub's API"), "{message}");
+        setting.download().unwrap();
+        // What is known is not forgotten for it.
+        setting.server.fault(BY_TAG, nonsense);
+        let listing = setting.client(None).listing(Freshness::Usual).unwrap();
+        assert!(listing.outdated && listing.assets.len() == 1);
+    }
+}
+
+#[test]
+fn a_missing_release_is_named_with_a_remedy() {
+    let setting = Setting::new(&[]);
+    let run = setting
+        .xtask("list --remote --tag other")
+        .run()
+        .expect_status(3);
+    assert!(
+        run.stderr.contains("osandov/drgn (other)"),
+        "{}",
+        run.stderr
+    );
+    assert!(
+        run.stderr.contains("check --repo and --tag"),
+        "{}",
+        run.stderr
+    );
+    let file = setting.work.path().join("config.toml");
+    fs::write(&file, "[release]\nrepo = \"a/b\"\n").unwrap();
+    let run = setting.xtask("list --remote").run().expect_status(3);
+    assert!(run.stderr.contains("a/b (vmtest-assets)"), "{}", run.stderr);
+    fs::write(&file, "[release]\nrepro = \"a/b\"\n").unwrap();
+    let run = setting.xtask("list --remote").run().expect_status(2);
+    assert!(
+        run.stderr.contains("did you mean \"repo\"?"),
+        "{}",
+        run.stderr
+    );
+}
+
+/// Where a request would be served from.
+fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String> {
+    let sources = Sources {
+        from: from.parse::<From>()?,
+        client: setting.client(None),
+    };
+    let request = match request {
+        "" => None,
+        text => Some(text.parse()?),
+    };
+    let choice = fetch::choose(request.as_ref(), &sources, &setting.layout())?;
+    Ok(match choice {
+        Choice::Local(kernel) => format!("local {}", kernel.release),
+        Choice::Release(package) => format!("release {}", package.name.release),
+        Choice::Build(wanted, _) => format!("build {}", wanted.version),
+        Choice::File(path) => format!("file {}", path.display()),
+    })
+}
+
+#[test]
+fn requests_see_this_machine_and_the_release_as_one_list() {
+    let setting = Setting::new(&[
+        "6.1.9-vmtest1.1default",
+        "6.1.9-vmtest1.0tiny",
+        "5.10.7-vmtest1.1default",
+        "6.12.1-vmtest1.1default",
+    ]);
+    for release in ["6.1.8-vmtest1.1default", "5.10.7-vmtest1.0tiny"] {
+        fake_kernel(&setting.path(release), release);
+    }
+    let usual = "local,release";
+    for (request, from, expected) in [
+        ("6.1", usual, "release 6.1.9-vmtest1.1default"),
+        ("6.1", "local", "local 6.1.8-vmtest1.1default"),
+        ("6.1.*tiny", usual, "release 6.1.9-vmtest1.0tiny"),
+        ("5.10", usual, "local 5.10.7-vmtest1.0tiny"),
+        ("5.10", "release", "release 5.10.7-vmtest1.1default"),
+        ("", usual, "local 6.1.8-vmtest1.1default"),
+        ("", "release", "release 6.12.1-vmtest1.1default"),
+        ("6.9", "local,release,build", "build 6.9"),
+    ] {
+        assert_eq!(
+            chosen(&setting, request, from).unwrap(),
+            expected,
+            "{request}"
+        );
+    }
+    setting.server.requests();
+    let exact = "6.1.8-vmtest1.1default";
+    assert_eq!(
+        chosen(&setting, exact, usual).unwrap(),
+        format!("local {exact}")
+    );
+    assert_eq!(setting.server.lines(), [""; 0]);
+
+    let message = text(chosen(&setting, "6.1.99", usual));
+    assert!(
+        message.starts_with("no kernel on this machine or in osandov/drgn (vmtest-assets) matches 6.1.99 (nearest: 6.1.9-"),
+        "{message}"
+    );
+}
+
+#[test]
+fn without_the_network_what_is_here_is_used() {
+    let setting = Setting::new(&[]);
+    fake_kernel(&setting.path(RELEASE), RELEASE);
+    setting.server.always(BY_TAG, Fault::status(404));
+    let usual = "local,release";
+    assert_eq!(
+        chosen(&setting, "6.1", usual).unwrap(),
+        format!("local {RELEASE}")
+    );
+    let message = text(chosen(&setting, "6.2", usual));
+    assert!(
+        message.contains("nearest: 6.1.9-vmtest1.1default"),
+        "{message}"
+    );
+    assert!(message.contains("HTTP status 404"), "{message}");
+    let message = text(chosen(&setting, "6.1", "release"));
+    assert!(message.contains("HTTP status 404"), "{message}");
+    assert_eq!(message.lines().count(), 1);
+}
+
+#[test]
+fn nobody_is_asked_again_and_again() {
+    let setting = Setting::new(&[]);
+    setting.server.always(BY_TAG, Fault::status(404));
+    let client = setting.client(None);
+    for _ in 0..3 {
+        client.listing(Freshness::Usual).unwrap_err();
+    }
+    assert_eq!(setting.server.lines(), [format!("GET {BY_TAG} 404")]);
+}
+
+#[test]
+fn programs_that_are_started_do_not_get_the_token() {
+    let project = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| fs::write(project.path().join(name), text).unwrap();
+    write(
+        "vmtest.toml",
+        "name = \"x\"\nprepare = [\"env > prepared\"]\n[local]\n",
+    );
+    write(
+        "test_it.py",
+        "import os, unittest\nclass A(unittest.TestCase):\n    def test_a(self):\n        \
+         open('tested', 'w').write(repr(dict(os.environ)))\n",
+    );
+    let work = tempfile::tempdir().unwrap();
+    let run = xtask(work.path())
+        .args("test -l")
+        .current_dir(project.path())
+        .env("GITHUB_TOKEN", TOKEN)
+        .env("GH_TOKEN", TOKEN)
+        .run();
+    run.expect_status(0);
+    for name in ["prepared", "tested"] {
+        let text = fs::read_to_string(project.path().join(name)).unwrap();
+        assert!(text.contains("PATH") && !text.contains(TOKEN), "{text}");
+    }
+}
+
+#[test]
+fn two_runs_at_once_fetch_once() {
+    let setting = Setting::new(&[RELEASE]);
+    let size = package(RELEASE).len() / 20;
+    let slow = Fault::Slow(size, Duration::from_millis(100));
+    setting.server.always("/blob/1", slow);
+    let runs = std::thread::scope(|scope| {
+        let run = || scope.spawn(|| setting.xtask("download 6.1").run());
+        [run(), run()].map(|thread| thread.join().unwrap())
+    });
+    let stderr = runs.map(|run| run.expect_status(0).stderr).concat();
+    assert!(stderr.contains("waiting for another run"), "{stderr}");
+    assert!(stderr.contains("was fetched by another run"), "{stderr}");
+    assert_eq!(count(&setting.server.lines(), "GET /blob/1"), 1);
+    setting.assert_only(&[RELEASE]);
+}
+
+#[test]
+fn a_run_that_was_killed_leaves_nothing_in_the_way() {
+    let setting = Setting::new(&[RELEASE]);
+    let size = package(RELEASE).len() / 50;
+    setting
+        .server
+        .fault("/blob/1", Fault::Slow(size, Duration::from_millis(100)));
+    let mut child = setting.xtask("download 6.1").start();
+    let unfinished = || {
+        let names = fs::read_dir(setting.work.path().join("x86_64")).ok()?;
+        names.map(|entry| entry.unwrap().file_name()).next()
+    };
+    while unfinished().is_none() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended by itself");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(unfinished().is_some());
+    setting.xtask("download 6.1").run().expect_status(0);
+    setting.assert_only(&[RELEASE]);
+}
