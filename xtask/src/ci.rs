@@ -21,6 +21,9 @@ use crate::ui::Ui;
 /// The series whose kernel the VM tests and suites run on.
 pub const SERIES: &str = "6.1";
 
+/// Where tested kernels come from: what is published is not what is to be checked.
+const BUILT: &str = "local,build";
+
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
@@ -147,14 +150,22 @@ pub fn plan(surroundings: &Surroundings) -> Vec<Step> {
         Step {
             name: "selftest",
             about: "the guest is what projects may rely on",
-            command: xtask(&["test", "-C", "vmtest-assets/selftest", "-k", &request]),
+            command: xtask(&[
+                "test",
+                "-C",
+                "vmtest-assets/selftest",
+                "-k",
+                &request,
+                "--from",
+                BUILT,
+            ]),
             after: Some("kernel"),
         },
         Step {
             name: "drgn",
             about: "drgn's kernel tests",
             // No project is named, none is at the repository's top: drgn itself.
-            command: xtask(&["test", "-k", &request]),
+            command: xtask(&["test", "-k", &request, "--from", BUILT]),
             after: Some("kernel"),
         },
     ]);
@@ -340,8 +351,8 @@ mod tests {
             tests: cargo test --locked
             kernel: target/debug/xtask build-kernel 6.1 --setup
             vm-tests (after kernel): cargo test --locked --test vm
-            selftest (after kernel): target/debug/xtask test -C vmtest-assets/selftest -k '6.1.*' --setup
-            drgn (after kernel): target/debug/xtask test -k '6.1.*' --setup
+            selftest (after kernel): target/debug/xtask test -C vmtest-assets/selftest -k '6.1.*' --from local,build --setup
+            drgn (after kernel): target/debug/xtask test -k '6.1.*' --from local,build --setup
         "#]].assert_eq(&text);
     }
 

@@ -10,7 +10,6 @@ pub mod arch;
 pub mod archive;
 pub mod asset;
 pub mod bench;
-pub mod calendar;
 pub mod ci;
 pub mod clock;
 pub mod console;

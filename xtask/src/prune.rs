@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::arch::Arch;
 use crate::asset::PackageName;
-use crate::kbuild::make::civil;
+use crate::clock::Utc;
 use crate::version::{Release, Series};
 
 /// An upload that was not finished within this time will not be: it may have been
@@ -123,13 +123,10 @@ pub fn select(kernels: &[Kernel], keep: NonZeroUsize, now: u64) -> Vec<Deletion>
 /// A time in seconds since 1970 as GitHub writes it (RFC 3339, in UTC, without
 /// fractions; docs.github.com/en/rest/using-the-rest-api/timezones-and-the-rest-api).
 pub fn timestamp(seconds: u64) -> String {
-    let (year, month, day) = civil(seconds / 86_400);
-    let second = seconds % 86_400;
+    let utc = Utc::from_seconds(seconds);
     format!(
-        "{year:04}-{month:02}-{day:02}T{:02}:{:02}:{:02}Z",
-        second / 3600,
-        second / 60 % 60,
-        second % 60
+        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+        utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second
     )
 }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
-use crate::calendar::Utc;
+use crate::clock::Utc;
 use crate::event::{EventParser, RunOutcome, Tally, TestEvent};
 use crate::process::{LongCommand, tail_of_log};
 use crate::report::{Event, Reporter, RunName, RunRecord};

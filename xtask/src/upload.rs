@@ -50,7 +50,8 @@ pub struct LocalPackage {
 /// # Errors
 ///
 /// It is no package, its manifest is that of another kernel, or GitHub would not
-/// take it.
+/// take it under that name ("Upload a release asset": it renames what has special
+/// characters).
 pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
     let shown = path.display();
     let file_name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -59,6 +60,13 @@ pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
             .hint("packages are named kernel-RELEASE.ARCH.tar.zst")
             .into());
     };
+    let kept = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+    if let Some(character) = file_name.chars().find(|c| !kept(*c)) {
+        let message = format!("GitHub would rename {file_name}: {character:?} is in it");
+        return Err(Failure::usage(message)
+            .hint("give the kernel another CONFIG_LOCALVERSION")
+            .into());
+    }
     let context = || format!("cannot read {shown}");
     let mut file = File::open(path).with_context(context)?;
     let size = file.metadata().with_context(context)?.len();

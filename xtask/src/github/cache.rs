@@ -15,7 +15,7 @@ use crate::clock;
 use crate::http::Headers;
 use crate::layout::Layout;
 use crate::manifest::hex;
-use crate::store::Temporary;
+use crate::store::{Temporary, sweep};
 
 /// A kept answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,6 +110,7 @@ impl Cache {
     /// It cannot be written.
     pub fn put(&self, kept: &Kept) -> Result<()> {
         let path = self.path(&kept.head.url);
+        sweep(&self.folder)?;
         let temporary = Temporary::file(&path)?;
         let mut bytes = serde_json::to_vec(&kept.head).context("cannot write an answer's head")?;
         bytes.push(b'\n');

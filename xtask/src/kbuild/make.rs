@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 
 use super::toolchain::Toolchain;
 use crate::arch::Arch;
-use crate::calendar::Utc;
+use crate::clock::Utc;
 use crate::failure::Failure;
 use crate::process::LongCommand;
 use crate::source::SourceTree;

@@ -22,7 +22,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::arch::Arch;
-use crate::calendar::Utc;
+use crate::clock::Utc;
 use crate::failure::Failure;
 use crate::host::{find_program, processors};
 use crate::http;

@@ -762,6 +762,14 @@ fn what_github_would_not_take_is_not_sent() {
         .env("GH_TOKEN", TOKEN)
         .run();
     assert!(run.expect_status(2).stderr.contains("2 GiB or more"));
+    let renamed = setting.work.path().join(file_name("6.1.9+"));
+    fs::write(&renamed, package(RELEASE)).unwrap();
+    let run = setting
+        .xtask("upload")
+        .arg(&renamed)
+        .env("GH_TOKEN", TOKEN)
+        .run();
+    assert!(run.expect_status(2).stderr.contains("GitHub would rename"));
     fs::write(&path, package("6.1.8-vmtest1.1default")).unwrap();
     let run = setting
         .xtask("upload")
