@@ -11,6 +11,7 @@ use std::str::FromStr;
 
 use crate::arch::Arch;
 use crate::failure::Failure;
+use crate::kconfig::{FinalConfig, Value};
 use crate::protocol::Port;
 use crate::vm::Accel;
 
@@ -75,6 +76,8 @@ pub struct VmSpec {
     pub ports: Vec<Port>,
     /// The serial console's log.
     pub console_log: PathBuf,
+    /// Whether the kernel is told to do without ACPI: see [`can_spare_acpi`].
+    pub no_acpi: bool,
     /// The scratch disk's image.
     pub disk: Option<PathBuf>,
     /// More kernel parameters.
@@ -242,6 +245,9 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
             // it (no constant TSC) and would take a slower clock.
             words.push("tsc=reliable".to_owned());
         }
+        if spec.no_acpi {
+            words.push("acpi=off".to_owned());
+        }
     }
     let quoted = init.contains(' ');
     words.push(if quoted {
@@ -252,6 +258,17 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
     // Behind ours, because the last one of a name wins.
     words.extend(spec.kernel_arguments.iter().cloned());
     Ok(words.join(" "))
+}
+
+/// Whether a kernel finds processors, interrupts and a clock without ACPI on our
+/// machine: in the MP table and by `pmtmr=`. Emulated, interpreting the firmware's
+/// byte code takes a third and more of the boot of a kernel that has ACPI; our own have
+/// none for that reason (`kernel-configs/arch/x86_64`). `acpi=force` behind it, from
+/// `--kernel-cmdline`, wins (Documentation/admin-guide/kernel-parameters.txt).
+pub fn can_spare_acpi(config: &FinalConfig) -> bool {
+    ["CONFIG_ACPI", "CONFIG_X86_MPPARSE", "CONFIG_X86_PM_TIMER"]
+        .iter()
+        .all(|option| *config.get(option) == Value::Yes)
 }
 
 /// In an option's value QEMU takes a doubled comma for one (qemu(1), `-drive`).
@@ -291,6 +308,7 @@ mod tests {
             sockets: "/tmp/vmtest-1".into(),
             ports: vec![Port::Events, Port::Stdout, Port::Stderr, Port::Stdin],
             console_log: "/w/log/console.log".into(),
+            no_acpi: false,
             disk: None,
             kernel_arguments: Vec::new(),
             qemu_arguments: Vec::new(),
@@ -306,6 +324,26 @@ mod tests {
             text += &word;
         }
         expected.assert_eq(text.trim_start());
+    }
+
+    #[test]
+    fn acpi_is_spared_where_something_takes_its_place() {
+        let all = "CONFIG_ACPI=y\nCONFIG_X86_MPPARSE=y\nCONFIG_X86_PM_TIMER=y\n";
+        let can = |text: &str| can_spare_acpi(&FinalConfig::parse(text));
+        assert!(can(all));
+        for missing in all.lines() {
+            assert!(!can(&all.replace(missing, "")), "without {missing}");
+        }
+        assert!(!can(&all.replace("PARSE=y", "PARSE=n")));
+        let words = |no_acpi| {
+            let mut spec = spec();
+            spec.no_acpi = no_acpi;
+            spec.kernel_arguments = vec!["acpi=force".to_owned()];
+            kernel_command_line(&spec).unwrap()
+        };
+        assert!(!words(false).contains("acpi=off"));
+        let line = words(true);
+        assert!(line.find("acpi=off") < line.find("acpi=force"), "{line}");
     }
 
     #[test]

@@ -25,6 +25,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::guest::{self, Guest};
 use crate::host;
 use crate::interrupt;
+use crate::kconfig::FinalConfig;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::process::{LongChild, LongCommand, status_in_words};
@@ -219,6 +220,9 @@ pub struct VmRun {
     pub console_log: PathBuf,
 }
 
+/// A VM's memory if nobody says otherwise, in MiB.
+pub const MEMORY: u32 = 2048;
+
 /// How long a boot may take by default, with KVM and emulated.
 const BOOT_LIMIT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
 
@@ -369,10 +373,17 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
         sockets: directory.to_owned(),
         ports,
         console_log: request.console_log.clone(),
+        no_acpi: accel == Accel::Tcg && can_spare_acpi(&request.kernel),
         disk: request.disk.as_ref().map(|_| directory.join("disk")),
         kernel_arguments: request.kernel_arguments.clone(),
         qemu_arguments: request.qemu_arguments.clone(),
     }
+}
+
+/// A kernel without a configuration beside it gets what every kernel can boot with.
+fn can_spare_acpi(kernel: &LocalKernel) -> bool {
+    fs::read_to_string(kernel.config())
+        .is_ok_and(|text| qemu::can_spare_acpi(&FinalConfig::parse(&text)))
 }
 
 /// Init's view of the request.
