@@ -386,11 +386,23 @@ pub enum RunOutcome {
     },
     /// Something before the VM failed: set-up, fetching or building.
     NotStarted {
-        /// What was done: `set up`, `fetch`, `build`.
-        stage: String,
+        /// What was done.
+        stage: Stage,
         /// What went wrong.
         how: String,
     },
+}
+
+/// What was done for a run when it failed before its VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Stage {
+    /// What the tests need was made, e.g. their kernel module.
+    Setup,
+    /// The kernel was looked for, and fetched.
+    Fetch,
+    /// The kernel was built.
+    Build,
 }
 
 impl RunOutcome {
@@ -404,7 +416,11 @@ impl RunOutcome {
             Self::Lost { .. } => "lost",
             Self::Panicked { .. } => "panicked",
             Self::Stuck { .. } => "stuck",
-            Self::NotStarted { .. } => "not started",
+            Self::NotStarted { stage, .. } => match stage {
+                Stage::Setup => "setup failed",
+                Stage::Fetch => "fetch failed",
+                Stage::Build => "build failed",
+            },
         }
     }
 
@@ -416,7 +432,7 @@ impl RunOutcome {
                 Some(how.clone())
             }
             Self::Stuck { phase, how, .. } => Some(format!("{phase}: {how}")),
-            Self::NotStarted { stage, how } => Some(format!("cannot {stage}: {how}")),
+            Self::NotStarted { how, .. } => Some(how.clone()),
         }
     }
 
@@ -664,7 +680,7 @@ mod tests {
             running: None,
         };
         let unbuilt = RunOutcome::NotStarted {
-            stage: "build".to_owned(),
+            stage: Stage::Build,
             how: String::new(),
         };
         for (outcomes, status) in [

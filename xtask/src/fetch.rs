@@ -99,7 +99,7 @@ pub fn resolve(
     layout: &Layout,
     ui: &Ui,
 ) -> Result<LocalKernel> {
-    let choice = choose(request, sources, layout)?;
+    let choice = choose(request, sources, layout, ui)?;
     obtain(request, &choice, &sources.client, layout, ui)
 }
 
@@ -113,6 +113,7 @@ pub fn choose(
     request: Option<&KernelRequest>,
     sources: &Sources,
     layout: &Layout,
+    ui: &Ui,
 ) -> Result<Choice> {
     let from = sources.from;
     let host = host_arch()?;
@@ -144,6 +145,13 @@ pub fn choose(
     };
     if let Some(choice) = local.clone().filter(|_| enough) {
         return Ok(choice.into());
+    }
+    if from.release
+        && let Some(choice) = &local
+        && let Some(why) = sources.client.passed_over()
+    {
+        ui.verbose(format!("{why}; using what is on this machine"));
+        return Ok(choice.clone().into());
     }
     let mut unasked = None;
     if from.release {

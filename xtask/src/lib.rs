@@ -43,6 +43,7 @@ pub mod protocol;
 pub mod prune;
 pub mod python;
 pub mod qemu;
+pub mod queue;
 pub mod release;
 pub mod report;
 pub mod request;

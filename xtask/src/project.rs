@@ -5,6 +5,7 @@
 //! python = "python3"           # interpreter: a name, or a path in the project
 //! detect = ["setup.py"]        # profiles only: files that tell such a tree
 //! prepare = ["make"]           # shell commands on the host, in the tree, before the tests
+//! memory = "1 GiB"             # of the guest, instead of 2 GiB
 //!
 //! [tests]                      # unittest discovery in the guest
 //! start = "tests"
@@ -61,6 +62,10 @@ use crate::nearest::nearest;
 /// The name of a project file.
 pub const FILE_NAME: &str = "vmtest.toml";
 
+/// MiB; with less a guest does not boot with a gigabyte of debugging information at
+/// hand.
+pub const MEMORY_MIN: u32 = 128;
+
 /// Profiles that come with us: `vmtest-assets/profiles/<name>/vmtest.toml`.
 pub const PROFILES: &[&str] = &["drgn"];
 
@@ -75,6 +80,8 @@ pub struct Project {
     pub detect: Vec<PathBuf>,
     /// Shell commands for the host.
     pub prepare: Vec<String>,
+    /// Memory of the guest in MiB, if the tests want another amount than usual.
+    pub memory: Option<u32>,
     /// What is discovered in the guest.
     pub tests: Discovery,
     /// Environment of the tests in the guest.
@@ -176,6 +183,21 @@ impl Project {
         let detect = top.paths("detect")?;
         let prepare = top.strings("prepare")?;
 
+        let memory = match top.string("memory")? {
+            None => None,
+            Some(size) => {
+                let memory = parse_size(&size).map(|bytes| bytes.div_ceil(1 << 20));
+                let memory = memory.and_then(|memory| u32::try_from(memory).ok());
+                let memory = memory.filter(|memory| *memory >= MEMORY_MIN);
+                let wrong = format!("{size:?} is not a size of at least {MEMORY_MIN} MiB");
+                let failure = || {
+                    top.error("memory", &wrong)
+                        .hint("a size is written like \"512 MiB\" or \"1 GiB\"")
+                };
+                Some(memory.ok_or_else(failure)?)
+            }
+        };
+
         let mut tests = top.table("tests")?;
         let discovery = tests.discovery()?;
         tests.finish()?;
@@ -252,6 +274,7 @@ impl Project {
             python,
             detect,
             prepare,
+            memory,
             tests: discovery,
             environment,
             module,
@@ -661,6 +684,7 @@ mod tests {
                 name: "x".to_owned(),
                 python: "python3".to_owned(),
                 detect: vec![],
+                memory: None,
                 prepare: vec![],
                 tests: Discovery {
                     start: ".".into(),
@@ -718,9 +742,9 @@ mod tests {
         );
         check(
             "name = \"x\"\n[[phase]]\nname = \"kdump\"\n",
-            expect![[
-                r#"vmtest.toml:2: phase: unknown key (known here: name, python, detect, prepare, tests, env, module, disk, needs, local, release)"#
-            ]],
+            expect![
+                "vmtest.toml:2: phase: unknown key (known here: name, python, detect, prepare, memory, tests, env, module, disk, needs, local, release)"
+            ],
         );
         check(
             "name = \"x\"\n[disk]\nsize = \"1 giga\"\nvariable = \"D\"\n",
@@ -766,6 +790,26 @@ mod tests {
             "name = \"x\n",
             expect!["vmtest.toml:1: invalid basic string, expected `\"`"],
         );
+    }
+
+    #[test]
+    fn the_memory_of_the_guest() {
+        let memory = |line: &str| {
+            Project::parse("vmtest.toml", &format!("name = \"x\"\n{line}\n"))
+                .map(|project| project.memory)
+                .map_err(|failure| failure.to_string())
+        };
+        assert_eq!(memory(""), Ok(None));
+        assert_eq!(memory("memory = \"1 GiB\""), Ok(Some(1024)));
+        assert_eq!(memory("memory = \"300MB\""), Ok(Some(287)));
+        for wrong in ["64 MiB", "much", "9999999 TiB"] {
+            let message = memory(&format!("memory = {wrong:?}")).unwrap_err();
+            assert!(message.starts_with("vmtest.toml:2: memory: "), "{message}");
+            assert!(
+                message.contains("is not a size of at least 128 MiB"),
+                "{message}"
+            );
+        }
     }
 
     #[test]

@@ -430,7 +430,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::event::Counts;
+    use crate::event::{Counts, Stage};
 
     fn name(kernel: &str) -> RunName {
         RunName {
@@ -530,7 +530,7 @@ mod tests {
         };
         let unbuilt = RunRecord {
             outcome: RunOutcome::NotStarted {
-                stage: "build".to_owned(),
+                stage: Stage::Build,
                 how: "no compiler".to_owned(),
             },
             tally: Tally::default(),
@@ -562,33 +562,33 @@ mod tests {
             Verbosity::Normal,
             &mixed(),
             expect![[r#"
-            6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
-            5.4.* (x86_64): not started: cannot build: no compiler
-            6.12.9-vmtest1.1default (x86_64): passed; 1 run, 4 not run; 98.8 s (boot 1.9 s), KVM
+                6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
+                5.4.* (x86_64): build failed: no compiler
+                6.12.9-vmtest1.1default (x86_64): passed; 1 run, 4 not run; 98.8 s (boot 1.9 s), KVM
 
-            === 6.1.192-vmtest1.1default (x86_64): failed t.A.bad (0.250 s)
-            Traceback (most recent call last):
-              File "x.py"
-            E: �[31mred
+                === 6.1.192-vmtest1.1default (x86_64): failed t.A.bad (0.250 s)
+                Traceback (most recent call last):
+                  File "x.py"
+                E: �[31mred
 
-            === 6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done
-            running then: t.C.odd
-            --- end of the tests' output:
-            last words
-            ---
-            --- end of the console:
-            [ 1.0] Kernel panic - not syncing
-            ---
-            output: log/run/output.log
-            console: log/run/console.log
+                === 6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done
+                running then: t.C.odd
+                --- end of the tests' output:
+                last words
+                ---
+                --- end of the console:
+                [ 1.0] Kernel panic - not syncing
+                ---
+                output: log/run/output.log
+                console: log/run/console.log
 
-            === 5.4.* (x86_64): not started: cannot build: no compiler
+                === 5.4.* (x86_64): build failed: no compiler
 
-            kernel                             outcome      run  passed  failed  errors  skipped    time  acceleration
-            6.1.192-vmtest1.1default (x86_64)  runner died    4       1       1       0        2  98.8 s  KVM
-            5.4.* (x86_64)                     not started
-            6.12.9-vmtest1.1default (x86_64)   passed         1       1       0       0        0  98.8 s  KVM
-        "#]],
+                kernel                             outcome       run  passed  failed  errors  skipped    time  acceleration
+                6.1.192-vmtest1.1default (x86_64)  runner died     4       1       1       0        2  98.8 s  KVM
+                5.4.* (x86_64)                     build failed
+                6.12.9-vmtest1.1default (x86_64)   passed          1       1       0       0        0  98.8 s  KVM
+            "#]],
         );
     }
 
@@ -598,41 +598,41 @@ mod tests {
             Verbosity::Verbose,
             &mixed(),
             expect![[r#"
-                        passed     0.250 s  t.A.good
-                        failed     0.250 s  t.A.bad: AssertionError: 1 != 2
-                       skipped     0.250 s  t.B.left: not running in kdump
-                       skipped     0.250 s  t.B.out: not running in kdump
-            6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
-            5.4.* (x86_64): not started: cannot build: no compiler
-                        passed     0.250 s  t.A.good
-            6.12.9-vmtest1.1default (x86_64): passed; 1 run, 4 not run; 98.8 s (boot 1.9 s), KVM
+                            passed     0.250 s  t.A.good
+                            failed     0.250 s  t.A.bad: AssertionError: 1 != 2
+                           skipped     0.250 s  t.B.left: not running in kdump
+                           skipped     0.250 s  t.B.out: not running in kdump
+                6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
+                5.4.* (x86_64): build failed: no compiler
+                            passed     0.250 s  t.A.good
+                6.12.9-vmtest1.1default (x86_64): passed; 1 run, 4 not run; 98.8 s (boot 1.9 s), KVM
 
-            === 6.1.192-vmtest1.1default (x86_64): failed t.A.bad (0.250 s)
-            Traceback (most recent call last):
-              File "x.py"
-            E: �[31mred
+                === 6.1.192-vmtest1.1default (x86_64): failed t.A.bad (0.250 s)
+                Traceback (most recent call last):
+                  File "x.py"
+                E: �[31mred
 
-            === 6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done
-            running then: t.C.odd
-            --- end of the tests' output:
-            last words
-            ---
-            --- end of the console:
-            [ 1.0] Kernel panic - not syncing
-            ---
-            output: log/run/output.log
-            console: log/run/console.log
+                === 6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done
+                running then: t.C.odd
+                --- end of the tests' output:
+                last words
+                ---
+                --- end of the console:
+                [ 1.0] Kernel panic - not syncing
+                ---
+                output: log/run/output.log
+                console: log/run/console.log
 
-            === 5.4.* (x86_64): not started: cannot build: no compiler
+                === 5.4.* (x86_64): build failed: no compiler
 
-            === 6.1.192-vmtest1.1default (x86_64): skipped
-                2  not running in kdump
+                === 6.1.192-vmtest1.1default (x86_64): skipped
+                    2  not running in kdump
 
-            kernel                             outcome      run  passed  failed  errors  skipped    time  acceleration
-            6.1.192-vmtest1.1default (x86_64)  runner died    4       1       1       0        2  98.8 s  KVM
-            5.4.* (x86_64)                     not started
-            6.12.9-vmtest1.1default (x86_64)   passed         1       1       0       0        0  98.8 s  KVM
-        "#]],
+                kernel                             outcome       run  passed  failed  errors  skipped    time  acceleration
+                6.1.192-vmtest1.1default (x86_64)  runner died     4       1       1       0        2  98.8 s  KVM
+                5.4.* (x86_64)                     build failed
+                6.12.9-vmtest1.1default (x86_64)   passed          1       1       0       0        0  98.8 s  KVM
+            "#]],
         );
     }
 

@@ -18,7 +18,7 @@ use anyhow::{Context, Result};
 use serde_json::{Value, json};
 
 use crate::clock::Utc;
-use crate::event::{EventParser, RunOutcome, Tally, TestEvent};
+use crate::event::{EventParser, RunOutcome, Stage, Tally, TestEvent};
 use crate::process::{LongCommand, tail_of_log};
 use crate::report::{Event, Reporter, RunName, RunRecord};
 use crate::vm::{VmOutcome, VmPhase, VmRun, VmSink};
@@ -262,7 +262,7 @@ impl<W: Write> VmSink for SuiteSink<'_, W> {
 /// Records a run that never started, because its kernel could not be had.
 pub fn not_started<W: Write>(
     name: &RunName,
-    stage: &str,
+    stage: Stage,
     error: &anyhow::Error,
     folder: &mut RunFolder,
     reporter: &mut Reporter<W>,
@@ -270,7 +270,7 @@ pub fn not_started<W: Write>(
     let record = RunRecord {
         name: name.clone(),
         outcome: RunOutcome::NotStarted {
-            stage: stage.to_owned(),
+            stage,
             how: format!("{error:#}"),
         },
         tally: Tally::default(),

@@ -1,17 +1,16 @@
 //! Our own words on standard error, and progress.
 //!
 //! Lines begin with `xtask:`, so that they can be told from what a guest prints.
-//! On a terminal a running task is one line that is redrawn; elsewhere it is a
+//! On a terminal each running task is one line that is redrawn; elsewhere it is a
 //! line when it starts and one now and then. With `-q` only errors are printed.
 //! Results (test outcomes, lists) are not printed here but by [`crate::report`]
 //! and the commands.
 
 use std::io::{IsTerminal, Write};
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::interrupt;
@@ -31,12 +30,12 @@ pub enum Verbosity {
 /// How often a task that is not on a terminal says where it is.
 const PLAIN_INTERVAL: Duration = Duration::from_secs(30);
 
-/// The one door to standard error. Cloning is cheap; all clones share the live line.
+/// The one door to standard error. Cloning is cheap; all clones share the live lines.
 #[derive(Clone, Debug)]
 pub struct Ui {
     verbosity: Verbosity,
     terminal: bool,
-    live: Arc<Mutex<Vec<ProgressBar>>>,
+    live: MultiProgress,
 }
 
 impl Ui {
@@ -47,7 +46,7 @@ impl Ui {
         Self {
             verbosity,
             terminal,
-            live: Arc::default(),
+            live: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
         }
     }
 
@@ -93,16 +92,13 @@ impl Ui {
     pub fn task(&self, message: impl Into<String>) -> Task {
         let message = message.into();
         let bar = if self.terminal && self.verbosity >= Verbosity::Normal {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            let bar = self.live.add(ProgressBar::no_length());
             bar.set_style(
                 ProgressStyle::with_template("xtask: {msg} [{elapsed}]")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner()),
             );
             bar.set_message(message.clone());
             bar.enable_steady_tick(Duration::from_millis(500));
-            if let Ok(mut live) = self.live.lock() {
-                live.push(bar.clone());
-            }
             Some(bar)
         } else {
             self.info(&message);
@@ -156,11 +152,7 @@ impl Ui {
 
     /// Writes whole lines of somebody else (a guest, a log) above the live line.
     pub fn passthrough(&self, write: impl FnOnce()) {
-        let bar = self.live.lock().ok().and_then(|live| live.last().cloned());
-        match bar {
-            Some(bar) => bar.suspend(write),
-            None => write(),
-        }
+        self.live.suspend(write);
     }
 
     fn line(&self, text: &str) {
@@ -201,9 +193,7 @@ impl Drop for Task {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
-            if let Ok(mut live) = self.ui.live.lock() {
-                live.retain(|other| !other.is_finished());
-            }
+            self.ui.live.remove(bar);
         }
     }
 }

@@ -196,7 +196,7 @@ pub fn upload(client: &Client, package: &LocalPackage, replace: bool, ui: &Ui) -
                     .and_then(|()| send(client, &listing, package, &other, ui))
                     .and_then(|new| {
                         client.delete_asset(&old)?;
-                        client.update_asset(&new, Some(&name), None)
+                        client.rename_asset(&new, &name)
                     })
             }
         };

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use xtask::environment::guest_environment;
-use xtask::event::exit_status;
+use xtask::event::{Stage, exit_status};
 use xtask::failure::{self, Failure, FailureKind};
-use xtask::fetch::{self, Sources, host_arch};
+use xtask::fetch::host_arch;
 use xtask::guest;
 use xtask::kernel::LocalKernel;
 use xtask::kernels::Kernels;
@@ -17,6 +17,7 @@ use xtask::layout::Layout;
 use xtask::module::{self, ModuleOptions};
 use xtask::project::{self, Choice, Chosen, Discovery, Project};
 use xtask::python::{self, Prepared};
+use xtask::queue;
 use xtask::report::{Event, Reporter, RunName, RunRecord};
 use xtask::request::KernelRequest;
 use xtask::setup::{self, Tool};
@@ -64,7 +65,6 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         flags,
         layout,
         ui,
-        sources,
         project,
         prepared,
         runner,
@@ -77,9 +77,25 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     if flags.local {
         run.local(of)?;
     }
-    for wish in &wanted {
-        run.kernel(wish, of)?;
-    }
+    let options = queue::Options {
+        ahead: usize::try_from(flags.prefetch)?,
+        budget: flags.disk_budget,
+    };
+    queue::with(&wanted, &sources, options, layout, ui, |queue| {
+        for request in &wanted {
+            let Some(supplied) = queue.next() else { break };
+            let supplied = match supplied {
+                Ok(supplied) => supplied,
+                Err((stage, error)) => {
+                    run.not_started(request.as_ref(), stage, error, of)?;
+                    continue;
+                }
+            };
+            run.kernel(request.as_ref(), &supplied.kernel, of)?;
+            queue.tested(supplied)?;
+        }
+        Ok(())
+    })?;
     let Run {
         mut reporter,
         records,
@@ -92,14 +108,8 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     Ok(exit_status(records.iter().map(|record| &record.outcome)))
 }
 
-/// A kernel to test on.
-enum Wish {
-    Request(KernelRequest),
-    /// The newest on this machine.
-    Newest,
-}
-
-fn wanted(flags: &Test, layout: &Layout) -> Result<Vec<Wish>> {
+/// The kernels to test on; `None` is the newest on this machine, else of the release.
+fn wanted(flags: &Test, layout: &Layout) -> Result<Vec<Option<KernelRequest>>> {
     let mut requests = Vec::new();
     for text in &flags.kernels {
         requests.extend(KernelRequest::parse_list(text)?);
@@ -124,9 +134,9 @@ fn wanted(flags: &Test, layout: &Layout) -> Result<Vec<Wish>> {
         }
     }
     if requests.is_empty() && !flags.local {
-        return Ok(vec![Wish::Newest]);
+        return Ok(vec![None]);
     }
-    Ok(requests.into_iter().map(Wish::Request).collect())
+    Ok(requests.into_iter().map(Some).collect())
 }
 
 fn choose(flags: &Test, layout: &Layout) -> Result<Chosen> {
@@ -190,7 +200,6 @@ struct Run<'r> {
     flags: &'r Test,
     layout: &'r Layout,
     ui: &'r Ui,
-    sources: Sources,
     project: &'r Project,
     prepared: Prepared,
     runner: PathBuf,
@@ -239,22 +248,26 @@ impl Run<'_> {
         Ok(())
     }
 
-    /// The tests on one kernel. That it cannot be had is a result like others.
-    fn kernel(&mut self, wish: &Wish, of: usize) -> Result<()> {
-        let kernel = match self.resolve(wish) {
-            Ok(kernel) => kernel,
-            Err(error) => return self.not_started(wish, "get the kernel", error, of),
-        };
+    /// The tests on one kernel. That they cannot be prepared is a result like others.
+    fn kernel(
+        &mut self,
+        asked: Option<&KernelRequest>,
+        kernel: &LocalKernel,
+        of: usize,
+    ) -> Result<()> {
         let name = RunName {
             kernel: kernel.release.to_string(),
             arch: kernel.arch.name.to_owned(),
             flavor: kernel.release.flavor(),
         };
-        let module = match self.module(&kernel) {
+        let module = match self.module(kernel) {
             Ok(module) => module,
-            Err(error) => return self.not_started(wish, "build the test module", error, of),
+            Err(error) => {
+                let error = error.context("cannot build the test module");
+                return self.not_started(asked, Stage::Setup, error, of);
+            }
         };
-        let request = self.request(kernel, &name, module)?;
+        let request = self.request(kernel.clone(), &name, module)?;
         self.start(&name, of)?;
         let mut sink = SuiteSink::new(&name, self.folder, &mut self.reporter)?;
         let run = vm::run(&request, self.layout, self.ui, &mut sink)?;
@@ -263,18 +276,10 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn resolve(&self, wish: &Wish) -> Result<LocalKernel> {
-        let request = match wish {
-            Wish::Newest => None,
-            Wish::Request(request) => Some(request),
-        };
-        fetch::resolve(request, &self.sources, self.layout, self.ui)
-    }
-
     fn not_started(
         &mut self,
-        wish: &Wish,
-        stage: &str,
+        asked: Option<&KernelRequest>,
+        stage: Stage,
         error: anyhow::Error,
         of: usize,
     ) -> Result<()> {
@@ -282,17 +287,12 @@ impl Run<'_> {
         if let Some(FailureKind::Interrupted(_) | FailureKind::Usage) = failure::kind(&error) {
             return Err(error);
         }
-        let arch = match wish {
-            Wish::Request(KernelRequest {
-                arch: Some(arch), ..
-            }) => arch,
-            _ => host_arch()?,
+        let arch = match asked.and_then(|request| request.arch) {
+            Some(arch) => arch,
+            None => host_arch()?,
         };
         let name = RunName {
-            kernel: match wish {
-                Wish::Request(request) => request.to_string(),
-                Wish::Newest => "newest".to_owned(),
-            },
+            kernel: asked.map_or_else(|| "newest".to_owned(), ToString::to_string),
             arch: arch.name.to_owned(),
             flavor: None,
         };
@@ -360,7 +360,7 @@ impl Run<'_> {
             terminal: None,
             console_log: self.folder.log(name, "console"),
             init_text: self.layout.assets.read(guest::INIT)?.into_owned(),
-            memory: 0,
+            memory: self.project.memory.unwrap_or(vm::MEMORY),
             cpus: None,
             kernel_arguments: Vec::new(),
             qemu_arguments: Vec::new(),

@@ -79,7 +79,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         stdin: Stdin::Inherit,
         terminal: tty.then(|| terminal::size().unwrap_or((80, 24))),
         init_text: layout.assets.read(guest::INIT)?.into_owned(),
-        memory: 0,
+        memory: vm::MEMORY,
         cpus: None,
         kernel_arguments: Vec::new(),
         qemu_arguments: Vec::new(),

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use xtask::project::MEMORY_MIN;
 use xtask::vm::{AccelChoice, Limits, VmRequest};
 
 /// KVM or emulation
@@ -20,9 +21,9 @@ pub enum Accel {
 /// What a VM is made of.
 #[derive(Args, Debug)]
 pub struct Machine {
-    /// Memory, in MiB or with a unit: 2G
-    #[arg(long, value_name = "SIZE", default_value = "2G", value_parser = mebibytes, help_heading = "VM options")]
-    pub memory: u32,
+    /// Memory, in MiB or with a unit [default: 2G; `test`: what the project says]
+    #[arg(long, value_name = "SIZE", value_parser = mebibytes, help_heading = "VM options")]
+    pub memory: Option<u32>,
     /// Processors [default: 2, or 1 if the host has no more]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "VM options")]
     pub cpus: Option<u32>,
@@ -79,7 +80,7 @@ impl Machine {
 
     /// Copies what these flags say into a request.
     pub fn apply(&self, request: &mut VmRequest, defaults: Limits) {
-        request.memory = self.memory;
+        request.memory = self.memory.unwrap_or(request.memory);
         request.cpus = self.cpus;
         request
             .kernel_arguments
@@ -140,9 +141,8 @@ fn mebibytes(text: &str) -> Result<u32, String> {
         .ok()
         .and_then(|number| number.checked_mul(scale))
     {
-        // Less does not boot with a gigabyte of debugging information at hand.
-        Some(size) if size >= 128 => Ok(size),
-        Some(_) => Err("a guest needs 128M at least".to_owned()),
+        Some(size) if size >= MEMORY_MIN => Ok(size),
+        Some(_) => Err(format!("a guest needs {MEMORY_MIN}M at least")),
         None => Err("a size is written like 2G or 512M".to_owned()),
     }
 }

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Args;
+use xtask::project::parse_size;
 
 use super::machine::Machine;
 use super::release::SourceFlags;
@@ -67,9 +68,21 @@ pub struct Test {
     pub environment: Vec<OsString>,
     #[command(flatten)]
     pub sources: SourceFlags,
+    /// Fetch so many kernels of the release before their turn, while others are tested
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(..=16))]
+    pub prefetch: u32,
+    /// Delete kernels of the release after their tests, the first ones first, while all unpacked
+    /// kernels take more than this, e.g. 10G
+    #[arg(long, value_name = "SIZE", value_parser = bytes)]
+    pub disk_budget: Option<u64>,
     #[command(flatten)]
     pub machine: Machine,
     /// unittest's own options and names; a name (dotted, or a file) replaces discovery
     #[arg(last = true, value_name = "UNITTEST ARGUMENTS")]
     pub arguments: Vec<OsString>,
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    parse_size(text).ok_or_else(|| "a size is written like 10G or 500 MiB".to_owned())
 }

@@ -14,8 +14,10 @@ use crate::failure::Failure;
 use crate::http::address::encode;
 use crate::http::{Answer, Method};
 
-/// What an answer is to be written in.
-pub const ACCEPT: &str = "application/vnd.github+json";
+/// What an answer is to be written in: GitHub's own kind of JSON, as its guide
+/// recommends (docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api),
+/// or what its description of the API calls the same thing.
+pub const ACCEPT: &str = "application/vnd.github+json, application/json;q=0.9";
 
 /// Asks for the bytes of an asset instead of its description.
 pub const ACCEPT_BYTES: &str = "application/octet-stream";
@@ -205,37 +207,11 @@ impl Call {
         )
     }
 
-    /// A new release, published at once ("Create a release"). Its tag is made at the
-    /// default branch if it is not there.
-    pub fn create_release(repository: &Repository, tag: &str, text: &str) -> Self {
-        let body = serde_json::json!({
-            "tag_name": tag,
-            "name": tag,
-            "body": text,
-            // Kernels are not the repository's newest version.
-            "make_latest": "false",
-        });
+    /// Another name for an asset ("Update a release asset").
+    pub fn rename_asset(repository: &Repository, asset: u64, name: &str) -> Self {
+        let body = serde_json::json!({ "name": name });
         Self {
             body: Some(body.to_string()),
-            ..Self::new(Method::Post, repository, format_args!(""))
-        }
-    }
-
-    /// Another name or label for an asset ("Update a release asset").
-    pub fn update_asset(
-        repository: &Repository,
-        asset: u64,
-        name: Option<&str>,
-        label: Option<&str>,
-    ) -> Self {
-        let mut fields = serde_json::Map::new();
-        for (key, value) in [("name", name), ("label", label)] {
-            if let Some(value) = value {
-                fields.insert(key.to_owned(), value.into());
-            }
-        }
-        Self {
-            body: Some(serde_json::Value::from(fields).to_string()),
             ..Self::new(Method::Patch, repository, format_args!("/assets/{asset}"))
         }
     }

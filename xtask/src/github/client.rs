@@ -25,6 +25,7 @@ use super::location::Location;
 use crate::clock;
 use crate::environment::TOKENS;
 use crate::failure::Failure;
+use crate::http::absent;
 use crate::http::address::{host, is_private, origin};
 use crate::http::{self, Body, HttpError, Limits, Method, Request, Response, Secret, Stream};
 use crate::layout::Layout;
@@ -93,6 +94,7 @@ pub struct Client {
     location: Location,
     token: Option<Secret>,
     cache: Cache,
+    layout: Layout,
     limits: Limits,
     ui: Ui,
     listing: Mutex<Option<Result<Arc<Listing>, Refused>>>,
@@ -115,6 +117,7 @@ impl Client {
             location,
             token,
             cache: Cache::new(layout),
+            layout: layout.clone(),
             limits: Limits::default(),
             ui: ui.clone(),
             listing: Mutex::default(),
@@ -163,6 +166,12 @@ impl Client {
             }),
         });
         listing
+    }
+
+    /// Whether the API could not be reached a few minutes ago; in words, that it
+    /// could not. For who has something else that will do.
+    pub fn passed_over(&self) -> Option<String> {
+        absent::passed_over(&self.layout, &self.location.api_url)
     }
 
     /// A warning about this release, which is said once in the life of a client.
@@ -293,9 +302,17 @@ impl Client {
             Ok(value)
         });
         let error = match asked {
-            Ok(value) => return Ok((value, false)),
+            Ok(value) => {
+                absent::forget(&self.layout, &url);
+                return Ok((value, false));
+            }
             Err(error) => error,
         };
+        if let Some(HttpError::Unreachable(_)) = error.downcast_ref()
+            && let Err(error) = absent::note(&self.layout, &url)
+        {
+            self.ui.verbose(format!("{error:#}"));
+        }
         // Serves when the trouble is not of what was asked.
         let passing = match error.downcast_ref::<HttpError>() {
             Some(HttpError::Answer(answer)) => answer.status >= 500 || answer.status == 429,
@@ -438,33 +455,14 @@ impl Client {
         *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// Makes the release, published. An empty one of that tag must not be there.
+    /// Gives an asset another name.
     ///
     /// # Errors
     ///
     /// No token, or the API refuses.
-    pub fn create_release(&self, text: &str) -> Result<Release> {
-        let Location {
-            repository, tag, ..
-        } = &self.location;
-        let action = format!("create the release {}", self.location);
-        let body = self.change(&Call::create_release(repository, tag, text), &action)?;
-        api::parse(&body).with_context(|| format!("cannot {action}"))
-    }
-
-    /// Changes the name or the label of an asset.
-    ///
-    /// # Errors
-    ///
-    /// No token, or the API refuses.
-    pub fn update_asset(
-        &self,
-        asset: &Asset,
-        name: Option<&str>,
-        label: Option<&str>,
-    ) -> Result<Asset> {
-        let action = format!("change {} in {}", asset.name, self.location);
-        let call = Call::update_asset(&self.location.repository, asset.id, name, label);
+    pub fn rename_asset(&self, asset: &Asset, name: &str) -> Result<Asset> {
+        let action = format!("rename {} in {} to {name}", asset.name, self.location);
+        let call = Call::rename_asset(&self.location.repository, asset.id, name);
         let body = self.change(&call, &action)?;
         api::parse(&body).with_context(|| format!("cannot {action}"))
     }
@@ -519,7 +517,8 @@ impl Client {
         let request = Request::new(Method::Post, &url)
             .header("accept", api::ACCEPT)
             .header("x-github-api-version", api::VERSION)
-            .header("content-type", "application/zstd")
+            // The only type that the description of the API knows for an asset.
+            .header("content-type", "application/octet-stream")
             // The API answered this address.
             .authorization(self.token.clone())
             .body(Body::Stream(stream));

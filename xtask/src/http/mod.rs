@@ -7,6 +7,7 @@
 //! from the environment as usual (`https_proxy`, `no_proxy`), and loopback never
 //! goes through one.
 
+pub mod absent;
 pub mod address;
 mod exchange;
 pub mod retry;

@@ -25,6 +25,21 @@ pub struct Entry {
     pub bytes: u64,
 }
 
+impl Entry {
+    /// An unpacked kernel whose size does not matter.
+    pub fn unpacked(name: PackageName, path: PathBuf) -> Self {
+        Self {
+            kernel: Kernel {
+                name,
+                finished: true,
+                created: String::new(),
+            },
+            path,
+            bytes: 0,
+        }
+    }
+}
+
 /// The unpacked kernels and the package files in the work directory. Directories
 /// that are named like kernels but are none are left out, so that nothing is
 /// deleted that nobody understands.

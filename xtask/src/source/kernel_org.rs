@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 use super::{Found, Location, Work, satisfies, whole};
 use crate::failure::Failure;
 use crate::host::find_program;
-use crate::http::{self, HttpError, Limits};
+use crate::http::{self, HttpError, Limits, absent};
 use crate::interrupt;
 use crate::kbuild::progress::thousands;
 use crate::layout::Layout;
@@ -32,9 +32,6 @@ const AUTOSIGNER_ADDRESS: &str = "autosigner@kernel.org";
 
 /// How long a list of checksums is believed.
 const LIST_AGE: Duration = Duration::from_secs(60 * 60);
-
-/// How long a host that could not be reached is passed over by `auto`.
-const UNREACHABLE_AGE: Duration = Duration::from_secs(10 * 60);
 
 /// The list has a line per file since 2.6; it had 1.5 MB in 2025.
 const LIST_LIMIT: usize = 32 << 20;
@@ -134,13 +131,8 @@ impl Lists<'_> {
     }
 
     fn fetch_quickly(&self, url: &str) -> Result<String> {
-        let host = http::host(self.base);
-        let marker = self.layout.cache().join("unreachable").join(key(host));
-        if let Some(age) = age(&marker).filter(|age| *age < UNREACHABLE_AGE) {
-            bail!(
-                "{host} could not be reached {} min ago",
-                age.as_secs().div_ceil(60)
-            );
+        if let Some(why) = absent::passed_over(self.layout, self.base) {
+            bail!(why);
         }
         let limits = Limits {
             attempts: 2,
@@ -151,7 +143,7 @@ impl Lists<'_> {
         if let Err(error) = &result
             && matches!(error.downcast_ref(), Some(HttpError::Unreachable(_)))
         {
-            write(&marker, "")?;
+            absent::note(self.layout, self.base)?;
         }
         result
     }

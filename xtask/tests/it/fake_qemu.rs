@@ -103,13 +103,25 @@ fn python() -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
+/// Puts a QEMU that plays this part, and a BusyBox, into a home directory; the `PATH`
+/// that finds them first.
+pub fn install(home: &Path, part: &str) -> String {
+    let programs = home.join("programs");
+    fs::create_dir_all(&programs).unwrap();
+    fs::write(home.join("part"), part).unwrap();
+    executable(
+        &programs.join("qemu-system-x86_64"),
+        FAKE.replace("@PYTHON@", &python()).as_bytes(),
+    );
+    executable(&programs.join("busybox"), &static_program());
+    format!("{}:/usr/bin:/bin", programs.display())
+}
+
 fn play(part: &str, arguments: &str) -> Run {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path();
-    let programs = home.join("programs");
     let kernel = home.join("kernel");
     let temporary = home.join("tmp");
-    fs::create_dir_all(&programs).unwrap();
     fs::create_dir_all(&temporary).unwrap();
     fs::create_dir_all(kernel.join("build/include/config")).unwrap();
     fs::write(kernel.join("vmlinuz"), "").unwrap();
@@ -124,14 +136,9 @@ fn play(part: &str, arguments: &str) -> Run {
         "6.1.0-vmtest1.1default\n",
     )
     .unwrap();
-    fs::write(home.join("part"), part).unwrap();
-    executable(
-        &programs.join("qemu-system-x86_64"),
-        FAKE.replace("@PYTHON@", &python()).as_bytes(),
-    );
-    executable(&programs.join("busybox"), &static_program());
+    let path = install(home, part);
     let run = xtask(home)
-        .env("PATH", format!("{}:/usr/bin:/bin", programs.display()))
+        .env("PATH", path)
         .env("TMPDIR", &temporary)
         .args("vm --accel tcg -k")
         .arg(&kernel)

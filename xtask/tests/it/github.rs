@@ -1,13 +1,10 @@
 //! The release, from a server on this host that behaves well, badly or not at all.
 
-use std::collections::HashMap;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::sync::{LazyLock, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
-use xtask::archive;
 use xtask::download::{self, Downloaded};
 use xtask::failure::exit_status;
 use xtask::fetch::{self, Choice, Sources};
@@ -15,82 +12,24 @@ use xtask::from::From;
 use xtask::github::client::{Freshness, is_missing};
 use xtask::github::location::Settings;
 use xtask::github::{Client, Location};
-use xtask::http::{Limits, Secret};
+use xtask::http::{Limits, Secret, absent};
 use xtask::layout::{Files, Layout};
-use xtask::manifest::{Manifest, Origin};
 use xtask::ui::{Ui, Verbosity};
 use xtask::upload;
 
+use crate::fake_kernel::{self, file_name, package};
+use crate::fake_qemu;
 use crate::github_server::{BY_TAG, Fault, GitHub, Host, UPLOAD};
 use crate::support::{Xtask, xtask};
 
 const TOKEN: &str = "ghp_0123456789abcdef";
 const RELEASE: &str = "6.1.9-vmtest1.1default";
 
-fn file_name(release: &str) -> String {
-    format!("kernel-{release}.x86_64.tar.zst")
-}
-
-/// The least that is a kernel, and bytes that do not compress.
-fn fake_kernel(path: &Path, release: &str) {
-    let write = |name: &str, bytes: &[u8]| {
-        let path = path.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    };
-    write("vmlinuz", b"image");
-    // An ELF header for 64 bits, little-endian, machine 62.
-    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
-    elf.resize(18, 0);
-    elf.push(62);
-    let mut random = 1u32;
-    elf.resize_with(400_000, || {
-        random = random.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (random >> 24) as u8
-    });
-    elf[19] = 0;
-    write("build/vmlinux", &elf);
-    write(
-        "build/include/config/kernel.release",
-        format!("{release}\n").as_bytes(),
-    );
-    let manifest = Manifest {
-        release: release.into(),
-        arch: "x86_64".into(),
-        flavor: "default".into(),
-        revision: 1,
-        source: Origin {
-            origin: "test".into(),
-            checksum: "abc".into(),
-        },
-        patches: vec![],
-        input_key: "00ff00ff".into(),
-        build_key: "b".into(),
-        compiler: "gcc".into(),
-        pahole: None,
-    };
-    write("manifest.json", manifest.to_json().unwrap().as_bytes());
-}
-
-/// The package of such a kernel; made once, because it takes a moment.
-fn package(release: &str) -> Vec<u8> {
-    static MADE: LazyLock<Mutex<HashMap<String, Vec<u8>>>> = LazyLock::new(Mutex::default);
-    let mut made = MADE.lock().unwrap();
-    let make = || {
-        let directory = tempfile::tempdir().unwrap();
-        fake_kernel(directory.path(), release);
-        let mut bytes = Vec::new();
-        archive::create(directory.path(), &mut bytes, 1).unwrap();
-        bytes
-    };
-    made.entry(release.to_owned()).or_insert_with(make).clone()
-}
-
 /// Limits that a test can wait for.
 fn limits() -> Limits {
     Limits {
         connect: Duration::from_secs(5),
-        silence: Duration::from_millis(400),
+        silence: Duration::from_millis(1_000),
         attempts: 3,
         pause: Duration::from_millis(10),
     }
@@ -167,12 +106,17 @@ impl Setting {
         let expected = releases.iter().map(|release| format!("kernel-{release}"));
         assert_eq!(found, expected.collect::<Vec<_>>());
         for release in releases {
-            let copy = tempfile::tempdir().unwrap();
-            fake_kernel(copy.path(), release);
-            for name in ["vmlinuz", "build/vmlinux", "manifest.json"] {
-                let read = |path: &Path| fs::read(path.join(name)).unwrap();
-                assert!(read(&self.path(release)) == read(copy.path()), "{name}");
-            }
+            self.assert_whole(release);
+        }
+    }
+
+    /// All of the kernel is there.
+    fn assert_whole(&self, release: &str) {
+        let copy = tempfile::tempdir().unwrap();
+        fake_kernel::write(copy.path(), release, "00ff00ff", 400_000);
+        for name in ["vmlinuz", "build/vmlinux", "manifest.json"] {
+            let read = |path: &Path| fs::read(path.join(name)).unwrap();
+            assert!(read(&self.path(release)) == read(copy.path()), "{name}");
         }
     }
 
@@ -661,7 +605,7 @@ fn a_slow_server_is_waited_for() {
     let setting = Setting::new(&[RELEASE]);
     // In all longer than the limit for silence.
     let size = package(RELEASE).len() / 10;
-    let slow = Fault::Slow(size, Duration::from_millis(80));
+    let slow = Fault::Slow(size, Duration::from_millis(150));
     setting.server.fault("/blob/1", slow);
     setting.download().unwrap();
     setting.assert_only(&[RELEASE]);
@@ -746,8 +690,7 @@ fn uploads_need_a_token_and_a_release() {
         assert!(is_missing(&error), "{error:#}");
         assert!(format!("{error:#}").ends_with(')'), "{error:#}");
     }
-    let client = setting.client(Some(TOKEN));
-    client.create_release("Kernels").unwrap();
+    setting.server.with(|state| state.no_release = false);
     setting.upload(false).unwrap();
 }
 
@@ -859,7 +802,7 @@ fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String
         "" => None,
         text => Some(text.parse()?),
     };
-    let choice = fetch::choose(request.as_ref(), &sources, &setting.layout())?;
+    let choice = fetch::choose(request.as_ref(), &sources, &setting.layout(), &quiet())?;
     Ok(match choice {
         Choice::Local(kernel) => format!("local {}", kernel.release),
         Choice::Release(package) => format!("release {}", package.name.release),
@@ -877,7 +820,7 @@ fn requests_see_this_machine_and_the_release_as_one_list() {
         "6.12.1-vmtest1.1default",
     ]);
     for release in ["6.1.8-vmtest1.1default", "5.10.7-vmtest1.0tiny"] {
-        fake_kernel(&setting.path(release), release);
+        fake_kernel::write(&setting.path(release), release, "00ff00ff", 0);
     }
     let usual = "local,release";
     for (request, from, expected) in [
@@ -914,7 +857,7 @@ fn requests_see_this_machine_and_the_release_as_one_list() {
 #[test]
 fn without_the_network_what_is_here_is_used() {
     let setting = Setting::new(&[]);
-    fake_kernel(&setting.path(RELEASE), RELEASE);
+    fake_kernel::write(&setting.path(RELEASE), RELEASE, "00ff00ff", 0);
     setting.server.always(BY_TAG, Fault::status(404));
     let usual = "local,release";
     assert_eq!(
@@ -930,6 +873,66 @@ fn without_the_network_what_is_here_is_used() {
     let message = text(chosen(&setting, "6.1", "release"));
     assert!(message.contains("HTTP status 404"), "{message}");
     assert_eq!(message.lines().count(), 1);
+}
+
+#[test]
+fn a_host_that_could_not_be_reached_is_passed_over_where_something_else_will_do() {
+    const NEWER: &str = "6.1.10-vmtest1.1default";
+    let setting = Setting::new(&[NEWER]);
+    fake_kernel::write(&setting.path(RELEASE), RELEASE, "00ff00ff", 0);
+    absent::note(&setting.layout(), &setting.server.api).unwrap();
+    let usual = "local,release";
+    assert_eq!(
+        chosen(&setting, "6.1", usual).unwrap(),
+        format!("local {RELEASE}")
+    );
+    assert_eq!(setting.server.lines(), [""; 0]);
+    // Where nothing else will do it is asked, and answers.
+    let newer = format!("release {NEWER}");
+    assert_eq!(chosen(&setting, "6.1", "release").unwrap(), newer);
+    assert_eq!(chosen(&setting, "6.1", usual).unwrap(), newer);
+}
+
+#[test]
+fn kernels_of_the_release_are_tested_in_turn_and_a_missing_one_is_a_row() {
+    let releases = ["6.1.9", "6.2.1", "6.3.1"].map(|v| format!("{v}-vmtest1.1default"));
+    let setting = Setting::new(&releases.each_ref().map(String::as_str));
+    let missing = setting.server.with(|state| state.assets[1].id);
+    for path in [
+        format!("/download/{}", file_name(&releases[1])),
+        format!("/repos/osandov/drgn/releases/assets/{missing}"),
+    ] {
+        setting.server.always(&path, Fault::status(404));
+    }
+    let project = setting.work.path().join("project");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("vmtest.toml"), "name = \"example\"\n").unwrap();
+    let path = fake_qemu::install(setting.work.path(), "good");
+    let test = |more: &str| {
+        let run = setting.xtask("test --accel tcg -k 6.1,6.2,6.3").args(more);
+        let run = run.env("PATH", &path).current_dir(&project);
+        // Its tests end without a word, which is the first of what went wrong.
+        let run = run.run().expect_status(1);
+        let rows = run.stdout.lines().filter(|line| line.starts_with("6."));
+        let rows = rows.map(|line| line.split("  ").take(2).collect::<Vec<_>>().join(":"));
+        rows.collect::<Vec<_>>()
+    };
+    for prefetch in ["--prefetch 0", "--prefetch 1", "--prefetch 5"] {
+        // A byte is too much: each is deleted when it has been tested.
+        let rows = test(&format!("{prefetch} --disk-budget 1"));
+        let rows = rows.join("\n");
+        for (release, outcome) in [
+            (releases[0].as_str(), "runner died"),
+            ("6.2 ", "fetch failed"),
+            (releases[2].as_str(), "runner died"),
+        ] {
+            let row = rows.lines().find(|row| row.starts_with(release));
+            assert!(row.is_some_and(|row| row.contains(outcome)), "{rows}");
+        }
+        setting.assert_only(&[]);
+    }
+    test("");
+    setting.assert_only(&[&releases[0], &releases[2]]);
 }
 
 #[test]
@@ -1008,4 +1011,47 @@ fn a_run_that_was_killed_leaves_nothing_in_the_way() {
     assert!(unfinished().is_some());
     setting.xtask("download 6.1").run().expect_status(0);
     setting.assert_only(&[RELEASE]);
+}
+
+/// Wherever a run is killed, what is in place is whole, and is not fetched again.
+#[test]
+fn twenty_kills_break_nothing_and_cost_nothing_that_was_whole() {
+    let releases = ["6.1.9", "6.2.1", "6.3.1"].map(|v| format!("{v}-vmtest1.1default"));
+    let releases = releases.each_ref().map(String::as_str);
+    let setting = Setting::new(&releases);
+    for (id, release) in (1..).zip(releases) {
+        let slow = Fault::Slow(package(release).len() / 10, Duration::from_millis(15));
+        setting.server.always(&format!("/blob/{id}"), slow);
+    }
+    let here = || {
+        let here = releases.iter().zip(1..);
+        here.filter(|(release, _)| setting.path(release).exists())
+            .map(|(release, id)| (*release, id))
+            .collect::<Vec<(&str, u32)>>()
+    };
+    let mut random = 12_345u64;
+    for _ in 0..20 {
+        if here().len() == releases.len() {
+            fs::remove_dir_all(setting.work.path().join("x86_64")).unwrap();
+        }
+        let before = here();
+        setting.server.requests();
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        let mut child = setting.xtask("download -j 2 6.1,6.2,6.3").start();
+        std::thread::sleep(Duration::from_millis(random >> 33 & 511));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let lines = setting.server.lines();
+        for (release, id) in before {
+            let again = count(&lines, &format!("GET /blob/{id}"));
+            assert_eq!(again, 0, "{release} was whole: {lines:?}");
+        }
+        for (release, _) in here() {
+            setting.assert_whole(release);
+        }
+    }
+    setting.xtask("download 6.1,6.2,6.3").run().expect_status(0);
+    setting.assert_only(&releases);
 }

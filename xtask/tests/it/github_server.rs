@@ -65,6 +65,12 @@ pub struct Logged {
     pub line: String,
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
+    /// What was sent behind them.
+    #[allow(
+        dead_code,
+        reason = "read by the tests against the description of the API"
+    )]
+    pub body: Vec<u8>,
     /// The answer's.
     pub status: u16,
 }
@@ -386,7 +392,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     let (mut cut, mut pieces, mut lost) = (100, None, false);
     let reply = match &fault {
         Some(Fault::Silence) => {
-            log(shared, &question, 0);
+            log(shared, &question, &body, 0);
             while !shared.stop.load(Ordering::SeqCst) {
                 std::thread::sleep(Duration::from_millis(10));
             }
@@ -410,7 +416,7 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
         }
         fault => answer(&question, &body, fault.as_ref(), shared),
     };
-    log(shared, &question, reply.status);
+    log(shared, &question, &body, reply.status);
     if lost {
         return Ok(());
     }
@@ -434,11 +440,12 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
     }
 }
 
-fn log(shared: &Shared, question: &Question, status: u16) {
+fn log(shared: &Shared, question: &Question, body: &[u8], status: u16) {
     shared.log.lock().unwrap().push(Logged {
         host: shared.host,
         line: question.line.clone(),
         headers: question.headers.clone(),
+        body: body.to_vec(),
         status,
     });
 }
@@ -475,10 +482,6 @@ fn api(question: &Question, body: &[u8], state: &mut State, urls: &[String; 3]) 
     let mut reply = match (question.method.as_str(), parts.as_slice()) {
         ("GET", ["", "tags", "vmtest-assets"]) if !state.no_release => {
             Reply::json(200, &release(state))
-        }
-        ("POST", [""]) => {
-            state.no_release = false;
-            Reply::json(201, &release(state))
         }
         ("GET", ["", "17", "assets"]) => {
             let number = |name: &str| question.query[name].parse::<usize>().unwrap();

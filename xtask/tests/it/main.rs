@@ -2,6 +2,7 @@
 //! the crate is linked once. No QEMU, no network, no root.
 
 mod cli;
+mod fake_kernel;
 mod fake_qemu;
 mod github;
 mod github_server;

@@ -9,11 +9,12 @@ use tempfile::TempDir;
 use xtask::arch;
 use xtask::archive;
 use xtask::layout::{Files, Layout};
-use xtask::manifest::{Manifest, Origin};
+use xtask::manifest::Manifest;
 use xtask::release::{self, Selection};
 use xtask::source::SourceChoice;
 use xtask::ui::{Ui, Verbosity};
 
+use crate::fake_kernel;
 use crate::github_server::{Fault, GitHub, UPLOAD};
 use crate::source::{Server, list};
 use crate::support::{Run, Xtask, xtask};
@@ -24,40 +25,7 @@ const TOKEN: &str = "ghp_0123456789abcdef";
 const NEWEST: [&str; 4] = ["6.1.10", "6.2.16", "6.3.13", "6.4.16"];
 
 fn file_name(version: &str) -> String {
-    format!("kernel-{version}-vmtest1.1default.x86_64.tar.zst")
-}
-
-/// The least that is a kernel of ours.
-fn fake_kernel(path: &Path, release: &str, input_key: &str) {
-    let write = |name: &str, bytes: &[u8]| {
-        let path = path.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, bytes).unwrap();
-    };
-    write("vmlinuz", b"image");
-    // An ELF header for 64 bits, little-endian, machine 62.
-    let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
-    elf.resize(18, 0);
-    elf.extend([62, 0]);
-    write("build/vmlinux", &elf);
-    let file = "build/include/config/kernel.release";
-    write(file, format!("{release}\n").as_bytes());
-    let manifest = Manifest {
-        release: release.into(),
-        arch: "x86_64".into(),
-        flavor: "default".into(),
-        revision: 1,
-        source: Origin {
-            origin: "test".into(),
-            checksum: "abc".into(),
-        },
-        patches: vec![],
-        input_key: input_key.into(),
-        build_key: "b".into(),
-        compiler: "gcc".into(),
-        pahole: None,
-    };
-    write("manifest.json", manifest.to_json().unwrap().as_bytes());
+    fake_kernel::file_name(&format!("{version}-vmtest1.1default"))
 }
 
 struct Setting {
@@ -108,7 +76,12 @@ impl Setting {
         for wanted in release::wanted(&selection, &layout, &ui).unwrap() {
             let newest = wanted.newest.unwrap();
             let tree = tempfile::tempdir().unwrap();
-            fake_kernel(tree.path(), &newest.release.to_string(), &newest.input_key);
+            fake_kernel::write(
+                tree.path(),
+                &newest.release.to_string(),
+                &newest.input_key,
+                0,
+            );
             let path = self.package(&newest.release.version.to_string());
             archive::create(tree.path(), File::create(path).unwrap(), 1).unwrap();
         }
@@ -354,7 +327,7 @@ fn a_run_that_is_killed_goes_on() {
     let setting = Setting::new(&["6.1.9"]);
     setting.build(&series);
     let apply = || setting.release(&format!("apply {} --keep 1 --yes", series.join(" ")));
-    for moment in [20, 60, 120, 250, 400, 600] {
+    for moment in (0..20).map(|n| 10 + n * n * 2) {
         let mut child = apply().start();
         std::thread::sleep(Duration::from_millis(moment));
         child.kill().unwrap();
@@ -430,9 +403,9 @@ fn old_kernels_of_this_machine_are_pruned() {
     let kernels = work.path().join("x86_64");
     for version in ["6.1.10", "6.1.9", "5.10.1"] {
         let release = format!("{version}-vmtest1.1default");
-        fake_kernel(&kernels.join(format!("kernel-{release}")), &release, "k");
+        fake_kernel::write(&kernels.join(format!("kernel-{release}")), &release, "k", 0);
     }
-    fake_kernel(&kernels.join("kernel-6.1.0"), "6.1.0", "k");
+    fake_kernel::write(&kernels.join("kernel-6.1.0"), "6.1.0", "k", 0);
     let packages = work.path().join("packages");
     fs::create_dir(&packages).unwrap();
     for version in ["6.1.9", "6.1.8", "5.10.1"] {

@@ -179,7 +179,7 @@ fn sum(bytes: &[u8]) -> String {
 fn limits() -> Limits {
     Limits {
         connect: Duration::from_secs(5),
-        silence: Duration::from_millis(300),
+        silence: Duration::from_millis(1_500),
         attempts: 3,
         pause: Duration::from_millis(10),
     }

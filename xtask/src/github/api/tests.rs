@@ -104,17 +104,13 @@ fn requests_are_those_of_the_documentation() {
         Call::release_by_tag(&repository, "vmtest-assets"),
         Call::release_by_tag(&repository, "a/b c"),
         Call::assets(&repository, 17, 3),
-        Call::create_release(&repository, "vmtest-assets", "Kernels"),
-        Call::update_asset(&repository, 5, None, Some("l")),
-        Call::update_asset(&repository, 5, Some("n"), None),
+        Call::rename_asset(&repository, 5, "n"),
         Call::delete_asset(&repository, 5),
     ];
     expect_test::expect![[r#"
         GET /repos/osandov/drgn/releases/tags/vmtest-assets
         GET /repos/osandov/drgn/releases/tags/a%2Fb%20c
         GET /repos/osandov/drgn/releases/17/assets?per_page=100&page=3
-        POST /repos/osandov/drgn/releases {"body":"Kernels","make_latest":"false","name":"vmtest-assets","tag_name":"vmtest-assets"}
-        PATCH /repos/osandov/drgn/releases/assets/5 {"label":"l"}
         PATCH /repos/osandov/drgn/releases/assets/5 {"name":"n"}
         DELETE /repos/osandov/drgn/releases/assets/5
     "#]]

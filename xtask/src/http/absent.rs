@@ -1,0 +1,78 @@
+//! Hosts that could not be reached a moment ago. Where something else will do, they
+//! are passed over for a while: without a network each attempt may take seconds.
+//!
+//! A file per host in `cache/unreachable/`, whose age is what counts.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Result;
+use sha2::{Digest, Sha256};
+
+use super::address::host;
+use crate::layout::Layout;
+use crate::manifest::hex;
+use crate::store::Temporary;
+
+/// So long a host is passed over.
+const PASSED_OVER: Duration = Duration::from_secs(10 * 60);
+
+fn marker(layout: &Layout, url: &str) -> PathBuf {
+    let name = hex(&Sha256::digest(host(url).as_bytes()));
+    layout.cache().join("unreachable").join(&name[..16])
+}
+
+/// Whether the host of an address is to be passed over: in words, that it is.
+pub fn passed_over(layout: &Layout, url: &str) -> Option<String> {
+    let modified = marker(layout, url).metadata().ok()?.modified().ok()?;
+    // A time in the future is no age at all.
+    let age = modified.elapsed().ok().filter(|age| *age < PASSED_OVER)?;
+    let minutes = age.as_secs().div_ceil(60);
+    Some(format!(
+        "{} could not be reached {minutes} min ago",
+        host(url)
+    ))
+}
+
+/// Notes that the host of an address could not be reached.
+///
+/// # Errors
+///
+/// The note cannot be written.
+pub fn note(layout: &Layout, url: &str) -> Result<()> {
+    Temporary::file(&marker(layout, url))?.persist()
+}
+
+/// Notes that the host of an address was reached.
+pub fn forget(layout: &Layout, url: &str) {
+    // Most often there is nothing to forget.
+    let _ = std::fs::remove_file(marker(layout, url));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layout::Files;
+
+    #[test]
+    fn a_host_is_passed_over_for_a_while_and_until_it_is_reached() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let url = "https://api.example.org/repos";
+        assert_eq!(passed_over(&layout, url), None);
+        forget(&layout, url);
+        note(&layout, url).unwrap();
+        assert_eq!(
+            passed_over(&layout, "https://api.example.org:443/other").as_deref(),
+            Some("api.example.org could not be reached 0 min ago")
+        );
+        assert_eq!(passed_over(&layout, "https://example.org/"), None);
+        let file = std::fs::File::open(marker(&layout, url)).unwrap();
+        let old = std::time::SystemTime::now() - PASSED_OVER;
+        file.set_modified(old).unwrap();
+        assert_eq!(passed_over(&layout, url), None);
+        note(&layout, url).unwrap();
+        forget(&layout, url);
+        assert_eq!(passed_over(&layout, url), None);
+    }
+}
