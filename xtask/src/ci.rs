@@ -136,6 +136,12 @@ pub fn plan(surroundings: &Surroundings) -> Vec<Step> {
             after: None,
         },
         Step {
+            name: "openapi",
+            about: "the client does what GitHub's description of its API says",
+            command: cargo(&["test", "--locked", "--test", "openapi"]),
+            after: None,
+        },
+        Step {
             name: "kernel",
             about: "a kernel is built from source, unless it is there",
             command: xtask(&["build-kernel", SERIES]),
@@ -349,6 +355,7 @@ mod tests {
             python: python3 -I -c 'import sys
             for f in sys.argv[1:]: compile(open(f, '\''rb'\'').read(), f, '\''exec'\'')' vmtest-assets/guest/run_unittests.py
             tests: cargo test --locked
+            openapi: cargo test --locked --test openapi
             kernel: target/debug/xtask build-kernel 6.1 --setup
             vm-tests (after kernel): cargo test --locked --test vm
             selftest (after kernel): target/debug/xtask test -C vmtest-assets/selftest -k '6.1.*' --from local,build --setup
@@ -380,7 +387,7 @@ mod tests {
             .collect::<Vec<_>>();
         assert_eq!(names, ["format", "vm-tests"]);
         let error = select(plan(&surroundings(false)), &["tets".to_owned()]).unwrap_err();
-        expect![[r#"there is no step "tets" (format, clippy, shellcheck, guest-shellcheck, python, tests, kernel, vm-tests, selftest, drgn)"#]].assert_eq(&error.to_string());
+        expect![[r#"there is no step "tets" (format, clippy, shellcheck, guest-shellcheck, python, tests, openapi, kernel, vm-tests, selftest, drgn)"#]].assert_eq(&error.to_string());
     }
 
     #[test]

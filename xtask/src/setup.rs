@@ -144,7 +144,7 @@ pub fn for_checkout() -> Vec<Tool> {
 
 /// What `cargo xtask ci` runs itself, beside all of the above.
 pub fn for_ci() -> Vec<Tool> {
-    programs(&["cargo", "git", "shellcheck", "python3"])
+    programs(&["cargo", "git", "shellcheck", "python3", "node", "npm"])
 }
 
 /// A family of distributions with the same package manager and names.
@@ -329,6 +329,8 @@ const PACKAGES: &[(Row, [&str; 5])] = {
         (Program("gpgv"), ["gpgv", "gnupg2", "gnupg", "gpg2", "gpgv"]),
         (Program("curl"), ["curl"; 5]),
         (Program("cargo"), ["cargo", "cargo", "rust", "cargo", "cargo"]),
+        (Program("node"), ["nodejs"; 5]),
+        (Program("npm"), ["npm", "nodejs-npm", "npm", "npm", "npm"]),
         (Program("shellcheck"), ["shellcheck", "ShellCheck", "shellcheck", "ShellCheck", "shellcheck"]),
     ]
 };

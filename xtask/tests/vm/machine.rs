@@ -87,6 +87,8 @@ fn on_a_terminal_the_command_has_one() {
             env!("CARGO_BIN_EXE_xtask"),
             "-q",
             "vm",
+            "--from",
+            "local",
             "-k",
         ])
         .arg(crate::kernel())

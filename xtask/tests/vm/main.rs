@@ -8,9 +8,16 @@
 //!
 //! `VMTEST_TEST_KERNEL` names another kernel request.
 
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../it/fake_kernel.rs"]
+mod fake_kernel;
 mod files;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../it/github_server.rs"]
+mod github_server;
 mod machine;
 mod outcomes;
+mod release;
 mod signals;
 mod streams;
 mod suites;
@@ -48,7 +55,8 @@ impl Call {
 
     /// `xtask vm` on the tests' kernel.
     pub fn vm(arguments: &str) -> Self {
-        let mut call = Self::new("vm -k");
+        // Nobody on the network is asked for kernels.
+        let mut call = Self::new("vm --from local -k");
         call.command
             .arg(kernel())
             .args(arguments.split_whitespace());
@@ -214,6 +222,13 @@ impl Ended {
             "temporary files left"
         );
     }
+}
+
+/// The repository's top.
+pub fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the crate is in a folder of the repository")
 }
 
 /// Identifier and command line of every process.

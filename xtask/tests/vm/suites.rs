@@ -44,7 +44,7 @@ fn project(body: &str, table: &str) -> tempfile::TempDir {
 }
 
 fn run(project: &Path) -> Ended {
-    let call = Call::new("test -k").with(|call| {
+    let call = Call::new("test --from local -k").with(|call| {
         call.arg(crate::kernel()).arg("-C").arg(project);
     });
     call.output()
