@@ -101,7 +101,8 @@ const REQUIRED: &[&str] = &[
 ];
 
 /// Programs of the build host. Their debugging information has paths of the
-/// build tree, and nobody debugs them.
+/// build tree, and nobody debugs them; their build identifier is a checksum over that
+/// information as well.
 const HOST_PROGRAMS: &[&str] = &[
     "scripts/basic/fixdep",
     "scripts/mod/modpost",
@@ -429,13 +430,14 @@ fn strip_host_programs(build: &Path) -> Result<()> {
         .filter(|path| path.is_file())
         .collect::<Vec<_>>();
     let shell = process::shell()?;
-    cmd!(
-        shell,
-        "strip --strip-unneeded --remove-section=.comment {programs...}"
-    )
-    .quiet()
-    .run()
-    .context("cannot strip the programs that modules are built with")
+    let sections = [
+        "--remove-section=.comment",
+        "--remove-section=.note.gnu.build-id",
+    ];
+    cmd!(shell, "strip --strip-unneeded {sections...} {programs...}")
+        .quiet()
+        .run()
+        .context("cannot strip the programs that modules are built with")
 }
 
 /// The permissions and times that the files have after unpacking, so that a
@@ -628,6 +630,28 @@ fn source_of_stub(makefile: &str) -> Option<PathBuf> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn programs_of_the_build_host_do_not_say_where_they_were_built() {
+        let shell = xshell::Shell::new().unwrap();
+        let program = || {
+            let directory = tempfile::tempdir().unwrap();
+            let path = directory.path().join(HOST_PROGRAMS[1]);
+            store::create_directory(path.parent().unwrap()).unwrap();
+            let source = directory.path().join("program.c");
+            std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
+            cmd!(shell, "cc -g -Wl,--build-id -o {path} {source}")
+                .quiet()
+                .run()
+                .unwrap();
+            let built = std::fs::read(&path).unwrap();
+            strip_host_programs(directory.path()).unwrap();
+            (built, std::fs::read(&path).unwrap())
+        };
+        let (first, second) = (program(), program());
+        assert!(first.0 != second.0, "they should say it before");
+        assert!(first.1 == second.1);
+    }
 
     #[test]
     fn headers_are_told_from_notes_of_make() {
