@@ -11,6 +11,7 @@ use xtask::event::{Stage, exit_status};
 use xtask::failure::{self, Failure, FailureKind};
 use xtask::fetch::host_arch;
 use xtask::guest;
+use xtask::interrupt;
 use xtask::kernel::LocalKernel;
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
@@ -92,7 +93,11 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
                 }
             };
             run.kernel(request.as_ref(), &supplied.kernel, of)?;
-            queue.tested(supplied)?;
+            if let Err(error) = queue.tested(supplied) {
+                interrupt::check()?;
+                // The results of the other kernels are worth more than the space.
+                ui.warn(format!("{error:#}"));
+            }
         }
         Ok(())
     })?;

@@ -2,8 +2,8 @@
 //! (`test = false`): it needs node and npm, and fetches two pinned packages. Run by
 //! `cargo xtask ci`, or by hand: `cargo test --test openapi`.
 //!
-//! - Every request that the commands make in whole flows, played against the fake of
-//!   the other tests, is sent once more to a server that checks it against the
+//! - Every request that `upload`, `list`, `download` and `prune` make in whole flows,
+//!   played against the fake of the other tests, is sent once more to a server that checks it against the
 //!   description (Prism, `prism mock --errors`).
 //! - Every answer that the description documents for these endpoints, and answers
 //!   made at random from its schemas, can be read.
