@@ -6,47 +6,10 @@
 
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::path::PathBuf;
-use std::time::Duration;
 
 use crate::event::{FinishedTest, RunOutcome, Tally, TestEvent, TestOutcome};
+use crate::results::{RunName, RunRecord};
 use crate::ui::{Task, Ui, Verbosity};
-
-/// What is being tested on.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunName {
-    /// The kernel's release, the request that gave no kernel, or `local`.
-    pub kernel: String,
-    /// The architecture's name; empty for `local`.
-    pub arch: String,
-    /// The kernel's flavor, if it has one.
-    pub flavor: Option<String>,
-}
-
-/// Everything about a run that has ended.
-#[derive(Clone, Debug, PartialEq)]
-pub struct RunRecord {
-    /// What it was.
-    pub name: RunName,
-    /// How it ended.
-    pub outcome: RunOutcome,
-    /// What its tests did.
-    pub tally: Tally,
-    /// From QEMU's start to the tests' start.
-    pub boot: Option<Duration>,
-    /// From QEMU's start to its end; of the process for `local`.
-    pub total: Duration,
-    /// How the processors ran, for people; `None` for `local`.
-    pub acceleration: Option<String>,
-    /// The last lines of what the tests printed.
-    pub output_tail: String,
-    /// All of it.
-    pub output_log: Option<PathBuf>,
-    /// The last lines of the kernel's messages.
-    pub console_tail: String,
-    /// All of them.
-    pub console_log: Option<PathBuf>,
-}
 
 /// What the reporter is told.
 #[derive(Clone, Copy, Debug)]
@@ -232,9 +195,11 @@ fn run_line(record: &RunRecord) -> String {
     if unrun > 0 {
         let _ = write!(line, ", {unrun} not run");
     }
-    let _ = write!(line, "; {:.1} s", record.total.as_secs_f64());
-    if let Some(boot) = record.boot {
-        let _ = write!(line, " (boot {:.1} s)", boot.as_secs_f64());
+    if let Some(total) = record.seconds.total {
+        let _ = write!(line, "; {total:.1} s");
+    }
+    if let Some(boot) = record.seconds.boot {
+        let _ = write!(line, " (boot {boot:.1} s)");
     }
     if let Some(acceleration) = &record.acceleration {
         let _ = write!(line, ", {acceleration}");
@@ -270,7 +235,7 @@ fn not_run(tally: &Tally) -> u64 {
 /// Failures with their tracebacks, and the last words of runs that were cut short.
 fn trouble(text: &mut String, record: &RunRecord) {
     let title = title(&record.name);
-    for test in &record.tally.bad {
+    for test in record.tally.bad() {
         let _ = write!(
             text,
             "\n=== {title}: {} {} ({:.3} s)\n",
@@ -302,20 +267,15 @@ fn trouble(text: &mut String, record: &RunRecord) {
                     record.tally.garbage
                 );
             }
-            tail(text, "the tests' output", &record.output_tail);
+            tail(text, "the tests' output", &record.evidence.output_tail);
             // A runner that died is no matter of the kernel, unless it was the
             // kernel that killed it: out of memory.
-            tail(text, "the console", &record.console_tail);
+            tail(text, "the console", &record.evidence.console_tail);
         }
     }
     if record.outcome != RunOutcome::Passed {
-        for (what, log) in [
-            ("output", &record.output_log),
-            ("console", &record.console_log),
-        ] {
-            if let Some(log) = log {
-                let _ = writeln!(text, "{what}: {}", log.display());
-            }
+        for (what, log) in &record.evidence.logs {
+            let _ = writeln!(text, "{what}: {}", log.display());
         }
     }
 }
@@ -337,11 +297,12 @@ fn block(text: &mut String, lines: &str) {
 
 /// Why tests were skipped.
 fn skips(text: &mut String, record: &RunRecord) {
-    if record.tally.skipped.is_empty() {
+    let skipped = record.tally.skipped();
+    if skipped.is_empty() {
         return;
     }
     let _ = write!(text, "\n=== {}: skipped\n", title(&record.name));
-    let mut reasons = record.tally.skipped.iter().collect::<Vec<_>>();
+    let mut reasons = skipped.iter().collect::<Vec<_>>();
     reasons.sort_by_key(|(reason, tests)| (usize::MAX - tests.len(), *reason));
     for (reason, tests) in reasons {
         let reason = if reason.is_empty() {
@@ -382,7 +343,10 @@ fn summary(records: &[RunRecord]) -> String {
                 count(&[TestOutcome::Failed, TestOutcome::UnexpectedSuccess]),
                 count(&[TestOutcome::Error]),
                 count(&[TestOutcome::Skipped]),
-                format!("{:.1} s", record.total.as_secs_f64()),
+                record
+                    .seconds
+                    .total
+                    .map_or_else(String::new, |total| format!("{total:.1} s")),
                 record.acceleration.clone().unwrap_or_default(),
             ]);
         }
@@ -431,6 +395,7 @@ mod tests {
 
     use super::*;
     use crate::event::{Counts, Stage};
+    use crate::results::{Evidence, Phases};
 
     fn name(kernel: &str) -> RunName {
         RunName {
@@ -449,6 +414,7 @@ mod tests {
             traceback: outcome.is_bad().then(|| {
                 "Traceback (most recent call last):\n  File \"x.py\"\nE: \x1b[31mred\n".to_owned()
             }),
+            expected: None,
         })
     }
 
@@ -492,13 +458,22 @@ mod tests {
             name: name(kernel),
             outcome,
             tally,
-            boot: Some(Duration::from_millis(1_940)),
-            total: Duration::from_millis(98_760),
+            seconds: Phases {
+                boot: Some(1.94),
+                total: Some(98.76),
+                ..Phases::default()
+            },
             acceleration: Some("KVM".to_owned()),
-            output_tail: "last words\n".to_owned(),
-            output_log: Some("log/run/output.log".into()),
-            console_tail: "[ 1.0] Kernel panic - not syncing\n".to_owned(),
-            console_log: Some("log/run/console.log".into()),
+            retries: Vec::new(),
+            evidence: Evidence {
+                output_tail: "last words\n".to_owned(),
+                console_tail: "[ 1.0] Kernel panic - not syncing\n".to_owned(),
+                logs: vec![
+                    ("output".to_owned(), "log/run/output.log".into()),
+                    ("console".to_owned(), "log/run/console.log".into()),
+                ],
+                ..Evidence::default()
+            },
         }
     }
 
@@ -534,12 +509,9 @@ mod tests {
                 how: "no compiler".to_owned(),
             },
             tally: Tally::default(),
-            boot: None,
+            seconds: Phases::default(),
             acceleration: None,
-            output_log: None,
-            console_log: None,
-            output_tail: String::new(),
-            console_tail: String::new(),
+            evidence: Evidence::default(),
             ..record("5.4.*", &[], RunOutcome::NoTests)
         };
         let good = events()[..3].to_vec();

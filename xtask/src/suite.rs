@@ -15,12 +15,14 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
 
 use crate::clock::Utc;
 use crate::event::{EventParser, RunOutcome, Stage, Tally, TestEvent};
 use crate::process::{LongCommand, tail_of_log};
-use crate::report::{Event, Reporter, RunName, RunRecord};
+use crate::report::{Event, Reporter};
+use crate::results::{self, Evidence, Finish, Phases, RunName, RunRecord};
 use crate::vm::{VmOutcome, VmPhase, VmRun, VmSink};
 
 /// Lines of a log that the report of a run shows.
@@ -60,38 +62,27 @@ impl RunFolder {
         self.path.join(format!("{file}-{what}.log"))
     }
 
-    fn write(&mut self, name: &RunName, mut line: Value) -> io::Result<()> {
-        if let Value::Object(fields) = &mut line {
-            fields.insert("v".to_owned(), json!(1));
-            fields.insert("kernel".to_owned(), json!(name.kernel));
-            fields.insert("arch".to_owned(), json!(name.arch));
-            fields.insert("flavor".to_owned(), json!(name.flavor));
-        }
-        serde_json::to_writer(&mut self.results, &line)?;
+    fn write(&mut self, name: &RunName, event: &str, fields: &impl Serialize) -> io::Result<()> {
+        let line = results::line(event, Some(name), None, fields).map_err(io::Error::other)?;
+        self.results.write_all(line.as_bytes())?;
         self.results.write_all(b"\n")
     }
 
     /// The first line of a run.
     fn write_started(&mut self, name: &RunName) -> io::Result<()> {
-        self.write(name, json!({"event": "vm-started"}))?;
+        self.write(name, "vm-started", &json!({}))?;
         self.results.flush()
     }
 
-    /// The last line of a run: how it ended, and the seconds of its phases.
+    /// The last line of a run.
     fn write_finished(&mut self, record: &RunRecord) -> io::Result<()> {
-        let mut line = serde_json::to_value(&record.outcome)?;
-        if let Value::Object(fields) = &mut line {
-            fields.insert("event".to_owned(), json!("vm-finished"));
-            let boot = record.boot.map(|boot| boot.as_secs_f64());
-            let seconds = json!({
-                "boot": boot,
-                "tests": record.tally.seconds,
-                "total": record.total.as_secs_f64(),
-            });
-            fields.insert("seconds".to_owned(), seconds);
-            fields.insert("acceleration".to_owned(), json!(record.acceleration));
-        }
-        self.write(&record.name, line)?;
+        let finish = Finish {
+            outcome: record.outcome.clone(),
+            seconds: record.seconds,
+            acceleration: record.acceleration.clone(),
+            evidence: record.evidence.clone(),
+        };
+        self.write(&record.name, "vm-finished", &finish)?;
         self.results.flush()
     }
 }
@@ -154,7 +145,10 @@ impl<'s, W: Write> SuiteSink<'s, W> {
     fn event(&mut self, event: &TestEvent) {
         self.tally.push(event);
         let line = serde_json::to_value(event).map_err(io::Error::from);
-        let written = line.and_then(|line| self.folder.write(&self.name, line));
+        let written = line.and_then(|line| {
+            let name = line["event"].as_str().unwrap_or_default().to_owned();
+            self.folder.write(&self.name, &name, &line)
+        });
         self.keep(written, "results.jsonl");
         let shown = self.reporter.handle(Event::Test(event));
         self.keep(shown, "the results");
@@ -204,17 +198,26 @@ impl<'s, W: Write> SuiteSink<'s, W> {
         }
         let flushed = self.output.flush();
         self.keep(flushed, "the log of the tests' output");
+        let mut logs = vec![("output".to_owned(), self.output_log.clone())];
+        logs.extend(console_log.map(|log| ("console".to_owned(), log)));
         let record = RunRecord {
             name: self.name.clone(),
             outcome: outcome(&self.tally),
-            output_tail: tail_of_log(&self.output_log, 0, TAIL_LINES),
-            output_log: Some(self.output_log.clone()),
+            seconds: Phases {
+                prepare: None,
+                boot: boot.map(|boot| boot.as_secs_f64()),
+                tests: self.tally.finished.is_some().then_some(self.tally.seconds),
+                total: Some(total.as_secs_f64()),
+            },
+            evidence: Evidence {
+                trouble: String::new(),
+                output_tail: tail_of_log(&self.output_log, 0, TAIL_LINES),
+                console_tail,
+                logs,
+            },
             tally: std::mem::take(&mut self.tally),
-            boot,
-            total,
             acceleration,
-            console_tail,
-            console_log,
+            retries: Vec::new(),
         };
         let written = self.folder.write_finished(&record);
         self.keep(written, "results.jsonl");
@@ -274,13 +277,10 @@ pub fn not_started<W: Write>(
             how: format!("{error:#}"),
         },
         tally: Tally::default(),
-        boot: None,
-        total: Duration::ZERO,
+        seconds: Phases::default(),
         acceleration: None,
-        output_tail: String::new(),
-        output_log: None,
-        console_tail: String::new(),
-        console_log: None,
+        retries: Vec::new(),
+        evidence: Evidence::default(),
     };
     folder
         .write_finished(&record)
@@ -416,6 +416,8 @@ fn shell_status(status: std::process::ExitStatus) -> u8 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
     use crate::ui::Verbosity;
     use crate::vm::Accel;
@@ -458,7 +460,7 @@ mod tests {
                 console_log: "console.log".into(),
             })
             .unwrap();
-        assert_eq!(record.output_tail, "out\nerr");
+        assert_eq!(record.evidence.output_tail, "out\nerr");
         let results = std::fs::read_to_string(folder.path.join("results.jsonl")).unwrap();
         (record, results)
     }

@@ -1,0 +1,398 @@
+//! `results.jsonl`: all that is known about a session, one JSON object per line.
+//! Every report is made from it, so that a report can be made again later, and on
+//! another machine.
+//!
+//! ```text
+//! {"v":1,"event":"session-started","project":"drgn","kernels":["6.1.*"],"filtered":false,…}
+//! {"v":1,"event":"vm-started","kernel":"6.1.192-vmtest1.1default","arch":"x86_64","flavor":"default"}
+//! {"v":1,"event":"run-started","tests":922,"kernel":…}          and the guest's other events
+//! {"v":1,"event":"vm-retried","outcome":"lost","how":…,"kernel":…}
+//! {"v":1,"event":"vm-finished","outcome":"passed","seconds":{"boot":2.1,…},"kernel":…}
+//! {"v":1,"event":"session-finished"}
+//! ```
+//!
+//! Lines of several kernels are mixed as they come; those of one kernel are in
+//! order. A kernel whose tests are split over several VMs has `shard` (1 and up) in
+//! all lines but `vm-started` and `vm-finished`, which there is one of per kernel.
+//! After `vm-retried` the events of that kernel (of that shard) begin anew. A file
+//! that was cut short has kernels without `vm-finished`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::event::{RunOutcome, Tally, TestEvent};
+use crate::expect::Expectation;
+
+/// What is being tested on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunName {
+    /// The kernel's release, the request that gave no kernel, or `local`.
+    pub kernel: String,
+    /// The architecture's name; empty for `local`.
+    pub arch: String,
+    /// The kernel's flavor, if it has one.
+    pub flavor: Option<String>,
+}
+
+/// One call of `test`: what it was asked to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The project's name.
+    pub project: String,
+    /// When it began, `2026-11-25T16:21:20Z`.
+    pub started: String,
+    /// The kernel requests, all of them, whatever the partition.
+    pub kernels: Vec<String>,
+    /// Which part of them: the first number of the second, both from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<(u32, u32)>,
+    /// Only some of the tests were asked for.
+    #[serde(default)]
+    pub filtered: bool,
+    /// The failures that the project lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<Expectation>,
+}
+
+/// Seconds by phase; absent where it was not reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Phases {
+    /// Getting the kernel and building the test module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepare: Option<f64>,
+    /// From QEMU's start to the tests' start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<f64>,
+    /// From the first test to the last, as the guest took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<f64>,
+    /// From QEMU's start to its end; of the process for `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<f64>,
+}
+
+/// What shows how a run ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What the kernel said about its end, cut out of its messages.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
+    /// The last lines of what the tests printed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output_tail: String,
+    /// The last lines of the kernel's messages.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub console_tail: String,
+    /// The logs: what they hold (`output`, `console`, `dump`), and where they are, in
+    /// the folder of the results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<(String, PathBuf)>,
+}
+
+/// Everything about a run that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRecord {
+    /// What it was.
+    pub name: RunName,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// What its tests did.
+    pub tally: Tally,
+    /// How long it took.
+    pub seconds: Phases,
+    /// How the processors ran, for people; `None` for `local`.
+    pub acceleration: Option<String>,
+    /// How VMs ended that were started again.
+    pub retries: Vec<RunOutcome>,
+    /// What shows how it ended.
+    pub evidence: Evidence,
+}
+
+/// The line `vm-finished`, without what is in every line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finish {
+    /// How the run ended.
+    #[serde(flatten)]
+    pub outcome: RunOutcome,
+    /// How long it took.
+    #[serde(default)]
+    pub seconds: Phases,
+    /// How the processors ran, for people.
+    #[serde(default)]
+    pub acceleration: Option<String>,
+    /// What shows how it ended.
+    #[serde(default)]
+    pub evidence: Evidence,
+}
+
+/// All that a results file holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Results {
+    /// What was asked for; that of an old file is empty.
+    pub session: Session,
+    /// The runs, in the order of their first lines. One without `vm-finished` is
+    /// [`RunOutcome::Lost`].
+    pub runs: Vec<RunRecord>,
+    /// The last line is there.
+    pub finished: bool,
+}
+
+/// A line of the file, as JSON; `name` is left out of the session's own lines.
+pub fn line(
+    event: &str,
+    name: Option<&RunName>,
+    shard: Option<u32>,
+    fields: &impl Serialize,
+) -> Result<String> {
+    let mut line = serde_json::Map::new();
+    line.insert("v".to_owned(), 1.into());
+    line.insert("event".to_owned(), event.into());
+    let mut add = |value: Value| {
+        if let Value::Object(fields) = value {
+            for (name, value) in fields {
+                line.entry(name).or_insert(value);
+            }
+        }
+    };
+    add(serde_json::to_value(fields).context("cannot write a result as JSON")?);
+    if let Some(name) = name {
+        add(serde_json::to_value(name).context("cannot write a result as JSON")?);
+    }
+    if let Some(shard) = shard {
+        line.insert("shard".to_owned(), shard.into());
+    }
+    Ok(Value::Object(line).to_string())
+}
+
+/// What a run's lines have given so far.
+struct Open {
+    name: RunName,
+    shards: BTreeMap<u32, Tally>,
+    retries: Vec<RunOutcome>,
+    finish: Option<Finish>,
+}
+
+impl Results {
+    /// Reads a file's text. Lines that are not ours are left out, as is one that was
+    /// cut off at the end.
+    ///
+    /// # Errors
+    ///
+    /// No line is one of ours.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut results = Self::default();
+        let mut open = Vec::<Open>::new();
+        let mut any = text.is_empty();
+        for line in text.lines() {
+            let Ok(value) = serde_json::from_str::<Value>(line) else {
+                continue;
+            };
+            if value["v"] != 1 {
+                continue;
+            }
+            any |= results.take(&value, &mut open).is_some();
+        }
+        results.runs = open.into_iter().map(close).collect();
+        anyhow::ensure!(any, "no line of it is a test result");
+        Ok(results)
+    }
+
+    fn take(&mut self, value: &Value, open: &mut Vec<Open>) -> Option<()> {
+        match value["event"].as_str()? {
+            "session-started" => self.session = Session::deserialize(value).ok()?,
+            "session-finished" => self.finished = true,
+            event => {
+                let name = RunName::deserialize(value).ok()?;
+                let index = match open.iter().rposition(|run| run.name == name) {
+                    Some(index) => index,
+                    None => {
+                        open.push(Open {
+                            name,
+                            shards: BTreeMap::new(),
+                            retries: Vec::new(),
+                            finish: None,
+                        });
+                        open.len() - 1
+                    }
+                };
+                let run = open.get_mut(index)?;
+                let shard = value["shard"].as_u64().unwrap_or(0);
+                let tally = run.shards.entry(u32::try_from(shard).ok()?).or_default();
+                match event {
+                    "vm-started" => {}
+                    "vm-retried" => {
+                        *tally = Tally::default();
+                        run.retries.push(RunOutcome::deserialize(value).ok()?);
+                    }
+                    "vm-finished" => run.finish = Some(Finish::deserialize(value).ok()?),
+                    _ => tally.push(&TestEvent::deserialize(value).ok()?),
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+fn close(run: Open) -> RunRecord {
+    let tally = Tally::merge(run.shards.into_values());
+    let finish = run.finish.unwrap_or_else(|| Finish {
+        outcome: RunOutcome::Lost {
+            how: "the session ended before this run did".to_owned(),
+            running: tally.running.clone(),
+        },
+        seconds: Phases::default(),
+        acceleration: None,
+        evidence: Evidence::default(),
+    });
+    RunRecord {
+        name: run.name,
+        outcome: finish.outcome,
+        tally,
+        seconds: finish.seconds,
+        acceleration: finish.acceleration,
+        retries: run.retries,
+        evidence: finish.evidence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn name() -> RunName {
+        RunName {
+            kernel: "6.1.192-vmtest1.1default".to_owned(),
+            arch: "x86_64".to_owned(),
+            flavor: Some("default".to_owned()),
+        }
+    }
+
+    fn text(lines: &[(&str, Option<u32>, Value)]) -> String {
+        let line = |(event, shard, fields): &(&str, Option<u32>, Value)| {
+            let name = name();
+            let session = event.starts_with("session");
+            line(event, (!session).then_some(&name), *shard, fields).unwrap() + "\n"
+        };
+        lines.iter().map(line).collect()
+    }
+
+    fn finished(id: &str) -> Value {
+        serde_json::json!({"id": id, "outcome": "passed", "seconds": 0.5})
+    }
+
+    fn counts(passed: u64) -> Value {
+        serde_json::json!({"counts": {"passed": passed}, "seconds": 1.0})
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let session = Session {
+            project: "drgn".to_owned(),
+            started: "2026-11-25T16:21:20Z".to_owned(),
+            kernels: vec!["6.1.*".to_owned()],
+            partition: Some((1, 2)),
+            filtered: true,
+            expectations: vec![Expectation {
+                test: "t.*".to_owned(),
+                kernels: Some(">=5.11".to_owned()),
+                flavor: None,
+                arch: None,
+                reason: "why".to_owned(),
+                until: None,
+            }],
+        };
+        let finish = Finish {
+            outcome: RunOutcome::Panicked {
+                how: "Kernel panic".to_owned(),
+                running: Some("t.A.b".to_owned()),
+            },
+            seconds: Phases {
+                boot: Some(2.0),
+                total: Some(9.0),
+                ..Phases::default()
+            },
+            acceleration: Some("KVM".to_owned()),
+            evidence: Evidence {
+                trouble: "Kernel panic\nCall Trace:".to_owned(),
+                logs: vec![("console".to_owned(), "console.log".into())],
+                ..Evidence::default()
+            },
+        };
+        let text = text(&[
+            (
+                "session-started",
+                None,
+                serde_json::to_value(&session).unwrap(),
+            ),
+            ("vm-started", None, serde_json::json!({})),
+            ("run-started", None, serde_json::json!({"tests": 2})),
+            ("test-finished", None, finished("t.A.a")),
+            ("test-started", None, serde_json::json!({"id": "t.A.b"})),
+            ("vm-finished", None, serde_json::to_value(&finish).unwrap()),
+            ("session-finished", None, serde_json::json!({})),
+        ]);
+        let results = Results::parse(&text).unwrap();
+        assert_eq!(results.session, session);
+        assert!(results.finished);
+        let [run] = &results.runs[..] else {
+            panic!("{results:?}")
+        };
+        assert_eq!(run.name, name());
+        assert_eq!(run.outcome, finish.outcome);
+        assert_eq!(run.seconds, finish.seconds);
+        assert_eq!(run.evidence, finish.evidence);
+        assert_eq!(run.tally.finished_tests[0].id, "t.A.a");
+        assert_eq!(run.tally.running.as_deref(), Some("t.A.b"));
+    }
+
+    #[test]
+    fn shards_are_one_run_and_a_retry_begins_anew() {
+        let results = Results::parse(&text(&[
+            ("vm-started", None, serde_json::json!({})),
+            ("run-started", Some(1), serde_json::json!({"tests": 2})),
+            ("run-started", Some(2), serde_json::json!({"tests": 1})),
+            ("test-finished", Some(1), finished("t.A.a")),
+            ("test-finished", Some(2), finished("t.B.a")),
+            (
+                "vm-retried",
+                Some(1),
+                serde_json::json!({"outcome": "lost", "how": "killed", "running": null}),
+            ),
+            ("run-finished", Some(2), counts(1)),
+            ("run-started", Some(1), serde_json::json!({"tests": 2})),
+            ("test-finished", Some(1), finished("t.A.a")),
+            ("test-finished", Some(1), finished("t.A.b")),
+            ("run-finished", Some(1), counts(2)),
+            (
+                "vm-finished",
+                None,
+                serde_json::json!({"outcome": "passed"}),
+            ),
+        ]))
+        .unwrap();
+        let run = &results.runs[0];
+        assert_eq!(run.outcome, RunOutcome::Passed);
+        assert_eq!(run.tally.tests, Some(3));
+        assert_eq!(run.tally.counts.finished(), 3);
+        assert_eq!(run.retries.len(), 1);
+    }
+
+    #[test]
+    fn a_cut_file_has_lost_runs() {
+        let text = text(&[
+            ("vm-started", None, serde_json::json!({})),
+            ("test-started", None, serde_json::json!({"id": "t.A.b"})),
+            ("test-finished", None, finished("t.A.b")),
+        ]);
+        for end in text.find('\n').unwrap() + 1..text.len() {
+            let results = Results::parse(&text[..end]).unwrap();
+            assert!(!results.finished);
+            assert_eq!(results.runs[0].outcome.name(), "lost");
+        }
+        assert!(Results::parse("nothing\n{}\n[]").is_err());
+    }
+}
