@@ -141,6 +141,14 @@ impl Utc {
         )
     }
 
+    /// `2026-11-22T17:05:07Z` (RFC 3339).
+    pub fn rfc3339(&self) -> String {
+        format!(
+            "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
+            self.year, self.month, self.day, self.hour, self.minute, self.second
+        )
+    }
+
     /// As `date -u` prints it in the C locale, e.g. `Thu Nov  6 18:15:32 UTC 2025`,
     /// which is the form that kernels have in `uname -v` and that `date -d` reads back
     /// (usr/gen_initramfs.sh does).

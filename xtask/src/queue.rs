@@ -1,206 +1,205 @@
-//! The kernels of a run, one after the other: those of the release are fetched while
-//! another one is tested, a bounded number ahead, and deleted when they have been
-//! tested if the disk is to be spared.
+//! The kernels of a session: what each request picks, in which order they are
+//! prepared, and which of them are deleted again if the disk is to be spared.
 
-use std::collections::VecDeque;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::Mutex;
 
 use anyhow::{Error, Result};
 
 use crate::asset::PackageName;
 use crate::event::Stage;
 use crate::fetch::{self, Choice, Sources};
-use crate::interrupt;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::list::disk_usage;
 use crate::prune::local;
 use crate::request::KernelRequest;
+use crate::results::RunName;
 use crate::store;
 use crate::ui::Ui;
 
-/// How the disk and the network are used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
-    /// So many kernels at most are fetched before their turn; 0: none.
-    pub ahead: usize,
-    /// Kernels that came from the release and have been tested are deleted, the
-    /// first ones first, while all unpacked kernels take more bytes than this.
-    pub budget: Option<u64>,
+/// A request, and where its kernel will come from.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What was asked for; `None` is the newest kernel.
+    pub request: Option<KernelRequest>,
+    /// Where it is, or why there is none.
+    pub choice: Result<Choice>,
 }
 
-/// Gives `work` a queue of the kernels that the requests ask for, in their order.
-///
-/// # Errors
-///
-/// Those of `work`.
-pub fn with<T>(
-    requests: &[Option<KernelRequest>],
-    sources: &Sources,
-    options: Options,
-    layout: &Layout,
-    ui: &Ui,
-    work: impl FnOnce(&mut Queue<'_>) -> Result<T>,
-) -> Result<T> {
-    let choices = requests
-        .iter()
-        .map(|request| fetch::choose(request.as_ref(), sources, layout, ui))
-        .collect::<VecDeque<_>>();
-    let remote = |choice: &Result<Choice>| match choice {
-        Ok(choice @ Choice::Release(_)) => Some(choice.clone()),
-        _ => None,
-    };
-    let early = match options.ahead {
-        0 => Vec::new(),
-        _ => choices.iter().filter_map(remote).collect::<Vec<_>>(),
-    };
-    std::thread::scope(|scope| {
-        let fetched = (!early.is_empty()).then(|| {
-            // One is in the thread's hands while the channel is full.
-            let (sender, fetched) = sync_channel(options.ahead - 1);
-            scope.spawn(move || {
-                for choice in &early {
-                    let kernel = fetch::obtain(None, choice, &sources.client, layout, ui);
-                    if sender.send(kernel).is_err() {
-                        return;
-                    }
-                }
-            });
-            fetched
-        });
-        let mut queue = Queue {
-            requests,
-            choices,
-            fetched,
-            tested: Vec::new(),
-            sources,
-            options,
-            layout,
-            ui,
-        };
-        // What is fetched when this returns is whole or gone: the thread notices at
-        // its next kernel that nobody waits, and before that a signal.
-        work(&mut queue)
-    })
-}
-
-/// What is still to be tested.
-pub struct Queue<'q> {
-    requests: &'q [Option<KernelRequest>],
-    choices: VecDeque<Result<Choice>>,
-    fetched: Option<Receiver<Result<LocalKernel>>>,
-    /// From the release, and tested, the first one first.
-    tested: Vec<LocalKernel>,
-    sources: &'q Sources,
-    options: Options,
-    layout: &'q Layout,
-    ui: &'q Ui,
-}
-
-impl Queue<'_> {
-    /// The next request's kernel, fetched or built if it must be; `None` at the end.
+impl Wanted {
+    /// What is known of its name before it is here.
     ///
     /// # Errors
     ///
-    /// It cannot be had, and what was done for it.
-    #[allow(
-        clippy::should_implement_trait,
-        reason = "an iterator could not be asked to delete what it gave"
-    )]
-    pub fn next(&mut self) -> Option<Result<Supplied, (Stage, Error)>> {
-        let request = &self.requests[self.requests.len() - self.choices.len()..].first()?;
-        let choice = self.choices.pop_front()?;
-        let choice = match choice {
-            Ok(choice) => choice,
-            Err(error) => return Some(Err((Stage::Fetch, error))),
-        };
-        let stage = match choice {
-            Choice::Build(..) => Stage::Build,
-            _ => Stage::Fetch,
-        };
-        let remote = matches!(choice, Choice::Release(_));
-        let kernel = match (&self.fetched, remote) {
-            (Some(fetched), true) => receive(fetched),
+    /// This machine's architecture is unknown.
+    pub fn name(&self) -> Result<RunName> {
+        let (kernel, arch, flavor) = match &self.choice {
+            Ok(Choice::Local(kernel)) => return Ok(name(kernel)),
+            Ok(Choice::Release(package)) => {
+                let release = &package.name.release;
+                (
+                    release.to_string(),
+                    Some(package.name.arch),
+                    release.flavor(),
+                )
+            }
             _ => {
-                let client = &self.sources.client;
-                fetch::obtain(request.as_ref(), &choice, client, self.layout, self.ui)
+                let request = self.request.as_ref();
+                let kernel = request.map_or_else(|| "newest".to_owned(), ToString::to_string);
+                (kernel, request.and_then(|request| request.arch), None)
             }
         };
-        Some(match kernel {
-            Ok(kernel) => Ok(Supplied { kernel, remote }),
-            Err(error) => Err((stage, error)),
+        let arch = match arch {
+            Some(arch) => arch,
+            None => fetch::host_arch()?,
+        };
+        Ok(RunName {
+            kernel,
+            arch: arch.name.to_owned(),
+            flavor,
         })
     }
 
-    /// That a kernel was tested, whatever came of it.
+    /// What is done to get it, for an error.
+    pub fn stage(&self) -> Stage {
+        match self.choice {
+            Ok(Choice::Build(..)) => Stage::Build,
+            _ => Stage::Fetch,
+        }
+    }
+
+    /// What is here comes before what must be fetched, and that before what must be
+    /// built: tests run meanwhile.
+    fn effort(&self) -> u8 {
+        match self.choice {
+            Err(_) | Ok(Choice::Local(_)) => 0,
+            Ok(Choice::File(_)) => 1,
+            Ok(Choice::Release(_)) => 2,
+            Ok(Choice::Build(..)) => 3,
+        }
+    }
+}
+
+/// How a run on a kernel is called.
+pub fn name(kernel: &LocalKernel) -> RunName {
+    RunName {
+        kernel: kernel.release.to_string(),
+        arch: kernel.arch.name.to_owned(),
+        flavor: kernel.release.flavor(),
+    }
+}
+
+/// Decides for each request, in their order; what several ask for is there once.
+pub fn choose(
+    requests: &[Option<KernelRequest>],
+    sources: &Sources,
+    layout: &Layout,
+    ui: &Ui,
+) -> Vec<Wanted> {
+    let mut wanted = Vec::<Wanted>::new();
+    for request in requests {
+        let choice = fetch::choose(request.as_ref(), sources, layout, ui);
+        let twice = wanted.iter().any(|other| match (&other.choice, &choice) {
+            (Ok(other), Ok(choice)) => other == choice,
+            _ => false,
+        });
+        if twice {
+            let request = request
+                .as_ref()
+                .map_or("newest".to_owned(), ToString::to_string);
+            ui.verbose(format!("{request} picks a kernel that is tested already"));
+            continue;
+        }
+        wanted.push(Wanted {
+            request: request.clone(),
+            choice,
+        });
+    }
+    wanted
+}
+
+/// The order in which kernels are prepared, as indices: by what it takes to get
+/// them, and among equals those whose tests take longest first, so that no long one
+/// is left for the end. Those of unknown duration (`None`) come before all: they
+/// may be long.
+pub fn order(wanted: &[Wanted], seconds: impl Fn(&Wanted) -> Option<f64>) -> Vec<usize> {
+    let keys = wanted
+        .iter()
+        .map(|wanted| (wanted.effort(), seconds(wanted).unwrap_or(f64::INFINITY)))
+        .collect::<Vec<_>>();
+    let mut order = (0..wanted.len()).collect::<Vec<_>>();
+    // Stable: equal ones stay as they were asked for.
+    order.sort_by(|a, b| {
+        let ((effort_a, seconds_a), (effort_b, seconds_b)) = (keys[*a], keys[*b]);
+        effort_a
+            .cmp(&effort_b)
+            .then(seconds_b.total_cmp(&seconds_a))
+    });
+    order
+}
+
+/// Deletes kernels of the release that have been tested, the first ones first, while
+/// all unpacked kernels take more bytes than the budget.
+#[derive(Debug)]
+pub struct Budget {
+    bytes: Option<u64>,
+    tested: Mutex<Vec<LocalKernel>>,
+}
+
+impl Budget {
+    /// A budget; without bytes nothing is ever deleted.
+    pub fn new(bytes: Option<u64>) -> Self {
+        Self {
+            bytes,
+            tested: Mutex::default(),
+        }
+    }
+
+    /// That a kernel of the release was tested, whatever came of it.
     ///
     /// # Errors
     ///
     /// A kernel that is to be deleted cannot be, or a signal.
-    pub fn tested(&mut self, supplied: Supplied) -> Result<()> {
-        let Some(budget) = self.options.budget.filter(|_| supplied.remote) else {
+    pub fn tested(&self, kernel: LocalKernel, layout: &Layout, ui: &Ui) -> Result<()> {
+        let Some(budget) = self.bytes else {
             return Ok(());
         };
-        self.tested.push(supplied.kernel);
+        let mut all = self
+            .tested
+            .lock()
+            .map_err(|_| Error::msg("another thread has failed"))?;
+        all.push(kernel);
         let mut taken = 0;
-        for kernel in store::kernels(self.layout, fetch::host_arch()?)? {
+        for kernel in store::kernels(layout, fetch::host_arch()?)? {
             taken += disk_usage(&kernel.path)?;
         }
-        let tested = self.tested.iter().map(|kernel| {
-            let wanted = self.choices.iter().any(|choice| {
-                matches!(choice, Ok(Choice::Release(package)) if package.name.release == kernel.release)
-            });
-            let bytes = if wanted { Ok(0) } else { disk_usage(&kernel.path) };
-            Ok((kernel.path.clone(), bytes?))
-        });
-        let tested = tested.collect::<Result<Vec<_>>>()?;
-        let spare = to_delete(&tested, taken, budget);
-        let (gone, kept) = std::mem::take(&mut self.tested)
+        let sizes = all
+            .iter()
+            .map(|kernel| Ok((kernel.path.clone(), disk_usage(&kernel.path)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let spare = to_delete(&sizes, taken, budget);
+        let (gone, kept) = std::mem::take(&mut *all)
             .into_iter()
             .partition(|kernel| spare.contains(&kernel.path));
-        self.tested = kept;
+        *all = kept;
+        drop(all);
         for kernel in gone {
             let name = PackageName {
                 arch: kernel.arch,
                 release: kernel.release,
             };
-            local::delete(
-                &local::Entry::unpacked(name, kernel.path),
-                self.layout,
-                self.ui,
-            )?;
+            local::delete(&local::Entry::unpacked(name, kernel.path), layout, ui)?;
         }
         Ok(())
     }
 }
 
-/// A kernel, and where it came from.
-pub struct Supplied {
-    /// The kernel.
-    pub kernel: LocalKernel,
-    /// It is in the release, so that it can be had again.
-    pub remote: bool,
-}
-
-fn receive(fetched: &Receiver<Result<LocalKernel>>) -> Result<LocalKernel> {
-    loop {
-        interrupt::check()?;
-        match fetched.recv_timeout(interrupt::POLL) {
-            Ok(kernel) => return kernel,
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => {
-                return Err(anyhow::anyhow!("the thread that fetches kernels has ended"));
-            }
-        }
-    }
-}
-
-/// Of kernels (with their bytes; 0: is needed again) those that must go until what
-/// is taken is within the budget, the first ones first.
+/// Of kernels with their bytes, those that must go until what is taken is within the
+/// budget, the first ones first.
 fn to_delete(tested: &[(PathBuf, u64)], mut taken: u64, budget: u64) -> Vec<PathBuf> {
     let mut spare = Vec::new();
-    for (path, bytes) in tested.iter().filter(|(_, bytes)| *bytes > 0) {
+    for (path, bytes) in tested {
         if taken <= budget {
             break;
         }
@@ -216,8 +215,8 @@ mod tests {
 
     #[test]
     fn no_more_is_deleted_than_the_budget_asks_for() {
-        let tested = [("a", 30), ("needed again", 0), ("b", 20), ("c", 10)]
-            .map(|(path, bytes)| (PathBuf::from(path), bytes));
+        let tested =
+            [("a", 30), ("b", 20), ("c", 10)].map(|(path, bytes)| (PathBuf::from(path), bytes));
         let delete = |taken, budget| {
             to_delete(&tested, taken, budget)
                 .iter()
@@ -236,5 +235,37 @@ mod tests {
         ] {
             assert_eq!(delete(taken, budget), expected, "{taken} {budget}");
         }
+    }
+
+    #[test]
+    fn the_slowest_comes_first_among_what_is_as_near() {
+        let wanted = |request: &str, build: bool| {
+            let request = request.parse::<KernelRequest>().unwrap();
+            let choice = match build {
+                true => Ok(Choice::Build(
+                    request.buildable().unwrap(),
+                    crate::arch::host().unwrap(),
+                )),
+                false => Err(Error::msg("none")),
+            };
+            Wanted {
+                request: Some(request),
+                choice,
+            }
+        };
+        let all = [
+            wanted("6.1", true),
+            wanted("6.2", false),
+            wanted("6.3", false),
+            wanted("6.4", false),
+            wanted("6.5", false),
+        ];
+        let seconds = |wanted: &Wanted| match wanted.request.as_ref()?.to_string().as_str() {
+            "6.2" => Some(1.0),
+            "6.3" => Some(7.0),
+            "6.5" => Some(7.0),
+            _ => None,
+        };
+        assert_eq!(order(&all, seconds), [3, 2, 4, 1, 0]);
     }
 }

@@ -4,33 +4,42 @@
 //! Results go to a [`Write`] (standard output), so that they can be piped.
 //! The live count is not a result: it is a line of the [`Ui`].
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 use crate::event::{FinishedTest, RunOutcome, Tally, TestEvent, TestOutcome};
 use crate::results::{RunName, RunRecord};
+use crate::session::{Message, What};
 use crate::ui::{Task, Ui, Verbosity};
 
 /// What the reporter is told.
 #[derive(Clone, Copy, Debug)]
 pub enum Event<'e> {
-    /// A run begins: the first of `of` has `number` 1.
-    RunStarted {
-        /// What is tested on.
-        name: &'e RunName,
-        /// Which one it is.
-        number: usize,
-        /// How many there are.
-        of: usize,
+    /// Something happened to a run.
+    Run(&'e Message),
+    /// All runs have ended; so many were not started because one had failed.
+    Finished {
+        /// The runs.
+        records: &'e [RunRecord],
+        /// The others.
+        not_started: usize,
     },
-    /// The guest is up and has started the tests.
-    CommandStarted,
-    /// The tests said something.
-    Test(&'e TestEvent),
-    /// The run has ended.
-    RunFinished(&'e RunRecord),
-    /// All runs have ended.
-    Finished(&'e [RunRecord]),
+}
+
+/// What is to be done in a session, as far as it is known before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outlook {
+    /// How many runs there are.
+    pub runs: usize,
+    /// How long each will take, in seconds, if that is known.
+    pub seconds: Vec<Option<f64>>,
+    /// VMs at a time.
+    pub jobs: usize,
+    /// The folder with the logs.
+    pub folder: PathBuf,
 }
 
 /// Writes results for a person.
@@ -38,20 +47,74 @@ pub struct Reporter<W> {
     out: W,
     verbosity: Verbosity,
     ui: Option<Ui>,
+    outlook: Outlook,
+    begin: Instant,
+    /// The runs that are going on, by their place in the session.
+    rows: BTreeMap<usize, Row>,
+    total: Option<Task>,
+    done: usize,
+    bad: usize,
+    ended: Vec<bool>,
+}
+
+/// A run that is going on.
+struct Row {
+    name: RunName,
+    phase: &'static str,
+    /// Of each of its VMs.
+    counts: BTreeMap<u32, Progress>,
     live: Option<Task>,
-    tally: Tally,
+}
+
+/// How far a VM is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    tests: Option<u64>,
+    finished: u64,
+    bad: u64,
+    skipped: u64,
+    running: Option<String>,
+}
+
+impl Progress {
+    fn push(&mut self, event: &TestEvent) {
+        match event {
+            TestEvent::RunStarted { tests } => {
+                self.tests = Some(self.tests.unwrap_or(0).saturating_add(*tests));
+            }
+            TestEvent::TestStarted { id } => self.running = Some(id.clone()),
+            TestEvent::TestFinished(test) => {
+                self.running = None;
+                self.finished += 1;
+                self.bad += u64::from(test.is_bad());
+                self.skipped += u64::from(test.outcome == TestOutcome::Skipped);
+            }
+            TestEvent::RunFinished { .. } | TestEvent::Garbage { .. } => {}
+        }
+    }
 }
 
 impl<W: Write> Reporter<W> {
-    /// Results go to `out`; the live count goes to `ui`.
-    pub fn new(out: W, verbosity: Verbosity, ui: Option<Ui>) -> Self {
-        Self {
+    /// Results go to `out`; the live view goes to `ui`.
+    pub fn new(out: W, verbosity: Verbosity, ui: Option<Ui>, outlook: Outlook) -> Self {
+        let total = (ui.as_ref())
+            .filter(|ui| ui.terminal() && outlook.runs > 1)
+            .map(|ui| ui.task(""));
+        let ended = vec![false; outlook.runs];
+        let mut reporter = Self {
             out,
             verbosity,
             ui,
-            live: None,
-            tally: Tally::default(),
-        }
+            outlook,
+            begin: Instant::now(),
+            rows: BTreeMap::new(),
+            total,
+            done: 0,
+            bad: 0,
+            ended,
+        };
+        reporter.update_total();
+        reporter
     }
 
     /// Tells it what happened.
@@ -60,42 +123,16 @@ impl<W: Write> Reporter<W> {
     ///
     /// If the results cannot be written.
     pub fn handle(&mut self, event: Event<'_>) -> io::Result<()> {
-        let mut text = String::new();
-        match event {
-            Event::RunStarted { name, number, of } => {
-                self.tally = Tally::default();
-                let count = if of > 1 {
-                    format!(" ({number} of {of})")
-                } else {
-                    String::new()
-                };
-                let message = if name.arch.is_empty() {
-                    format!("running the {} tests{count}", name.kernel)
-                } else {
-                    format!("testing on Linux {} ({}){count}", name.kernel, name.arch)
-                };
-                self.live = self.ui.as_ref().map(|ui| ui.task(message));
+        let text = match event {
+            Event::Run(message) => self.message(message),
+            Event::Finished {
+                records,
+                not_started,
+            } => {
+                self.total = None;
+                self.conclusion(records, not_started)
             }
-            Event::CommandStarted => self.update("looking for tests"),
-            Event::Test(event) => {
-                self.tally.push(event);
-                if let TestEvent::TestFinished(test) = event
-                    && self.verbosity >= Verbosity::Verbose
-                {
-                    text = test_line(test);
-                }
-                let progress = progress(&self.tally);
-                self.update(&progress);
-            }
-            Event::RunFinished(record) => {
-                self.live = None;
-                if self.verbosity >= Verbosity::Normal || record.outcome != RunOutcome::Passed {
-                    text = run_line(record);
-                    text.push('\n');
-                }
-            }
-            Event::Finished(records) => text = self.conclusion(records),
-        }
+        };
         if text.is_empty() {
             return Ok(());
         }
@@ -109,64 +146,264 @@ impl<W: Write> Reporter<W> {
         result
     }
 
-    fn update(&mut self, progress: &str) {
-        if let Some(live) = &mut self.live {
-            live.update(progress);
+    fn message(&mut self, message: &Message) -> String {
+        let Message { run, shard, what } = message;
+        match what {
+            What::Preparing(name) => self.row(*run, name, "preparing"),
+            What::Started(name) => self.row(*run, name, "booting"),
+            What::CommandStarted => {
+                if let Some(row) = self.rows.get_mut(run) {
+                    row.phase = "looking for tests";
+                    row.update();
+                }
+            }
+            What::Test(event) => {
+                let many = self.outlook.runs > 1;
+                let Some(row) = self.rows.get_mut(run) else {
+                    return String::new();
+                };
+                row.phase = "testing";
+                row.counts.entry(*shard).or_default().push(event);
+                row.update();
+                if let TestEvent::TestFinished(test) = event {
+                    return match self.verbosity {
+                        Verbosity::Verbose => test_line(test, many.then_some(&row.name)),
+                        // The details come at the end; here it is seen that there are some.
+                        Verbosity::Normal if test.is_bad() => failure_line(test, &row.name),
+                        _ => String::new(),
+                    };
+                }
+            }
+            What::Retried(outcome) => {
+                let Some(row) = self.rows.get_mut(run) else {
+                    return String::new();
+                };
+                row.phase = "booting again";
+                row.counts.remove(shard);
+                row.update();
+                if self.verbosity >= Verbosity::Normal {
+                    let mut line = format!("{}: {}", title(&row.name), outcome.name());
+                    if let Some(detail) = outcome.detail() {
+                        let _ = write!(line, ": {}", detail.lines().next().unwrap_or_default());
+                    }
+                    return printable(&line) + "; trying again\n";
+                }
+            }
+            What::Finished(record) => {
+                self.rows.remove(run);
+                self.done += 1;
+                self.bad += usize::from(record.outcome != RunOutcome::Passed);
+                if let Some(ended) = self.ended.get_mut(*run) {
+                    *ended = true;
+                }
+                self.update_total();
+                if self.verbosity >= Verbosity::Normal || record.outcome != RunOutcome::Passed {
+                    return run_line(record) + "\n";
+                }
+            }
+        }
+        String::new()
+    }
+
+    /// Shows a run, or under which name and in which phase it goes on.
+    fn row(&mut self, run: usize, name: &RunName, phase: &'static str) {
+        let of = self.outlook.runs;
+        let count = if of > 1 {
+            format!(" ({} of {of})", run + 1)
+        } else {
+            String::new()
+        };
+        let message = match (name.arch.is_empty(), phase) {
+            (true, _) => format!("running the {} tests{count}", name.kernel),
+            (false, "preparing") => format!("preparing {}{count}", name.kernel),
+            (false, _) => format!("testing on Linux {} ({}){count}", name.kernel, name.arch),
+        };
+        // What is local already is prepared in no time; fetching and building have
+        // lines of their own.
+        let shown = phase != "preparing";
+        let live = self.ui.as_ref().filter(|_| shown);
+        let row = Row {
+            name: name.clone(),
+            phase,
+            counts: BTreeMap::new(),
+            live: live.map(|ui| ui.task(message)),
+        };
+        self.rows.insert(run, row);
+        // Under the rows: it is made anew at the end.
+        if let (Some(ui), Some(_)) = (&self.ui, &self.total) {
+            self.total = None;
+            self.total = Some(ui.task(""));
+        }
+        self.update_total();
+    }
+
+    fn update_total(&mut self) {
+        let text = self.total_text();
+        if let Some(total) = &mut self.total {
+            total.rename(text);
         }
     }
 
-    /// All that went wrong, then one line per run.
-    fn conclusion(&self, records: &[RunRecord]) -> String {
-        let mut text = String::new();
-        for record in records {
-            trouble(&mut text, record);
+    /// `3 of 40 kernels done, 1 not passed, about 12 min left`
+    fn total_text(&self) -> String {
+        let mut text = format!("{} of {} runs done", self.done, self.outlook.runs);
+        if self.bad > 0 {
+            let _ = write!(text, ", {} not passed", self.bad);
         }
-        if self.verbosity >= Verbosity::Verbose {
-            for record in records {
-                skips(&mut text, record);
+        if let Some(left) = self.left() {
+            let _ = write!(text, ", about {} left", minutes(left));
+        }
+        text
+    }
+
+    /// How long it will still take, in seconds, if that can be said: what is known of
+    /// all runs that have not ended, shared among the VMs.
+    fn left(&self) -> Option<f64> {
+        let mut sum = 0.0;
+        let mut longest = 0.0_f64;
+        for (seconds, ended) in self.outlook.seconds.iter().zip(&self.ended) {
+            if !ended {
+                let seconds = (*seconds)?;
+                sum += seconds;
+                longest = longest.max(seconds);
             }
         }
-        let bad = records.iter().any(|r| r.outcome != RunOutcome::Passed);
+        if self.outlook.seconds.is_empty() || sum == 0.0 {
+            return None;
+        }
+        let all: f64 = self.outlook.seconds.iter().flatten().sum();
+        let jobs = self.outlook.jobs.max(1) as f64;
+        // Of those that run, a part is done; the clock knows which.
+        let spent = self.begin.elapsed().as_secs_f64();
+        let by_clock = (all / jobs).max(longest) - spent;
+        Some(by_clock.clamp(0.0, (sum / jobs).max(longest)))
+    }
+
+    /// All that went wrong, then one line per run.
+    fn conclusion(&self, records: &[RunRecord], not_started: usize) -> String {
+        let bad = records.iter().any(|r| r.outcome != RunOutcome::Passed) || not_started > 0;
+        let mut text = conclusion(
+            records,
+            &self.outlook.folder,
+            self.verbosity >= Verbosity::Verbose,
+        );
         if self.verbosity >= Verbosity::Normal || bad {
             if !text.is_empty() {
                 text.push('\n');
             }
             text.push_str(&summary(records));
+            if not_started > 0 {
+                let runs = if not_started == 1 { "run" } else { "runs" };
+                let _ = writeln!(text, "{not_started} {runs} not started (--fail-fast)");
+            }
         }
         text
     }
 }
 
-/// `    passed   0.123 s  tests.test_x.TestX.test_y`
-fn test_line(test: &FinishedTest) -> String {
-    let mut line = format!("{:>18} {:>9.3} s  {}", test.outcome, test.seconds, test.id);
-    if test.outcome != TestOutcome::Passed
-        && let Some(reason) = test.reason.as_ref().and_then(|text| text.lines().next())
-    {
-        let _ = write!(line, ": {reason}");
+impl Row {
+    fn update(&mut self) {
+        if let Some(live) = &mut self.live {
+            let text = match self.counts.is_empty() {
+                true => self.phase.to_owned(),
+                false => progress(self.counts.values()),
+            };
+            live.update(text);
+        }
     }
+}
+
+/// All that went wrong in these runs, whose logs are in `folder`; the skipped tests as
+/// well, if wanted.
+pub fn conclusion(records: &[RunRecord], folder: &Path, with_skips: bool) -> String {
+    let mut text = String::new();
+    failures(&mut text, records);
+    for record in records {
+        trouble(&mut text, record, folder);
+    }
+    if with_skips {
+        for record in records {
+            skips(&mut text, record);
+        }
+    }
+    text
+}
+
+/// Seconds as people say them: `40 s`, `12 min`, `3 h 5 min`.
+fn minutes(seconds: f64) -> String {
+    match seconds.round() as u64 {
+        seconds @ 0..100 => format!("{seconds} s"),
+        seconds @ 100..6_000 => format!("{} min", (seconds + 30) / 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// `6.1.192-vmtest1.1default (x86_64): failed tests.test_x.A.b: AssertionError: …`
+fn failure_line(test: &FinishedTest, name: &RunName) -> String {
+    let mut line = format!("{}: {} {}", title(name), test.outcome, test.id);
+    line.push_str(&first_reason(test));
+    printable(&line) + "\n"
+}
+
+/// What is known about an outcome in one line, with a colon before it.
+fn first_reason(test: &FinishedTest) -> String {
+    match (test.outcome, &test.expected, &test.reason) {
+        (TestOutcome::Passed, Some(expected), _) => {
+            format!(
+                ": listed as failing ({})",
+                expected.lines().next().unwrap_or_default()
+            )
+        }
+        (TestOutcome::Passed, None, _) | (_, _, None) => String::new(),
+        (_, _, Some(reason)) => match reason.lines().next() {
+            Some(line) => format!(": {line}"),
+            None => String::new(),
+        },
+    }
+}
+
+/// `    passed   0.123 s  tests.test_x.TestX.test_y`
+fn test_line(test: &FinishedTest, name: Option<&RunName>) -> String {
+    let mut line = format!("{:>18} {:>9.3} s  ", test.outcome, test.seconds);
+    if let Some(name) = name {
+        let _ = write!(line, "{}  ", name.kernel);
+    }
+    line.push_str(&test.id);
+    line.push_str(&first_reason(test));
     line.push('\n');
     printable(&line)
 }
 
 /// `123 of 922, 1 failed, 4 skipped`, and what is running.
-fn progress(tally: &Tally) -> String {
-    let mut text = tally.counts.finished().to_string();
-    if let Some(tests) = tally.tests {
+fn progress<'p>(parts: impl Iterator<Item = &'p Progress>) -> String {
+    let mut all = Progress::default();
+    let mut running = Vec::new();
+    for part in parts {
+        all.tests = match (all.tests, part.tests) {
+            (Some(some), Some(more)) => Some(some.saturating_add(more)),
+            (some, more) => some.or(more),
+        };
+        all.finished += part.finished;
+        all.bad += part.bad;
+        all.skipped += part.skipped;
+        running.extend(&part.running);
+    }
+    let mut text = all.finished.to_string();
+    if let Some(tests) = all.tests {
         let _ = write!(text, " of {tests}");
     }
-    let (bad, skipped) = (tally.counts.bad(), tally.counts.get(TestOutcome::Skipped));
-    if bad > 0 {
-        let _ = write!(text, ", {bad} failed");
+    if all.bad > 0 {
+        let _ = write!(text, ", {} failed", all.bad);
     }
-    if skipped > 0 {
-        let _ = write!(text, ", {skipped} skipped");
+    if all.skipped > 0 {
+        let _ = write!(text, ", {} skipped", all.skipped);
     }
-    if let Some(running) = &tally.running {
+    for (number, running) in running.iter().enumerate() {
         // The end of a dotted name tells most; the line must fit a terminal.
         let parts = running.rsplit('.').take(2).collect::<Vec<_>>();
         let short = parts.into_iter().rev().collect::<Vec<_>>().join(".");
-        let _ = write!(text, ": {}", printable(&short));
+        let before = if number == 0 { ": " } else { ", " };
+        let _ = write!(text, "{before}{}", printable(&short));
     }
     text
 }
@@ -232,21 +469,60 @@ fn not_run(tally: &Tally) -> u64 {
     tests.saturating_sub(tally.counts.finished())
 }
 
-/// Failures with their tracebacks, and the last words of runs that were cut short.
-fn trouble(text: &mut String, record: &RunRecord) {
-    let title = title(&record.name);
-    for test in record.tally.bad() {
-        let _ = write!(
-            text,
-            "\n=== {title}: {} {} ({:.3} s)\n",
-            test.outcome, test.id, test.seconds
-        );
-        match (&test.traceback, &test.reason) {
-            (Some(traceback), _) => block(text, traceback),
-            (None, Some(reason)) => block(text, reason),
-            (None, None) => {}
+/// Tests that failed, each once with its traceback, on whatever kernels it did.
+fn failures(text: &mut String, records: &[RunRecord]) {
+    let mut tests = Vec::<(&FinishedTest, Vec<(&RunRecord, &FinishedTest)>)>::new();
+    let mut index = BTreeMap::<(&str, TestOutcome), usize>::new();
+    for record in records {
+        for test in record.tally.bad() {
+            let at = *index.entry((&test.id, test.outcome)).or_insert_with(|| {
+                tests.push((test, Vec::new()));
+                tests.len() - 1
+            });
+            tests[at].1.push((record, test));
         }
     }
+    for (test, on) in tests {
+        let head = format!("{} {}", verdict(test), test.id);
+        match &on[..] {
+            [(record, test)] => {
+                let title = title(&record.name);
+                let _ = writeln!(
+                    text,
+                    "\n=== {title}: {} ({:.3} s)",
+                    printable(&head),
+                    test.seconds
+                );
+            }
+            _ => {
+                let _ = writeln!(text, "\n=== on {} kernels: {}", on.len(), printable(&head));
+                for (record, other) in &on {
+                    let reason = first_reason(other);
+                    let _ = writeln!(text, "{}{}", title(&record.name), printable(&reason));
+                }
+                let _ = writeln!(text, "--- on the first of them:");
+            }
+        }
+        match (&test.expected, &test.traceback, &test.reason) {
+            (Some(expected), _, _) => block(text, &format!("listed as failing: {expected}")),
+            (None, Some(traceback), _) => block(text, traceback),
+            (None, None, Some(reason)) => block(text, reason),
+            (None, None, None) => {}
+        }
+    }
+}
+
+/// What is wrong with a bad test.
+fn verdict(test: &FinishedTest) -> &'static str {
+    match test.outcome {
+        TestOutcome::Passed => "unexpectedly passed",
+        outcome => outcome.name(),
+    }
+}
+
+/// The last words of a run that was cut short, and where the logs are.
+fn trouble(text: &mut String, record: &RunRecord, folder: &Path) {
+    let title = title(&record.name);
     match &record.outcome {
         RunOutcome::Passed | RunOutcome::TestsFailed => {}
         outcome => {
@@ -267,22 +543,27 @@ fn trouble(text: &mut String, record: &RunRecord) {
                     record.tally.garbage
                 );
             }
-            tail(text, "the tests' output", &record.evidence.output_tail);
+            tail(
+                text,
+                "end of the tests' output",
+                &record.evidence.output_tail,
+            );
+            tail(text, "what the kernel said", &record.evidence.trouble);
             // A runner that died is no matter of the kernel, unless it was the
             // kernel that killed it: out of memory.
-            tail(text, "the console", &record.evidence.console_tail);
+            tail(text, "end of the console", &record.evidence.console_tail);
         }
     }
     if record.outcome != RunOutcome::Passed {
         for (what, log) in &record.evidence.logs {
-            let _ = writeln!(text, "{what}: {}", log.display());
+            let _ = writeln!(text, "{what}: {}", folder.join(log).display());
         }
     }
 }
 
 fn tail(text: &mut String, what: &str, lines: &str) {
     if !lines.trim().is_empty() {
-        let _ = writeln!(text, "--- end of {what}:");
+        let _ = writeln!(text, "--- {what}:");
         block(text, lines);
         let _ = writeln!(text, "---");
     }
@@ -314,9 +595,12 @@ fn skips(text: &mut String, record: &RunRecord) {
     }
 }
 
-/// A table with a line per run. Expected failures are among the passed,
-/// unexpected successes among the failed.
-fn summary(records: &[RunRecord]) -> String {
+/// More runs than this do not fit a screen with all that goes with them.
+const ALL_ROWS: usize = 16;
+
+/// A table with a line per run; of many, those that passed alike are one line.
+/// Expected failures are among the passed, unexpected successes among the failed.
+pub fn summary(records: &[RunRecord]) -> String {
     let mut rows = vec![
         [
             "kernel", "outcome", "run", "passed", "failed", "errors", "skipped", "time",
@@ -325,30 +609,30 @@ fn summary(records: &[RunRecord]) -> String {
         .to_vec(),
     ];
     rows[0].push("acceleration".to_owned());
-    for record in records {
-        let counts = &record.tally.counts;
-        let count = |outcomes: &[TestOutcome]| {
-            let sum: u64 = outcomes.iter().map(|outcome| counts.get(*outcome)).sum();
-            sum.to_string()
+    let fold = records.len() > ALL_ROWS;
+    let folded = |record: &&RunRecord| fold && record.outcome == RunOutcome::Passed;
+    for record in records.iter().filter(|record| !folded(record)) {
+        rows.push(summary_row(record));
+    }
+    let mut alike = Vec::<(Vec<String>, Vec<&RunRecord>)>::new();
+    for record in records.iter().filter(folded) {
+        let row = summary_row(record);
+        let key = [&row[1..7], &row[8..]].concat();
+        match alike.iter_mut().find(|(other, _)| *other == key) {
+            Some((_, all)) => all.push(record),
+            None => alike.push((key, vec![record])),
+        }
+    }
+    for (_, all) in alike {
+        let (Some(first), Some(last)) = (all.first(), all.last()) else {
+            continue;
         };
-        let not_started = matches!(record.outcome, RunOutcome::NotStarted { .. });
-        let mut row = vec![
-            printable(&title(&record.name)),
-            record.outcome.name().to_owned(),
-        ];
-        if !not_started {
-            row.extend([
-                counts.finished().to_string(),
-                count(&[TestOutcome::Passed, TestOutcome::ExpectedFailure]),
-                count(&[TestOutcome::Failed, TestOutcome::UnexpectedSuccess]),
-                count(&[TestOutcome::Error]),
-                count(&[TestOutcome::Skipped]),
-                record
-                    .seconds
-                    .total
-                    .map_or_else(String::new, |total| format!("{total:.1} s")),
-                record.acceleration.clone().unwrap_or_default(),
-            ]);
+        let mut row = summary_row(first);
+        if all.len() > 1 {
+            let (first, last) = (short(&first.name), short(&last.name));
+            row[0] = format!("{} kernels, {first} to {last}", all.len());
+            let total: f64 = all.iter().filter_map(|record| record.seconds.total).sum();
+            row[7] = format!("{total:.1} s");
         }
         rows.push(row);
     }
@@ -376,6 +660,44 @@ fn summary(records: &[RunRecord]) -> String {
         text.push('\n');
     }
     text
+}
+
+fn summary_row(record: &RunRecord) -> Vec<String> {
+    let tally = &record.tally;
+    let mut row = vec![
+        printable(&title(&record.name)),
+        record.outcome.name().to_owned(),
+    ];
+    if matches!(record.outcome, RunOutcome::NotStarted { .. }) {
+        return row;
+    }
+    let (mut passed, mut failed, mut errors) = (0, 0, 0);
+    for test in &tally.finished_tests {
+        match (test.is_bad(), test.outcome) {
+            (_, TestOutcome::Skipped) => {}
+            (true, TestOutcome::Error) => errors += 1,
+            (true, _) => failed += 1,
+            (false, _) => passed += 1,
+        }
+    }
+    row.extend([
+        tally.counts.finished().to_string(),
+        passed.to_string(),
+        failed.to_string(),
+        errors.to_string(),
+        tally.counts.get(TestOutcome::Skipped).to_string(),
+        (record.seconds.total).map_or_else(String::new, |total| format!("{total:.1} s")),
+        record.acceleration.clone().unwrap_or_default(),
+    ]);
+    row
+}
+
+/// A kernel's name without what all of ours have.
+fn short(name: &RunName) -> &str {
+    let kernel = &name.kernel;
+    kernel
+        .split_once("-vmtest")
+        .map_or(kernel, |(version, _)| version)
 }
 
 /// Text of a guest without what would move the cursor or change the terminal.
@@ -469,8 +791,8 @@ mod tests {
                 output_tail: "last words\n".to_owned(),
                 console_tail: "[ 1.0] Kernel panic - not syncing\n".to_owned(),
                 logs: vec![
-                    ("output".to_owned(), "log/run/output.log".into()),
-                    ("console".to_owned(), "log/run/console.log".into()),
+                    ("output".to_owned(), "output.log".into()),
+                    ("console".to_owned(), "console.log".into()),
                 ],
                 ..Evidence::default()
             },
@@ -479,22 +801,34 @@ mod tests {
 
     fn check(verbosity: Verbosity, runs: &[(RunRecord, Vec<TestEvent>)], expect: Expect) {
         let mut out = Vec::new();
-        let mut reporter = Reporter::new(&mut out, verbosity, None);
-        for (number, (record, events)) in runs.iter().enumerate() {
-            let name = &record.name;
-            let of = runs.len();
-            let number = number + 1;
-            reporter
-                .handle(Event::RunStarted { name, number, of })
-                .unwrap();
-            reporter.handle(Event::CommandStarted).unwrap();
+        let outlook = Outlook {
+            runs: runs.len(),
+            folder: "log/run".into(),
+            ..Outlook::default()
+        };
+        let mut reporter = Reporter::new(&mut out, verbosity, None, outlook);
+        for (run, (record, events)) in runs.iter().enumerate() {
+            let mut tell = |what| {
+                let message = Message {
+                    run,
+                    shard: 0,
+                    what,
+                };
+                reporter.handle(Event::Run(&message)).unwrap();
+            };
+            tell(What::Started(record.name.clone()));
+            tell(What::CommandStarted);
             for event in events {
-                reporter.handle(Event::Test(event)).unwrap();
+                tell(What::Test(event.clone()));
             }
-            reporter.handle(Event::RunFinished(record)).unwrap();
+            tell(What::Finished(Box::new(record.clone())));
         }
         let records = runs.iter().map(|(r, _)| r.clone()).collect::<Vec<_>>();
-        reporter.handle(Event::Finished(&records)).unwrap();
+        let finished = Event::Finished {
+            records: &records,
+            not_started: 0,
+        };
+        reporter.handle(finished).unwrap();
         expect.assert_eq(&String::from_utf8(out).unwrap());
     }
 
@@ -534,6 +868,7 @@ mod tests {
             Verbosity::Normal,
             &mixed(),
             expect![[r#"
+                6.1.192-vmtest1.1default (x86_64): failed t.A.bad: AssertionError: 1 != 2
                 6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
                 5.4.* (x86_64): build failed: no compiler
                 6.12.9-vmtest1.1default (x86_64): passed; 1 run, 4 not run; 98.8 s (boot 1.9 s), KVM
@@ -570,13 +905,13 @@ mod tests {
             Verbosity::Verbose,
             &mixed(),
             expect![[r#"
-                            passed     0.250 s  t.A.good
-                            failed     0.250 s  t.A.bad: AssertionError: 1 != 2
-                           skipped     0.250 s  t.B.left: not running in kdump
-                           skipped     0.250 s  t.B.out: not running in kdump
+                            passed     0.250 s  6.1.192-vmtest1.1default  t.A.good
+                            failed     0.250 s  6.1.192-vmtest1.1default  t.A.bad: AssertionError: 1 != 2
+                           skipped     0.250 s  6.1.192-vmtest1.1default  t.B.left: not running in kdump
+                           skipped     0.250 s  6.1.192-vmtest1.1default  t.B.out: not running in kdump
                 6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
                 5.4.* (x86_64): build failed: no compiler
-                            passed     0.250 s  t.A.good
+                            passed     0.250 s  6.12.9-vmtest1.1default  t.A.good
                 6.12.9-vmtest1.1default (x86_64): passed; 1 run, 4 not run; 98.8 s (boot 1.9 s), KVM
 
                 === 6.1.192-vmtest1.1default (x86_64): failed t.A.bad (0.250 s)
@@ -653,37 +988,139 @@ mod tests {
             Verbosity::Normal,
             &[(panicked, events())],
             expect![[r#"
-            6.1.192 (x86_64): panicked: Kernel panic - not syncing: Fatal exception, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
+                6.1.192 (x86_64): failed t.A.bad: AssertionError: 1 != 2
+                6.1.192 (x86_64): panicked: Kernel panic - not syncing: Fatal exception, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
 
-            === 6.1.192 (x86_64): failed t.A.bad (0.250 s)
-            Traceback (most recent call last):
-              File "x.py"
-            E: �[31mred
+                === 6.1.192 (x86_64): failed t.A.bad (0.250 s)
+                Traceback (most recent call last):
+                  File "x.py"
+                E: �[31mred
 
-            === 6.1.192 (x86_64): panicked: Kernel panic - not syncing: Fatal exception
-            running then: t.C.odd
-            --- end of the tests' output:
-            last words
-            ---
-            --- end of the console:
-            [ 1.0] Kernel panic - not syncing
-            ---
-            output: log/run/output.log
-            console: log/run/console.log
+                === 6.1.192 (x86_64): panicked: Kernel panic - not syncing: Fatal exception
+                running then: t.C.odd
+                --- end of the tests' output:
+                last words
+                ---
+                --- end of the console:
+                [ 1.0] Kernel panic - not syncing
+                ---
+                output: log/run/output.log
+                console: log/run/console.log
 
-            kernel            outcome   run  passed  failed  errors  skipped    time  acceleration
-            6.1.192 (x86_64)  panicked    4       1       1       0        2  98.8 s  KVM
-        "#]],
+                kernel            outcome   run  passed  failed  errors  skipped    time  acceleration
+                6.1.192 (x86_64)  panicked    4       1       1       0        2  98.8 s  KVM
+            "#]],
         );
     }
 
     #[test]
     fn the_live_line_is_short() {
-        let mut tally = Tally::default();
+        let mut part = Progress::default();
         for event in events() {
-            tally.push(&event);
+            part.push(&event);
         }
-        assert_eq!(progress(&tally), "4 of 5, 1 failed, 2 skipped: C.odd");
-        assert_eq!(progress(&Tally::default()), "0");
+        let text = |parts: &[&Progress]| progress(parts.iter().copied());
+        assert_eq!(text(&[&part]), "4 of 5, 1 failed, 2 skipped: C.odd");
+        assert_eq!(
+            text(&[&part, &part]),
+            "8 of 10, 2 failed, 4 skipped: C.odd, C.odd"
+        );
+        assert_eq!(text(&[&Progress::default()]), "0");
+    }
+
+    #[test]
+    fn a_failure_on_several_kernels_has_one_traceback() {
+        let failed = |kernel| record(kernel, &events()[..5], RunOutcome::TestsFailed);
+        let records = [failed("6.1.192"), failed("6.12.9")];
+        expect![[r#"
+
+            === on 2 kernels: failed t.A.bad
+            6.1.192 (x86_64): AssertionError: 1 != 2
+            6.12.9 (x86_64): AssertionError: 1 != 2
+            --- on the first of them:
+            Traceback (most recent call last):
+              File "x.py"
+            E: �[31mred
+            output: log/run/output.log
+            console: log/run/console.log
+            output: log/run/output.log
+            console: log/run/console.log
+        "#]]
+        .assert_eq(&conclusion(&records, Path::new("log/run"), false));
+    }
+
+    #[test]
+    fn forty_kernels_fit_a_screen() {
+        let kernel = |n: u32, outcome| {
+            let events = if n > 35 {
+                events()
+            } else {
+                events()[..3].to_vec()
+            };
+            record(&format!("6.{n}.1-vmtest1.1default"), &events, outcome)
+        };
+        let records = (0..40)
+            .map(|n| match n {
+                7 => kernel(n, RunOutcome::NoTests),
+                _ => kernel(n, RunOutcome::Passed),
+            })
+            .collect::<Vec<_>>();
+        expect![[r#"
+            kernel                           outcome       run  passed  failed  errors  skipped      time  acceleration
+            6.7.1-vmtest1.1default (x86_64)  no tests ran    1       1       0       0        0    98.8 s  KVM
+            35 kernels, 6.0.1 to 6.35.1      passed          1       1       0       0        0  3456.6 s  KVM
+            4 kernels, 6.36.1 to 6.39.1      passed          4       1       1       0        2   395.0 s  KVM
+        "#]].assert_eq(&summary(&records));
+    }
+
+    #[test]
+    fn a_vm_that_is_started_again_is_told() {
+        let mut out = Vec::new();
+        let outlook = Outlook {
+            runs: 2,
+            ..Outlook::default()
+        };
+        let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, outlook);
+        for what in [
+            What::Started(name("6.1.192")),
+            What::Retried(RunOutcome::Lost {
+                how: "QEMU ended\nmore".to_owned(),
+                running: None,
+            }),
+        ] {
+            let message = Message {
+                run: 0,
+                shard: 0,
+                what,
+            };
+            reporter.handle(Event::Run(&message)).unwrap();
+        }
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "6.1.192 (x86_64): lost: QEMU ended; trying again\n"
+        );
+    }
+
+    #[test]
+    fn what_is_left_is_estimated() {
+        let outlook = Outlook {
+            runs: 3,
+            seconds: vec![Some(100.0), Some(50.0), Some(50.0)],
+            jobs: 2,
+            ..Outlook::default()
+        };
+        let mut reporter = Reporter::new(Vec::new(), Verbosity::Normal, None, outlook);
+        let near = |left: Option<f64>, seconds: f64| (left.unwrap() - seconds).abs() < 5.0;
+        assert!(near(reporter.left(), 100.0));
+        reporter.ended = vec![true, true, false];
+        assert!(near(reporter.left(), 50.0));
+        reporter.ended = vec![true; 3];
+        assert_eq!(reporter.left(), None);
+        reporter.ended = vec![false; 3];
+        reporter.outlook.seconds[1] = None;
+        assert_eq!(reporter.left(), None);
+        for (seconds, text) in [(3.0, "3 s"), (130.0, "2 min"), (11_000.0, "3 h 3 min")] {
+            assert_eq!(minutes(seconds), text);
+        }
     }
 }

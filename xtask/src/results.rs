@@ -141,7 +141,12 @@ pub struct Results {
     pub finished: bool,
 }
 
-/// A line of the file, as JSON; `name` is left out of the session's own lines.
+/// A line of the file, as JSON; `name` is left out of the session's own lines. The
+/// event is in the fields already if it is empty here.
+///
+/// # Errors
+///
+/// The fields are no structure.
 pub fn line(
     event: &str,
     name: Option<&RunName>,
@@ -150,7 +155,9 @@ pub fn line(
 ) -> Result<String> {
     let mut line = serde_json::Map::new();
     line.insert("v".to_owned(), 1.into());
-    line.insert("event".to_owned(), event.into());
+    if !event.is_empty() {
+        line.insert("event".to_owned(), event.into());
+    }
     let mut add = |value: Value| {
         if let Value::Object(fields) = value {
             for (name, value) in fields {

@@ -1,169 +1,446 @@
-//! Runs a suite: what a VM (or a process of this host) sends goes to events, to
-//! the logs of the run and to the reporter; how it ended becomes one outcome.
-//!
-//! A run has a folder of its own below the work directory's `log/`:
-//!
-//! - `results.jsonl`: every event with `kernel`, `arch` and `flavor`, and
-//!   `vm-started` and `vm-finished` around them,
-//! - `<kernel>.<arch>-output.log`: what the tests printed,
-//! - `<kernel>.<arch>-console.log`: the kernel's messages.
+//! Runs a suite: what a VM (or a process of this host) sends goes to the logs of the
+//! session and, as events, to its collector; how it ended becomes one outcome.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{self, BufWriter, Read, Write};
+use std::io::{BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use serde::Serialize;
-use serde_json::json;
 
-use crate::clock::Utc;
-use crate::event::{EventParser, RunOutcome, Stage, Tally, TestEvent};
+use crate::environment::guest_environment;
+use crate::event::{EventParser, FinishedTest, RunOutcome, Stage, Tally, TestEvent};
+use crate::folder;
+use crate::kernel::LocalKernel;
+use crate::layout::Layout;
+use crate::module::{self, ModuleOptions};
 use crate::process::{LongCommand, tail_of_log};
-use crate::report::{Event, Reporter};
-use crate::results::{self, Evidence, Finish, Phases, RunName, RunRecord};
-use crate::vm::{VmOutcome, VmPhase, VmRun, VmSink};
+use crate::project::{Discovery, Project};
+use crate::python::Prepared;
+use crate::results::{Evidence, Phases, RunName, RunRecord};
+use crate::session::{Message, What};
+use crate::ui::Ui;
+use crate::vm::{
+    self, AccelChoice, Disk, Limits, Stdin, VmOutcome, VmPhase, VmRequest, VmRun, VmSink,
+};
 
 /// Lines of a log that the report of a run shows.
 const TAIL_LINES: usize = 25;
 
-/// The folder and the results file of a run.
-#[derive(Debug)]
-pub struct RunFolder {
-    /// The folder.
-    pub path: PathBuf,
-    results: BufWriter<File>,
+/// Nothing printed for this long while tests run means that they hang.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// No suite may take longer.
+const TOTAL: Duration = Duration::from_secs(3600);
+
+/// The tests of a project, and what all their runs have in common.
+pub struct Suite<'s> {
+    /// The project.
+    pub project: &'s Project,
+    /// Its tree and interpreter on this host.
+    pub prepared: Prepared,
+    /// The guest's runner, `run_unittests.py`.
+    pub runner: PathBuf,
+    /// The folder of the session's logs.
+    pub folder: PathBuf,
+    /// The text of the guest's init, [`crate::guest::INIT`] of the assets.
+    pub init: String,
+    /// The user's arguments, for unittest.
+    pub arguments: Vec<OsString>,
+    /// The user's variables.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The compiler for the project's kernel module.
+    pub cc: Option<String>,
+    /// What the user says about VMs; gets the limits that hold otherwise.
+    pub machine: &'s (dyn Fn(&mut VmRequest, Limits) + Sync),
+    /// Marks tests that are expected to fail.
+    pub mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
+    /// How long each class of tests took on a kernel, in seconds, by `module.Class`.
+    pub seconds: &'s (dyn Fn(&RunName) -> BTreeMap<String, f64> + Sync),
 }
 
-impl RunFolder {
-    /// Makes a folder of its own below `logs`, named by time so that they sort.
-    pub fn create(logs: &Path) -> Result<Self> {
-        let name = format!("{}-{}", Utc::now().file_name(), std::process::id());
-        let path = logs.join(name);
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("cannot create {}", path.display()))?;
-        let file = path.join("results.jsonl");
-        let results =
-            File::create(&file).with_context(|| format!("cannot create {}", file.display()))?;
-        Ok(Self {
-            path,
-            results: BufWriter::new(results),
-        })
-    }
+/// One VM of a suite.
+#[derive(Clone, Copy)]
+pub struct Guest<'g> {
+    /// The run.
+    pub name: &'g RunName,
+    /// The kernel.
+    pub kernel: &'g LocalKernel,
+    /// The project's module, built for it.
+    pub module: Option<&'g Path>,
+    /// The file of [`Suite::durations`].
+    pub durations: Option<&'g Path>,
+    /// Which part of the tests: the first number of the second, from 1.
+    pub split: Option<(u32, u32)>,
+    /// How often it was tried before.
+    pub attempt: u32,
+}
 
-    /// A log file of one run in it.
-    pub fn log(&self, name: &RunName, what: &str) -> PathBuf {
-        // A request that gave no kernel may be a path.
-        let mut file = name.kernel.replace(|c: char| !file_character(c), "_");
-        if !name.arch.is_empty() {
-            file = format!("{file}.{}", name.arch);
+/// What one VM (or this host) gave of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// What its tests did.
+    pub tally: Tally,
+    /// How long it took.
+    pub seconds: Phases,
+    /// How the processors ran, for people.
+    pub acceleration: Option<String>,
+    /// What shows how it ended.
+    pub evidence: Evidence,
+}
+
+impl Part {
+    /// A VM that could not be started.
+    pub fn failed(error: &anyhow::Error) -> Self {
+        Self {
+            outcome: RunOutcome::NotStarted {
+                stage: Stage::Setup,
+                how: format!("{error:#}"),
+            },
+            tally: Tally::default(),
+            seconds: Phases::default(),
+            acceleration: None,
+            evidence: Evidence::default(),
         }
-        self.path.join(format!("{file}-{what}.log"))
+    }
+}
+
+impl Suite<'_> {
+    fn command(&self, discovery: &Discovery, exclude: &[String]) -> RunnerCommand {
+        RunnerCommand {
+            python: self.prepared.python.clone(),
+            runner: self.runner.clone(),
+            discovery: discovery.clone(),
+            exclude: exclude.to_vec(),
+            split: None,
+            durations: None,
+            arguments: self.arguments.clone(),
+        }
     }
 
-    fn write(&mut self, name: &RunName, event: &str, fields: &impl Serialize) -> io::Result<()> {
-        let line = results::line(event, Some(name), None, fields).map_err(io::Error::other)?;
-        self.results.write_all(line.as_bytes())?;
-        self.results.write_all(b"\n")
-    }
-
-    /// The first line of a run.
-    fn write_started(&mut self, name: &RunName) -> io::Result<()> {
-        self.write(name, "vm-started", &json!({}))?;
-        self.results.flush()
-    }
-
-    /// The last line of a run.
-    fn write_finished(&mut self, record: &RunRecord) -> io::Result<()> {
-        let finish = Finish {
-            outcome: record.outcome.clone(),
-            seconds: record.seconds,
-            acceleration: record.acceleration.clone(),
-            evidence: record.evidence.clone(),
+    /// The project's kernel module, built for a kernel.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be built.
+    pub fn module(
+        &self,
+        kernel: &LocalKernel,
+        layout: &Layout,
+        ui: &Ui,
+    ) -> Result<Option<PathBuf>> {
+        let Some(module) = &self.project.module else {
+            return Ok(None);
         };
-        self.write(&record.name, "vm-finished", &finish)?;
-        self.results.flush()
+        let options = ModuleOptions {
+            cc: self.cc.clone(),
+            log: self.folder.join("module.log"),
+        };
+        let source = self.prepared.tree.join(&module.source);
+        module::build_external(kernel, &source, layout, ui, &options).map(Some)
+    }
+
+    /// Writes down how long each class took on a kernel like this one, for VMs that
+    /// share its tests: all of them must share them out alike.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn durations(&self, name: &RunName) -> Result<PathBuf> {
+        let path = folder::log_file(&self.folder, name, "durations.json");
+        let text = serde_json::to_string(&(self.seconds)(name))?;
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Runs one VM to its end.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started; a signal; the session is over.
+    pub fn run_vm(
+        &self,
+        guest: Guest<'_>,
+        outlet: Outlet<'_>,
+        layout: &Layout,
+        ui: &Ui,
+    ) -> Result<Part> {
+        let mut what = String::new();
+        if let Some((shard, _)) = guest.split {
+            what = format!("{shard}-");
+        }
+        if guest.attempt > 0 {
+            what = format!("{what}retry{}-", guest.attempt);
+        }
+        let log = |kind: &str| folder::log_file(&self.folder, guest.name, &format!("{what}{kind}"));
+        let request = self.request(guest, log("console.log"));
+        let mut sink = SuiteSink::new(guest.name, outlet, self.mark, log("output.log"))?;
+        let run = vm::run(&request, layout, ui, &mut sink)?;
+        sink.finish_vm(&run)
+    }
+
+    fn request(&self, guest: Guest<'_>, console_log: PathBuf) -> VmRequest {
+        let command = RunnerCommand {
+            split: guest.split,
+            durations: guest.durations.map(Path::to_owned),
+            ..self.command(&self.project.tests, &[])
+        };
+        let mut environment = vec![
+            // Tests that start Python find the one that runs them.
+            ("PYTHON".into(), self.prepared.python.clone().into()),
+            // What is written is gone with the guest, and writing it takes time.
+            ("PYTHONDONTWRITEBYTECODE".into(), "1".into()),
+        ];
+        environment.extend(pairs(&self.project.environment));
+        let mut modules = Vec::new();
+        let mut keep = vec![self.prepared.tree.clone(), self.runner.clone()];
+        // The environment that the interpreter is in: `<it>/bin/python3`.
+        keep.extend(self.prepared.python.ancestors().nth(2).map(Path::to_owned));
+        if let (Some(file), Some(module)) = (guest.module, &self.project.module) {
+            if let Some(variable) = &module.variable {
+                environment.push((variable.into(), file.into()));
+            }
+            if module.load {
+                modules.push(file.to_owned());
+            } else {
+                keep.push(file.to_owned());
+            }
+        }
+        environment.extend(self.environment.iter().cloned());
+        let mut request = VmRequest {
+            kernel: guest.kernel.clone(),
+            root: "/".into(),
+            command: command.words(),
+            directory: self.prepared.tree.clone(),
+            environment: guest_environment(std::env::vars_os(), &environment),
+            modules,
+            keep,
+            disk: self.project.disk.as_ref().map(|disk| Disk {
+                size: disk.size,
+                variable: disk.variable.clone(),
+            }),
+            stdin: Stdin::Null,
+            terminal: None,
+            console_log,
+            init_text: self.init.clone(),
+            memory: self.project.memory.unwrap_or(vm::MEMORY),
+            cpus: None,
+            kernel_arguments: Vec::new(),
+            qemu_arguments: Vec::new(),
+            cache: true,
+            accel: AccelChoice::Auto,
+            limits: Limits::default(),
+        };
+        let limits = Limits {
+            boot: None,
+            idle: Some(IDLE),
+            total: Some(TOTAL),
+        };
+        (self.machine)(&mut request, limits);
+        request
+    }
+
+    /// Runs the host's own tests, with the runner of the guest.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be started; a signal; the session is over.
+    pub fn run_local(&self, outlet: Outlet<'_>) -> Result<RunRecord> {
+        let name = local_name();
+        outlet.send(What::Started(name.clone()))?;
+        let local = (self.project.local.as_ref()).context("the project has no local tests")?;
+        let command = self.command(&local.tests, &local.exclude);
+        let mut environment = pairs(&local.environment);
+        environment.push(("PYTHON".into(), self.prepared.python.clone().into()));
+        environment.extend(self.environment.iter().cloned());
+        let log = folder::log_file(&self.folder, &name, "output.log");
+        let sink = SuiteSink::new(&name, outlet, self.mark, log)?;
+        let part = run_local(&command, &self.prepared.tree, &environment, sink)?;
+        Ok(merge(name, 0.0, vec![(1, part)]))
     }
 }
 
-fn file_character(c: char) -> bool {
-    c.is_ascii_alphanumeric() || "._+~-".contains(c)
+/// What the run of the host's own tests is called.
+pub fn local_name() -> RunName {
+    RunName {
+        kernel: "local".to_owned(),
+        arch: String::new(),
+        flavor: None,
+    }
 }
 
-/// Takes what one run sends.
-pub struct SuiteSink<'s, W> {
+fn pairs(environment: &[(String, String)]) -> Vec<(OsString, OsString)> {
+    environment
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+/// A record of the parts of a run, by their numbers.
+pub fn merge(name: RunName, prepare: f64, mut parts: Vec<(u32, Part)>) -> RunRecord {
+    parts.sort_by_key(|(shard, _)| *shard);
+    let split = parts.len() > 1;
+    let worst = parts
+        .iter()
+        .enumerate()
+        .max_by_key(|(index, (_, part))| (severity(&part.outcome), usize::MAX - index))
+        .map_or(0, |(index, _)| index);
+    let longest = |of: fn(&Phases) -> Option<f64>| {
+        let all = parts.iter().filter_map(|(_, part)| of(&part.seconds));
+        all.max_by(f64::total_cmp)
+    };
+    let seconds = Phases {
+        prepare: (prepare > 0.0).then_some(prepare),
+        boot: longest(|seconds| seconds.boot),
+        tests: longest(|seconds| seconds.tests),
+        total: longest(|seconds| seconds.total),
+    };
+    let acceleration = parts.iter().find_map(|(_, part)| part.acceleration.clone());
+    let (mut outcome, mut evidence) = (RunOutcome::NoTests, Evidence::default());
+    if let Some((_, part)) = parts.get(worst) {
+        outcome = part.outcome.clone();
+        evidence = part.evidence.clone();
+    }
+    if split {
+        // The last words are those of the worst part; the logs are all there.
+        evidence.logs = parts
+            .iter()
+            .flat_map(|(shard, part)| {
+                let logs = part.evidence.logs.iter();
+                logs.map(move |(what, path)| (format!("{what} {shard}"), path.clone()))
+            })
+            .collect();
+    }
+    RunRecord {
+        name,
+        outcome,
+        tally: Tally::merge(parts.into_iter().map(|(_, part)| part.tally)),
+        seconds,
+        acceleration,
+        retries: Vec::new(),
+        evidence,
+    }
+}
+
+/// Which outcome of a part is that of the whole: the greatest. A VM without tests is
+/// no matter beside one that has some.
+fn severity(outcome: &RunOutcome) -> u8 {
+    match outcome {
+        RunOutcome::NoTests => 0,
+        RunOutcome::Passed => 1,
+        RunOutcome::TestsFailed => 2,
+        RunOutcome::RunnerDied { .. } => 3,
+        RunOutcome::NotStarted { .. } => 4,
+        RunOutcome::Stuck { .. } => 5,
+        RunOutcome::Lost { .. } => 6,
+        RunOutcome::Panicked { .. } => 7,
+    }
+}
+
+/// Where the events of one VM go.
+#[derive(Clone, Copy)]
+pub struct Outlet<'o> {
+    sender: &'o SyncSender<Message>,
+    run: usize,
+    shard: u32,
+    stop: &'o AtomicBool,
+}
+
+impl<'o> Outlet<'o> {
+    /// For a run and its VM (0 when its tests are not split). Once `stop` is set, all
+    /// of it ends.
+    pub fn new(
+        sender: &'o SyncSender<Message>,
+        run: usize,
+        shard: u32,
+        stop: &'o AtomicBool,
+    ) -> Self {
+        Self {
+            sender,
+            run,
+            shard,
+            stop,
+        }
+    }
+
+    /// Tells what happened.
+    ///
+    /// # Errors
+    ///
+    /// The session is over.
+    pub fn send(&self, what: What) -> Result<()> {
+        self.check()?;
+        let (run, shard) = (self.run, self.shard);
+        let sent = self.sender.send(Message { run, shard, what });
+        sent.ok().context("the session is over")
+    }
+
+    fn check(&self) -> Result<()> {
+        anyhow::ensure!(!self.stop.load(Ordering::SeqCst), "the session is over");
+        Ok(())
+    }
+}
+
+/// Takes what one VM sends.
+pub struct SuiteSink<'s> {
     name: RunName,
-    folder: &'s mut RunFolder,
-    reporter: &'s mut Reporter<W>,
+    outlet: Outlet<'s>,
+    mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
     output: BufWriter<File>,
     output_log: PathBuf,
     parser: EventParser,
     tally: Tally,
     begin: Instant,
     boot: Option<Duration>,
-    /// The first write that failed. The run goes on: what it finds may still be
-    /// shown in another place.
-    error: Option<anyhow::Error>,
 }
 
-impl<'s, W: Write> SuiteSink<'s, W> {
-    /// A sink for one run; the reporter has been told that it started.
+impl<'s> SuiteSink<'s> {
+    /// A sink for one VM; `mark` marks tests that are expected to fail, and the log
+    /// gets what the tests print.
     pub fn new(
         name: &RunName,
-        folder: &'s mut RunFolder,
-        reporter: &'s mut Reporter<W>,
+        outlet: Outlet<'s>,
+        mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
+        output_log: PathBuf,
     ) -> Result<Self> {
-        let output_log = folder.log(name, "output");
         let output = File::create(&output_log)
             .with_context(|| format!("cannot create {}", output_log.display()))?;
-        folder
-            .write_started(name)
-            .context("cannot write results.jsonl")?;
         Ok(Self {
             name: name.clone(),
-            folder,
-            reporter,
+            outlet,
+            mark,
             output: BufWriter::new(output),
             output_log,
             parser: EventParser::default(),
             tally: Tally::default(),
             begin: Instant::now(),
             boot: None,
-            error: None,
         })
     }
 
-    fn keep(&mut self, result: io::Result<()>, what: &str) {
-        if let Err(error) = result
-            && self.error.is_none()
-        {
-            self.error = Some(anyhow::Error::new(error).context(format!("cannot write {what}")));
+    fn event(&mut self, mut event: TestEvent) -> Result<()> {
+        if let TestEvent::TestFinished(test) = &mut event {
+            (self.mark)(&self.name, test);
         }
+        self.tally.push(&event);
+        self.outlet.send(What::Test(event))
     }
 
-    fn event(&mut self, event: &TestEvent) {
-        self.tally.push(event);
-        let line = serde_json::to_value(event).map_err(io::Error::from);
-        let written = line.and_then(|line| {
-            let name = line["event"].as_str().unwrap_or_default().to_owned();
-            self.folder.write(&self.name, &name, &line)
-        });
-        self.keep(written, "results.jsonl");
-        let shown = self.reporter.handle(Event::Test(event));
-        self.keep(shown, "the results");
-    }
-
-    fn output(&mut self, bytes: &[u8]) {
-        let result = self
-            .output
+    fn output(&mut self, bytes: &[u8]) -> Result<()> {
+        self.output
             .write_all(bytes)
-            .and_then(|()| self.output.flush());
-        self.keep(result, "the log of the tests' output");
+            .and_then(|()| self.output.flush())
+            .with_context(|| format!("cannot write {}", self.output_log.display()))
     }
 
     /// Ends a run in a VM.
-    pub fn finish_vm(self, run: &VmRun) -> Result<RunRecord> {
+    pub fn finish_vm(self, run: &VmRun) -> Result<Part> {
         let boot = run.boot.or(self.boot);
         let acceleration = Some(run.accel.name().to_owned());
         let console = (run.console_tail.clone(), Some(run.console_log.clone()));
@@ -176,7 +453,7 @@ impl<'s, W: Write> SuiteSink<'s, W> {
     }
 
     /// Ends a run on this host, whose process ended with `status` (128+N for signal N).
-    pub fn finish_local(self, status: u8) -> Result<RunRecord> {
+    pub fn finish_local(self, status: u8) -> Result<Part> {
         let total = self.begin.elapsed();
         self.finish(
             |tally| tally.outcome(status),
@@ -192,16 +469,18 @@ impl<'s, W: Write> SuiteSink<'s, W> {
         (boot, total): (Option<Duration>, Duration),
         acceleration: Option<String>,
         (console_tail, console_log): (String, Option<PathBuf>),
-    ) -> Result<RunRecord> {
+    ) -> Result<Part> {
         if let Some(event) = self.parser.finish() {
-            self.event(&event);
+            self.event(event)?;
         }
-        let flushed = self.output.flush();
-        self.keep(flushed, "the log of the tests' output");
+        self.output(&[])?;
         let mut logs = vec![("output".to_owned(), self.output_log.clone())];
         logs.extend(console_log.map(|log| ("console".to_owned(), log)));
-        let record = RunRecord {
-            name: self.name.clone(),
+        // Beside the results they are found wherever the folder is moved to.
+        for (_, log) in &mut logs {
+            *log = log.file_name().map_or_else(|| log.clone(), PathBuf::from);
+        }
+        Ok(Part {
             outcome: outcome(&self.tally),
             seconds: Phases {
                 prepare: None,
@@ -215,63 +494,44 @@ impl<'s, W: Write> SuiteSink<'s, W> {
                 console_tail,
                 logs,
             },
-            tally: std::mem::take(&mut self.tally),
+            tally: self.tally,
             acceleration,
-            retries: Vec::new(),
-        };
-        let written = self.folder.write_finished(&record);
-        self.keep(written, "results.jsonl");
-        let shown = self.reporter.handle(Event::RunFinished(&record));
-        self.keep(shown, "the results");
-        match self.error {
-            None => Ok(record),
-            Some(error) => Err(error),
-        }
+        })
     }
 }
 
-impl<W: Write> VmSink for SuiteSink<'_, W> {
+impl VmSink for SuiteSink<'_> {
     fn started(&mut self) {
         self.boot = Some(self.begin.elapsed());
-        let shown = self.reporter.handle(Event::CommandStarted);
-        self.keep(shown, "the results");
+        // That nobody listens any more is noticed by `tick`.
+        let _ = self.outlet.send(What::CommandStarted);
     }
 
     fn stdout(&mut self, bytes: &[u8]) -> Result<()> {
-        self.output(bytes);
-        Ok(())
+        self.output(bytes)
     }
 
     fn stderr(&mut self, bytes: &[u8]) -> Result<()> {
-        self.output(bytes);
-        Ok(())
+        self.output(bytes)
     }
 
     fn events(&mut self, bytes: &[u8]) -> Result<()> {
-        let events = self.parser.push(bytes);
-        for event in &events {
-            self.event(event);
-        }
-        if !events.is_empty() {
-            // Whoever looks at the file while tests hang sees which one it is,
-            // and nothing is lost when we are killed.
-            let flushed = self.folder.results.flush();
-            self.keep(flushed, "results.jsonl");
+        for event in self.parser.push(bytes) {
+            self.event(event)?;
         }
         Ok(())
+    }
+
+    fn tick(&mut self) -> Result<Option<(u16, u16)>> {
+        self.outlet.check()?;
+        Ok(None)
     }
 }
 
 /// Records a run that never started, because its kernel could not be had.
-pub fn not_started<W: Write>(
-    name: &RunName,
-    stage: Stage,
-    error: &anyhow::Error,
-    folder: &mut RunFolder,
-    reporter: &mut Reporter<W>,
-) -> Result<RunRecord> {
-    let record = RunRecord {
-        name: name.clone(),
+pub fn not_started(name: RunName, stage: Stage, error: &anyhow::Error) -> RunRecord {
+    RunRecord {
+        name,
         outcome: RunOutcome::NotStarted {
             stage,
             how: format!("{error:#}"),
@@ -281,14 +541,7 @@ pub fn not_started<W: Write>(
         acceleration: None,
         retries: Vec::new(),
         evidence: Evidence::default(),
-    };
-    folder
-        .write_finished(&record)
-        .context("cannot write results.jsonl")?;
-    reporter
-        .handle(Event::RunFinished(&record))
-        .context("cannot write the results")?;
-    Ok(record)
+    }
 }
 
 /// The outcome of a run in a VM.
@@ -329,9 +582,13 @@ pub struct RunnerCommand {
     /// `run_unittests.py`, absolute.
     pub runner: PathBuf,
     /// What is discovered.
-    pub discovery: crate::project::Discovery,
+    pub discovery: Discovery,
     /// Files that are left out, relative to the top.
     pub exclude: Vec<String>,
+    /// Which part of the tests: the first number of the second, from 1.
+    pub split: Option<(u32, u32)>,
+    /// How long classes took, for sharing them out.
+    pub durations: Option<PathBuf>,
     /// The user's arguments, for unittest.
     pub arguments: Vec<OsString>,
 }
@@ -354,18 +611,23 @@ impl RunnerCommand {
         for glob in &self.exclude {
             words.extend(["--exclude".into(), glob.into()]);
         }
+        if let Some((number, of)) = self.split {
+            words.extend(["--shard".into(), format!("{number}/{of}").into()]);
+        }
+        if let Some(file) = &self.durations {
+            words.extend([OsStr::new("--durations"), file.as_os_str()].map(OsStr::to_owned));
+        }
         words.extend(self.arguments.iter().cloned());
         words
     }
 }
 
-/// Runs tests on this host, with the runner of the guest.
-pub fn run_local<W: Write>(
+fn run_local(
     command: &RunnerCommand,
     directory: &Path,
     environment: &[(OsString, OsString)],
-    mut sink: SuiteSink<'_, W>,
-) -> Result<RunRecord> {
+    mut sink: SuiteSink<'_>,
+) -> Result<Part> {
     // A file that is read while it grows: the runner writes whole lines, and
     // nobody has to keep a pipe open for it.
     let events = tempfile::NamedTempFile::new().context("cannot create a temporary file")?;
@@ -387,7 +649,7 @@ pub fn run_local<W: Write>(
     sink.started();
     sink.boot = None;
     let mut buffer = vec![0; 64 * 1024];
-    let mut drain = |sink: &mut SuiteSink<'_, W>| -> Result<()> {
+    let mut drain = |sink: &mut SuiteSink<'_>| -> Result<()> {
         loop {
             match reader
                 .read(&mut buffer)
@@ -398,7 +660,10 @@ pub fn run_local<W: Write>(
             }
         }
     };
-    let status = child.wait_with(|| drain(&mut sink))?;
+    let status = child.wait_with(|| {
+        sink.outlet.check()?;
+        drain(&mut sink)
+    })?;
     drain(&mut sink)?;
     sink.finish_local(shell_status(status))
 }
@@ -416,10 +681,7 @@ fn shell_status(status: std::process::ExitStatus) -> u8 {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::Value;
-
     use super::*;
-    use crate::ui::Verbosity;
     use crate::vm::Accel;
 
     const EVENTS: &str = r#"{"v":1,"event":"run-started","tests":2}
@@ -439,68 +701,80 @@ mod tests {
         }
     }
 
-    fn run(events: &[&str], outcome: VmOutcome) -> (RunRecord, String) {
+    /// What a VM gives whose events come in these pieces, and what is told about it.
+    fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<What>) {
         let directory = tempfile::tempdir().unwrap();
-        let mut folder = RunFolder::create(directory.path()).unwrap();
-        let mut reporter = Reporter::new(Vec::new(), Verbosity::Quiet, None);
-        let mut sink = SuiteSink::new(&name(), &mut folder, &mut reporter).unwrap();
+        let (sender, receiver) = std::sync::mpsc::sync_channel(100);
+        let stop = AtomicBool::new(false);
+        let outlet = Outlet::new(&sender, 3, 1, &stop);
+        let name = name();
+        let mark = |name: &RunName, test: &mut FinishedTest| {
+            assert_eq!(name.arch, "x86_64");
+            if test.id == "t.A.known" {
+                test.expected = Some("known".to_owned());
+            }
+        };
+        let log = directory.path().join("output.log");
+        let mut sink = SuiteSink::new(&name, outlet, &mark, log).unwrap();
         sink.started();
         sink.stdout(b"out\n").unwrap();
         for piece in events {
             sink.events(piece.as_bytes()).unwrap();
         }
         sink.stderr(b"err\n").unwrap();
-        let record = sink
+        let part = sink
             .finish_vm(&VmRun {
                 outcome,
                 accel: Accel::Tcg,
                 boot: Some(Duration::from_secs(2)),
                 total: Duration::from_secs(9),
                 console_tail: String::new(),
-                console_log: "console.log".into(),
+                console_log: "/log/console.log".into(),
             })
             .unwrap();
-        assert_eq!(record.evidence.output_tail, "out\nerr");
-        let results = std::fs::read_to_string(folder.path.join("results.jsonl")).unwrap();
-        (record, results)
+        assert_eq!(part.evidence.output_tail, "out\nerr");
+        drop(sender);
+        let told = receiver.iter().map(|message| {
+            assert_eq!((message.run, message.shard), (3, 1));
+            message.what
+        });
+        (part, told.collect())
     }
 
     #[test]
     fn a_good_run() {
-        let (record, results) = run(&[EVENTS, END], VmOutcome::Exited(0));
-        assert_eq!(record.outcome, RunOutcome::Passed);
-        assert_eq!(record.acceleration.as_deref(), Some("emulation (TCG)"));
-        let lines = results
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap())
-            .collect::<Vec<_>>();
-        let names = lines
-            .iter()
-            .map(|line| line["event"].as_str().unwrap())
-            .collect::<Vec<_>>();
+        let (part, told) = run(&[EVENTS, END], VmOutcome::Exited(0));
+        assert_eq!(part.outcome, RunOutcome::Passed);
+        assert_eq!(part.acceleration.as_deref(), Some("emulation (TCG)"));
+        assert_eq!(part.seconds.boot, Some(2.0));
+        assert_eq!(part.seconds.tests, Some(1.0));
+        assert_eq!(part.seconds.total, Some(9.0));
         assert_eq!(
-            names,
-            [
-                "vm-started",
-                "run-started",
-                "test-started",
-                "test-finished",
-                "test-started",
-                "test-finished",
-                "run-finished",
-                "vm-finished"
-            ]
+            part.evidence.logs,
+            [("output", "output.log"), ("console", "console.log")]
+                .map(|(what, path)| (what.to_owned(), PathBuf::from(path)))
         );
-        for line in &lines {
-            assert_eq!(line["v"], 1);
-            assert_eq!(line["kernel"], "6.1.192-vmtest1.1default");
-            assert_eq!(line["arch"], "x86_64");
-            assert_eq!(line["flavor"], "default");
+        assert!(matches!(told[0], What::CommandStarted));
+        assert_eq!(told.len(), 7);
+    }
+
+    #[test]
+    fn an_expected_failure_does_not_fail_the_run_and_a_pass_in_its_place_does() {
+        for (outcome, status, expected) in [("failed", 1, "passed"), ("passed", 0, "tests failed")]
+        {
+            let events = format!(
+                r#"{{"v":1,"event":"run-started","tests":1}}
+{{"v":1,"event":"test-finished","id":"t.A.known","outcome":"{outcome}","seconds":0}}
+{{"v":1,"event":"run-finished","counts":{{"{outcome}":1}},"seconds":0}}
+"#
+            );
+            let (part, told) = run(&[&events], VmOutcome::Exited(status));
+            assert_eq!(part.outcome.name(), expected);
+            assert!(matches!(
+                &told[2],
+                What::Test(TestEvent::TestFinished(test)) if test.expected.is_some()
+            ));
         }
-        assert_eq!(lines[5]["reason"], "why");
-        assert_eq!(lines[7]["outcome"], "passed");
-        assert_eq!(lines[7]["seconds"]["total"], 9.0);
-        assert_eq!(lines[7]["seconds"]["boot"], 2.0);
     }
 
     #[test]
@@ -517,39 +791,64 @@ mod tests {
                 "stuck",
             ),
         ] {
-            let (record, results) = run(&[EVENTS], outcome);
-            assert_eq!(record.outcome.exit_status(), status);
-            assert_eq!(record.outcome.name(), said);
-            assert_eq!(record.outcome.running(), Some("t.A.two"));
-            assert!(results.contains(r#""running":"t.A.two""#), "{results}");
+            let (part, _) = run(&[EVENTS], outcome);
+            assert_eq!(part.outcome.exit_status(), status);
+            assert_eq!(part.outcome.name(), said);
+            assert_eq!(part.outcome.running(), Some("t.A.two"));
         }
     }
 
     #[test]
     fn a_lost_vm_is_never_a_passed_run() {
-        let (record, _) = run(&[EVENTS, END], VmOutcome::Lost("x".to_owned()));
-        assert_eq!(record.outcome.exit_status(), 4);
+        let (part, _) = run(&[EVENTS, END], VmOutcome::Lost("x".to_owned()));
+        assert_eq!(part.outcome.exit_status(), 4);
     }
 
     #[test]
     fn a_cut_line_is_counted() {
-        let (record, _) = run(&[EVENTS, &END[..30]], VmOutcome::Exited(0));
-        assert_eq!(record.tally.garbage, 1);
-        assert_eq!(record.outcome.name(), "runner died");
+        let (part, _) = run(&[EVENTS, &END[..30]], VmOutcome::Exited(0));
+        assert_eq!(part.tally.garbage, 1);
+        assert_eq!(part.outcome.name(), "runner died");
     }
 
     #[test]
-    fn a_request_that_is_a_path_gives_a_file_name() {
-        let directory = tempfile::tempdir().unwrap();
-        let folder = RunFolder::create(directory.path()).unwrap();
-        let name = RunName {
-            kernel: "../6.1.*".to_owned(),
-            ..name()
+    fn a_session_that_is_over_takes_nothing() {
+        let (sender, _receiver) = std::sync::mpsc::sync_channel(1);
+        let stop = AtomicBool::new(true);
+        let outlet = Outlet::new(&sender, 0, 0, &stop);
+        assert!(outlet.send(What::CommandStarted).is_err());
+        drop(_receiver);
+        stop.store(false, Ordering::SeqCst);
+        assert!(outlet.send(What::CommandStarted).is_err());
+    }
+
+    #[test]
+    fn the_worst_part_decides_and_all_tests_count() {
+        let (passed, _) = run(&[EVENTS, END], VmOutcome::Exited(0));
+        let (died, _) = run(&[EVENTS], VmOutcome::Exited(139));
+        let (panicked, _) = run(&[EVENTS], VmOutcome::Panicked("BUG".to_owned()));
+        let none = Part {
+            outcome: RunOutcome::NoTests,
+            ..Part::failed(&anyhow::anyhow!("x"))
         };
+        let outcome = |parts: &[&Part]| {
+            let parts = (1..).zip(parts.iter().map(|part| (*part).clone()));
+            merge(name(), 1.5, parts.collect())
+        };
+        let record = outcome(&[&passed, &none, &passed]);
+        assert_eq!(record.outcome, RunOutcome::Passed);
+        assert_eq!(record.tally.tests, Some(4));
+        assert_eq!(record.tally.counts.finished(), 4);
+        assert_eq!(record.seconds.prepare, Some(1.5));
+        let logs = record.evidence.logs.iter().map(|(what, _)| what.as_str());
         assert_eq!(
-            folder.log(&name, "output").file_name().unwrap(),
-            ".._6.1._.x86_64-output.log"
+            logs.collect::<Vec<_>>(),
+            ["output 1", "console 1", "output 3", "console 3"]
         );
+        let record = outcome(&[&passed, &died, &panicked]);
+        assert_eq!(record.outcome.name(), "panicked");
+        assert_eq!(record.tally.finished, None);
+        assert_eq!(outcome(&[&none, &none]).outcome, RunOutcome::NoTests);
     }
 
     #[test]
@@ -557,15 +856,17 @@ mod tests {
         let command = RunnerCommand {
             python: "/v/bin/python".into(),
             runner: "/run/r.py".into(),
-            discovery: crate::project::Discovery {
+            discovery: Discovery {
                 start: "tests".into(),
                 top: ".".into(),
                 pattern: "test*.py".to_owned(),
             },
             exclude: vec!["tests/x/*".to_owned()],
+            split: Some((2, 3)),
+            durations: Some("/run/d.json".into()),
             arguments: vec!["-k".into(), "a b".into(), "tests.test_x".into()],
         };
-        expect_test::expect!["/v/bin/python -B /run/r.py --start tests --top . --pattern test*.py --exclude tests/x/* -k a b tests.test_x"]
-            .assert_eq(&command.words().join(std::ffi::OsStr::new(" ")).to_string_lossy());
+        expect_test::expect!["/v/bin/python -B /run/r.py --start tests --top . --pattern test*.py --exclude tests/x/* --shard 2/3 --durations /run/d.json -k a b tests.test_x"]
+            .assert_eq(&command.words().join(OsStr::new(" ")).to_string_lossy());
     }
 }

@@ -94,7 +94,8 @@ impl Ui {
         let bar = if self.terminal && self.verbosity >= Verbosity::Normal {
             let bar = self.live.add(ProgressBar::no_length());
             bar.set_style(
-                ProgressStyle::with_template("xtask: {msg} [{elapsed}]")
+                // Cut to the terminal's width: a line that wraps is not redrawn.
+                ProgressStyle::with_template("xtask: {wide_msg} [{elapsed}]")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner()),
             );
             bar.set_message(message.clone());
@@ -175,6 +176,14 @@ pub struct Task {
 }
 
 impl Task {
+    /// Gives it another message.
+    pub fn rename(&mut self, message: impl Into<String>) {
+        self.message = message.into();
+        if let Some(bar) = &self.bar {
+            bar.set_message(self.message.clone());
+        }
+    }
+
     /// Says how far it is, e.g. `1,234 of about 2,100 objects`.
     pub fn update(&mut self, progress: impl AsRef<str>) {
         let line = format!("{}: {}", self.message, progress.as_ref());

@@ -153,8 +153,8 @@ pub trait VmSink {
     fn events(&mut self, bytes: &[u8]) -> Result<()>;
     /// Called at least ten times a second, and may ask for the terminal's new
     /// size (columns, rows) to be passed on.
-    fn tick(&mut self) -> Option<(u16, u16)> {
-        None
+    fn tick(&mut self) -> Result<Option<(u16, u16)>> {
+        Ok(None)
     }
 }
 
@@ -662,7 +662,7 @@ impl Machine {
                 let kind = FailureKind::Interrupted(signal_hook::consts::SIGINT);
                 return Err(Failure::new(kind, "ended from the terminal by Ctrl-A X").into());
             }
-            if let (Some((columns, rows)), Some(control)) = (sink.tick(), &mut control) {
+            if let (Some((columns, rows)), Some(control)) = (sink.tick()?, &mut control) {
                 // A guest that is gone is noticed below.
                 let _ = writeln!(control, "size {columns} {rows}");
             }

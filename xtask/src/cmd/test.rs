@@ -1,31 +1,28 @@
 //! `cargo xtask test`: a project's tests, on kernels and on this host.
 
-use std::ffi::OsString;
+use std::collections::BTreeMap;
 use std::io::Stdout;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
-use xtask::environment::guest_environment;
-use xtask::event::{Stage, exit_status};
-use xtask::failure::{self, Failure, FailureKind};
+use xtask::clock::Utc;
+use xtask::event::exit_status;
+use xtask::failure::Failure;
 use xtask::fetch::host_arch;
+use xtask::folder::RunFolder;
 use xtask::guest;
-use xtask::interrupt;
-use xtask::kernel::LocalKernel;
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
-use xtask::module::{self, ModuleOptions};
-use xtask::project::{self, Choice, Chosen, Discovery, Project};
+use xtask::project::{self, Choice, Chosen};
 use xtask::python::{self, Prepared};
-use xtask::queue;
-use xtask::report::{Event, Reporter};
+use xtask::queue::{self, Budget};
+use xtask::report::{Event, Outlook, Reporter};
 use xtask::request::KernelRequest;
-use xtask::results::{RunName, RunRecord};
+use xtask::results::{self, RunName};
+use xtask::session::{self, Collector, Message, Options, Session, What};
 use xtask::setup::{self, Tool};
-use xtask::suite::{self, RunFolder, RunnerCommand, SuiteSink};
+use xtask::suite::Suite;
 use xtask::ui::Ui;
-use xtask::vm::{self, AccelChoice, Disk, Limits, Stdin, VmRequest};
 
 use super::vm::extra_environment;
 use crate::flags::test::Test;
@@ -33,17 +30,11 @@ use crate::flags::test::Test;
 /// The guest's runner among the assets.
 const RUNNER: &str = "guest/run_unittests.py";
 
-/// Nothing printed for this long while tests run means that they hang.
-const IDLE: Duration = Duration::from_secs(600);
-
-/// No suite may take longer.
-const TOTAL: Duration = Duration::from_secs(3600);
-
 /// Runs the tests; the exit status.
 pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
-    let wanted = wanted(flags, layout)?;
+    let requests = wanted(flags, layout)?;
     let sources = super::release::sources(&flags.sources, layout, ui, setup)?;
-    let extra = extra_environment(&flags.environment)?;
+    let environment = extra_environment(&flags.environment)?;
     let chosen = choose(flags, layout)?;
     let project = match &chosen {
         Chosen::Tree { project, .. } | Chosen::Pinned { project } => project,
@@ -55,63 +46,111 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
                 .into(),
         );
     }
-    setup::require(layout, ui, &tools(&chosen, !wanted.is_empty())?, setup)?;
+    setup::require(layout, ui, &tools(&chosen, !requests.is_empty())?, setup)?;
 
-    let mut folder = RunFolder::create(&layout.logs())?;
-    let prepared = prepare(&chosen, layout, ui, &folder.path.join("prepare.log"))?;
-    let runner = folder.path.join("run_unittests.py");
+    let mut folder = match &flags.report_dir {
+        Some(path) => RunFolder::at(std::path::absolute(path)?)?,
+        None => RunFolder::create(&layout.logs())?,
+    };
+    let path = folder.path.clone();
+    let prepared = prepare(&chosen, layout, ui, &path.join("prepare.log"))?;
+    let runner = path.join("run_unittests.py");
     std::fs::write(&runner, layout.assets.read(RUNNER)?.as_bytes())
         .with_context(|| format!("cannot write {}", runner.display()))?;
 
-    let mut run = Run {
-        flags,
-        layout,
-        ui,
+    let wanted = queue::choose(&requests, &sources, layout, ui);
+    let seconds = |_: &queue::Wanted| None;
+    let order = queue::order(&wanted, seconds);
+    let options = Options {
+        jobs: usize::try_from(flags.jobs.unwrap_or(1))?,
+        prefetch: usize::try_from(flags.prefetch)?,
+        shards: flags.shards,
+        retries: flags.retries,
+        fail_fast: flags.fail_fast,
+    };
+    let suite = Suite {
         project,
         prepared,
         runner,
-        extra,
-        folder: &mut folder,
-        reporter: Reporter::new(std::io::stdout(), ui.verbosity(), Some(ui.clone())),
-        records: Vec::new(),
+        folder: path.clone(),
+        init: layout.assets.read(guest::INIT)?.into_owned(),
+        arguments: flags.arguments.clone(),
+        environment,
+        cc: flags.cc.clone(),
+        machine: &|request, limits| flags.machine.apply(request, limits),
+        mark: &|_, _| {},
+        seconds: &|_| BTreeMap::new(),
     };
-    let of = wanted.len() + usize::from(flags.local);
-    if flags.local {
-        run.local(of)?;
-    }
-    let options = queue::Options {
-        ahead: usize::try_from(flags.prefetch)?,
-        budget: flags.disk_budget,
-    };
-    queue::with(&wanted, &sources, options, layout, ui, |queue| {
-        for request in &wanted {
-            let Some(supplied) = queue.next() else { break };
-            let supplied = match supplied {
-                Ok(supplied) => supplied,
-                Err((stage, error)) => {
-                    run.not_started(request.as_ref(), stage, error, of)?;
-                    continue;
-                }
-            };
-            run.kernel(request.as_ref(), &supplied.kernel, of)?;
-            if let Err(error) = queue.tested(supplied) {
-                interrupt::check()?;
-                // The results of the other kernels are worth more than the space.
-                ui.warn(format!("{error:#}"));
-            }
-        }
-        Ok(())
+    folder.begin(&results::Session {
+        project: project.name.clone(),
+        started: Utc::now().rfc3339(),
+        kernels: requests.iter().map(request_text).collect(),
+        partition: None,
+        filtered: !flags.arguments.is_empty(),
+        expectations: Vec::new(),
     })?;
-    let Run {
-        mut reporter,
-        records,
-        ..
-    } = run;
+    let runs = wanted.len() + usize::from(flags.local);
+    let outlook = Outlook {
+        runs,
+        seconds: Vec::new(),
+        jobs: options.jobs,
+        folder: path.clone(),
+    };
+    let mut collector = Results {
+        names: vec![None; runs],
+        folder: &mut folder,
+        reporter: Reporter::new(std::io::stdout(), ui.verbosity(), Some(ui.clone()), outlook),
+    };
+    let session = Session {
+        suite: &suite,
+        local: flags.local,
+        wanted: &wanted,
+        order: &order,
+        sources: &sources,
+        budget: &Budget::new(flags.disk_budget),
+        layout,
+        ui,
+        options,
+    };
+    let records = session::run(session, &mut collector)?;
+    let Results { mut reporter, .. } = collector;
+    folder.end()?;
+    let finished = Event::Finished {
+        records: &records,
+        not_started: runs - records.len(),
+    };
     reporter
-        .handle(Event::Finished(&records))
+        .handle(finished)
         .context("cannot write the results")?;
     ui.info(format!("log: {}", folder.path.display()));
     Ok(exit_status(records.iter().map(|record| &record.outcome)))
+}
+
+fn request_text(request: &Option<KernelRequest>) -> String {
+    let text = request.as_ref().map(ToString::to_string);
+    text.unwrap_or_else(|| "newest".to_owned())
+}
+
+/// Writes down what happens, and has it shown.
+struct Results<'r> {
+    /// Of the runs that have been started.
+    names: Vec<Option<RunName>>,
+    folder: &'r mut RunFolder,
+    reporter: Reporter<Stdout>,
+}
+
+impl Collector for Results<'_> {
+    fn message(&mut self, message: &Message) -> Result<()> {
+        let slot = self.names.get_mut(message.run);
+        if let (Some(slot), What::Started(name)) = (slot, &message.what) {
+            *slot = Some(name.clone());
+        }
+        if let Some(Some(name)) = self.names.get(message.run) {
+            self.folder.take(name, message.shard, &message.what)?;
+        }
+        let shown = self.reporter.handle(Event::Run(message));
+        shown.context("cannot write the results")
+    }
 }
 
 /// The kernels to test on; `None` is the newest on this machine, else of the release.
@@ -200,193 +239,4 @@ fn prepare(chosen: &Chosen, layout: &Layout, ui: &Ui, log: &Path) -> Result<Prep
             python::prepare_release(project, release, layout, ui, log)
         }
     }
-}
-
-struct Run<'r> {
-    flags: &'r Test,
-    layout: &'r Layout,
-    ui: &'r Ui,
-    project: &'r Project,
-    prepared: Prepared,
-    runner: PathBuf,
-    extra: Vec<(OsString, OsString)>,
-    folder: &'r mut RunFolder,
-    reporter: Reporter<Stdout>,
-    records: Vec<RunRecord>,
-}
-
-impl Run<'_> {
-    fn command(&self, discovery: &Discovery, exclude: &[String]) -> RunnerCommand {
-        RunnerCommand {
-            python: self.prepared.python.clone(),
-            runner: self.runner.clone(),
-            discovery: discovery.clone(),
-            exclude: exclude.to_vec(),
-            arguments: self.flags.arguments.clone(),
-        }
-    }
-
-    fn start(&mut self, name: &RunName, of: usize) -> Result<()> {
-        let number = self.records.len() + 1;
-        self.reporter
-            .handle(Event::RunStarted { name, number, of })
-            .context("cannot write the results")
-    }
-
-    /// The tests of this host.
-    fn local(&mut self, of: usize) -> Result<()> {
-        let Some(local) = &self.project.local else {
-            return Ok(());
-        };
-        let name = RunName {
-            kernel: "local".to_owned(),
-            arch: String::new(),
-            flavor: None,
-        };
-        self.start(&name, of)?;
-        let command = self.command(&local.tests, &local.exclude);
-        let mut environment = pairs(&local.environment);
-        environment.push(("PYTHON".into(), self.prepared.python.clone().into()));
-        environment.extend(self.extra.iter().cloned());
-        let sink = SuiteSink::new(&name, self.folder, &mut self.reporter)?;
-        let record = suite::run_local(&command, &self.prepared.tree, &environment, sink)?;
-        self.records.push(record);
-        Ok(())
-    }
-
-    /// The tests on one kernel. That they cannot be prepared is a result like others.
-    fn kernel(
-        &mut self,
-        asked: Option<&KernelRequest>,
-        kernel: &LocalKernel,
-        of: usize,
-    ) -> Result<()> {
-        let name = RunName {
-            kernel: kernel.release.to_string(),
-            arch: kernel.arch.name.to_owned(),
-            flavor: kernel.release.flavor(),
-        };
-        let module = match self.module(kernel) {
-            Ok(module) => module,
-            Err(error) => {
-                let error = error.context("cannot build the test module");
-                return self.not_started(asked, Stage::Setup, error, of);
-            }
-        };
-        let request = self.request(kernel.clone(), &name, module)?;
-        self.start(&name, of)?;
-        let mut sink = SuiteSink::new(&name, self.folder, &mut self.reporter)?;
-        let run = vm::run(&request, self.layout, self.ui, &mut sink)?;
-        let record = sink.finish_vm(&run)?;
-        self.records.push(record);
-        Ok(())
-    }
-
-    fn not_started(
-        &mut self,
-        asked: Option<&KernelRequest>,
-        stage: Stage,
-        error: anyhow::Error,
-        of: usize,
-    ) -> Result<()> {
-        // What the user got wrong, and a signal, end the command.
-        if let Some(FailureKind::Interrupted(_) | FailureKind::Usage) = failure::kind(&error) {
-            return Err(error);
-        }
-        let arch = match asked.and_then(|request| request.arch) {
-            Some(arch) => arch,
-            None => host_arch()?,
-        };
-        let name = RunName {
-            kernel: asked.map_or_else(|| "newest".to_owned(), ToString::to_string),
-            arch: arch.name.to_owned(),
-            flavor: None,
-        };
-        self.start(&name, of)?;
-        let record = suite::not_started(&name, stage, &error, self.folder, &mut self.reporter)?;
-        self.records.push(record);
-        Ok(())
-    }
-
-    /// The project's kernel module, built for a kernel.
-    fn module(&self, kernel: &LocalKernel) -> Result<Option<PathBuf>> {
-        let Some(module) = &self.project.module else {
-            return Ok(None);
-        };
-        let options = ModuleOptions {
-            cc: self.flags.cc.clone(),
-            log: self.folder.path.join("module.log"),
-        };
-        let source = self.prepared.tree.join(&module.source);
-        module::build_external(kernel, &source, self.layout, self.ui, &options).map(Some)
-    }
-
-    fn request(
-        &self,
-        kernel: LocalKernel,
-        name: &RunName,
-        module: Option<PathBuf>,
-    ) -> Result<VmRequest> {
-        let command = self.command(&self.project.tests, &[]);
-        let mut environment = vec![
-            // Tests that start Python find the one that runs them.
-            ("PYTHON".into(), self.prepared.python.clone().into()),
-            // What is written is gone with the guest, and writing it takes time.
-            ("PYTHONDONTWRITEBYTECODE".into(), "1".into()),
-        ];
-        environment.extend(pairs(&self.project.environment));
-        let mut modules = Vec::new();
-        let mut keep = vec![self.prepared.tree.clone(), self.runner.clone()];
-        // The environment that the interpreter is in: `<it>/bin/python3`.
-        keep.extend(self.prepared.python.ancestors().nth(2).map(Path::to_owned));
-        if let (Some(file), Some(module)) = (module, &self.project.module) {
-            if let Some(variable) = &module.variable {
-                environment.push((variable.into(), file.clone().into()));
-            }
-            if module.load {
-                modules.push(file);
-            } else {
-                keep.push(file);
-            }
-        }
-        environment.extend(self.extra.iter().cloned());
-        let mut request = VmRequest {
-            kernel,
-            root: "/".into(),
-            command: command.words(),
-            directory: self.prepared.tree.clone(),
-            environment: guest_environment(std::env::vars_os(), &environment),
-            modules,
-            keep,
-            disk: self.project.disk.as_ref().map(|disk| Disk {
-                size: disk.size,
-                variable: disk.variable.clone(),
-            }),
-            stdin: Stdin::Null,
-            terminal: None,
-            console_log: self.folder.log(name, "console"),
-            init_text: self.layout.assets.read(guest::INIT)?.into_owned(),
-            memory: self.project.memory.unwrap_or(vm::MEMORY),
-            cpus: None,
-            kernel_arguments: Vec::new(),
-            qemu_arguments: Vec::new(),
-            cache: true,
-            accel: AccelChoice::Auto,
-            limits: Limits::default(),
-        };
-        let defaults = Limits {
-            boot: None,
-            idle: Some(IDLE),
-            total: Some(TOTAL),
-        };
-        self.flags.machine.apply(&mut request, defaults);
-        Ok(request)
-    }
-}
-
-fn pairs(environment: &[(String, String)]) -> Vec<(OsString, OsString)> {
-    environment
-        .iter()
-        .map(|(name, value)| (name.into(), value.into()))
-        .collect()
 }

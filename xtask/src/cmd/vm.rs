@@ -161,11 +161,9 @@ impl VmSink for Passthrough {
         Ok(())
     }
 
-    fn tick(&mut self) -> Option<(u16, u16)> {
-        self.resized
-            .swap(false, Ordering::SeqCst)
-            .then(terminal::size)
-            .flatten()
+    fn tick(&mut self) -> Result<Option<(u16, u16)>> {
+        let resized = self.resized.swap(false, Ordering::SeqCst);
+        Ok(resized.then(terminal::size).flatten())
     }
 }
 

@@ -68,6 +68,23 @@ pub struct Test {
     pub environment: Vec<OsString>,
     #[command(flatten)]
     pub sources: SourceFlags,
+    /// VMs at a time [default: what memory and processors allow]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub jobs: Option<u32>,
+    /// Split each kernel's tests over so many VMs, classes by how long they took before
+    #[arg(long, value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub shards: u32,
+    /// Start no further kernel once a run was not passed
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Start a VM again, so often at most, that was lost or got stuck while booting
+    #[arg(long, value_name = "N", default_value_t = 0,
+          value_parser = clap::value_parser!(u32).range(..=16))]
+    pub retries: u32,
+    /// Where logs, results and reports go [default: log/<when> in the work directory]
+    #[arg(long, value_name = "DIR")]
+    pub report_dir: Option<PathBuf>,
     /// Fetch so many kernels of the release before their turn, while others are tested
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(..=16))]

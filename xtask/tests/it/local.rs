@@ -103,6 +103,7 @@ fn a_test_fails() {
         "",
         1,
         expect![[r#"
+            local: failed test_it.A.test_a: AssertionError: 1 != 2
             local: tests failed; 2 run, 1 failed; TIME s
 
             === local: failed test_it.A.test_a TIME s)
@@ -203,12 +204,14 @@ fn results_are_lines_of_json() {
     assert_eq!(
         events,
         [
+            "session-started on null",
             "vm-started on local",
             "run-started on local",
             "test-started on local",
             "test-finished on local",
             "run-finished on local",
             "vm-finished on local",
+            "session-finished on null",
         ]
     );
 }

@@ -1,0 +1,221 @@
+//! The folder of a session, `log/<when>-<process>/` in the work directory:
+//!
+//! - `results.jsonl`: see [`crate::results`],
+//! - `<kernel>.<arch>-output.log`: what the tests printed,
+//! - `<kernel>.<arch>-console.log`: the kernel's messages.
+
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+use serde_json::json;
+
+use crate::clock::Utc;
+use crate::failure::Failure;
+use crate::results::{self, Finish, RunName, RunRecord, Session};
+use crate::session::What;
+
+/// The file in a session's folder that all reports are made from.
+pub const RESULTS: &str = "results.jsonl";
+
+/// The folder, and the results file while it is written.
+#[derive(Debug)]
+pub struct RunFolder {
+    /// The folder.
+    pub path: PathBuf,
+    results: BufWriter<File>,
+}
+
+impl RunFolder {
+    /// Makes a folder of its own below `logs`, named by time so that they sort.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made.
+    pub fn create(logs: &Path) -> Result<Self> {
+        let name = format!("{}-{}", Utc::now().file_name(), std::process::id());
+        Self::at(logs.join(name))
+    }
+
+    /// Makes this folder, or uses it if it is there and has no results.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be made; it has results, which are not overwritten.
+    pub fn at(path: PathBuf) -> Result<Self> {
+        std::fs::create_dir_all(&path)
+            .with_context(|| format!("cannot create {}", path.display()))?;
+        let file = path.join(RESULTS);
+        let results = match File::create_new(&file) {
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
+                let message = format!("{} is there already", file.display());
+                let hint = "name an empty folder, or remove the results";
+                return Err(Failure::usage(message).hint(hint).into());
+            }
+            result => result.with_context(|| format!("cannot create {}", file.display()))?,
+        };
+        Ok(Self {
+            path,
+            results: BufWriter::new(results),
+        })
+    }
+
+    /// The first line.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn begin(&mut self, session: &Session) -> Result<()> {
+        self.write("session-started", None, 0, session)?;
+        self.flush()
+    }
+
+    /// The last line.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn end(&mut self) -> Result<()> {
+        self.write("session-finished", None, 0, &json!({}))?;
+        self.flush()
+    }
+
+    /// Writes what happened to a run. Whoever looks at the file while tests hang sees
+    /// which one it is, and nothing is lost when we are killed: each line is in the
+    /// file when this returns.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn take(&mut self, name: &RunName, shard: u32, what: &What) -> Result<()> {
+        let name = Some(name);
+        match what {
+            What::Preparing(_) | What::CommandStarted => return Ok(()),
+            What::Started(_) => self.write("vm-started", name, shard, &json!({}))?,
+            What::Test(event) => self.write("", name, shard, event)?,
+            What::Retried(outcome) => self.write("vm-retried", name, shard, outcome)?,
+            What::Finished(record) => self.write("vm-finished", name, shard, &finish(record))?,
+        }
+        self.flush()
+    }
+
+    /// Without a name of its own the event says in its fields what it is.
+    fn write(
+        &mut self,
+        event: &str,
+        name: Option<&RunName>,
+        shard: u32,
+        fields: &impl Serialize,
+    ) -> Result<()> {
+        let shard = (shard > 0).then_some(shard);
+        let line = results::line(event, name, shard, fields)?;
+        writeln!(self.results, "{line}").with_context(|| self.failure())
+    }
+
+    fn flush(&mut self) -> Result<()> {
+        let flushed = self.results.flush();
+        flushed.with_context(|| self.failure())
+    }
+
+    fn failure(&self) -> String {
+        format!("cannot write {}", self.path.join(RESULTS).display())
+    }
+}
+
+fn finish(record: &RunRecord) -> Finish {
+    Finish {
+        outcome: record.outcome.clone(),
+        seconds: record.seconds,
+        acceleration: record.acceleration.clone(),
+        evidence: record.evidence.clone(),
+    }
+}
+
+/// A file of one run in a session's folder.
+pub fn log_file(folder: &Path, name: &RunName, what: &str) -> PathBuf {
+    // A request that gave no kernel may be a path.
+    let mut file = name.kernel.replace(|c: char| !file_character(c), "_");
+    if !name.arch.is_empty() {
+        file = format!("{file}.{}", name.arch);
+    }
+    folder.join(format!("{file}-{what}"))
+}
+
+fn file_character(c: char) -> bool {
+    c.is_ascii_alphanumeric() || "._+~-".contains(c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{RunOutcome, TestEvent};
+    use crate::results::Results;
+
+    fn name(kernel: &str) -> RunName {
+        RunName {
+            kernel: kernel.to_owned(),
+            arch: "x86_64".to_owned(),
+            flavor: None,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut folder = RunFolder::create(directory.path()).unwrap();
+        let session = Session {
+            project: "p".to_owned(),
+            ..Session::default()
+        };
+        folder.begin(&session).unwrap();
+        let (one, two) = (name("6.1.1"), name("6.2.2"));
+        folder.take(&one, 0, &What::Started(one.clone())).unwrap();
+        folder.take(&two, 0, &What::Started(two.clone())).unwrap();
+        for (name, shard) in [(&one, 1), (&two, 0), (&one, 2)] {
+            let event = TestEvent::RunStarted { tests: 3 };
+            folder.take(name, shard, &What::Test(event)).unwrap();
+        }
+        let lost = RunOutcome::Lost {
+            how: "x".to_owned(),
+            running: None,
+        };
+        folder.take(&two, 0, &What::Retried(lost)).unwrap();
+        let record = crate::suite::not_started(
+            two.clone(),
+            crate::event::Stage::Build,
+            &anyhow::anyhow!("y"),
+        );
+        folder
+            .take(&two, 0, &What::Finished(Box::new(record)))
+            .unwrap();
+        folder.end().unwrap();
+        let text = std::fs::read_to_string(folder.path.join(RESULTS)).unwrap();
+        let results = Results::parse(&text).unwrap();
+        assert_eq!(results.session, session);
+        assert!(results.finished);
+        assert_eq!(results.runs[0].tally.tests, Some(6));
+        assert_eq!(results.runs[0].outcome.name(), "lost");
+        assert_eq!(results.runs[1].outcome.name(), "build failed");
+        assert_eq!(results.runs[1].tally.tests, None);
+        assert_eq!(results.runs[1].retries.len(), 1);
+    }
+
+    #[test]
+    fn results_are_not_overwritten() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b");
+        drop(RunFolder::at(path.clone()).unwrap());
+        let error = RunFolder::at(path).unwrap_err();
+        assert_eq!(crate::failure::exit_status(&error), 2);
+    }
+
+    #[test]
+    fn a_request_that_is_a_path_gives_a_file_name() {
+        assert_eq!(
+            log_file(Path::new("/l"), &name("../6.1.*"), "output.log"),
+            Path::new("/l/.._6.1._.x86_64-output.log")
+        );
+    }
+}

@@ -1,0 +1,527 @@
+//! A session: all runs of one `test`, several at a time.
+//!
+//! One thread prepares kernels one after the other (fetches or builds them, builds
+//! the test module); `jobs` threads run one VM each; the thread that called collects
+//! what they tell. It alone writes `results.jsonl` and speaks to the reporter, so
+//! lines of several kernels are mixed but never torn.
+//!
+//! One bad kernel never stops the others: whatever happens to it is its outcome. Only
+//! a signal, a mistake of the user, and results that cannot be written end a session.
+
+use std::collections::VecDeque;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Error, Result};
+
+use crate::event::{RunOutcome, Stage};
+use crate::failure::{self, FailureKind};
+use crate::fetch::{self, Sources};
+use crate::interrupt;
+use crate::kernel::LocalKernel;
+use crate::layout::Layout;
+use crate::queue::{self, Budget, Wanted};
+use crate::results::{RunName, RunRecord};
+use crate::suite::{self, Outlet, Part, Suite};
+use crate::ui::Ui;
+
+/// How many messages may wait for the collector. A VM whose messages are not taken
+/// waits; nothing is lost.
+const MESSAGES: usize = 1024;
+
+/// How a session is run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// VMs at a time, at least 1.
+    pub jobs: usize,
+    /// Kernels that are prepared beyond those that run.
+    pub prefetch: usize,
+    /// VMs that share one kernel's tests, at least 1.
+    pub shards: u32,
+    /// How often a VM may be started again that was lost or got stuck in boot.
+    pub retries: u32,
+    /// Start no further kernel when a run was not passed.
+    pub fail_fast: bool,
+}
+
+/// A message to the collector.
+#[derive(Debug)]
+pub struct Message {
+    /// Which run, by its place in the session.
+    pub run: usize,
+    /// Which of its VMs, from 1; 0 when its tests are not split.
+    pub shard: u32,
+    /// What happened.
+    pub what: What,
+}
+
+/// What happened to a run.
+#[derive(Debug)]
+pub enum What {
+    /// Its kernel is being fetched or built.
+    Preparing(RunName),
+    /// Its first VM is being started; by now the name is the kernel's own.
+    Started(RunName),
+    /// A guest is up and has started the tests.
+    CommandStarted,
+    /// The tests said something.
+    Test(crate::event::TestEvent),
+    /// A VM ended like this, and another one is started in its place.
+    Retried(RunOutcome),
+    /// The run has ended.
+    Finished(Box<RunRecord>),
+}
+
+/// Takes what happens, in order. An error ends the session.
+pub trait Collector {
+    /// Takes one message.
+    fn message(&mut self, message: &Message) -> Result<()>;
+}
+
+/// What a session is made of.
+#[derive(Clone, Copy)]
+pub struct Session<'s> {
+    /// The tests.
+    pub suite: &'s Suite<'s>,
+    /// Whether the host's own tests are the first run.
+    pub local: bool,
+    /// The kernels.
+    pub wanted: &'s [Wanted],
+    /// In which order kernels are prepared: indices into `wanted`.
+    pub order: &'s [usize],
+    /// Where kernels come from.
+    pub sources: &'s Sources,
+    /// Which kernels are deleted when they have been tested.
+    pub budget: &'s Budget,
+    /// The work directory.
+    pub layout: &'s Layout,
+    /// For notices.
+    pub ui: &'s Ui,
+    /// How it is run.
+    pub options: Options,
+}
+
+/// Runs everything. The records in the order of the requests, those of the host's own
+/// tests first; runs that were not started (`fail_fast`) have none.
+///
+/// # Errors
+///
+/// A signal, a mistake of the user, or one of the collector.
+pub fn run(session: Session<'_>, collector: &mut dyn Collector) -> Result<Vec<RunRecord>> {
+    let of = session.wanted.len() + usize::from(session.local);
+    let mut records = (0..of).map(|_| None).collect::<Vec<Option<RunRecord>>>();
+    let pool = Pool::default();
+    let (sender, messages) = sync_channel(MESSAGES);
+    let mut result = Ok(());
+    std::thread::scope(|scope| {
+        {
+            let (pool, sender) = (&pool, sender.clone());
+            scope.spawn(move || prepare(session, pool, &sender));
+        }
+        for _ in 0..session.options.jobs.max(1) {
+            let (pool, sender) = (&pool, sender.clone());
+            scope.spawn(move || work(session, pool, &sender));
+        }
+        drop(sender);
+        result = collect(session, &pool, &messages, collector, &mut records);
+    });
+    interrupt::check()?;
+    result?;
+    if let Some(error) = pool.lock().fatal.take() {
+        return Err(error);
+    }
+    Ok(records.into_iter().flatten().collect())
+}
+
+/// Runs in the calling thread until the others have ended.
+fn collect(
+    session: Session<'_>,
+    pool: &Pool,
+    messages: &Receiver<Message>,
+    collector: &mut dyn Collector,
+    records: &mut [Option<RunRecord>],
+) -> Result<()> {
+    let mut result = Ok(());
+    for message in messages {
+        // What comes after an error is taken all the same: a thread that waits for
+        // room would wait for ever.
+        if result.is_ok() {
+            result = collector.message(&message);
+            if result.is_err() {
+                pool.stop();
+            }
+        }
+        if let What::Finished(record) = message.what {
+            if session.options.fail_fast && record.outcome != RunOutcome::Passed {
+                pool.start_no_more();
+            }
+            if let Some(slot) = records.get_mut(message.run) {
+                *slot = Some(*record);
+            }
+        }
+    }
+    result
+}
+
+/// A kernel that is ready, and what its VMs have given so far.
+struct Ready {
+    run: usize,
+    name: RunName,
+    kernel: LocalKernel,
+    remote: bool,
+    module: Option<PathBuf>,
+    /// How long classes took, for VMs that share them out.
+    durations: Option<PathBuf>,
+    prepare: f64,
+    /// A worker has taken one of its tasks.
+    begun: AtomicBool,
+    /// The collector knows.
+    started: Mutex<bool>,
+    /// By number of the VM.
+    parts: Mutex<Vec<(u32, Part)>>,
+}
+
+/// Something for a worker.
+enum Task {
+    /// The host's own tests.
+    Local,
+    /// One of so many VMs of a kernel; the first number counts from 1.
+    Vm(Arc<Ready>, u32, u32),
+}
+
+/// What the threads share.
+#[derive(Default)]
+struct Pool {
+    state: Mutex<State>,
+    changed: Condvar,
+    stop: AtomicBool,
+}
+
+#[derive(Default)]
+struct State {
+    tasks: VecDeque<Task>,
+    /// Kernels that are being prepared, wait, or run.
+    kernels: usize,
+    /// Nothing more will be prepared.
+    complete: bool,
+    /// No further kernel is to be started.
+    closed: bool,
+    /// Why the session ends.
+    fatal: Option<Error>,
+}
+
+impl Pool {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// Waits until `ready` gives something. `None` once the session is over.
+    fn wait<T>(&self, mut ready: impl FnMut(&mut State) -> Option<Option<T>>) -> Option<T> {
+        let mut state = self.lock();
+        loop {
+            if self.stopped() {
+                return None;
+            }
+            if let Some(answer) = ready(&mut state) {
+                return answer;
+            }
+            // A signal wakes nobody, so that it is looked for.
+            let (next, _) = self
+                .changed
+                .wait_timeout(state, interrupt::POLL)
+                .unwrap_or_else(PoisonError::into_inner);
+            state = next;
+        }
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::SeqCst) || interrupt::pending().is_some()
+    }
+
+    /// Ends everything, running VMs too.
+    fn stop(&self) {
+        self.stop.store(true, Ordering::SeqCst);
+        self.changed.notify_all();
+    }
+
+    fn start_no_more(&self) {
+        self.lock().closed = true;
+        self.changed.notify_all();
+    }
+
+    /// Ends everything because of this.
+    fn fail(&self, error: Error) {
+        self.lock().fatal.get_or_insert(error);
+        self.stop();
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
+        let value = change(&mut self.lock());
+        self.changed.notify_all();
+        value
+    }
+}
+
+/// The thread that prepares.
+fn prepare(session: Session<'_>, pool: &Pool, sender: &SyncSender<Message>) {
+    if session.local {
+        pool.change(|state| state.tasks.push_back(Task::Local));
+    }
+    let options = session.options;
+    let room = options.jobs.max(1) + options.prefetch;
+    for index in session.order {
+        let Some(wanted) = session.wanted.get(*index) else {
+            continue;
+        };
+        let run = index + usize::from(session.local);
+        let free = pool.wait(|state| {
+            if state.closed {
+                return Some(None);
+            }
+            (state.kernels < room).then(|| {
+                state.kernels += 1;
+                Some(())
+            })
+        });
+        if free.is_none() {
+            break;
+        }
+        let tell = |what| send(sender, run, 0, what);
+        match prepare_one(session, run, wanted, &tell) {
+            Ok(ready) => {
+                let ready = Arc::new(ready);
+                let shards = options.shards.max(1);
+                pool.change(|state| {
+                    let tasks = (1..=shards).map(|n| Task::Vm(Arc::clone(&ready), n, shards));
+                    state.tasks.extend(tasks);
+                });
+            }
+            Err(Unprepared { name, stage, error }) => {
+                pool.change(|state| state.kernels -= 1);
+                if is_final(&error) {
+                    pool.fail(error);
+                    break;
+                }
+                tell(What::Started(name.clone()));
+                let record = suite::not_started(name, stage, &error);
+                tell(What::Finished(Box::new(record)));
+            }
+        }
+    }
+    pool.change(|state| state.complete = true);
+}
+
+/// Why there is no kernel to run on.
+struct Unprepared {
+    name: RunName,
+    stage: Stage,
+    error: Error,
+}
+
+fn prepare_one(
+    session: Session<'_>,
+    run: usize,
+    wanted: &Wanted,
+    tell: &dyn Fn(What),
+) -> Result<Ready, Unprepared> {
+    let begin = Instant::now();
+    let name = wanted.name().map_err(|error| Unprepared {
+        name: RunName {
+            kernel: "newest".to_owned(),
+            arch: String::new(),
+            flavor: None,
+        },
+        stage: Stage::Setup,
+        error,
+    })?;
+    let failure = |name: &RunName, stage, error| Unprepared {
+        name: name.clone(),
+        stage,
+        error,
+    };
+    let choice = match &wanted.choice {
+        Ok(choice) => choice,
+        // The error is the request's; it is told once.
+        Err(error) => {
+            let error = copy(error);
+            return Err(failure(&name, Stage::Fetch, error));
+        }
+    };
+    tell(What::Preparing(name.clone()));
+    let remote = matches!(choice, fetch::Choice::Release(_));
+    let kernel = fetch::obtain(
+        wanted.request.as_ref(),
+        choice,
+        &session.sources.client,
+        session.layout,
+        session.ui,
+    );
+    let kernel = kernel.map_err(|error| failure(&name, wanted.stage(), error))?;
+    let name = queue::name(&kernel);
+    let module = session
+        .suite
+        .module(&kernel, session.layout, session.ui)
+        .context("cannot build the test module")
+        .map_err(|error| failure(&name, Stage::Setup, error))?;
+    let durations = match session.options.shards {
+        0 | 1 => Ok(None),
+        _ => session.suite.durations(&name).map(Some),
+    };
+    let durations = durations.map_err(|error| failure(&name, Stage::Setup, error))?;
+    Ok(Ready {
+        run,
+        name,
+        kernel,
+        remote,
+        module,
+        durations,
+        prepare: begin.elapsed().as_secs_f64(),
+        begun: AtomicBool::new(false),
+        started: Mutex::default(),
+        parts: Mutex::default(),
+    })
+}
+
+/// An error as a new one: [`Error`] cannot be cloned, but its kind must be kept.
+fn copy(error: &Error) -> Error {
+    match failure::kind(error) {
+        Some(kind) => failure::Failure::new(kind, format!("{error:#}")).into(),
+        None => Error::msg(format!("{error:#}")),
+    }
+}
+
+/// A signal and a mistake of the user end the session.
+fn is_final(error: &Error) -> bool {
+    matches!(
+        failure::kind(error),
+        Some(FailureKind::Interrupted(_) | FailureKind::Usage)
+    )
+}
+
+fn send(sender: &SyncSender<Message>, run: usize, shard: u32, what: What) {
+    // The collector takes messages until every sender is gone.
+    let _ = sender.send(Message { run, shard, what });
+}
+
+/// A thread that runs VMs.
+fn work(session: Session<'_>, pool: &Pool, sender: &SyncSender<Message>) {
+    while let Some(task) = pool.wait(next_task) {
+        match task {
+            Task::Local => {
+                let outlet = Outlet::new(sender, 0, 0, &pool.stop);
+                match session.suite.run_local(outlet) {
+                    Ok(record) => send(sender, 0, 0, What::Finished(Box::new(record))),
+                    Err(error) => pool.fail(error),
+                }
+            }
+            Task::Vm(ready, shard, shards) => {
+                if let Err(error) = run_vm(session, pool, sender, &ready, shard, shards) {
+                    pool.fail(error);
+                }
+            }
+        }
+    }
+}
+
+/// Takes a task. `Some(None)`: there will be none.
+fn next_task(state: &mut State) -> Option<Option<Task>> {
+    if state.closed {
+        // Kernels some of whose tests have run are finished.
+        state.tasks.retain(|task| match task {
+            Task::Local => true,
+            Task::Vm(ready, ..) => ready.begun.load(Ordering::SeqCst),
+        });
+    }
+    match state.tasks.pop_front() {
+        Some(task) => {
+            if let Task::Vm(ready, ..) = &task {
+                ready.begun.store(true, Ordering::SeqCst);
+            }
+            Some(Some(task))
+        }
+        None if state.complete => Some(None),
+        None => None,
+    }
+}
+
+/// One VM of a kernel; the last one of a kernel makes its record.
+fn run_vm(
+    session: Session<'_>,
+    pool: &Pool,
+    sender: &SyncSender<Message>,
+    ready: &Ready,
+    shard: u32,
+    shards: u32,
+) -> Result<()> {
+    {
+        let mut started = lock(&ready.started);
+        if !std::mem::replace(&mut *started, true) {
+            send(sender, ready.run, 0, What::Started(ready.name.clone()));
+        }
+    }
+    let split = (shards > 1).then_some((shard, shards));
+    let number = split.map_or(0, |(shard, _)| shard);
+    let mut attempt = 0;
+    let part = loop {
+        let guest = suite::Guest {
+            name: &ready.name,
+            kernel: &ready.kernel,
+            module: ready.module.as_deref(),
+            durations: ready.durations.as_deref(),
+            split,
+            attempt,
+        };
+        let outlet = Outlet::new(sender, ready.run, number, &pool.stop);
+        let part = match session
+            .suite
+            .run_vm(guest, outlet, session.layout, session.ui)
+        {
+            Ok(part) => part,
+            Err(error) if is_final(&error) || pool.stopped() => return Err(error),
+            Err(error) => Part::failed(&error),
+        };
+        if attempt == session.options.retries || !is_worth_a_retry(&part.outcome) {
+            break part;
+        }
+        attempt += 1;
+        send(sender, ready.run, number, What::Retried(part.outcome));
+    };
+    let parts = {
+        let mut parts = lock(&ready.parts);
+        parts.push((shard, part));
+        if parts.len() < usize::try_from(shards)? {
+            return Ok(());
+        }
+        std::mem::take(&mut *parts)
+    };
+    let record = suite::merge(ready.name.clone(), ready.prepare, parts);
+    pool.change(|state| state.kernels -= 1);
+    send(sender, ready.run, 0, What::Finished(Box::new(record)));
+    if ready.remote {
+        let kernel = ready.kernel.clone();
+        if let Err(error) = session.budget.tested(kernel, session.layout, session.ui) {
+            interrupt::check()?;
+            // The results of the other kernels are worth more than the space.
+            session.ui.warn(format!("{error:#}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whether an outcome says more of the machine than of the tests: the VM was lost, or
+/// never came up.
+fn is_worth_a_retry(outcome: &RunOutcome) -> bool {
+    match outcome {
+        RunOutcome::Lost { .. } => true,
+        RunOutcome::Stuck { phase, .. } => phase == "boot",
+        _ => false,
+    }
+}
+
+/// A thread that panicked holds no lock while it changes what the lock is for.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
