@@ -126,7 +126,7 @@ pub fn run(session: Session<'_>, collector: &mut dyn Collector) -> Result<Vec<Ru
             scope.spawn(move || work(session, pool, &sender));
         }
         drop(sender);
-        result = collect(session, &pool, &messages, collector, &mut records);
+        result = collect(&pool, &messages, collector, &mut records);
     });
     interrupt::check()?;
     result?;
@@ -138,7 +138,6 @@ pub fn run(session: Session<'_>, collector: &mut dyn Collector) -> Result<Vec<Ru
 
 /// Runs in the calling thread until the others have ended.
 fn collect(
-    session: Session<'_>,
     pool: &Pool,
     messages: &Receiver<Message>,
     collector: &mut dyn Collector,
@@ -154,13 +153,10 @@ fn collect(
                 pool.stop();
             }
         }
-        if let What::Finished(record) = message.what {
-            if session.options.fail_fast && record.outcome != RunOutcome::Passed {
-                pool.start_no_more();
-            }
-            if let Some(slot) = records.get_mut(message.run) {
-                *slot = Some(*record);
-            }
+        if let What::Finished(record) = message.what
+            && let Some(slot) = records.get_mut(message.run)
+        {
+            *slot = Some(*record);
         }
     }
     result
@@ -247,9 +243,19 @@ impl Pool {
         self.changed.notify_all();
     }
 
-    fn start_no_more(&self) {
-        self.lock().closed = true;
-        self.changed.notify_all();
+    /// Tells that a run has ended. What follows from it is decided here, because the
+    /// collector may hear of it later than the next run is started.
+    fn finished(
+        &self,
+        session: Session<'_>,
+        sender: &SyncSender<Message>,
+        run: usize,
+        record: RunRecord,
+    ) {
+        if session.options.fail_fast && record.outcome != RunOutcome::Passed {
+            self.change(|state| state.closed = true);
+        }
+        send(sender, run, 0, What::Finished(Box::new(record)));
     }
 
     /// Ends everything because of this.
@@ -307,7 +313,7 @@ fn prepare(session: Session<'_>, pool: &Pool, sender: &SyncSender<Message>) {
                 }
                 tell(What::Started(name.clone()));
                 let record = suite::not_started(name, stage, &error);
-                tell(What::Finished(Box::new(record)));
+                pool.finished(session, sender, run, record);
             }
         }
     }
@@ -413,7 +419,7 @@ fn work(session: Session<'_>, pool: &Pool, sender: &SyncSender<Message>) {
             Task::Local => {
                 let outlet = Outlet::new(sender, 0, 0, &pool.stop);
                 match session.suite.run_local(outlet) {
-                    Ok(record) => send(sender, 0, 0, What::Finished(Box::new(record))),
+                    Ok(record) => pool.finished(session, sender, 0, record),
                     Err(error) => pool.fail(error),
                 }
             }
@@ -499,7 +505,7 @@ fn run_vm(
     };
     let record = suite::merge(ready.name.clone(), ready.prepare, parts);
     pool.change(|state| state.kernels -= 1);
-    send(sender, ready.run, 0, What::Finished(Box::new(record)));
+    pool.finished(session, sender, ready.run, record);
     if ready.remote {
         let kernel = ready.kernel.clone();
         if let Err(error) = session.budget.tested(kernel, session.layout, session.ui) {

@@ -52,6 +52,20 @@ ports["vmtest.stdout"].sendall(b"out\n")
 ports["vmtest.stderr"].sendall(b"err\n")
 if part == "good":
     finish(42)
+if part == "run":
+    # The command itself, on this host: what a guest would do with it.
+    import subprocess, tempfile
+    command = re.search(r"^vmtest_command\(\) \{\n\t:\n(.*?)^\}$", init, re.S | re.M)[1]
+    command = re.sub(r"'[^']*/busybox' env", "/usr/bin/env", command)
+    command = re.sub(r"'[^']*/busybox' setsid", "", command)
+    directory = re.search("vmtest_directory='(.*)'", init)[1]
+    with tempfile.NamedTemporaryFile() as events:
+        command = command.replace("/run/vmtest/events", events.name)
+        child = subprocess.run(["/bin/sh", "-c", command], cwd=directory, capture_output=True)
+        ports["vmtest.events"].sendall(events.read())
+        ports["vmtest.stdout"].sendall(child.stdout)
+        ports["vmtest.stderr"].sendall(child.stderr)
+    finish(child.returncode & 255)
 if part == "gone":
     sys.exit(0)
 if part == "killed":
@@ -159,7 +173,7 @@ fn play(part: &str, arguments: &str) -> Run {
 }
 
 /// Whether a process has the directory in its command line.
-fn something_runs_in(directory: &Path) -> bool {
+pub fn something_runs_in(directory: &Path) -> bool {
     let needle = directory.to_string_lossy().into_owned();
     let own = std::process::id().to_string();
     fs::read_dir("/proc")

@@ -10,6 +10,7 @@ mod kconfig;
 mod local;
 mod publish;
 mod runner;
+mod session;
 mod setup;
 mod source;
 mod support;

@@ -1,0 +1,270 @@
+//! `test` on several kernels at once. QEMU is played by a program that runs the
+//! guest's command on this host, so the suites are real and their kernels are not.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use xtask::results::{Results, RunRecord};
+
+use crate::support::{Run, xtask};
+use crate::{fake_kernel, fake_qemu};
+
+/// A work directory with kernels, and a project.
+struct Setting {
+    work: tempfile::TempDir,
+    path: String,
+}
+
+impl Setting {
+    /// Kernels of these versions, and a project whose test file has this text.
+    fn new(versions: &[&str], text: &str) -> Self {
+        let work = tempfile::tempdir().unwrap();
+        for version in versions {
+            let release = format!("{version}-vmtest1.1default");
+            let kernel = work.path().join(format!("x86_64/kernel-{release}"));
+            fs::create_dir_all(&kernel).unwrap();
+            fake_kernel::write(&kernel, &release, "00ff00ff", 0);
+        }
+        let project = work.path().join("project");
+        fs::create_dir(&project).unwrap();
+        fs::write(project.join("vmtest.toml"), "name = \"example\"\n").unwrap();
+        let text = format!(
+            "import os, signal, time, unittest\nKERNEL = os.environ['VMTEST_KERNEL'].split('-')[0]\n{text}"
+        );
+        fs::write(project.join("test_it.py"), text).unwrap();
+        let path = fake_qemu::install(work.path(), "run");
+        Self { work, path }
+    }
+
+    fn project(&self) -> PathBuf {
+        self.work.path().join("project")
+    }
+
+    fn command(&self, arguments: &str) -> crate::support::Xtask {
+        xtask(self.work.path())
+            .args("test --accel tcg --from local")
+            .args(arguments)
+            .env("PATH", &self.path)
+            .env("TMPDIR", self.work.path())
+            .current_dir(self.project())
+    }
+
+    fn test(&self, arguments: &str) -> Run {
+        self.command(arguments).run()
+    }
+
+    /// The newest results, and those of one run.
+    fn results(&self) -> Results {
+        let mut folders = fs::read_dir(self.work.path().join("log"))
+            .unwrap()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| path.join("results.jsonl").exists())
+            .collect::<Vec<_>>();
+        folders.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
+        read(folders.last().unwrap())
+    }
+}
+
+fn read(folder: &Path) -> Results {
+    let text = fs::read_to_string(folder.join("results.jsonl")).unwrap();
+    Results::parse(&text).unwrap()
+}
+
+fn outcomes(results: &Results) -> Vec<(String, &'static str)> {
+    let outcome = |run: &RunRecord| {
+        let version = run.name.kernel.split('-').next().unwrap_or_default();
+        (version.to_owned(), run.outcome.name())
+    };
+    let mut outcomes = results.runs.iter().map(outcome).collect::<Vec<_>>();
+    outcomes.sort();
+    outcomes
+}
+
+/// Waits in each test until all of `n` tests do, so that it ends only if all run at
+/// the same time.
+const MEETING: &str = "
+class A(unittest.TestCase):
+    def test_meet(self):
+        open('here-' + KERNEL, 'w').close()
+        end = time.monotonic() + 60
+        while len([name for name in os.listdir() if name.startswith('here-')]) < 3:
+            self.assertLess(time.monotonic(), end)
+            time.sleep(0.01)
+";
+
+#[test]
+fn kernels_are_tested_at_the_same_time() {
+    let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], MEETING);
+    let run = setting.test("-j 3 -k 6.1,6.2,6.3").expect_status(0);
+    let results = setting.results();
+    assert!(results.finished);
+    assert_eq!(
+        outcomes(&results),
+        ["6.1.1", "6.2.1", "6.3.1"].map(|version| (version.to_owned(), "passed"))
+    );
+    // The rows are in the order in which they were asked for.
+    let rows = run.stdout.lines().rev().take(3).collect::<Vec<_>>();
+    assert!(rows[2].starts_with("6.1.1") && rows[0].starts_with("6.3.1"));
+}
+
+#[test]
+fn one_job_tests_one_kernel_at_a_time() {
+    let text = "
+class A(unittest.TestCase):
+    def test_alone(self):
+        os.mkdir('lock')
+        time.sleep(0.3)
+        os.rmdir('lock')
+";
+    let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], text);
+    setting.test("-j1 -k 6.1,6.2,6.3").expect_status(0);
+}
+
+#[test]
+fn the_exit_status_is_the_first_of_1_4_3_5_that_occurred() {
+    let text = "
+class A(unittest.TestCase):
+    def test_a(self):
+        if KERNEL == '6.1.1':
+            self.fail()
+        if KERNEL == '6.2.1':
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        if KERNEL == '6.3.1':
+            os._exit(0)
+if KERNEL == '6.4.1':
+    del A
+";
+    let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1", "6.4.1", "6.5.1"], text);
+    for (kernels, status, outcomes_of) in [
+        ("6.5", 0, &["passed"][..]),
+        ("6.5,6.4", 5, &["no tests ran", "passed"]),
+        ("6.4,6.6", 3, &["no tests ran", "fetch failed"]),
+        ("6.6,6.2,6.4", 4, &["lost", "no tests ran", "fetch failed"]),
+        ("6.6,6.2,6.3", 1, &["lost", "runner died", "fetch failed"]),
+        (
+            "6.2,6.1,6.4,6.5,6.6",
+            1,
+            &[
+                "tests failed",
+                "lost",
+                "no tests ran",
+                "passed",
+                "fetch failed",
+            ],
+        ),
+    ] {
+        setting
+            .test(&format!("-j2 -k {kernels}"))
+            .expect_status(status);
+        let results = setting.results();
+        let names = outcomes(&results).into_iter().map(|(_, name)| name);
+        assert_eq!(names.collect::<Vec<_>>(), outcomes_of, "{kernels}");
+    }
+}
+
+#[test]
+fn what_several_requests_pick_is_tested_once() {
+    let setting = Setting::new(
+        &["6.1.1"],
+        "class A(unittest.TestCase):\n    def test_a(self): pass\n",
+    );
+    setting.test("-k 6.1 -k 6.1.1*,6.*").expect_status(0);
+    assert_eq!(setting.results().runs.len(), 1);
+}
+
+#[test]
+fn a_lost_vm_is_started_again_and_a_failed_test_is_not() {
+    let text = "
+class A(unittest.TestCase):
+    def test_a(self):
+        name = 'tried-' + KERNEL
+        count = len(open(name).read()) if os.path.exists(name) else 0
+        open(name, 'a').write('x')
+        if KERNEL == '6.1.1' and count < 2:
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        if KERNEL == '6.2.1':
+            self.fail()
+";
+    let setting = Setting::new(&["6.1.1", "6.2.1"], text);
+    let run = setting.test("--retries 2 -k 6.1").expect_status(0);
+    let again =
+        "6.1.1-vmtest1.1default (x86_64): lost: QEMU ended with signal 9 (SIGKILL); trying again";
+    assert_eq!(run.stdout.matches(again).count(), 2, "{}", run.stdout);
+    let results = setting.results();
+    assert_eq!(results.runs[0].retries.len(), 2);
+    assert_eq!(results.runs[0].tally.counts.finished(), 1);
+    setting.test("--retries 5 -k 6.2").expect_status(1);
+    let tried = fs::read_to_string(setting.project().join("tried-6.2.1")).unwrap();
+    assert_eq!(tried, "x");
+    // Without being asked to, nothing is tried again.
+    fs::remove_file(setting.project().join("tried-6.1.1")).unwrap();
+    setting.test("-k 6.1").expect_status(4);
+}
+
+#[test]
+fn fail_fast_starts_no_further_kernel_and_says_how_many() {
+    let text = "
+class A(unittest.TestCase):
+    def test_a(self):
+        self.assertNotEqual(KERNEL, '6.1.1')
+";
+    let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], text);
+    let run = setting.test("-j1 --fail-fast -k 6.1,6.2,6.3");
+    let run = run.expect_status(1);
+    assert_eq!(outcomes(&setting.results()).len(), 1);
+    assert!(
+        run.stdout.ends_with("2 runs not started (--fail-fast)\n"),
+        "{}",
+        run.stdout
+    );
+    setting.test("-j1 -k 6.1,6.2,6.3").expect_status(1);
+    assert_eq!(outcomes(&setting.results()).len(), 3);
+}
+
+#[test]
+fn results_go_where_they_are_asked_to_and_are_never_overwritten() {
+    let text = "class A(unittest.TestCase):\n    def test_a(self): pass\n";
+    let setting = Setting::new(&["6.1.1"], text);
+    let folder = setting.work.path().join("some/where");
+    let arguments = format!("-k 6.1 --report-dir {}", folder.display());
+    setting.test(&arguments).expect_status(0);
+    assert_eq!(read(&folder).runs.len(), 1);
+    let before = fs::read_to_string(folder.join("results.jsonl")).unwrap();
+    let run = setting.test(&arguments).expect_status(2);
+    assert!(run.stderr.contains("is there already"), "{}", run.stderr);
+    let after = fs::read_to_string(folder.join("results.jsonl")).unwrap();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_signal_ends_all_vms_and_keeps_what_is_known() {
+    let text = "
+class A(unittest.TestCase):
+    def test_a(self):
+        open('here-' + KERNEL, 'w').close()
+        time.sleep(600)
+";
+    let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], text);
+    let mut child = setting.command("-j2 -k 6.1,6.2,6.3").start();
+    let end = Instant::now() + Duration::from_secs(60);
+    let here = |version: &str| setting.project().join(format!("here-{version}")).exists();
+    while !(here("6.1.1") && here("6.2.1")) {
+        assert!(Instant::now() < end, "the tests do not start");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(143));
+    assert!(!here("6.3.1"));
+    assert!(!fake_qemu::something_runs_in(setting.work.path()));
+    let results = setting.results();
+    assert!(!results.finished);
+    assert_eq!(
+        outcomes(&results),
+        ["6.1.1", "6.2.1"].map(|version| (version.to_owned(), "lost"))
+    );
+}
