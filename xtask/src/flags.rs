@@ -9,8 +9,9 @@ pub mod test;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use xtask::failure::Failure;
+use xtask::paint::ColorChoice;
 use xtask::source::SourceChoice;
 use xtask::source::kernel_org::DEFAULT_URL;
 use xtask::ui::Verbosity;
@@ -59,9 +60,30 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub quiet: bool,
+    /// Colours of results; `auto`: on a terminal, unless $NO_COLOR is set
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        value_name = "WHEN",
+        default_value = "auto",
+        help_heading = "Global options"
+    )]
+    pub color: Color,
     /// Install missing host tools first (prints the command), and build what cannot be fetched
     #[arg(long, global = true, help_heading = "Global options")]
     pub setup: bool,
+}
+
+/// When results have colours
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum Color {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
 }
 
 /// What clap says about a wrong command line, in one line of ours: its first
@@ -84,6 +106,15 @@ pub fn usage_failure(error: &clap::Error) -> Failure {
 }
 
 impl Global {
+    /// When results have colours.
+    pub fn color(&self) -> ColorChoice {
+        match self.color {
+            Color::Auto => ColorChoice::Auto,
+            Color::Always => ColorChoice::Always,
+            Color::Never => ColorChoice::Never,
+        }
+    }
+
     /// How much is said.
     pub fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {

@@ -38,6 +38,7 @@ pub mod manifest;
 pub mod module;
 pub mod nearest;
 pub mod package;
+pub mod paint;
 pub mod plan;
 pub mod process;
 pub mod project;

@@ -25,7 +25,7 @@ fn main() -> ExitCode {
     if let flags::Command::Supervise(supervise) = &flags.command {
         return ExitCode::from(cmd::supervise::run(supervise));
     }
-    let ui = Ui::new(flags.global.verbosity());
+    let ui = Ui::new(flags.global.verbosity()).color(flags.global.color());
     let result = xtask::interrupt::install().and_then(|()| cmd::run(flags, &ui));
     match result {
         Ok(status) => ExitCode::from(status),

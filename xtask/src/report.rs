@@ -4,13 +4,14 @@
 //! Results go to a [`Write`] (standard output), so that they can be piped.
 //! The live count is not a result: it is a line of the [`Ui`].
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::event::{FinishedTest, RunOutcome, Tally, TestEvent, TestOutcome};
+use crate::paint::Paint;
 use crate::results::{RunName, RunRecord};
 use crate::session::{Message, What};
 use crate::ui::{Task, Ui, Verbosity};
@@ -40,6 +41,8 @@ pub struct Outlook {
     pub jobs: usize,
     /// The folder with the logs.
     pub folder: PathBuf,
+    /// The colours of results.
+    pub paint: Paint,
 }
 
 /// Writes results for a person.
@@ -167,9 +170,13 @@ impl<W: Write> Reporter<W> {
                 row.update();
                 if let TestEvent::TestFinished(test) = event {
                     return match self.verbosity {
-                        Verbosity::Verbose => test_line(test, many.then_some(&row.name)),
+                        Verbosity::Verbose => {
+                            test_line(test, many.then_some(&row.name), self.outlook.paint)
+                        }
                         // The details come at the end; here it is seen that there are some.
-                        Verbosity::Normal if test.is_bad() => failure_line(test, &row.name),
+                        Verbosity::Normal if test.is_bad() => {
+                            failure_line(test, &row.name, self.outlook.paint)
+                        }
                         _ => String::new(),
                     };
                 }
@@ -198,7 +205,7 @@ impl<W: Write> Reporter<W> {
                 }
                 self.update_total();
                 if self.verbosity >= Verbosity::Normal || record.outcome != RunOutcome::Passed {
-                    return run_line(record) + "\n";
+                    return run_line(record, self.outlook.paint) + "\n";
                 }
             }
         }
@@ -208,32 +215,25 @@ impl<W: Write> Reporter<W> {
     /// Shows a run, or under which name and in which phase it goes on.
     fn row(&mut self, run: usize, name: &RunName, phase: &'static str) {
         let of = self.outlook.runs;
-        let count = if of > 1 {
-            format!(" ({} of {of})", run + 1)
-        } else {
-            String::new()
-        };
+        let many = of > 1;
+        // Several are told apart by their kernels; one may say what is being done.
         let message = match (name.arch.is_empty(), phase) {
-            (true, _) => format!("running the {} tests{count}", name.kernel),
-            (false, "preparing") => format!("preparing {}{count}", name.kernel),
-            (false, _) => format!("testing on Linux {} ({}){count}", name.kernel, name.arch),
+            (true, _) => format!("running the {} tests", name.kernel),
+            (false, _) if many => name.kernel.clone(),
+            (false, _) => format!("testing on Linux {} ({})", name.kernel, name.arch),
         };
         // What is local already is prepared in no time; fetching and building have
         // lines of their own.
-        let shown = phase != "preparing";
-        let live = self.ui.as_ref().filter(|_| shown);
-        let row = Row {
+        let ui = self.ui.as_ref().filter(|_| phase != "preparing");
+        let mut row = Row {
             name: name.clone(),
             phase,
             counts: BTreeMap::new(),
-            live: live.map(|ui| ui.task(message)),
+            live: ui.map(|ui| ui.task_above(self.total.as_ref(), message)),
         };
+        row.update();
+        // A row that was there goes only now, so that the others do not jump.
         self.rows.insert(run, row);
-        // Under the rows: it is made anew at the end.
-        if let (Some(ui), Some(_)) = (&self.ui, &self.total) {
-            self.total = None;
-            self.total = Some(ui.task(""));
-        }
         self.update_total();
     }
 
@@ -282,16 +282,18 @@ impl<W: Write> Reporter<W> {
     /// All that went wrong, then one line per run.
     fn conclusion(&self, records: &[RunRecord], not_started: usize) -> String {
         let bad = records.iter().any(|r| r.outcome != RunOutcome::Passed) || not_started > 0;
+        let paint = self.outlook.paint;
         let mut text = conclusion(
             records,
             &self.outlook.folder,
+            paint,
             self.verbosity >= Verbosity::Verbose,
         );
         if self.verbosity >= Verbosity::Normal || bad {
             if !text.is_empty() {
                 text.push('\n');
             }
-            text.push_str(&summary(records));
+            text.push_str(&summary(records, paint));
             if not_started > 0 {
                 let runs = if not_started == 1 { "run" } else { "runs" };
                 let _ = writeln!(text, "{not_started} {runs} not started (--fail-fast)");
@@ -315,11 +317,11 @@ impl Row {
 
 /// All that went wrong in these runs, whose logs are in `folder`; the skipped tests as
 /// well, if wanted.
-pub fn conclusion(records: &[RunRecord], folder: &Path, with_skips: bool) -> String {
+pub fn conclusion(records: &[RunRecord], folder: &Path, paint: Paint, with_skips: bool) -> String {
     let mut text = String::new();
-    failures(&mut text, records);
+    failures(&mut text, records, paint);
     for record in records {
-        trouble(&mut text, record, folder);
+        trouble(&mut text, record, folder, paint);
     }
     if with_skips {
         for record in records {
@@ -339,10 +341,14 @@ fn minutes(seconds: f64) -> String {
 }
 
 /// `6.1.192-vmtest1.1default (x86_64): failed tests.test_x.A.b: AssertionError: …`
-fn failure_line(test: &FinishedTest, name: &RunName) -> String {
-    let mut line = format!("{}: {} {}", title(name), test.outcome, test.id);
-    line.push_str(&first_reason(test));
-    printable(&line) + "\n"
+fn failure_line(test: &FinishedTest, name: &RunName, paint: Paint) -> String {
+    let rest = format!("{}{}", test.id, first_reason(test));
+    let title = printable(&title(name));
+    format!(
+        "{title}: {} {}\n",
+        paint.bad(verdict(test)),
+        printable(&rest)
+    )
 }
 
 /// What is known about an outcome in one line, with a colon before it.
@@ -363,15 +369,20 @@ fn first_reason(test: &FinishedTest) -> String {
 }
 
 /// `    passed   0.123 s  tests.test_x.TestX.test_y`
-fn test_line(test: &FinishedTest, name: Option<&RunName>) -> String {
-    let mut line = format!("{:>18} {:>9.3} s  ", test.outcome, test.seconds);
+fn test_line(test: &FinishedTest, name: Option<&RunName>, paint: Paint) -> String {
+    let mut line = format!(" {:>9.3} s  ", test.seconds);
     if let Some(name) = name {
         let _ = write!(line, "{}  ", name.kernel);
     }
     line.push_str(&test.id);
     line.push_str(&first_reason(test));
-    line.push('\n');
-    printable(&line)
+    let outcome = format!("{:>18}", test.outcome);
+    let outcome = match (test.is_bad(), test.outcome) {
+        (true, _) => paint.bad(&outcome),
+        (false, TestOutcome::Passed) => paint.good(&outcome),
+        (false, _) => paint.odd(&outcome),
+    };
+    format!("{outcome}{}\n", printable(&line))
 }
 
 /// `123 of 922, 1 failed, 4 skipped`, and what is running.
@@ -409,14 +420,20 @@ fn progress<'p>(parts: impl Iterator<Item = &'p Progress>) -> String {
 }
 
 /// One run in one line.
-fn run_line(record: &RunRecord) -> String {
-    let mut line = format!("{}: {}", title(&record.name), record.outcome.name());
+fn run_line(record: &RunRecord, paint: Paint) -> String {
+    let outcome = paint.outcome(&record.outcome, record.outcome.name());
+    let title = printable(&title(&record.name));
+    format!("{title}: {outcome}{}", printable(&run_details(record)))
+}
+
+fn run_details(record: &RunRecord) -> String {
+    let mut line = String::new();
     if let Some(detail) = record.outcome.detail() {
         let first = detail.lines().next().unwrap_or_default();
         let _ = write!(line, ": {first}");
     }
     if matches!(record.outcome, RunOutcome::NotStarted { .. }) {
-        return printable(&line);
+        return line;
     }
     if let Some(test) = record.outcome.running() {
         let _ = write!(line, ", while running {test}");
@@ -441,7 +458,7 @@ fn run_line(record: &RunRecord) -> String {
     if let Some(acceleration) = &record.acceleration {
         let _ = write!(line, ", {acceleration}");
     }
-    printable(&line)
+    line
 }
 
 fn plural(outcome: TestOutcome) -> &'static str {
@@ -470,7 +487,7 @@ fn not_run(tally: &Tally) -> u64 {
 }
 
 /// Tests that failed, each once with its traceback, on whatever kernels it did.
-fn failures(text: &mut String, records: &[RunRecord]) {
+fn failures(text: &mut String, records: &[RunRecord], paint: Paint) {
     let mut tests = Vec::<(&FinishedTest, Vec<(&RunRecord, &FinishedTest)>)>::new();
     let mut index = BTreeMap::<(&str, TestOutcome), usize>::new();
     for record in records {
@@ -483,7 +500,7 @@ fn failures(text: &mut String, records: &[RunRecord]) {
         }
     }
     for (test, on) in tests {
-        let head = format!("{} {}", verdict(test), test.id);
+        let head = format!("{} {}", paint.bad(verdict(test)), printable(&test.id));
         match &on[..] {
             [(record, test)] => {
                 let title = title(&record.name);
@@ -495,7 +512,7 @@ fn failures(text: &mut String, records: &[RunRecord]) {
                 );
             }
             _ => {
-                let _ = writeln!(text, "\n=== on {} kernels: {}", on.len(), printable(&head));
+                let _ = writeln!(text, "\n=== on {} kernels: {head}", on.len());
                 for (record, other) in &on {
                     let reason = first_reason(other);
                     let _ = writeln!(text, "{}{}", title(&record.name), printable(&reason));
@@ -521,12 +538,13 @@ fn verdict(test: &FinishedTest) -> &'static str {
 }
 
 /// The last words of a run that was cut short, and where the logs are.
-fn trouble(text: &mut String, record: &RunRecord, folder: &Path) {
+fn trouble(text: &mut String, record: &RunRecord, folder: &Path, paint: Paint) {
     let title = title(&record.name);
     match &record.outcome {
         RunOutcome::Passed | RunOutcome::TestsFailed => {}
         outcome => {
-            let _ = write!(text, "\n=== {title}: {}", outcome.name());
+            let name = paint.outcome(outcome, outcome.name());
+            let _ = write!(text, "\n=== {title}: {name}");
             if let Some(detail) = outcome.detail() {
                 let _ = write!(text, ": {detail}");
             }
@@ -600,7 +618,7 @@ const ALL_ROWS: usize = 16;
 
 /// A table with a line per run; of many, those that passed alike are one line.
 /// Expected failures are among the passed, unexpected successes among the failed.
-pub fn summary(records: &[RunRecord]) -> String {
+pub fn summary(records: &[RunRecord], paint: Paint) -> String {
     let mut rows = vec![
         [
             "kernel", "outcome", "run", "passed", "failed", "errors", "skipped", "time",
@@ -608,7 +626,17 @@ pub fn summary(records: &[RunRecord]) -> String {
         .map(ToOwned::to_owned)
         .to_vec(),
     ];
-    rows[0].push("acceleration".to_owned());
+    // What all of them have in common needs no column.
+    let accelerations = records
+        .iter()
+        .filter_map(|record| record.acceleration.as_ref());
+    let accelerations = accelerations.collect::<BTreeSet<_>>();
+    if accelerations.len() > 1 {
+        rows[0].push("acceleration".to_owned());
+    }
+    let architectures = records.iter().map(|record| record.name.arch.as_str());
+    let one_arch = architectures.collect::<BTreeSet<_>>().len() == 1;
+    let summary_row = |record| summary_row(record, one_arch);
     let fold = records.len() > ALL_ROWS;
     let folded = |record: &&RunRecord| fold && record.outcome == RunOutcome::Passed;
     for record in records.iter().filter(|record| !folded(record)) {
@@ -646,28 +674,40 @@ pub fn summary(records: &[RunRecord]) -> String {
     };
     let widths = (0..columns).map(width).collect::<Vec<_>>();
     let mut text = String::new();
-    for row in &rows {
+    for (number, row) in rows.iter().enumerate() {
         let mut line = String::new();
-        for (column, cell) in row.iter().enumerate() {
-            let width = widths[column];
+        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             // Words to the left, numbers to the right.
-            let _ = match column {
-                0 | 1 | 8 => write!(line, "{cell:<width$}  "),
-                _ => write!(line, "{cell:>width$}  "),
+            let cell = match column {
+                0 | 1 | 8 => format!("{cell:<width$}  "),
+                _ => format!("{cell:>width$}  "),
             };
+            line.push_str(&match (number, column, row[1].as_str()) {
+                (1.., 1, "passed") => paint.good(&cell),
+                (1.., 1, "no tests ran") => paint.odd(&cell),
+                (1.., 1, _) => paint.bad(&cell),
+                _ => cell,
+            });
         }
         text.push_str(line.trim_end());
         text.push('\n');
     }
+    if let [one] = accelerations.into_iter().collect::<Vec<_>>()[..] {
+        let mut all = records.iter().map(|record| record.name.arch.as_str());
+        let arch = all.find(|arch| one_arch && !arch.is_empty());
+        let arch = arch.map_or_else(String::new, |arch| format!("{arch}, "));
+        let _ = writeln!(text, "{arch}{one}");
+    }
     text
 }
 
-fn summary_row(record: &RunRecord) -> Vec<String> {
+fn summary_row(record: &RunRecord, one_arch: bool) -> Vec<String> {
     let tally = &record.tally;
-    let mut row = vec![
-        printable(&title(&record.name)),
-        record.outcome.name().to_owned(),
-    ];
+    let title = match one_arch {
+        true => record.name.kernel.clone(),
+        false => title(&record.name),
+    };
+    let mut row = vec![printable(&title), record.outcome.name().to_owned()];
     if matches!(record.outcome, RunOutcome::NotStarted { .. }) {
         return row;
     }
@@ -891,10 +931,11 @@ mod tests {
 
                 === 5.4.* (x86_64): build failed: no compiler
 
-                kernel                             outcome       run  passed  failed  errors  skipped    time  acceleration
-                6.1.192-vmtest1.1default (x86_64)  runner died     4       1       1       0        2  98.8 s  KVM
-                5.4.* (x86_64)                     build failed
-                6.12.9-vmtest1.1default (x86_64)   passed          1       1       0       0        0  98.8 s  KVM
+                kernel                    outcome       run  passed  failed  errors  skipped    time
+                6.1.192-vmtest1.1default  runner died     4       1       1       0        2  98.8 s
+                5.4.*                     build failed
+                6.12.9-vmtest1.1default   passed          1       1       0       0        0  98.8 s
+                x86_64, KVM
             "#]],
         );
     }
@@ -935,10 +976,11 @@ mod tests {
                 === 6.1.192-vmtest1.1default (x86_64): skipped
                     2  not running in kdump
 
-                kernel                             outcome       run  passed  failed  errors  skipped    time  acceleration
-                6.1.192-vmtest1.1default (x86_64)  runner died     4       1       1       0        2  98.8 s  KVM
-                5.4.* (x86_64)                     build failed
-                6.12.9-vmtest1.1default (x86_64)   passed          1       1       0       0        0  98.8 s  KVM
+                kernel                    outcome       run  passed  failed  errors  skipped    time
+                6.1.192-vmtest1.1default  runner died     4       1       1       0        2  98.8 s
+                5.4.*                     build failed
+                6.12.9-vmtest1.1default   passed          1       1       0       0        0  98.8 s
+                x86_64, KVM
             "#]],
         );
     }
@@ -962,18 +1004,19 @@ mod tests {
             Verbosity::Quiet,
             &[(failed, events)],
             expect![[r#"
-            6.1.192 (x86_64): tests failed; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
+                6.1.192 (x86_64): tests failed; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
 
-            === 6.1.192 (x86_64): failed t.A.bad (0.250 s)
-            Traceback (most recent call last):
-              File "x.py"
-            E: �[31mred
-            output: log/run/output.log
-            console: log/run/console.log
+                === 6.1.192 (x86_64): failed t.A.bad (0.250 s)
+                Traceback (most recent call last):
+                  File "x.py"
+                E: �[31mred
+                output: log/run/output.log
+                console: log/run/console.log
 
-            kernel            outcome       run  passed  failed  errors  skipped    time  acceleration
-            6.1.192 (x86_64)  tests failed    4       1       1       0        2  98.8 s  KVM
-        "#]],
+                kernel   outcome       run  passed  failed  errors  skipped    time
+                6.1.192  tests failed    4       1       1       0        2  98.8 s
+                x86_64, KVM
+            "#]],
         );
     }
 
@@ -1007,8 +1050,9 @@ mod tests {
                 output: log/run/output.log
                 console: log/run/console.log
 
-                kernel            outcome   run  passed  failed  errors  skipped    time  acceleration
-                6.1.192 (x86_64)  panicked    4       1       1       0        2  98.8 s  KVM
+                kernel   outcome   run  passed  failed  errors  skipped    time
+                6.1.192  panicked    4       1       1       0        2  98.8 s
+                x86_64, KVM
             "#]],
         );
     }
@@ -1046,7 +1090,12 @@ mod tests {
             output: log/run/output.log
             console: log/run/console.log
         "#]]
-        .assert_eq(&conclusion(&records, Path::new("log/run"), false));
+        .assert_eq(&conclusion(
+            &records,
+            Path::new("log/run"),
+            Paint::default(),
+            false,
+        ));
     }
 
     #[test]
@@ -1066,11 +1115,12 @@ mod tests {
             })
             .collect::<Vec<_>>();
         expect![[r#"
-            kernel                           outcome       run  passed  failed  errors  skipped      time  acceleration
-            6.7.1-vmtest1.1default (x86_64)  no tests ran    1       1       0       0        0    98.8 s  KVM
-            35 kernels, 6.0.1 to 6.35.1      passed          1       1       0       0        0  3456.6 s  KVM
-            4 kernels, 6.36.1 to 6.39.1      passed          4       1       1       0        2   395.0 s  KVM
-        "#]].assert_eq(&summary(&records));
+            kernel                       outcome       run  passed  failed  errors  skipped      time
+            6.7.1-vmtest1.1default       no tests ran    1       1       0       0        0    98.8 s
+            35 kernels, 6.0.1 to 6.35.1  passed          1       1       0       0        0  3456.6 s
+            4 kernels, 6.36.1 to 6.39.1  passed          4       1       1       0        2   395.0 s
+            x86_64, KVM
+        "#]].assert_eq(&summary(&records, Paint::default()));
     }
 
     #[test]

@@ -14,6 +14,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::interrupt;
+use crate::paint::{ColorChoice, Paint};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +37,7 @@ pub struct Ui {
     verbosity: Verbosity,
     terminal: bool,
     live: MultiProgress,
+    color: ColorChoice,
 }
 
 impl Ui {
@@ -47,7 +49,23 @@ impl Ui {
             verbosity,
             terminal,
             live: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
+            color: ColorChoice::default(),
         }
+    }
+
+    /// The same, with this choice of colours.
+    #[must_use]
+    pub fn color(mut self, choice: ColorChoice) -> Self {
+        self.color = choice;
+        self
+    }
+
+    /// The colours of results on standard output.
+    pub fn paint(&self) -> Paint {
+        let variable = |name| std::env::var(name).ok();
+        let terminal = std::io::stdout().is_terminal();
+        let (no_color, term) = (variable("NO_COLOR"), variable("TERM"));
+        Paint::new(self.color, terminal, no_color.as_deref(), term.as_deref())
     }
 
     /// How much is said.
@@ -90,9 +108,18 @@ impl Ui {
     /// Starts a task that a person waits for. The line is gone when the
     /// returned value is dropped.
     pub fn task(&self, message: impl Into<String>) -> Task {
+        self.task_above(None, message)
+    }
+
+    /// Starts a task whose line is above that of another one.
+    pub fn task_above(&self, below: Option<&Task>, message: impl Into<String>) -> Task {
         let message = message.into();
         let bar = if self.terminal && self.verbosity >= Verbosity::Normal {
-            let bar = self.live.add(ProgressBar::no_length());
+            let bar = ProgressBar::no_length();
+            let bar = match below.and_then(|task| task.bar.as_ref()) {
+                Some(below) => self.live.insert_before(below, bar),
+                None => self.live.add(bar),
+            };
             bar.set_style(
                 // Cut to the terminal's width: a line that wraps is not redrawn.
                 ProgressStyle::with_template("xtask: {wide_msg} [{elapsed}]")

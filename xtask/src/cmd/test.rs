@@ -95,6 +95,7 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         seconds: Vec::new(),
         jobs: options.jobs,
         folder: path.clone(),
+        paint: ui.paint(),
     };
     let mut collector = Results {
         names: vec![None; runs],

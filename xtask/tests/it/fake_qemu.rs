@@ -61,10 +61,16 @@ if part == "run":
     directory = re.search("vmtest_directory='(.*)'", init)[1]
     with tempfile.NamedTemporaryFile() as events:
         command = command.replace("/run/vmtest/events", events.name)
-        child = subprocess.run(["/bin/sh", "-c", command], cwd=directory, capture_output=True)
-        ports["vmtest.events"].sendall(events.read())
-        ports["vmtest.stdout"].sendall(child.stdout)
-        ports["vmtest.stderr"].sendall(child.stderr)
+        out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        child = subprocess.Popen(["/bin/sh", "-c", command], cwd=directory, stdout=out, stderr=err)
+        ended = False
+        while not ended:
+            ended = child.poll() is not None
+            ports["vmtest.events"].sendall(events.read())
+            time.sleep(0.01)
+        for file, name in (out, "stdout"), (err, "stderr"):
+            file.seek(0)
+            ports["vmtest." + name].sendall(file.read())
     finish(child.returncode & 255)
 if part == "gone":
     sys.exit(0)

@@ -90,7 +90,7 @@ fn all_is_well() {
             === local: skipped
               1  why
 
-            kernel  outcome  run  passed  failed  errors  skipped  time  acceleration
+            kernel  outcome  run  passed  failed  errors  skipped  time
             local  passed  2  1  0  0  1  TIME s
         "#]],
     );
@@ -113,7 +113,7 @@ fn a_test_fails() {
             AssertionError: 1 != 2
             output: WORK/log/RUN/local-output.log
 
-            kernel  outcome  run  passed  failed  errors  skipped  time  acceleration
+            kernel  outcome  run  passed  failed  errors  skipped  time
             local  tests failed  2  1  1  0  0  TIME s
         "#]],
     );
@@ -135,7 +135,7 @@ fn the_interpreter_ends_without_a_word() {
             ---
             output: WORK/log/RUN/local-output.log
 
-            kernel  outcome  run  passed  failed  errors  skipped  time  acceleration
+            kernel  outcome  run  passed  failed  errors  skipped  time
             local  runner died  1  1  0  0  0  TIME s
         "#]],
     );
@@ -157,7 +157,7 @@ fn the_interpreter_crashes() {
             ---
             output: WORK/log/RUN/local-output.log
 
-            kernel  outcome  run  passed  failed  errors  skipped  time  acceleration
+            kernel  outcome  run  passed  failed  errors  skipped  time
             local  runner died  0  0  0  0  0  TIME s
         "#]],
     );
