@@ -321,6 +321,10 @@ pub fn conclusion(records: &[RunRecord], folder: &Path, paint: Paint, with_skips
     let mut text = String::new();
     failures(&mut text, records, paint);
     for record in records {
+        // Of many whose tests failed the logs are where all of them are.
+        if record.outcome == RunOutcome::TestsFailed && records.len() > 1 {
+            continue;
+        }
         trouble(&mut text, record, folder, paint);
     }
     if with_skips {
@@ -1085,10 +1089,6 @@ mod tests {
             Traceback (most recent call last):
               File "x.py"
             E: �[31mred
-            output: log/run/output.log
-            console: log/run/console.log
-            output: log/run/output.log
-            console: log/run/console.log
         "#]]
         .assert_eq(&conclusion(
             &records,
