@@ -65,3 +65,77 @@ fn a_published_kernel_comes_back_and_boots() {
         "{lines:?}"
     );
 }
+
+/// GitHub for one asset, in a guest: 6.1.9, whose package is the file beside it.
+const SERVER: &str = r#"
+import hashlib, http.server, json, os, sys, threading
+name = "kernel-6.1.9-vmtest1.1default.x86_64.tar.zst"
+data = open(sys.argv[1], "rb").read()
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        body = data
+        host = "http://127.0.0.1:%d" % self.server.server_address[1]
+        if "/download/" not in self.path:
+            asset = {"id": 1, "name": name, "label": "", "state": "uploaded", "size": len(data),
+                "digest": "sha256:" + hashlib.sha256(data).hexdigest(),
+                "url": host + "/repos/osandov/drgn/releases/assets/1",
+                "browser_download_url": host + "/download/" + name}
+            release = {"id": 17, "tag_name": "vmtest-assets", "assets": [asset],
+                "upload_url": host + "/upload{?name,label}"}
+            body = json.dumps([asset] if "/17/assets" in self.path else release).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        try:
+            self.wfile.write(body)
+        except BrokenPipeError:
+            pass
+    def log_message(self, *arguments):
+        pass
+server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+threading.Thread(target=server.serve_forever, daemon=True).start()
+environment = dict(os.environ, GITHUB_API_URL="http://127.0.0.1:%d" % server.server_address[1])
+import subprocess
+sys.exit(subprocess.call(sys.argv[2:], env=environment))
+"#;
+
+#[test]
+fn a_full_disk_is_said_and_leaves_nothing_half_made() {
+    let here = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).unwrap();
+    let file = here.path().join("package");
+    let server = here.path().join("server.py");
+    // 8 MB that do not compress, on a disk of 4: full in the middle of the download.
+    let kernel = here.path().join("kernel");
+    fs::create_dir(&kernel).unwrap();
+    fake_kernel::write(&kernel, "6.1.9-vmtest1.1default", "00ff00ff", 8_000_000);
+    let mut bytes = Vec::new();
+    xtask::archive::create(&kernel, &mut bytes, 1).unwrap();
+    fs::write(&file, bytes).unwrap();
+    fs::write(&server, SERVER).unwrap();
+    let script = format!(
+        "mkdir /run/work && mount -t tmpfs -o size=4m tmpfs /run/work && cd /run/work
+        export VMTEST_DIR=/run/work HOME=/run
+        run() {{ python3 {server} {file} {xtask} -q download 6.1.9*; echo status $?; }}
+        run; find . -type f -o -name '*6.1.9*' | grep -v ^./locks/ | grep -v ^./cache/
+        mount -o remount,size=64m /run/work
+        run; ls -A x86_64; ls x86_64/*/build",
+        server = server.display(),
+        file = file.display(),
+        xtask = env!("CARGO_BIN_EXE_xtask"),
+    );
+    let ended = Call::vm("").script(&script).output().expect(0);
+    assert_eq!(
+        ended.stdout(),
+        "status 3\n/run/work/x86_64/kernel-6.1.9-vmtest1.1default\nstatus 0\n\
+         kernel-6.1.9-vmtest1.1default\ninclude\nvmlinux\n"
+    );
+    let said = ended.stderr();
+    let said = said
+        .lines()
+        .filter(|line| line.starts_with("xtask: error:"));
+    let said = said.collect::<Vec<_>>();
+    assert!(
+        matches!(&said[..], [line] if line.contains("the disk is full: /run/work/x86_64")),
+        "{said:?}"
+    );
+}
