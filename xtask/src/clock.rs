@@ -1,6 +1,10 @@
 //! Dates: of HTTP headers, of kernels and logs, and for people in their own time zone.
 
+use std::fmt;
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use crate::failure::Failure;
 
 const MONTHS: [&str; 12] = [
     "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec",
@@ -133,6 +137,15 @@ impl Utc {
         }
     }
 
+    /// Its day.
+    pub fn date(&self) -> Date {
+        Date {
+            year: self.year,
+            month: self.month,
+            day: self.day,
+        }
+    }
+
     /// `20261122-170507`: sorts by time, and every file system takes it.
     pub fn file_name(&self) -> String {
         format!(
@@ -159,6 +172,46 @@ impl Utc {
             "{weekday} {month} {:2} {:02}:{:02}:{:02} UTC {}",
             self.day, self.hour, self.minute, self.second, self.year
         )
+    }
+}
+
+/// A day of the Gregorian calendar, 1970 or later. Written `2026-11-25`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Date {
+    year: u64,
+    month: u64,
+    day: u64,
+}
+
+impl fmt::Display for Date {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:04}-{:02}-{:02}", self.year, self.month, self.day)
+    }
+}
+
+impl FromStr for Date {
+    type Err = Failure;
+
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let date = || {
+            let mut parts = text.split('-');
+            let mut number = |digits: usize| {
+                let part = parts.next()?;
+                let plain = part.len() == digits && part.bytes().all(|b| b.is_ascii_digit());
+                plain.then(|| part.parse::<u64>().ok())?
+            };
+            let (year, month, day) = (number(4)?, number(2)?, number(2)?);
+            let sane = year >= 1970
+                && (1..=12).contains(&month)
+                && (1..=31).contains(&day)
+                && parts.next().is_none();
+            // A day that the month does not have is counted as one of the next month.
+            let date = Utc::from_seconds(sane.then(|| days(year, month, day))? * 86_400).date();
+            (date == Self { year, month, day }).then_some(date)
+        };
+        date().ok_or_else(|| {
+            Failure::usage(format!("{text:?} is no date")).hint("a date is written like 2026-11-25")
+        })
     }
 }
 
@@ -233,6 +286,33 @@ mod tests {
             let utc = Utc::from_seconds(seconds);
             assert_eq!(utc.c_locale(), text);
             assert_eq!(utc.file_name(), name);
+        }
+    }
+
+    #[test]
+    fn days_are_read_as_they_are_written_and_are_in_order() {
+        let mut before = None;
+        for day in 0..60_000 {
+            let date = Utc::from_seconds(day * 86_400).date();
+            assert_eq!(date.to_string().parse::<Date>().unwrap(), date);
+            assert!(before < Some(date));
+            before = Some(date);
+        }
+        for text in [
+            "",
+            "2026-02-29",
+            "2026-00-01",
+            "2026-01-00",
+            "2026-13-01",
+            "2026-11-31",
+            "1969-12-31",
+            "26-11-25",
+            "2026-11-25T00:00:00Z",
+            "2026-11-25-",
+            "2026-11-+5",
+            "2026/11/25",
+        ] {
+            assert!(text.parse::<Date>().is_err(), "{text}");
         }
     }
 }

@@ -47,6 +47,7 @@ pub mod prune;
 pub mod python;
 pub mod qemu;
 pub mod queue;
+pub mod range;
 pub mod release;
 pub mod report;
 pub mod request;

@@ -30,6 +30,14 @@
 //! prepare = ["make", "gcc"]    # host programs that the steps of `prepare` run
 //! headers = ["zlib.h"]         # C headers that they include
 //!
+//! [[expect]]                   # tests that fail, as often as needed: see crate::expect
+//! test = "tests.test_a.A.*"    # dotted name, with shell wildcards
+//! kernels = ">=5.11, <5.19"    # see crate::range; any without
+//! flavor = "default"           # any without
+//! arch = "x86_64"              # any without
+//! reason = "issue 12"          # required
+//! until = "2030-12-31"         # the last day on which it counts
+//!
 //! [local]                      # tests on the host, `test -l`
 //! start = "tests"
 //! top = "."
@@ -48,16 +56,18 @@
 //! An unknown key is an error, with the line and the nearest known key: a
 //! misspelt `programms` would otherwise be found by tests that skip.
 
-use std::fmt::Write as _;
-use std::path::{Component, Path, PathBuf};
+mod table;
+
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use toml::Spanned;
-use toml::de::{DeString, DeTable, DeValue};
+use toml::de::DeTable;
 
+use crate::expect::{Expectation, Mistake};
 use crate::failure::Failure;
 use crate::layout::Files;
 use crate::nearest::nearest;
+use table::{Source, Table, line_of};
 
 /// The name of a project file.
 pub const FILE_NAME: &str = "vmtest.toml";
@@ -98,6 +108,8 @@ pub struct Project {
     pub prepare_programs: Vec<String>,
     /// C headers that they include.
     pub prepare_headers: Vec<String>,
+    /// Failures that are known.
+    pub expectations: Vec<Expectation>,
     /// Tests on the host.
     pub local: Option<Local>,
     /// What is tested without a checkout.
@@ -241,6 +253,10 @@ impl Project {
         let prepare_headers = needs.strings("headers")?;
         needs.finish()?;
 
+        let tables = top.tables("expect")?;
+        let expectations = tables.into_iter().map(expectation);
+        let expectations = expectations.collect::<Result<_, _>>()?;
+
         let local = match top.optional_table("local")? {
             None => None,
             Some(mut table) => {
@@ -283,6 +299,7 @@ impl Project {
             requirements,
             prepare_programs,
             prepare_headers,
+            expectations,
             local,
             release,
         })
@@ -302,6 +319,27 @@ impl Project {
         let text = assets.read(&path)?;
         Ok(Self::parse(&path, &text)?)
     }
+}
+
+/// An entry of the list of expectations.
+fn expectation(mut table: Table<'_>) -> Result<Expectation, Failure> {
+    let expectation = Expectation {
+        test: table.required_string("test")?,
+        kernels: table.string("kernels")?,
+        flavor: table.string("flavor")?,
+        arch: table.string("arch")?,
+        reason: table.required_string("reason")?,
+        until: table.string("until")?,
+    };
+    if let Err(Mistake { key, failure }) = expectation.check() {
+        let located = table.error(key, &failure.message);
+        return Err(Failure {
+            hint: failure.hint,
+            ..located
+        });
+    }
+    table.finish()?;
+    Ok(expectation)
 }
 
 /// A project and where it is.
@@ -428,489 +466,5 @@ pub fn parse_size(text: &str) -> Option<u64> {
     number.checked_mul(unit)
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.as_bytes()[..offset.min(text.len())]
-        .iter()
-        .filter(|byte| **byte == b'\n')
-        .count()
-}
-
-#[derive(Clone, Copy)]
-struct Source<'t> {
-    file: &'t str,
-    text: &'t str,
-}
-
-/// A table whose keys are taken one by one. What was asked for is what is known.
-struct Table<'t> {
-    source: Source<'t>,
-    path: String,
-    entries: Option<&'t DeTable<'t>>,
-    known: Vec<&'static str>,
-}
-
-type Entry<'t> = (&'t Spanned<DeString<'t>>, &'t Spanned<DeValue<'t>>);
-
-impl<'t> Table<'t> {
-    fn new(source: Source<'t>, path: &str, entries: &'t DeTable<'t>) -> Self {
-        Self {
-            source,
-            path: path.to_owned(),
-            entries: Some(entries),
-            known: Vec::new(),
-        }
-    }
-
-    fn take(&mut self, key: &'static str) -> Option<Entry<'t>> {
-        self.known.push(key);
-        self.find(key)
-    }
-
-    fn find(&self, key: &str) -> Option<Entry<'t>> {
-        self.entries?
-            .iter()
-            .find(|(name, _)| name.get_ref().as_ref() == key)
-    }
-
-    fn full(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
-        }
-    }
-
-    /// An error at a key.
-    fn error(&self, key: &str, message: &str) -> Failure {
-        let Source { file, text } = self.source;
-        let line = self
-            .find(key)
-            .map_or(1, |(name, _)| line_of(text, name.span().start));
-        Failure::usage(format!("{file}:{line}: {}: {message}", self.full(key)))
-    }
-
-    fn missing(&self, key: &str) -> Failure {
-        Failure::usage(format!(
-            "{}: {} is missing",
-            self.source.file,
-            self.full(key)
-        ))
-    }
-
-    fn string(&mut self, key: &'static str) -> Result<Option<String>, Failure> {
-        match self.take(key).map(|(_, value)| value.get_ref()) {
-            None => Ok(None),
-            Some(DeValue::String(text)) if text.contains('\0') => {
-                Err(self.error(key, "must not contain a NUL"))
-            }
-            Some(DeValue::String(text)) if text.trim().is_empty() => {
-                Err(self.error(key, "must not be empty"))
-            }
-            Some(DeValue::String(text)) => Ok(Some(text.to_string())),
-            Some(_) => Err(self.error(key, "must be a string")),
-        }
-    }
-
-    fn required_string(&mut self, key: &'static str) -> Result<String, Failure> {
-        self.string(key)?.ok_or_else(|| self.missing(key))
-    }
-
-    fn boolean(&mut self, key: &'static str) -> Result<Option<bool>, Failure> {
-        match self.take(key).map(|(_, value)| value.get_ref()) {
-            None => Ok(None),
-            Some(DeValue::Boolean(value)) => Ok(Some(*value)),
-            Some(_) => Err(self.error(key, "must be true or false")),
-        }
-    }
-
-    fn strings(&mut self, key: &'static str) -> Result<Vec<String>, Failure> {
-        match self.take(key).map(|(_, value)| value.get_ref()) {
-            None => Ok(Vec::new()),
-            Some(DeValue::Array(array)) => array
-                .iter()
-                .map(|item| match item.get_ref() {
-                    DeValue::String(text) if !text.is_empty() && !text.contains('\0') => {
-                        Ok(text.to_string())
-                    }
-                    _ => Err(self.error(key, "must be a list of strings that are not empty")),
-                })
-                .collect(),
-            Some(_) => Err(self.error(key, "must be a list of strings")),
-        }
-    }
-
-    /// A path that stays in the tree.
-    fn inside(&self, key: &str, text: &str) -> Result<PathBuf, Failure> {
-        let path = PathBuf::from(text);
-        let stays = path
-            .components()
-            .all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-        if stays {
-            Ok(path)
-        } else {
-            Err(self.error(key, &format!("{text:?} must be a path inside the project")))
-        }
-    }
-
-    fn path(&mut self, key: &'static str) -> Result<Option<PathBuf>, Failure> {
-        match self.string(key)? {
-            None => Ok(None),
-            Some(text) => self.inside(key, &text).map(Some),
-        }
-    }
-
-    fn required_path(&mut self, key: &'static str) -> Result<PathBuf, Failure> {
-        self.path(key)?.ok_or_else(|| self.missing(key))
-    }
-
-    fn paths(&mut self, key: &'static str) -> Result<Vec<PathBuf>, Failure> {
-        self.strings(key)?
-            .iter()
-            .map(|text| self.inside(key, text))
-            .collect()
-    }
-
-    /// The name of an environment variable.
-    fn variable(&mut self, key: &'static str) -> Result<Option<String>, Failure> {
-        match self.string(key)? {
-            Some(name) if !is_variable(&name) => {
-                Err(self.error(key, &format!("{name:?} is no name for a variable")))
-            }
-            other => Ok(other),
-        }
-    }
-
-    fn environment(&mut self, key: &'static str) -> Result<Vec<(String, String)>, Failure> {
-        let Some(mut table) = self.optional_table(key)? else {
-            return Ok(Vec::new());
-        };
-        let mut variables = Vec::new();
-        for (name, value) in table.entries.take().into_iter().flatten() {
-            let name = name.get_ref().as_ref();
-            if !is_variable(name) {
-                return Err(self.error(key, &format!("{name:?} is no name for a variable")));
-            }
-            match value.get_ref() {
-                DeValue::String(text) if !text.contains('\0') => {
-                    variables.push((name.to_owned(), text.to_string()));
-                }
-                _ => return Err(self.error(key, &format!("{name} must be a string"))),
-            }
-        }
-        Ok(variables)
-    }
-
-    fn discovery(&mut self) -> Result<Discovery, Failure> {
-        Ok(Discovery {
-            start: self.path("start")?.unwrap_or_else(|| ".".into()),
-            top: self.path("top")?.unwrap_or_else(|| ".".into()),
-            pattern: self
-                .string("pattern")?
-                .unwrap_or_else(|| "test*.py".to_owned()),
-        })
-    }
-
-    fn optional_table(&mut self, key: &'static str) -> Result<Option<Self>, Failure> {
-        match self.take(key).map(|(_, value)| value.get_ref()) {
-            None => Ok(None),
-            Some(DeValue::Table(entries)) => {
-                Ok(Some(Table::new(self.source, &self.full(key), entries)))
-            }
-            Some(_) => Err(self.error(key, "must be a table")),
-        }
-    }
-
-    /// A table that may be left out because nothing in it is required.
-    fn table(&mut self, key: &'static str) -> Result<Self, Failure> {
-        let found = self.optional_table(key)?;
-        Ok(found.unwrap_or_else(|| Table {
-            source: self.source,
-            path: self.full(key),
-            entries: None,
-            known: Vec::new(),
-        }))
-    }
-
-    /// Nothing else may be in it.
-    fn finish(self) -> Result<(), Failure> {
-        let unknown = self
-            .entries
-            .into_iter()
-            .flatten()
-            .map(|(name, _)| name.get_ref().as_ref())
-            .find(|name| !self.known.contains(name));
-        let Some(key) = unknown else {
-            return Ok(());
-        };
-        let mut hint = String::new();
-        if let Some(near) = nearest(key, self.known.iter().copied()) {
-            let _ = write!(hint, "did you mean {near:?}?");
-        } else {
-            let _ = write!(hint, "known here: {}", self.known.join(", "));
-        }
-        Err(self.error(key, "unknown key").hint(hint))
-    }
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit())
-        && !name.is_empty()
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
-}
-
 #[cfg(test)]
-mod tests {
-    use expect_test::{Expect, expect};
-
-    use super::*;
-
-    fn check(text: &str, expect: Expect) {
-        let message = match Project::parse("vmtest.toml", text) {
-            Ok(_) => "fine".to_owned(),
-            Err(failure) => {
-                assert_eq!(failure.kind.exit_status(), 2);
-                failure.to_string()
-            }
-        };
-        expect.assert_eq(&message);
-    }
-
-    #[test]
-    fn the_smallest_project() {
-        let project = Project::parse("vmtest.toml", "name = \"x\"\n").unwrap();
-        assert_eq!(
-            project,
-            Project {
-                name: "x".to_owned(),
-                python: "python3".to_owned(),
-                detect: vec![],
-                memory: None,
-                prepare: vec![],
-                tests: Discovery {
-                    start: ".".into(),
-                    top: ".".into(),
-                    pattern: "test*.py".to_owned()
-                },
-                environment: vec![],
-                module: None,
-                disk: None,
-                programs: vec![],
-                requirements: vec![],
-                prepare_programs: vec![],
-                prepare_headers: vec![],
-                local: None,
-                release: None,
-            }
-        );
-    }
-
-    #[test]
-    fn everything_in_the_documentation_is_taken() {
-        let module = include_str!("project.rs");
-        let example = module
-            .lines()
-            .skip_while(|line| *line != "//! ```toml")
-            .skip(1)
-            .take_while(|line| *line != "//! ```")
-            .map(|line| line.trim_start_matches("//!"))
-            .collect::<Vec<_>>()
-            .join("\n");
-        let project = Project::parse("vmtest.toml", &example).unwrap();
-        assert_eq!(project.disk.unwrap().size, 1 << 30);
-        assert_eq!(project.module.unwrap().variable.unwrap(), "EXAMPLE_MODULE");
-        assert_eq!(project.local.unwrap().exclude, ["tests/kernel/*"]);
-        assert_eq!(
-            project.environment,
-            [("EXAMPLE_DEBUG".to_owned(), "1".to_owned())]
-        );
-    }
-
-    #[test]
-    fn mistakes_are_named_with_their_line() {
-        check("", expect!["vmtest.toml: name is missing"]);
-        check(
-            "name = \"x\"\npyhton = \"python3\"\n",
-            expect![[r#"vmtest.toml:2: pyhton: unknown key (did you mean "python"?)"#]],
-        );
-        check(
-            "name = \"x\"\n\n[needs]\nprograms = []\nprogramms = [\"gdb\"]\n",
-            expect![[r#"vmtest.toml:5: needs.programms: unknown key (did you mean "programs"?)"#]],
-        );
-        check(
-            "name = \"x\"\n[disk]\nsize = \"1 GiB\"\nvariable = \"D\"\ncolour = 1\n",
-            expect!["vmtest.toml:5: disk.colour: unknown key (known here: size, variable)"],
-        );
-        check(
-            "name = \"x\"\n[[phase]]\nname = \"kdump\"\n",
-            expect![
-                "vmtest.toml:2: phase: unknown key (known here: name, python, detect, prepare, memory, tests, env, module, disk, needs, local, release)"
-            ],
-        );
-        check(
-            "name = \"x\"\n[disk]\nsize = \"1 giga\"\nvariable = \"D\"\n",
-            expect![[
-                r#"vmtest.toml:3: disk.size: "1 giga" is not a size (a size is written like "512 MiB" or "1 GiB")"#
-            ]],
-        );
-        check(
-            "name = \"x\"\n[disk]\nsize = \"1 GiB\"\n",
-            expect!["vmtest.toml: disk.variable is missing"],
-        );
-        check(
-            "name = \"x\"\n[module]\nsource = \"../kmod\"\n",
-            expect![[
-                r#"vmtest.toml:3: module.source: "../kmod" must be a path inside the project"#
-            ]],
-        );
-        check(
-            "name = \"x\"\n[module]\nsource = \"kmod\"\nvariable = \"A B\"\n",
-            expect![[r#"vmtest.toml:4: module.variable: "A B" is no name for a variable"#]],
-        );
-        check(
-            "name = \"x\"\n[module]\nload = 1\nsource = \"kmod\"\n",
-            expect!["vmtest.toml:3: module.load: must be true or false"],
-        );
-        check(
-            "name = [\"x\"]\n",
-            expect!["vmtest.toml:1: name: must be a string"],
-        );
-        check(
-            "name = \"x\"\nprepare = \"make\"\n",
-            expect!["vmtest.toml:2: prepare: must be a list of strings"],
-        );
-        check(
-            "name = \"x\"\n[env]\nA = 1\n",
-            expect!["vmtest.toml:2: env: A must be a string"],
-        );
-        check(
-            "name = \"x\"\nname = \"y\"\n",
-            expect!["vmtest.toml:2: duplicate key"],
-        );
-        check(
-            "name = \"x\n",
-            expect!["vmtest.toml:1: invalid basic string, expected `\"`"],
-        );
-    }
-
-    #[test]
-    fn the_memory_of_the_guest() {
-        let memory = |line: &str| {
-            Project::parse("vmtest.toml", &format!("name = \"x\"\n{line}\n"))
-                .map(|project| project.memory)
-                .map_err(|failure| failure.to_string())
-        };
-        assert_eq!(memory(""), Ok(None));
-        assert_eq!(memory("memory = \"1 GiB\""), Ok(Some(1024)));
-        assert_eq!(memory("memory = \"300MB\""), Ok(Some(287)));
-        for wrong in ["64 MiB", "much", "9999999 TiB"] {
-            let message = memory(&format!("memory = {wrong:?}")).unwrap_err();
-            assert!(message.starts_with("vmtest.toml:2: memory: "), "{message}");
-            assert!(
-                message.contains("is not a size of at least 128 MiB"),
-                "{message}"
-            );
-        }
-    }
-
-    #[test]
-    fn sizes() {
-        for (text, bytes) in [
-            ("1 GiB", Some(1 << 30)),
-            ("512MiB", Some(512 << 20)),
-            ("4096", Some(4096)),
-            ("2 GB", Some(2_000_000_000)),
-            ("1g", Some(1 << 30)),
-            ("", None),
-            ("GiB", None),
-            ("1.5 GiB", None),
-            ("-1", None),
-            ("99999999999 TiB", None),
-        ] {
-            assert_eq!(parse_size(text), bytes, "{text}");
-        }
-    }
-
-    fn assets() -> Files {
-        Files::Directory(Path::new(env!("CARGO_MANIFEST_DIR")).join("../vmtest-assets"))
-    }
-
-    #[test]
-    fn every_profile_and_the_selftest_are_right() {
-        for name in PROFILES {
-            let project = Project::profile(&assets(), name).unwrap();
-            assert!(!project.detect.is_empty(), "{name}");
-            for hash in project.release.iter().flat_map(|r| &r.wheels) {
-                assert!(
-                    hash.strip_prefix("sha256:").is_some_and(|h| h.len() == 64),
-                    "{hash}"
-                );
-            }
-        }
-        let text = assets().read("selftest/vmtest.toml").unwrap();
-        Project::parse("selftest/vmtest.toml", &text).unwrap();
-    }
-
-    #[test]
-    fn which_project() {
-        let directory = tempfile::tempdir().unwrap();
-        let path = |name: &str| directory.path().join(name);
-        for name in ["own/sub", "drgn/libdrgn", "none"] {
-            std::fs::create_dir_all(path(name)).unwrap();
-        }
-        std::fs::write(path("own/vmtest.toml"), "name = \"own\"\n").unwrap();
-        std::fs::write(path("drgn/libdrgn/configure.ac"), "").unwrap();
-        let choice = |c: Option<&str>, variable: Option<&str>, current, profile: Option<&str>| {
-            let choice = Choice {
-                directory: c.map(PathBuf::from),
-                variable: variable.map(PathBuf::from),
-                current: path(current),
-                profile: profile.map(ToOwned::to_owned),
-            };
-            match choose(&choice, &assets()) {
-                Ok(Chosen::Tree { project, path }) => {
-                    let path = path.strip_prefix(directory.path()).unwrap().display();
-                    format!("{} in {path}", project.name)
-                }
-                Ok(Chosen::Pinned { project }) => format!("release of {}", project.name),
-                Err(error) => {
-                    let error = format!("{error:#}");
-                    error.replace(&directory.path().display().to_string(), "DIR")
-                }
-            }
-        };
-        for (c, variable, current, profile, expected) in [
-            (None, None, "none", None, "release of drgn"),
-            (None, None, "own", None, "own in own"),
-            (None, None, "own/sub", None, "release of drgn"),
-            (None, None, "drgn", None, "drgn in drgn"),
-            (None, None, "drgn", Some("drgn"), "release of drgn"),
-            (None, Some("../drgn"), "own", None, "drgn in own/../drgn"),
-            (None, Some(""), "own", None, "own in own"),
-            (Some("own"), Some("drgn"), "", None, "own in own"),
-            (Some("none"), None, "", Some("drgn"), "drgn in none"),
-            (
-                Some("none"),
-                None,
-                "",
-                None,
-                "DIR/none is no project (give it a vmtest.toml, or say what it is with --profile drgn)",
-            ),
-            (
-                Some("absent"),
-                None,
-                "",
-                None,
-                "the project DIR/absent is no directory",
-            ),
-            (
-                None,
-                None,
-                "none",
-                Some("drng"),
-                "there is no profile \"drng\" (did you mean \"drgn\"?)",
-            ),
-        ] {
-            assert_eq!(choice(c, variable, current, profile), expected);
-        }
-    }
-}
+mod tests;

@@ -75,12 +75,49 @@ impl Version {
         ))
     }
 
-    fn key(&self) -> (Series, u32, u32) {
-        (
-            self.series,
-            self.point.unwrap_or(0),
-            self.candidate.unwrap_or(u32::MAX),
-        )
+    /// Where it is in upstream's order; 6.1 and 6.1.0 are at one place.
+    pub fn position(&self) -> Position {
+        Position {
+            series: self.series,
+            point: self.point.unwrap_or(0),
+            candidate: self.candidate.unwrap_or(u32::MAX),
+        }
+    }
+}
+
+/// A place in upstream's order of versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Position {
+    series: Series,
+    point: u32,
+    /// That of a release is behind all of its candidates.
+    candidate: u32,
+}
+
+impl Position {
+    /// Before every version.
+    pub const FIRST: Self = Self::start_of(Series { major: 0, minor: 0 });
+
+    /// Before every release candidate of a series.
+    pub const fn start_of(series: Series) -> Self {
+        Self {
+            series,
+            point: 0,
+            candidate: 0,
+        }
+    }
+
+    /// The next place; the last one of a series has none.
+    #[must_use]
+    pub fn next(self) -> Self {
+        match self.candidate.checked_add(1) {
+            Some(candidate) => Self { candidate, ..self },
+            None => Self {
+                point: self.point.saturating_add(1),
+                candidate: 0,
+                ..self
+            },
+        }
     }
 }
 
@@ -93,8 +130,8 @@ fn number(text: &str) -> Option<(u32, &str)> {
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.key()
-            .cmp(&other.key())
+        self.position()
+            .cmp(&other.position())
             .then(self.point.cmp(&other.point))
     }
 }
