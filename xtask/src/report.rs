@@ -4,6 +4,11 @@
 //! Results go to a [`Write`] (standard output), so that they can be piped.
 //! The live count is not a result: it is a line of the [`Ui`].
 
+pub mod matrix;
+#[cfg(test)]
+mod samples;
+mod words;
+
 use std::fmt::Write as _;
 use std::io::{self, Write};
 

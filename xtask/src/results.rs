@@ -18,6 +18,7 @@
 //! that was cut short has kernels without `vm-finished`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -36,6 +37,17 @@ pub struct RunName {
     pub arch: String,
     /// The kernel's flavor, if it has one.
     pub flavor: Option<String>,
+}
+
+impl fmt::Display for RunName {
+    /// `6.1.192-vmtest1.1default (x86_64)`, or `local`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.kernel)?;
+        match self.arch.as_str() {
+            "" => Ok(()),
+            arch => write!(f, " ({arch})"),
+        }
+    }
 }
 
 /// One call of `test`: what it was asked to do.
