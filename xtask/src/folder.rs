@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::clock::Utc;
 use crate::failure::Failure;
-use crate::results::{self, Finish, RunName, RunRecord, Session};
+use crate::results::{self, Finish, Results, RunName, RunRecord, Session};
 use crate::session::What;
 
 /// The file in a session's folder that all reports are made from.
@@ -72,12 +72,15 @@ impl RunFolder {
         self.flush()
     }
 
-    /// The last line.
+    /// The last lines: what is wrong with the session as a whole, and its end.
     ///
     /// # Errors
     ///
-    /// It cannot be written.
-    pub fn end(&mut self) -> Result<()> {
+    /// They cannot be written.
+    pub fn end(&mut self, findings: &[String]) -> Result<()> {
+        for finding in findings {
+            self.write("session-finding", None, 0, &json!({ "text": finding }))?;
+        }
         self.write("session-finished", None, 0, &json!({}))?;
         self.flush()
     }
@@ -133,6 +136,18 @@ fn finish(record: &RunRecord) -> Finish {
     }
 }
 
+/// Reads the results in a session's folder.
+///
+/// # Errors
+///
+/// There are none.
+pub fn read(folder: &Path) -> Result<Results> {
+    let file = folder.join(RESULTS);
+    let text = std::fs::read_to_string(&file)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
+    Results::parse(&text).with_context(|| format!("cannot use {}", file.display()))
+}
+
 /// A file of one run in a session's folder.
 pub fn log_file(folder: &Path, name: &RunName, what: &str) -> PathBuf {
     // A request that gave no kernel may be a path.
@@ -151,7 +166,6 @@ fn file_character(c: char) -> bool {
 mod tests {
     use super::*;
     use crate::event::{RunOutcome, TestEvent};
-    use crate::results::Results;
 
     fn name(kernel: &str) -> RunName {
         RunName {
@@ -190,11 +204,12 @@ mod tests {
         folder
             .take(&two, 0, &What::Finished(Box::new(record)))
             .unwrap();
-        folder.end().unwrap();
+        folder.end(&["odd".to_owned()]).unwrap();
         let text = std::fs::read_to_string(folder.path.join(RESULTS)).unwrap();
         let results = Results::parse(&text).unwrap();
         assert_eq!(results.session, session);
         assert!(results.finished);
+        assert_eq!(results.findings, ["odd"]);
         assert_eq!(results.runs[0].tally.tests, Some(6));
         assert_eq!(results.runs[0].outcome.name(), "lost");
         assert_eq!(results.runs[1].outcome.name(), "build failed");

@@ -4,6 +4,12 @@
 //! Results go to a [`Write`] (standard output), so that they can be piped.
 //! The live count is not a result: it is a line of the [`Ui`].
 
+pub mod junit;
+pub mod matrix;
+#[cfg(test)]
+mod samples;
+mod words;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::io::{self, Write};
@@ -27,6 +33,8 @@ pub enum Event<'e> {
         records: &'e [RunRecord],
         /// The others.
         not_started: usize,
+        /// What is wrong with the session as a whole.
+        findings: &'e [String],
     },
 }
 
@@ -131,9 +139,10 @@ impl<W: Write> Reporter<W> {
             Event::Finished {
                 records,
                 not_started,
+                findings,
             } => {
                 self.total = None;
-                self.conclusion(records, not_started)
+                self.conclusion(records, not_started, findings)
             }
         };
         if text.is_empty() {
@@ -280,8 +289,10 @@ impl<W: Write> Reporter<W> {
     }
 
     /// All that went wrong, then one line per run.
-    fn conclusion(&self, records: &[RunRecord], not_started: usize) -> String {
-        let bad = records.iter().any(|r| r.outcome != RunOutcome::Passed) || not_started > 0;
+    fn conclusion(&self, records: &[RunRecord], not_started: usize, findings: &[String]) -> String {
+        let bad = records.iter().any(|r| r.outcome != RunOutcome::Passed)
+            || not_started > 0
+            || !findings.is_empty();
         let paint = self.outlook.paint;
         let mut text = conclusion(
             records,
@@ -297,6 +308,9 @@ impl<W: Write> Reporter<W> {
             if not_started > 0 {
                 let runs = if not_started == 1 { "run" } else { "runs" };
                 let _ = writeln!(text, "{not_started} {runs} not started (--fail-fast)");
+            }
+            for finding in findings {
+                let _ = writeln!(text, "{}", paint.bad(&printable(finding)));
             }
         }
         text
@@ -871,6 +885,7 @@ mod tests {
         let finished = Event::Finished {
             records: &records,
             not_started: 0,
+            findings: &[],
         };
         reporter.handle(finished).unwrap();
         expect.assert_eq(&String::from_utf8(out).unwrap());

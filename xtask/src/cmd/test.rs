@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xtask::clock::Utc;
 use xtask::event::exit_status;
-use xtask::failure::Failure;
+use xtask::expect::Ledger;
+use xtask::failure::{Failure, FailureKind};
 use xtask::fetch::host_arch;
-use xtask::folder::RunFolder;
+use xtask::folder::{RunFolder, read};
 use xtask::guest;
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
@@ -68,6 +69,16 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         retries: flags.retries,
         fail_fast: flags.fail_fast,
     };
+    let filtered = !flags.arguments.is_empty();
+    let asked = results::Session {
+        project: project.name.clone(),
+        started: Utc::now().rfc3339(),
+        kernels: requests.iter().map(request_text).collect(),
+        partition: None,
+        filtered,
+        expectations: project.expectations.clone(),
+    };
+    let ledger = Ledger::of(&asked)?;
     let suite = Suite {
         project,
         prepared,
@@ -78,17 +89,10 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         environment,
         cc: flags.cc.clone(),
         machine: &|request, limits| flags.machine.apply(request, limits),
-        mark: &|_, _| {},
+        mark: &|name, test| ledger.mark(test, name, filtered),
         seconds: &|_| BTreeMap::new(),
     };
-    folder.begin(&results::Session {
-        project: project.name.clone(),
-        started: Utc::now().rfc3339(),
-        kernels: requests.iter().map(request_text).collect(),
-        partition: None,
-        filtered: !flags.arguments.is_empty(),
-        expectations: Vec::new(),
-    })?;
+    folder.begin(&asked)?;
     let runs = wanted.len() + usize::from(flags.local);
     let outlook = Outlook {
         runs,
@@ -97,7 +101,7 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         folder: path.clone(),
         paint: ui.paint(),
     };
-    let mut collector = Results {
+    let mut collector = Collected {
         names: vec![None; runs],
         folder: &mut folder,
         reporter: Reporter::new(std::io::stdout(), ui.verbosity(), Some(ui.clone()), outlook),
@@ -114,17 +118,29 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         options,
     };
     let records = session::run(session, &mut collector)?;
-    let Results { mut reporter, .. } = collector;
-    folder.end()?;
+    let Collected { mut reporter, .. } = collector;
+    let mut findings = Vec::new();
+    for finding in ledger.findings(&read(&path)?) {
+        match finding.is_bad() {
+            true => findings.push(finding.to_string()),
+            false => ui.warn(finding.to_string()),
+        }
+    }
+    folder.end(&findings)?;
     let finished = Event::Finished {
         records: &records,
         not_started: runs - records.len(),
+        findings: &findings,
     };
     reporter
         .handle(finished)
         .context("cannot write the results")?;
-    ui.info(format!("log: {}", folder.path.display()));
-    Ok(exit_status(records.iter().map(|record| &record.outcome)))
+    ui.info(format!("log: {}", path.display()));
+    let status = exit_status(records.iter().map(|record| &record.outcome));
+    Ok(match findings.is_empty() {
+        true => status,
+        false => FailureKind::Findings.exit_status(),
+    })
 }
 
 fn request_text(request: &Option<KernelRequest>) -> String {
@@ -133,14 +149,14 @@ fn request_text(request: &Option<KernelRequest>) -> String {
 }
 
 /// Writes down what happens, and has it shown.
-struct Results<'r> {
+struct Collected<'r> {
     /// Of the runs that have been started.
     names: Vec<Option<RunName>>,
     folder: &'r mut RunFolder,
     reporter: Reporter<Stdout>,
 }
 
-impl Collector for Results<'_> {
+impl Collector for Collected<'_> {
     fn message(&mut self, message: &Message) -> Result<()> {
         let slot = self.names.get_mut(message.run);
         if let (Some(slot), What::Started(name)) = (slot, &message.what) {

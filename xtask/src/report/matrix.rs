@@ -1,0 +1,615 @@
+//! Kernels against tests: which tests are not the same on every kernel, and since
+//! which version. All reports are made from it, so that they agree.
+//!
+//! It depends on what happened and not on the order in which runs ended: runs and
+//! tests are sorted, and the same results split over several machines and merged
+//! give the same matrix.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
+
+use super::words;
+use crate::event::{FinishedTest, TestOutcome};
+use crate::results::{Results, RunName, RunRecord};
+use crate::version::Release;
+
+/// What a test did on a kernel, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Verdict {
+    /// It was running when the run ended: the kernel panicked, the process died.
+    Unfinished,
+    /// It failed, or raised another exception.
+    Failed,
+    /// It passed where a failure is expected.
+    UnexpectedSuccess,
+    /// The kernel ran all of its tests, and this one, which others have, is not among
+    /// them.
+    Missing,
+    /// It failed as it or the project's list of expectations says.
+    ExpectedFailure,
+    /// It was skipped.
+    Skipped,
+    /// It passed.
+    Passed,
+    /// The run did not get to it, or is of another suite; says nothing.
+    Unknown,
+}
+
+impl Verdict {
+    /// All of them, the worst first.
+    pub const ALL: [Self; 8] = [
+        Self::Unfinished,
+        Self::Failed,
+        Self::UnexpectedSuccess,
+        Self::Missing,
+        Self::ExpectedFailure,
+        Self::Skipped,
+        Self::Passed,
+        Self::Unknown,
+    ];
+
+    /// What a finished test did.
+    pub fn of(test: &FinishedTest) -> Self {
+        match (test.outcome, &test.expected) {
+            (TestOutcome::Skipped, _) => Self::Skipped,
+            (TestOutcome::Passed, None) => Self::Passed,
+            (TestOutcome::Passed, Some(_)) => Self::UnexpectedSuccess,
+            (TestOutcome::ExpectedFailure, _) | (_, Some(_)) => Self::ExpectedFailure,
+            (TestOutcome::Failed | TestOutcome::Error, None) => Self::Failed,
+            (TestOutcome::UnexpectedSuccess, None) => Self::UnexpectedSuccess,
+        }
+    }
+
+    /// Whether it makes a run fail.
+    pub fn is_bad(self) -> bool {
+        matches!(
+            self,
+            Self::Unfinished | Self::Failed | Self::UnexpectedSuccess
+        )
+    }
+
+    /// One or two words for a cell.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Unfinished => "unfinished",
+            Self::Failed => "failed",
+            Self::UnexpectedSuccess => "unexpected success",
+            Self::Missing => "missing",
+            Self::ExpectedFailure => "expected failure",
+            Self::Skipped => "skipped",
+            Self::Passed => "passed",
+            Self::Unknown => "not run",
+        }
+    }
+
+    /// What the test does, after its name.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Unfinished => "does not finish",
+            Self::Failed => "fails",
+            Self::UnexpectedSuccess => "passes unexpectedly",
+            Self::Missing => "is missing",
+            Self::ExpectedFailure => "fails as expected",
+            Self::Skipped => "is skipped",
+            Self::Passed => "passes",
+            Self::Unknown => "is not run",
+        }
+    }
+}
+
+/// One test on all kernels.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row<'r> {
+    /// The test's dotted name.
+    pub test: &'r str,
+    /// What each run has of it, in the order of [`Matrix::runs`]. Of several that
+    /// finished under one name the worst.
+    pub cells: Vec<Option<&'r FinishedTest>>,
+    /// What each run says about it, in the same order.
+    pub verdicts: Vec<Verdict>,
+    /// It is not the same on every kernel.
+    pub differs: bool,
+    /// Where it changes, in words, if it differs: "passes up to 6.9, fails from 6.10".
+    pub words: Option<String>,
+}
+
+impl Row<'_> {
+    /// The worst that is said about it.
+    pub fn worst(&self) -> Verdict {
+        let worst = self.verdicts.iter().min();
+        worst.copied().unwrap_or(Verdict::Unknown)
+    }
+
+    /// The runs that it makes fail, by their number in [`Matrix::runs`].
+    pub fn bad(&self) -> impl Iterator<Item = usize> {
+        let verdicts = self.verdicts.iter().enumerate();
+        verdicts.filter(|(_, v)| v.is_bad()).map(|(run, _)| run)
+    }
+
+    /// It was skipped wherever it was reached, so that nothing is known about it.
+    pub fn skipped_everywhere(&self) -> bool {
+        let said = |v: &&Verdict| !matches!(v, Verdict::Unknown | Verdict::Missing);
+        let mut said = self.verdicts.iter().filter(said).peekable();
+        said.peek().is_some() && said.all(|verdict| *verdict == Verdict::Skipped)
+    }
+}
+
+/// Tests that were skipped for one reason.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Skips<'r> {
+    /// The reason, possibly of several lines; empty if none was given.
+    pub reason: &'r str,
+    /// How often: a test that is skipped on two kernels counts twice.
+    pub count: usize,
+    /// On how many kernels.
+    pub runs: usize,
+    /// The tests, sorted.
+    pub tests: Vec<&'r str>,
+    /// Those of them that were skipped wherever they were reached, for this reason or
+    /// others, sorted.
+    pub everywhere: Vec<&'r str>,
+}
+
+/// Kernels against tests.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matrix<'r> {
+    /// What it was made from.
+    pub results: &'r Results,
+    /// The runs: the host's own tests, then kernels from old to new, then requests
+    /// that gave none.
+    pub runs: Vec<&'r RunRecord>,
+    /// All tests: those that differ between kernels first, then the bad ones; by name.
+    pub rows: Vec<Row<'r>>,
+    /// Why tests were skipped, the most frequent reason first.
+    pub skips: Vec<Skips<'r>>,
+}
+
+impl<'r> Matrix<'r> {
+    /// Sorts and compares all that the results have.
+    pub fn new(results: &'r Results) -> Self {
+        let mut runs = results
+            .runs
+            .iter()
+            .map(|run| (Place::of(&run.name), run))
+            .collect::<Vec<_>>();
+        runs.sort_by(|(a, run), (b, other)| a.cmp(b).then_with(|| run.name.cmp(&other.name)));
+        let columns = words::Columns::new(runs.iter().map(|(place, run)| (&run.name, place)));
+        let runs = runs.into_iter().map(|(_, run)| run).collect::<Vec<_>>();
+        let mut rows = rows(&runs);
+        for row in &mut rows {
+            row.words = columns.describe(&row.verdicts);
+            row.differs = row.words.is_some();
+        }
+        rows.sort_by(|a, b| {
+            let key = |row: &Row<'_>| (!row.differs, row.worst(), Reverse(row.bad().count()));
+            key(a).cmp(&key(b)).then_with(|| a.test.cmp(b.test))
+        });
+        let skips = skips(&rows, &runs);
+        Self {
+            results,
+            runs,
+            rows,
+            skips,
+        }
+    }
+
+    /// The tests that are not the same on every kernel.
+    pub fn differing(&self) -> impl Iterator<Item = &Row<'r>> {
+        self.rows.iter().filter(|row| row.differs)
+    }
+
+    /// How often each outcome of a run occurred, in the order of their first runs.
+    pub fn outcomes(&self) -> Vec<(&'static str, usize)> {
+        let mut outcomes = Vec::<(&str, usize)>::new();
+        for run in &self.runs {
+            let name = run.outcome.name();
+            match outcomes.iter_mut().find(|(other, _)| *other == name) {
+                Some((_, count)) => *count += 1,
+                None => outcomes.push((name, 1)),
+            }
+        }
+        outcomes
+    }
+
+    /// All in one line: `4 runs: passed 3, tests failed 1; 2 of 922 tests differ
+    /// between kernels`.
+    pub fn headline(&self) -> String {
+        let mut text = match self.runs.len() {
+            0 => return "nothing was run".to_owned(),
+            1 => format!("{}: {}", self.runs[0].name, self.runs[0].outcome.name()),
+            runs => {
+                let outcomes = self.outcomes();
+                match outcomes.as_slice() {
+                    [(name, _)] => format!("{runs} runs: all {name}"),
+                    outcomes => {
+                        let counts = outcomes.iter().map(|(name, n)| format!("{name} {n}"));
+                        let counts = counts.collect::<Vec<_>>().join(", ");
+                        format!("{runs} runs: {counts}")
+                    }
+                }
+            }
+        };
+        let differing = self.differing().count();
+        if differing > 0 {
+            let verb = if differing == 1 { "differs" } else { "differ" };
+            let tests = self.rows.len();
+            let _ = write!(
+                text,
+                "; {differing} of {tests} tests {verb} between kernels"
+            );
+        }
+        text
+    }
+}
+
+/// Where a run stands in the order of runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Place {
+    /// The host's own tests: first, because they are another suite.
+    Local,
+    /// A kernel.
+    Kernel(Release),
+    /// What is no release: a request that gave no kernel.
+    Other,
+}
+
+impl Place {
+    fn of(name: &RunName) -> Self {
+        if name.arch.is_empty() {
+            return Self::Local;
+        }
+        name.kernel.parse().map_or(Self::Other, Self::Kernel)
+    }
+
+    fn cmp(&self, other: &Self) -> Ordering {
+        let rank = |place: &Self| match place {
+            Self::Local => 0,
+            Self::Kernel(_) => 1,
+            Self::Other => 2,
+        };
+        match (self, other) {
+            (Self::Kernel(a), Self::Kernel(b)) => a.cmp(b),
+            (a, b) => rank(a).cmp(&rank(b)),
+        }
+    }
+}
+
+/// Whether it ran every test that it loaded, so that what it does not have is not there.
+fn is_complete(run: &RunRecord) -> bool {
+    let tally = &run.tally;
+    tally.finished.is_some() && tally.counts.finished() >= tally.tests.unwrap_or(u64::MAX)
+}
+
+fn rows<'r>(runs: &[&'r RunRecord]) -> Vec<Row<'r>> {
+    let mut numbers = HashMap::<&str, usize>::new();
+    let mut rows = Vec::<Row<'r>>::new();
+    let mut row_of = |rows: &mut Vec<Row<'r>>, test: &'r str| {
+        *numbers.entry(test).or_insert_with(|| {
+            rows.push(Row {
+                test,
+                cells: vec![None; runs.len()],
+                verdicts: vec![Verdict::Unknown; runs.len()],
+                differs: false,
+                words: None,
+            });
+            rows.len() - 1
+        })
+    };
+    for (column, run) in runs.iter().enumerate() {
+        for test in &run.tally.finished_tests {
+            let number = row_of(&mut rows, &test.id);
+            let (row, verdict) = (&mut rows[number], Verdict::of(test));
+            if verdict < row.verdicts[column] {
+                row.cells[column] = Some(test);
+                row.verdicts[column] = verdict;
+            }
+        }
+        if let Some(test) = run.outcome.running() {
+            let number = row_of(&mut rows, test);
+            rows[number].verdicts[column] = Verdict::Unfinished;
+        }
+    }
+    let is_kernel = |run: &RunRecord| !run.name.arch.is_empty();
+    let complete = |run: &&RunRecord| is_kernel(run) && is_complete(run);
+    let complete = runs.iter().map(complete).collect::<Vec<_>>();
+    for row in &mut rows {
+        let verdicts = row.verdicts.iter().zip(runs);
+        if verdicts
+            .filter(|(_, run)| is_kernel(run))
+            .all(|(verdict, _)| *verdict == Verdict::Unknown)
+        {
+            // Of the host's own tests, which no kernel has.
+            continue;
+        }
+        for (verdict, complete) in row.verdicts.iter_mut().zip(&complete) {
+            if *complete && *verdict == Verdict::Unknown {
+                *verdict = Verdict::Missing;
+            }
+        }
+    }
+    rows
+}
+
+fn skips<'r>(rows: &[Row<'r>], runs: &[&'r RunRecord]) -> Vec<Skips<'r>> {
+    let everywhere = rows
+        .iter()
+        .filter(|row| row.skipped_everywhere())
+        .map(|row| row.test)
+        .collect::<BTreeSet<_>>();
+    // By reason: how often, the runs, the tests.
+    let mut reasons = BTreeMap::<&str, (usize, BTreeSet<usize>, BTreeSet<&str>)>::new();
+    for (number, run) in runs.iter().enumerate() {
+        for test in &run.tally.finished_tests {
+            if test.outcome == TestOutcome::Skipped {
+                let reason = test.reason.as_deref().unwrap_or_default();
+                let (count, runs, tests) = reasons.entry(reason).or_default();
+                *count += 1;
+                runs.insert(number);
+                tests.insert(&test.id);
+            }
+        }
+    }
+    let mut skips = reasons
+        .into_iter()
+        .map(|(reason, (count, runs, tests))| Skips {
+            reason,
+            count,
+            runs: runs.len(),
+            everywhere: tests.intersection(&everywhere).copied().collect(),
+            tests: tests.into_iter().collect(),
+        })
+        .collect::<Vec<_>>();
+    skips.sort_by_key(|skips| Reverse(skips.count));
+    skips
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::report::samples::{Sample, results};
+
+    /// The words of a test `t` that did `outcomes` on kernels, written
+    /// `KERNEL=OUTCOME`.
+    fn check(runs: &str, expect: &Expect) {
+        let mut samples = Vec::new();
+        for word in runs.split_whitespace() {
+            let (kernel, outcome) = word.split_once('=').unwrap();
+            let sample = Sample::kernel(kernel).test("always", "passed");
+            samples.push(match outcome {
+                "missing" => sample,
+                "panicked" => sample.panicked(Some("t")),
+                "cut" => sample.panicked(None),
+                outcome => sample.test("t", outcome),
+            });
+        }
+        let results = results(samples);
+        let matrix = Matrix::new(&results);
+        let row = matrix.rows.iter().find(|row| row.test == "t").unwrap();
+        assert_eq!(row.differs, row.words.is_some());
+        expect.assert_eq(row.words.as_deref().unwrap_or("same"));
+    }
+
+    #[test]
+    fn one_boundary() {
+        for (runs, expect) in [
+            (
+                "6.9=passed 6.10.3=failed",
+                expect!["passes up to 6.9, fails from 6.10"],
+            ),
+            (
+                "6.10=failed 6.9=passed 6.1=passed 7.3=error",
+                expect!["passes up to 6.9, fails from 6.10"],
+            ),
+            (
+                "5.4=skipped 5.10=passed",
+                expect!["is skipped up to 5.4, passes from 5.10"],
+            ),
+            (
+                "5.4=missing 5.10=passed",
+                expect!["is missing up to 5.4, passes from 5.10"],
+            ),
+            (
+                "5.4=passed 5.10=panicked",
+                expect!["passes up to 5.4, does not finish from 5.10"],
+            ),
+            // What was not reached says nothing.
+            ("5.4=passed 5.10=cut 6.1=passed", expect!["same"]),
+            (
+                "5.4=passed 5.10=cut 6.1=failed",
+                expect!["passes up to 5.4, fails from 6.1"],
+            ),
+            (
+                "5.4=expected-failure 5.10=unexpected-success",
+                expect!["fails as expected up to 5.4, passes unexpectedly from 5.10"],
+            ),
+            // A series that is there twice, and a candidate of one, are versions.
+            (
+                "6.1.9=passed 6.1.12=failed",
+                expect!["passes up to 6.1.9, fails from 6.1.12"],
+            ),
+            (
+                "6.9=passed 6.10-rc2=failed",
+                expect!["passes up to 6.9, fails from 6.10-rc2"],
+            ),
+            ("6.9=failed 6.10=error", expect!["same"]),
+        ] {
+            check(runs, &expect);
+        }
+    }
+
+    #[test]
+    fn more_boundaries() {
+        for (runs, expect) in [
+            (
+                "4.9=skipped 5.4=passed 5.10=failed",
+                expect!["is skipped up to 4.9, passes on 5.4, fails from 5.10"],
+            ),
+            (
+                "4.9=skipped 5.4=passed 5.10=passed 6.1=failed",
+                expect!["is skipped up to 4.9, passes from 5.4 to 5.10, fails from 6.1"],
+            ),
+            (
+                "4.9=passed 5.10=failed 5.15=passed 6.1=failed 6.12=failed 6.18=passed 7.3=passed",
+                expect!["fails on 5.10 and 6.1 to 6.12, passes on the others"],
+            ),
+            (
+                "4.9=failed 5.4=passed 5.10=failed 5.15=skipped 6.1=failed 6.12=failed",
+                expect!["is skipped on 5.15, passes on 5.4, fails on the others"],
+            ),
+        ] {
+            check(runs, &expect);
+        }
+    }
+
+    #[test]
+    fn flavors_and_architectures_of_one_version() {
+        for (runs, expect) in [
+            (
+                "6.1-vmtest1.1default=passed 6.1-vmtest1.0tiny=failed",
+                expect!["default: passes; tiny: fails"],
+            ),
+            (
+                "6.1-vmtest1.1default=passed 6.1-vmtest1.0tiny=passed \
+                 6.9-vmtest1.1default=failed 6.9-vmtest1.0tiny=failed",
+                expect!["passes up to 6.1, fails from 6.9"],
+            ),
+            (
+                "6.1-vmtest1.1default=passed 6.1-vmtest1.0tiny=passed 6.1-vmtest1.0alternative=passed \
+                 6.9-vmtest1.1default=passed 6.9-vmtest1.0tiny=failed 6.9-vmtest1.0alternative=passed",
+                expect!["alternative, default: passes; tiny: passes up to 6.1, fails from 6.9"],
+            ),
+            // Other flavors of other versions: no version changed anything.
+            (
+                "5.10-vmtest1.1default=passed 6.1-vmtest1.0tiny=failed 6.9-vmtest1.1default=passed",
+                expect!["default: passes; tiny: fails"],
+            ),
+            (
+                "6.1-vmtest1.1default=passed aarch64:6.1-vmtest1.1default=failed",
+                expect!["aarch64: fails; x86_64: passes"],
+            ),
+            (
+                "6.1-vmtest1.1default=passed aarch64:6.1-vmtest1.1default=passed \
+                 6.1-vmtest1.0tiny=passed aarch64:6.1-vmtest1.0tiny=failed",
+                expect![
+                    "default aarch64, default x86_64, tiny x86_64: passes; tiny aarch64: fails"
+                ],
+            ),
+            // Two packages of one kernel.
+            (
+                "6.1-vmtest1.1default=passed 6.1-vmtest2.1default=failed",
+                expect!["passes up to 6.1-vmtest1.1default, fails from 6.1-vmtest2.1default"],
+            ),
+        ] {
+            check(runs, &expect);
+        }
+    }
+
+    #[test]
+    fn what_is_no_kernel() {
+        for (runs, expect) in [
+            (
+                "local=failed 6.1=passed 6.9=passed",
+                expect!["passes in VMs, fails locally"],
+            ),
+            (
+                "local=failed 6.1=passed 6.9=skipped",
+                expect!["passes up to 6.1, is skipped from 6.9, fails locally"],
+            ),
+            // Other suites have other tests.
+            ("local=passed 6.1=missing", expect!["same"]),
+            ("local=missing 6.1=passed", expect!["same"]),
+            (
+                "odd=failed 6.1=passed",
+                expect!["passes in VMs, fails on odd"],
+            ),
+        ] {
+            check(runs, &expect);
+        }
+    }
+
+    #[test]
+    fn everything_has_its_place() {
+        let tests = |kernel: &str, outcomes: [&str; 6]| {
+            let mut sample = Sample::kernel(kernel);
+            for (name, outcome) in ["a", "b", "c", "d", "e", "f"].into_iter().zip(outcomes) {
+                sample = sample.test(name, outcome);
+            }
+            sample
+        };
+        let results = results([
+            tests(
+                "6.10",
+                ["passed", "failed", "passed", "skipped", "skipped", "error"],
+            ),
+            Sample::kernel("5.4.*").not_started(),
+            Sample::kernel("local").test("l", "passed"),
+            tests(
+                "6.9",
+                ["passed", "passed", "failed", "passed", "skipped", "failed"],
+            ),
+            tests(
+                "6.9-vmtest1.1default",
+                ["passed", "passed", "failed", "passed", "skipped", "failed"],
+            ),
+        ]);
+        let matrix = Matrix::new(&results);
+        let mut text = matrix.headline() + "\n";
+        for run in &matrix.runs {
+            let _ = writeln!(text, "{}", run.name);
+        }
+        for row in &matrix.rows {
+            let verdicts = row.verdicts.iter().map(|v| v.name()).collect::<Vec<_>>();
+            let words = row.words.as_deref().unwrap_or("same");
+            let _ = writeln!(text, "{}: {}; {words}", row.test, verdicts.join(", "));
+        }
+        for skips in &matrix.skips {
+            let _ = writeln!(text, "{skips:?}");
+        }
+        expect![[r#"
+            5 runs: passed 1, tests failed 3, fetch failed 1; 3 of 7 tests differ between kernels
+            local
+            6.9-vmtest1.1default (x86_64)
+            6.9 (x86_64)
+            6.10 (x86_64)
+            5.4.* (x86_64)
+            c: not run, failed, failed, passed, not run; fails up to 6.9, passes from 6.10
+            b: not run, passed, passed, failed, not run; passes up to 6.9, fails from 6.10
+            d: not run, passed, passed, skipped, not run; passes up to 6.9, is skipped from 6.10
+            f: not run, failed, failed, failed, not run; same
+            e: not run, skipped, skipped, skipped, not run; same
+            a: not run, passed, passed, passed, not run; same
+            l: passed, not run, not run, not run, not run; same
+            Skips { reason: "not here", count: 4, runs: 3, tests: ["d", "e"], everywhere: ["e"] }
+        "#]]
+        .assert_eq(&text);
+    }
+
+    #[test]
+    fn the_order_of_runs_changes_nothing() {
+        let samples = || {
+            ["6.1", "6.9", "local", "odd", "5.10", "aarch64:6.9"].map(|kernel| {
+                Sample::kernel(kernel)
+                    .test("t", "passed")
+                    .test("u", "failed")
+            })
+        };
+        let forward = results(samples());
+        let backward = results(samples().into_iter().rev());
+        let (a, b) = (Matrix::new(&forward), Matrix::new(&backward));
+        assert_eq!((a.runs, a.rows, a.skips), (b.runs, b.rows, b.skips));
+    }
+
+    #[test]
+    fn of_two_results_under_one_name_the_worse_counts() {
+        for outcomes in [["passed", "failed"], ["failed", "passed"]] {
+            let [first, second] = outcomes;
+            let results = results([Sample::kernel("6.1").test("t", first).test("t", second)]);
+            let matrix = Matrix::new(&results);
+            assert_eq!(matrix.rows.len(), 1);
+            assert_eq!(matrix.rows[0].worst(), Verdict::Failed);
+        }
+    }
+}
