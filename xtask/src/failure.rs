@@ -3,7 +3,7 @@
 //! Errors are [`anyhow::Error`] everywhere. Where the exit status is not the
 //! general one, a [`Failure`] stands somewhere in the chain; [`exit_status`] finds it.
 
-use std::fmt;
+use std::{fmt, io};
 
 /// The kinds of failure that have an exit status of their own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,10 +96,18 @@ pub fn exit_status(error: &anyhow::Error) -> u8 {
 
 /// The kind of failure in an error's chain, the outermost one first.
 pub fn kind(error: &anyhow::Error) -> Option<FailureKind> {
-    error
-        .chain()
-        .find_map(|cause| cause.downcast_ref::<Failure>())
-        .map(|failure| failure.kind)
+    error.chain().find_map(kind_of).map(|failure| failure.kind)
+}
+
+fn kind_of<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e Failure> {
+    // What a reader or writer of ours fails with is inside such an error, and its
+    // `source` is that of what is inside.
+    let inside = cause
+        .downcast_ref::<io::Error>()
+        .and_then(io::Error::get_ref);
+    cause
+        .downcast_ref()
+        .or_else(|| inside.and_then(|inside| inside.downcast_ref()))
 }
 
 #[cfg(test)]
@@ -119,6 +127,14 @@ mod tests {
             format!("{error:#}"),
             "cannot build: unknown series 6.99 (did you mean 6.9?)"
         );
+    }
+
+    #[test]
+    fn the_kind_is_found_in_an_error_of_a_stream() {
+        let interrupted = Failure::new(FailureKind::Interrupted(2), "interrupted by SIGINT");
+        let result: io::Result<()> = Err(io::Error::other(interrupted));
+        let error = result.context("cannot pack vmlinux").unwrap_err();
+        assert_eq!(exit_status(&error), 130);
     }
 
     #[test]

@@ -131,7 +131,8 @@ pub fn build_kernel(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<
         Outcome::Installed(kernel) => return Ok(kernel),
         Outcome::Built(built, log, lock) => (built, log, lock),
     };
-    let packaged = package(&built, layout, ui, &log)?;
+    let packaged =
+        package(&built, layout, ui, &log).inspect_err(|_| say_what_was_kept(&built.build, ui))?;
     if request.keep_build {
         ui.info(format!("build tree: {}", built.build.display()));
     } else {
@@ -145,6 +146,16 @@ pub fn build_kernel(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<
         packaged.archive.display()
     ));
     Ok(packaged.kernel)
+}
+
+/// After a signal: what was done is not lost.
+fn say_what_was_kept(build: &Path, ui: &Ui) {
+    if interrupt::pending().is_some() && build.exists() {
+        ui.info(format!(
+            "{} was kept, the next run goes on there",
+            build.display()
+        ));
+    }
 }
 
 /// Packages what was built.
@@ -207,14 +218,7 @@ pub fn build(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Outcome
     let built = build_in(
         request, layout, ui, &plan, &source, &toolchain, &build, &log,
     )
-    .inspect_err(|_| {
-        if interrupt::pending().is_some() && build.exists() {
-            ui.info(format!(
-                "{} was kept, the next run goes on there",
-                build.display()
-            ));
-        }
-    })?;
+    .inspect_err(|_| say_what_was_kept(&build, ui))?;
     Ok(Outcome::Built(Box::new(built), log, lock))
 }
 
