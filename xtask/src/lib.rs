@@ -24,6 +24,7 @@ pub mod fetch;
 pub mod from;
 pub mod github;
 pub mod guest;
+pub mod history;
 pub mod host;
 pub mod http;
 pub mod interrupt;
