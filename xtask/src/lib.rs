@@ -51,6 +51,7 @@ pub mod release;
 pub mod report;
 pub mod request;
 pub mod results;
+pub mod schedule;
 pub mod setup;
 pub mod source;
 pub mod store;
