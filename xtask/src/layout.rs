@@ -142,6 +142,11 @@ impl Layout {
         self.work.join("log")
     }
 
+    /// Durations and outcomes of past runs, a folder per project.
+    pub fn history(&self) -> PathBuf {
+        self.work.join("history")
+    }
+
     /// Locks: see [`crate::store::lock`].
     pub fn locks(&self) -> PathBuf {
         self.work.join("locks")
