@@ -5,6 +5,7 @@
 //! The live count is not a result: it is a line of the [`Ui`].
 
 pub mod junit;
+pub mod markdown;
 pub mod matrix;
 #[cfg(test)]
 mod samples;
