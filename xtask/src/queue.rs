@@ -3,6 +3,7 @@
 
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::Duration;
 
 use anyhow::{Error, Result};
 
@@ -15,6 +16,7 @@ use crate::list::disk_usage;
 use crate::prune::local;
 use crate::request::KernelRequest;
 use crate::results::RunName;
+use crate::schedule;
 use crate::store;
 use crate::ui::Ui;
 
@@ -120,22 +122,10 @@ pub fn choose(
 }
 
 /// The order in which kernels are prepared, as indices: by what it takes to get
-/// them, and among equals those whose tests take longest first, so that no long one
-/// is left for the end. Those of unknown duration (`None`) come before all: they
-/// may be long.
-pub fn order(wanted: &[Wanted], seconds: impl Fn(&Wanted) -> Option<f64>) -> Vec<usize> {
-    let keys = wanted
-        .iter()
-        .map(|wanted| (wanted.effort(), seconds(wanted).unwrap_or(f64::INFINITY)))
-        .collect::<Vec<_>>();
-    let mut order = (0..wanted.len()).collect::<Vec<_>>();
-    // Stable: equal ones stay as they were asked for.
-    order.sort_by(|a, b| {
-        let ((effort_a, seconds_a), (effort_b, seconds_b)) = (keys[*a], keys[*b]);
-        effort_a
-            .cmp(&effort_b)
-            .then(seconds_b.total_cmp(&seconds_a))
-    });
+/// them, and among equals by how long their tests will take.
+pub fn order(wanted: &[Wanted], estimates: &[Option<Duration>]) -> Vec<usize> {
+    let mut order = schedule::slowest_first(estimates);
+    order.sort_by_key(|index| wanted.get(*index).map_or(0, Wanted::effort));
     order
 }
 
@@ -260,12 +250,8 @@ mod tests {
             wanted("6.4", false),
             wanted("6.5", false),
         ];
-        let seconds = |wanted: &Wanted| match wanted.request.as_ref()?.to_string().as_str() {
-            "6.2" => Some(1.0),
-            "6.3" => Some(7.0),
-            "6.5" => Some(7.0),
-            _ => None,
-        };
-        assert_eq!(order(&all, seconds), [3, 2, 4, 1, 0]);
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let estimates = [None, seconds(1), seconds(7), None, seconds(7)];
+        assert_eq!(order(&all, &estimates), [3, 2, 4, 1, 0]);
     }
 }

@@ -25,6 +25,7 @@ use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::queue::{self, Budget, Wanted};
 use crate::results::{RunName, RunRecord};
+use crate::schedule::RetryPolicy;
 use crate::suite::{self, Outlet, Part, Suite};
 use crate::ui::Ui;
 
@@ -41,8 +42,8 @@ pub struct Options {
     pub prefetch: usize,
     /// VMs that share one kernel's tests, at least 1.
     pub shards: u32,
-    /// How often a VM may be started again that was lost or got stuck in boot.
-    pub retries: u32,
+    /// Which VMs are started again.
+    pub retry: RetryPolicy,
     /// Start no further kernel when a run was not passed.
     pub fail_fast: bool,
 }
@@ -489,7 +490,8 @@ fn run_vm(
             Err(error) if is_final(&error) || pool.stopped() => return Err(error),
             Err(error) => Part::failed(&error),
         };
-        if attempt == session.options.retries || !is_worth_a_retry(&part.outcome) {
+        let tried = usize::try_from(attempt)?;
+        if !session.options.retry.again(&part.outcome, tried) {
             break part;
         }
         attempt += 1;
@@ -515,16 +517,6 @@ fn run_vm(
         }
     }
     Ok(())
-}
-
-/// Whether an outcome says more of the machine than of the tests: the VM was lost, or
-/// never came up.
-fn is_worth_a_retry(outcome: &RunOutcome) -> bool {
-    match outcome {
-        RunOutcome::Lost { .. } => true,
-        RunOutcome::Stuck { phase, .. } => phase == "boot",
-        _ => false,
-    }
 }
 
 /// A thread that panicked holds no lock while it changes what the lock is for.

@@ -22,6 +22,7 @@ use crate::process::{LongCommand, tail_of_log};
 use crate::project::{Discovery, Project};
 use crate::python::Prepared;
 use crate::results::{Evidence, Phases, RunName, RunRecord};
+use crate::schedule;
 use crate::session::{Message, What};
 use crate::ui::Ui;
 use crate::vm::{
@@ -154,7 +155,7 @@ impl Suite<'_> {
     /// It cannot be written.
     pub fn durations(&self, name: &RunName) -> Result<PathBuf> {
         let path = folder::log_file(&self.folder, name, "durations.json");
-        let text = serde_json::to_string(&(self.seconds)(name))?;
+        let text = schedule::shards_file(&(self.seconds)(name));
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }

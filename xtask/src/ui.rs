@@ -6,7 +6,9 @@
 //! Results (test outcomes, lists) are not printed here but by [`crate::report`]
 //! and the commands.
 
+use std::collections::HashSet;
 use std::io::{IsTerminal, Write};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -38,6 +40,8 @@ pub struct Ui {
     terminal: bool,
     live: MultiProgress,
     color: ColorChoice,
+    /// What [`Ui::warn_once`] has said.
+    said: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Ui {
@@ -50,6 +54,7 @@ impl Ui {
             terminal,
             live: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
             color: ColorChoice::default(),
+            said: Arc::default(),
         }
     }
 
@@ -96,6 +101,16 @@ impl Ui {
     pub fn warn(&self, message: impl AsRef<str>) {
         if self.verbosity >= Verbosity::Normal {
             self.line(&format!("warning: {}", message.as_ref()));
+        }
+    }
+
+    /// The same, unless this very warning was given before.
+    pub fn warn_once(&self, message: impl Into<String>) {
+        let message = message.into();
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        if said.insert(message.clone()) {
+            drop(said);
+            self.warn(message);
         }
     }
 

@@ -311,7 +311,8 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
     };
     let decision = accel::decide(request.accel, &kvm)?;
     if let Some(warning) = &decision.warning {
-        ui.warn(warning);
+        // Once for all VMs of a session.
+        ui.warn_once(warning);
     }
     if decision.accel == Accel::Tcg {
         return boot(request, &tools, Accel::Tcg, ui, sink).map(|(run, _)| run);
@@ -332,9 +333,18 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
     }
     let retry = accel::decide(request.accel, &Kvm::Fails(reason))?;
     if let Some(warning) = &retry.warning {
-        ui.warn(warning);
+        ui.warn_once(warning);
     }
     boot(request, &tools, retry.accel, ui, sink).map(|(run, _)| run)
+}
+
+/// Whether VMs will be emulated, as far as that is known before one was started.
+pub fn emulates(arch: &crate::arch::Arch, choice: AccelChoice, layout: &Layout) -> bool {
+    let Ok(tools) = Tools::find(arch) else {
+        return true;
+    };
+    let kvm = accel::known(layout, &tools.qemu_text);
+    accel::decide(choice, &kvm).is_ok_and(|decision| decision.accel == Accel::Tcg)
 }
 
 /// QEMU's command line as [`run`] would use it, for `--dry-run`.

@@ -1,6 +1,5 @@
 //! `cargo xtask test`: a project's tests, on kernels and on this host.
 
-use std::collections::BTreeMap;
 use std::io::Stdout;
 use std::path::{Path, PathBuf};
 
@@ -12,18 +11,23 @@ use xtask::failure::{Failure, FailureKind};
 use xtask::fetch::host_arch;
 use xtask::folder::{RunFolder, read};
 use xtask::guest;
+use xtask::history::History;
+use xtask::host;
+use xtask::interrupt;
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
-use xtask::project::{self, Choice, Chosen};
+use xtask::project::{self, Choice, Chosen, Project};
 use xtask::python::{self, Prepared};
 use xtask::queue::{self, Budget};
 use xtask::report::{Event, Outlook, Reporter};
 use xtask::request::KernelRequest;
 use xtask::results::{self, RunName};
+use xtask::schedule::{self, Capacity, Partition, RetryPolicy, VmSize};
 use xtask::session::{self, Collector, Message, Options, Session, What};
 use xtask::setup::{self, Tool};
-use xtask::suite::Suite;
+use xtask::suite::{self, Suite};
 use xtask::ui::Ui;
+use xtask::vm;
 
 use super::vm::extra_environment;
 use crate::flags::test::Test;
@@ -49,6 +53,7 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     }
     setup::require(layout, ui, &tools(&chosen, !requests.is_empty())?, setup)?;
 
+    let filtered = !flags.arguments.is_empty();
     let mut folder = match &flags.report_dir {
         Some(path) => RunFolder::at(std::path::absolute(path)?)?,
         None => RunFolder::create(&layout.logs())?,
@@ -59,22 +64,40 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     std::fs::write(&runner, layout.assets.read(RUNNER)?.as_bytes())
         .with_context(|| format!("cannot write {}", runner.display()))?;
 
-    let wanted = queue::choose(&requests, &sources, layout, ui);
-    let seconds = |_: &queue::Wanted| None;
-    let order = queue::order(&wanted, seconds);
+    let mine = match flags.partition {
+        None => requests.clone(),
+        Some(partition) => partition.select(requests.iter().cloned()),
+    };
+    let wanted = queue::choose(&mine, &sources, layout, ui);
+    let mut history = History::load(layout, &project.name, ui);
+    let estimate = |name: &RunName| match filtered {
+        // Nothing is known about some of the tests.
+        true => None,
+        false => history.estimate(name),
+    };
+    let names = wanted.iter().map(queue::Wanted::name);
+    let estimates = names
+        .map(|name| Ok(estimate(&name?)))
+        .collect::<Result<Vec<_>>>()?;
+    let order = queue::order(&wanted, &estimates);
+    let jobs = match flags.jobs {
+        Some(jobs) => usize::try_from(jobs)?,
+        None => default_jobs(flags, project, layout)?,
+    };
     let options = Options {
-        jobs: usize::try_from(flags.jobs.unwrap_or(1))?,
+        jobs,
         prefetch: usize::try_from(flags.prefetch)?,
         shards: flags.shards,
-        retries: flags.retries,
+        retry: RetryPolicy {
+            retries: flags.retries,
+        },
         fail_fast: flags.fail_fast,
     };
-    let filtered = !flags.arguments.is_empty();
     let asked = results::Session {
         project: project.name.clone(),
         started: Utc::now().rfc3339(),
         kernels: requests.iter().map(request_text).collect(),
-        partition: None,
+        partition: flags.partition.map(Partition::numbers),
         filtered,
         expectations: project.expectations.clone(),
     };
@@ -90,13 +113,15 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         cc: flags.cc.clone(),
         machine: &|request, limits| flags.machine.apply(request, limits),
         mark: &|name, test| ledger.mark(test, name, filtered),
-        seconds: &|_| BTreeMap::new(),
+        seconds: &|name| history.class_seconds(name),
     };
     folder.begin(&asked)?;
     let runs = wanted.len() + usize::from(flags.local);
+    let local = flags.local.then(|| estimate(&suite::local_name()));
+    let seconds = local.into_iter().chain(estimates.iter().copied());
     let outlook = Outlook {
         runs,
-        seconds: Vec::new(),
+        seconds: seconds.map(|time| Some(time?.as_secs_f64())).collect(),
         jobs: options.jobs,
         folder: path.clone(),
         paint: ui.paint(),
@@ -136,11 +161,37 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         .handle(finished)
         .context("cannot write the results")?;
     ui.info(format!("log: {}", path.display()));
+    if !filtered {
+        for record in &records {
+            if let Err(error) = history.record(record, &asked.started) {
+                interrupt::check()?;
+                // The results are there; the next estimate is worse for it.
+                ui.warn(format!("{error:#}"));
+            }
+        }
+    }
     let status = exit_status(records.iter().map(|record| &record.outcome));
     Ok(match findings.is_empty() {
         true => status,
         false => FailureKind::Findings.exit_status(),
     })
+}
+
+/// VMs at a time, if nobody says.
+fn default_jobs(flags: &Test, project: &Project, layout: &Layout) -> Result<usize> {
+    let arch = host_arch()?;
+    let processors = host::processors();
+    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let Some(capacity) = Capacity::parse(&meminfo, processors) else {
+        return Ok(1);
+    };
+    let memory = flags.machine.memory.or(project.memory);
+    let size = VmSize {
+        memory: memory.unwrap_or(vm::MEMORY),
+        cpus: flags.machine.cpus.unwrap_or(processors.min(2)),
+        emulated: vm::emulates(arch, flags.machine.accel(), layout),
+    };
+    Ok(schedule::default_jobs(capacity, size))
 }
 
 fn request_text(request: &Option<KernelRequest>) -> String {

@@ -78,6 +78,15 @@ impl Machine {
         }
     }
 
+    /// How the processors are to run.
+    pub fn accel(&self) -> AccelChoice {
+        match self.accel {
+            Accel::Auto => AccelChoice::Auto,
+            Accel::Kvm => AccelChoice::Kvm,
+            Accel::Tcg => AccelChoice::Tcg,
+        }
+    }
+
     /// Copies what these flags say into a request.
     pub fn apply(&self, request: &mut VmRequest, defaults: Limits) {
         request.memory = self.memory.unwrap_or(request.memory);
@@ -89,11 +98,7 @@ impl Machine {
             .qemu_arguments
             .extend(self.qemu_argument.iter().cloned());
         request.cache = !self.no_cache;
-        request.accel = match self.accel {
-            Accel::Auto => AccelChoice::Auto,
-            Accel::Kvm => AccelChoice::Kvm,
-            Accel::Tcg => AccelChoice::Tcg,
-        };
+        request.accel = self.accel();
         request.limits = self.limits(defaults);
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use xtask::project::parse_size;
+use xtask::schedule::Partition;
 
 use super::machine::Machine;
 use super::release::SourceFlags;
@@ -82,6 +83,9 @@ pub struct Test {
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(..=16))]
     pub retries: u32,
+    /// Only the K-th of N parts of the kernels, for N machines; `report merge` joins their results
+    #[arg(long, value_name = "K/N")]
+    pub partition: Option<Partition>,
     /// Where logs, results and reports go [default: log/<when> in the work directory]
     #[arg(long, value_name = "DIR")]
     pub report_dir: Option<PathBuf>,

@@ -322,3 +322,44 @@ class A(unittest.TestCase):
     );
     assert_eq!(setting.results().findings.len(), 1);
 }
+
+#[test]
+fn partitions_are_disjoint_and_together_all() {
+    let text = "class A(unittest.TestCase):\n    def test_a(self): pass\n";
+    let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], text);
+    let mut all = Vec::new();
+    for part in ["1/2", "2/2"] {
+        setting
+            .test(&format!("-k 6.1,6.2,6.3 --partition {part}"))
+            .expect_status(0);
+        let results = setting.results();
+        assert_eq!(results.session.kernels, ["6.1", "6.2", "6.3"]);
+        all.extend(outcomes(&results));
+    }
+    all.sort();
+    let versions = all.iter().map(|(version, _)| version.as_str());
+    assert_eq!(versions.collect::<Vec<_>>(), ["6.1.1", "6.2.1", "6.3.1"]);
+    setting.test("-k 6.1 --partition 3/2").expect_status(2);
+}
+
+#[test]
+fn durations_are_remembered_and_decide_the_order() {
+    let text = "
+class A(unittest.TestCase):
+    def test_a(self):
+        open('order', 'a').write(KERNEL + '\\n')
+        time.sleep(1.5 if KERNEL == '6.2.1' else 0)
+";
+    let setting = Setting::new(&["6.1.1", "6.2.1"], text);
+    for _ in 0..2 {
+        setting.test("-j1 -k 6.1,6.2").expect_status(0);
+    }
+    let order = fs::read_to_string(setting.project().join("order")).unwrap();
+    // At first nothing is known, and they come as they were asked for.
+    assert_eq!(order, "6.1.1\n6.2.1\n6.2.1\n6.1.1\n");
+    // Some of the tests say nothing about how long all of them take.
+    setting.test("-j1 -k 6.2 -- -k nothing").expect_status(5);
+    setting.test("-j1 -k 6.1,6.2").expect_status(0);
+    let order = fs::read_to_string(setting.project().join("order")).unwrap();
+    assert!(order.ends_with("6.2.1\n6.1.1\n"), "{order}");
+}
