@@ -142,7 +142,8 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         ui,
         options,
     };
-    let records = session::run(session, &mut collector)?;
+    let records = session::run(session, &mut collector)
+        .inspect_err(|_| ui.info(format!("results so far: {}", path.display())))?;
     let Collected { mut reporter, .. } = collector;
     let mut findings = Vec::new();
     for finding in ledger.findings(&read(&path)?) {

@@ -19,7 +19,8 @@ use super::release::SourceFlags;
 Examples:
   cargo xtask test --setup -k '6.1.*'     build what is missing, then drgn's tests on 6.1
   cargo xtask test -C ~/drgn -k 5.10,6.1  a checkout, its extension built in place, on two kernels
-  cargo xtask test -K                     one kernel of every supported series
+  cargo xtask test -K -j 4                one kernel of every supported series, four at a time
+  cargo xtask test -k 6.1 -j 2 --shards 2 one kernel's tests, split over two VMs
   cargo xtask test -k 6.1 -- -f -k swap   unittest's own options: stop at the first failure, by name
   cargo xtask test -k 6.1 -- tests/linux_kernel/helpers/test_mm.py
   cargo xtask test -l                     only the tests that run on this host
