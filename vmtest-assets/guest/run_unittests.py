@@ -2,12 +2,20 @@
 """Runs unittest tests, and tells the host about each one as it happens.
 
     run_unittests.py [--start DIR] [--top DIR] [--pattern GLOB] [--exclude GLOB]...
+                     [--shard K/N] [--durations FILE]
                      [--] [UNITTEST OPTIONS] [NAME]...
 
 Without a NAME, the tests below --start are discovered the way that
 ``python3 -m unittest discover`` does it. A NAME (module, class or method with
 dots, a file, or a directory) replaces discovery. The usual text goes to
 standard output.
+
+With --shard, only the K-th of N parts of these tests is run. Every part is
+found by the same rule from the same tests, so that N calls run each test once.
+What shares a fixture stays together: a module with ``setUpModule`` or
+``tearDownModule``, else a class. --durations names a JSON object of the seconds
+that classes took, ``{"package.module.Class": 1.5}``, by which the parts are made
+to take the same time.
 
 Events go to the file that the environment variable VMTEST_EVENTS names (in a
 virtual machine: the device node of a virtio port), one JSON object per line:
@@ -18,13 +26,16 @@ virtual machine: the device node of a virtio port), one JSON object per line:
      "reason":…,"traceback":…}
     {"v":1,"event":"run-finished","counts":{"passed":1,…},"seconds":0.02}
 
-with the outcomes of OUTCOMES. Every test of ``run-started`` gets exactly one
+with the outcomes of OUTCOMES; ``run-started`` of a part has ``all`` as well, the
+number of tests before they were split: the parts of one run agree on it, and
+their ``tests`` add up to it. Every test of ``run-started`` gets exactly one
 ``test-finished`` unless the run is cut short, also when a fixture of its class
 or module fails or skips. What belongs to no test (``tearDownClass``) gets one
 under a name of its own, so that ``counts`` always has the sum of all lines.
 
-The exit status is 0 if all is well, 1 if a test failed, 2 for wrong
-arguments, 5 if there was no test.
+The exit status is 0 if all is well, also of a part that got no test because
+there are fewer classes than parts; 1 if a test failed, 2 for wrong arguments, 5
+if there was no test at all.
 
 One file, Python 3.6 or newer, standard library only: it runs with whatever
 interpreter the tests run with.
@@ -37,6 +48,7 @@ import io
 import json
 import os
 import re
+import stat
 import sys
 import traceback
 import unittest
@@ -55,6 +67,10 @@ OUTCOMES = (
 # memory must not cost the host megabytes per test; both ends tell the most.
 LONGEST_TRACEBACK = 48 * 1024
 LONGEST_REASON = 4 * 1024
+
+# Bounds for recorded durations: bytes of the file, seconds of a class.
+LONGEST_DURATIONS = 16 * 1024 * 1024
+LONGEST_CLASS = 1e6
 
 # How unittest's suites name what failed outside of any test.
 FIXTURE = re.compile(r"^(setUp|tearDown)(Class|Module) \((.*)\)$", re.DOTALL)
@@ -184,6 +200,126 @@ def cases(suite):
             yield test
         else:
             yield from cases(test)
+
+
+def leaves(suite):
+    """What a suite runs one by one: its tests, and what only looks like a suite."""
+    for test in suite:
+        if isinstance(test, unittest.BaseTestSuite):
+            yield from leaves(test)
+        else:
+            yield test
+
+
+class Unit:
+    """Tests that have to run in one process, because they share fixtures."""
+
+    def __init__(self, name):
+        self.name = name
+        # Number of tests by class, as the durations name it.
+        self.classes = {}
+
+    def add(self, name, tests):
+        self.classes[name] = self.classes.get(name, 0) + tests
+
+    def tests(self):
+        return sum(self.classes.values())
+
+
+def unit_and_class(test):
+    """The names of the unit and of the class that a leaf of a suite belongs to."""
+    if not isinstance(test, unittest.TestCase):
+        # Something of the project's own; its first test speaks for it.
+        test = next(cases([test]), test)
+    if hasattr(test, "id") and LOADER_ID.match(test.id()):
+        # All of these have the same class, and nothing else in common.
+        return identifier(test), identifier(test)
+    cls = type(test)
+    module = sys.modules.get(cls.__module__)
+    name = "{}.{}".format(cls.__module__, cls.__qualname__)
+    if hasattr(module, "setUpModule") or hasattr(module, "tearDownModule"):
+        return cls.__module__, name
+    return name, name
+
+
+def split(units, durations, shards):
+    """Distributes units; one set of names for each shard.
+
+    The longest first, each to the shard with the least to do so far. Where there is
+    nothing to choose, names and numbers decide: every shard has to find the same.
+    """
+    known = [
+        (durations[name], tests)
+        for unit in units
+        for name, tests in unit.classes.items()
+        if name in durations
+    ]
+    tests = sum(count for _, count in known)
+    each = sum(seconds for seconds, _ in known) / tests if tests else 1.0
+
+    def seconds(unit):
+        return sum(
+            durations.get(name, each * tests) for name, tests in unit.classes.items()
+        )
+
+    loads = [(0.0, 0, number) for number in range(shards)]
+    names = [set() for _ in range(shards)]
+    for unit in sorted(units, key=lambda unit: (-seconds(unit), unit.name)):
+        load, tests, number = min(loads)
+        names[number].add(unit.name)
+        loads[number] = (load + seconds(unit), tests + unit.tests(), number)
+    return names
+
+
+def prune(suite, names):
+    """Takes the tests of other units out of a suite, in place: its class may be the
+    project's own, and its order stays."""
+    kept = []
+    for test in suite:
+        if isinstance(test, unittest.BaseTestSuite):
+            prune(test, names)
+            kept.append(test)
+        elif unit_and_class(test)[0] in names:
+            kept.append(test)
+    suite._tests = kept
+
+
+def take_shard(suite, number, shards, durations):
+    """Leaves the tests of shard `number` (from 1) of `shards` in a suite."""
+    units = {}
+    for test in leaves(suite):
+        name, cls = unit_and_class(test)
+        units.setdefault(name, Unit(name)).add(cls, test.countTestCases())
+    prune(suite, split(list(units.values()), durations, shards)[number - 1])
+
+
+def read_durations(path):
+    """The recorded seconds by class. What cannot be used is not known, and said."""
+    try:
+        with open(path, "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ValueError("not a regular file")
+            data = file.read(LONGEST_DURATIONS + 1)
+        if len(data) > LONGEST_DURATIONS:
+            raise ValueError("more than {} bytes".format(LONGEST_DURATIONS))
+        recorded = json.loads(data.decode())
+        if not isinstance(recorded, dict):
+            raise ValueError("not a JSON object")
+    except (OSError, ValueError, RecursionError) as error:
+        sys.stderr.write("cannot use the durations in {}: {}\n".format(path, error))
+        return {}
+    durations = {}
+    for name, seconds in recorded.items():
+        # The comparison is false for NaN.
+        if type(seconds) in (int, float) and 0 <= seconds <= LONGEST_CLASS:
+            durations[name] = float(seconds)
+    if len(durations) < len(recorded):
+        sys.stderr.write(
+            "{} of the durations in {} are no seconds\n".format(
+                len(recorded) - len(durations), path
+            )
+        )
+    return durations
 
 
 class Pending:
@@ -356,9 +492,13 @@ class Runner(unittest.TextTestRunner):
 
     resultclass = Result
 
+    # Number of tests before they were split; None if they were not. Set by main().
+    all = None
+
     def run(self, suite):
         Result.pending = Pending(suite)
-        Result.events.send("run-started", tests=suite.countTestCases())
+        fields = {} if self.all is None else {"all": self.all}
+        Result.events.send("run-started", tests=suite.countTestCases(), **fields)
         begin = perf_counter()
         result = super().run(suite)
         Result.events.send(
@@ -378,6 +518,16 @@ def module_name(name, top):
     return name
 
 
+def shard(text):
+    """Reads K/N."""
+    match = re.match(r"^([0-9]{1,4})/([0-9]{1,4})$", text)
+    if match:
+        number, shards = map(int, match.groups())
+        if 1 <= number <= shards:
+            return number, shards
+    raise argparse.ArgumentTypeError("{!r} is not K/N with 1 <= K <= N".format(text))
+
+
 def parse(arguments):
     parser = argparse.ArgumentParser(
         prog="run_unittests.py",
@@ -387,6 +537,8 @@ def parse(arguments):
     parser.add_argument("-t", "--top", "--top-level-directory", default=None)
     parser.add_argument("-p", "--pattern", default="test*.py")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB")
+    parser.add_argument("--shard", type=shard, metavar="K/N")
+    parser.add_argument("--durations", metavar="FILE")
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.add_argument("-q", "--quiet", action="store_true")
     parser.add_argument("-f", "--failfast", action="store_true")
@@ -444,10 +596,19 @@ def main():
         warnings=None if sys.warnoptions else "default",
         tb_locals=options.locals,
     )
-    result = runner.run(load(options))
+    suite = load(options)
+    loaded = suite.countTestCases()
+    if options.shard:
+        runner.all = loaded
+        durations = read_durations(options.durations) if options.durations else {}
+        take_shard(suite, options.shard[0], options.shard[1], durations)
+    result = runner.run(suite)
     if not result.wasSuccessful():
         return 1
-    return 0 if sum(result.counts.values()) else 5
+    if sum(result.counts.values()):
+        return 0
+    # An empty part is the host's to judge; it knows the others.
+    return 0 if options.shard and loaded else 5
 
 
 if __name__ == "__main__":
