@@ -272,8 +272,20 @@ impl Pool {
     }
 }
 
+/// Ends the session when a thread panics: the others would wait for it for ever.
+struct StopOnPanic<'p>(&'p Pool);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
+    }
+}
+
 /// The thread that prepares.
 fn prepare(session: Session<'_>, pool: &Pool, sender: &SyncSender<Message>) {
+    let _guard = StopOnPanic(pool);
     if session.local {
         pool.change(|state| state.tasks.push_back(Task::Local));
     }
@@ -415,6 +427,7 @@ fn send(sender: &SyncSender<Message>, run: usize, shard: u32, what: What) {
 
 /// A thread that runs VMs.
 fn work(session: Session<'_>, pool: &Pool, sender: &SyncSender<Message>) {
+    let _guard = StopOnPanic(pool);
     while let Some(task) = pool.wait(next_task) {
         match task {
             Task::Local => {

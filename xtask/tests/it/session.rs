@@ -363,3 +363,54 @@ class A(unittest.TestCase):
     let order = fs::read_to_string(setting.project().join("order")).unwrap();
     assert!(order.ends_with("6.2.1\n6.1.1\n"), "{order}");
 }
+
+/// What is known of each test, however the tests were shared out.
+fn verdicts(results: &Results) -> Vec<String> {
+    let tests = &results.runs[0].tally.finished_tests;
+    let verdict = |test: &xtask::event::FinishedTest| format!("{} {}", test.id, test.outcome);
+    let mut verdicts = tests.iter().map(verdict).collect::<Vec<_>>();
+    verdicts.sort();
+    verdicts
+}
+
+#[test]
+fn a_suite_that_is_split_has_the_results_of_one_that_is_not() {
+    let text = "
+class A(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.number = 7
+    def test_a(self): self.assertEqual(self.number, 7)
+    def test_b(self): self.fail('b')
+class B(unittest.TestCase):
+    def test_a(self): self.skipTest('no')
+    @unittest.expectedFailure
+    def test_b(self): self.fail()
+class C(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls): raise unittest.SkipTest('none of it')
+    def test_a(self): pass
+class D(unittest.TestCase):
+    def test_a(self):
+        for n in range(3):
+            with self.subTest(n): self.assertNotEqual(n, 1)
+";
+    let setting = Setting::new(&["6.1.1"], text);
+    fs::write(
+        setting.project().join("test_broken.py"),
+        "import nothing_of_this_name\n",
+    )
+    .unwrap();
+    setting.test("-k 6.1").expect_status(1);
+    let whole = verdicts(&setting.results());
+    assert_eq!(whole.len(), 7);
+    // More parts than there are classes are empty, which is no finding.
+    for shards in [2, 3, 9] {
+        let run = setting.test(&format!("-k 6.1 -j3 --shards {shards}"));
+        run.expect_status(1);
+        let results = setting.results();
+        assert_eq!(verdicts(&results), whole, "{shards}");
+        assert_eq!(results.runs[0].outcome.name(), "tests failed");
+        assert_eq!(results.runs[0].tally.tests, Some(7));
+    }
+}
