@@ -404,7 +404,7 @@ mod tests {
                   <skipped type="skipped" message="not here"/>
                 </testcase>
                 <testcase classname="t.A" name="known" time="0.250">
-                  <skipped type="expected-failure" message="expected failure: "/>
+                  <skipped type="expected-failure" message="expected failure"/>
                 </testcase>
                 <testcase classname="t.A" name="odd" time="0.250">
                   <failure type="unexpected-success" message="it passed, but must fail"/>
@@ -414,7 +414,7 @@ mod tests {
             �</error>
                 </testcase>
                 <testcase classname="t.A" name="listed" time="2.000">
-                  <skipped type="expected-failure" message="expected failure: slow&#10;host; E: x">T</skipped>
+                  <skipped type="expected-failure" message="expected failure: slow&#10;host: E: x">T</skipped>
                 </testcase>
                 <testcase classname="t.A" name="mended" time="0.000">
                   <failure type="unexpected-success" message="it passed, but is listed as failing: slow host"/>

@@ -168,14 +168,9 @@ pub struct Matrix<'r> {
 impl<'r> Matrix<'r> {
     /// Sorts and compares all that the results have.
     pub fn new(results: &'r Results) -> Self {
-        let mut runs = results
-            .runs
-            .iter()
-            .map(|run| (Place::of(&run.name), run))
-            .collect::<Vec<_>>();
-        runs.sort_by(|(a, run), (b, other)| a.cmp(b).then_with(|| run.name.cmp(&other.name)));
-        let columns = words::Columns::new(runs.iter().map(|(place, run)| (&run.name, place)));
-        let runs = runs.into_iter().map(|(_, run)| run).collect::<Vec<_>>();
+        let mut runs = results.runs.iter().collect::<Vec<_>>();
+        runs.sort_by(|a, b| order(&a.name, &b.name));
+        let columns = words::Columns::new(runs.iter().map(|run| &run.name));
         let mut rows = rows(&runs);
         for row in &mut rows {
             row.words = columns.describe(&row.verdicts);
@@ -243,6 +238,12 @@ impl<'r> Matrix<'r> {
     }
 }
 
+/// The order of runs: the host's own tests, then kernels from old to new, then what is
+/// no release.
+pub fn order(a: &RunName, b: &RunName) -> Ordering {
+    Place::of(a).cmp(&Place::of(b)).then_with(|| a.cmp(b))
+}
+
 /// Where a run stands in the order of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -255,7 +256,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    fn of(name: &RunName) -> Self {
+    pub(super) fn of(name: &RunName) -> Self {
         if name.arch.is_empty() {
             return Self::Local;
         }
@@ -276,7 +277,7 @@ impl Place {
 }
 
 /// Whether it ran every test that it loaded, so that what it does not have is not there.
-fn is_complete(run: &RunRecord) -> bool {
+pub(super) fn is_complete(run: &RunRecord) -> bool {
     let tally = &run.tally;
     tally.finished.is_some() && tally.counts.finished() >= tally.tests.unwrap_or(u64::MAX)
 }
