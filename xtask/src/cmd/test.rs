@@ -19,7 +19,7 @@ use xtask::layout::Layout;
 use xtask::project::{self, Choice, Chosen, Project};
 use xtask::python::{self, Prepared};
 use xtask::queue::{self, Budget};
-use xtask::report::{Event, Outlook, Reporter};
+use xtask::report::terminal::{Event, Outlook, Reporter};
 use xtask::request::KernelRequest;
 use xtask::results::{self, RunName};
 use xtask::schedule::{self, Capacity, Partition, RetryPolicy, VmSize};

@@ -13,8 +13,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::markdown;
 use super::matrix::{Matrix, Row};
-use super::{markdown, printable};
+use super::text::printable;
 use crate::event::RunOutcome;
 use crate::results::Results;
 

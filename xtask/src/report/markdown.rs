@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use super::matrix::{Matrix, Row, Verdict};
-use super::printable;
+use super::text::printable;
 use crate::event::{RunOutcome, TestOutcome};
 use crate::results::{Results, RunName, RunRecord};
 

@@ -1,0 +1,371 @@
+//! The only printer of test results. What it is told are events; what it writes
+//! is text for a person.
+//!
+//! Results go to a [`Write`] (standard output), so that they can be piped.
+//! The live view is not a result: it is lines of the [`Ui`].
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::io::{self, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use crate::event::{RunOutcome, TestEvent, TestOutcome};
+use crate::paint::Paint;
+use crate::report::text::{self, failure_line, printable, run_line, test_line};
+use crate::results::{RunName, RunRecord};
+use crate::session::{Message, What};
+use crate::ui::{Task, Ui, Verbosity};
+
+/// What the reporter is told.
+#[derive(Clone, Copy, Debug)]
+pub enum Event<'e> {
+    /// Something happened to a run.
+    Run(&'e Message),
+    /// All runs have ended; so many were not started because one had failed.
+    Finished {
+        /// The runs.
+        records: &'e [RunRecord],
+        /// The others.
+        not_started: usize,
+        /// What is wrong with the session as a whole.
+        findings: &'e [String],
+    },
+}
+
+/// What is to be done in a session, as far as it is known before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Outlook {
+    /// How many runs there are.
+    pub runs: usize,
+    /// How long each will take, in seconds, if that is known.
+    pub seconds: Vec<Option<f64>>,
+    /// VMs at a time.
+    pub jobs: usize,
+    /// The folder with the logs.
+    pub folder: PathBuf,
+    /// The colours of results.
+    pub paint: Paint,
+}
+
+/// Writes results for a person.
+pub struct Reporter<W> {
+    out: W,
+    verbosity: Verbosity,
+    ui: Option<Ui>,
+    outlook: Outlook,
+    begin: Instant,
+    /// The runs that are going on, by their place in the session.
+    rows: BTreeMap<usize, Row>,
+    total: Option<Task>,
+    done: usize,
+    bad: usize,
+    ended: Vec<bool>,
+}
+
+/// A run that is going on.
+struct Row {
+    name: RunName,
+    phase: &'static str,
+    /// Of each of its VMs.
+    counts: BTreeMap<u32, Progress>,
+    live: Option<Task>,
+}
+
+/// How far a VM is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Progress {
+    tests: Option<u64>,
+    finished: u64,
+    bad: u64,
+    skipped: u64,
+    running: Option<String>,
+}
+
+impl Progress {
+    fn push(&mut self, event: &TestEvent) {
+        match event {
+            TestEvent::RunStarted { tests } => {
+                self.tests = Some(self.tests.unwrap_or(0).saturating_add(*tests));
+            }
+            TestEvent::TestStarted { id } => self.running = Some(id.clone()),
+            TestEvent::TestFinished(test) => {
+                self.running = None;
+                self.finished += 1;
+                self.bad += u64::from(test.is_bad());
+                self.skipped += u64::from(test.outcome == TestOutcome::Skipped);
+            }
+            TestEvent::RunFinished { .. } | TestEvent::Garbage { .. } => {}
+        }
+    }
+}
+
+impl<W: Write> Reporter<W> {
+    /// Results go to `out`; the live view goes to `ui`.
+    pub fn new(out: W, verbosity: Verbosity, ui: Option<Ui>, outlook: Outlook) -> Self {
+        let total = (ui.as_ref())
+            .filter(|ui| ui.terminal() && outlook.runs > 1)
+            .map(|ui| ui.task(""));
+        let ended = vec![false; outlook.runs];
+        let mut reporter = Self {
+            out,
+            verbosity,
+            ui,
+            outlook,
+            begin: Instant::now(),
+            rows: BTreeMap::new(),
+            total,
+            done: 0,
+            bad: 0,
+            ended,
+        };
+        reporter.update_total();
+        reporter
+    }
+
+    /// Tells it what happened.
+    ///
+    /// # Errors
+    ///
+    /// If the results cannot be written.
+    pub fn handle(&mut self, event: Event<'_>) -> io::Result<()> {
+        let text = match event {
+            Event::Run(message) => self.message(message),
+            Event::Finished {
+                records,
+                not_started,
+                findings,
+            } => {
+                self.total = None;
+                self.conclusion(records, not_started, findings)
+            }
+        };
+        if text.is_empty() {
+            return Ok(());
+        }
+        let out = &mut self.out;
+        let mut result = Ok(());
+        let mut write = || result = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+        match &self.ui {
+            Some(ui) => ui.passthrough(write),
+            None => write(),
+        }
+        result
+    }
+
+    fn message(&mut self, message: &Message) -> String {
+        let Message { run, shard, what } = message;
+        match what {
+            What::Preparing(name) => self.row(*run, name, "preparing"),
+            What::Started(name) => self.row(*run, name, "booting"),
+            What::CommandStarted => {
+                if let Some(row) = self.rows.get_mut(run) {
+                    row.phase = "looking for tests";
+                    row.update();
+                }
+            }
+            What::Test(event) => {
+                let many = self.outlook.runs > 1;
+                let Some(row) = self.rows.get_mut(run) else {
+                    return String::new();
+                };
+                row.phase = "testing";
+                row.counts.entry(*shard).or_default().push(event);
+                row.update();
+                if let TestEvent::TestFinished(test) = event {
+                    return match self.verbosity {
+                        Verbosity::Verbose => {
+                            test_line(test, many.then_some(&row.name), self.outlook.paint)
+                        }
+                        // The details come at the end; here it is seen that there are some.
+                        Verbosity::Normal if test.is_bad() => {
+                            failure_line(test, &row.name, self.outlook.paint)
+                        }
+                        _ => String::new(),
+                    };
+                }
+            }
+            What::Retried(outcome) => {
+                let Some(row) = self.rows.get_mut(run) else {
+                    return String::new();
+                };
+                row.phase = "booting again";
+                row.counts.remove(shard);
+                row.update();
+                if self.verbosity >= Verbosity::Normal {
+                    let mut line = format!("{}: {}", row.name, outcome.name());
+                    if let Some(detail) = outcome.detail() {
+                        let _ = write!(line, ": {}", detail.lines().next().unwrap_or_default());
+                    }
+                    return printable(&line) + "; trying again\n";
+                }
+            }
+            What::Finished(record) => {
+                self.rows.remove(run);
+                self.done += 1;
+                self.bad += usize::from(record.outcome != RunOutcome::Passed);
+                if let Some(ended) = self.ended.get_mut(*run) {
+                    *ended = true;
+                }
+                self.update_total();
+                if self.verbosity >= Verbosity::Normal || record.outcome != RunOutcome::Passed {
+                    return run_line(record, self.outlook.paint) + "\n";
+                }
+            }
+        }
+        String::new()
+    }
+
+    /// Shows a run, or under which name and in which phase it goes on.
+    fn row(&mut self, run: usize, name: &RunName, phase: &'static str) {
+        let of = self.outlook.runs;
+        let many = of > 1;
+        // Several are told apart by their kernels; one may say what is being done.
+        let message = match (name.arch.is_empty(), phase) {
+            (true, _) => format!("running the {} tests", name.kernel),
+            (false, _) if many => name.kernel.clone(),
+            (false, _) => format!("testing on Linux {} ({})", name.kernel, name.arch),
+        };
+        // What is local already is prepared in no time; fetching and building have
+        // lines of their own.
+        let ui = self.ui.as_ref().filter(|_| phase != "preparing");
+        let mut row = Row {
+            name: name.clone(),
+            phase,
+            counts: BTreeMap::new(),
+            live: ui.map(|ui| ui.task_above(self.total.as_ref(), message)),
+        };
+        row.update();
+        // A row that was there goes only now, so that the others do not jump.
+        self.rows.insert(run, row);
+        self.update_total();
+    }
+
+    fn update_total(&mut self) {
+        let text = self.total_text();
+        if let Some(total) = &mut self.total {
+            total.rename(text);
+        }
+    }
+
+    /// `3 of 40 kernels done, 1 not passed, about 12 min left`
+    fn total_text(&self) -> String {
+        let mut text = format!("{} of {} runs done", self.done, self.outlook.runs);
+        if self.bad > 0 {
+            let _ = write!(text, ", {} not passed", self.bad);
+        }
+        if let Some(left) = self.left() {
+            let _ = write!(text, ", about {} left", minutes(left));
+        }
+        text
+    }
+
+    /// How long it will still take, in seconds, if that can be said: what is known of
+    /// all runs that have not ended, shared among the VMs.
+    fn left(&self) -> Option<f64> {
+        let mut sum = 0.0;
+        let mut longest = 0.0_f64;
+        for (seconds, ended) in self.outlook.seconds.iter().zip(&self.ended) {
+            if !ended {
+                let seconds = (*seconds)?;
+                sum += seconds;
+                longest = longest.max(seconds);
+            }
+        }
+        if self.outlook.seconds.is_empty() || sum == 0.0 {
+            return None;
+        }
+        let all: f64 = self.outlook.seconds.iter().flatten().sum();
+        let jobs = self.outlook.jobs.max(1) as f64;
+        // Of those that run, a part is done; the clock knows which.
+        let spent = self.begin.elapsed().as_secs_f64();
+        let by_clock = (all / jobs).max(longest) - spent;
+        Some(by_clock.clamp(0.0, (sum / jobs).max(longest)))
+    }
+
+    /// All that went wrong, then one line per run.
+    fn conclusion(&self, records: &[RunRecord], not_started: usize, findings: &[String]) -> String {
+        let bad = records.iter().any(|r| r.outcome != RunOutcome::Passed)
+            || not_started > 0
+            || !findings.is_empty();
+        let paint = self.outlook.paint;
+        let mut text = text::conclusion(
+            records,
+            &self.outlook.folder,
+            paint,
+            self.verbosity >= Verbosity::Verbose,
+        );
+        if self.verbosity >= Verbosity::Normal || bad {
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            text.push_str(&text::summary(records, paint));
+            if not_started > 0 {
+                let runs = if not_started == 1 { "run" } else { "runs" };
+                let _ = writeln!(text, "{not_started} {runs} not started (--fail-fast)");
+            }
+            for finding in findings {
+                let _ = writeln!(text, "{}", paint.bad(&printable(finding)));
+            }
+        }
+        text
+    }
+}
+
+impl Row {
+    fn update(&mut self) {
+        if let Some(live) = &mut self.live {
+            let text = match self.counts.is_empty() {
+                true => self.phase.to_owned(),
+                false => progress(self.counts.values()),
+            };
+            live.update(text);
+        }
+    }
+}
+
+/// `123 of 922, 1 failed, 4 skipped`, and what is running.
+fn progress<'p>(parts: impl Iterator<Item = &'p Progress>) -> String {
+    let mut all = Progress::default();
+    let mut running = Vec::new();
+    for part in parts {
+        all.tests = match (all.tests, part.tests) {
+            (Some(some), Some(more)) => Some(some.saturating_add(more)),
+            (some, more) => some.or(more),
+        };
+        all.finished += part.finished;
+        all.bad += part.bad;
+        all.skipped += part.skipped;
+        running.extend(&part.running);
+    }
+    let mut text = all.finished.to_string();
+    if let Some(tests) = all.tests {
+        let _ = write!(text, " of {tests}");
+    }
+    if all.bad > 0 {
+        let _ = write!(text, ", {} failed", all.bad);
+    }
+    if all.skipped > 0 {
+        let _ = write!(text, ", {} skipped", all.skipped);
+    }
+    for (number, running) in running.iter().enumerate() {
+        // The end of a dotted name tells most; the line must fit a terminal.
+        let parts = running.rsplit('.').take(2).collect::<Vec<_>>();
+        let short = parts.into_iter().rev().collect::<Vec<_>>().join(".");
+        let before = if number == 0 { ": " } else { ", " };
+        let _ = write!(text, "{before}{}", printable(&short));
+    }
+    text
+}
+
+/// Seconds as people say them: `40 s`, `12 min`, `3 h 5 min`.
+fn minutes(seconds: f64) -> String {
+    match seconds.round() as u64 {
+        seconds @ 0..100 => format!("{seconds} s"),
+        seconds @ 100..6_000 => format!("{} min", (seconds + 30) / 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+#[cfg(test)]
+mod tests;

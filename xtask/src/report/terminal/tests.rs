@@ -1,0 +1,422 @@
+use expect_test::{Expect, expect};
+
+use super::*;
+use crate::event::FinishedTest;
+use crate::event::Tally;
+use crate::event::{Counts, Stage};
+use crate::report::text::{conclusion, summary};
+use crate::results::{Evidence, Phases};
+use std::path::Path;
+
+fn name(kernel: &str) -> RunName {
+    RunName {
+        kernel: kernel.to_owned(),
+        arch: "x86_64".to_owned(),
+        flavor: Some("default".to_owned()),
+    }
+}
+
+fn finished(id: &str, outcome: TestOutcome, reason: Option<&str>) -> TestEvent {
+    TestEvent::TestFinished(FinishedTest {
+        id: id.to_owned(),
+        outcome,
+        seconds: 0.25,
+        reason: reason.map(ToOwned::to_owned),
+        traceback: outcome.is_bad().then(|| {
+            "Traceback (most recent call last):\n  File \"x.py\"\nE: \x1b[31mred\n".to_owned()
+        }),
+        expected: None,
+    })
+}
+
+fn events() -> Vec<TestEvent> {
+    vec![
+        TestEvent::RunStarted { tests: 5 },
+        TestEvent::TestStarted {
+            id: "t.A.good".to_owned(),
+        },
+        finished("t.A.good", TestOutcome::Passed, None),
+        TestEvent::TestStarted {
+            id: "t.A.bad".to_owned(),
+        },
+        finished(
+            "t.A.bad",
+            TestOutcome::Failed,
+            Some("AssertionError: 1 != 2\nmore"),
+        ),
+        finished(
+            "t.B.left",
+            TestOutcome::Skipped,
+            Some("not running in kdump"),
+        ),
+        finished(
+            "t.B.out",
+            TestOutcome::Skipped,
+            Some("not running in kdump"),
+        ),
+        TestEvent::TestStarted {
+            id: "t.C.odd".to_owned(),
+        },
+    ]
+}
+
+fn record(kernel: &str, events: &[TestEvent], outcome: RunOutcome) -> RunRecord {
+    let mut tally = Tally::default();
+    for event in events {
+        tally.push(event);
+    }
+    RunRecord {
+        name: name(kernel),
+        outcome,
+        tally,
+        seconds: Phases {
+            boot: Some(1.94),
+            total: Some(98.76),
+            ..Phases::default()
+        },
+        acceleration: Some("KVM".to_owned()),
+        retries: Vec::new(),
+        evidence: Evidence {
+            output_tail: "last words\n".to_owned(),
+            console_tail: "[ 1.0] Kernel panic - not syncing\n".to_owned(),
+            logs: vec![
+                ("output".to_owned(), "output.log".into()),
+                ("console".to_owned(), "console.log".into()),
+            ],
+            ..Evidence::default()
+        },
+    }
+}
+
+fn check(verbosity: Verbosity, runs: &[(RunRecord, Vec<TestEvent>)], expect: Expect) {
+    let mut out = Vec::new();
+    let outlook = Outlook {
+        runs: runs.len(),
+        folder: "log/run".into(),
+        ..Outlook::default()
+    };
+    let mut reporter = Reporter::new(&mut out, verbosity, None, outlook);
+    for (run, (record, events)) in runs.iter().enumerate() {
+        let mut tell = |what| {
+            let message = Message {
+                run,
+                shard: 0,
+                what,
+            };
+            reporter.handle(Event::Run(&message)).unwrap();
+        };
+        tell(What::Started(record.name.clone()));
+        tell(What::CommandStarted);
+        for event in events {
+            tell(What::Test(event.clone()));
+        }
+        tell(What::Finished(Box::new(record.clone())));
+    }
+    let records = runs.iter().map(|(r, _)| r.clone()).collect::<Vec<_>>();
+    let finished = Event::Finished {
+        records: &records,
+        not_started: 0,
+        findings: &[],
+    };
+    reporter.handle(finished).unwrap();
+    expect.assert_eq(&String::from_utf8(out).unwrap());
+}
+
+fn mixed() -> Vec<(RunRecord, Vec<TestEvent>)> {
+    let died = RunOutcome::RunnerDied {
+        how: "ended by signal 11 (SIGSEGV) before the last test was done".to_owned(),
+        running: Some("t.C.odd".to_owned()),
+    };
+    let unbuilt = RunRecord {
+        outcome: RunOutcome::NotStarted {
+            stage: Stage::Build,
+            how: "no compiler".to_owned(),
+        },
+        tally: Tally::default(),
+        seconds: Phases::default(),
+        acceleration: None,
+        evidence: Evidence::default(),
+        ..record("5.4.*", &[], RunOutcome::NoTests)
+    };
+    let good = events()[..3].to_vec();
+    vec![
+        (
+            record("6.1.192-vmtest1.1default", &events(), died),
+            events(),
+        ),
+        (unbuilt, vec![]),
+        (
+            record("6.12.9-vmtest1.1default", &good, RunOutcome::Passed),
+            good,
+        ),
+    ]
+}
+
+#[test]
+fn normal_output() {
+    check(
+        Verbosity::Normal,
+        &mixed(),
+        expect![[r#"
+            6.1.192-vmtest1.1default (x86_64): failed t.A.bad: AssertionError: 1 != 2
+            6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
+            5.4.* (x86_64): build failed: no compiler
+            6.12.9-vmtest1.1default (x86_64): passed; 1 run, 4 not run; 98.8 s (boot 1.9 s), KVM
+
+            === 6.1.192-vmtest1.1default (x86_64): failed t.A.bad (0.250 s)
+            Traceback (most recent call last):
+              File "x.py"
+            E: �[31mred
+
+            === 6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done
+            running then: t.C.odd
+            --- end of the tests' output:
+            last words
+            ---
+            --- end of the console:
+            [ 1.0] Kernel panic - not syncing
+            ---
+            output: log/run/output.log
+            console: log/run/console.log
+
+            === 5.4.* (x86_64): build failed: no compiler
+
+            kernel                    outcome       run  passed  failed  errors  skipped    time
+            6.1.192-vmtest1.1default  runner died     4       1       1       0        2  98.8 s
+            5.4.*                     build failed
+            6.12.9-vmtest1.1default   passed          1       1       0       0        0  98.8 s
+            x86_64, KVM
+        "#]],
+    );
+}
+
+#[test]
+fn verbose_output() {
+    check(
+        Verbosity::Verbose,
+        &mixed(),
+        expect![[r#"
+                        passed     0.250 s  6.1.192-vmtest1.1default  t.A.good
+                        failed     0.250 s  6.1.192-vmtest1.1default  t.A.bad: AssertionError: 1 != 2
+                       skipped     0.250 s  6.1.192-vmtest1.1default  t.B.left: not running in kdump
+                       skipped     0.250 s  6.1.192-vmtest1.1default  t.B.out: not running in kdump
+            6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
+            5.4.* (x86_64): build failed: no compiler
+                        passed     0.250 s  6.12.9-vmtest1.1default  t.A.good
+            6.12.9-vmtest1.1default (x86_64): passed; 1 run, 4 not run; 98.8 s (boot 1.9 s), KVM
+
+            === 6.1.192-vmtest1.1default (x86_64): failed t.A.bad (0.250 s)
+            Traceback (most recent call last):
+              File "x.py"
+            E: �[31mred
+
+            === 6.1.192-vmtest1.1default (x86_64): runner died: ended by signal 11 (SIGSEGV) before the last test was done
+            running then: t.C.odd
+            --- end of the tests' output:
+            last words
+            ---
+            --- end of the console:
+            [ 1.0] Kernel panic - not syncing
+            ---
+            output: log/run/output.log
+            console: log/run/console.log
+
+            === 5.4.* (x86_64): build failed: no compiler
+
+            === 6.1.192-vmtest1.1default (x86_64): skipped
+                2  not running in kdump
+
+            kernel                    outcome       run  passed  failed  errors  skipped    time
+            6.1.192-vmtest1.1default  runner died     4       1       1       0        2  98.8 s
+            5.4.*                     build failed
+            6.12.9-vmtest1.1default   passed          1       1       0       0        0  98.8 s
+            x86_64, KVM
+        "#]],
+    );
+}
+
+#[test]
+fn quiet_says_nothing_when_all_is_well() {
+    let passed = mixed().pop().unwrap();
+    check(Verbosity::Quiet, &[passed], expect![""]);
+}
+
+#[test]
+fn quiet_shows_what_went_wrong() {
+    let mut events = events();
+    events.pop();
+    events.push(TestEvent::RunFinished {
+        counts: Counts::default(),
+        seconds: 1.0,
+    });
+    let failed = record("6.1.192", &events, RunOutcome::TestsFailed);
+    check(
+        Verbosity::Quiet,
+        &[(failed, events)],
+        expect![[r#"
+            6.1.192 (x86_64): tests failed; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
+
+            === 6.1.192 (x86_64): failed t.A.bad (0.250 s)
+            Traceback (most recent call last):
+              File "x.py"
+            E: �[31mred
+            output: log/run/output.log
+            console: log/run/console.log
+
+            kernel   outcome       run  passed  failed  errors  skipped    time
+            6.1.192  tests failed    4       1       1       0        2  98.8 s
+            x86_64, KVM
+        "#]],
+    );
+}
+
+#[test]
+fn a_kernel_that_panicked() {
+    let outcome = RunOutcome::Panicked {
+        how: "Kernel panic - not syncing: Fatal exception".to_owned(),
+        running: Some("t.C.odd".to_owned()),
+    };
+    let panicked = record("6.1.192", &events(), outcome);
+    check(
+        Verbosity::Normal,
+        &[(panicked, events())],
+        expect![[r#"
+            6.1.192 (x86_64): failed t.A.bad: AssertionError: 1 != 2
+            6.1.192 (x86_64): panicked: Kernel panic - not syncing: Fatal exception, while running t.C.odd; 4 run, 1 failed, 2 skipped, 1 not run; 98.8 s (boot 1.9 s), KVM
+
+            === 6.1.192 (x86_64): failed t.A.bad (0.250 s)
+            Traceback (most recent call last):
+              File "x.py"
+            E: �[31mred
+
+            === 6.1.192 (x86_64): panicked: Kernel panic - not syncing: Fatal exception
+            running then: t.C.odd
+            --- end of the tests' output:
+            last words
+            ---
+            --- end of the console:
+            [ 1.0] Kernel panic - not syncing
+            ---
+            output: log/run/output.log
+            console: log/run/console.log
+
+            kernel   outcome   run  passed  failed  errors  skipped    time
+            6.1.192  panicked    4       1       1       0        2  98.8 s
+            x86_64, KVM
+        "#]],
+    );
+}
+
+#[test]
+fn the_live_line_is_short() {
+    let mut part = Progress::default();
+    for event in events() {
+        part.push(&event);
+    }
+    let text = |parts: &[&Progress]| progress(parts.iter().copied());
+    assert_eq!(text(&[&part]), "4 of 5, 1 failed, 2 skipped: C.odd");
+    assert_eq!(
+        text(&[&part, &part]),
+        "8 of 10, 2 failed, 4 skipped: C.odd, C.odd"
+    );
+    assert_eq!(text(&[&Progress::default()]), "0");
+}
+
+#[test]
+fn a_failure_on_several_kernels_has_one_traceback() {
+    let failed = |kernel| record(kernel, &events()[..5], RunOutcome::TestsFailed);
+    let records = [failed("6.1.192"), failed("6.12.9")];
+    expect![[r#"
+
+        === on 2 kernels: failed t.A.bad
+        6.1.192 (x86_64): AssertionError: 1 != 2
+        6.12.9 (x86_64): AssertionError: 1 != 2
+        --- on the first of them:
+        Traceback (most recent call last):
+          File "x.py"
+        E: �[31mred
+    "#]]
+    .assert_eq(&conclusion(
+        &records,
+        Path::new("log/run"),
+        Paint::default(),
+        false,
+    ));
+}
+
+#[test]
+fn forty_kernels_fit_a_screen() {
+    let kernel = |n: u32, outcome| {
+        let events = if n > 35 {
+            events()
+        } else {
+            events()[..3].to_vec()
+        };
+        record(&format!("6.{n}.1-vmtest1.1default"), &events, outcome)
+    };
+    let records = (0..40)
+        .map(|n| match n {
+            7 => kernel(n, RunOutcome::NoTests),
+            _ => kernel(n, RunOutcome::Passed),
+        })
+        .collect::<Vec<_>>();
+    expect![[r#"
+        kernel                       outcome       run  passed  failed  errors  skipped      time
+        6.7.1-vmtest1.1default       no tests ran    1       1       0       0        0    98.8 s
+        35 kernels, 6.0.1 to 6.35.1  passed          1       1       0       0        0  3456.6 s
+        4 kernels, 6.36.1 to 6.39.1  passed          4       1       1       0        2   395.0 s
+        x86_64, KVM
+    "#]]
+    .assert_eq(&summary(&records, Paint::default()));
+}
+
+#[test]
+fn a_vm_that_is_started_again_is_told() {
+    let mut out = Vec::new();
+    let outlook = Outlook {
+        runs: 2,
+        ..Outlook::default()
+    };
+    let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, outlook);
+    for what in [
+        What::Started(name("6.1.192")),
+        What::Retried(RunOutcome::Lost {
+            how: "QEMU ended\nmore".to_owned(),
+            running: None,
+        }),
+    ] {
+        let message = Message {
+            run: 0,
+            shard: 0,
+            what,
+        };
+        reporter.handle(Event::Run(&message)).unwrap();
+    }
+    assert_eq!(
+        String::from_utf8(out).unwrap(),
+        "6.1.192 (x86_64): lost: QEMU ended; trying again\n"
+    );
+}
+
+#[test]
+fn what_is_left_is_estimated() {
+    let outlook = Outlook {
+        runs: 3,
+        seconds: vec![Some(100.0), Some(50.0), Some(50.0)],
+        jobs: 2,
+        ..Outlook::default()
+    };
+    let mut reporter = Reporter::new(Vec::new(), Verbosity::Normal, None, outlook);
+    let near = |left: Option<f64>, seconds: f64| (left.unwrap() - seconds).abs() < 5.0;
+    assert!(near(reporter.left(), 100.0));
+    reporter.ended = vec![true, true, false];
+    assert!(near(reporter.left(), 50.0));
+    reporter.ended = vec![true; 3];
+    assert_eq!(reporter.left(), None);
+    reporter.ended = vec![false; 3];
+    reporter.outlook.seconds[1] = None;
+    assert_eq!(reporter.left(), None);
+    for (seconds, text) in [(3.0, "3 s"), (130.0, "2 min"), (11_000.0, "3 h 3 min")] {
+        assert_eq!(minutes(seconds), text);
+    }
+}
