@@ -4,6 +4,7 @@
 //! Results go to a [`Write`] (standard output), so that they can be piped.
 //! The live count is not a result: it is a line of the [`Ui`].
 
+pub mod html;
 pub mod matrix;
 #[cfg(test)]
 mod samples;
