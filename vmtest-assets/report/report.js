@@ -70,7 +70,7 @@
   reveal();
 
   const step = (by) => {
-    const failures = [...document.querySelectorAll("#failures details.item > summary")].filter(
+    const failures = [...document.querySelectorAll("#failed > details > summary")].filter(
       (summary) => summary.getClientRects().length > 0,
     );
     const at = failures.indexOf(document.activeElement);

@@ -37,16 +37,37 @@ macro_rules! put {
 }
 use put;
 
-/// The bytes of tracebacks that a page has at most; later ones are only named. With
-/// [`LONGEST_CONSOLES`] it keeps the page of a run where everything failed small enough
-/// for a browser. The results file has them all.
-const LONGEST_TRACEBACKS: usize = 1_250_000;
+/// The bytes of failures and tracebacks that a page has at most. With
+/// [`LONGEST_CONSOLES`] it keeps the page of a session in which everything failed small
+/// enough for a browser. The results file has them all.
+const LONGEST_TRACEBACKS: usize = 1_000_000;
 
 /// The bytes of excerpts and tails that a page has at most.
-const LONGEST_CONSOLES: usize = 750_000;
+const LONGEST_CONSOLES: usize = 500_000;
 
-/// What is left of one traceback, excerpt or tail.
+/// The bytes of one traceback, excerpt or tail.
 const LONGEST_BLOCK: usize = 16 * 1024;
+
+/// The room that a page has for texts that may be long. Those that follow share what
+/// is left, so that the last has its part as well.
+struct Room {
+    bytes: usize,
+    sharers: usize,
+}
+
+impl Room {
+    /// What the next one may use.
+    fn share(&mut self) -> usize {
+        let share = self.bytes / self.sharers.max(1);
+        self.sharers = self.sharers.saturating_sub(1);
+        share
+    }
+
+    /// It used this much.
+    fn use_up(&mut self, bytes: usize) {
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
+}
 
 /// What the sections of the page are made of.
 struct Page<'r> {
@@ -227,8 +248,8 @@ fn counts(html: &mut String, page: &Page<'_>) {
         .into_iter()
         .zip(counts)
         .rev()
-        .filter(|(_, count)| *count > 0)
-        .map(|(verdict, count)| format!("{count} {}", verdict.name()))
+        .filter(|(verdict, count)| *count > 0 && *verdict != Verdict::Unknown)
+        .map(|(verdict, count)| counted(verdict, count))
         .collect::<Vec<_>>();
     html.push_str(&match counts.is_empty() {
         true => "nothing".to_owned(),
@@ -292,6 +313,15 @@ fn plural(count: usize, what: &str) -> String {
     match count {
         1 => format!("1 {what}"),
         count => format!("{count} {what}s"),
+    }
+}
+
+/// `2 failed`, `2 expected failures`.
+fn counted(verdict: Verdict, count: usize) -> String {
+    match verdict {
+        Verdict::UnexpectedSuccess if count > 1 => format!("{count} unexpected successes"),
+        Verdict::ExpectedFailure if count > 1 => format!("{count} expected failures"),
+        verdict => format!("{count} {}", verdict.name()),
     }
 }
 

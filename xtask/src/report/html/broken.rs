@@ -2,8 +2,8 @@
 
 use std::fmt::Write as _;
 
-use super::text::{Lines, Name, Text, address, shortened};
-use super::{LONGEST_BLOCK, LONGEST_CONSOLES, Page, Section, plural, put};
+use super::text::{Lines, Name, Text, address, lines_within, shortened};
+use super::{LONGEST_BLOCK, LONGEST_CONSOLES, Page, Room, Section, plural, put};
 use crate::event::RunOutcome;
 use crate::results::RunRecord;
 
@@ -17,13 +17,15 @@ pub(super) fn is_shown(run: &RunRecord) -> bool {
 
 pub(super) fn section(page: &Page<'_>) -> Section {
     let mut html = String::new();
-    let mut left = LONGEST_CONSOLES;
-    let mut count = 0;
-    for (number, run) in page.matrix.runs.iter().enumerate() {
-        if is_shown(run) {
-            count += 1;
-            record(&mut html, &mut left, number, run);
-        }
+    let runs = page.matrix.runs.iter().enumerate();
+    let runs = runs.filter(|(_, run)| is_shown(run)).collect::<Vec<_>>();
+    let count = runs.len();
+    let mut room = Room {
+        bytes: LONGEST_CONSOLES,
+        sharers: 3 * count,
+    };
+    for (number, run) in runs {
+        record(&mut html, &mut room, number, run);
     }
     if count == 0 {
         html.push_str("<p>Every run came to its end.</p>\n");
@@ -36,7 +38,7 @@ pub(super) fn section(page: &Page<'_>) -> Section {
     }
 }
 
-fn record(html: &mut String, left: &mut usize, number: usize, run: &RunRecord) {
+fn record(html: &mut String, room: &mut Room, number: usize, run: &RunRecord) {
     put!(
         html,
         "<article id=r{number} aria-labelledby=\"rh{number}\">\n\
@@ -98,17 +100,17 @@ fn record(html: &mut String, left: &mut usize, number: usize, run: &RunRecord) {
     }
     html.push_str("</ul>\n");
     let evidence = &run.evidence;
-    block(html, left, "What the kernel said", &evidence.trouble, true);
+    block(html, room, "What the kernel said", &evidence.trouble, true);
     block(
         html,
-        left,
+        room,
         "End of the kernel's messages",
         &evidence.console_tail,
         false,
     );
     block(
         html,
-        left,
+        room,
         "End of the tests' output",
         &evidence.output_tail,
         false,
@@ -117,24 +119,17 @@ fn record(html: &mut String, left: &mut usize, number: usize, run: &RunRecord) {
 }
 
 /// A text below its title, folded but for what matters most.
-fn block(html: &mut String, left: &mut usize, title: &str, text: &str, open: bool) {
+fn block(html: &mut String, room: &mut Room, title: &str, text: &str, open: bool) {
+    let share = room.share();
     let text = text.trim_end();
     if text.is_empty() {
         return;
     }
-    if *left == 0 {
-        put!(
-            html,
-            "<p class=muted>{title}: left out here, as the page has many; see the log.</p>\n"
-        );
-        return;
-    }
-    let start = html.len();
+    let text = lines_within(text, share.min(LONGEST_BLOCK));
     put!(
         html,
-        "<details{}>\n<summary><h4>{title}</h4></summary>\n<pre>\n{}</pre>\n</details>\n",
-        if open { " open" } else { "" },
-        Lines(&shortened(text, LONGEST_BLOCK))
+        "<details{}>\n<summary><h4>{title}</h4></summary>\n<pre>\n{text}</pre>\n</details>\n",
+        if open { " open" } else { "" }
     );
-    *left = left.saturating_sub(html.len() - start);
+    room.use_up(text.len());
 }

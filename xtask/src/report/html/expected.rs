@@ -67,7 +67,7 @@ fn ledger(html: &mut String, page: &Page<'_>) {
     open_table(
         html,
         "ledger",
-        "Listed failures",
+        "Table of listed failures",
         "The entries <code>[[expect]]</code> of the project's <code>vmtest.toml</code>.",
     );
     html.push_str(

@@ -1,12 +1,13 @@
 //! What failed, test by test, with tracebacks on demand. A traceback that occurs on
 //! several kernels, or for several tests, is there once.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt::Write as _;
 
-use super::text::{Lines, Name, Text, shortened};
+use super::text::{Name, Text, lines_within, shortened};
 use super::{
-    LONGEST_BLOCK, LONGEST_TRACEBACKS, Page, Section, Verdict, behaviour, mark, plural, put,
+    LONGEST_BLOCK, LONGEST_TRACEBACKS, Page, Room, Section, Verdict, behaviour, mark, plural, put,
 };
 use crate::event::FinishedTest;
 
@@ -16,24 +17,29 @@ type Ways<'r> = Vec<(&'r FinishedTest, Vec<usize>)>;
 pub(super) fn section(page: &Page<'_>) -> Section {
     let mut html = String::new();
     let ways = ways(page);
-    let mut blocks = Blocks {
-        numbers: HashMap::new(),
-        left: LONGEST_TRACEBACKS,
+    let mut blocks = Blocks::new();
+    let rows = page.matrix.rows.iter().enumerate();
+    let rows = rows.filter(|(_, row)| row.worst().is_bad());
+    let rows = rows.collect::<Vec<_>>();
+    let count = rows.len();
+    let mut room = Room {
+        bytes: LONGEST_TRACEBACKS,
+        sharers: count,
     };
-    let mut count = 0;
-    for (number, row) in page.matrix.rows.iter().enumerate() {
-        if !row.worst().is_bad() {
-            continue;
-        }
-        count += 1;
+    for (number, row) in rows {
+        let ways = ways.get(row.test);
         put!(
             html,
             "<details class=item id=t{number} data-test>\n<summary>{} <h3>{}</h3> \
-             <span class=muted>{}</span></summary>\n",
+             <span class=muted>{}</span>",
             mark(row.worst()),
             Name(row.test),
             Text(&behaviour(row))
         );
+        if let Some(reason) = ways.and_then(|ways| reason(ways.first()?.0)) {
+            put!(html, "<br><code>{}</code>", Text(&reason));
+        }
+        html.push_str("</summary>\n");
         let unfinished = (0..row.verdicts.len())
             .filter(|run| row.verdicts[*run] == Verdict::Unfinished)
             .collect::<Vec<_>>();
@@ -46,8 +52,10 @@ pub(super) fn section(page: &Page<'_>) -> Section {
                 page.matrix.runs[run].outcome.name()
             );
         }
-        for (test, runs) in ways.get(row.test).into_iter().flatten() {
-            way(&mut html, page, &mut blocks, test, runs);
+        if let Some(ways) = ways {
+            let start = html.len();
+            list(&mut html, page, &mut blocks, room.share(), ways);
+            room.use_up(html.len() - start);
         }
         html.push_str("</details>\n");
     }
@@ -94,16 +102,48 @@ fn ways<'p>(page: &'p Page<'_>) -> HashMap<&'p str, Ways<'p>> {
 }
 
 /// The tracebacks that the page has already: their numbers in addresses.
-struct Blocks<'r> {
-    numbers: HashMap<&'r str, usize>,
-    /// The bytes that there is room for.
-    left: usize,
+type Blocks<'r> = HashMap<&'r str, usize>;
+
+/// The first line of what a failure says.
+fn reason(test: &FinishedTest) -> Option<Cow<'_, str>> {
+    let line = test.reason.as_deref()?.lines().next()?;
+    Some(shortened(line, 300))
+}
+
+/// All ways in which a test failed, as far as there is room; the first is always there.
+fn list<'p>(
+    html: &mut String,
+    page: &Page<'_>,
+    blocks: &mut Blocks<'p>,
+    room: usize,
+    ways: &Ways<'p>,
+) {
+    let start = html.len();
+    let mut others = BTreeSet::new();
+    for (number, (test, runs)) in ways.iter().enumerate() {
+        let used = html.len() - start;
+        if number > 0 && used >= room {
+            others.extend(runs);
+        } else {
+            way(html, page, blocks, room.saturating_sub(used), test, runs);
+        }
+    }
+    if !others.is_empty() {
+        let others = others.into_iter().copied().collect::<Vec<_>>();
+        put!(
+            html,
+            "<p>In other ways on {}: there is no room for them here, but \
+             <a href=\"./results.jsonl\">results.jsonl</a> has them.</p>\n",
+            Text(&page.spans(&others))
+        );
+    }
 }
 
 fn way<'p>(
     html: &mut String,
     page: &Page<'_>,
     blocks: &mut Blocks<'p>,
+    room: usize,
     test: &'p FinishedTest,
     runs: &[usize],
 ) {
@@ -112,42 +152,29 @@ fn way<'p>(
         first.make_ascii_uppercase();
     }
     put!(html, "<h4>{outcome} on {}", Text(&page.spans(runs)));
-    let reason = test.reason.as_deref().and_then(|text| text.lines().next());
-    match (&test.expected, reason) {
+    match (&test.expected, reason(test)) {
         (Some(expected), _) => put!(html, ", listed to fail: {}", Text(expected)),
-        (None, Some(reason)) => {
-            put!(html, ": <code>{}</code>", Text(&shortened(reason, 400)));
-        }
+        (None, Some(reason)) => put!(html, ": <code>{}</code>", Text(&reason)),
         (None, None) => {}
     }
     html.push_str("</h4>\n");
-    let Some(text) = test.traceback.as_deref().or(test.reason.as_deref()) else {
+    let text = test.traceback.as_deref().or(test.reason.as_deref());
+    let Some(text) = text.filter(|text| Some(*text) != reason(test).as_deref()) else {
         return;
     };
-    if Some(text) == reason {
-        return;
-    }
-    if let Some(number) = blocks.numbers.get(text) {
+    if let Some(number) = blocks.get(text) {
         put!(
             html,
             "<p><a href=\"#b{number}\">The same traceback as above</a></p>\n"
         );
         return;
     }
-    if blocks.left == 0 {
-        html.push_str(
-            "<p class=muted>Left out here, as the page has many: see results.jsonl.</p>\n",
-        );
-        return;
-    }
-    let number = blocks.numbers.len();
-    blocks.numbers.insert(text, number);
-    let start = html.len();
+    let number = blocks.len();
+    blocks.insert(text, number);
     // A line's end right after the tag is not part of the text (HTML, 13.2.6.4.7).
     put!(
         html,
         "<pre id=b{number}>\n{}</pre>\n",
-        Lines(&shortened(text.trim_end(), LONGEST_BLOCK))
+        lines_within(text.trim_end(), room.min(LONGEST_BLOCK))
     );
-    blocks.left = blocks.left.saturating_sub(html.len() - start);
 }

@@ -48,7 +48,7 @@ fn table(html: &mut String, page: &Page<'_>) {
     open_table(
         html,
         "kernels",
-        "Kernels",
+        "Table of kernels",
         "How each run ended and how long it took. Expected failures are counted by themselves.",
     );
     html.push_str("<thead>\n<tr><th scope=col>Kernel</th><th scope=col>Outcome</th>");
@@ -79,7 +79,7 @@ fn row(html: &mut String, page: &Page<'_>, number: usize, run: &RunRecord, longe
     about.extend(run.acceleration.clone());
     put!(
         html,
-        "<tr id=k{number}><th scope=row><code>{}</code> <span class=muted>{}</span></th><td>",
+        "<tr><th scope=row><code>{}</code> <span class=muted>{}</span></th><td>",
         Text(&run.name.kernel),
         Text(&about.join(", "))
     );

@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 
 use super::text::{Name, Text, parts};
 use super::{
-    Page, Row, Section, Verdict, class, close_table, mark, open_table, plural, put, seconds,
+    Page, Row, Section, Verdict, class, close_table, counted, mark, open_table, plural, put,
+    seconds,
 };
 
 /// How many tests with the same outcomes get a row each, if there are more than
@@ -75,7 +76,7 @@ fn matrix(html: &mut String, page: &Page<'_>) {
     open_table(
         html,
         "matrix",
-        "Tests that are not the same on every kernel",
+        "Matrix of tests and kernels",
         "Kernels from old to new. Tests with the same outcomes stand together, below \
          where these change.",
     );
@@ -222,7 +223,7 @@ impl Fold {
     /// `920 passed, 22 skipped; 12.3 s`
     fn text(&self) -> String {
         let counts = self.counts.iter().rev();
-        let counts = counts.map(|(verdict, count)| format!("{count} {}", verdict.name()));
+        let counts = counts.map(|(verdict, count)| counted(*verdict, *count));
         let counts = counts.collect::<Vec<_>>().join(", ");
         format!("{counts}; {}", seconds(self.seconds))
     }
@@ -322,7 +323,7 @@ fn slowest(html: &mut String, page: &Page<'_>, times: &[Option<Times>]) {
     open_table(
         html,
         "slowest",
-        "Slowest tests",
+        "Table of the slowest tests",
         "Of all tests, by their longest time.",
     );
     html.push_str(

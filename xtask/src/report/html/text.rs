@@ -89,17 +89,30 @@ pub(super) struct Name<'t>(pub &'t str);
 impl Display for Name<'_> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         let (module, class, method) = parts(self.0);
-        if module.is_empty() {
-            return write!(f, "<code>{}</code>", Text(self.0));
+        let mut start = self.0.len() - class.len() - method.len();
+        if module.is_empty() || class.is_empty() {
+            start = 0;
+        } else {
+            // The dot between the class and the method.
+            start -= 1;
         }
-        let start = self.0.len() - class.len() - method.len() - usize::from(!class.is_empty());
         let (module, rest) = self.0.split_at(start);
-        write!(
-            f,
-            "<code><span class=muted>{}</span>{}</code>",
-            Text(module),
-            Text(rest)
-        )
+        // Where there is no room for it, it is broken behind its dots.
+        let pieces = |f: &mut Formatter<'_>, text: &str| {
+            for (number, piece) in text.split_inclusive('.').enumerate() {
+                let before = if number > 0 { "<wbr>" } else { "" };
+                write!(f, "{before}{}", Text(piece))?;
+            }
+            Ok(())
+        };
+        f.write_str("<code>")?;
+        if !module.is_empty() {
+            f.write_str("<span class=muted>")?;
+            pieces(f, module)?;
+            f.write_str("</span><wbr>")?;
+        }
+        pieces(f, rest)?;
+        f.write_str("</code>")
     }
 }
 
@@ -134,6 +147,18 @@ pub(super) fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
         end - start,
         &text[end..]
     ))
+}
+
+/// Text as HTML of about `room` bytes at most, which is a few hundred at least.
+pub(super) fn lines_within(text: &str, room: usize) -> String {
+    let all = Lines(text).to_string();
+    let room = room.max(400);
+    if all.len() <= room {
+        return all;
+    }
+    // Escaped text is longer, by the same factor all over it as a rule.
+    let longest = text.len() as f64 * room as f64 / all.len() as f64;
+    Lines(&shortened(text, longest as usize)).to_string()
 }
 
 /// The address of a file beside the page; `None` if it is elsewhere.
@@ -232,7 +257,8 @@ mod tests {
                 .replace("<code>", "")
                 .replace("</code>", "")
                 .replace("<span class=muted>", "")
-                .replace("</span>", "");
+                .replace("</span>", "")
+                .replace("<wbr>", "");
             assert_eq!(text, test);
         }
     }
@@ -245,6 +271,10 @@ mod tests {
         assert!(short.starts_with("ääää") && short.ends_with("ääää"));
         assert!(short.contains("bytes left out"), "{short}");
         assert!(short.len() < 150, "{short}");
+        for text in ["<>".repeat(1000), "\0".repeat(5000), "x".repeat(401)] {
+            let html = lines_within(&text, 1000);
+            assert!(html.len() < 1100, "{html}");
+        }
     }
 
     #[test]
