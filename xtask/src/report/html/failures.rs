@@ -125,7 +125,8 @@ fn list<'p>(
         if number > 0 && used >= room {
             others.extend(runs);
         } else {
-            way(html, page, blocks, room.saturating_sub(used), test, runs);
+            let room = room.saturating_sub(used);
+            way(html, page, blocks, room, test, runs, number == 0);
         }
     }
     if !others.is_empty() {
@@ -139,6 +140,7 @@ fn list<'p>(
     }
 }
 
+/// `first` is the one whose reason stands above it all.
 fn way<'p>(
     html: &mut String,
     page: &Page<'_>,
@@ -146,6 +148,7 @@ fn way<'p>(
     room: usize,
     test: &'p FinishedTest,
     runs: &[usize],
+    first: bool,
 ) {
     let mut outcome = test.outcome.name().replace('-', " ");
     if let Some(first) = outcome.get_mut(..1) {
@@ -154,8 +157,8 @@ fn way<'p>(
     put!(html, "<h4>{outcome} on {}", Text(&page.spans(runs)));
     match (&test.expected, reason(test)) {
         (Some(expected), _) => put!(html, ", listed to fail: {}", Text(expected)),
-        (None, Some(reason)) => put!(html, ": <code>{}</code>", Text(&reason)),
-        (None, None) => {}
+        (None, Some(reason)) if !first => put!(html, ": <code>{}</code>", Text(&reason)),
+        (None, _) => {}
     }
     html.push_str("</h4>\n");
     let text = test.traceback.as_deref().or(test.reason.as_deref());

@@ -27,32 +27,73 @@ pub(super) fn section(page: &Page<'_>) -> Section {
 fn phases(seconds: &Phases) -> [(&'static str, &'static str, Option<f64>); 4] {
     let known = seconds.boot.unwrap_or(0.0) + seconds.tests.unwrap_or(0.0);
     // Starting the interpreter, loading the tests, shutting down.
-    let rest = seconds.total.map(|total| (total - known).max(0.0));
+    let other = seconds.total.map(|total| (total - known).max(0.0));
     [
         ("prepare", "Prepare", seconds.prepare),
         ("boot", "Boot", seconds.boot),
         ("tests", "Tests", seconds.tests),
-        ("rest", "Rest", rest),
+        ("other", "Other", other),
     ]
 }
 
-fn whole(seconds: &Phases) -> f64 {
-    let phases = phases(seconds);
-    phases.iter().filter_map(|(_, _, seconds)| *seconds).sum()
+/// All phases together, preparing included.
+fn whole(seconds: &Phases) -> Option<f64> {
+    let phases = phases(seconds).into_iter();
+    phases
+        .filter_map(|(_, _, seconds)| seconds)
+        .reduce(|a, b| a + b)
+}
+
+/// The counts of a run that make columns: title, count.
+fn counts(run: &RunRecord) -> [(&'static str, u64); 6] {
+    let mut counts = [0; Verdict::ALL.len()];
+    for test in &run.tally.finished_tests {
+        counts[Verdict::of(test) as usize] += 1;
+    }
+    let count = |verdict: Verdict| counts[verdict as usize];
+    let finished = run.tally.counts.finished();
+    let loaded = run.tally.tests.unwrap_or(0);
+    [
+        ("Run", finished),
+        ("Passed", count(Verdict::Passed)),
+        ("Failed", run.tally.bad().count() as u64),
+        ("Skipped", count(Verdict::Skipped)),
+        ("Expected failures", count(Verdict::ExpectedFailure)),
+        ("Not run", loaded.saturating_sub(finished)),
+    ]
+}
+
+/// What all rows of the table have in common.
+struct Table {
+    /// The titles of the counts that have a column.
+    counts: Vec<&'static str>,
+    /// The seconds of the longest run.
+    longest: f64,
 }
 
 fn table(html: &mut String, page: &Page<'_>) {
     let runs = &page.matrix.runs;
-    let longest = runs.iter().map(|run| whole(&run.seconds));
-    let longest = longest.fold(0.0, f64::max);
+    let all = runs.iter().map(|run| counts(run)).collect::<Vec<_>>();
+    // The last two are rare, and a column of zeros says nothing.
+    let titles = (0..6)
+        .filter(|column| *column < 4 || all.iter().any(|counts| counts[*column].1 > 0))
+        .filter_map(|column| Some(all.first()?[column].0));
+    let table = Table {
+        counts: titles.collect(),
+        longest: runs
+            .iter()
+            .filter_map(|run| whole(&run.seconds))
+            .fold(0.0, f64::max),
+    };
     open_table(
         html,
         "kernels",
         "Table of kernels",
-        "How each run ended and how long it took. Expected failures are counted by themselves.",
+        "How each run ended and how long it took. Expected failures are not among the \
+         failed.",
     );
     html.push_str("<thead>\n<tr><th scope=col>Kernel</th><th scope=col>Outcome</th>");
-    for title in ["Run", "Passed", "Failed", "Skipped", "Expected", "Not run"] {
+    for title in &table.counts {
         put!(html, "<th scope=col class=number>{title}</th>");
     }
     for (class, title, _) in phases(&Phases::default()) {
@@ -62,15 +103,17 @@ fn table(html: &mut String, page: &Page<'_>) {
              <rect width=\"100%\" height=\"100%\"/></svg>{title}</th>"
         );
     }
-    html.push_str("<th scope=col>Time by phase</th></tr>\n</thead>\n<tbody>\n");
+    html.push_str(
+        "<th scope=col class=number>Whole</th><th scope=col>Time</th></tr>\n</thead>\n<tbody>\n",
+    );
     for (number, run) in runs.iter().enumerate() {
-        row(html, page, number, run, longest);
+        row(html, page, number, run, &table);
     }
     html.push_str("</tbody>\n");
     close_table(html);
 }
 
-fn row(html: &mut String, page: &Page<'_>, number: usize, run: &RunRecord, longest: f64) {
+fn row(html: &mut String, page: &Page<'_>, number: usize, run: &RunRecord, table: &Table) {
     let mut about = Vec::new();
     if !run.name.arch.is_empty() {
         about.push(run.name.arch.clone());
@@ -87,33 +130,27 @@ fn row(html: &mut String, page: &Page<'_>, number: usize, run: &RunRecord, longe
     html.push_str("</td>");
 
     if matches!(run.outcome, RunOutcome::NotStarted { .. }) && run.tally.finished_tests.is_empty() {
-        html.push_str("<td colspan=6 class=muted>no test was run</td>");
+        put!(
+            html,
+            "<td colspan={} class=none>no test was run</td>",
+            table.counts.len()
+        );
     } else {
-        let mut counts = [0_usize; Verdict::ALL.len()];
-        for test in &run.tally.finished_tests {
-            counts[Verdict::of(test) as usize] += 1;
-        }
-        let count = |verdict: Verdict| counts[verdict as usize] as u64;
-        let finished = run.tally.counts.finished();
-        for count in [
-            finished,
-            count(Verdict::Passed),
-            run.tally.bad().count() as u64,
-            count(Verdict::Skipped),
-            count(Verdict::ExpectedFailure),
-            run.tally.tests.unwrap_or(0).saturating_sub(finished),
-        ] {
-            put!(html, "<td class=number>{count}</td>");
+        for (title, count) in counts(run) {
+            if table.counts.contains(&title) {
+                put!(html, "<td class=number>{count}</td>");
+            }
         }
     }
-    for (_, _, phase) in phases(&run.seconds) {
+    let phases = phases(&run.seconds).map(|(_, _, phase)| phase);
+    for phase in phases.into_iter().chain([whole(&run.seconds)]) {
         match phase {
             Some(phase) => put!(html, "<td class=number>{}</td>", seconds(phase)),
             None => html.push_str("<td class=number><span class=hidden>not reached</span></td>"),
         }
     }
     html.push_str("<td>");
-    bar(html, &run.seconds, longest);
+    bar(html, &run.seconds, table.longest);
     html.push_str("</td></tr>\n");
 }
 

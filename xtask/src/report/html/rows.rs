@@ -166,7 +166,7 @@ fn row_cells(verdicts: &[Verdict]) -> String {
         let word = verdict.name();
         put!(
             cells,
-            "<td class={} title=\"{word}\"><i>{word}</i>",
+            "<td class={} title=\"{word}\">{word}",
             class(*verdict)
         );
     }
@@ -196,7 +196,9 @@ fn times(row: &Row<'_>) -> Option<Times> {
     };
     let seconds = row.cells.iter().enumerate().filter_map(seconds);
     let seconds = seconds.collect::<Vec<_>>();
-    let (run, most) = *seconds.iter().max_by(|a, b| a.1.total_cmp(&b.1))?;
+    // Of equals the last one, which is the oldest kernel.
+    let longest = seconds.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1));
+    let (run, most) = *longest?;
     let sum = seconds.iter().map(|(_, seconds)| seconds).sum::<f64>();
     Some(Times {
         mean: sum / seconds.len() as f64,
