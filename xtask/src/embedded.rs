@@ -20,6 +20,12 @@ pub const CONFIGS: &[(&str, &str)] = &[
     config!("patches/README.md"),
 ];
 
+/// The style of `report.html`: see [`crate::report::html`].
+pub const REPORT_STYLE: &str = include_str!("../../vmtest-assets/report/report.css");
+
+/// The script of `report.html`.
+pub const REPORT_SCRIPT: &str = include_str!("../../vmtest-assets/report/report.js");
+
 /// `vmtest-assets/`: relative path and text.
 pub const ASSETS: &[(&str, &str)] = &[
     (
@@ -34,6 +40,8 @@ pub const ASSETS: &[(&str, &str)] = &[
         "profiles/drgn/vmtest.toml",
         include_str!("../../vmtest-assets/profiles/drgn/vmtest.toml"),
     ),
+    ("report/report.css", REPORT_STYLE),
+    ("report/report.js", REPORT_SCRIPT),
     (
         "selftest/tests/__init__.py",
         include_str!("../../vmtest-assets/selftest/tests/__init__.py"),

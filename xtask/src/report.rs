@@ -3,6 +3,7 @@
 //! Every report but the terminal's is made from a whole [`crate::results::Results`].
 
 pub mod github;
+pub mod html;
 pub mod junit;
 pub mod markdown;
 pub mod matrix;

@@ -159,6 +159,9 @@ pub struct Matrix<'r> {
     /// The runs: the host's own tests, then kernels from old to new, then requests
     /// that gave none.
     pub runs: Vec<&'r RunRecord>,
+    /// Short names of the runs, in the same order: those of [`Row::words`], with what
+    /// tells apart kernels of one version.
+    pub labels: Vec<String>,
     /// All tests: those that differ between kernels first, then the bad ones; by name.
     pub rows: Vec<Row<'r>>,
     /// Why tests were skipped, the most frequent reason first.
@@ -184,6 +187,7 @@ impl<'r> Matrix<'r> {
         Self {
             results,
             runs,
+            labels: columns.labels(),
             rows,
             skips,
         }

@@ -3,6 +3,8 @@
 //! What is said is true of the kernels that ran the test, and of those only: the
 //! change happened somewhere between the two that are named.
 
+use std::collections::BTreeSet;
+
 use super::matrix::{Place, Verdict};
 use crate::results::RunName;
 use crate::version::{Release, Version};
@@ -74,6 +76,33 @@ impl Columns {
             arch: name.arch.clone(),
         };
         Self(runs.iter().map(column).collect())
+    }
+
+    /// Short names of the runs, no two alike unless the runs are: `6.1`, and what tells
+    /// it from others: `6.1.192 tiny`.
+    pub fn labels(&self) -> Vec<String> {
+        let labels = |name: &dyn Fn(&Column) -> String| {
+            let names = self.0.iter().map(name).collect::<Vec<_>>();
+            let distinct = names.iter().collect::<BTreeSet<_>>().len();
+            (distinct, names)
+        };
+        let plain = |column: &Column| column.short.clone();
+        let flavor = |column: &Column| match &column.flavor {
+            Some(flavor) if flavor != "default" => format!("{} {flavor}", column.short),
+            _ => column.short.clone(),
+        };
+        let arch = |column: &Column| format!("{} {}", flavor(column), column.arch);
+        let long = |column: &Column| column.long.clone();
+        // Of equally telling ones the shortest.
+        let names: [&dyn Fn(&Column) -> String; 4] = [&plain, &flavor, &arch, &long];
+        let mut best = labels(names[0]);
+        for name in &names[1..] {
+            let other = labels(name);
+            if other.0 > best.0 {
+                best = other;
+            }
+        }
+        best.1
     }
 
     /// What the runs say in words; `None` if all say the same.

@@ -6,6 +6,7 @@ mod fake_kernel;
 mod fake_qemu;
 mod github;
 mod github_server;
+mod html;
 mod kconfig;
 mod local;
 mod publish;
