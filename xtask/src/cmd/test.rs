@@ -19,6 +19,7 @@ use xtask::layout::Layout;
 use xtask::project::{self, Choice, Chosen, Project};
 use xtask::python::{self, Prepared};
 use xtask::queue::{self, Budget};
+use xtask::report::github::{self, Job};
 use xtask::report::terminal::{Event, Outlook, Reporter};
 use xtask::request::KernelRequest;
 use xtask::results::{self, RunName};
@@ -116,6 +117,7 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         seconds: &|name| history.class_seconds(name),
     };
     folder.begin(&asked)?;
+    let job = Job::of(|name| std::env::var_os(name));
     let runs = wanted.len() + usize::from(flags.local);
     let local = flags.local.then(|| estimate(&suite::local_name()));
     let seconds = local.into_iter().chain(estimates.iter().copied());
@@ -125,6 +127,7 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         jobs: options.jobs,
         folder: path.clone(),
         paint: ui.paint(),
+        github: job.is_some(),
     };
     let mut collector = Collected {
         names: vec![None; runs],
@@ -161,6 +164,14 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     reporter
         .handle(finished)
         .context("cannot write the results")?;
+    if let Some(job) = &job {
+        let results = read(&path)?;
+        let annotations = github::annotations(&results, &suite.prepared.tree, job);
+        reporter
+            .write(&annotations)
+            .context("cannot write the annotations")?;
+        job.summarize(&results)?;
+    }
     ui.info(format!("log: {}", path.display()));
     if !filtered {
         for record in &records {

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use crate::event::{RunOutcome, TestEvent, TestOutcome};
 use crate::paint::Paint;
+use crate::report::github;
 use crate::report::text::{self, failure_line, printable, run_line, test_line};
 use crate::results::{RunName, RunRecord};
 use crate::session::{Message, What};
@@ -46,6 +47,8 @@ pub struct Outlook {
     pub folder: PathBuf,
     /// The colours of results.
     pub paint: Paint,
+    /// Standard output is the log of a job of GitHub Actions.
+    pub github: bool,
 }
 
 /// Writes results for a person.
@@ -143,6 +146,20 @@ impl<W: Write> Reporter<W> {
         if text.is_empty() {
             return Ok(());
         }
+        let text = match (self.outlook.github, event) {
+            (false, _) => text,
+            (true, Event::Run(_)) => github::harmless(&text),
+            (true, Event::Finished { .. }) => grouped(&github::harmless(&text)),
+        };
+        self.write(&text)
+    }
+
+    /// Writes text as it is, above the live view.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be written.
+    pub fn write(&mut self, text: &str) -> io::Result<()> {
         let out = &mut self.out;
         let mut result = Ok(());
         let mut write = || result = out.write_all(text.as_bytes()).and_then(|()| out.flush());
@@ -310,6 +327,25 @@ impl<W: Write> Reporter<W> {
         }
         text
     }
+}
+
+/// Folds each block that begins with `===` and ends with an empty line before the next
+/// one, or before the table.
+fn grouped(text: &str) -> String {
+    let (blocks, table) = match text.rfind("\nkernel ") {
+        Some(at) => text.split_at(at + 1),
+        None => (text, ""),
+    };
+    let mut parts = blocks.split("\n=== ");
+    let mut all = parts.next().unwrap_or_default().trim().to_owned();
+    for part in parts {
+        let (title, rest) = part.split_once('\n').unwrap_or((part, ""));
+        all.push_str(&github::group(title));
+        all.push_str(rest.trim_end());
+        all.push('\n');
+        all.push_str(github::END_GROUP);
+    }
+    all + table
 }
 
 impl Row {

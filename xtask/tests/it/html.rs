@@ -279,7 +279,7 @@ fn large() -> Results {
                     failed(id, seconds, &reason, "/work/drgn/tests/test_large.py")
                 }
                 100..200 if column < boundary => skipped(id, "needs a newer kernel"),
-                200..250 if (column * 7 + number) % 5 == 0 => failed(
+                200..250 if (column * 7 + number).is_multiple_of(5) => failed(
                     id,
                     seconds,
                     "AssertionError: now and then",
@@ -312,7 +312,7 @@ fn worst() -> Results {
     let runs = (0..40_u32).map(|column| {
         let test = |number: u32| {
             let id = format!("tests.test_{}.TestAll.test_{number}", number % 31);
-            if (number + column) % 13 == 0 || number >> (column % 10) & 1 == 1 {
+            if (number + column).is_multiple_of(13) || number >> (column % 10) & 1 == 1 {
                 return skipped(id, &format!("reason {} of many", number % 50));
             }
             let reason = format!(

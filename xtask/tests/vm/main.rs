@@ -47,6 +47,8 @@ impl Call {
         command
             .args(arguments.split_whitespace())
             .env("TMPDIR", temporary.path())
+            // What is printed does not depend on where these tests run.
+            .env_remove("GITHUB_ACTIONS")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());

@@ -420,3 +420,49 @@ fn what_is_left_is_estimated() {
         assert_eq!(minutes(seconds), text);
     }
 }
+
+#[test]
+fn in_a_job_of_github_details_are_folded_and_guests_give_no_commands() {
+    let mut out = Vec::new();
+    let outlook = Outlook {
+        runs: 1,
+        github: true,
+        ..Outlook::default()
+    };
+    let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, outlook);
+    let outcome = RunOutcome::RunnerDied {
+        how: "x".to_owned(),
+        running: None,
+    };
+    let mut hostile = record("6.1.192", &events()[..5], outcome);
+    hostile.evidence.output_tail = "::error::mine".to_owned();
+    let finished = Event::Finished {
+        records: &[hostile],
+        not_started: 0,
+        findings: &[],
+    };
+    reporter.handle(finished).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    expect![[r#"
+        ::group::6.1.192 (x86_64): failed t.A.bad (0.250 s)
+        Traceback (most recent call last):
+          File "x.py"
+        E: �[31mred
+        ::endgroup::
+        ::group::6.1.192 (x86_64): runner died: x
+        last test finished: t.A.bad
+        --- end of the tests' output:
+        \::error::mine
+        ---
+        --- end of the console:
+        [ 1.0] Kernel panic - not syncing
+        ---
+        output: output.log
+        console: console.log
+        ::endgroup::
+        kernel   outcome      run  passed  failed  errors  skipped    time
+        6.1.192  runner died    2       1       1       0        0  98.8 s
+        x86_64, KVM
+    "#]]
+    .assert_eq(&text);
+}
