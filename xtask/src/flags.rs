@@ -1,6 +1,8 @@
 //! The grammar of the command line. Flags become plain request and option values
 //! at once; the library never sees a flag.
 
+pub mod bisect;
+pub mod kernels;
 pub mod machine;
 pub mod publish;
 pub mod release;
@@ -105,6 +107,7 @@ pub enum Command {
     Doctor(Doctor),
     Ci(Ci),
     Bench(Bench),
+    Bisect(Box<bisect::Bisect>),
     Completions(Completions),
     List(List),
     Package(Package),

@@ -10,6 +10,7 @@ pub mod arch;
 pub mod archive;
 pub mod asset;
 pub mod bench;
+pub mod bisect;
 pub mod ci;
 pub mod clock;
 pub mod console;

@@ -1,12 +1,14 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
 mod bench;
+mod bisect;
 mod build_kernel;
 mod ci;
 mod completions;
 mod doctor;
 mod kconfig;
 mod kernel;
+mod kernels;
 mod list;
 mod package;
 mod prune;
@@ -35,6 +37,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::BuildKernel(flags) => build_kernel::run(&flags, &layout, ui, setup),
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
         Command::Doctor(_) => doctor::run(&layout, ui, setup),
+        Command::Bisect(flags) => bisect::run(&flags, &layout, ui, setup),
         Command::Bench(flags) => bench::run(&flags, &layout, ui),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),

@@ -3,7 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Parser};
+use xtask::failure::Failure;
 use xtask::project::parse_size;
 
 use super::machine::Machine;
@@ -81,6 +82,21 @@ pub struct Test {
     /// unittest's own options and names; a name (dotted, or a file) replaces discovery
     #[arg(last = true, value_name = "UNITTEST ARGUMENTS")]
     pub arguments: Vec<OsString>,
+}
+
+impl Test {
+    /// What they are when none is given, for commands that run tests in their own way.
+    pub fn without_flags() -> Result<Self, Failure> {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            test: Test,
+        }
+        let alone = Alone::try_parse_from(["test"]);
+        alone
+            .map(|alone| alone.test)
+            .map_err(|error| super::usage_failure(&error))
+    }
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

@@ -1,6 +1,7 @@
 //! Tests of the built binary and of the repository itself. One binary, so that
 //! the crate is linked once. No QEMU, no network, no root.
 
+mod bisect;
 mod cli;
 mod fake_kernel;
 mod fake_qemu;
