@@ -4,6 +4,7 @@
 pub mod bisect;
 pub mod kernels;
 pub mod machine;
+pub mod matrix;
 pub mod publish;
 pub mod release;
 pub mod test;
@@ -110,6 +111,7 @@ pub enum Command {
     Bisect(Box<bisect::Bisect>),
     Completions(Completions),
     List(List),
+    Matrix(matrix::Matrix),
     Package(Package),
     Release(publish::Release),
     Prune(publish::Prune),

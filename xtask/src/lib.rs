@@ -36,6 +36,7 @@ pub mod kernels;
 pub mod layout;
 pub mod list;
 pub mod manifest;
+pub mod matrix;
 pub mod module;
 pub mod nearest;
 pub mod package;

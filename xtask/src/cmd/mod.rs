@@ -10,6 +10,7 @@ mod kconfig;
 mod kernel;
 mod kernels;
 mod list;
+mod matrix;
 mod package;
 mod prune;
 mod publish;
@@ -42,6 +43,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
         Command::List(list) => list::run(&list, &layout, ui),
+        Command::Matrix(flags) => matrix::run(&flags, &layout),
         Command::Package(package) => package::run(&package, &layout, ui),
         Command::Release(release) => publish::run(&release, &layout, ui, setup),
         Command::Prune(prune) => prune::run(&prune, &layout, ui),

@@ -9,6 +9,7 @@ mod github;
 mod github_server;
 mod kconfig;
 mod local;
+mod matrix;
 mod publish;
 mod runner;
 mod setup;
