@@ -1,7 +1,10 @@
 //! The grammar of the command line. Flags become plain request and option values
 //! at once; the library never sees a flag.
 
+pub mod bisect;
+pub mod kernels;
 pub mod machine;
+pub mod matrix;
 pub mod publish;
 pub mod release;
 pub mod test;
@@ -136,8 +139,10 @@ pub enum Command {
     Doctor(Doctor),
     Ci(Ci),
     Bench(Bench),
+    Bisect(Box<bisect::Bisect>),
     Completions(Completions),
     List(List),
+    Matrix(matrix::Matrix),
     Package(Package),
     Release(publish::Release),
     Prune(publish::Prune),

@@ -35,8 +35,7 @@ impl RunFolder {
     ///
     /// It cannot be made.
     pub fn create(logs: &Path) -> Result<Self> {
-        let name = format!("{}-{}", Utc::now().file_name(), std::process::id());
-        Self::at(logs.join(name))
+        Self::at(unique(logs)?)
     }
 
     /// Makes this folder, or uses it if it is there and has no results.
@@ -136,16 +135,50 @@ fn finish(record: &RunRecord) -> Finish {
     }
 }
 
+/// Makes a folder that was not there below `logs`, named by time so that they sort.
+///
+/// # Errors
+///
+/// It cannot be made.
+pub fn unique(logs: &Path) -> Result<PathBuf> {
+    let name = format!("{}-{}", Utc::now().file_name(), std::process::id());
+    std::fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
+    for number in 1.. {
+        let path = match number {
+            1 => logs.join(&name),
+            // One process may make several within a second.
+            _ => logs.join(format!("{name}-{number}")),
+        };
+        match std::fs::create_dir(&path) {
+            Ok(()) => return Ok(path),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot create {}", path.display()));
+            }
+        }
+    }
+    anyhow::bail!("there is no name left in {}", logs.display())
+}
+
 /// Reads the results in a session's folder.
 ///
 /// # Errors
 ///
 /// There are none.
 pub fn read(folder: &Path) -> Result<Results> {
-    let file = folder.join(RESULTS);
-    let text = std::fs::read_to_string(&file)
+    read_file(&folder.join(RESULTS))
+}
+
+/// Reads a file of results.
+///
+/// # Errors
+///
+/// It cannot be read, or has none.
+pub fn read_file(file: &Path) -> Result<Results> {
+    let text = std::fs::read_to_string(file)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
-    Results::parse(&text).with_context(|| format!("cannot use {}", file.display()))
+    let wrong = |error| Failure::usage(format!("cannot use {}: {error:#}", file.display()));
+    Ok(Results::parse(&text).map_err(wrong)?)
 }
 
 /// A file of one run in a session's folder.

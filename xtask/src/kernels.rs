@@ -10,6 +10,7 @@ use crate::arch::{self, Arch};
 use crate::failure::Failure;
 use crate::layout::Files;
 use crate::nearest::nearest;
+use crate::request::{DEFAULT_FLAVOR, KernelRequest};
 use crate::version::Series;
 
 /// The file below `kernel-configs/`.
@@ -154,6 +155,35 @@ impl Kernels {
             .filter(move |series| oldest.is_some_and(|oldest| *series >= oldest))
     }
 
+    /// `-K`: a request for each series of an architecture and each of these flavors (the
+    /// default one if there are none), oldest first.
+    ///
+    /// # Errors
+    ///
+    /// As [`Kernels::flavor`].
+    pub fn every_series(
+        &self,
+        arch: &Arch,
+        flavors: &[String],
+    ) -> Result<Vec<KernelRequest>, Failure> {
+        for flavor in flavors {
+            self.flavor(flavor)?;
+        }
+        let default = [DEFAULT_FLAVOR.to_owned()];
+        let flavors = if flavors.is_empty() {
+            &default
+        } else {
+            flavors
+        };
+        let mut requests = Vec::new();
+        for series in self.series_of(arch) {
+            for flavor in flavors {
+                requests.push(format!("{series}.*{flavor}").parse()?);
+            }
+        }
+        Ok(requests)
+    }
+
     /// That the series is supported on this architecture.
     ///
     /// # Errors
@@ -294,6 +324,29 @@ mod tests {
             .assert_eq(&kernels.flavor("defualt").unwrap_err().to_string());
         expect!["unknown flavor x (there is default)"]
             .assert_eq(&kernels.flavor("x").unwrap_err().to_string());
+    }
+
+    #[test]
+    fn every_series_is_requested_in_order() {
+        let mut kernels = kernels();
+        kernels.series.truncate(2);
+        kernels.flavors.push(Flavor {
+            name: "tiny".to_owned(),
+            description: String::new(),
+        });
+        let arch = arch::find("x86_64").unwrap();
+        let every = |flavors: &[&str]| {
+            let flavors = flavors.iter().map(|flavor| (*flavor).to_owned());
+            let requests = kernels.every_series(arch, &flavors.collect::<Vec<_>>());
+            requests.map(|requests| {
+                let texts = requests.iter().map(ToString::to_string);
+                texts.collect::<Vec<_>>().join(" ")
+            })
+        };
+        assert_eq!(every(&[]).unwrap(), "4.9.*default 4.14.*default");
+        let both = "4.9.*tiny 4.9.*default 4.14.*tiny 4.14.*default";
+        assert_eq!(every(&["tiny", "default"]).unwrap(), both);
+        assert!(every(&["tinny"]).is_err());
     }
 
     #[test]

@@ -73,6 +73,15 @@ impl Ui {
         Paint::new(self.color, terminal, no_color.as_deref(), term.as_deref())
     }
 
+    /// The same that says only errors, for what runs on behalf of something that says the rest.
+    #[must_use]
+    pub fn quiet(&self) -> Self {
+        Self {
+            verbosity: Verbosity::Quiet,
+            ..self.clone()
+        }
+    }
+
     /// How much is said.
     pub fn verbosity(&self) -> Verbosity {
         self.verbosity

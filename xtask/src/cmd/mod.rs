@@ -1,13 +1,16 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
 mod bench;
+mod bisect;
 mod build_kernel;
 mod ci;
 mod completions;
 mod doctor;
 mod kconfig;
 mod kernel;
+mod kernels;
 mod list;
+mod matrix;
 mod package;
 mod prune;
 mod publish;
@@ -35,10 +38,12 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::BuildKernel(flags) => build_kernel::run(&flags, &layout, ui, setup),
         Command::RestoreTerminal => xtask::terminal::restore().map(|()| 0),
         Command::Doctor(_) => doctor::run(&layout, ui, setup),
+        Command::Bisect(flags) => bisect::run(&flags, &layout, ui, setup),
         Command::Bench(flags) => bench::run(&flags, &layout, ui),
         Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
         Command::Completions(completions) => completions::run(&completions),
         Command::List(list) => list::run(&list, &layout, ui),
+        Command::Matrix(flags) => matrix::run(&flags, &layout),
         Command::Package(package) => package::run(&package, &layout, ui),
         Command::Release(release) => publish::run(&release, &layout, ui, setup),
         Command::Prune(prune) => prune::run(&prune, &layout, ui),

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: a project's tests, on kernels and on this host.
 
-use std::io::Stdout;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,7 +14,6 @@ use xtask::guest;
 use xtask::history::History;
 use xtask::host;
 use xtask::interrupt;
-use xtask::kernels::Kernels;
 use xtask::layout::Layout;
 use xtask::project::{self, Choice, Chosen, Project};
 use xtask::python::{self, Prepared};
@@ -30,6 +29,7 @@ use xtask::suite::{self, Suite};
 use xtask::ui::Ui;
 use xtask::vm;
 
+use super::kernels;
 use super::vm::extra_environment;
 use crate::flags::test::Test;
 
@@ -38,6 +38,11 @@ const RUNNER: &str = "guest/run_unittests.py";
 
 /// Runs the tests; the exit status.
 pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
+    run_to(std::io::stdout(), flags, layout, ui, setup)
+}
+
+/// The same, with the results going to `out`.
+pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     let requests = wanted(flags, layout)?;
     let sources = super::release::sources(&flags.sources, layout, ui, setup)?;
     let environment = extra_environment(&flags.environment)?;
@@ -132,7 +137,7 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     let mut collector = Collected {
         names: vec![None; runs],
         folder: &mut folder,
-        reporter: Reporter::new(std::io::stdout(), ui.verbosity(), Some(ui.clone()), outlook),
+        reporter: Reporter::new(out, ui.verbosity(), Some(ui.clone()), outlook),
     };
     let session = Session {
         suite: &suite,
@@ -212,14 +217,14 @@ fn request_text(request: &Option<KernelRequest>) -> String {
 }
 
 /// Writes down what happens, and has it shown.
-struct Collected<'r> {
+struct Collected<'r, W> {
     /// Of the runs that have been started.
     names: Vec<Option<RunName>>,
     folder: &'r mut RunFolder,
-    reporter: Reporter<Stdout>,
+    reporter: Reporter<W>,
 }
 
-impl Collector for Collected<'_> {
+impl<W: Write> Collector for Collected<'_, W> {
     fn message(&mut self, message: &Message) -> Result<()> {
         let slot = self.names.get_mut(message.run);
         if let (Some(slot), What::Started(name)) = (slot, &message.what) {
@@ -235,29 +240,7 @@ impl Collector for Collected<'_> {
 
 /// The kernels to test on; `None` is the newest on this machine, else of the release.
 fn wanted(flags: &Test, layout: &Layout) -> Result<Vec<Option<KernelRequest>>> {
-    let mut requests = Vec::new();
-    for text in &flags.kernels {
-        requests.extend(KernelRequest::parse_list(text)?);
-    }
-    if flags.all_kernels {
-        let kernels = Kernels::load(&layout.configs)?;
-        let arch = host_arch()?;
-        let flavors = if flags.all_flavors {
-            kernels.flavors.iter().map(|f| f.name.clone()).collect()
-        } else if flags.flavors.is_empty() {
-            vec![xtask::request::DEFAULT_FLAVOR.to_owned()]
-        } else {
-            for flavor in &flags.flavors {
-                kernels.flavor(flavor)?;
-            }
-            flags.flavors.clone()
-        };
-        for series in kernels.series_of(arch) {
-            for flavor in &flavors {
-                requests.push(format!("{series}.*{flavor}").parse()?);
-            }
-        }
-    }
+    let requests = kernels::requests(&flags.kernels, layout)?;
     if requests.is_empty() && !flags.local {
         return Ok(vec![None]);
     }

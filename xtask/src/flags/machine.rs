@@ -19,7 +19,7 @@ pub enum Accel {
 }
 
 /// What a VM is made of.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct Machine {
     /// Memory, in MiB or with a unit [default: 2G; `test`: what the project says]
     #[arg(long, value_name = "SIZE", value_parser = mebibytes, help_heading = "VM options")]

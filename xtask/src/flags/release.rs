@@ -6,7 +6,7 @@ use clap::Args;
 use xtask::from::From;
 
 /// Which release.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct ReleaseFlags {
     /// Repository whose release has the kernels [default: osandov/drgn]
     #[arg(long, value_name = "OWNER/NAME", help_heading = "Release")]
@@ -20,7 +20,7 @@ pub struct ReleaseFlags {
 }
 
 /// Where kernels may come from.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug)]
 pub struct SourceFlags {
     /// Where kernels may come from, comma-separated: local, release, build [default:
     /// local,release; with --setup also build]

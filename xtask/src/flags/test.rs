@@ -3,17 +3,20 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, Parser};
+use xtask::failure::Failure;
 use xtask::project::parse_size;
 use xtask::schedule::Partition;
 
+use super::kernels::KernelFlags;
 use super::machine::Machine;
 use super::release::SourceFlags;
 
 /// Run a project's tests on kernels, each in a VM
 ///
 /// The project is that of -C, else of $VMTEST_PROJECT, else the current directory if it is one (it
-/// has a vmtest.toml, or is a checkout of drgn), else a pinned release of drgn from PyPI.
+/// has a vmtest.toml, or is a checkout of drgn), else a pinned release of drgn from PyPI. Without -k,
+/// -K and -l it is tested on the newest local kernel, else on the release's newest.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -29,29 +32,8 @@ Exit status: 0; 1 tests failed or the test process died; 2 usage; 3 a kernel or 
 not be had; 4 a VM was lost, panicked or got stuck; 5 no tests ran. Of several kernels the first of
 1, 4, 3, 5 that occurred.")]
 pub struct Test {
-    /// Kernel: a release, a pattern, a series, or the path of an unpacked kernel; comma-separated,
-    /// repeatable [default: the newest local kernel, else the release's newest]
-    #[arg(short, long = "kernel", value_name = "REQUEST")]
-    pub kernels: Vec<String>,
-    /// One kernel of every supported series
-    #[arg(short = 'K', long)]
-    pub all_kernels: bool,
-    /// With -K: of this flavor; repeatable [default: default]
-    #[arg(
-        short,
-        long = "flavor",
-        value_name = "FLAVOR",
-        requires = "all_kernels"
-    )]
-    pub flavors: Vec<String>,
-    /// With -K: of every flavor
-    #[arg(
-        short = 'F',
-        long,
-        requires = "all_kernels",
-        conflicts_with = "flavors"
-    )]
-    pub all_flavors: bool,
+    #[command(flatten)]
+    pub kernels: KernelFlags,
     /// The tests that run on this host too; without -k and -K, only those
     #[arg(short, long)]
     pub local: bool,
@@ -103,6 +85,21 @@ pub struct Test {
     /// unittest's own options and names; a name (dotted, or a file) replaces discovery
     #[arg(last = true, value_name = "UNITTEST ARGUMENTS")]
     pub arguments: Vec<OsString>,
+}
+
+impl Test {
+    /// What they are when none is given, for commands that run tests in their own way.
+    pub fn without_flags() -> Result<Self, Failure> {
+        #[derive(Parser)]
+        struct Alone {
+            #[command(flatten)]
+            test: Test,
+        }
+        let alone = Alone::try_parse_from(["test"]);
+        alone
+            .map(|alone| alone.test)
+            .map_err(|error| super::usage_failure(&error))
+    }
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

@@ -9,7 +9,7 @@ use crate::support::{Run, xtask};
 
 /// Connects the ports like QEMU, then plays what `FAKE_QEMU` says.
 const FAKE: &str = r#"#!@PYTHON@
-import os, re, socket, sys, time
+import json, os, re, socket, sys, time
 if "--version" in sys.argv:
     print("QEMU emulator version 7.2.22 (fake)")
     sys.exit(0)
@@ -48,6 +48,27 @@ if part == "init fails":
     status(b"fail cannot mount tmpfs on /run\n")
     time.sleep(1000)
 status(b"started\n")
+# The test t.A.a, which changes with the kernels.
+found = re.match(r"(\w+), from (\d+)\.(\d+) on (\w+)$", part)
+if found:
+    image = sys.argv[sys.argv.index("-kernel") + 1]
+    kernel = [int(n) for n in re.search(r"kernel-(\d+)\.(\d+)", image).groups()]
+    with open(os.environ["HOME"] + "/ran", "a") as ran:
+        ran.write("%d.%d\n" % tuple(kernel))
+    outcome = found[4 if kernel >= [int(found[2]), int(found[3])] else 1]
+    if outcome == "panic":
+        console.write("[    1.1] Kernel panic - not syncing: no root\n")
+        console.flush()
+        sys.exit(0)
+    for event in (
+        {"event": "run-started", "tests": 1},
+        {"event": "test-started", "id": "t.A.a"},
+        {"event": "test-finished", "id": "t.A.a", "outcome": outcome, "seconds": 0.1},
+        {"event": "run-finished", "counts": {outcome: 1}, "seconds": 0.1},
+    ):
+        event["v"] = 1
+        ports["vmtest.events"].sendall(json.dumps(event).encode() + b"\n")
+    finish(1 if outcome == "failed" else 0)
 ports["vmtest.stdout"].sendall(b"out\n")
 ports["vmtest.stderr"].sendall(b"err\n")
 if part == "good":
@@ -134,7 +155,10 @@ pub fn install(home: &Path, part: &str) -> String {
         FAKE.replace("@PYTHON@", &python()).as_bytes(),
     );
     executable(&programs.join("busybox"), &static_program());
-    format!("{}:/usr/bin:/bin", programs.display())
+    // Projects run on the interpreter that plays QEMU.
+    let interpreter = python();
+    let interpreter = Path::new(&interpreter).parent().unwrap().display();
+    format!("{}:{interpreter}:/usr/bin:/bin", programs.display())
 }
 
 fn play(part: &str, arguments: &str) -> Run {

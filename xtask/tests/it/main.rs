@@ -1,6 +1,7 @@
 //! Tests of the built binary and of the repository itself. One binary, so that
 //! the crate is linked once. No QEMU, no network, no root.
 
+mod bisect;
 mod cli;
 mod fake_kernel;
 mod fake_qemu;
@@ -9,6 +10,7 @@ mod github_server;
 mod html;
 mod kconfig;
 mod local;
+mod matrix;
 mod publish;
 mod runner;
 mod session;

@@ -284,6 +284,19 @@ fn workflows_call_commands_that_there_are_with_options_that_they_have() {
 }
 
 #[test]
+fn the_jobs_of_the_matrix_are_called_with_its_kernels() {
+    let (_, text) = workflows()
+        .into_iter()
+        .find(|(name, _)| name.ends_with("/test.yml"))
+        .unwrap();
+    let calls = scripts(&text).join("\n");
+    // A partition is a part of the list: with another one, kernels would be left out.
+    assert!(calls.contains("cargo xtask matrix -k \"$KERNELS\" --format github"));
+    assert!(calls.contains("cargo xtask test -k \"$KERNELS\" --partition \"$PARTITION\""));
+    assert!(text.contains("matrix: ${{ fromJSON(needs.matrix.outputs.matrix) }}"));
+}
+
+#[test]
 fn only_the_job_that_publishes_kernels_may_write() {
     for (name, text) in workflows() {
         assert!(

@@ -1,0 +1,120 @@
+//! `cargo xtask bisect`: the kernel from which on a test behaves differently.
+
+use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use xtask::bisect::{self, Bisection, Step, Verdict};
+use xtask::event::exit_status;
+use xtask::failure::Failure;
+use xtask::folder;
+use xtask::layout::Layout;
+use xtask::request::KernelRequest;
+use xtask::results::{Results, RunRecord};
+use xtask::ui::{Ui, Verbosity};
+
+use super::{kernels, test};
+use crate::flags::bisect::Bisect;
+use crate::flags::kernels::KernelFlags;
+use crate::flags::test::Test;
+
+/// Searches and prints the answer.
+pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
+    let requests = bisect::ordered(kernels::requests(&flags.kernels, layout)?);
+    if requests.len() < 2 {
+        let failure = Failure::usage("a search needs at least two kernels");
+        return Err(failure.hint("-K, or -k 5.10,6.1,6.12").into());
+    }
+    let mut names = requests.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut bisection = Bisection::new(requests.len()).verify(flags.verify);
+    for path in &flags.results {
+        let known = bisect::known(&requests, &flags.test, &load(path)?);
+        for (kernel, verdict) in known.into_iter().enumerate() {
+            if let Some(verdict) = verdict {
+                bisection.answer(kernel, verdict);
+                ui.info(format!("{verdict} on {}, as recorded", names[kernel]));
+            }
+        }
+    }
+    let mut missing = Vec::new();
+    let logs = folder::unique(&layout.logs())?;
+    let last = bisect::search(&mut bisection, |kernel| {
+        let task = ui.task(format!("testing {}", names[kernel]));
+        let record = run_one(
+            flags,
+            &requests[kernel],
+            layout,
+            ui,
+            setup,
+            logs.join(kernel.to_string()),
+        )?;
+        drop(task);
+        let verdict = Verdict::of(&record);
+        // Without a kernel it is the request's name, which stands there already.
+        names[kernel] = record.name.kernel;
+        let why = match (verdict, record.outcome.detail()) {
+            (Verdict::Untestable, Some(detail)) => {
+                format!(": {}: {detail}", record.outcome.name())
+            }
+            (Verdict::Untestable, None) => format!(": {}", record.outcome.name()),
+            _ => String::new(),
+        };
+        ui.info(format!("{verdict} on {}{why}", names[kernel]));
+        if verdict == Verdict::Untestable {
+            missing.push(record.outcome);
+        }
+        anyhow::Ok(verdict)
+    })?;
+    let answer = bisection.describe(&flags.test, &names);
+    writeln!(std::io::stdout(), "{answer}").context("cannot write to standard output")?;
+    Ok(match last {
+        Step::Found { .. } => 0,
+        Step::Same | Step::Run(_) => 1,
+        // Without any of our own to blame, they were recorded as such.
+        Step::Unclear { .. } => exit_status(&missing).max(3),
+    })
+}
+
+/// The results in a run's folder, or in a file.
+fn load(path: &Path) -> Result<Results> {
+    match path.is_dir() {
+        true => folder::read(path),
+        false => folder::read_file(path),
+    }
+}
+
+/// The test on one kernel, by `test`, whose own words are only wanted with `-v`.
+fn run_one(
+    flags: &Bisect,
+    request: &KernelRequest,
+    layout: &Layout,
+    ui: &Ui,
+    setup: bool,
+    folder: PathBuf,
+) -> Result<RunRecord> {
+    let options = Test {
+        kernels: KernelFlags {
+            kernels: vec![request.to_string()],
+            ..KernelFlags::default()
+        },
+        report_dir: Some(folder.clone()),
+        project: flags.project.clone(),
+        profile: flags.profile.clone(),
+        cc: flags.cc.clone(),
+        environment: flags.environment.clone(),
+        sources: flags.sources.clone(),
+        machine: flags.machine.clone(),
+        arguments: vec![OsString::from(&flags.test)],
+        ..Test::without_flags()?
+    };
+    let inner = match ui.verbosity() {
+        Verbosity::Verbose => ui.clone(),
+        Verbosity::Normal | Verbosity::Quiet => ui.quiet(),
+    };
+    // Its verdict is what is shown here.
+    test::run_to(std::io::sink(), &options, layout, &inner, setup)?;
+    let results = folder::read(&folder)?;
+    let run = results.runs.into_iter().next();
+    run.with_context(|| format!("the test on {request} left no result"))
+}

@@ -1,0 +1,31 @@
+//! Which kernels, as every command that takes several has it.
+
+use clap::Args;
+
+/// Which kernels.
+#[derive(Args, Debug, Default)]
+pub struct KernelFlags {
+    /// Kernel: a release, a pattern, a series, or the path of an unpacked kernel; comma-separated,
+    /// repeatable
+    #[arg(short, long = "kernel", value_name = "REQUEST")]
+    pub kernels: Vec<String>,
+    /// One kernel of every supported series
+    #[arg(short = 'K', long)]
+    pub all_kernels: bool,
+    /// With -K: of this flavor; repeatable [default: default]
+    #[arg(
+        short,
+        long = "flavor",
+        value_name = "FLAVOR",
+        requires = "all_kernels"
+    )]
+    pub flavors: Vec<String>,
+    /// With -K: of every flavor
+    #[arg(
+        short = 'F',
+        long,
+        requires = "all_kernels",
+        conflicts_with = "flavors"
+    )]
+    pub all_flavors: bool,
+}

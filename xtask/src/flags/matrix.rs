@@ -1,0 +1,41 @@
+//! The flags of `cargo xtask matrix`.
+
+use clap::{Args, ValueEnum};
+
+use super::kernels::KernelFlags;
+
+/// Print the jobs of a CI's matrix
+///
+/// Each job tests its part of the kernels: `test` with the same -k, -K, -f and -F, and with
+/// --partition of the job. Which part a kernel is in depends on the list of requests alone. `report
+/// merge` joins the results.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask matrix -K --partitions 8 --format github  eight jobs for all supported series
+  cargo xtask matrix -k 5.10,6.1 --format json             one job for each kernel
+  echo \"matrix=$(cargo xtask matrix -K --format github)\" >>\"$GITHUB_OUTPUT\"
+
+Each job has `kernel` (its kernels, as -k takes them), `arch` and `partition`. In the workflow:
+
+  strategy:
+    matrix: ${{ fromJSON(needs.matrix.outputs.matrix) }}")]
+pub struct Matrix {
+    #[command(flatten)]
+    pub kernels: KernelFlags,
+    /// Jobs, at most 256 [default: one for each kernel, so far as 256 allow]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub partitions: Option<u32>,
+    /// How to print them
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: MatrixFormat,
+}
+
+/// How the matrix is printed.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum MatrixFormat {
+    /// One line for `fromJSON` in a workflow: {"include": [...]}
+    Github,
+    /// An array of the jobs
+    Json,
+}
