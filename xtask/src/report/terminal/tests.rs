@@ -1,3 +1,5 @@
+//! What a person sees.
+
 use expect_test::{Expect, expect};
 
 use super::*;
