@@ -36,6 +36,7 @@ pub mod list;
 pub mod manifest;
 pub mod module;
 pub mod nearest;
+pub mod output;
 pub mod package;
 pub mod plan;
 pub mod process;

@@ -139,7 +139,12 @@ impl<W: Write> Reporter<W> {
 
 /// `    passed   0.123 s  tests.test_x.TestX.test_y`
 fn test_line(test: &FinishedTest) -> String {
-    let mut line = format!("{:>18} {:>9.3} s  {}", test.outcome, test.seconds, test.id);
+    let mut line = format!(
+        "{:>18} {:>9.3} s  {}",
+        test.outcome,
+        test.seconds,
+        one_line(&test.id)
+    );
     if test.outcome != TestOutcome::Passed
         && let Some(reason) = test.reason.as_ref().and_then(|text| text.lines().next())
     {
@@ -162,7 +167,7 @@ fn progress(tally: &Tally) -> String {
     if skipped > 0 {
         let _ = write!(text, ", {skipped} skipped");
     }
-    if let Some(running) = &tally.running {
+    if let Some(running) = tally.running.as_deref().map(one_line) {
         // The end of a dotted name tells most; the line must fit a terminal.
         let parts = running.rsplit('.').take(2).collect::<Vec<_>>();
         let short = parts.into_iter().rev().collect::<Vec<_>>().join(".");
@@ -182,7 +187,7 @@ fn run_line(record: &RunRecord) -> String {
         return printable(&line);
     }
     if let Some(test) = record.outcome.running() {
-        let _ = write!(line, ", while running {test}");
+        let _ = write!(line, ", while running {}", one_line(test));
     }
     let counts = &record.tally.counts;
     let _ = write!(line, "; {} run", counts.finished());
@@ -239,7 +244,9 @@ fn trouble(text: &mut String, record: &RunRecord) {
         let _ = write!(
             text,
             "\n=== {title}: {} {} ({:.3} s)\n",
-            test.outcome, test.id, test.seconds
+            test.outcome,
+            one_line(&test.id),
+            test.seconds
         );
         match (&test.traceback, &test.reason) {
             (Some(traceback), _) => block(text, traceback),
@@ -256,9 +263,9 @@ fn trouble(text: &mut String, record: &RunRecord) {
             }
             text.push('\n');
             if let Some(test) = outcome.running() {
-                let _ = writeln!(text, "running then: {test}");
+                let _ = writeln!(text, "running then: {}", one_line(test));
             } else if let Some(test) = &record.tally.last {
-                let _ = writeln!(text, "last test finished: {test}");
+                let _ = writeln!(text, "last test finished: {}", one_line(test));
             }
             if record.tally.garbage > 0 {
                 let _ = writeln!(
@@ -376,6 +383,11 @@ fn summary(records: &[RunRecord]) -> String {
         text.push('\n');
     }
     text
+}
+
+/// A name for a line of its own: that of a test may be any text.
+fn one_line(text: &str) -> String {
+    printable(text).replace('\n', "\u{fffd}")
 }
 
 /// Text of a guest without what would move the cursor or change the terminal.

@@ -5,7 +5,7 @@
 //!
 //! - `results.jsonl`: every event with `kernel`, `arch` and `flavor`, and
 //!   `vm-started` and `vm-finished` around them,
-//! - `<kernel>.<arch>-output.log`: what the tests printed,
+//! - `<kernel>.<arch>-output.log`: what the tests printed, of very much both ends,
 //! - `<kernel>.<arch>-console.log`: the kernel's messages.
 
 use std::ffi::OsString;
@@ -20,6 +20,7 @@ use serde_json::json;
 
 use crate::clock::Utc;
 use crate::event::{EventParser, RunOutcome, Stage, Tally, TestEvent};
+use crate::output::BoundedLog;
 use crate::process::{LongCommand, tail_of_log};
 use crate::report::{Event, Reporter};
 use crate::results::{self, Evidence, Finish, Phases, RunName, RunRecord};
@@ -96,7 +97,7 @@ pub struct SuiteSink<'s, W> {
     name: RunName,
     folder: &'s mut RunFolder,
     reporter: &'s mut Reporter<W>,
-    output: BufWriter<File>,
+    output: BoundedLog,
     output_log: PathBuf,
     parser: EventParser,
     tally: Tally,
@@ -115,7 +116,7 @@ impl<'s, W: Write> SuiteSink<'s, W> {
         reporter: &'s mut Reporter<W>,
     ) -> Result<Self> {
         let output_log = folder.log(name, "output");
-        let output = File::create(&output_log)
+        let output = BoundedLog::create(&output_log)
             .with_context(|| format!("cannot create {}", output_log.display()))?;
         folder
             .write_started(name)
@@ -124,7 +125,7 @@ impl<'s, W: Write> SuiteSink<'s, W> {
             name: name.clone(),
             folder,
             reporter,
-            output: BufWriter::new(output),
+            output,
             output_log,
             parser: EventParser::default(),
             tally: Tally::default(),
@@ -155,10 +156,7 @@ impl<'s, W: Write> SuiteSink<'s, W> {
     }
 
     fn output(&mut self, bytes: &[u8]) {
-        let result = self
-            .output
-            .write_all(bytes)
-            .and_then(|()| self.output.flush());
+        let result = self.output.write_all(bytes);
         self.keep(result, "the log of the tests' output");
     }
 
@@ -196,8 +194,8 @@ impl<'s, W: Write> SuiteSink<'s, W> {
         if let Some(event) = self.parser.finish() {
             self.event(&event);
         }
-        let flushed = self.output.flush();
-        self.keep(flushed, "the log of the tests' output");
+        let finished = self.output.finish().map(drop);
+        self.keep(finished, "the log of the tests' output");
         let mut logs = vec![("output".to_owned(), self.output_log.clone())];
         logs.extend(console_log.map(|log| ("console".to_owned(), log)));
         let record = RunRecord {

@@ -15,6 +15,7 @@ mod files;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../it/github_server.rs"]
 mod github_server;
+mod hostile;
 mod machine;
 mod outcomes;
 mod release;
