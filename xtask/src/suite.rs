@@ -164,12 +164,19 @@ impl<'s, W: Write> SuiteSink<'s, W> {
     pub fn finish_vm(self, run: &VmRun) -> Result<RunRecord> {
         let boot = run.boot.or(self.boot);
         let acceleration = Some(run.accel.name().to_owned());
-        let console = (run.console_tail.clone(), Some(run.console_log.clone()));
+        let mut logs = vec![("console".to_owned(), run.console_log.clone())];
+        logs.extend(run.dump.clone().map(|dump| ("dump".to_owned(), dump)));
+        let evidence = Evidence {
+            trouble: run.trouble.clone(),
+            console_tail: run.console_tail.clone(),
+            logs,
+            ..Evidence::default()
+        };
         self.finish(
             |tally| vm_outcome(tally, &run.outcome),
             (boot, run.total),
             acceleration,
-            console,
+            evidence,
         )
     }
 
@@ -180,7 +187,7 @@ impl<'s, W: Write> SuiteSink<'s, W> {
             |tally| tally.outcome(status),
             (None, total),
             None,
-            (String::new(), None),
+            Evidence::default(),
         )
     }
 
@@ -189,15 +196,16 @@ impl<'s, W: Write> SuiteSink<'s, W> {
         outcome: impl FnOnce(&Tally) -> RunOutcome,
         (boot, total): (Option<Duration>, Duration),
         acceleration: Option<String>,
-        (console_tail, console_log): (String, Option<PathBuf>),
+        mut evidence: Evidence,
     ) -> Result<RunRecord> {
         if let Some(event) = self.parser.finish() {
             self.event(&event);
         }
         let finished = self.output.finish().map(drop);
         self.keep(finished, "the log of the tests' output");
-        let mut logs = vec![("output".to_owned(), self.output_log.clone())];
-        logs.extend(console_log.map(|log| ("console".to_owned(), log)));
+        evidence.output_tail = tail_of_log(&self.output_log, 0, TAIL_LINES);
+        let output = ("output".to_owned(), self.output_log.clone());
+        evidence.logs.insert(0, output);
         let record = RunRecord {
             name: self.name.clone(),
             outcome: outcome(&self.tally),
@@ -207,12 +215,7 @@ impl<'s, W: Write> SuiteSink<'s, W> {
                 tests: self.tally.finished.is_some().then_some(self.tally.seconds),
                 total: Some(total.as_secs_f64()),
             },
-            evidence: Evidence {
-                trouble: String::new(),
-                output_tail: tail_of_log(&self.output_log, 0, TAIL_LINES),
-                console_tail,
-                logs,
-            },
+            evidence,
             tally: std::mem::take(&mut self.tally),
             acceleration,
             retries: Vec::new(),
@@ -455,6 +458,8 @@ mod tests {
                 boot: Some(Duration::from_secs(2)),
                 total: Duration::from_secs(9),
                 console_tail: String::new(),
+                trouble: String::new(),
+                dump: None,
                 console_log: "console.log".into(),
             })
             .unwrap();

@@ -365,6 +365,7 @@ impl Run<'_> {
             stdin: Stdin::Null,
             terminal: None,
             console_log: self.folder.log(name, "console"),
+            dump: None,
             init_text: self.layout.assets.read(guest::INIT)?.into_owned(),
             memory: self.project.memory.unwrap_or(vm::MEMORY),
             cpus: None,
