@@ -35,6 +35,9 @@ vmtest_init() {
 	mount_fresh_file_systems
 	open_status_port
 	say "hello main"
+	# For a dump of our memory; a kernel without CONFIG_CRASH_CORE has none.
+	[ -r /sys/kernel/vmcoreinfo ] && read -r description </sys/kernel/vmcoreinfo &&
+		say "vmcoreinfo $description"
 
 	identity
 	devices
@@ -50,7 +53,7 @@ vmtest_init() {
 	say "exit main $status"
 	# Nothing may be reset before the host has all that was sent: a reset drops
 	# what is queued in a port. The host says `reset`, or ends QEMU.
-	while :; do bb sleep 3600; done
+	rest
 }
 
 bb() {
@@ -68,6 +71,14 @@ say() {
 
 fail() {
 	say "fail $1"
+	rest
+}
+
+# Forever. First for the pumps and the reader of the status port, which have no
+# end: tests may have left the guest without room for one more process, and an
+# init that cannot fork ends, which is the kernel's panic.
+rest() {
+	wait
 	while :; do bb sleep 3600; done
 }
 
@@ -157,6 +168,9 @@ mount_fresh_file_systems() {
 	cd /
 	# PID 1 opened the console of the old root.
 	exec </dev/null >/dev/console 2>&1
+	# What carries the results must not be what dies when tests take all memory.
+	# Children have it from us; the command gives it up.
+	echo -1000 >/proc/self/oom_score_adj
 }
 
 open_status_port() {
@@ -173,7 +187,11 @@ open_status_port() {
 	done
 	[ -n "${status_port-}" ] || fail "the kernel shows no virtio ports; does it have CONFIG_VIRTIO_CONSOLE=y?"
 	exec 7<>"$status_port"
-	# What the host asks for while the command runs.
+	start_control
+}
+
+# What the host asks for while the command runs.
+start_control() {
 	while read -r word argument more <&7; do
 		case $word in
 		sysrq) echo "$argument" >/proc/sysrq-trigger ;;
@@ -181,6 +199,7 @@ open_status_port() {
 		reset) echo b >/proc/sysrq-trigger ;;
 		esac
 	done &
+	control=$!
 }
 
 identity() {
@@ -227,8 +246,10 @@ load() {
 run_on_pipes() {
 	bb mkfifo -m 666 /run/vmtest/stdout /run/vmtest/stderr /run/vmtest/stdin
 	exec 4<>/run/vmtest/stdout 5<>/run/vmtest/stderr
-	bb cat </run/vmtest/stdout >"$stdout_port" 4>&- 5>&- 7>&- &
-	bb cat </run/vmtest/stderr >"$stderr_port" 4>&- 5>&- 7>&- &
+	start_pump stdout "$stdout_port"
+	stdout_pump=$!
+	start_pump stderr "$stderr_port"
+	stderr_pump=$!
 	start_events_pump
 	if [ "$vmtest_stdin" = 1 ]; then
 		# Both ends are opened here: a reader that came before the writer would
@@ -242,7 +263,7 @@ run_on_pipes() {
 		exec 8</dev/null
 	fi
 	say started
-	vmtest_command <&8 >&4 2>&5 4>&- 5>&- 6>&- 7>&- 8<&- &
+	the_command <&8 >&4 2>&5 4>&- 5>&- 6>&- 7>&- 8<&- &
 	command=$!
 	exec 8<&-
 	wait_for_command
@@ -257,7 +278,7 @@ run_on_terminal() {
 	exec 3<>/dev/hvc0
 	bb stty -F /dev/hvc0 sane columns "$vmtest_columns" rows "$vmtest_rows"
 	say started
-	vmtest_command </dev/hvc0 >/dev/hvc0 2>&1 3>&- 6>&- 7>&- &
+	the_command </dev/hvc0 >/dev/hvc0 2>&1 3>&- 6>&- 7>&- &
 	command=$!
 	wait_for_command
 	printf '%s' "$vmtest_mark" >/dev/hvc0
@@ -267,16 +288,69 @@ run_on_terminal() {
 start_events_pump() {
 	bb mkfifo -m 666 /run/vmtest/events
 	exec 6<>/run/vmtest/events
-	bb cat </run/vmtest/events >"$events_port" 4>&- 5>&- 6>&- 7>&- &
+	start_pump events "$events_port"
+	events_pump=$!
 }
 
-# `wait` ends early when a signal arrives; the command's status is what counts.
+# start_pump STREAM PORT; $! is it.
+start_pump() {
+	bb cat <"/run/vmtest/$1" >"$2" 4>&- 5>&- 6>&- 7>&- &
+}
+
+the_command() {
+	echo 0 >/proc/self/oom_score_adj
+	vmtest_command
+}
+
+# `wait` ends early, with 128 and the signal, when a child of ours or an orphan of
+# the command's ends; the command's status is what counts.
 wait_for_command() {
+	looking=
+	trap look_after_children CHLD
 	while :; do
+		interrupted=
 		wait "$command"
 		status=$?
-		[ -d "/proc/$command" ] || break
+		{ [ -z "$interrupted" ] || [ "$status" -le 128 ]; } && break
 	done
+	look_after_children
+	trap - CHLD
+}
+
+# Tests run as root and may kill everything but PID 1. The pumps have nothing in
+# hand when nothing is being printed, and the FIFOs keep what comes until the next
+# one: so most tests that kill them lose nothing. Standard input has no second
+# pump: what its first one had taken is gone.
+look_after_children() {
+	interrupted=1
+	again=1
+	# The shell runs a trap within a trap, and two pumps for one port are one too many.
+	[ -z "$looking" ] || return 0
+	looking=1
+	while [ -n "$again" ]; do
+		again=
+		runs "$control" || start_control
+		runs "$events_pump" || { start_pump_again events "$events_port" && events_pump=$!; }
+		[ -n "${stdout_pump-}" ] || continue
+		runs "$stdout_pump" || { start_pump_again stdout "$stdout_port" && stdout_pump=$!; }
+		runs "$stderr_pump" || { start_pump_again stderr "$stderr_port" && stderr_pump=$!; }
+	done
+	looking=
+}
+
+# A port that somebody else has opened cannot be: once a second is often enough.
+start_pump_again() {
+	{
+		bb sleep 1
+		exec "$vmtest_busybox" cat <"/run/vmtest/$1" >"$2"
+	} 4>&- 5>&- 6>&- 7>&- &
+}
+
+# Whether a process is there and is no zombie: the state stands behind the name,
+# which may have anything in it but is short (proc(5), `stat`).
+runs() {
+	{ read -r state <"/proc/$1/stat"; } 2>/dev/null || return 1
+	case ${state##*) } in [ZX]*) return 1 ;; esac
 }
 
 vmtest_init

@@ -142,7 +142,9 @@ class Events:
             return
         line = {"v": 1, "event": event}
         line.update(fields)
-        data = (json.dumps(line, separators=(",", ":")) + "\n").encode()
+        # An empty line is nothing. With one in front, what somebody else has left
+        # there without an end does not take this event with it.
+        data = ("\n" + json.dumps(line, separators=(",", ":")) + "\n").encode()
         try:
             # A test may have closed our descriptor, and its number may by now
             # belong to a file that is none of our business.
@@ -565,16 +567,34 @@ def load(options):
     return unittest.TestSuite(suites)
 
 
-def utf8(stream):
-    """A standard stream that never fails for a character, a line at a time."""
-    return io.TextIOWrapper(
-        stream.detach(), encoding="utf-8", errors="backslashreplace", line_buffering=True
-    )
+class Text(io.TextIOWrapper):
+    """A standard stream that never fails, a line at a time.
+
+    Neither for a character, nor because a test has closed its descriptor: then the
+    text is gone, but the run goes on, and the events tell of it.
+    """
+
+    def __init__(self, stream):
+        super().__init__(
+            stream.detach(), encoding="utf-8", errors="backslashreplace", line_buffering=True
+        )
+
+    def write(self, text):
+        try:
+            return super().write(text)
+        except OSError:
+            return len(text)
+
+    def flush(self):
+        try:
+            super().flush()
+        except OSError:
+            pass
 
 
 def main():
-    sys.stdout = sys.__stdout__ = utf8(sys.stdout)
-    sys.stderr = sys.__stderr__ = utf8(sys.stderr)
+    sys.stdout = sys.__stdout__ = Text(sys.stdout)
+    sys.stderr = sys.__stderr__ = Text(sys.stderr)
     options = parse(sys.argv[1:])
     # As with `python3 -m unittest`: modules are found from where we stand, and
     # not beside this file.

@@ -8,6 +8,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::trouble::{Excerpt, Kind, stamp};
+
 /// Lines that are remembered.
 const LINES: usize = 200;
 
@@ -17,7 +19,7 @@ const LINE: usize = 1024;
 /// Follows the console's log.
 pub struct Console {
     file: File,
-    any: bool,
+    bytes: u64,
     words: Words,
 }
 
@@ -27,7 +29,7 @@ impl Console {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self {
             file,
-            any: false,
+            bytes: 0,
             words: Words::default(),
         })
     }
@@ -35,18 +37,22 @@ impl Console {
     /// Reads what has come; whether anything has.
     pub fn follow(&mut self) -> bool {
         let mut buffer = [0; 4096];
-        let mut any = false;
+        let before = self.bytes;
         while let Ok(n @ 1..) = self.file.read(&mut buffer) {
-            any = true;
+            self.bytes += n as u64;
             self.words.feed(&buffer[..n]);
         }
-        self.any |= any;
-        any
+        self.bytes > before
     }
 
     /// Whether anything has ever come.
     pub fn any(&self) -> bool {
-        self.any
+        self.bytes > 0
+    }
+
+    /// How much has come.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// What went wrong first, once the kernel has panicked.
@@ -57,6 +63,21 @@ impl Console {
     /// The same after QEMU's end, when an oops alone says enough.
     pub fn died(&self) -> Option<String> {
         self.words.panicked().or_else(|| self.words.oops.clone())
+    }
+
+    /// What did not go on first: a lockup, a stall, a task.
+    pub fn stalled(&self) -> Option<&str> {
+        self.words.stall.as_deref()
+    }
+
+    /// From now on [`Console::trouble`] has the answers to sysrq `l` and `w` too.
+    pub fn ask(&mut self) {
+        self.words.excerpt.ask();
+    }
+
+    /// All that the kernel said about trouble, bounded.
+    pub fn trouble(&self) -> &str {
+        self.words.excerpt.text()
     }
 
     /// The last lines.
@@ -72,6 +93,8 @@ struct Words {
     lines: VecDeque<String>,
     oops: Option<String>,
     panic: Option<String>,
+    stall: Option<String>,
+    excerpt: Excerpt,
 }
 
 impl Words {
@@ -91,10 +114,14 @@ impl Words {
     }
 
     fn end_line(&mut self, line: String) {
-        match trouble(&line) {
-            Some(Trouble::Panic(text)) if self.panic.is_none() => self.panic = Some(text),
-            Some(Trouble::Oops(text)) if self.oops.is_none() => self.oops = Some(text),
-            _ => {}
+        let first = match self.excerpt.line(&line) {
+            Some(Kind::Panic) => Some(&mut self.panic),
+            Some(Kind::Oops) => Some(&mut self.oops),
+            Some(Kind::Stall) => Some(&mut self.stall),
+            Some(Kind::OutOfMemory) | None => None,
+        };
+        if let Some(first) = first {
+            first.get_or_insert_with(|| stamp(&line).1.to_owned());
         }
         self.lines.push_back(line);
         if self.lines.len() > LINES {
@@ -126,37 +153,6 @@ fn printable(line: &[u8]) -> String {
         }
     };
     text.chars().map(shown).collect()
-}
-
-enum Trouble {
-    Panic(String),
-    Oops(String),
-}
-
-/// A console line that says that the kernel is in trouble, without its time stamp.
-fn trouble(line: &str) -> Option<Trouble> {
-    let text = match line
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once("] "))
-    {
-        Some((_, text)) => text,
-        None => line,
-    };
-    if text.starts_with("Kernel panic - not syncing") {
-        return Some(Trouble::Panic(text.to_owned()));
-    }
-    // `arch/x86/mm/fault.c`, `arch/x86/kernel/traps.c`, `lib/bug.c`: what die()
-    // and BUG() print first.
-    let oops = [
-        "BUG: ",
-        "kernel BUG at ",
-        "Oops: ",
-        "general protection fault",
-        "Unable to handle kernel ",
-    ];
-    oops.iter()
-        .any(|start| text.starts_with(start))
-        .then(|| Trouble::Oops(text.to_owned()))
 }
 
 #[cfg(test)]
@@ -195,6 +191,21 @@ mod tests {
             None,
             "not a whole line yet"
         );
+    }
+
+    #[test]
+    fn what_does_not_go_on_is_remembered() {
+        let words = words(
+            "[   31.0] rcu: INFO: rcu_sched self-detected stall on CPU\n\
+             [   60.0] INFO: task python3:81 blocked for more than 120 seconds.\n",
+        );
+        let stall = words.stall.as_deref();
+        assert_eq!(
+            stall,
+            Some("rcu: INFO: rcu_sched self-detected stall on CPU")
+        );
+        assert_eq!(words.panicked(), None);
+        assert_eq!(words.excerpt.text().lines().count(), 3);
     }
 
     #[test]

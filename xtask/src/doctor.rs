@@ -526,6 +526,7 @@ fn boot(
         },
         stdin: Stdin::Null,
         terminal: None,
+        dump: None,
         console_log: console_log.clone(),
         init_text: layout.assets.read(guest::INIT)?.into_owned(),
     };

@@ -192,6 +192,14 @@ const LONGEST_LINE: usize = 1024 * 1024;
 /// How much of a line that is no event is kept.
 const LONGEST_GARBAGE: usize = 200;
 
+/// How many lines that are no events are told one by one.
+const MOST_GARBAGE: u64 = 100;
+
+/// How many bytes of one run are looked at. A test that writes events without end
+/// must not fill the host's memory and disk; a thousand tests that fail with the
+/// longest traceback need less than half.
+const LONGEST_STREAM: u64 = 128 << 20;
+
 /// A line, with the version that the runner puts first.
 #[derive(Deserialize)]
 struct Line {
@@ -201,18 +209,34 @@ struct Line {
 }
 
 /// Makes events of bytes that arrive in pieces of any size. Memory is bounded by
-/// [`LONGEST_LINE`], whatever arrives.
+/// [`LONGEST_LINE`], and what is told by [`LONGEST_STREAM`], whatever arrives.
 #[derive(Debug, Default)]
 pub struct EventParser {
     line: Vec<u8>,
     /// Bytes of this line that were not kept.
     dropped: u64,
+    /// Bytes that have arrived.
+    arrived: u64,
+    /// Lines that were no events.
+    garbage: u64,
+    /// Those of them, and their bytes, that have not been told.
+    more: (u64, u64),
 }
 
 impl EventParser {
     /// Takes bytes, gives the events that they complete.
     pub fn push(&mut self, mut bytes: &[u8]) -> Vec<TestEvent> {
         let mut events = Vec::new();
+        let room = LONGEST_STREAM.saturating_sub(self.arrived);
+        self.arrived = self.arrived.saturating_add(bytes.len() as u64);
+        if let Some((kept, left)) = usize::try_from(room)
+            .ok()
+            .and_then(|room| bytes.split_at_checked(room))
+        {
+            bytes = kept;
+            // Without its end it is no event, whatever it was.
+            self.more.1 = self.more.1.saturating_add(left.len() as u64);
+        }
         while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
             self.keep(&bytes[..end]);
             bytes = &bytes[end + 1..];
@@ -222,9 +246,19 @@ impl EventParser {
         events
     }
 
-    /// The stream has ended: what a cut line leaves.
+    /// The stream has ended: what a cut line leaves, or what was too much.
     pub fn finish(&mut self) -> Option<TestEvent> {
-        self.complete()
+        let event = self.complete();
+        let (lines, bytes) = std::mem::take(&mut self.more);
+        if bytes == 0 {
+            return event;
+        }
+        let text = if self.arrived > LONGEST_STREAM {
+            format!("more than {LONGEST_STREAM} bytes; the rest was not looked at")
+        } else {
+            format!("{lines} more lines that are no events")
+        };
+        Some(TestEvent::Garbage { text, bytes })
     }
 
     fn keep(&mut self, bytes: &[u8]) {
@@ -242,6 +276,15 @@ impl EventParser {
         };
         self.line.clear();
         self.dropped = 0;
+        if let Some(TestEvent::Garbage { bytes, .. }) = event {
+            self.garbage += 1;
+            if self.garbage > MOST_GARBAGE {
+                let (lines, sum) = &mut self.more;
+                *lines += 1;
+                *sum = sum.saturating_add(bytes);
+                return None;
+            }
+        }
         event
     }
 }
@@ -695,6 +738,47 @@ mod tests {
             panic!("{events:?}")
         };
         assert_eq!((text.len(), *bytes), (LONGEST_GARBAGE, 64 << 20));
+    }
+
+    #[test]
+    fn endless_garbage_is_told_in_few_words() {
+        let mut parser = EventParser::default();
+        let mut told = 0;
+        for _ in 0..1000 {
+            told += parser.push(&b"xy\n".repeat(100)).len();
+        }
+        // What is no garbage comes through.
+        assert_eq!(parser.push(RUN.as_bytes()).len(), 7);
+        assert_eq!(told, 100);
+        assert_eq!(
+            parser.finish(),
+            Some(TestEvent::Garbage {
+                text: "99900 more lines that are no events".to_owned(),
+                bytes: 199_800,
+            })
+        );
+    }
+
+    #[test]
+    fn endless_events_come_to_an_end() {
+        // A forged event and the run that it is in: no `run-finished` comes through.
+        let event = r#"{"v":1,"event":"test-finished","id":"x","outcome":"passed"}"#;
+        let line = format!("{event}{}\n", " ".repeat(LONGEST_LINE - event.len() - 1));
+        let mut parser = EventParser::default();
+        let mut told = 0;
+        for _ in 0..200 {
+            told += parser.push(line.as_bytes()).len();
+        }
+        assert_eq!(told, 128);
+        assert_eq!(parser.push(RUN.as_bytes()), []);
+        let Some(TestEvent::Garbage { text, bytes }) = parser.finish() else {
+            panic!("the end was not told")
+        };
+        assert_eq!(
+            text,
+            "more than 134217728 bytes; the rest was not looked at"
+        );
+        assert_eq!(bytes, (72 << 20) + RUN.len() as u64);
     }
 
     #[test]

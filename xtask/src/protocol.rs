@@ -17,6 +17,8 @@ pub enum Port {
     Stdin,
     /// The terminal of an interactive command: not a port but `hvc0`.
     Terminal,
+    /// QEMU's own control connection, of which the guest knows nothing.
+    Monitor,
 }
 
 impl Port {
@@ -29,6 +31,7 @@ impl Port {
             Self::Events => "vmtest.events",
             Self::Stdin => "vmtest.stdin",
             Self::Terminal => "vmtest.terminal",
+            Self::Monitor => "vmtest.monitor",
         }
     }
 }
@@ -37,6 +40,7 @@ impl Port {
 ///
 /// ```text
 /// hello PHASE      init runs; what comes before is the kernel's boot
+/// vmcoreinfo A N   where the kernel's description for dumps is: /sys/kernel/vmcoreinfo
 /// started          the command runs
 /// fail TEXT        init could not start it
 /// exit PHASE N     the command ended with status N
@@ -45,6 +49,8 @@ impl Port {
 pub enum Status {
     /// Init runs in this phase.
     Hello(String),
+    /// The physical address and the size of the kernel's description for dumps.
+    Vmcoreinfo(u64, u64),
     /// The command runs.
     Started,
     /// Init could not go on; why.
@@ -85,6 +91,10 @@ fn parse_status(line: &str) -> Status {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     match word {
         "hello" if !rest.is_empty() => Status::Hello(rest.to_owned()),
+        "vmcoreinfo" => match hexadecimal(rest) {
+            Some((address, size)) => Status::Vmcoreinfo(address, size),
+            None => Status::Odd(line.to_owned()),
+        },
         "started" if rest.is_empty() => Status::Started,
         "fail" if !rest.is_empty() => Status::Fail(rest.to_owned()),
         "exit" => match rest
@@ -98,6 +108,13 @@ fn parse_status(line: &str) -> Status {
         },
         _ => Status::Odd(line.to_owned()),
     }
+}
+
+/// `0x00000000012e6000 1024`: both are hexadecimal (`kernel/ksysfs.c`, `vmcoreinfo_show`).
+fn hexadecimal(text: &str) -> Option<(u64, u64)> {
+    let (address, size) = text.split_once(' ')?;
+    let number = |text: &str| u64::from_str_radix(text, 16).ok();
+    Some((number(address.strip_prefix("0x")?)?, number(size)?))
 }
 
 /// Finds the mark that ends a stream. What may be the beginning of the mark is
@@ -169,9 +186,10 @@ mod tests {
 
     #[test]
     fn status_lines_survive_any_cut() {
-        let text = b"hello main\nstarted\nexit main 42\n";
+        let text = b"hello main\nvmcoreinfo 0x12e6000 1024\nstarted\nexit main 42\n";
         let expected = vec![
             Status::Hello("main".into()),
+            Status::Vmcoreinfo(0x12e_6000, 0x1024),
             Status::Started,
             Status::Exit("main".into(), 42),
         ];
@@ -195,6 +213,11 @@ mod tests {
             "exit  0",
             "hello",
             "started now",
+            "vmcoreinfo",
+            "vmcoreinfo 0x1",
+            "vmcoreinfo 1 1024",
+            "vmcoreinfo 0x1 x",
+            "vmcoreinfo 0x10000000000000000 1",
             "\u{fffd}",
             "EXIT main 0",
         ] {

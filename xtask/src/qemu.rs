@@ -76,6 +76,8 @@ pub struct VmSpec {
     pub ports: Vec<Port>,
     /// The serial console's log.
     pub console_log: PathBuf,
+    /// Whether QEMU is to be controlled, and to keep a guest that has ended.
+    pub monitor: bool,
     /// Whether the kernel is told to do without ACPI: see [`can_spare_acpi`].
     pub no_acpi: bool,
     /// The scratch disk's image.
@@ -166,6 +168,17 @@ pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
         option("-device", device.into());
     }
 
+    if spec.monitor {
+        option(
+            "-chardev",
+            joined(&[
+                b"socket,id=monitor,path=",
+                &comma(&socket(&spec.sockets, Port::Monitor)),
+            ]),
+        );
+        option("-mon", "chardev=monitor,mode=control".into());
+    }
+
     if let Some(disk) = &spec.disk {
         // Nothing on it is worth waiting for the host's disk.
         option(
@@ -192,6 +205,11 @@ pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
         ]
         .map(OsString::from),
     );
+    if spec.monitor {
+        // With -no-reboot, a guest that resets itself after a panic is stopped and not
+        // reset: its memory can be read.
+        line.push("-no-shutdown".into());
+    }
     line.extend(spec.qemu_arguments.iter().cloned());
     Ok(line)
 }
@@ -309,6 +327,7 @@ mod tests {
             sockets: "/tmp/vmtest-1".into(),
             ports: vec![Port::Events, Port::Stdout, Port::Stderr, Port::Stdin],
             console_log: "/w/log/console.log".into(),
+            monitor: false,
             no_acpi: false,
             disk: None,
             kernel_arguments: Vec::new(),
@@ -387,6 +406,7 @@ mod tests {
         let spec = VmSpec {
             accel: Accel::Kvm,
             ports: vec![Port::Events, Port::Terminal],
+            monitor: true,
             disk: Some("/tmp/vmtest-1/disk".into()),
             cache: false,
             kernel_arguments: vec!["crashkernel=256M".into()],
@@ -412,6 +432,8 @@ mod tests {
             -device virtserialport,chardev=port1,name=vmtest.events
             -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.terminal
             -device virtconsole,chardev=port2
+            -chardev socket,id=monitor,path=/tmp/vmtest-1/vmtest.monitor
+            -mon chardev=monitor,mode=control
             -drive if=none,id=disk,format=raw,cache=unsafe,file=/tmp/vmtest-1/disk
             -device virtio-blk-pci,drive=disk
             -device virtio-rng-pci
@@ -421,6 +443,7 @@ mod tests {
             -no-user-config
             -display none
             -no-reboot
+            -no-shutdown
             -s"#]],
         );
     }

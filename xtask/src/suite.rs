@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::io::{BufWriter, Read, Write};
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -18,6 +18,7 @@ use crate::folder;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::module::{self, ModuleOptions};
+use crate::output::BoundedLog;
 use crate::process::{LongCommand, tail_of_log};
 use crate::project::{Discovery, Project};
 use crate::python::Prepared;
@@ -229,6 +230,7 @@ impl Suite<'_> {
             stdin: Stdin::Null,
             terminal: None,
             console_log,
+            dump: None,
             init_text: self.init.clone(),
             memory: self.project.memory.unwrap_or(vm::MEMORY),
             cpus: None,
@@ -393,7 +395,7 @@ pub struct SuiteSink<'s> {
     name: RunName,
     outlet: Outlet<'s>,
     mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
-    output: BufWriter<File>,
+    output: BoundedLog,
     output_log: PathBuf,
     parser: EventParser,
     tally: Tally,
@@ -410,13 +412,13 @@ impl<'s> SuiteSink<'s> {
         mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
         output_log: PathBuf,
     ) -> Result<Self> {
-        let output = File::create(&output_log)
+        let output = BoundedLog::create(&output_log)
             .with_context(|| format!("cannot create {}", output_log.display()))?;
         Ok(Self {
             name: name.clone(),
             outlet,
             mark,
-            output: BufWriter::new(output),
+            output,
             output_log,
             parser: EventParser::default(),
             tally: Tally::default(),
@@ -434,22 +436,27 @@ impl<'s> SuiteSink<'s> {
     }
 
     fn output(&mut self, bytes: &[u8]) -> Result<()> {
-        self.output
-            .write_all(bytes)
-            .and_then(|()| self.output.flush())
-            .with_context(|| format!("cannot write {}", self.output_log.display()))
+        let written = self.output.write_all(bytes);
+        written.with_context(|| format!("cannot write {}", self.output_log.display()))
     }
 
     /// Ends a run in a VM.
     pub fn finish_vm(self, run: &VmRun) -> Result<Part> {
         let boot = run.boot.or(self.boot);
         let acceleration = Some(run.accel.name().to_owned());
-        let console = (run.console_tail.clone(), Some(run.console_log.clone()));
+        let mut logs = vec![("console".to_owned(), run.console_log.clone())];
+        logs.extend(run.dump.clone().map(|dump| ("dump".to_owned(), dump)));
+        let evidence = Evidence {
+            trouble: run.trouble.clone(),
+            console_tail: run.console_tail.clone(),
+            logs,
+            ..Evidence::default()
+        };
         self.finish(
             |tally| vm_outcome(tally, &run.outcome),
             (boot, run.total),
             acceleration,
-            console,
+            evidence,
         )
     }
 
@@ -460,7 +467,7 @@ impl<'s> SuiteSink<'s> {
             |tally| tally.outcome(status),
             (None, total),
             None,
-            (String::new(), None),
+            Evidence::default(),
         )
     }
 
@@ -469,16 +476,18 @@ impl<'s> SuiteSink<'s> {
         outcome: impl FnOnce(&Tally) -> RunOutcome,
         (boot, total): (Option<Duration>, Duration),
         acceleration: Option<String>,
-        (console_tail, console_log): (String, Option<PathBuf>),
+        mut evidence: Evidence,
     ) -> Result<Part> {
         if let Some(event) = self.parser.finish() {
             self.event(event)?;
         }
-        self.output(&[])?;
-        let mut logs = vec![("output".to_owned(), self.output_log.clone())];
-        logs.extend(console_log.map(|log| ("console".to_owned(), log)));
+        let finished = self.output.finish();
+        finished.with_context(|| format!("cannot write {}", self.output_log.display()))?;
+        evidence.output_tail = tail_of_log(&self.output_log, 0, TAIL_LINES);
+        let output = ("output".to_owned(), self.output_log.clone());
+        evidence.logs.insert(0, output);
         // Beside the results they are found wherever the folder is moved to.
-        for (_, log) in &mut logs {
+        for (_, log) in &mut evidence.logs {
             *log = log.file_name().map_or_else(|| log.clone(), PathBuf::from);
         }
         Ok(Part {
@@ -489,12 +498,7 @@ impl<'s> SuiteSink<'s> {
                 tests: self.tally.finished.is_some().then_some(self.tally.seconds),
                 total: Some(total.as_secs_f64()),
             },
-            evidence: Evidence {
-                trouble: String::new(),
-                output_tail: tail_of_log(&self.output_log, 0, TAIL_LINES),
-                console_tail,
-                logs,
-            },
+            evidence,
             tally: self.tally,
             acceleration,
         })
@@ -730,6 +734,8 @@ mod tests {
                 boot: Some(Duration::from_secs(2)),
                 total: Duration::from_secs(9),
                 console_tail: String::new(),
+                trouble: String::new(),
+                dump: None,
                 console_log: "/log/console.log".into(),
             })
             .unwrap();

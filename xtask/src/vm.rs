@@ -21,6 +21,7 @@ use xshell::cmd;
 
 use crate::accel::{self, Kvm};
 use crate::console::Console;
+use crate::dump::{self, Note};
 use crate::failure::{Failure, FailureKind};
 use crate::guest::{self, Guest};
 use crate::host;
@@ -31,6 +32,8 @@ use crate::layout::Layout;
 use crate::process::{LongChild, LongCommand, status_in_words};
 use crate::protocol::{MarkScanner, Port, Status, StatusReader};
 use crate::qemu::{self, QemuVersion, VmSpec};
+use crate::qmp::Monitor;
+use crate::symbolize::symbolize;
 use crate::terminal::Escape;
 use crate::ui::Ui;
 
@@ -136,6 +139,8 @@ pub struct VmRequest {
     pub terminal: Option<(u16, u16)>,
     /// The kernel's messages go here.
     pub console_log: PathBuf,
+    /// Where the guest's memory goes if it panics, gets stuck or ends by itself.
+    pub dump: Option<PathBuf>,
     /// The text of the guest's init, [`guest::INIT`] of the assets.
     pub init_text: String,
 }
@@ -216,8 +221,13 @@ pub struct VmRun {
     pub total: Duration,
     /// The console's last lines.
     pub console_tail: String,
+    /// What the kernel said about trouble, cut out of the console and with source
+    /// lines where they are known; empty if all was well with it.
+    pub trouble: String,
     /// The whole console log.
     pub console_log: PathBuf,
+    /// The guest's memory, if it was asked for and written.
+    pub dump: Option<PathBuf>,
 }
 
 /// A VM's memory if nobody says otherwise, in MiB.
@@ -239,8 +249,18 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 /// How long a panicked kernel may take to reset.
 const PANIC_GRACE: Duration = Duration::from_secs(5);
 
-/// How long the console may take to show blocked tasks after a limit.
-const EVIDENCE_LIMIT: Duration = Duration::from_secs(2);
+/// How long the console may take to show tasks after a limit, and how long it may
+/// be silent meanwhile.
+const EVIDENCE_LIMIT: [Duration; 2] = [Duration::from_secs(6), Duration::from_secs(1)];
+
+/// What the kernel is asked for after a limit, by sysrq
+/// (Documentation/admin-guide/sysrq.rst): where its processors are, the blocked tasks,
+/// and, because they are many, last all of them.
+const QUESTIONS: &str = "sysrq l\nsysrq w\nsysrq t\n";
+
+/// The most that a console may have, in bytes: a guest that prints without end to it
+/// must not fill the host's disk. A kernel's boot prints some 30 KiB.
+const LONGEST_CONSOLE: u64 = 64 << 20;
 
 /// Bytes read from a port at once.
 const CHUNK: usize = 64 << 10;
@@ -383,6 +403,7 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
         sockets: directory.to_owned(),
         ports,
         console_log: request.console_log.clone(),
+        monitor: request.dump.is_some(),
         no_acpi: accel == Accel::Tcg && can_spare_acpi(&request.kernel),
         disk: request.disk.as_ref().map(|_| directory.join("disk")),
         kernel_arguments: request.kernel_arguments.clone(),
@@ -459,7 +480,9 @@ fn boot(
     }
     let spec = spec(request, tools, accel, directory.path());
     let mut listeners = Vec::new();
-    for port in [Port::Status].into_iter().chain(spec.ports.iter().copied()) {
+    let monitor = spec.monitor.then_some(Port::Monitor);
+    let ports = [Port::Status].into_iter().chain(monitor);
+    for port in ports.chain(spec.ports.iter().copied()) {
         let path = qemu::socket(directory.path(), port);
         let listener = UnixListener::bind(&path).and_then(|listener| {
             listener.set_nonblocking(true)?;
@@ -495,16 +518,28 @@ fn boot(
         alive: false,
         accel,
         pump: StdinPump::default(),
+        tail: None,
+        monitor: None,
+        note: None,
     };
     let outcome = machine.serve(request, listeners, &mark, sink)?;
+    let dump = machine.dump(request, &outcome, ui)?;
     machine.child.kill()?;
     machine.console.follow();
+    let mut trouble = machine.console.trouble().to_owned();
+    if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_)) {
+        trouble = symbolize(&trouble, &request.kernel.path.join("build/vmlinux"));
+    }
     let run = VmRun {
         outcome,
+        trouble,
         accel,
         boot: machine.boot,
         total: start.elapsed(),
-        console_tail: machine.console.tail(CONSOLE_TAIL),
+        console_tail: machine
+            .tail
+            .unwrap_or_else(|| machine.console.tail(CONSOLE_TAIL)),
+        dump,
         console_log: request.console_log.clone(),
     };
     Ok((run, machine.alive || machine.console.any()))
@@ -570,6 +605,12 @@ struct Machine {
     alive: bool,
     accel: Accel,
     pump: StdinPump,
+    /// The console's last lines before we asked the kernel for more.
+    tail: Option<String>,
+    /// The connection to QEMU, if a dump is wanted.
+    monitor: Option<Monitor>,
+    /// Where the kernel's description is.
+    note: Option<Note>,
 }
 
 impl Machine {
@@ -598,6 +639,10 @@ impl Machine {
                 }
                 Port::Stdin => {
                     self.pump.stream = Some(stream);
+                    continue;
+                }
+                Port::Monitor => {
+                    self.monitor = Some(Monitor::new(stream)?);
                     continue;
                 }
                 _ => {}
@@ -682,8 +727,13 @@ impl Machine {
                     self.last_byte = Instant::now();
                     for line in status.feed(&bytes) {
                         match line {
-                            // Init is in memory and QEMU has its disk.
-                            Status::Hello(_) => self.directory = None,
+                            // Init is in memory and QEMU has its disk. A dump needs
+                            // the directory once more.
+                            Status::Hello(_) if self.monitor.is_none() => self.directory = None,
+                            Status::Hello(_) => {}
+                            Status::Vmcoreinfo(address, size) => {
+                                self.note = Some(Note { address, size });
+                            }
                             Status::Started => {
                                 self.boot = Some(self.start.elapsed());
                                 self.phase = VmPhase::Command;
@@ -708,7 +758,18 @@ impl Machine {
                     self.last_byte = Instant::now();
                 }
                 Ok(Message::Closed) => open -= 1,
-                Err(RecvTimeoutError::Timeout) => {}
+                // All that the guest has sent is here.
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(monitor) = &mut self.monitor
+                        && let Some(reason) = monitor.stopped()
+                    {
+                        self.console.follow();
+                        return Ok(match self.console.died() {
+                            Some(line) => VmOutcome::Panicked(line),
+                            None => VmOutcome::Lost(format!("the guest ended itself: {reason}")),
+                        });
+                    }
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     // Every port is closed: QEMU has ended or is about to.
                     gone.get_or_insert_with(Instant::now);
@@ -742,8 +803,11 @@ impl Machine {
             {
                 return Ok(VmOutcome::Panicked(line));
             }
-            if let Some(limit) = self.limit(request, verdict.is_some()) {
+            if let Some(mut limit) = self.limit(request, verdict.is_some()) {
                 self.collect_evidence(&mut control);
+                if let Some(stalled) = self.console.stalled() {
+                    limit = format!("{limit}; {stalled}");
+                }
                 return Ok(match self.console.panicked() {
                     Some(line) => VmOutcome::Panicked(line),
                     None => VmOutcome::Stuck(self.phase, limit),
@@ -780,6 +844,12 @@ impl Machine {
         {
             return Some(format!("no output for {} (--idle-timeout)", seconds(limit)));
         }
+        if self.console.bytes() > LONGEST_CONSOLE {
+            return Some(format!(
+                "the console has more than {} MiB",
+                LONGEST_CONSOLE >> 20
+            ));
+        }
         if verdict && silent >= DRAIN_LIMIT {
             return Some(format!(
                 "the rest of the output did not come within {}",
@@ -789,20 +859,61 @@ impl Machine {
         None
     }
 
-    /// Asks the guest's kernel for its blocked tasks and waits for the console to
-    /// show them. A guest that is too broken for that has nothing to add.
+    /// Asks the guest's kernel for its tasks and waits for the console to show them.
+    /// A guest that is too broken for that has nothing to add.
     fn collect_evidence(&mut self, control: &mut Option<UnixStream>) {
         let Some(control) = control else { return };
-        let _ = control.set_write_timeout(Some(EVIDENCE_LIMIT));
-        if self.phase == VmPhase::Boot || writeln!(control, "sysrq w").is_err() {
+        let [limit, silence] = EVIDENCE_LIMIT;
+        let _ = control.set_write_timeout(Some(silence));
+        self.tail = Some(self.console.tail(CONSOLE_TAIL));
+        self.console.ask();
+        if self.phase == VmPhase::Boot || control.write_all(QUESTIONS.as_bytes()).is_err() {
             return;
         }
-        let end = Instant::now() + EVIDENCE_LIMIT;
+        let end = Instant::now() + limit;
+        let most = LONGEST_CONSOLE + (1 << 20);
         let mut quiet = Instant::now();
-        while Instant::now() < end && quiet.elapsed() < EVIDENCE_LIMIT / 2 {
+        while Instant::now() < end && quiet.elapsed() < silence && self.console.bytes() < most {
             std::thread::sleep(Duration::from_millis(20));
             if self.console.follow() {
                 quiet = Instant::now();
+            }
+        }
+    }
+
+    /// Writes the guest's memory if that is wanted and there is a guest; where to.
+    /// That it cannot be written changes nothing about the outcome.
+    fn dump(
+        &mut self,
+        request: &VmRequest,
+        outcome: &VmOutcome,
+        ui: &Ui,
+    ) -> Result<Option<PathBuf>> {
+        let trouble = matches!(
+            outcome,
+            VmOutcome::Panicked(_) | VmOutcome::Stuck(..) | VmOutcome::Lost(_)
+        );
+        let (Some(goal), Some(monitor), Some(directory)) =
+            (&request.dump, &mut self.monitor, &self.directory)
+        else {
+            return Ok(None);
+        };
+        // Without a sign of life there is nothing to look at, and a second start to come.
+        if !trouble || !(self.alive || self.console.any()) || self.child.try_wait()?.is_some() {
+            return Ok(None);
+        }
+        let memory = u64::from(request.memory) << 20;
+        match dump::write(monitor, self.note, memory, directory.path(), goal, ui) {
+            Ok(described) => {
+                if !described {
+                    ui.warn("the dump has no VMCOREINFO, without which drgn cannot open it: the guest had not told where it is");
+                }
+                Ok(Some(goal.clone()))
+            }
+            Err(error) => {
+                interrupt::check()?;
+                ui.warn(format!("no dump: {error:#}"));
+                Ok(None)
             }
         }
     }
@@ -835,7 +946,7 @@ fn deliver(port: Port, bytes: &[u8], sink: &mut dyn VmSink) -> Result<()> {
         Port::Stdout | Port::Terminal => sink.stdout(bytes),
         Port::Stderr => sink.stderr(bytes),
         Port::Events => sink.events(bytes),
-        Port::Status | Port::Stdin => Ok(()),
+        Port::Status | Port::Stdin | Port::Monitor => Ok(()),
     }
 }
 

@@ -22,6 +22,9 @@ use xtask::vm::{self, AccelChoice, Limits, Stdin, VmOutcome, VmRequest, VmRun, V
 
 use crate::flags::Vm;
 
+/// Lines of the kernel's words that are shown; all of them are in the console's log.
+const TROUBLE: usize = 60;
+
 /// Runs the command; its exit status.
 pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     setup::require(layout, ui, &setup::for_vm(fetch::host_arch()?), setup)?;
@@ -68,6 +71,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
     let log = layout.logs().join("vm");
     let mut request = VmRequest {
         console_log: log.join(format!("console-{}.log", std::process::id())),
+        dump: None,
         kernel,
         root: "/".into(),
         command,
@@ -135,10 +139,16 @@ fn conclude(run: &VmRun, lost_status: u8, ui: &Ui) -> u8 {
         return status;
     }
     let mut text = run.outcome.to_string();
-    if !run.console_tail.is_empty() {
+    if !run.trouble.is_empty() {
+        let lines = run.trouble.lines().take(TROUBLE).collect::<Vec<_>>();
+        text = format!("{text}\nthe kernel's words:\n{}", lines.join("\n"));
+    } else if !run.console_tail.is_empty() {
         text = format!("{text}\nthe console's last lines:\n{}", run.console_tail);
     }
     text = format!("{text}\nconsole log: {}", run.console_log.display());
+    if let Some(dump) = &run.dump {
+        text = format!("{text}\ndump: {}", dump.display());
+    }
     ui.error(&Failure::new(FailureKind::Vm, text).into());
     lost_status
 }

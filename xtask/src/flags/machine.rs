@@ -1,6 +1,7 @@
 //! What a VM is made of, as every command that boots one takes it.
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
@@ -59,6 +60,9 @@ pub struct Machine {
     /// 10m]
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
     pub idle_timeout: Option<Limit>,
+    /// Write the guest's memory for drgn and crash if it panics, gets stuck or ends by itself
+    #[arg(long, help_heading = "VM options")]
+    pub dump: bool,
 }
 
 impl Machine {
@@ -99,8 +103,15 @@ impl Machine {
             .extend(self.qemu_argument.iter().cloned());
         request.cache = !self.no_cache;
         request.accel = self.accel();
+        request.dump = self.dump.then(|| dump_beside(&request.console_log));
         request.limits = self.limits(defaults);
     }
+}
+
+/// Where the memory goes of the guest whose console has this log.
+fn dump_beside(console: &Path) -> PathBuf {
+    let name = console.file_stem().unwrap_or_default().to_string_lossy();
+    console.with_file_name(name.replace("console", "dump") + ".kdump")
 }
 
 /// A time limit; `None` inside is `none`.
@@ -155,6 +166,16 @@ fn mebibytes(text: &str) -> Result<u32, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_dump_is_beside_its_console() {
+        for (console, dump) in [
+            ("/w/6.1.1.x86_64-console.log", "/w/6.1.1.x86_64-dump.kdump"),
+            ("/w/console-7.log", "/w/dump-7.kdump"),
+        ] {
+            assert_eq!(dump_beside(Path::new(console)), Path::new(dump));
+        }
+    }
 
     #[test]
     fn times_and_sizes() {

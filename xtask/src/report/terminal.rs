@@ -13,7 +13,7 @@ use std::time::Instant;
 use crate::event::{RunOutcome, TestEvent, TestOutcome};
 use crate::paint::Paint;
 use crate::report::github;
-use crate::report::text::{self, failure_line, printable, run_line, test_line};
+use crate::report::text::{self, failure_line, one_line, printable, run_line, test_line};
 use crate::results::{RunName, RunRecord};
 use crate::session::{Message, What};
 use crate::ui::{Task, Ui, Verbosity};
@@ -389,7 +389,7 @@ fn progress<'p>(parts: impl Iterator<Item = &'p Progress>) -> String {
         let parts = running.rsplit('.').take(2).collect::<Vec<_>>();
         let short = parts.into_iter().rev().collect::<Vec<_>>().join(".");
         let before = if number == 0 { ": " } else { ", " };
-        let _ = write!(text, "{before}{}", printable(&short));
+        let _ = write!(text, "{before}{}", one_line(&short));
     }
     text
 }

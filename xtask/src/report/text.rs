@@ -30,7 +30,7 @@ pub fn conclusion(records: &[RunRecord], folder: &Path, paint: Paint, with_skips
 
 /// `6.1.192-vmtest1.1default (x86_64): failed tests.test_x.A.b: AssertionError: …`
 pub fn failure_line(test: &FinishedTest, name: &RunName, paint: Paint) -> String {
-    let rest = format!("{}{}", test.id, first_reason(test));
+    let rest = format!("{}{}", one_line(&test.id), first_reason(test));
     let title = printable(&name.to_string());
     format!(
         "{title}: {} {}\n",
@@ -62,7 +62,7 @@ pub fn test_line(test: &FinishedTest, name: Option<&RunName>, paint: Paint) -> S
     if let Some(name) = name {
         let _ = write!(line, "{}  ", name.kernel);
     }
-    line.push_str(&test.id);
+    line.push_str(&one_line(&test.id));
     line.push_str(&first_reason(test));
     let outcome = format!("{:>18}", test.outcome);
     let outcome = match (test.is_bad(), test.outcome) {
@@ -90,7 +90,7 @@ fn run_details(record: &RunRecord) -> String {
         return line;
     }
     if let Some(test) = record.outcome.running() {
-        let _ = write!(line, ", while running {test}");
+        let _ = write!(line, ", while running {}", one_line(test));
     }
     let counts = &record.tally.counts;
     let _ = write!(line, "; {} run", counts.finished());
@@ -146,7 +146,7 @@ fn failures(text: &mut String, records: &[RunRecord], paint: Paint) {
         }
     }
     for (test, on) in tests {
-        let head = format!("{} {}", paint.bad(verdict(test)), printable(&test.id));
+        let head = format!("{} {}", paint.bad(verdict(test)), one_line(&test.id));
         match &on[..] {
             [(record, test)] => {
                 let title = printable(&record.name.to_string());
@@ -196,9 +196,9 @@ fn trouble(text: &mut String, record: &RunRecord, folder: &Path, paint: Paint) {
             }
             text.push('\n');
             if let Some(test) = outcome.running() {
-                let _ = writeln!(text, "running then: {test}");
+                let _ = writeln!(text, "running then: {}", one_line(test));
             } else if let Some(test) = &record.tally.last {
-                let _ = writeln!(text, "last test finished: {test}");
+                let _ = writeln!(text, "last test finished: {}", one_line(test));
             }
             if record.tally.garbage > 0 {
                 let _ = writeln!(
@@ -384,6 +384,11 @@ fn short(name: &RunName) -> &str {
     kernel
         .split_once("-vmtest")
         .map_or(kernel, |(version, _)| version)
+}
+
+/// A name for a line of its own: that of a test may be any text.
+pub fn one_line(text: &str) -> String {
+    printable(text).replace('\n', "\u{fffd}")
 }
 
 /// Text of a guest without what would move the cursor or change the terminal.

@@ -102,6 +102,40 @@ if part == "panic":
     console.write("[    1.1] Kernel panic - not syncing: Fatal exception\n")
     console.flush()
     sys.exit(0)
+if part.startswith("dump"):
+    # QEMU's monitor: greets, takes commands, tells that the guest has stopped.
+    import json, struct
+    monitor = ports["vmtest.monitor"]
+    def say(value):
+        monitor.sendall(json.dumps(value).encode() + b"\r\n")
+    say({"QMP": {"version": {}}})
+    commands = monitor.makefile()
+    assert json.loads(commands.readline())["execute"] == "qmp_capabilities"
+    say({"return": {}})
+    if part == "dump dies":
+        status(b"vmcoreinfo 0x1000 100\n")
+    console.write("[    1.1] Kernel panic - not syncing: Fatal exception\n")
+    console.flush()
+    say({"event": "SHUTDOWN", "data": {"guest": True, "reason": "guest-reset"}})
+    command = json.loads(commands.readline())
+    arguments = command["arguments"]
+    assert command["execute"] == "dump-guest-memory" and not arguments["paging"]
+    if part == "dump refused":
+        say({"id": command["id"], "error": {"desc": "there is no zlib"}})
+        time.sleep(1000)
+    kdump = b"KDUMP   ".ljust(428, b"\0") + struct.pack("<I", 4096)
+    kdump = kdump.ljust(9000, b"\0")
+    with open(arguments["protocol"][len("file:"):], "wb") as out:
+        out.write(b"makedumpfile\0\0\0\0" + struct.pack(">qq", 1, 1) + bytes(4096 - 32))
+        for start in range(0, len(kdump), 100):
+            piece = kdump[start : start + 100]
+            out.write(struct.pack(">qq", start, len(piece)) + piece)
+            out.flush()
+        if part == "dump dies":
+            sys.exit(0)
+        out.write(struct.pack(">qq", -1, -1))
+    say({"id": command["id"], "return": {}})
+    time.sleep(1000)
 if part == "garbage":
     status(bytes(range(256)) * 100 + b"\nexit main 999\nexit\n" + b"\xff" * 100000)
     console.write("\0\x1b[2J" * 1000)
@@ -287,6 +321,39 @@ fn a_panic_is_named_by_its_first_cause() {
         "out\n",
         "the kernel panicked: BUG: kernel NULL pointer dereference",
     );
+}
+
+#[test]
+fn a_dump_is_written_before_the_end() {
+    // The guest has not told where its description is; the dump is as good as it gets.
+    let run = play("dump", "--dump").expect_status(128);
+    for words in [
+        "the kernel panicked: Kernel panic",
+        "the dump has no VMCOREINFO",
+        "xtask: dump: ",
+    ] {
+        assert!(run.stderr.contains(words), "{words:?}: {}", run.stderr);
+    }
+}
+
+#[test]
+fn no_dump_changes_no_outcome() {
+    for (part, why) in [
+        (
+            "dump refused",
+            "no dump: QEMU cannot do dump-guest-memory: there is no zlib",
+        ),
+        (
+            "dump dies",
+            "no dump: QEMU ended while it was to do dump-guest-memory",
+        ),
+    ] {
+        let run = play(part, "--dump").expect_status(128);
+        for words in ["the kernel panicked: Kernel panic", why] {
+            assert!(run.stderr.contains(words), "{words:?}: {}", run.stderr);
+        }
+        assert!(!run.stderr.contains("xtask: dump: "), "{}", run.stderr);
+    }
 }
 
 #[test]

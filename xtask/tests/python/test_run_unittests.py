@@ -48,7 +48,7 @@ class RunnerTestCase(unittest.TestCase):
         self.text = process.stdout.decode()
         self.assertEqual(process.returncode, status, self.text)
         data = self.events_file.read_bytes()
-        lines = data.decode("utf-8").splitlines()
+        lines = filter(None, data.decode("utf-8").splitlines())
         self.events = [json.loads(line) for line in lines]
         for event in self.events:
             self.assertEqual(event["v"], 1)
@@ -431,6 +431,45 @@ class Hostile(RunnerTestCase):
         self.run_tests()
         self.assert_complete()
         self.assertEqual(len(self.finished()), 2)
+
+    def test_all_descriptors_closed(self):
+        self.write_class(
+            """
+            def test_a(self): os.closerange(0, 4096)
+            def test_b(self):
+                print("to nobody")
+                self.fail("long " * 100000)
+            def test_c(self): pass
+            """
+        )
+        self.run_tests(status=1)
+        self.assert_complete()
+        outcomes = [outcome for _, outcome in self.finished()]
+        self.assertEqual(outcomes, ["passed", "failed", "passed"])
+
+    def test_garbage_between_events(self):
+        self.write_class(
+            """
+            def test_a(self):
+                with open(EVENTS, "ab", buffering=0) as events:
+                    events.write(b"\\xff\\0 no end")
+            def test_b(self): pass
+            """.replace("EVENTS", repr(str(self.events_file)))
+        )
+        environment = dict(os.environ, VMTEST_EVENTS=str(self.events_file))
+        subprocess.check_call(
+            [sys.executable, str(RUNNER)],
+            cwd=str(self.project),
+            env=environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        lines = [line for line in self.events_file.read_bytes().split(b"\n") if line]
+        self.assertEqual(lines.pop(2), b"\xff\0 no end")
+        names = [json.loads(line.decode())["event"] for line in lines]
+        self.assertEqual(
+            names, ["run-started"] + ["test-started", "test-finished"] * 2 + ["run-finished"]
+        )
 
     def test_a_descriptor_that_became_another_file(self):
         self.write_class(

@@ -8,6 +8,7 @@
 //!
 //! `VMTEST_TEST_KERNEL` names another kernel request.
 
+mod dump;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../it/fake_kernel.rs"]
 mod fake_kernel;
@@ -15,6 +16,7 @@ mod files;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../it/github_server.rs"]
 mod github_server;
+mod hostile;
 mod machine;
 mod outcomes;
 mod release;

@@ -155,7 +155,7 @@ fn an_oops_in_vm_is_a_lost_vm_with_the_consoles_words() {
 }
 
 /// The tests' kernel on this machine.
-fn unpacked_kernel() -> PathBuf {
+pub fn unpacked_kernel() -> PathBuf {
     let request = crate::kernel();
     if request.starts_with(['.', '/']) {
         return PathBuf::from(request);

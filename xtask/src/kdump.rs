@@ -1,0 +1,353 @@
+//! Makes a dump that every reader opens of the one that QEMU writes. Pure but for the
+//! file.
+//!
+//! QEMU writes kdump-compressed dumps in makedumpfile's flattened form, a list of
+//! pieces and their places (makedumpfile, `IMPLEMENTATION` and `makedumpfile.h`; QEMU
+//! `dump/dump.c`): they are put in their places. And it leaves out the kernel's
+//! `VMCOREINFO` unless the guest has a driver for QEMU's firmware interface
+//! (`CONFIG_FW_CFG_SYSFS`), which small kernels lack, while drgn needs it: it is added
+//! from where `/sys/kernel/vmcoreinfo` says that it is.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt;
+
+use anyhow::{Context, Result, bail, ensure};
+
+/// The first bytes of a flattened dump: `makedumpfile`, padded.
+const SIGNATURE: &[u8; 16] = b"makedumpfile\0\0\0\0";
+
+/// How much of its beginning is its header.
+const HEADER: usize = 4096;
+
+/// The first bytes of a dump.
+const KDUMP: &[u8] = b"KDUMP   ";
+
+/// Puts the pieces of a flattened dump into a file, as they arrive.
+#[derive(Debug)]
+pub struct Assembler {
+    file: File,
+    /// The most that the file may have.
+    longest: u64,
+    /// The header of the dump, or of a piece, as far as it has come.
+    header: Vec<u8>,
+    begun: bool,
+    /// Where the piece belongs, and how much of it is to come.
+    offset: u64,
+    left: u64,
+    ended: bool,
+}
+
+impl Assembler {
+    /// For an empty file that must not have more than `longest` bytes.
+    pub fn new(file: File, longest: u64) -> Self {
+        Self {
+            file,
+            longest,
+            header: Vec::new(),
+            begun: false,
+            offset: 0,
+            left: 0,
+            ended: false,
+        }
+    }
+
+    /// Whether the last piece has come.
+    pub fn ended(&self) -> bool {
+        self.ended
+    }
+
+    /// Takes bytes as they come.
+    ///
+    /// # Errors
+    ///
+    /// They are no flattened dump, or too much; the file cannot be written.
+    pub fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            ensure!(!self.ended, "the dump goes on behind its end");
+            if self.left > 0 {
+                let length = usize::try_from(self.left).unwrap_or(usize::MAX);
+                let (piece, rest) = bytes.split_at(length.min(bytes.len()));
+                self.file
+                    .write_all_at(piece, self.offset)
+                    .context("cannot write the dump")?;
+                self.offset += piece.len() as u64;
+                self.left -= piece.len() as u64;
+                bytes = rest;
+                continue;
+            }
+            let wanted = if self.begun { 16 } else { HEADER };
+            let missing = wanted - self.header.len();
+            let (part, rest) = bytes.split_at(missing.min(bytes.len()));
+            self.header.extend_from_slice(part);
+            bytes = rest;
+            if self.header.len() == wanted {
+                self.take_header()?;
+                self.header.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn take_header(&mut self) -> Result<()> {
+        // Whole numbers of eight bytes, the upper byte first.
+        let number = |at: usize| {
+            let bytes = self.header[at..at + 8].try_into().unwrap_or_default();
+            i64::from_be_bytes(bytes)
+        };
+        if !self.begun {
+            ensure!(
+                self.header.starts_with(SIGNATURE) && (number(16), number(24)) == (1, 1),
+                "QEMU's dump has an unknown form"
+            );
+            self.begun = true;
+            return Ok(());
+        }
+        let (offset, size) = (number(0), number(8));
+        if (offset, size) == (-1, -1) {
+            self.ended = true;
+            return Ok(());
+        }
+        let (Ok(offset), Ok(size)) = (u64::try_from(offset), u64::try_from(size)) else {
+            bail!("QEMU's dump has a piece at {offset} with {size} bytes");
+        };
+        let end = offset.saturating_add(size);
+        if end > self.longest {
+            bail!("the dump has more than {} bytes", self.longest);
+        }
+        (self.offset, self.left) = (offset, size);
+        Ok(())
+    }
+
+    /// The file, when the last piece has come.
+    pub fn finish(self) -> Result<File> {
+        ensure!(self.ended, "the dump has no end");
+        Ok(self.file)
+    }
+}
+
+/// The most that the notes of a dump may have: QEMU writes some 400 bytes for each
+/// processor.
+const LONGEST_NOTES: u64 = 16 << 20;
+
+/// The kernel's description of itself for readers of dumps, as a note: elf(5), `Nhdr`.
+/// <https://docs.kernel.org/admin-guide/kdump/vmcoreinfo.html>
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Vmcoreinfo {
+    note: Vec<u8>,
+    /// Where in the note the text begins, and its length.
+    text: (usize, usize),
+}
+
+/// The note at the beginning of a piece of the kernel's memory, if it is that one.
+pub fn vmcoreinfo(note: &[u8]) -> Option<Vmcoreinfo> {
+    let number = |at: usize| {
+        let bytes = note.get(at..at + 4)?.try_into().ok()?;
+        usize::try_from(u32::from_le_bytes(bytes)).ok()
+    };
+    let (name, size) = (number(0)?, number(4)?);
+    let text = 12 + name.checked_next_multiple_of(4)?;
+    (note.get(12..12 + name)? == b"VMCOREINFO\0").then_some(())?;
+    let end = text.checked_add(size)?;
+    let mut note = note.get(..end).filter(|_| size > 0)?.to_vec();
+    note.resize(end.next_multiple_of(4), 0);
+    Some(Vmcoreinfo {
+        note,
+        text: (text, size),
+    })
+}
+
+/// Adds the kernel's description to a dump that has none: the notes, with one more, go
+/// to its end. Where they and the text are is said in the header's second part
+/// (makedumpfile, `diskdump_mod.h`, `kdump_sub_header`; the numbers of x86_64, arm64 and
+/// others with the lower byte first). Of a new dump libkdumpfile reads the notes, crash
+/// the text.
+///
+/// # Errors
+///
+/// The file is no dump, or cannot be written.
+pub fn add_vmcoreinfo(file: &File, vmcoreinfo: &Vmcoreinfo) -> Result<()> {
+    const UTSNAME: u64 = 12;
+    const UTS_LENGTH: usize = 65;
+    const BLOCK_SIZE: u64 = 428;
+    const PHYS_BASE: u64 = 0;
+    const OFFSET_VMCOREINFO: u64 = 32;
+    let context = "cannot complete the dump";
+    let mut signature = [0; KDUMP.len()];
+    let mut block = [0; 4];
+    file.read_exact_at(&mut signature, 0)
+        .and_then(|()| file.read_exact_at(&mut block, BLOCK_SIZE))
+        .context(context)?;
+    ensure!(signature == KDUMP, "QEMU's dump is no kdump file");
+    let sub = u64::from(u32::from_le_bytes(block));
+    let mut places = [0; 32];
+    file.read_exact_at(&mut places, sub + OFFSET_VMCOREINFO)
+        .context(context)?;
+    let place = |at: usize| u64::from_le_bytes(places[at..at + 8].try_into().unwrap_or_default());
+    let (known, start, length) = (place(0), place(16), place(24));
+    if known != 0 {
+        return Ok(());
+    }
+    ensure!(
+        length <= LONGEST_NOTES,
+        "QEMU's dump has {length} bytes of notes"
+    );
+    let mut notes = vec![0; usize::try_from(length)?];
+    file.read_exact_at(&mut notes, start).context(context)?;
+    notes.resize(notes.len().next_multiple_of(4), 0);
+    let end = file.metadata().context(context)?.len();
+    let (at, size) = vmcoreinfo.text;
+    let text_at = end + (notes.len() + at) as u64;
+    notes.extend(&vmcoreinfo.note);
+    file.write_all_at(&notes, end).context(context)?;
+    let places = [text_at, size as u64, end, notes.len() as u64];
+    let places = places.map(u64::to_le_bytes).concat();
+    file.write_all_at(&places, sub + OFFSET_VMCOREINFO)
+        .context(context)?;
+    let text = &vmcoreinfo.note[at..at + size];
+    let text = String::from_utf8_lossy(text);
+    let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
+    // `crash` takes it from here; a number with a sign.
+    let base = value("NUMBER(phys_base)=").and_then(|base| base.trim().parse::<i64>().ok());
+    if let Some(base) = base {
+        file.write_all_at(&base.to_le_bytes(), sub + PHYS_BASE)
+            .context(context)?;
+    }
+    // QEMU names the machine only, which libkdumpfile does not look at when the other
+    // names are empty (`util.c`, `uts_looks_sane`).
+    let release = value("OSRELEASE=").unwrap_or("unknown");
+    let names = ["Linux", "vmtest", release, "unknown"];
+    for (at, name) in (UTSNAME..).step_by(UTS_LENGTH).zip(names) {
+        let mut field = [0; UTS_LENGTH];
+        file.read_exact_at(&mut field, at).context(context)?;
+        if field[0] == 0 && name.len() < UTS_LENGTH {
+            file.write_all_at(name.as_bytes(), at).context(context)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flattened(pieces: &[(i64, &[u8])]) -> Vec<u8> {
+        let mut bytes = SIGNATURE.to_vec();
+        bytes.extend(1_i64.to_be_bytes());
+        bytes.extend(1_i64.to_be_bytes());
+        bytes.resize(HEADER, 0);
+        for (offset, piece) in pieces {
+            bytes.extend(offset.to_be_bytes());
+            bytes.extend(i64::try_from(piece.len()).unwrap().to_be_bytes());
+            bytes.extend(*piece);
+        }
+        bytes.extend([0xff; 16]);
+        bytes
+    }
+
+    fn assemble(bytes: &[u8], size: usize) -> Result<Vec<u8>> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let mut assembler = Assembler::new(file.reopen().unwrap(), 1000);
+        for piece in bytes.chunks(size) {
+            assembler.push(piece)?;
+        }
+        assembler.finish()?;
+        Ok(std::fs::read(file.path()).unwrap())
+    }
+
+    #[test]
+    fn pieces_of_any_size_are_put_in_their_places() {
+        let bytes = flattened(&[(10, b"later"), (0, b"first"), (5, b""), (12, b"T")]);
+        for size in [1, 3, 16, 4096, 10_000] {
+            let file = assemble(&bytes, size).unwrap();
+            assert_eq!(file, b"first\0\0\0\0\0laTer", "{size}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_dump_is_refused() {
+        let good = flattened(&[(0, b"first")]);
+        let says = |bytes: &[u8]| assemble(bytes, 100).unwrap_err().to_string();
+        for end in 0..good.len() {
+            assert_eq!(says(&good[..end]), "the dump has no end");
+        }
+        assert_eq!(says(&[0; 5000]), "QEMU's dump has an unknown form");
+        let more = [&good[..], b"x"].concat();
+        assert_eq!(says(&more), "the dump goes on behind its end");
+        let huge = flattened(&[(999, b"xy")]);
+        assert_eq!(says(&huge), "the dump has more than 1000 bytes");
+        let negative = flattened(&[(-5, b"xy")]);
+        assert_eq!(
+            says(&negative),
+            "QEMU's dump has a piece at -5 with 2 bytes"
+        );
+    }
+
+    fn note(name: &[u8], size: u32, text: &[u8]) -> Vec<u8> {
+        let mut note = u32::try_from(name.len()).unwrap().to_le_bytes().to_vec();
+        note.extend(size.to_le_bytes());
+        note.extend([0; 4]);
+        note.extend(name);
+        note.resize(note.len().next_multiple_of(4), 0);
+        note.extend(text);
+        note
+    }
+
+    #[test]
+    fn only_the_kernels_note_is_taken() {
+        let good = note(b"VMCOREINFO\0", 4, b"X=1\nmore");
+        let found = vmcoreinfo(&good).unwrap();
+        assert_eq!(found.note, note(b"VMCOREINFO\0", 4, b"X=1\n"));
+        assert_eq!(&found.note[found.text.0..], b"X=1\n");
+        for end in 0..good.len() - 4 {
+            assert_eq!(vmcoreinfo(&good[..end]), None, "{end}");
+        }
+        for bad in [
+            note(b"OTHER\0", 4, b"X=1\n"),
+            note(b"VMCOREINFO\0", 0, b""),
+            note(b"VMCOREINFO\0", u32::MAX, b"X=1\n"),
+            vec![0xff; 4096],
+        ] {
+            assert_eq!(vmcoreinfo(&bad), None);
+        }
+    }
+
+    #[test]
+    fn a_dump_gets_its_description_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let dump = file.as_file();
+        let text = b"OSRELEASE=6.1\nNUMBER(phys_base)=-4096\nx";
+        let length = u32::try_from(text.len()).unwrap();
+        let note = note(b"VMCOREINFO\0", length, text);
+        let description = vmcoreinfo(&note).unwrap();
+        assert!(add_vmcoreinfo(dump, &description).is_err(), "an empty file");
+        // Notes of six bytes at 8000.
+        let mut bytes = KDUMP.to_vec();
+        bytes.resize(12 + 65, 0);
+        bytes.extend(b"node");
+        bytes.resize(428, 0);
+        bytes.extend(4096_u32.to_le_bytes());
+        bytes.resize(4096 + 48, 0);
+        bytes.extend([8000_u64.to_le_bytes(), 6_u64.to_le_bytes()].concat());
+        bytes.resize(8000, 0);
+        bytes.extend(b"notes!");
+        bytes.resize(9000, 0);
+        std::fs::write(file.path(), &bytes).unwrap();
+        add_vmcoreinfo(dump, &description).unwrap();
+        let after = std::fs::read(file.path()).unwrap();
+        let read = |at: usize| u64::from_le_bytes(after[at..at + 8].try_into().unwrap());
+        assert_eq!(read(4096), (-4096_i64).cast_unsigned());
+        let text_at = 9000 + 8 + 24;
+        assert_eq!((read(4128), read(4136)), (text_at, u64::from(length)));
+        assert_eq!((read(4144), read(4152)), (9000, 8 + 24 + 40));
+        assert_eq!(&after[9000..9008], b"notes!\0\0");
+        let text_at = usize::try_from(text_at).unwrap();
+        assert_eq!(&after[text_at..text_at + text.len()], text);
+        assert_eq!(after.len(), text_at + 40);
+        let name = |number: usize| &after[12 + 65 * number..][..8];
+        assert_eq!(name(0), b"Linux\0\0\0");
+        assert_eq!(name(1), b"node\0\0\0\0", "it was there");
+        assert_eq!(name(2), b"6.1\0\0\0\0\0");
+        add_vmcoreinfo(dump, &description).unwrap();
+        assert_eq!(std::fs::read(file.path()).unwrap(), after, "once is enough");
+    }
+}

@@ -1,0 +1,354 @@
+//! What a kernel says when it is in trouble, cut out of the lines of its console.
+//! Pure, and bounded whatever the lines are.
+
+/// What a line is a sign of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// The kernel's end.
+    Panic,
+    /// A fault or a failed assertion of the kernel's; it goes on unless `oops=panic`.
+    Oops,
+    /// Something does not go on: a soft or hard lockup, an RCU stall, a hung task.
+    Stall,
+    /// The kernel has killed a process for its memory.
+    OutOfMemory,
+}
+
+/// What `die()`, `BUG()` and their like print first: `arch/x86/mm/fault.c`,
+/// `arch/x86/kernel/traps.c`, `lib/bug.c`.
+const OOPS: &[&str] = &[
+    "BUG: ",
+    "kernel BUG at ",
+    "Oops: ",
+    "Internal error: ",
+    "general protection fault",
+    "Unable to handle kernel ",
+];
+
+/// What a console line without its time stamp is a sign of.
+pub fn sign(text: &str) -> Option<Kind> {
+    if text.starts_with("Kernel panic - not syncing") {
+        return Some(Kind::Panic);
+    }
+    // `kernel/watchdog.c` and `kernel/watchdog_hld.c`; "NMI watchdog: " before 4.19.
+    let watchdog = text.strip_prefix("NMI ").unwrap_or(text);
+    if watchdog.starts_with("watchdog: BUG: soft lockup")
+        || watchdog.starts_with("watchdog: Watchdog detected hard LOCKUP")
+    {
+        return Some(Kind::Stall);
+    }
+    // `kernel/rcu/tree_stall.h`, without "rcu: " before 4.20, and `kernel/hung_task.c`.
+    if let Some(info) = text
+        .strip_prefix("rcu: ")
+        .unwrap_or(text)
+        .strip_prefix("INFO: ")
+    {
+        let stall = info.starts_with("rcu_") && info.contains(" stall");
+        let hung = info.starts_with("task ") && info.contains(" blocked for more than ");
+        return (stall || hung).then_some(Kind::Stall);
+    }
+    // `mm/oom_kill.c`: which process asked for memory, and which one was killed.
+    // "Kill process" and a line of its own, "Killed process", before 5.0.
+    if text.contains(" invoked oom-killer: ")
+        || text.starts_with("Out of memory: Kill")
+        || text.starts_with("Memory cgroup out of memory: Kill")
+        || text.starts_with("Killed process ")
+    {
+        return Some(Kind::OutOfMemory);
+    }
+    OOPS.iter()
+        .any(|start| text.starts_with(start))
+        .then_some(Kind::Oops)
+}
+
+/// A console line's time in seconds, and its text: `[    1.234567] text`, or with the
+/// printing process `[    1.234567][    T1] text` (`CONFIG_PRINTK_CALLER`).
+pub fn stamp(line: &str) -> (Option<f64>, &str) {
+    let Some((time, mut text)) = line
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once(']'))
+        .and_then(|(time, text)| Some((time.trim().parse::<f64>().ok()?, text)))
+    else {
+        return (None, line);
+    };
+    if let Some((_, rest)) = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.split_once("] "))
+    {
+        return (Some(time), rest);
+    }
+    text = text.strip_prefix(' ').unwrap_or(text);
+    (Some(time), text)
+}
+
+/// Lines of one report of the kernel's: a panic has a stack of at most 40 or so, and
+/// registers twice.
+const BLOCK: usize = 120;
+
+/// Lines and bytes of all.
+const LINES: usize = 400;
+const BYTES: usize = 64 << 10;
+
+/// A report is printed at once: what comes so many seconds later is something else.
+const GAP: f64 = 2.0;
+
+/// Collects the kernel's reports while its lines come.
+#[derive(Debug, Default)]
+pub struct Excerpt {
+    text: String,
+    lines: usize,
+    /// Lines that the open report has had; `None`: none is open.
+    open: Option<usize>,
+    /// The time of the last line of it.
+    time: Option<f64>,
+    /// Whether answers to our own questions are taken as well.
+    asked: bool,
+    full: bool,
+}
+
+impl Excerpt {
+    /// From now on the answers to sysrq `l` and `w` are taken.
+    pub fn ask(&mut self) {
+        self.asked = true;
+    }
+
+    /// What has been collected, without time stamps; an empty line between reports.
+    pub fn text(&self) -> &str {
+        self.text.trim_end()
+    }
+
+    /// Takes a console line; what it is a sign of.
+    pub fn line(&mut self, line: &str) -> Option<Kind> {
+        let (time, text) = stamp(line);
+        let kind = sign(text);
+        if let (Some(time), Some(last)) = (time, self.time)
+            && !(-GAP..GAP).contains(&(time - last))
+        {
+            self.open = None;
+        }
+        if text.starts_with("sysrq: ") {
+            // `drivers/tty/sysrq.c`; "sysrq: SysRq : Show…" before 5.0.
+            self.open = None;
+            if self.asked
+                && (text.ends_with("Show Blocked State")
+                    || text.ends_with("Show backtrace of all active CPUs"))
+            {
+                self.begin();
+            }
+        }
+        match (kind, self.open) {
+            // A list of all memory and all processes stands between the two lines.
+            (Some(Kind::OutOfMemory), None) => self.push(text),
+            (Some(_), None) => self.begin(),
+            // An oops becomes a panic.
+            (Some(_), Some(_)) => self.open = Some(0),
+            (None, _) => {}
+        }
+        if let Some(lines) = &mut self.open {
+            *lines += 1;
+            let last = *lines >= BLOCK || text.starts_with("---[ end ");
+            self.time = time.or(self.time);
+            self.push(text);
+            if last {
+                self.open = None;
+            }
+        }
+        kind
+    }
+
+    fn begin(&mut self) {
+        self.open = Some(0);
+        self.time = None;
+        if !self.text.is_empty() {
+            self.push("");
+        }
+    }
+
+    fn push(&mut self, line: &str) {
+        if self.full {
+            return;
+        }
+        if self.lines >= LINES || self.text.len() + line.len() > BYTES {
+            self.full = true;
+            self.text.push_str("[more is in the console's log]\n");
+            return;
+        }
+        self.lines += 1;
+        self.text.push_str(line.trim_end());
+        self.text.push('\n');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn excerpt(text: &str) -> String {
+        let mut excerpt = Excerpt::default();
+        for line in text.lines() {
+            excerpt.line(line);
+        }
+        excerpt.text().to_owned()
+    }
+
+    #[test]
+    fn signs_of_all_versions() {
+        for (kind, lines) in [
+            (
+                Kind::Panic,
+                &["Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000009"][..],
+            ),
+            (
+                Kind::Oops,
+                &[
+                    "BUG: kernel NULL pointer dereference, address: 0000000000000000",
+                    "BUG: KASAN: use-after-free in x+0x1/0x2",
+                    "kernel BUG at mm/slub.c:300!",
+                    "Oops: 0002 [#1] SMP",
+                    "Oops: general protection fault, probably for non-canonical address",
+                    "general protection fault: 0000 [#1] SMP",
+                    "Unable to handle kernel paging request at virtual address 0",
+                    "Internal error: Oops: 96000004 [#1] SMP",
+                ],
+            ),
+            (
+                Kind::Stall,
+                &[
+                    "watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [python3:81]",
+                    "NMI watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [python3:81]",
+                    "watchdog: Watchdog detected hard LOCKUP on cpu 1",
+                    "NMI watchdog: Watchdog detected hard LOCKUP on cpu 1",
+                    "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:",
+                    "rcu: INFO: rcu_sched self-detected stall on CPU",
+                    "INFO: rcu_sched self-detected stall on CPU",
+                    "rcu: INFO: rcu_tasks detected stalls on tasks:",
+                    "INFO: task python3:81 blocked for more than 120 seconds.",
+                ],
+            ),
+            (
+                Kind::OutOfMemory,
+                &[
+                    "python3 invoked oom-killer: gfp_mask=0x140dca(GFP_HIGHUSER), order=0",
+                    "Out of memory: Killed process 81 (python3) total-vm:462064kB",
+                    "Out of memory: Kill process 81 (python3) score 900 or sacrifice child",
+                    "Killed process 81 (python3) total-vm:462064kB",
+                ],
+            ),
+        ] {
+            for line in lines {
+                assert_eq!(sign(line), Some(kind), "{line}");
+            }
+        }
+        for line in [
+            "",
+            "INFO: lockdep is turned off.",
+            "rcu: Hierarchical RCU implementation.",
+            "INFO: task list",
+            "test: Kernel panic - not syncing",
+            "a BUG: in a sentence",
+        ] {
+            assert_eq!(sign(line), None, "{line}");
+        }
+    }
+
+    #[test]
+    fn stamps() {
+        assert_eq!(stamp("[    1.500000] text"), (Some(1.5), "text"));
+        assert_eq!(stamp("[    1.500000][   T81] [a] b"), (Some(1.5), "[a] b"));
+        assert_eq!(stamp("[    1.500000]  <TASK>"), (Some(1.5), " <TASK>"));
+        for line in ["text", "[x] text", "[1.0", "", "["] {
+            assert_eq!(stamp(line), (None, line));
+        }
+    }
+
+    const OOPS: &str = "\
+[   12.10] oops: loading out-of-tree module taints kernel.
+[   12.17] BUG: kernel NULL pointer dereference, address: 0000000000000000
+[   12.17] Oops: 0002 [#1] SMP
+[   12.17] RIP: 0010:oops_init+0x2/0x1000 [oops]
+[   12.18]  do_one_initcall+0x72/0x158
+[   12.18] ---[ end trace 0000000000000000 ]---
+[   12.18] RIP: 0010:oops_init+0x2/0x1000 [oops]
+[   12.19] Kernel panic - not syncing: Fatal exception
+[   12.19] Kernel Offset: 0xd800000 from 0xffffffff81000000
+[    0.00] Linux version 6.1.192 (the kernel that kexec started)
+";
+
+    #[test]
+    fn an_oops_and_its_panic_are_cut_out() {
+        let expected = "\
+BUG: kernel NULL pointer dereference, address: 0000000000000000
+Oops: 0002 [#1] SMP
+RIP: 0010:oops_init+0x2/0x1000 [oops]
+ do_one_initcall+0x72/0x158
+---[ end trace 0000000000000000 ]---
+
+Kernel panic - not syncing: Fatal exception
+Kernel Offset: 0xd800000 from 0xffffffff81000000";
+        assert_eq!(excerpt(OOPS), expected);
+    }
+
+    #[test]
+    fn a_stall_ends_with_its_time() {
+        let text = "\
+[   30.0] before
+[   31.0] rcu: INFO: rcu_sched self-detected stall on CPU
+[   31.0] rcu: \t0-....: (20999 ticks this GP)
+[   31.1]  spin+0x1/0x2
+[   40.0] loop0: detected capacity change
+[   94.0] rcu: INFO: rcu_sched self-detected stall on CPU
+";
+        let expected = "\
+rcu: INFO: rcu_sched self-detected stall on CPU
+rcu: \t0-....: (20999 ticks this GP)
+ spin+0x1/0x2
+
+rcu: INFO: rcu_sched self-detected stall on CPU";
+        assert_eq!(excerpt(text), expected);
+    }
+
+    #[test]
+    fn of_a_killed_process_two_lines() {
+        let text = "\
+[   30.0] python3 invoked oom-killer: gfp_mask=0x140dca
+[   30.0] CPU: 0 PID: 81 Comm: python3
+[   30.1] Mem-Info:
+[   30.1] Out of memory: Killed process 81 (python3) total-vm:462064kB
+";
+        let expected = "\
+python3 invoked oom-killer: gfp_mask=0x140dca
+Out of memory: Killed process 81 (python3) total-vm:462064kB";
+        assert_eq!(excerpt(text), expected);
+    }
+
+    #[test]
+    fn answers_are_taken_when_we_asked() {
+        let text = "\
+[   30.0] sysrq: Show Blocked State
+[   30.0] task:python3 state:D
+[   30.0] sysrq: Show State
+[   30.0] task:init state:S
+";
+        assert_eq!(excerpt(text), "");
+        let mut asked = Excerpt::default();
+        asked.ask();
+        for line in text.lines() {
+            asked.line(line);
+        }
+        let expected = "sysrq: Show Blocked State\ntask:python3 state:D";
+        assert_eq!(asked.text(), expected);
+    }
+
+    #[test]
+    fn an_endless_report_is_bounded() {
+        let mut excerpt = Excerpt::default();
+        for _ in 0..1000 {
+            excerpt.line("Oops: again");
+            for _ in 0..1000 {
+                excerpt.line(&"x".repeat(100));
+            }
+        }
+        assert!(excerpt.text.len() <= BYTES + 100, "{}", excerpt.text.len());
+        assert!(excerpt.text().ends_with("[more is in the console's log]"));
+    }
+}
