@@ -9,6 +9,7 @@ mod github_server;
 mod kconfig;
 mod local;
 mod publish;
+mod report;
 mod runner;
 mod setup;
 mod source;
