@@ -7,6 +7,7 @@ pub mod machine;
 pub mod matrix;
 pub mod publish;
 pub mod release;
+pub mod report;
 pub mod test;
 
 use std::ffi::OsString;
@@ -131,6 +132,7 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Test(Box<test::Test>),
+    Report(report::Report),
     Vm(Vm),
     Kconfig(Kconfig),
     BuildKernel(BuildKernel),

@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::clock::Utc;
 use crate::failure::Failure;
-use crate::results::{self, Finish, Results, RunName, RunRecord, Session};
+use crate::results::{self, Finish, RunName, RunRecord, Session};
 use crate::session::What;
 
 /// The file in a session's folder that all reports are made from.
@@ -160,27 +160,6 @@ pub fn unique(logs: &Path) -> Result<PathBuf> {
     anyhow::bail!("there is no name left in {}", logs.display())
 }
 
-/// Reads the results in a session's folder.
-///
-/// # Errors
-///
-/// There are none.
-pub fn read(folder: &Path) -> Result<Results> {
-    read_file(&folder.join(RESULTS))
-}
-
-/// Reads a file of results.
-///
-/// # Errors
-///
-/// It cannot be read, or has none.
-pub fn read_file(file: &Path) -> Result<Results> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", file.display())))?;
-    let wrong = |error| Failure::usage(format!("cannot use {}: {error:#}", file.display()));
-    Ok(Results::parse(&text).map_err(wrong)?)
-}
-
 /// A file of one run in a session's folder.
 pub fn log_file(folder: &Path, name: &RunName, what: &str) -> PathBuf {
     // A request that gave no kernel may be a path.
@@ -199,6 +178,7 @@ fn file_character(c: char) -> bool {
 mod tests {
     use super::*;
     use crate::event::{RunOutcome, TestEvent};
+    use crate::results::Results;
 
     fn name(kernel: &str) -> RunName {
         RunName {

@@ -2,8 +2,11 @@
 //!
 //! Every report but the terminal's is made from a whole [`crate::results::Results`].
 
+pub mod diff;
+pub mod files;
 pub mod github;
 pub mod html;
+pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod matrix;

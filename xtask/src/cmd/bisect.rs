@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use xtask::bisect::{self, Bisection, Step, Verdict};
@@ -10,8 +10,9 @@ use xtask::event::exit_status;
 use xtask::failure::Failure;
 use xtask::folder;
 use xtask::layout::Layout;
+use xtask::report::files;
 use xtask::request::KernelRequest;
-use xtask::results::{Results, RunRecord};
+use xtask::results::RunRecord;
 use xtask::ui::{Ui, Verbosity};
 
 use super::{kernels, test};
@@ -29,7 +30,7 @@ pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> 
     let mut names = requests.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut bisection = Bisection::new(requests.len()).verify(flags.verify);
     for path in &flags.results {
-        let known = bisect::known(&requests, &flags.test, &load(path)?);
+        let known = bisect::known(&requests, &flags.test, &files::read(path)?);
         for (kernel, verdict) in known.into_iter().enumerate() {
             if let Some(verdict) = verdict {
                 bisection.answer(kernel, verdict);
@@ -76,14 +77,6 @@ pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> 
     })
 }
 
-/// The results in a run's folder, or in a file.
-fn load(path: &Path) -> Result<Results> {
-    match path.is_dir() {
-        true => folder::read(path),
-        false => folder::read_file(path),
-    }
-}
-
 /// The test on one kernel, by `test`, whose own words are only wanted with `-v`.
 fn run_one(
     flags: &Bisect,
@@ -114,7 +107,7 @@ fn run_one(
     };
     // Its verdict is what is shown here.
     test::run_to(std::io::sink(), &options, layout, &inner, setup)?;
-    let results = folder::read(&folder)?;
+    let results = files::read(&folder)?;
     let run = results.runs.into_iter().next();
     run.with_context(|| format!("the test on {request} left no result"))
 }

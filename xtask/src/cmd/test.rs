@@ -9,7 +9,7 @@ use xtask::event::exit_status;
 use xtask::expect::Ledger;
 use xtask::failure::{Failure, FailureKind};
 use xtask::fetch::host_arch;
-use xtask::folder::{RunFolder, read};
+use xtask::folder::RunFolder;
 use xtask::guest;
 use xtask::history::History;
 use xtask::host;
@@ -18,6 +18,7 @@ use xtask::layout::Layout;
 use xtask::project::{self, Choice, Chosen, Project};
 use xtask::python::{self, Prepared};
 use xtask::queue::{self, Budget};
+use xtask::report::files;
 use xtask::report::github::{self, Job};
 use xtask::report::terminal::{Event, Outlook, Reporter};
 use xtask::request::KernelRequest;
@@ -153,31 +154,35 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     let records = session::run(session, &mut collector)
         .inspect_err(|_| ui.info(format!("results so far: {}", path.display())))?;
     let Collected { mut reporter, .. } = collector;
-    let mut findings = Vec::new();
-    for finding in ledger.findings(&read(&path)?) {
+    let mut results = files::read(&path)?;
+    for finding in ledger.findings(&results) {
         match finding.is_bad() {
-            true => findings.push(finding.to_string()),
+            true => results.findings.push(finding.to_string()),
             false => ui.warn(finding.to_string()),
         }
     }
-    folder.end(&findings)?;
+    folder.end(&results.findings)?;
+    results.finished = true;
+    files::write(&results, &path)?;
     let finished = Event::Finished {
         records: &records,
         not_started: runs - records.len(),
-        findings: &findings,
+        results: &results,
     };
     reporter
         .handle(finished)
         .context("cannot write the results")?;
     if let Some(job) = &job {
-        let results = read(&path)?;
         let annotations = github::annotations(&results, &suite.prepared.tree, job);
         reporter
             .write(&annotations)
             .context("cannot write the annotations")?;
         job.summarize(&results)?;
     }
-    ui.info(format!("log: {}", path.display()));
+    ui.info(format!(
+        "reports: {}/report.html, report.md, junit.xml, results.jsonl",
+        path.display()
+    ));
     if !filtered {
         for record in &records {
             if let Err(error) = history.record(record, &asked.started) {
@@ -188,7 +193,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         }
     }
     let status = exit_status(records.iter().map(|record| &record.outcome));
-    Ok(match findings.is_empty() {
+    Ok(match results.findings.is_empty() {
         true => status,
         false => FailureKind::Findings.exit_status(),
     })

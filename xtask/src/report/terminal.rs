@@ -14,7 +14,7 @@ use crate::event::{RunOutcome, TestEvent, TestOutcome};
 use crate::paint::Paint;
 use crate::report::github;
 use crate::report::text::{self, failure_line, one_line, printable, run_line, test_line};
-use crate::results::{RunName, RunRecord};
+use crate::results::{Results, RunName, RunRecord};
 use crate::session::{Message, What};
 use crate::ui::{Task, Ui, Verbosity};
 
@@ -29,8 +29,8 @@ pub enum Event<'e> {
         records: &'e [RunRecord],
         /// The others.
         not_started: usize,
-        /// What is wrong with the session as a whole.
-        findings: &'e [String],
+        /// All that was written down about them.
+        results: &'e Results,
     },
 }
 
@@ -137,10 +137,10 @@ impl<W: Write> Reporter<W> {
             Event::Finished {
                 records,
                 not_started,
-                findings,
+                results,
             } => {
                 self.total = None;
-                self.conclusion(records, not_started, findings)
+                self.conclusion(records, not_started, results)
             }
         };
         if text.is_empty() {
@@ -301,7 +301,8 @@ impl<W: Write> Reporter<W> {
     }
 
     /// All that went wrong, then one line per run.
-    fn conclusion(&self, records: &[RunRecord], not_started: usize, findings: &[String]) -> String {
+    fn conclusion(&self, records: &[RunRecord], not_started: usize, results: &Results) -> String {
+        let findings = &results.findings;
         let bad = records.iter().any(|r| r.outcome != RunOutcome::Passed)
             || not_started > 0
             || !findings.is_empty();
@@ -313,6 +314,7 @@ impl<W: Write> Reporter<W> {
             self.verbosity >= Verbosity::Verbose,
         );
         if self.verbosity >= Verbosity::Normal || bad {
+            text.push_str(&text::differences(results));
             if !text.is_empty() {
                 text.push('\n');
             }

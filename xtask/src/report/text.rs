@@ -6,7 +6,8 @@ use std::path::Path;
 
 use crate::event::{FinishedTest, RunOutcome, Tally, TestOutcome};
 use crate::paint::Paint;
-use crate::results::{RunName, RunRecord};
+use crate::report::matrix::Matrix;
+use crate::results::{Results, RunName, RunRecord};
 
 /// All that went wrong in these runs, whose logs are in `folder`; the skipped tests as
 /// well, if wanted.
@@ -257,6 +258,30 @@ fn skips(text: &mut String, record: &RunRecord) {
         };
         let _ = writeln!(text, "{:>5}  {}", tests.len(), printable(reason));
     }
+}
+
+/// So many tests that differ are named; the others are in the reports.
+const DIFFERENCES: usize = 12;
+
+/// Which tests are not the same on every kernel, and since when; empty for one kernel.
+pub fn differences(results: &Results) -> String {
+    let matrix = Matrix::new(results);
+    if matrix.runs.len() < 2 {
+        return String::new();
+    }
+    let differing = matrix.differing().collect::<Vec<_>>();
+    let mut text = String::new();
+    for row in differing.iter().take(DIFFERENCES) {
+        if text.is_empty() {
+            text.push_str("\nnot the same on every kernel:\n");
+        }
+        let words = row.words.as_deref().unwrap_or("differs");
+        let _ = writeln!(text, "  {}: {}", one_line(row.test), printable(words));
+    }
+    if let Some(more @ 1..) = differing.len().checked_sub(DIFFERENCES) {
+        let _ = writeln!(text, "  and {more} more: see the reports");
+    }
+    text
 }
 
 /// More runs than this do not fit a screen with all that goes with them.

@@ -12,6 +12,7 @@ mod kconfig;
 mod local;
 mod matrix;
 mod publish;
+mod report;
 mod runner;
 mod session;
 mod setup;

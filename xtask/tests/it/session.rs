@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use xtask::results::{Results, RunRecord};
+use xtask::report::{html, junit, markdown};
+use xtask::results::{Phases, Results, RunRecord};
 
 use crate::support::{Run, xtask};
 use crate::{fake_kernel, fake_qemu};
@@ -413,4 +414,95 @@ class D(unittest.TestCase):
         assert_eq!(results.runs[0].outcome.name(), "tests failed");
         assert_eq!(results.runs[0].tally.tests, Some(7));
     }
+}
+
+/// The reports of a folder's results, as they are without times.
+fn timeless(folder: &Path) -> [String; 3] {
+    let mut results = read(folder);
+    results.session.started = String::new();
+    for run in &mut results.runs {
+        run.seconds = Phases::default();
+        run.tally.seconds = 0.0;
+        for test in &mut run.tally.finished_tests {
+            test.seconds = 0.0;
+        }
+        // The end of the output says how long it took.
+        run.evidence.output_tail = String::new();
+    }
+    [
+        junit::render(&results),
+        markdown::render(&results, markdown::PULL_REQUEST),
+        html::render(&results),
+    ]
+}
+
+#[test]
+fn partitions_merged_are_the_report_of_one_session() {
+    let text = "
+class A(unittest.TestCase):
+    def test_a(self):
+        self.assertLess(KERNEL, '6.3')
+    def test_b(self):
+        if KERNEL == '6.2.1': self.skipTest('not there')
+    def test_c(self):
+        pass
+";
+    let versions = ["6.1.1", "6.2.1", "6.3.1", "6.4.1", "6.5.1"];
+    let setting = Setting::new(&versions, text);
+    let known = "name = \"example\"\n[[expect]]\ntest = \"*.test_a\"\nkernels = \">=6.5\"\nreason = \"known\"\n";
+    fs::write(setting.project().join("vmtest.toml"), known).unwrap();
+    let folder = |name: &str| setting.work.path().join("reports").join(name);
+    let kernels = "-j2 -k 6.1,6.2,6.3,6.4,6.5";
+    let whole = format!("{kernels} --report-dir {}", folder("whole").display());
+    setting.test(&whole).expect_status(1);
+    for part in 1..=2 {
+        let arguments = format!(
+            "{kernels} --partition {part}/2 --report-dir {}",
+            folder(&format!("part{part}")).display()
+        );
+        setting.test(&arguments);
+    }
+    let merge = || {
+        xtask(setting.work.path())
+            .args("report merge")
+            .arg(folder("part2"))
+            .arg(folder("part1"))
+            .arg("-o")
+    };
+    let run = merge().arg(folder("merged")).run().expect_status(1);
+    assert!(
+        run.stdout
+            .contains("test_it.A.test_a: passes up to 6.2, fails from 6.3"),
+        "{}",
+        run.stdout
+    );
+    let (whole, merged) = (timeless(&folder("whole")), timeless(&folder("merged")));
+    for (whole, merged) in whole.iter().zip(&merged) {
+        assert_eq!(whole, merged);
+        assert!(merged.contains("test_b"));
+    }
+    for name in ["report.md", "report.html", "junit.xml"] {
+        assert!(folder("merged").join(name).is_file());
+    }
+
+    // An entry that no part can judge is judged when all of them are there.
+    let nobody = known.replace("*.test_a", "*.test_z");
+    fs::write(setting.project().join("vmtest.toml"), nobody).unwrap();
+    for part in 3..=4 {
+        let arguments = format!(
+            "-j2 -k 6.1,6.5 --partition {}/2 --report-dir {}",
+            part - 2,
+            folder(&format!("part{part}")).display()
+        );
+        let run = setting.test(&arguments);
+        assert!(!run.stdout.contains("expectation"), "{}", run.stdout);
+    }
+    let run = xtask(setting.work.path()).args("report merge");
+    let run = run.arg(folder("part3")).arg(folder("part4")).arg("-o");
+    let run = run.arg(folder("judged")).run().expect_status(1);
+    assert!(
+        run.stdout.contains("the expectation of *.test_z"),
+        "{}",
+        run.stdout
+    );
 }

@@ -118,7 +118,7 @@ fn check(verbosity: Verbosity, runs: &[(RunRecord, Vec<TestEvent>)], expect: Exp
     let finished = Event::Finished {
         records: &records,
         not_started: 0,
-        findings: &[],
+        results: &Results::default(),
     };
     reporter.handle(finished).unwrap();
     expect.assert_eq(&String::from_utf8(out).unwrap());
@@ -441,7 +441,7 @@ fn in_a_job_of_github_details_are_folded_and_guests_give_no_commands() {
     let finished = Event::Finished {
         records: &[hostile],
         not_started: 0,
-        findings: &[],
+        results: &Results::default(),
     };
     reporter.handle(finished).unwrap();
     let text = String::from_utf8(out).unwrap();
