@@ -92,6 +92,15 @@ const BYTES: usize = 64 << 10;
 /// A report is printed at once: what comes so many seconds later is something else.
 const GAP: f64 = 2.0;
 
+/// How the registers begin with which a process entered the kernel: its code segment
+/// (`arch/x86/include/asm/segment.h`, `__USER_CS`). They stand at the end of a stack.
+const USER_RIP: &str = "RIP: 0033:";
+
+/// The other lines of them (`arch/x86/kernel/process_64.c`, `__show_regs`).
+const REGISTERS: &[&str] = &[
+    "Code: ", "RSP: ", "RAX: ", "RDX: ", "RBP: ", "R10: ", "R13: ",
+];
+
 /// Collects the kernel's reports while its lines come.
 #[derive(Debug, Default)]
 pub struct Excerpt {
@@ -101,6 +110,8 @@ pub struct Excerpt {
     open: Option<usize>,
     /// The time of the last line of it.
     time: Option<f64>,
+    /// The registers of a process come, which are nobody's trouble.
+    registers: bool,
     /// Whether answers to our own questions are taken as well.
     asked: bool,
     full: bool,
@@ -144,7 +155,12 @@ impl Excerpt {
             (Some(_), Some(_)) => self.open = Some(0),
             (None, _) => {}
         }
+        self.registers = text.starts_with(USER_RIP)
+            || (self.registers && REGISTERS.iter().any(|name| text.starts_with(name)));
         if let Some(lines) = &mut self.open {
+            if self.registers {
+                return kind;
+            }
             *lines += 1;
             let last = *lines >= BLOCK || text.starts_with("---[ end ");
             self.time = time.or(self.time);
@@ -286,6 +302,29 @@ RIP: 0010:oops_init+0x2/0x1000 [oops]
 Kernel panic - not syncing: Fatal exception
 Kernel Offset: 0xd800000 from 0xffffffff81000000";
         assert_eq!(excerpt(OOPS), expected);
+    }
+
+    #[test]
+    fn registers_of_a_process_are_left_out() {
+        let text = "\
+[   12.17] Oops: 0002 [#1] SMP
+[   12.17] RIP: 0010:oops_init+0x2/0x1000 [oops]
+[   12.17] RAX: 0000000000000000 RBX: ffffffffc0155000
+[   12.18]  do_syscall_64+0x39/0x46
+[   12.18] RIP: 0033:0x7f68ca797829
+[   12.18] Code: 08 89 e8
+[   12.18] RAX: 0000000000000000 RBX: ffffffffc0155000
+[   12.18]  </TASK>
+[   12.18] RAX: 1
+";
+        let expected = "\
+Oops: 0002 [#1] SMP
+RIP: 0010:oops_init+0x2/0x1000 [oops]
+RAX: 0000000000000000 RBX: ffffffffc0155000
+ do_syscall_64+0x39/0x46
+ </TASK>
+RAX: 1";
+        assert_eq!(excerpt(text), expected);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use xtask::vm::{self, AccelChoice, Limits, Stdin, VmOutcome, VmRequest, VmRun, V
 use crate::flags::Vm;
 
 /// Lines of the kernel's words that are shown; all of them are in the console's log.
-const TROUBLE: usize = 60;
+const TROUBLE: usize = 100;
 
 /// Runs the command; its exit status.
 pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {

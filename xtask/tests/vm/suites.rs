@@ -22,6 +22,29 @@ MODULE_DESCRIPTION(\"Writes to address 0\");
 MODULE_LICENSE(\"GPL\");
 ";
 
+/// A kernel module that takes a processor for itself.
+const SPIN: &str = "\
+#include <linux/module.h>
+#include <linux/preempt.h>
+
+static noinline void spin(void)
+{
+	while (1)
+		cpu_relax();
+}
+
+static int __init spin_init(void)
+{
+	preempt_disable();
+	spin();
+	return 0;
+}
+
+module_init(spin_init);
+MODULE_DESCRIPTION(\"Never ends\");
+MODULE_LICENSE(\"GPL\");
+";
+
 /// A project outside /tmp whose second test of three does this.
 fn project(body: &str, table: &str) -> tempfile::TempDir {
     let directory = tempfile::Builder::new()
@@ -55,7 +78,7 @@ fn run(project: &Path) -> Ended {
 fn check(body: &str, table: &str, status: i32, says: &[&str]) {
     let project = project(body, table);
     if table.contains("[module]") {
-        write_module(project.path());
+        write_module(project.path(), OOPS);
     }
     let ended = run(project.path()).expect(status);
     let stdout = ended.stdout();
@@ -68,11 +91,11 @@ fn check(body: &str, table: &str, status: i32, says: &[&str]) {
     }
 }
 
-fn write_module(directory: &Path) {
+fn write_module(directory: &Path, source: &str) {
     let module = directory.join("oops");
     fs::create_dir(&module).unwrap();
     fs::write(module.join("Makefile"), "obj-m := oops.o\n").unwrap();
-    fs::write(module.join("oops.c"), OOPS).unwrap();
+    fs::write(module.join("oops.c"), source).unwrap();
 }
 
 #[test]
@@ -119,27 +142,9 @@ fn an_oops_ends_the_run_and_names_the_test_that_ran() {
 }
 
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a short command of a test")]
 fn an_oops_in_vm_is_a_lost_vm_with_the_consoles_words() {
-    let directory = tempfile::Builder::new()
-        .prefix("vmtest-module-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .unwrap();
-    write_module(directory.path());
-    let module = directory.path().join("oops");
-    let build = Command::new("make")
-        .arg("-C")
-        .arg(unpacked_kernel().join("build"))
-        .arg(format!("M={}", module.display()))
-        .arg("modules")
-        .output()
-        .unwrap();
-    assert!(
-        build.status.success(),
-        "{}",
-        String::from_utf8_lossy(&build.stderr)
-    );
-    let file = module.join("oops.ko");
+    let directory = module(OOPS);
+    let file = directory.path().join("oops/oops.ko");
     let ended = Call::vm("")
         .run_in_guest(&["insmod", file.to_str().unwrap()])
         .output()
@@ -152,6 +157,53 @@ fn an_oops_in_vm_is_a_lost_vm_with_the_consoles_words() {
     ] {
         assert!(stderr.contains(words), "lacks {words:?}:\n{stderr}");
     }
+    // The kernel's own code has source lines.
+    let line = "do_one_initcall+0x";
+    let line = stderr.lines().find(|text| text.contains(line)).unwrap();
+    assert!(line.contains("(init/main.c:"), "{line}");
+}
+
+#[test]
+fn a_stall_is_named_and_the_kernel_asked_where_it_is() {
+    let directory = module(SPIN);
+    let file = directory.path().join("oops/oops.ko");
+    // The kernel waits 21 s by default; it repeats itself after three times as long.
+    let ended = Call::vm("--kernel-cmdline rcupdate.rcu_cpu_stall_timeout=6 --idle-timeout 12s")
+        .run_in_guest(&["insmod", file.to_str().unwrap()])
+        .output()
+        .expect(128);
+    let stderr = ended.stderr();
+    for words in [
+        "no output for 12 s (--idle-timeout); rcu: INFO: rcu_",
+        "Show backtrace of all active CPUs",
+        "Show Blocked State",
+        "spin_init",
+    ] {
+        assert!(stderr.contains(words), "lacks {words:?}:\n{stderr}");
+    }
+}
+
+/// A built kernel module with this source, in a directory of its own.
+#[allow(clippy::disallowed_methods, reason = "a short command of a test")]
+fn module(source: &str) -> tempfile::TempDir {
+    let directory = tempfile::Builder::new()
+        .prefix("vmtest-module-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap();
+    write_module(directory.path(), source);
+    let build = Command::new("make")
+        .arg("-C")
+        .arg(unpacked_kernel().join("build"))
+        .arg(format!("M={}", directory.path().join("oops").display()))
+        .arg("modules")
+        .output()
+        .unwrap();
+    assert!(
+        build.status.success(),
+        "{}",
+        String::from_utf8_lossy(&build.stderr)
+    );
+    directory
 }
 
 /// The tests' kernel on this machine.
