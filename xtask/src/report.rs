@@ -4,8 +4,12 @@
 //! Results go to a [`Write`] (standard output), so that they can be piped.
 //! The live count is not a result: it is a line of the [`Ui`].
 
+pub mod github;
 pub mod html;
+pub mod junit;
+pub mod markdown;
 pub mod matrix;
+pub mod merge;
 #[cfg(test)]
 mod samples;
 mod words;

@@ -8,13 +8,15 @@
 //! {"v":1,"event":"run-started","tests":922,"kernel":…}          and the guest's other events
 //! {"v":1,"event":"vm-retried","outcome":"lost","how":…,"kernel":…}
 //! {"v":1,"event":"vm-finished","outcome":"passed","seconds":{"boot":2.1,…},"kernel":…}
+//! {"v":1,"event":"session-finding","text":"partition 2 of 3 is missing"}
 //! {"v":1,"event":"session-finished"}
 //! ```
 //!
 //! Lines of several kernels are mixed as they come; those of one kernel are in
 //! order. A kernel whose tests are split over several VMs has `shard` (1 and up) in
 //! all lines but `vm-started` and `vm-finished`, which there is one of per kernel.
-//! After `vm-retried` the events of that kernel (of that shard) begin anew. A file
+//! A finding is what is wrong with the session and with no single run. After
+//! `vm-retried` the events of that kernel (of that shard) begin anew. A file
 //! that was cut short has kernels without `vm-finished`.
 
 use std::collections::BTreeMap;
@@ -149,6 +151,8 @@ pub struct Results {
     /// The runs, in the order of their first lines. One without `vm-finished` is
     /// [`RunOutcome::Lost`].
     pub runs: Vec<RunRecord>,
+    /// What is wrong with the session as a whole, for people: it makes it fail.
+    pub findings: Vec<String>,
     /// The last line is there.
     pub finished: bool,
 }
@@ -178,6 +182,20 @@ pub fn line(
         line.insert("shard".to_owned(), shard.into());
     }
     Ok(Value::Object(line).to_string())
+}
+
+/// The line of a finding.
+///
+/// # Errors
+///
+/// None is known: a text can be written as JSON.
+pub fn finding(text: &str) -> Result<String> {
+    line(
+        "session-finding",
+        None,
+        None,
+        &serde_json::json!({ "text": text }),
+    )
 }
 
 /// What a run's lines have given so far.
@@ -216,6 +234,7 @@ impl Results {
     fn take(&mut self, value: &Value, open: &mut Vec<Open>) -> Option<()> {
         match value["event"].as_str()? {
             "session-started" => self.session = Session::deserialize(value).ok()?,
+            "session-finding" => self.findings.push(value["text"].as_str()?.to_owned()),
             "session-finished" => self.finished = true,
             event => {
                 let name = RunName::deserialize(value).ok()?;
@@ -345,11 +364,13 @@ mod tests {
             ("test-finished", None, finished("t.A.a")),
             ("test-started", None, serde_json::json!({"id": "t.A.b"})),
             ("vm-finished", None, serde_json::to_value(&finish).unwrap()),
+            ("session-finding", None, serde_json::json!({"text": "odd"})),
             ("session-finished", None, serde_json::json!({})),
         ]);
         let results = Results::parse(&text).unwrap();
         assert_eq!(results.session, session);
         assert!(results.finished);
+        assert_eq!(results.findings, ["odd"]);
         let [run] = &results.runs[..] else {
             panic!("{results:?}")
         };

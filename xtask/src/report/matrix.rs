@@ -171,14 +171,9 @@ pub struct Matrix<'r> {
 impl<'r> Matrix<'r> {
     /// Sorts and compares all that the results have.
     pub fn new(results: &'r Results) -> Self {
-        let mut runs = results
-            .runs
-            .iter()
-            .map(|run| (Place::of(&run.name), run))
-            .collect::<Vec<_>>();
-        runs.sort_by(|(a, run), (b, other)| a.cmp(b).then_with(|| run.name.cmp(&other.name)));
-        let columns = words::Columns::new(runs.iter().map(|(place, run)| (&run.name, place)));
-        let runs = runs.into_iter().map(|(_, run)| run).collect::<Vec<_>>();
+        let mut runs = results.runs.iter().collect::<Vec<_>>();
+        runs.sort_by(|a, b| order(&a.name, &b.name));
+        let columns = words::Columns::new(runs.iter().map(|run| &run.name));
         let mut rows = rows(&runs);
         for row in &mut rows {
             row.words = columns.describe(&row.verdicts);
@@ -247,6 +242,12 @@ impl<'r> Matrix<'r> {
     }
 }
 
+/// The order of runs: the host's own tests, then kernels from old to new, then what is
+/// no release.
+pub fn order(a: &RunName, b: &RunName) -> Ordering {
+    Place::of(a).cmp(&Place::of(b)).then_with(|| a.cmp(b))
+}
+
 /// Where a run stands in the order of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Place {
@@ -259,7 +260,7 @@ pub(super) enum Place {
 }
 
 impl Place {
-    fn of(name: &RunName) -> Self {
+    pub(super) fn of(name: &RunName) -> Self {
         if name.arch.is_empty() {
             return Self::Local;
         }
@@ -280,7 +281,7 @@ impl Place {
 }
 
 /// Whether it ran every test that it loaded, so that what it does not have is not there.
-fn is_complete(run: &RunRecord) -> bool {
+pub(super) fn is_complete(run: &RunRecord) -> bool {
     let tally = &run.tally;
     tally.finished.is_some() && tally.counts.finished() >= tally.tests.unwrap_or(u64::MAX)
 }
@@ -394,6 +395,27 @@ mod tests {
         let row = matrix.rows.iter().find(|row| row.test == "t").unwrap();
         assert_eq!(row.differs, row.words.is_some());
         expect.assert_eq(row.words.as_deref().unwrap_or("same"));
+    }
+
+    #[test]
+    fn labels_are_short_and_tell_kernels_apart() {
+        for (kernels, labels) in [
+            (
+                "6.1.192-vmtest1.1default 6.9.12-vmtest1.1default",
+                "6.1, 6.9",
+            ),
+            ("6.1.1 6.1.2 7.3-rc2", "6.1.1, 6.1.2, 7.3-rc2"),
+            (
+                "6.1.1-vmtest1.1default 6.1.1-vmtest1.0tiny",
+                "6.1 tiny, 6.1",
+            ),
+            ("x86_64:6.1.1 aarch64:6.1.1", "6.1 aarch64, 6.1 x86_64"),
+            ("6.1.1-a 6.1.1-b local", "local, 6.1.1-a, 6.1.1-b"),
+            ("6.1.1-vmtest1.0tiny", "6.1"),
+        ] {
+            let results = results(kernels.split(' ').map(Sample::kernel));
+            assert_eq!(Matrix::new(&results).labels.join(", "), labels);
+        }
     }
 
     #[test]

@@ -34,13 +34,13 @@ type Point<'c> = (&'c str, Verdict);
 
 impl Columns {
     /// Of the runs in their order.
-    pub fn new<'n>(runs: impl Iterator<Item = (&'n RunName, &'n Place)>) -> Self {
-        let runs = runs.collect::<Vec<_>>();
-        let release = |place: &'n Place| match place {
-            Place::Kernel(release) => Some(release),
+    pub fn new<'n>(runs: impl Iterator<Item = &'n RunName>) -> Self {
+        let runs = runs.map(|name| (name, Place::of(name))).collect::<Vec<_>>();
+        let release = |place: &Place| match place {
+            Place::Kernel(release) => Some(release.clone()),
             Place::Local | Place::Other => None,
         };
-        let version = |place| release(place).map(|release: &Release| release.version);
+        let version = |place: &Place| release(place).map(|release: Release| release.version);
         let is_alone = |version: &Version| {
             runs.iter()
                 .filter_map(|(_, place)| release(place))
@@ -53,7 +53,7 @@ impl Columns {
             .map(|(name, _)| &name.arch);
         let arch = arches.next();
         let one_arch = arches.all(|other| Some(other) == arch);
-        let column = |(name, place): &(&RunName, &'n Place)| Column {
+        let column = |(name, place): &(&RunName, Place)| Column {
             kind: match place {
                 Place::Local => Kind::Local,
                 Place::Kernel(_) => Kind::Kernel,

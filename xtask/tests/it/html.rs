@@ -257,6 +257,7 @@ fn realistic() -> Results {
             ..session()
         },
         runs,
+        findings: vec!["[[expect]] \"tests.gone.*\" matches no test".to_owned()],
         finished: true,
     }
 }
@@ -278,7 +279,7 @@ fn large() -> Results {
                     failed(id, seconds, &reason, "/work/drgn/tests/test_large.py")
                 }
                 100..200 if column < boundary => skipped(id, "needs a newer kernel"),
-                200..250 if (column * 7 + number) % 5 == 0 => failed(
+                200..250 if (column * 7 + number).is_multiple_of(5) => failed(
                     id,
                     seconds,
                     "AssertionError: now and then",
@@ -301,6 +302,7 @@ fn large() -> Results {
     Results {
         session: session(),
         runs: runs.collect(),
+        findings: Vec::new(),
         finished: true,
     }
 }
@@ -310,7 +312,7 @@ fn worst() -> Results {
     let runs = (0..40_u32).map(|column| {
         let test = |number: u32| {
             let id = format!("tests.test_{}.TestAll.test_{number}", number % 31);
-            if (number + column) % 13 == 0 || number >> (column % 10) & 1 == 1 {
+            if (number + column).is_multiple_of(13) || number >> (column % 10) & 1 == 1 {
                 return skipped(id, &format!("reason {} of many", number % 50));
             }
             let reason = format!(
@@ -333,6 +335,7 @@ fn worst() -> Results {
     Results {
         session: session(),
         runs: runs.collect(),
+        findings: Vec::new(),
         finished: true,
     }
 }
@@ -406,6 +409,7 @@ fn hostile() -> Results {
             }],
         },
         runs: runs.to_vec(),
+        findings: vec![text()],
         finished: false,
     }
 }
@@ -584,6 +588,7 @@ fn a_page_tells_what_there_is_to_know() {
         "QEMU ended with signal 9 (SIGKILL)",
         "prints the raw pointer until drgn 0.3.1",
         "fails wherever it was run",
+        "[[expect]] &quot;tests.gone.*&quot; matches no test",
         "href=\"./6.9.12-vmtest1.1default/console.log\"",
         "Started 2026-11-25 16:21:20 UTC",
     ] {
@@ -604,6 +609,37 @@ fn a_page_tells_what_there_is_to_know() {
     // One traceback on three kernels is there once.
     let traceback = "AttributeError: 'struct bpf_prog' has no member 'aux_old'</pre>";
     assert_eq!(html.matches(traceback).count(), 3);
+}
+
+#[test]
+fn the_verdict_is_that_of_the_exit_status() {
+    let passed = || vec![finished("t.T.a", TestOutcome::Passed, 0.1)];
+    let mut results = Results {
+        runs: vec![run("6.1.1", "default", passed(), None)],
+        finished: true,
+        ..Results::default()
+    };
+    let verdict = |results: &Results| {
+        let html = render(results);
+        let (_, rest) = html.split_once("<p><span class=\"mark ").unwrap();
+        let (verdict, _) = rest.split_once("</span>").unwrap();
+        verdict.to_owned()
+    };
+    assert_eq!(verdict(&results), "good\">✓ passed");
+    results
+        .findings
+        .push("partition 2 of 3 is missing".to_owned());
+    assert_eq!(verdict(&results), "bad\">✗ not as it should be");
+    results.runs[0].outcome = RunOutcome::Lost {
+        how: "killed".to_owned(),
+        running: None,
+    };
+    assert_eq!(verdict(&results), "bad\">✗ a kernel did not last");
+    let failed = vec![failed("t.T.b", 0.1, "AssertionError", "x.py")];
+    results.runs.push(run("6.6.1", "default", failed, None));
+    assert_eq!(verdict(&results), "bad\">✗ tests failed");
+    results.runs.clear();
+    assert_eq!(verdict(&results), "warn\">▲ nothing was run");
 }
 
 #[test]
@@ -654,6 +690,23 @@ fn tests_without_number_do_not_make_a_page_without_end() {
     let cells = html.matches("<td class=").count();
     assert!(cells < 45_000, "{cells}");
     assert!(names(&html).contains("t.T.test_1999"));
+}
+
+#[test]
+fn reasons_without_number_do_not_either() {
+    let runs = (0..10_u32).map(|column| {
+        let test = |number| skipped(format!("t.T.test_{number}"), &format!("{column} {number}"));
+        let tests = (0..1000).map(test).collect();
+        run(&format!("6.{column}"), "x", tests, None)
+    });
+    let html = render(&Results {
+        runs: runs.collect(),
+        ..Results::default()
+    });
+    check(&html);
+    assert!(html.contains("Skipped on every kernel: 1000 tests"));
+    assert!(html.contains("And 9500 more reasons: see results.jsonl."));
+    assert!(html.len() < 1_000_000, "{}", html.len());
 }
 
 #[test]

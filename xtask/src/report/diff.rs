@@ -1,0 +1,460 @@
+//! Two sessions compared: which tests fail now that did not, and the other way round.
+//!
+//! Kernels are matched by release; what is left by series, flavor and architecture, so
+//! that a newer point release is compared with the one before.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::{self, Write as _};
+
+use super::matrix::{Matrix, Verdict};
+use super::printable;
+use crate::event::RunOutcome;
+use crate::results::{Results, RunName, RunRecord};
+use crate::version::{Release, Series};
+
+/// So many kernels are named in a line.
+const NAMED_KERNELS: usize = 4;
+
+/// What kind of change a test went through, the worst first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    /// It fails and did not, or was not there.
+    NewlyFailing,
+    /// It is skipped and was not.
+    NewlySkipped,
+    /// It is not there any more.
+    NoLongerThere,
+    /// It fails in another way.
+    FailsOtherwise,
+    /// It is expected to fail, or not any more.
+    OtherwiseExpected,
+    /// It failed and does not.
+    Fixed,
+    /// It was skipped and is not.
+    NoLongerSkipped,
+    /// It was not there.
+    New,
+}
+
+impl Kind {
+    /// What a test did before and does now. That a run did not get to it is no change of
+    /// the test.
+    fn of(old: Verdict, new: Verdict) -> Option<Self> {
+        use Verdict::{ExpectedFailure, Missing, Passed, Skipped, Unknown};
+        Some(match (old, new) {
+            (old, new) if old == new => return None,
+            (_, Unknown) => return None,
+            (old, new) if new.is_bad() && !old.is_bad() => Self::NewlyFailing,
+            (_, new) if new.is_bad() => Self::FailsOtherwise,
+            (Unknown, Missing) => return None,
+            (_, Missing) => Self::NoLongerThere,
+            (Missing | Unknown, _) => Self::New,
+            (_, Skipped) => Self::NewlySkipped,
+            (Skipped, _) => Self::NoLongerSkipped,
+            (Passed | ExpectedFailure, _) => Self::OtherwiseExpected,
+            (_, _) => Self::Fixed,
+        })
+    }
+
+    /// Whether something is worse than it was.
+    pub fn is_worse(self) -> bool {
+        matches!(self, Self::NewlyFailing | Self::NewlySkipped)
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NewlyFailing => "newly failing",
+            Self::NewlySkipped => "newly skipped",
+            Self::NoLongerThere => "no longer there",
+            Self::FailsOtherwise => "failing otherwise",
+            Self::OtherwiseExpected => "otherwise expected",
+            Self::Fixed => "fixed",
+            Self::NoLongerSkipped => "no longer skipped",
+            Self::New => "new",
+        })
+    }
+}
+
+/// A test that changed in one way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Change<'r> {
+    /// In which way.
+    pub kind: Kind,
+    /// The test's dotted name.
+    pub test: &'r str,
+    /// What it did.
+    pub old: Verdict,
+    /// What it does.
+    pub new: Verdict,
+    /// Why, in the words of the first kernel.
+    pub reason: Option<&'r str>,
+    /// The kernels on which it changed.
+    pub runs: Vec<&'r RunName>,
+}
+
+/// Two sessions compared.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Diff<'r> {
+    /// Kernels that are in both, from old to new.
+    pub pairs: Vec<(&'r RunRecord, &'r RunRecord)>,
+    /// Kernels that are only in the old session.
+    pub removed: Vec<&'r RunRecord>,
+    /// Kernels that are only in the new session.
+    pub added: Vec<&'r RunRecord>,
+    /// Tests that changed, the worst first, by name.
+    pub changes: Vec<Change<'r>>,
+    /// Runs that did not get to tests which had a result before, and to how many.
+    pub not_reached: Vec<(&'r RunName, usize)>,
+    /// Only some of the tests were asked for, in one of the sessions or both.
+    pub filtered: bool,
+}
+
+impl<'r> Diff<'r> {
+    /// Compares.
+    pub fn new(old: &'r Results, new: &'r Results) -> Self {
+        let (before, after) = (Matrix::new(old), Matrix::new(new));
+        let pairs = pairs(&before.runs, &after.runs);
+        let mut changes = BTreeMap::<_, Change<'r>>::new();
+        let mut not_reached = vec![0; after.runs.len()];
+        let rows = before.rows.iter().map(|row| (row.test, row));
+        let mut rows = rows.collect::<HashMap<_, _>>();
+        let mut compare = |test, a: &[Verdict], b: &[Verdict], reason: &dyn Fn(usize) -> _| {
+            for (one, other) in &pairs {
+                let verdict = |verdicts: &[Verdict], run: usize| {
+                    let verdict = verdicts.get(run).copied();
+                    verdict.unwrap_or(Verdict::Missing)
+                };
+                let (old, new) = (verdict(a, *one), verdict(b, *other));
+                let said = !matches!(old, Verdict::Unknown | Verdict::Missing);
+                if said && new == Verdict::Unknown {
+                    not_reached[*other] += 1;
+                }
+                if let Some(kind) = Kind::of(old, new) {
+                    let change = changes.entry((kind, test, old, new));
+                    let change = change.or_insert_with(|| Change {
+                        kind,
+                        test,
+                        old,
+                        new,
+                        reason: reason(*other),
+                        runs: Vec::new(),
+                    });
+                    change.runs.push(&after.runs[*other].name);
+                }
+            }
+        };
+        for row in &after.rows {
+            let old = rows.remove(row.test);
+            let old = old.map_or(&[][..], |row| &row.verdicts);
+            compare(row.test, old, &row.verdicts, &|run| {
+                let reason = row.cells[run].and_then(|test| test.reason.as_deref());
+                reason.filter(|_| row.verdicts[run] != Verdict::Passed)
+            });
+        }
+        // What no run of the new session has.
+        let reached = |run: &RunRecord| match super::matrix::is_complete(run) {
+            true => Verdict::Missing,
+            false => Verdict::Unknown,
+        };
+        let none = after.runs.iter().map(|run| reached(run)).collect::<Vec<_>>();
+        for row in rows.values() {
+            compare(row.test, &row.verdicts, &none, &|_| None);
+        }
+        let not_reached = after.runs.iter().zip(not_reached);
+        let not_reached = not_reached.filter(|(_, count)| *count > 0);
+        let not_reached = not_reached.map(|(run, count)| (&run.name, count)).collect();
+        let alone = |runs: &[&'r RunRecord], paired: &dyn Fn(usize) -> bool| {
+            let runs = runs.iter().enumerate();
+            let runs = runs.filter(|(number, _)| !paired(*number));
+            runs.map(|(_, run)| *run).collect::<Vec<_>>()
+        };
+        Self {
+            removed: alone(&before.runs, &|run| pairs.iter().any(|(old, _)| *old == run)),
+            added: alone(&after.runs, &|run| pairs.iter().any(|(_, new)| *new == run)),
+            changes: changes.into_values().collect(),
+            not_reached,
+            filtered: old.session.filtered || new.session.filtered,
+            pairs: pairs
+                .into_iter()
+                .map(|(old, new)| (before.runs[old], after.runs[new]))
+                .collect(),
+        }
+    }
+
+    /// Whether something is worse than it was: a test fails or is skipped that was not,
+    /// or a run ended worse.
+    pub fn is_worse(&self) -> bool {
+        self.changes.iter().any(|change| change.kind.is_worse())
+            || self
+                .pairs
+                .iter()
+                .any(|(old, new)| rank(&old.outcome) < rank(&new.outcome))
+    }
+
+    /// The differences for a person; one line says so if there are none.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (runs, what) in [(&self.removed, "no longer run"), (&self.added, "new")] {
+            for run in runs {
+                let _ = writeln!(text, "{}: {what}, {}", run.name, run.outcome.name());
+            }
+        }
+        for (old, new) in &self.pairs {
+            let (a, b) = (&old.outcome, &new.outcome);
+            if rank(a) == rank(b) && a.name() == b.name() {
+                continue;
+            }
+            let _ = write!(text, "{}: {}, was {}", new.name, b.name(), a.name());
+            if old.name != new.name {
+                let _ = write!(text, " on {}", old.name);
+            }
+            if let Some(detail) = b.detail() {
+                let _ = write!(text, ": {}", detail.lines().next().unwrap_or_default());
+            }
+            if let Some(test) = b.running() {
+                let _ = write!(text, ", while running {test}");
+            }
+            text.push('\n');
+        }
+        for (run, count) in &self.not_reached {
+            let _ = writeln!(text, "{run}: {count} tests not reached any more");
+        }
+        for group in self.changes.chunk_by(|a, b| a.kind == b.kind) {
+            let Some(first) = group.first() else { continue };
+            if !text.is_empty() {
+                text.push('\n');
+            }
+            let _ = writeln!(text, "{}: {}", first.kind, group.len());
+            for change in group {
+                let _ = write!(text, "  {} on {}: ", change.test, self.kernels(&change.runs));
+                let _ = write!(text, "{}, was {}", change.new.name(), change.old.name());
+                let reason = change.reason.and_then(|reason| reason.lines().next());
+                match reason {
+                    Some(reason) => writeln!(text, ": {reason}"),
+                    None => writeln!(text),
+                }
+                .unwrap_or_default();
+            }
+        }
+        if text.is_empty() {
+            let _ = writeln!(text, "nothing changed on {}", count(self.pairs.len()));
+        }
+        if self.filtered {
+            text.push_str("\nonly some of the tests were asked for\n");
+        }
+        printable(&text)
+    }
+
+    fn kernels(&self, runs: &[&RunName]) -> String {
+        if runs.len() == self.pairs.len() && runs.len() > 1 {
+            return format!("all {}", count(runs.len()));
+        }
+        let names = runs.iter().take(NAMED_KERNELS);
+        let names = names.map(ToString::to_string).collect::<Vec<_>>();
+        match runs.len().saturating_sub(NAMED_KERNELS) {
+            0 => names.join(", "),
+            more => format!("{} and {more} more", names.join(", ")),
+        }
+    }
+}
+
+fn count(runs: usize) -> String {
+    match runs {
+        1 => "1 kernel".to_owned(),
+        runs => format!("{runs} kernels"),
+    }
+}
+
+/// How bad the end of a run is.
+fn rank(outcome: &RunOutcome) -> u8 {
+    match outcome {
+        RunOutcome::Passed => 0,
+        RunOutcome::TestsFailed => 1,
+        // Less is known about the kernel than from tests that failed.
+        RunOutcome::NoTests | RunOutcome::NotStarted { .. } => 2,
+        RunOutcome::RunnerDied { .. }
+        | RunOutcome::Lost { .. }
+        | RunOutcome::Panicked { .. }
+        | RunOutcome::Stuck { .. } => 3,
+    }
+}
+
+/// Runs that are to be compared, by their places, in the order of the new ones.
+fn pairs(old: &[&RunRecord], new: &[&RunRecord]) -> Vec<(usize, usize)> {
+    let mut pairs = Vec::new();
+    for (number, run) in new.iter().enumerate() {
+        let same = old.iter().position(|other| other.name == run.name);
+        pairs.extend(same.map(|other| (other, number)));
+    }
+    let is_left = |(a, b): (usize, usize), pairs: &[(usize, usize)]| {
+        pairs.iter().all(|(old, new)| *old != a && *new != b)
+    };
+    let exact = pairs.clone();
+    // Of several of one series the newest, which comes last.
+    for (number, run) in new.iter().enumerate().rev() {
+        let Some(class) = class(&run.name) else { continue };
+        let similar = old.iter().enumerate().rfind(|(other, old)| {
+            self::class(&old.name) == Some(class) && is_left((*other, number), &pairs)
+        });
+        let alone = exact.iter().all(|(_, new)| *new != number);
+        pairs.extend(similar.filter(|_| alone).map(|(other, _)| (other, number)));
+    }
+    pairs.sort_by_key(|(_, new)| *new);
+    pairs
+}
+
+/// What kernels have in common that are compared although they are not the same.
+fn class(name: &RunName) -> Option<(Series, Option<&str>, &str)> {
+    let release = name.kernel.parse::<Release>().ok()?;
+    Some((
+        release.version.series,
+        name.flavor.as_deref(),
+        &name.arch,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::report::samples::{Sample, results};
+
+    fn check(
+        old: impl IntoIterator<Item = Sample>,
+        new: impl IntoIterator<Item = Sample>,
+        is_worse: bool,
+        expect: &Expect,
+    ) {
+        let (old, new) = (results(old), results(new));
+        let diff = Diff::new(&old, &new);
+        expect.assert_eq(&diff.text());
+        assert_eq!(diff.is_worse(), is_worse);
+    }
+
+    const OUTCOMES: [&str; 6] = [
+        "passed",
+        "failed",
+        "skipped",
+        "expected-failure",
+        "unexpected-success",
+        "missing",
+    ];
+
+    #[test]
+    fn every_change_of_a_test() {
+        let sample = |which: usize| {
+            let mut sample = Sample::kernel("6.1");
+            for old in OUTCOMES {
+                for new in OUTCOMES {
+                    let outcome = [old, new][which];
+                    if outcome != "missing" {
+                        sample = sample.test(&format!("{old} to {new}"), outcome);
+                    }
+                }
+            }
+            sample
+        };
+        check([sample(0)], [sample(1)], true, &expect![[""]]);
+        check([sample(1)], [sample(1)], false, &expect![[""]]);
+    }
+
+    #[test]
+    fn what_is_worse() {
+        for (old, new, is_worse) in [
+            ("passed", "failed", true),
+            ("passed", "skipped", true),
+            ("skipped", "failed", true),
+            ("missing", "failed", true),
+            ("missing", "passed", false),
+            ("passed", "missing", false),
+            ("failed", "passed", false),
+            ("failed", "error", false),
+            ("skipped", "passed", false),
+            ("passed", "expected-failure", false),
+        ] {
+            let sample = |outcome| {
+                let sample = Sample::kernel("6.1").test("always", "failed");
+                [match outcome {
+                    "missing" => sample,
+                    outcome => sample.test("t", outcome),
+                }]
+            };
+            let (a, b) = (results(sample(old)), results(sample(new)));
+            assert_eq!(Diff::new(&a, &b).is_worse(), is_worse, "{old} to {new}");
+        }
+    }
+
+    #[test]
+    fn kernels_are_matched_by_release_and_then_by_series_and_flavor() {
+        let sample = |kernel: &str| Sample::kernel(kernel).test("t", "passed");
+        let old = [
+            "local",
+            "5.4.1-vmtest1.1default",
+            "6.1.8-vmtest1.1default",
+            "6.1.9-vmtest1.1default",
+            "6.1.9-vmtest1.0tiny",
+            "6.9.1",
+            "aarch64:6.12.1",
+        ];
+        let new = [
+            "local",
+            "6.1.9-vmtest1.1default",
+            "6.1.10-vmtest1.1default",
+            "6.1.10-vmtest1.0tiny",
+            "6.9.2-vmtest1.1default",
+            "6.12.1",
+        ];
+        let (old, new) = (results(old.map(sample)), results(new.map(sample)));
+        let diff = Diff::new(&old, &new);
+        let pairs = diff.pairs.iter();
+        let pairs = pairs.map(|(old, new)| format!("{} {}\n", old.name, new.name));
+        expect![[""]].assert_eq(&pairs.collect::<String>());
+        expect![[""]].assert_eq(&diff.text());
+        assert!(!diff.is_worse());
+    }
+
+    #[test]
+    fn a_run_that_ends_worse() {
+        let sample = |kernel: &str| {
+            let tests = ["a", "b", "c"].into_iter();
+            tests.fold(Sample::kernel(kernel), |sample, t| sample.test(t, "passed"))
+        };
+        check(
+            [sample("6.1"), sample("6.9.1"), sample("6.12")],
+            [
+                sample("6.1"),
+                Sample::kernel("6.9.2").test("a", "passed").panicked(Some("b")),
+                Sample::kernel("6.12").not_started(),
+            ],
+            true,
+            &expect![[""]],
+        );
+        check(
+            [Sample::kernel("6.1").test("a", "passed").panicked(None)],
+            [sample("6.1")],
+            false,
+            &expect![[""]],
+        );
+    }
+
+    #[test]
+    fn kernels_of_one_change_are_in_one_line() {
+        let all = ["5.4", "5.10", "5.15", "6.1", "6.9", "6.12"];
+        let sample = |kernel: &str, few, many| {
+            Sample::kernel(kernel).test("few", few).test("many", many).test("all", many)
+        };
+        check(
+            all.map(|kernel| sample(kernel, "passed", "passed")),
+            all.map(|kernel| {
+                let failed = |yes| if yes { "failed" } else { "passed" };
+                sample(kernel, failed(kernel == "6.1"), "failed")
+                    .test("most", failed(kernel != "6.1"))
+            }),
+            true,
+            &expect![[""]],
+        );
+    }
+}

@@ -1,0 +1,382 @@
+//! What GitHub Actions reads in a job's output: groups, annotations, and the summary of
+//! a step; and how text of a guest is kept from being read that way.
+//!
+//! Commands are lines on standard output (or error) such as `::error file=a.py::text`:
+//! <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands>.
+//! How a line is read, and so what must be escaped, is seen best in the runner itself
+//! (actions/runner, `src/Runner.Common/ActionCommand.cs`) and in its counterpart
+//! (actions/toolkit, `packages/core/src/command.ts`).
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::matrix::{Matrix, Row};
+use super::{markdown, printable};
+use crate::event::RunOutcome;
+use crate::results::Results;
+
+/// GitHub shows so many errors of a step and drops the others (actions/toolkit,
+/// `docs/problem-matchers.md`, "Limitations").
+const ANNOTATIONS: usize = 10;
+
+/// No annotation is longer, in characters: they stand between the lines of a diff.
+const LONGEST_MESSAGE: usize = 1000;
+
+/// A job of GitHub Actions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Job {
+    /// Where the repository was checked out: files in annotations are relative to it.
+    pub workspace: Option<PathBuf>,
+    /// The file that takes the Markdown of this step's summary.
+    pub summary: Option<PathBuf>,
+}
+
+impl Job {
+    /// The job that this process is part of, according to its environment:
+    /// <https://docs.github.com/en/actions/reference/workflows-and-actions/variables#default-environment-variables>.
+    pub fn of(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<Self> {
+        if variable("GITHUB_ACTIONS")? != "true" {
+            return None;
+        }
+        let path = |name| {
+            let value = variable(name).filter(|value| !value.is_empty());
+            value.map(PathBuf::from)
+        };
+        Some(Self {
+            workspace: path("GITHUB_WORKSPACE"),
+            summary: path("GITHUB_STEP_SUMMARY"),
+        })
+    }
+
+    /// Adds the report to the step's summary, if there is one and it has room.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn summarize(&self, results: &Results) -> Result<()> {
+        let Some(path) = &self.summary else {
+            return Ok(());
+        };
+        let context = || format!("cannot write the step's summary, {}", path.display());
+        let mut file = std::fs::File::options()
+            .append(true)
+            .create(true)
+            .open(path)
+            .with_context(context)?;
+        // A step whose summary is too long has none at all.
+        let there = file.metadata().with_context(context)?.len();
+        let there = usize::try_from(there).unwrap_or(usize::MAX);
+        let room = markdown::STEP_SUMMARY.saturating_sub(there.saturating_add(1));
+        let mut text = markdown::render(results, room);
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        file.write_all(text.as_bytes()).with_context(context)
+    }
+}
+
+/// Begins a group of lines that is folded in the log.
+pub fn group(title: &str) -> String {
+    format!("::group::{}\n", data(&printable(title)))
+}
+
+/// Ends a group; groups do not nest.
+pub const END_GROUP: &str = "::endgroup::\n";
+
+/// Lines that annotate a pull request with what went wrong, the most useful first: the
+/// session itself, tests that fail on some kernels only, tests that fail on all, runs
+/// that never got to a test. A test that fails on many kernels is one annotation.
+///
+/// `tree` is the project's; an annotation is put where the last frame of the traceback
+/// is that lies in it.
+pub fn annotations(results: &Results, tree: &Path, job: &Job) -> String {
+    let matrix = Matrix::new(results);
+    let mut errors = Vec::new();
+    for finding in &results.findings {
+        errors.push(error(None, &results.session.project, finding));
+    }
+    for row in &matrix.rows {
+        if row.bad().next().is_some() {
+            errors.push(of_row(&matrix, row, tree, job));
+        }
+    }
+    for run in &matrix.runs {
+        let said = matches!(run.outcome, RunOutcome::Passed | RunOutcome::TestsFailed)
+            || run.outcome.running().is_some();
+        if !said {
+            let title = format!("{}: {}", run.name, run.outcome.name());
+            let detail = run.outcome.detail().unwrap_or_default();
+            errors.push(error(None, &title, &detail));
+        }
+    }
+    if errors.len() > ANNOTATIONS {
+        let more = errors.len() - (ANNOTATIONS - 1);
+        errors.truncate(ANNOTATIONS - 1);
+        let message = format!("{more} more; the summary of the step has them");
+        errors.push(error(None, &results.session.project, &message));
+    }
+    errors.concat()
+}
+
+fn of_row(matrix: &Matrix<'_>, row: &Row<'_>, tree: &Path, job: &Job) -> String {
+    let bad = row.bad().collect::<Vec<_>>();
+    let tests = || bad.iter().filter_map(|run| row.cells[*run]);
+    let place = tests()
+        .filter_map(|test| test.traceback.as_deref())
+        .find_map(|traceback| place(traceback, tree));
+    let place = place.map(|(file, line)| {
+        let workspace = job.workspace.as_deref().unwrap_or(tree);
+        let relative = file.strip_prefix(workspace).unwrap_or(file);
+        (relative.display().to_string(), line)
+    });
+    let mut message = match (&row.words, bad.as_slice()) {
+        (Some(words), _) => words.clone(),
+        (None, [run]) => format!("{} on {}", row.worst().verb(), matrix.runs[*run].name),
+        (None, bad) => format!("{} on all {} that ran it", row.worst().verb(), bad.len()),
+    };
+    for run in &bad {
+        let reason = match (row.cells[*run], &matrix.runs[*run].outcome) {
+            (Some(test), _) => test.expected.clone().or_else(|| test.reason.clone()),
+            (None, outcome) => outcome.detail(),
+        };
+        if let Some(reason) = reason {
+            let _ = write!(message, "\n{}: {reason}", matrix.runs[*run].name);
+            break;
+        }
+    }
+    error(place, row.test, &message)
+}
+
+fn error(place: Option<(String, u32)>, title: &str, message: &str) -> String {
+    let mut line = String::from("::error ");
+    if let Some((file, number)) = place {
+        let _ = write!(line, "file={},line={number},", property(&file));
+    }
+    let message = printable(message.trim());
+    let message = match message.char_indices().nth(LONGEST_MESSAGE) {
+        Some((end, _)) => format!("{}…", &message[..end]),
+        None => message,
+    };
+    let title = property(&printable(title));
+    let _ = writeln!(line, "title={title}::{}", data(&message));
+    line
+}
+
+/// The last frame of a traceback whose file is in the project's tree, and none of the
+/// libraries in it.
+fn place<'t>(traceback: &'t str, tree: &Path) -> Option<(&'t Path, u32)> {
+    let frame = |line: &'t str| {
+        let (file, rest) = line
+            .trim_start()
+            .strip_prefix("File \"")?
+            .split_once("\", line ")?;
+        let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
+        let (file, line) = (Path::new(file), digits.parse().ok()?);
+        let is_library = |path: &Path| {
+            path.iter()
+                .any(|name| name == "site-packages" || name == "dist-packages")
+        };
+        let inside = file.strip_prefix(tree).ok()?;
+        (!is_library(inside)).then_some((file, line))
+    };
+    traceback.lines().rev().find_map(frame)
+}
+
+/// What stands behind the second `::` of a command.
+fn data(text: &str) -> String {
+    text.replace('%', "%25")
+        .replace('\r', "%0D")
+        .replace('\n', "%0A")
+}
+
+/// The value of a command's property.
+fn property(text: &str) -> String {
+    data(text).replace(':', "%3A").replace(',', "%2C")
+}
+
+/// Text that issues no commands: what a guest has printed, or has in names and
+/// tracebacks, must pass through here before it is printed in a job.
+///
+/// The runner takes a line for a command if it begins with `::` after blanks, or has
+/// `##[` anywhere. Both are broken up by a backslash: `\::error`, `##\[error]`. Stopping
+/// commands (`::stop-commands::TOKEN`) would leave the text as it is, but all the rest of
+/// the log would be without commands when we are killed before we start them again.
+///
+/// The runner compares strings as people do, not as bytes: it passes over characters
+/// that have no width. So all that is not printable ASCII is passed over here too.
+pub fn harmless(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    let mut at_start = true;
+    // The last two characters that count.
+    let mut before = [' '; 2];
+    for c in text.chars() {
+        if c == '\n' || c == '\r' {
+            at_start = true;
+            before = [' '; 2];
+        } else if c.is_ascii_graphic() {
+            if (at_start && c == ':') || (before == ['#', '#'] && c == '[') {
+                safe.push('\\');
+            }
+            at_start = false;
+            before = [before[1], c];
+        } else if c == ' ' {
+            before = [before[1], c];
+        }
+        safe.push(c);
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::samples::{Sample, results};
+
+    #[test]
+    fn a_job_is_known_by_its_environment() {
+        let job = |variables: &[(&str, &str)]| {
+            Job::of(|name| {
+                let found = variables.iter().find(|(other, _)| *other == name);
+                found.map(|(_, value)| OsString::from(value))
+            })
+        };
+        assert_eq!(job(&[]), None);
+        assert_eq!(job(&[("GITHUB_ACTIONS", "false")]), None);
+        assert_eq!(
+            job(&[("GITHUB_ACTIONS", "true"), ("GITHUB_STEP_SUMMARY", "")]),
+            Some(Job::default())
+        );
+        assert_eq!(
+            job(&[("GITHUB_ACTIONS", "true"), ("GITHUB_WORKSPACE", "/w")]),
+            Some(Job {
+                workspace: Some("/w".into()),
+                summary: None
+            })
+        );
+    }
+
+    #[test]
+    fn failures_are_annotated_where_they_are() {
+        let results = results([
+            Sample::kernel("5.4.*").not_started(),
+            Sample::kernel("6.1")
+                .test("t.A.bad", "passed")
+                .test("t.A.b", "failed"),
+            Sample::kernel("6.9")
+                .test("t.A.bad", "failed")
+                .test("t.A.b", "failed")
+                .finished(json!({
+                    "id": "t.A.odd, with: all", "outcome": "error",
+                    "reason": "E: 100%\r\n::set-output name=a::b",
+                }))
+                .panicked(Some("t.A.crash")),
+        ]);
+        let job = Job {
+            workspace: Some("/work".into()),
+            summary: None,
+        };
+        let text = annotations(&results, Path::new("/work/project"), &job);
+        expect![[r#"
+            ::error title=t.A.crash::is missing up to 6.1, does not finish from 6.9%0A6.9 (x86_64): Kernel panic - not syncing: Fatal exception
+            ::error file=project/tests/test_a.py,line=12,title=t.A.bad::passes up to 6.1, fails from 6.9%0A6.9 (x86_64): AssertionError: 1 != 2
+            ::error title=t.A.odd%2C with%3A all::is missing up to 6.1, fails from 6.9%0A6.9 (x86_64): E: 100%25�%0A::set-output name=a::b
+            ::error file=project/tests/test_a.py,line=12,title=t.A.b::fails on all 2 that ran it%0A6.1 (x86_64): AssertionError: 1 != 2
+            ::error title=5.4.* (x86_64)%3A fetch failed::no kernel matches
+        "#]].assert_eq(&text);
+        assert!(!annotations(&results, Path::new("/other"), &job).contains("file="));
+    }
+
+    #[test]
+    fn there_are_ten_at_most_and_the_last_counts_the_rest() {
+        for (tests, lines, last) in [(10, 10, "t.9"), (11, 10, "2 more;"), (40, 10, "31 more;")] {
+            let mut sample = Sample::kernel("6.1");
+            for number in 0..tests {
+                sample = sample.test(&format!("t.{number}"), "failed");
+            }
+            let text = annotations(&results([sample]), Path::new("/"), &Job::default());
+            assert_eq!(text.lines().count(), lines);
+            assert!(text.lines().last().unwrap().contains(last), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_place_is_the_last_frame_in_the_tree() {
+        let traceback = "Traceback (most recent call last):
+  File \"/p/tests/a.py\", line 1, in test
+  File \"/p/tests/b.py\", line 22, in helper
+    x()
+  File \"/p/venv/lib/python3/site-packages/c.py\", line 3, in x
+  File \"/usr/lib/python3/d.py\", line 4, in y
+ValueError: File \"/p/no.py\", line x
+";
+        let place = |tree| place(traceback, Path::new(tree));
+        assert_eq!(place("/p"), Some((Path::new("/p/tests/b.py"), 22)));
+        assert_eq!(
+            place("/p/tests/a.py"),
+            Some((Path::new("/p/tests/a.py"), 1))
+        );
+        assert_eq!(place("/q"), None);
+    }
+
+    #[test]
+    fn guests_issue_no_commands() {
+        for (text, expect) in [
+            ("::error::x", expect![[r#""\\::error::x""#]]),
+            (
+                "a\n \t::set-output name=a::b\r::warning::c",
+                expect![[r#""a\n \t\\::set-output name=a::b\r\\::warning::c""#]],
+            ),
+            (
+                "\u{feff}\u{a0}:\u{ad}:error::x",
+                expect![[r#""\u{feff}\u{a0}\\:\u{ad}:error::x""#]],
+            ),
+            (
+                "a ##[error]b #\u{200b}#[group] ###[x",
+                expect![[r#""a ##\\[error]b #\u{200b}#\\[group] ###\\[x""#]],
+            ),
+            (
+                "a::b # #[c] ## [d] [##]",
+                expect![[r#""a::b # #[c] ## [d] [##]""#]],
+            ),
+            ("", expect![[r#""""#]]),
+        ] {
+            expect.assert_eq(&format!("{:?}", harmless(text)));
+        }
+    }
+
+    #[test]
+    fn groups() {
+        assert_eq!(group("6.1: 100%\n::x"), "::group::6.1: 100%25%0A::x\n");
+        assert_eq!(END_GROUP, "::endgroup::\n");
+    }
+
+    #[test]
+    fn the_summary_grows_within_its_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("summary");
+        let job = Job {
+            workspace: None,
+            summary: Some(path.clone()),
+        };
+        let results = results([Sample::kernel("6.1").test("t", "failed")]);
+        std::fs::write(&path, "before\n").unwrap();
+        job.summarize(&results).unwrap();
+        let once = std::fs::read_to_string(&path).unwrap();
+        assert!(once.starts_with("before\n## example"), "{once}");
+        std::fs::write(&path, vec![b'x'; markdown::STEP_SUMMARY - 10]).unwrap();
+        job.summarize(&results).unwrap();
+        assert_eq!(
+            std::fs::metadata(&path).unwrap().len(),
+            markdown::STEP_SUMMARY as u64 - 10
+        );
+        Job::default().summarize(&results).unwrap();
+    }
+}

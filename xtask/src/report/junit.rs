@@ -1,0 +1,579 @@
+//! JUnit XML: one suite per kernel. There is no standard; this is what the two
+//! schemas that are published both accept: [windyroad's] of Ant's format, which wants
+//! the most, and [Jenkins's].
+//!
+//! What the format has no word for:
+//!
+//! - An expected failure is `skipped`, with its kind as `type`: it is neither a pass nor
+//!   a failure, and readers leave skipped tests alone. An unexpected success is a
+//!   `failure`.
+//! - A run that ended in another way than with its tests (panic, a dead process, a
+//!   kernel that could not be had) has one more test case, an `error` with what is known.
+//!   It has the name of the test that was running, if one was. So every reader sees
+//!   that something went wrong, and where.
+//! - What is wrong with the session is an `error` in a suite of its own.
+//!
+//! Text is taken as it is but for characters that XML 1.0 cannot have
+//! (<https://www.w3.org/TR/xml/#charsets>), which become U+FFFD.
+//!
+//! Written by hand: it is a page of code, and writers of this format (quick-junit)
+//! put attributes in that windyroad's schema refuses.
+//!
+//! [windyroad's]: https://github.com/windyroad/JUnit-Schema/blob/master/JUnit.xsd
+//! [Jenkins's]: https://github.com/jenkinsci/xunit-plugin/blob/master/src/main/resources/org/jenkinsci/plugins/xunit/types/model/xsd/junit-10.xsd
+
+use std::fmt::Write as _;
+
+use super::matrix::{Matrix, Verdict};
+use crate::event::{FinishedTest, RunOutcome, TestOutcome};
+use crate::results::{Results, RunRecord};
+
+/// The whole document.
+pub fn render(results: &Results) -> String {
+    let matrix = Matrix::new(results);
+    let mut suites = matrix.runs.iter().map(|run| suite(run)).collect::<Vec<_>>();
+    if !results.findings.is_empty() {
+        let mut suite = Suite::new("session".to_owned());
+        for finding in &results.findings {
+            let first = finding.lines().next().unwrap_or_default();
+            suite.case(
+                ("session", first),
+                0.0,
+                Some(Kind::error("finding", finding)),
+            );
+        }
+        suites.push(suite);
+    }
+    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
+    for (number, suite) in suites.iter().enumerate() {
+        suite.write(&mut xml, number, results);
+    }
+    xml.push_str("</testsuites>\n");
+    xml
+}
+
+/// A suite while it is put together: attributes that come first count what comes later.
+struct Suite {
+    name: String,
+    properties: Vec<(&'static str, String)>,
+    cases: String,
+    tests: u64,
+    failures: u64,
+    errors: u64,
+    skipped: u64,
+    seconds: f64,
+    output: String,
+    console: String,
+}
+
+/// What stands in a test case that did not simply pass.
+struct Kind<'k> {
+    element: &'static str,
+    name: &'k str,
+    message: Option<String>,
+    text: String,
+}
+
+impl<'k> Kind<'k> {
+    fn error(name: &'k str, text: &str) -> Self {
+        Self {
+            element: "error",
+            name,
+            message: text.lines().next().map(str::to_owned),
+            text: text.to_owned(),
+        }
+    }
+}
+
+fn suite(run: &RunRecord) -> Suite {
+    let mut suite = Suite::new(run.name.to_string());
+    suite.properties = properties(run);
+    for test in &run.tally.finished_tests {
+        suite.case(split(&test.id), test.seconds, kind(test));
+    }
+    if !matches!(run.outcome, RunOutcome::Passed | RunOutcome::TestsFailed) {
+        let name = match run.outcome.running() {
+            Some(test) => split(test),
+            // Nobody but us has a class of this name.
+            None => ("vmtest", run.outcome.name()),
+        };
+        let error = Kind {
+            element: "error",
+            name: run.outcome.name(),
+            message: Some(match run.outcome.detail() {
+                Some(detail) => format!("{}: {detail}", run.outcome.name()),
+                None => run.outcome.name().to_owned(),
+            }),
+            text: run.evidence.trouble.clone(),
+        };
+        suite.case(name, 0.0, Some(error));
+        suite.output.clone_from(&run.evidence.output_tail);
+        suite.console.clone_from(&run.evidence.console_tail);
+    }
+    let seconds = run.seconds.total.or(run.seconds.tests);
+    suite.seconds = seconds.unwrap_or(0.0);
+    suite
+}
+
+fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
+    let mut properties = vec![
+        ("kernel", run.name.kernel.clone()),
+        ("outcome", run.outcome.name().to_owned()),
+    ];
+    let mut add = |name, value: Option<String>| {
+        properties.extend(value.map(|value| (name, value)));
+    };
+    add(
+        "arch",
+        Some(run.name.arch.clone()).filter(|arch| !arch.is_empty()),
+    );
+    add("flavor", run.name.flavor.clone());
+    add("acceleration", run.acceleration.clone());
+    let tests = run.tally.tests.unwrap_or(0);
+    let unrun = tests.saturating_sub(run.tally.counts.finished());
+    add("not run", (unrun > 0).then(|| unrun.to_string()));
+    for outcome in &run.retries {
+        let detail = outcome.detail().unwrap_or_default();
+        add(
+            "tried again after",
+            Some(format!("{}: {detail}", outcome.name())),
+        );
+    }
+    let seconds = &run.seconds;
+    for (name, seconds) in [
+        ("seconds to prepare", seconds.prepare),
+        ("seconds to boot", seconds.boot),
+        ("seconds of tests", seconds.tests),
+    ] {
+        add(name, seconds.map(decimal));
+    }
+    properties
+}
+
+/// What a test did that did not simply pass.
+fn kind(test: &FinishedTest) -> Option<Kind<'_>> {
+    let reason = test.reason.as_deref();
+    let message = match (Verdict::of(test), test.outcome) {
+        (Verdict::UnexpectedSuccess, TestOutcome::Passed) => {
+            let listed = test.expected.as_deref().unwrap_or_default();
+            Some(format!("it passed, but is listed as failing: {listed}"))
+        }
+        (Verdict::UnexpectedSuccess, _) => Some("it passed, but must fail".to_owned()),
+        (Verdict::ExpectedFailure, _) => {
+            let words = [Some("expected failure"), test.expected.as_deref(), reason];
+            Some(words.into_iter().flatten().collect::<Vec<_>>().join(": "))
+        }
+        _ => reason.map(str::to_owned),
+    };
+    let (element, name) = match Verdict::of(test) {
+        Verdict::Failed if test.outcome == TestOutcome::Error => ("error", exception(test)),
+        Verdict::Failed => ("failure", exception(test)),
+        Verdict::UnexpectedSuccess => ("failure", "unexpected-success"),
+        Verdict::ExpectedFailure => ("skipped", "expected-failure"),
+        Verdict::Skipped => ("skipped", "skipped"),
+        Verdict::Passed | Verdict::Unfinished | Verdict::Missing | Verdict::Unknown => return None,
+    };
+    Some(Kind {
+        element,
+        name,
+        message,
+        text: test.traceback.clone().unwrap_or_default(),
+    })
+}
+
+/// The exception's class: `AssertionError` of `AssertionError: 1 != 2`.
+fn exception(test: &FinishedTest) -> &str {
+    let reason = test.reason.as_deref().unwrap_or_default();
+    let class = reason.split([':', '\n']).next().unwrap_or_default();
+    let is_class = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
+    if !class.is_empty() && class.chars().all(is_class) {
+        class
+    } else {
+        test.outcome.name()
+    }
+}
+
+/// Class and name. What is behind the first blank (`setUpClass (tests.test_x.TestX)`,
+/// parameters of subtests) has dots that separate nothing. `CLASS.NAME` is the whole
+/// name again.
+fn split(id: &str) -> (&str, &str) {
+    let end = id.find([' ', '(']).unwrap_or(id.len());
+    match id[..end].rfind('.') {
+        Some(dot) => (&id[..dot], &id[dot + 1..]),
+        None => ("", id),
+    }
+}
+
+impl Suite {
+    fn new(name: String) -> Self {
+        Self {
+            name,
+            properties: Vec::new(),
+            cases: String::new(),
+            tests: 0,
+            failures: 0,
+            errors: 0,
+            skipped: 0,
+            seconds: 0.0,
+            output: String::new(),
+            console: String::new(),
+        }
+    }
+
+    fn case(&mut self, (class, name): (&str, &str), seconds: f64, kind: Option<Kind<'_>>) {
+        let xml = &mut self.cases;
+        let (class, name) = (attribute(class), attribute(name));
+        let time = decimal(seconds);
+        let _ = write!(
+            xml,
+            "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{time}\""
+        );
+        self.tests += 1;
+        let Some(kind) = kind else {
+            xml.push_str("/>\n");
+            return;
+        };
+        let element = kind.element;
+        match element {
+            "failure" => self.failures += 1,
+            "error" => self.errors += 1,
+            _ => self.skipped += 1,
+        }
+        let _ = write!(xml, ">\n      <{element} type=\"{}\"", attribute(kind.name));
+        if let Some(message) = kind.message {
+            let _ = write!(xml, " message=\"{}\"", attribute(&message));
+        }
+        if kind.text.is_empty() {
+            xml.push_str("/>\n    </testcase>\n");
+        } else {
+            let text = content(&kind.text);
+            let _ = write!(xml, ">{text}</{element}>\n    </testcase>\n");
+        }
+    }
+
+    fn write(&self, xml: &mut String, number: usize, results: &Results) {
+        let _ = writeln!(
+            xml,
+            "  <testsuite name=\"{}\" package=\"{}\" id=\"{number}\" timestamp=\"{}\" \
+             hostname=\"localhost\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" \
+             time=\"{}\">",
+            attribute(&self.name),
+            attribute(&results.session.project),
+            timestamp(&results.session.started),
+            self.tests,
+            self.failures,
+            self.errors,
+            self.skipped,
+            decimal(self.seconds),
+        );
+        // The elements must be there, if only empty.
+        xml.push_str("    <properties>\n");
+        for (name, value) in &self.properties {
+            let value = attribute(value);
+            let _ = writeln!(xml, "      <property name=\"{name}\" value=\"{value}\"/>");
+        }
+        let _ = write!(
+            xml,
+            "    </properties>\n{}    <system-out>{}</system-out>\n    \
+             <system-err>{}</system-err>\n  </testsuite>\n",
+            self.cases,
+            content(&self.output),
+            content(&self.console)
+        );
+    }
+}
+
+/// Seconds as `xs:decimal`, which has neither exponents nor infinity.
+fn decimal(seconds: f64) -> String {
+    let seconds = if seconds.is_finite() { seconds } else { 0.0 };
+    format!("{seconds:.3}")
+}
+
+/// The session's begin without its zone, which the schema refuses; that of an old file
+/// is not known.
+fn timestamp(started: &str) -> &str {
+    const SHAPE: &str = "0000-00-00T00:00:00";
+    let started = started.strip_suffix('Z').unwrap_or(started);
+    let fits = |(c, shape): (char, char)| match shape {
+        '0' => c.is_ascii_digit(),
+        shape => c == shape,
+    };
+    if started.len() == SHAPE.len() && started.chars().zip(SHAPE.chars()).all(fits) {
+        started
+    } else {
+        "1970-01-01T00:00:00"
+    }
+}
+
+/// Text between tags.
+fn content(text: &str) -> String {
+    escape(text, |c| match c {
+        // A reader makes a line feed of it where it is not escaped.
+        '\r' => Some("&#13;"),
+        _ => None,
+    })
+}
+
+/// Text in an attribute, where a reader makes blanks of what separates lines.
+fn attribute(text: &str) -> String {
+    escape(text, |c| match c {
+        '"' => Some("&quot;"),
+        '\n' => Some("&#10;"),
+        '\t' => Some("&#9;"),
+        '\r' => Some("&#13;"),
+        _ => None,
+    })
+}
+
+fn escape(text: &str, more: impl Fn(char) -> Option<&'static str>) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            // `]]>` must not be in text.
+            '>' => escaped.push_str("&gt;"),
+            c => match more(c) {
+                Some(entity) => escaped.push_str(entity),
+                None if is_xml(c) => escaped.push(c),
+                None => escaped.push(char::REPLACEMENT_CHARACTER),
+            },
+        }
+    }
+    escaped
+}
+
+/// Whether XML 1.0 can have it. Surrogates are no characters here.
+fn is_xml(c: char) -> bool {
+    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::samples::{Sample, results};
+
+    #[test]
+    fn every_kind_of_test() {
+        let mut results = results([
+            Sample::kernel("6.1.192-vmtest1.1default")
+                .test("t.A.good", "passed")
+                .test("t.A.bad", "failed")
+                .test("t.A.out", "skipped")
+                .test("t.A.known", "expected-failure")
+                .test("t.A.odd", "unexpected-success")
+                .finished(json!({
+                    "id": "setUpModule (t.b)", "outcome": "error", "seconds": 1e-7,
+                    "reason": "os.error\u{7}: <&\"]]>\r\n", "traceback": "\u{1b}[31m<&\"]]>\r\n\u{fffe}",
+                }))
+                .finished(json!({
+                    "id": "t.A.listed", "outcome": "failed", "seconds": 2,
+                    "reason": "E: x", "traceback": "T", "expected": "slow\nhost",
+                }))
+                .finished(json!({
+                    "id": "t.A.mended", "outcome": "passed", "expected": "slow host",
+                })),
+        ]);
+        results.findings.push("odd".to_owned());
+        expect![[r#"
+            <?xml version="1.0" encoding="UTF-8"?>
+            <testsuites>
+              <testsuite name="6.1.192-vmtest1.1default (x86_64)" package="example" id="0" timestamp="2026-11-25T16:21:20" hostname="localhost" tests="8" failures="3" errors="1" skipped="3" time="3.500">
+                <properties>
+                  <property name="kernel" value="6.1.192-vmtest1.1default"/>
+                  <property name="outcome" value="tests failed"/>
+                  <property name="arch" value="x86_64"/>
+                  <property name="flavor" value="default"/>
+                  <property name="acceleration" value="KVM"/>
+                  <property name="seconds to prepare" value="0.500"/>
+                  <property name="seconds to boot" value="2.000"/>
+                  <property name="seconds of tests" value="1.000"/>
+                </properties>
+                <testcase classname="t.A" name="good" time="0.250"/>
+                <testcase classname="t.A" name="bad" time="0.250">
+                  <failure type="AssertionError" message="AssertionError: 1 != 2">Traceback (most recent call last):
+              File "/work/project/tests/test_a.py", line 12, in test_bad
+                self.assertEqual(1, 2)
+            AssertionError: 1 != 2
+            </failure>
+                </testcase>
+                <testcase classname="t.A" name="out" time="0.250">
+                  <skipped type="skipped" message="not here"/>
+                </testcase>
+                <testcase classname="t.A" name="known" time="0.250">
+                  <skipped type="expected-failure" message="expected failure"/>
+                </testcase>
+                <testcase classname="t.A" name="odd" time="0.250">
+                  <failure type="unexpected-success" message="it passed, but must fail"/>
+                </testcase>
+                <testcase classname="" name="setUpModule (t.b)" time="0.000">
+                  <error type="error" message="os.error�: &lt;&amp;&quot;]]&gt;&#13;&#10;">�[31m&lt;&amp;"]]&gt;&#13;
+            �</error>
+                </testcase>
+                <testcase classname="t.A" name="listed" time="2.000">
+                  <skipped type="expected-failure" message="expected failure: slow&#10;host: E: x">T</skipped>
+                </testcase>
+                <testcase classname="t.A" name="mended" time="0.000">
+                  <failure type="unexpected-success" message="it passed, but is listed as failing: slow host"/>
+                </testcase>
+                <system-out></system-out>
+                <system-err></system-err>
+              </testsuite>
+              <testsuite name="session" package="example" id="1" timestamp="2026-11-25T16:21:20" hostname="localhost" tests="1" failures="0" errors="1" skipped="0" time="0.000">
+                <properties>
+                </properties>
+                <testcase classname="session" name="odd" time="0.000">
+                  <error type="finding" message="odd">odd</error>
+                </testcase>
+                <system-out></system-out>
+                <system-err></system-err>
+              </testsuite>
+            </testsuites>
+        "#]].assert_eq(&render(&results));
+    }
+
+    #[test]
+    fn every_end_of_a_run() {
+        let died = RunOutcome::RunnerDied {
+            how: "ended by signal 9 (SIGKILL)".to_owned(),
+            running: None,
+        };
+        let results = results([
+            Sample::kernel("5.4.*").not_started(),
+            Sample::kernel("6.1.9")
+                .test("t.A.a", "passed")
+                .panicked(Some("t.A.b")),
+            Sample::kernel("6.1.10").outcome(died),
+            Sample::kernel("6.1.11").outcome(RunOutcome::NoTests),
+            Sample::kernel("local"),
+        ]);
+        expect![[r#"
+            <?xml version="1.0" encoding="UTF-8"?>
+            <testsuites>
+              <testsuite name="local" package="example" id="0" timestamp="2026-11-25T16:21:20" hostname="localhost" tests="0" failures="0" errors="0" skipped="0" time="3.500">
+                <properties>
+                  <property name="kernel" value="local"/>
+                  <property name="outcome" value="passed"/>
+                  <property name="seconds to prepare" value="0.500"/>
+                  <property name="seconds to boot" value="2.000"/>
+                  <property name="seconds of tests" value="1.000"/>
+                </properties>
+                <system-out></system-out>
+                <system-err></system-err>
+              </testsuite>
+              <testsuite name="6.1.9 (x86_64)" package="example" id="1" timestamp="2026-11-25T16:21:20" hostname="localhost" tests="2" failures="0" errors="1" skipped="0" time="3.500">
+                <properties>
+                  <property name="kernel" value="6.1.9"/>
+                  <property name="outcome" value="panicked"/>
+                  <property name="arch" value="x86_64"/>
+                  <property name="acceleration" value="KVM"/>
+                  <property name="not run" value="1"/>
+                  <property name="seconds to prepare" value="0.500"/>
+                  <property name="seconds to boot" value="2.000"/>
+                  <property name="seconds of tests" value="1.000"/>
+                </properties>
+                <testcase classname="t.A" name="a" time="0.250"/>
+                <testcase classname="t.A" name="b" time="0.000">
+                  <error type="panicked" message="panicked: Kernel panic - not syncing: Fatal exception">Oops: 0002 [#1] SMP
+            RIP: 0010:do_wrong+0x1/0x2
+            </error>
+                </testcase>
+                <system-out>test_a ... ok
+            </system-out>
+                <system-err>Kernel panic - not syncing: Fatal exception
+            </system-err>
+              </testsuite>
+              <testsuite name="6.1.10 (x86_64)" package="example" id="2" timestamp="2026-11-25T16:21:20" hostname="localhost" tests="1" failures="0" errors="1" skipped="0" time="3.500">
+                <properties>
+                  <property name="kernel" value="6.1.10"/>
+                  <property name="outcome" value="runner died"/>
+                  <property name="arch" value="x86_64"/>
+                  <property name="acceleration" value="KVM"/>
+                  <property name="seconds to prepare" value="0.500"/>
+                  <property name="seconds to boot" value="2.000"/>
+                  <property name="seconds of tests" value="1.000"/>
+                </properties>
+                <testcase classname="vmtest" name="runner died" time="0.000">
+                  <error type="runner died" message="runner died: ended by signal 9 (SIGKILL)"/>
+                </testcase>
+                <system-out></system-out>
+                <system-err></system-err>
+              </testsuite>
+              <testsuite name="6.1.11 (x86_64)" package="example" id="3" timestamp="2026-11-25T16:21:20" hostname="localhost" tests="1" failures="0" errors="1" skipped="0" time="3.500">
+                <properties>
+                  <property name="kernel" value="6.1.11"/>
+                  <property name="outcome" value="no tests ran"/>
+                  <property name="arch" value="x86_64"/>
+                  <property name="acceleration" value="KVM"/>
+                  <property name="seconds to prepare" value="0.500"/>
+                  <property name="seconds to boot" value="2.000"/>
+                  <property name="seconds of tests" value="1.000"/>
+                </properties>
+                <testcase classname="vmtest" name="no tests ran" time="0.000">
+                  <error type="no tests ran" message="no tests ran"/>
+                </testcase>
+                <system-out></system-out>
+                <system-err></system-err>
+              </testsuite>
+              <testsuite name="5.4.* (x86_64)" package="example" id="4" timestamp="2026-11-25T16:21:20" hostname="localhost" tests="1" failures="0" errors="1" skipped="0" time="0.000">
+                <properties>
+                  <property name="kernel" value="5.4.*"/>
+                  <property name="outcome" value="fetch failed"/>
+                  <property name="arch" value="x86_64"/>
+                </properties>
+                <testcase classname="vmtest" name="fetch failed" time="0.000">
+                  <error type="fetch failed" message="fetch failed: no kernel matches"/>
+                </testcase>
+                <system-out></system-out>
+                <system-err></system-err>
+              </testsuite>
+            </testsuites>
+        "#]].assert_eq(&render(&results));
+    }
+
+    #[test]
+    fn a_name_is_class_and_name() {
+        for (id, class, name) in [
+            ("tests.a.TestA.test_b", "tests.a.TestA", "test_b"),
+            (
+                "tests.a.TestA.test_b (x='1.2')",
+                "tests.a.TestA",
+                "test_b (x='1.2')",
+            ),
+            (
+                "setUpClass (tests.a.TestA)",
+                "",
+                "setUpClass (tests.a.TestA)",
+            ),
+            ("alone", "", "alone"),
+            ("", "", ""),
+            ("dot.", "dot", ""),
+        ] {
+            assert_eq!(split(id), (class, name), "{id}");
+        }
+    }
+
+    #[test]
+    fn only_times_of_the_shape_are_taken() {
+        assert_eq!(timestamp("2026-11-25T16:21:20Z"), "2026-11-25T16:21:20");
+        for other in [
+            "",
+            "2026",
+            "2026-11-25 16:21:20",
+            "2026-11-25T16:21:20+01:00",
+        ] {
+            assert_eq!(timestamp(other), "1970-01-01T00:00:00", "{other}");
+        }
+    }
+
+    #[test]
+    fn numbers_are_decimals() {
+        for (seconds, text) in [(1e-9, "0.000"), (1e20, "100000000000000000000.000")] {
+            assert_eq!(decimal(seconds), text);
+        }
+        assert_eq!(decimal(f64::INFINITY), "0.000");
+    }
+}

@@ -1,0 +1,700 @@
+//! Markdown for GitHub: a pull request, a comment, the summary of a step.
+//!
+//! All that comes from a guest is in code, so that it mentions nobody and refers to
+//! nothing, and its punctuation is written as character references, which cannot make
+//! structure (<https://spec.commonmark.org/0.31.2/#entity-and-numeric-character-references>).
+//! What does not fit is left out by whole items, and the text says how many.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::matrix::{Matrix, Row, Verdict};
+use super::printable;
+use crate::event::{RunOutcome, TestOutcome};
+use crate::results::{Results, RunName, RunRecord};
+
+/// The most that a pull request, an issue or a comment can have: "body is too long
+/// (maximum is 65536 characters)" is what the API says beyond that (status 422); no page
+/// of the documentation has the number. We count bytes, which are never fewer.
+pub const PULL_REQUEST: usize = 65_536;
+
+/// The most that a step's summary can have, 1 MiB:
+/// <https://docs.github.com/en/actions/reference/workflows-and-actions/workflow-commands#step-isolation-and-limits>.
+pub const STEP_SUMMARY: usize = 1 << 20;
+
+/// So many tests of a group are seen without a click.
+const OPEN_TESTS: usize = 10;
+
+/// So many kernels are named in a list of them.
+const NAMED_KERNELS: usize = 5;
+
+/// The report, of at most `limit` bytes. Below about 4 KiB there is little in it.
+pub fn render(results: &Results, limit: usize) -> String {
+    let matrix = Matrix::new(results);
+    let head = head(&matrix, limit / 16);
+    let kernels = kernels(&matrix, limit / 4);
+    let differing = differing(&matrix, limit / 4);
+    let ends = ends(&matrix, limit / 8);
+    let skips = skips(&matrix, limit / 8);
+    // What is not used by the others is for tracebacks.
+    let others = [&head, &kernels, &differing, &ends, &skips];
+    let used = others.iter().map(|text| text.len()).sum::<usize>();
+    let failures = failures(&matrix, limit.saturating_sub(used), limit / 16);
+    [head, kernels, differing, failures, ends, skips].concat()
+}
+
+/// Puts whole items together as long as they fit.
+struct Section {
+    text: String,
+    limit: usize,
+    left_out: usize,
+}
+
+impl Section {
+    /// What is said in place of items, at its longest.
+    const NOTE: usize = 80;
+
+    fn new(head: impl Into<String>, limit: usize) -> Self {
+        Self {
+            text: head.into(),
+            limit,
+            left_out: 0,
+        }
+    }
+
+    fn item(&mut self, item: impl FnOnce() -> String) {
+        // Nothing comes after what was left out, or the order would mislead.
+        if self.left_out == 0 {
+            let item = item();
+            if self.text.len() + item.len() + Self::NOTE <= self.limit {
+                self.text.push_str(&item);
+                return;
+            }
+        }
+        self.left_out += 1;
+    }
+
+    /// The text; empty if it has no place at all.
+    fn finish(mut self) -> String {
+        if self.left_out > 0 {
+            let left_out = self.left_out;
+            let _ = write!(self.text, "\n_{left_out} more in report.html_\n");
+        }
+        if self.text.len() > self.limit {
+            self.text.clear();
+        }
+        self.text
+    }
+}
+
+fn head(matrix: &Matrix<'_>, limit: usize) -> String {
+    let session = &matrix.results.session;
+    let mut head = String::from("## ");
+    if !session.project.is_empty() {
+        let _ = write!(head, "{}: ", plain(&session.project));
+    }
+    head.push_str(&plain(&matrix.headline()));
+    head.push('\n');
+    if session.filtered {
+        head.push_str("\nOnly some of the tests were asked for.\n");
+    }
+    if let Some((number, of)) = session.partition {
+        let _ = write!(head, "\nThis is partition {number} of {of}.\n");
+    }
+    if !matrix.results.finished {
+        head.push_str("\n**The session was cut short.**\n");
+    }
+    let mut section = Section::new(head, limit);
+    for finding in &matrix.results.findings {
+        section.item(|| format!("\n**{}**\n", plain(&one_line(finding))));
+    }
+    section.finish()
+}
+
+fn kernels(matrix: &Matrix<'_>, limit: usize) -> String {
+    if matrix.runs.is_empty() {
+        return String::new();
+    }
+    let expected = |run: &RunRecord| {
+        let tests = run.tally.finished_tests.iter();
+        tests
+            .filter(|test| Verdict::of(test) == Verdict::ExpectedFailure)
+            .count()
+    };
+    let any_expected = matrix.runs.iter().any(|run| expected(run) > 0);
+    let mut table = String::from("\n| kernel | outcome | run | failed | skipped |");
+    table.push_str(if any_expected {
+        " expected failures | time |\n"
+    } else {
+        " time |\n"
+    });
+    table.push_str("|---|---|--:|--:|--:|--:|");
+    table.push_str(if any_expected { "--:|\n" } else { "\n" });
+    let mut section = Section::new(table, limit);
+    for run in &matrix.runs {
+        let mut row = format!("| {} | {} |", code(&run.name.to_string()), outcome(run));
+        let columns = 4 + usize::from(any_expected);
+        if matches!(run.outcome, RunOutcome::NotStarted { .. }) {
+            row.push_str(&" |".repeat(columns));
+        } else {
+            let counts = &run.tally.counts;
+            let _ = write!(
+                row,
+                " {} | {} | {} |",
+                counts.finished(),
+                run.tally.bad().count(),
+                counts.get(TestOutcome::Skipped)
+            );
+            if any_expected {
+                let _ = write!(row, " {} |", expected(run));
+            }
+            let time = run.seconds.total.map(|seconds| format!(" {seconds:.1} s"));
+            let _ = write!(row, "{} |", time.unwrap_or_default());
+        }
+        section.item(|| row + "\n");
+    }
+    section.finish()
+}
+
+/// How a run ended, bold unless it passed, and what is known about it in one line.
+fn outcome(run: &RunRecord) -> String {
+    let name = run.outcome.name();
+    if run.outcome == RunOutcome::Passed {
+        return match run.retries.len() {
+            0 => name.to_owned(),
+            1 => format!("{name}, after a retry"),
+            retries => format!("{name}, after {retries} retries"),
+        };
+    }
+    let mut text = format!("**{name}**");
+    if let Some(detail) = run.outcome.detail() {
+        let _ = write!(text, ": {}", code(&one_line(&detail)));
+    }
+    if let Some(test) = run.outcome.running() {
+        let _ = write!(text, " in {}", code(&one_line(test)));
+    }
+    text
+}
+
+/// Tests that are not the same on every kernel, those that change in the same way
+/// together.
+fn differing(matrix: &Matrix<'_>, limit: usize) -> String {
+    let mut groups = Vec::<(&str, Vec<&Row<'_>>)>::new();
+    let mut numbers = BTreeMap::new();
+    for row in matrix.differing() {
+        let Some(words) = row.words.as_deref() else {
+            continue;
+        };
+        let number = *numbers.entry(words).or_insert_with(|| {
+            groups.push((words, Vec::new()));
+            groups.len() - 1
+        });
+        groups[number].1.push(row);
+    }
+    if groups.is_empty() {
+        return String::new();
+    }
+    let mut section = Section::new("\n### Not the same on every kernel\n", limit);
+    for (words, rows) in &groups {
+        let bad = rows.iter().any(|row| row.worst().is_bad());
+        let open = if bad && rows.len() <= OPEN_TESTS {
+            " open"
+        } else {
+            ""
+        };
+        let names = rows.iter().map(|row| row.test);
+        let summary = format!("{}: {}", plain(words), tests(rows.len()));
+        section.item(|| list(&summary, open, names, limit / 4));
+    }
+    section.finish()
+}
+
+/// A folded list of tests.
+fn list<'t>(
+    summary: &str,
+    open: &str,
+    names: impl Iterator<Item = &'t str>,
+    limit: usize,
+) -> String {
+    let head = format!("\n<details{open}><summary>{summary}</summary>\n\n");
+    let mut section = Section::new(head, limit);
+    for name in names {
+        section.item(|| format!("- {}\n", code(name)));
+    }
+    match section.finish() {
+        text if text.is_empty() => format!("\n{summary}\n"),
+        text => text + "\n</details>\n",
+    }
+}
+
+fn failures(matrix: &Matrix<'_>, limit: usize, longest: usize) -> String {
+    let failures = matrix
+        .rows
+        .iter()
+        .filter(|row| row.bad().any(|run| row.cells[run].is_some()))
+        .collect::<Vec<_>>();
+    if failures.is_empty() {
+        return String::new();
+    }
+    let mut section = Section::new("\n### Failures\n", limit);
+    for row in failures {
+        section.item(|| failure(matrix, row, longest));
+    }
+    section.finish()
+}
+
+/// A test that failed, on all its kernels; what is said on several only once.
+fn failure(matrix: &Matrix<'_>, row: &Row<'_>, longest: usize) -> String {
+    let mut texts = Vec::<(String, &str, Vec<&RunName>)>::new();
+    let mut kernels = Vec::new();
+    for run in row.bad() {
+        let Some(test) = row.cells[run] else { continue };
+        let name = &matrix.runs[run].name;
+        kernels.push(name);
+        let reason = test.reason.as_deref().unwrap_or_default();
+        let text = match (&test.expected, &test.traceback) {
+            (Some(expected), _) => format!("It passed, but is listed as failing: {expected}"),
+            (None, Some(traceback)) => traceback.clone(),
+            (None, None) => reason.to_owned(),
+        };
+        match texts.iter_mut().find(|(other, ..)| *other == text) {
+            Some((.., names)) => names.push(name),
+            None => texts.push((text, reason, vec![name])),
+        }
+    }
+    let verb = row.worst().verb();
+    let mut item = format!(
+        "\n<details><summary>{} {verb} on {}",
+        code(row.test),
+        some_kernels(&kernels)
+    );
+    if let Some((_, reason, _)) = texts.first().filter(|(_, reason, _)| !reason.is_empty()) {
+        let _ = write!(item, ": {}", code(&one_line(reason)));
+    }
+    item.push_str("</summary>\n");
+    let each = longest / texts.len().max(1);
+    for (text, _, names) in &texts {
+        if texts.len() > 1 {
+            let _ = write!(item, "\n{}:\n", some_kernels(names));
+        }
+        item.push_str(&block(text, each));
+    }
+    item + "\n</details>\n"
+}
+
+/// What shows how runs ended that did not end with their tests.
+fn ends(matrix: &Matrix<'_>, limit: usize) -> String {
+    let is_odd = |run: &&&RunRecord| {
+        !matches!(
+            run.outcome,
+            RunOutcome::Passed | RunOutcome::TestsFailed | RunOutcome::NoTests
+        )
+    };
+    let ends = matrix.runs.iter().filter(is_odd).collect::<Vec<_>>();
+    if ends.is_empty() {
+        return String::new();
+    }
+    let mut section = Section::new("\n### Runs that were cut short\n", limit);
+    let each = limit / (3 * ends.len());
+    for run in ends {
+        let mut item = format!(
+            "\n<details><summary>{}: {}</summary>\n",
+            code(&run.name.to_string()),
+            outcome(run).replace("**", ""),
+        );
+        let evidence = &run.evidence;
+        let detail = run.outcome.detail().unwrap_or_default();
+        for (what, text) in [
+            ("", detail.as_str()),
+            ("The kernel's end", &evidence.trouble),
+            ("The end of the tests' output", &evidence.output_tail),
+            ("The end of the console", &evidence.console_tail),
+        ] {
+            if text.trim().is_empty() {
+                continue;
+            }
+            if !what.is_empty() {
+                let _ = write!(item, "\n{what}:\n");
+            }
+            item.push_str(&block(text, each));
+        }
+        section.item(|| item + "\n</details>\n");
+    }
+    section.finish()
+}
+
+fn skips(matrix: &Matrix<'_>, limit: usize) -> String {
+    if matrix.skips.is_empty() {
+        return String::new();
+    }
+    let table = "\n### Skipped\n\n| tests | kernels | on every kernel | reason |\n\
+                 |--:|--:|--:|---|\n";
+    let mut section = Section::new(table, limit / 2);
+    for skips in &matrix.skips {
+        let reason = match skips.reason.trim() {
+            "" => "none was given".to_owned(),
+            reason => code(&one_line(reason)),
+        };
+        section.item(|| {
+            let (tests, everywhere) = (skips.tests.len(), skips.everywhere.len());
+            format!("| {tests} | {} | {everywhere} | {reason} |\n", skips.runs)
+        });
+    }
+    let rows = matrix.rows.iter().filter(|row| row.skipped_everywhere());
+    let names = rows.map(|row| row.test).collect::<Vec<_>>();
+    let mut text = section.finish();
+    if !names.is_empty() {
+        let summary = format!("Skipped on every kernel: {}", tests(names.len()));
+        text.push_str(&list(&summary, "", names.into_iter(), limit / 2));
+    }
+    text
+}
+
+fn tests(count: usize) -> String {
+    match count {
+        1 => "1 test".to_owned(),
+        count => format!("{count} tests"),
+    }
+}
+
+fn some_kernels(names: &[&RunName]) -> String {
+    let named = names.iter().take(NAMED_KERNELS);
+    let mut text = named
+        .map(|name| code(&name.to_string()))
+        .collect::<Vec<_>>()
+        .join(", ");
+    if names.len() > NAMED_KERNELS {
+        let _ = write!(text, " and {} more", names.len() - NAMED_KERNELS);
+    }
+    text
+}
+
+/// The first line, of a length that does not fill the screen.
+fn one_line(text: &str) -> String {
+    const LONGEST: usize = 200;
+    let line = text.trim().lines().next().unwrap_or_default();
+    match line.char_indices().nth(LONGEST) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line.to_owned(),
+    }
+}
+
+/// Text that is only text.
+fn plain(text: &str) -> String {
+    let text = printable(text);
+    let mut escaped = String::with_capacity(text.len());
+    let mut before = ' ';
+    let mut rest = text.chars().peekable();
+    while let Some(c) = rest.next() {
+        let inside =
+            before.is_ascii_alphanumeric() && rest.peek().is_some_and(char::is_ascii_alphanumeric);
+        match c {
+            // A blank line ends a block of HTML.
+            '\n' | '\t' => escaped.push(' '),
+            // But for addresses, which become links.
+            ':' if rest.peek() != Some(&'/') => escaped.push(c),
+            // Within a word it means nothing, and names are full of it.
+            '_' if inside => escaped.push(c),
+            c if c.is_ascii_punctuation() && !".,;()-+=/'%?!\"".contains(c) => {
+                let _ = write!(escaped, "&#{};", u32::from(c));
+            }
+            c => escaped.push(c),
+        }
+        before = c;
+    }
+    escaped
+}
+
+/// Text of a guest within a line.
+fn code(text: &str) -> String {
+    format!("<code>{}</code>", plain(text))
+}
+
+/// Lines of a guest, of about `longest` bytes at most: both ends tell the most.
+fn block(text: &str, longest: usize) -> String {
+    let text = printable(&shortened(text.trim_end(), longest));
+    let mut fence = String::from("```");
+    while text.contains(&fence) {
+        fence.push('`');
+    }
+    format!("\n{fence}text\n{text}\n{fence}\n")
+}
+
+fn shortened(text: &str, longest: usize) -> String {
+    if text.len() <= longest {
+        return text.to_owned();
+    }
+    let mut start = longest / 3;
+    while !text.is_char_boundary(start) {
+        start -= 1;
+    }
+    let mut end = text.len() - (longest - longest / 3);
+    while !text.is_char_boundary(end) {
+        end += 1;
+    }
+    // At whole lines, if there are any.
+    let first = &text[..start];
+    let first = first.rfind('\n').map_or(first, |line| &first[..line]);
+    let last = &text[end..];
+    let last = last.find('\n').map_or(last, |line| &last[line + 1..]);
+    let left_out = text.len() - first.len() - last.len();
+    format!("{first}\n[… {left_out} bytes left out …]\n{last}")
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+    use crate::report::samples::{Sample, results};
+
+    #[test]
+    fn a_report() {
+        let mut results = results([
+            Sample::kernel("5.4.*").not_started(),
+            Sample::kernel("6.1.192-vmtest1.1default")
+                .test("t.A.good", "passed")
+                .test("t.A.bad", "passed")
+                .test("t.A.out", "skipped")
+                .test("t.A.never", "skipped")
+                .test("t.A.crash", "passed"),
+            Sample::kernel("6.9.1-vmtest1.1default")
+                .test("t.A.good", "passed")
+                .test("t.A.bad", "failed")
+                .test("t.A.out", "passed")
+                .test("t.A.never", "skipped")
+                .finished(json!({
+                    "id": "t.A.mended", "outcome": "passed", "expected": "slow host",
+                }))
+                .panicked(Some("t.A.crash")),
+        ]);
+        results
+            .findings
+            .push("partition 2 of 3 is missing".to_owned());
+        expect![[r###"
+            ## example: 3 runs: passed 1, panicked 1, fetch failed 1; 4 of 6 tests differ between kernels
+
+            **partition 2 of 3 is missing**
+
+            | kernel | outcome | run | failed | skipped | time |
+            |---|---|--:|--:|--:|--:|
+            | <code>6.1.192-vmtest1.1default (x86_64)</code> | passed | 5 | 0 | 2 | 3.5 s |
+            | <code>6.9.1-vmtest1.1default (x86_64)</code> | **panicked**: <code>Kernel panic - not syncing: Fatal exception</code> in <code>t.A.crash</code> | 5 | 2 | 1 | 3.5 s |
+            | <code>5.4.&#42; (x86_64)</code> | **fetch failed**: <code>no kernel matches</code> | | | | |
+
+            ### Not the same on every kernel
+
+            <details open><summary>passes up to 6.1, does not finish from 6.9: 1 test</summary>
+
+            - <code>t.A.crash</code>
+
+            </details>
+
+            <details open><summary>passes up to 6.1, fails from 6.9: 1 test</summary>
+
+            - <code>t.A.bad</code>
+
+            </details>
+
+            <details open><summary>is missing up to 6.1, passes unexpectedly from 6.9: 1 test</summary>
+
+            - <code>t.A.mended</code>
+
+            </details>
+
+            <details><summary>is skipped up to 6.1, passes from 6.9: 1 test</summary>
+
+            - <code>t.A.out</code>
+
+            </details>
+
+            ### Failures
+
+            <details><summary><code>t.A.bad</code> fails on <code>6.9.1-vmtest1.1default (x86_64)</code>: <code>AssertionError: 1 != 2</code></summary>
+
+            ```text
+            Traceback (most recent call last):
+              File "/work/project/tests/test_a.py", line 12, in test_bad
+                self.assertEqual(1, 2)
+            AssertionError: 1 != 2
+            ```
+
+            </details>
+
+            <details><summary><code>t.A.mended</code> passes unexpectedly on <code>6.9.1-vmtest1.1default (x86_64)</code></summary>
+
+            ```text
+            It passed, but is listed as failing: slow host
+            ```
+
+            </details>
+
+            ### Runs that were cut short
+
+            <details><summary><code>6.9.1-vmtest1.1default (x86_64)</code>: panicked: <code>Kernel panic - not syncing: Fatal exception</code> in <code>t.A.crash</code></summary>
+
+            ```text
+            Kernel panic - not syncing: Fatal exception
+            ```
+
+            The kernel's end:
+
+            ```text
+            Oops: 0002 [#1] SMP
+            RIP: 0010:do_wrong+0x1/0x2
+            ```
+
+            The end of the tests' output:
+
+            ```text
+            test_a ... ok
+            ```
+
+            The end of the console:
+
+            ```text
+            Kernel panic - not syncing: Fatal exception
+            ```
+
+            </details>
+
+            <details><summary><code>5.4.&#42; (x86_64)</code>: fetch failed: <code>no kernel matches</code></summary>
+
+            ```text
+            no kernel matches
+            ```
+
+            </details>
+
+            ### Skipped
+
+            | tests | kernels | on every kernel | reason |
+            |--:|--:|--:|---|
+            | 2 | 2 | 1 | <code>not here</code> |
+
+            <details><summary>Skipped on every kernel: 1 test</summary>
+
+            - <code>t.A.never</code>
+
+            </details>
+        "###]].assert_eq(&render(&results, PULL_REQUEST));
+    }
+
+    #[test]
+    fn all_is_well() {
+        let results = results([
+            Sample::kernel("6.1").test("t.A.good", "passed"),
+            Sample::kernel("6.9").test("t.A.good", "passed"),
+        ]);
+        expect![[r#"
+            ## example: 2 runs: all passed
+
+            | kernel | outcome | run | failed | skipped | time |
+            |---|---|--:|--:|--:|--:|
+            | <code>6.1 (x86_64)</code> | passed | 1 | 0 | 0 | 3.5 s |
+            | <code>6.9 (x86_64)</code> | passed | 1 | 0 | 0 | 3.5 s |
+        "#]]
+        .assert_eq(&render(&results, PULL_REQUEST));
+    }
+
+    #[test]
+    fn names_make_no_structure() {
+        for (text, expect) in [
+            (
+                "tests.linux_kernel.test_a.TestA.test_b",
+                expect!["tests.linux_kernel.test_a.TestA.test_b"],
+            ),
+            (
+                "__init__ *a* `b` |c| <d> @e #1 [f](g)",
+                expect![
+                    "&#95;&#95;init&#95;&#95; &#42;a&#42; &#96;b&#96; &#124;c&#124; &#60;d&#62; &#64;e &#35;1 &#91;f&#93;(g)"
+                ],
+            ),
+            ("a\n\n# b\r\u{1b}[31m", expect!["a  &#35; b��&#91;31m"]),
+            (
+                "http://x \\| ~~y~~ &amp; !",
+                expect!["http&#58;//x &#92;&#124; &#126;&#126;y&#126;&#126; &#38;amp; !"],
+            ),
+        ] {
+            expect.assert_eq(&plain(text));
+        }
+    }
+
+    #[test]
+    fn text_of_a_guest_stays_in_its_block() {
+        expect![[r#"
+
+            `````text
+            a
+            ```
+            </details>
+            ````
+            �b
+            `````
+        "#]]
+        .assert_eq(&block("a\n```\n</details>\n````\n\u{1b}b\n\n", 1000));
+        expect![[r#"
+
+            ```text
+            first
+            [… 30 bytes left out …]
+            last
+            last
+            last
+            last
+            ```
+        "#]]
+        .assert_eq(&block(
+            &"first\n"
+                .repeat(5)
+                .chars()
+                .chain("last\n".repeat(5).chars())
+                .collect::<String>(),
+            30,
+        ));
+    }
+
+    #[test]
+    fn it_is_as_long_as_allowed() {
+        let long = "é\n".repeat(4_000);
+        let run = |kernel: &str, cut: bool| {
+            let mut sample = Sample::kernel(kernel);
+            for number in 0..100 {
+                let id = format!("tests.test_long_name.TestLongName.test_{number}");
+                sample = sample.finished(json!({
+                    "id": id, "outcome": if cut { "failed" } else { "skipped" },
+                    "reason": format!("{number} {}", &long[..300]),
+                    "traceback": cut.then_some(&long),
+                }));
+            }
+            if cut {
+                sample.panicked(Some("x"))
+            } else {
+                sample
+            }
+        };
+        let runs = ["5.4", "5.10", "6.1", "6.9"];
+        let runs = runs.into_iter().enumerate();
+        let mut results = results(runs.map(|(n, kernel)| run(kernel, n % 2 == 0)));
+        results.findings = vec![long; 9];
+        for limit in [0, 100, 1000, 10_000, PULL_REQUEST, STEP_SUMMARY] {
+            let text = render(&results, limit);
+            assert!(text.len() <= limit, "{} of {limit}", text.len());
+            if limit >= PULL_REQUEST {
+                assert!(text.len() > limit / 2, "{} of {limit}", text.len());
+                for head in [
+                    "## example",
+                    "| kernel |",
+                    "### Not",
+                    "### Fail",
+                    "### Skip",
+                ] {
+                    assert!(text.contains(head), "{head} of {limit}");
+                }
+                let open = text.matches("<details").count();
+                assert_eq!(open, text.matches("</details>").count());
+            }
+        }
+    }
+}

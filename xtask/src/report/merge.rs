@@ -1,0 +1,411 @@
+//! Joins the results of partitions: several machines that each tested a part of the
+//! kernels of one session. The reports of the whole are those that one machine would
+//! have given, apart from times.
+
+use anyhow::Result;
+use serde::Deserialize;
+
+use super::matrix::order;
+use crate::failure::Failure;
+use crate::results::{self, Results, RunName, Session};
+
+/// The results of one partition.
+#[derive(Clone, Debug)]
+pub struct Part {
+    /// Where they are from, for people.
+    pub place: String,
+    /// The text of the results file.
+    pub text: String,
+}
+
+/// The results of a whole session.
+#[derive(Clone, Debug)]
+pub struct Merged {
+    /// What was joined. What is found wrong with the whole (see
+    /// [`Results::findings`]) can be added here before [`Merged::text`] is written.
+    pub results: Results,
+    /// All partitions are there and ended, and nothing is wrong with them so far, so that
+    /// the whole can be judged.
+    pub complete: bool,
+    /// The lines of the runs as they were.
+    lines: Vec<String>,
+}
+
+impl Merged {
+    /// The text of a results file that has all of it.
+    ///
+    /// # Errors
+    ///
+    /// The session cannot be written as JSON.
+    pub fn text(&self) -> Result<String> {
+        let session = &self.results.session;
+        let mut text = results::line("session-started", None, None, session)? + "\n";
+        for line in &self.lines {
+            text.push_str(line);
+            text.push('\n');
+        }
+        for finding in &self.results.findings {
+            text.push_str(&results::finding(finding)?);
+            text.push('\n');
+        }
+        if self.results.finished {
+            let nothing = serde_json::json!({});
+            text.push_str(&results::line("session-finished", None, None, &nothing)?);
+            text.push('\n');
+        }
+        Ok(text)
+    }
+}
+
+/// A partition that has been read.
+struct Read<'p> {
+    place: &'p str,
+    number: u32,
+    results: Results,
+    text: &'p str,
+}
+
+/// Joins partitions, given in any order. One that is missing or was cut short is a
+/// finding; results of a whole session are given back as they are.
+///
+/// # Errors
+///
+/// They are not of one session, or one is there twice: usage errors. A file has no
+/// results.
+pub fn merge(parts: &[Part]) -> Result<Merged> {
+    let mut read = parts
+        .iter()
+        .map(|part| {
+            let results = Results::parse(&part.text).map_err(|error| {
+                Failure::usage(format!("cannot read {}: {error:#}", part.place))
+            })?;
+            let partition = results.session.partition;
+            if partition.is_none() && parts.len() > 1 {
+                let message = format!("{} is no partition but a whole session", part.place);
+                let hint = "partitions come from `test --partition K/N`";
+                return Err(Failure::usage(message).hint(hint).into());
+            }
+            Ok(Read {
+                place: &part.place,
+                number: partition.map_or(1, |(number, _)| number),
+                results,
+                text: &part.text,
+            })
+        })
+        .collect::<Result<Vec<_>>>()?;
+    read.sort_by_key(|part| part.number);
+    let first = read
+        .first()
+        .ok_or_else(|| Failure::usage("there are no results to merge"))?;
+    let mut session = first.results.session.clone();
+    let (_, of) = session.partition.take().unwrap_or((1, 1));
+    for part in &read {
+        belongs(first, part)?;
+        let started = &part.results.session.started;
+        if *started < session.started {
+            session.started.clone_from(started);
+        }
+    }
+    numbered(&read, of)?;
+
+    let missing = (1..=of)
+        .filter(|number| read.iter().all(|part| part.number != *number))
+        .map(|number| format!("partition {number} of {of} is missing"));
+    let mut results = Results {
+        session,
+        findings: missing.collect(),
+        finished: read.iter().all(|part| part.results.finished),
+        ..Results::default()
+    };
+    let mut lines = Vec::<(RunName, Vec<String>)>::new();
+    for mut part in read {
+        if !part.results.finished {
+            results.findings.push(match of {
+                1 => "the session was cut short".to_owned(),
+                _ => format!("partition {} of {of} was cut short", part.number),
+            });
+        }
+        for finding in part.results.findings.drain(..) {
+            if !results.findings.contains(&finding) {
+                results.findings.push(finding);
+            }
+        }
+        let lines_of_part = lines_by_run(part.text);
+        for run in part.results.runs {
+            if results.runs.iter().any(|other| other.name == run.name) {
+                results.findings.push(format!(
+                    "{} was tested in two partitions; the results of partition {} are left out",
+                    run.name, part.number
+                ));
+                continue;
+            }
+            let of_run = lines_of_part.iter().find(|(name, _)| *name == run.name);
+            lines.extend(of_run.cloned());
+            results.runs.push(run);
+        }
+    }
+    results.runs.sort_by(|a, b| order(&a.name, &b.name));
+    lines.sort_by(|(a, _), (b, _)| order(a, b));
+    Ok(Merged {
+        complete: results.findings.is_empty() && results.finished,
+        results,
+        lines: lines.into_iter().flat_map(|(_, lines)| lines).collect(),
+    })
+}
+
+/// Whether two partitions are of one session.
+fn belongs(one: &Read<'_>, other: &Read<'_>) -> Result<()> {
+    let (a, b) = (&one.results.session, &other.results.session);
+    let total = |session: &Session| session.partition.map_or(1, |(_, of)| of).to_string();
+    let kernels = |session: &Session| session.kernels.join(",");
+    let only_some = |session: &Session| match session.filtered {
+        true => "some of the tests",
+        false => "all tests",
+    };
+    let what = if a.project != b.project {
+        format!("the project {} against {}", a.project, b.project)
+    } else if total(a) != total(b) {
+        format!("{} partitions against {}", total(a), total(b))
+    } else if a.kernels != b.kernels {
+        format!("the kernels {} against {}", kernels(a), kernels(b))
+    } else if a.filtered != b.filtered {
+        format!("{} against {}", only_some(a), only_some(b))
+    } else if a.expectations != b.expectations {
+        "other expectations in the project's vmtest.toml".to_owned()
+    } else {
+        return Ok(());
+    };
+    let message = format!(
+        "{} and {} are not of one session: {what}",
+        one.place, other.place
+    );
+    Err(Failure::usage(message).into())
+}
+
+/// Whether each partition is there at most once and has a number that there can be.
+fn numbered(read: &[Read<'_>], of: u32) -> Result<()> {
+    for part in read {
+        if part.number == 0 || part.number > of {
+            let message = format!(
+                "{} says it is partition {} of {of}",
+                part.place, part.number
+            );
+            return Err(Failure::usage(message).into());
+        }
+    }
+    for pair in read.windows(2) {
+        if let [one, other] = pair
+            && one.number == other.number
+        {
+            let message = format!(
+                "partition {} of {of} is there twice: {} and {}",
+                one.number, one.place, other.place
+            );
+            return Err(Failure::usage(message).into());
+        }
+    }
+    Ok(())
+}
+
+/// What says of which run a line is.
+#[derive(Deserialize)]
+struct Head {
+    v: u64,
+    #[serde(flatten)]
+    name: RunName,
+}
+
+/// The lines of each run, in order.
+fn lines_by_run(text: &str) -> Vec<(RunName, Vec<String>)> {
+    let mut runs = Vec::<(RunName, Vec<String>)>::new();
+    for line in text.lines() {
+        let Ok(Head { v: 1, name }) = serde_json::from_str(line) else {
+            continue;
+        };
+        match runs.iter_mut().rfind(|(other, _)| *other == name) {
+            Some((_, lines)) => lines.push(line.to_owned()),
+            None => runs.push((name, vec![line.to_owned()])),
+        }
+    }
+    runs
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::expect::Expectation;
+    use crate::report::samples::{self, Sample};
+    use crate::report::{junit, markdown};
+
+    fn samples() -> [Sample; 4] {
+        [
+            Sample::kernel("5.4.*").not_started(),
+            Sample::kernel("6.9-vmtest1.1default")
+                .test("t.a", "failed")
+                .test("t.b", "skipped"),
+            Sample::kernel("local").test("l", "passed"),
+            Sample::kernel("6.1-vmtest1.1default")
+                .test("t.a", "passed")
+                .panicked(Some("t.b")),
+        ]
+    }
+
+    fn session(partition: Option<(u32, u32)>) -> Session {
+        Session {
+            partition,
+            ..samples::session()
+        }
+    }
+
+    fn part(number: u32, of: u32, samples: impl IntoIterator<Item = Sample>) -> Part {
+        Part {
+            place: format!("p{number}"),
+            text: samples::text(&session(Some((number, of))), samples),
+        }
+    }
+
+    #[test]
+    fn merged_partitions_are_what_one_run_is() {
+        let whole = samples::text(&session(None), samples());
+        let [a, b, c, d] = samples();
+        let parts = [part(3, 3, []), part(1, 3, [b, c]), part(2, 3, [d, a])];
+        let merged = merge(&parts).unwrap();
+        assert!(merged.complete);
+        let text = merged.text().unwrap();
+        let again = Results::parse(&text).unwrap();
+        assert_eq!(again, merged.results);
+
+        let whole = Results::parse(&whole).unwrap();
+        assert_eq!(again.session, whole.session);
+        assert_eq!(junit::render(&again), junit::render(&whole));
+        let markdown = |results: &Results| markdown::render(results, 100_000);
+        assert_eq!(markdown(&again), markdown(&whole));
+
+        // Every line is there as it was.
+        let lines = |text: &str| {
+            let mut lines = text
+                .lines()
+                .filter(|line| !line.contains("session-"))
+                .map(str::to_owned)
+                .collect::<Vec<_>>();
+            lines.sort();
+            lines
+        };
+        let parts = parts.map(|part| part.text).concat();
+        assert_eq!(lines(&text), lines(&parts));
+        // What was merged can be merged.
+        let place = "merged".to_owned();
+        let once_more = merge(&[Part {
+            place,
+            text: text.clone(),
+        }])
+        .unwrap();
+        assert_eq!(once_more.text().unwrap(), text);
+    }
+
+    #[test]
+    fn the_session_began_with_its_first_partition() {
+        let mut later = session(Some((1, 2)));
+        later.started = "2026-11-25T16:30:00Z".to_owned();
+        let parts = [
+            Part {
+                place: "a".to_owned(),
+                text: samples::text(&later, []),
+            },
+            part(2, 2, []),
+        ];
+        let merged = merge(&parts).unwrap();
+        assert_eq!(merged.results.session, session(None));
+    }
+
+    #[test]
+    fn what_is_not_whole_is_found() {
+        let mut cut = part(3, 4, [Sample::kernel("6.1").test("t", "passed")]);
+        let end = cut.text.find("\"vm-finished\"").unwrap();
+        cut.text.truncate(end);
+        let merged =
+            merge(&[cut, part(2, 4, [Sample::kernel("6.1").test("u", "passed")])]).unwrap();
+        assert!(!merged.complete);
+        assert!(!merged.results.finished);
+        expect![[r#"
+            partition 1 of 4 is missing
+            partition 4 of 4 is missing
+            partition 3 of 4 was cut short
+            6.1 (x86_64) was tested in two partitions; the results of partition 3 are left out"#]]
+        .assert_eq(&merged.results.findings.join("\n"));
+        assert_eq!(merged.results.runs.len(), 1);
+        assert_eq!(merged.results.runs[0].tally.finished_tests[0].id, "u");
+        let again = Results::parse(&merged.text().unwrap()).unwrap();
+        assert_eq!(again, merged.results);
+    }
+
+    fn refused(parts: &[Part], expect: &Expect) {
+        let error = merge(parts).unwrap_err();
+        assert_eq!(crate::failure::exit_status(&error), 2);
+        expect.assert_eq(&format!("{error:#}"));
+    }
+
+    #[test]
+    fn what_does_not_belong_together_is_refused() {
+        let other = |change: &dyn Fn(&mut Session)| {
+            let mut session = session(Some((2, 2)));
+            change(&mut session);
+            let place = "other".to_owned();
+            let text = samples::text(&session, []);
+            [part(1, 2, []), Part { place, text }]
+        };
+        refused(
+            &other(&|s| s.project = "drgn".to_owned()),
+            &expect!["p1 and other are not of one session: the project example against drgn"],
+        );
+        refused(
+            &other(&|s| s.kernels.clear()),
+            &expect!["p1 and other are not of one session: the kernels 5.4.*,6.1.* against "],
+        );
+        refused(
+            &other(&|s| s.filtered = true),
+            &expect!["p1 and other are not of one session: all tests against some of the tests"],
+        );
+        refused(
+            &other(&|s| s.partition = Some((2, 3))),
+            &expect!["p1 and other are not of one session: 2 partitions against 3"],
+        );
+        refused(
+            &other(&|s| s.partition = Some((1, 2))),
+            &expect!["partition 1 of 2 is there twice: p1 and other"],
+        );
+        refused(
+            &other(&|s| s.partition = None),
+            &expect![
+                "other is no partition but a whole session (partitions come from `test --partition K/N`)"
+            ],
+        );
+        let expectation = Expectation {
+            test: "t".to_owned(),
+            kernels: None,
+            flavor: None,
+            arch: None,
+            reason: "r".to_owned(),
+            until: None,
+        };
+        refused(
+            &other(&|s| s.expectations.push(expectation.clone())),
+            &expect![
+                "p1 and other are not of one session: other expectations in the project's vmtest.toml"
+            ],
+        );
+        refused(
+            &[part(3, 2, [])],
+            &expect!["p3 says it is partition 3 of 2"],
+        );
+        refused(&[], &expect!["there are no results to merge"]);
+        let text = "nothing".to_owned();
+        let place = "p".to_owned();
+        refused(
+            &[Part { place, text }],
+            &expect!["cannot read p: no line of it is a test result"],
+        );
+    }
+}
