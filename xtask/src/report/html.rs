@@ -193,9 +193,13 @@ fn head(html: &mut String, page: &Page<'_>) {
         Text(&headline),
     );
     if !page.matrix.results.findings.is_empty() {
-        html.push_str("<ul>\n");
+        html.push_str("<ul class=plain>\n");
         for finding in &page.matrix.results.findings {
-            put!(html, "<li>{}</li>\n", Text(finding));
+            put!(
+                html,
+                "<li><span class=\"mark bad\">✗ wrong</span> {}</li>\n",
+                Text(finding)
+            );
         }
         html.push_str("</ul>\n");
     }
