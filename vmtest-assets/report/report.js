@@ -9,11 +9,11 @@
   const keys = document.getElementById("keys");
   controls.hidden = false;
 
-  // Everything that is about one test has its name in `data-test`, and everything that
-  // holds nothing but such things has `data-group`.
+  // Everything that is about one test has `data-test` and its name as its first code, and
+  // everything that holds nothing but such things has `data-group`.
   const items = [...document.querySelectorAll("[data-test]")].map((element) => ({
     element,
-    text: element.dataset.test.toLowerCase(),
+    text: element.querySelector("code").textContent.toLowerCase(),
   }));
   const groups = [...document.querySelectorAll("[data-group]")].map((element) => ({
     element,

@@ -160,6 +160,9 @@ pub enum TestEvent {
     RunStarted {
         /// How many they are.
         tests: u64,
+        /// How many there were before they were shared out among several VMs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        all: Option<u64>,
     },
     /// A test begins.
     TestStarted {
@@ -318,6 +321,8 @@ fn parse(line: &[u8], dropped: u64) -> TestEvent {
 pub struct Tally {
     /// Tests that were loaded; `None` before `run-started`.
     pub tests: Option<u64>,
+    /// Tests that were found, in a VM that runs only some of them.
+    pub all: Option<u64>,
     /// Finished tests.
     pub counts: Counts,
     /// The test that has been started and not finished.
@@ -338,8 +343,9 @@ impl Tally {
     /// Takes one event.
     pub fn push(&mut self, event: &TestEvent) {
         match event {
-            TestEvent::RunStarted { tests } => {
+            TestEvent::RunStarted { tests, all } => {
                 self.tests = Some(self.tests.unwrap_or(0).saturating_add(*tests));
+                self.all = *all;
             }
             TestEvent::TestStarted { id } => self.running = Some(id.clone()),
             TestEvent::TestFinished(test) => {
@@ -370,6 +376,7 @@ impl Tally {
                 (Some(some), Some(more)) => Some(some.saturating_add(more)),
                 (some, more) => some.or(more),
             };
+            all.all = all.all.or(part.all);
             all.counts.merge(&part.counts);
             all.running = all.running.or(part.running);
             all.last = part.last.or(all.last);
@@ -732,7 +739,7 @@ mod tests {
         let events = parser.push(b"\n{\"v\":1,\"event\":\"run-started\",\"tests\":1}\n");
         let [
             TestEvent::Garbage { text, bytes },
-            TestEvent::RunStarted { tests: 1 },
+            TestEvent::RunStarted { tests: 1, .. },
         ] = &events[..]
         else {
             panic!("{events:?}")

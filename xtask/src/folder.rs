@@ -201,7 +201,10 @@ mod tests {
         folder.take(&one, 0, &What::Started(one.clone())).unwrap();
         folder.take(&two, 0, &What::Started(two.clone())).unwrap();
         for (name, shard) in [(&one, 1), (&two, 0), (&one, 2)] {
-            let event = TestEvent::RunStarted { tests: 3 };
+            let event = TestEvent::RunStarted {
+                tests: 3,
+                all: None,
+            };
             folder.take(name, shard, &What::Test(event)).unwrap();
         }
         let lost = RunOutcome::Lost {

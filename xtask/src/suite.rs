@@ -1,7 +1,7 @@
 //! Runs a suite: what a VM (or a process of this host) sends goes to the logs of the
 //! session and, as events, to its collector; how it ended becomes one outcome.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -310,6 +310,9 @@ pub fn merge(name: RunName, prepare: f64, mut parts: Vec<(u32, Part)>) -> RunRec
         outcome = part.outcome.clone();
         evidence = part.evidence.clone();
     }
+    if let (true, Some(how)) = (severity(&outcome) <= 2, disagreement(&parts)) {
+        outcome = RunOutcome::RunnerDied { how, running: None };
+    }
     if split {
         // The last words are those of the worst part; the logs are all there.
         evidence.logs = parts
@@ -328,6 +331,21 @@ pub fn merge(name: RunName, prepare: f64, mut parts: Vec<(u32, Part)>) -> RunRec
         acceleration,
         retries: Vec::new(),
         evidence,
+    }
+}
+
+/// What VMs that shared the tests of a suite do not agree about. A module that one of
+/// them could not import would have its tests in none.
+fn disagreement(parts: &[(u32, Part)]) -> Option<String> {
+    let found = parts.iter().map(|(_, part)| part.tally.all);
+    let found = found.collect::<BTreeSet<_>>();
+    let shared = parts.iter().filter_map(|(_, part)| part.tally.tests);
+    let shared = shared.fold(0_u64, u64::saturating_add);
+    match found.iter().collect::<Vec<_>>()[..] {
+        _ if parts.len() < 2 => None,
+        [Some(all)] if *all == shared => None,
+        [Some(all)] => Some(format!("the VMs shared out {shared} of {all} tests")),
+        _ => Some("the VMs did not find the same number of tests".to_owned()),
     }
 }
 
@@ -842,7 +860,13 @@ mod tests {
             let parts = (1..).zip(parts.iter().map(|part| (*part).clone()));
             merge(name(), 1.5, parts.collect())
         };
-        let record = outcome(&[&passed, &none, &passed]);
+        let of = |all, tests, part: &Part| {
+            let mut part = part.clone();
+            (part.tally.all, part.tally.tests) = (Some(all), Some(tests));
+            part
+        };
+        let (half, none) = (of(4, 2, &passed), of(4, 0, &none));
+        let record = outcome(&[&half, &none, &half]);
         assert_eq!(record.outcome, RunOutcome::Passed);
         assert_eq!(record.tally.tests, Some(4));
         assert_eq!(record.tally.counts.finished(), 4);
@@ -855,7 +879,17 @@ mod tests {
         let record = outcome(&[&passed, &died, &panicked]);
         assert_eq!(record.outcome.name(), "panicked");
         assert_eq!(record.tally.finished, None);
-        assert_eq!(outcome(&[&none, &none]).outcome, RunOutcome::NoTests);
+        let empty = of(0, 0, &none);
+        assert_eq!(outcome(&[&empty, &empty]).outcome, RunOutcome::NoTests);
+        for (parts, says) in [
+            ([&half, &none], "the VMs shared out 2 of 4 tests"),
+            ([&half, &of(5, 2, &passed)], "did not find the same number"),
+            ([&half, &passed], "did not find the same number"),
+        ] {
+            let record = outcome(&parts);
+            assert_eq!(record.outcome.name(), "runner died");
+            assert!(record.outcome.detail().unwrap().contains(says));
+        }
     }
 
     #[test]

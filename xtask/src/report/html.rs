@@ -192,6 +192,17 @@ fn head(html: &mut String, page: &Page<'_>) {
         verdict(page),
         Text(&headline),
     );
+    if !page.matrix.results.findings.is_empty() {
+        html.push_str("<ul class=plain>\n");
+        for finding in &page.matrix.results.findings {
+            put!(
+                html,
+                "<li><span class=\"mark bad\">✗ wrong</span> {}</li>\n",
+                Text(finding)
+            );
+        }
+        html.push_str("</ul>\n");
+    }
     counts(html, page);
     html.push_str("<ul class=plain>\n");
     if !session.started.is_empty() {
@@ -227,7 +238,8 @@ fn verdict(page: &Page<'_>) -> String {
     let runs = page.matrix.runs.iter();
     let (class, text) = match event::exit_status(runs.map(|run| &run.outcome)) {
         _ if page.matrix.runs.is_empty() => ("warn", "▲ nothing was run"),
-        0 => ("good", "✓ passed"),
+        0 if page.matrix.results.findings.is_empty() => ("good", "✓ passed"),
+        0 => ("bad", "✗ not as it should be"),
         1 => ("bad", "✗ tests failed"),
         3 => ("bad", "✗ not everything could be set up"),
         4 => ("bad", "✗ a kernel did not last"),
@@ -279,7 +291,7 @@ impl Page<'_> {
         text
     }
 
-    /// The address of what is said about a run that did not end well, if anything is.
+    /// Whether more is said about a run than what its tests did: at `#r` and its number.
     fn has_evidence(&self, run: usize) -> bool {
         broken::is_shown(self.matrix.runs[run])
     }

@@ -398,6 +398,27 @@ mod tests {
     }
 
     #[test]
+    fn labels_are_short_and_tell_kernels_apart() {
+        for (kernels, labels) in [
+            (
+                "6.1.192-vmtest1.1default 6.9.12-vmtest1.1default",
+                "6.1, 6.9",
+            ),
+            ("6.1.1 6.1.2 7.3-rc2", "6.1.1, 6.1.2, 7.3-rc2"),
+            (
+                "6.1.1-vmtest1.1default 6.1.1-vmtest1.0tiny",
+                "6.1 tiny, 6.1",
+            ),
+            ("x86_64:6.1.1 aarch64:6.1.1", "6.1 aarch64, 6.1 x86_64"),
+            ("6.1.1-a 6.1.1-b local", "local, 6.1.1-a, 6.1.1-b"),
+            ("6.1.1-vmtest1.0tiny", "6.1"),
+        ] {
+            let results = results(kernels.split(' ').map(Sample::kernel));
+            assert_eq!(Matrix::new(&results).labels.join(", "), labels);
+        }
+    }
+
+    #[test]
     fn one_boundary() {
         for (runs, expect) in [
             (

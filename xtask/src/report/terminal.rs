@@ -88,7 +88,7 @@ struct Progress {
 impl Progress {
     fn push(&mut self, event: &TestEvent) {
         match event {
-            TestEvent::RunStarted { tests } => {
+            TestEvent::RunStarted { tests, .. } => {
                 self.tests = Some(self.tests.unwrap_or(0).saturating_add(*tests));
             }
             TestEvent::TestStarted { id } => self.running = Some(id.clone()),

@@ -157,7 +157,7 @@ fn mistakes_are_usage_errors() {
         ("-K -f tinny", "unknown flavor tinny"),
         (
             &format!("-k {list} --results nowhere"),
-            "cannot read nowhere",
+            "there is no nowhere",
         ),
         (
             &format!("-k {list} --results project/vmtest.toml"),

@@ -13,6 +13,7 @@ mod local;
 mod matrix;
 mod publish;
 mod report;
+mod report_samples;
 mod runner;
 mod session;
 mod setup;

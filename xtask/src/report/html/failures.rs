@@ -24,7 +24,7 @@ pub(super) fn section(page: &Page<'_>) -> Section {
     let count = rows.len();
     let mut room = Room {
         bytes: LONGEST_TRACEBACKS,
-        sharers: count,
+        sharers: ways.len(),
     };
     for (number, row) in rows {
         let ways = ways.get(row.test);
@@ -82,19 +82,19 @@ pub(super) fn section(page: &Page<'_>) -> Section {
 /// subtests do, and so may its fixtures.
 fn ways<'p>(page: &'p Page<'_>) -> HashMap<&'p str, Ways<'p>> {
     let mut ways = HashMap::<&str, Ways<'p>>::new();
+    let mut places = HashMap::new();
     for (number, run) in page.matrix.runs.iter().enumerate() {
         for test in run.tally.bad() {
             let ways = ways.entry(&test.id).or_default();
-            let same = |(other, _): &&mut (&FinishedTest, Vec<usize>)| {
-                other.outcome == test.outcome
-                    && other.expected == test.expected
-                    && other.reason == test.reason
-                    && other.traceback == test.traceback
-            };
-            match ways.iter_mut().find(same) {
-                Some((_, runs)) if runs.last() == Some(&number) => {}
-                Some((_, runs)) => runs.push(number),
-                None => ways.push((test, vec![number])),
+            let text = (&test.reason, &test.traceback, &test.expected);
+            let way = (&test.id, test.outcome.name(), text);
+            let place = *places.entry(way).or_insert_with(|| {
+                ways.push((test, Vec::new()));
+                ways.len() - 1
+            });
+            let (_, runs) = &mut ways[place];
+            if runs.last() != Some(&number) {
+                runs.push(number);
             }
         }
     }

@@ -132,7 +132,7 @@ fn row(html: &mut String, page: &Page<'_>, number: usize, run: &RunRecord, table
     if matches!(run.outcome, RunOutcome::NotStarted { .. }) && run.tally.finished_tests.is_empty() {
         put!(
             html,
-            "<td colspan={} class=none>no test was run</td>",
+            "<td colspan={}>no test was run</td>",
             table.counts.len()
         );
     } else {

@@ -1,10 +1,15 @@
 //! What was skipped, by reason: first what was skipped on every kernel, so that nobody
 //! believes that it was tested.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 
-use super::text::{Name, Text};
+use super::text::{Name, Text, shortened};
 use super::{Page, Section, Verdict, plural, put};
+
+/// The reasons that are listed; where tests put numbers into theirs there is no end of
+/// them.
+const MOST_REASONS: usize = 500;
 
 pub(super) fn section(page: &Page<'_>) -> Section {
     let mut html = String::new();
@@ -27,21 +32,21 @@ pub(super) fn section(page: &Page<'_>) -> Section {
                 "<p><span class=\"mark warn\">▲ not tested</span> Nothing is known about \
                  these: no kernel ran them.</p>\n",
             );
-            for skips in &page.matrix.skips {
-                reason(&mut html, page, skips.reason, &skips.everywhere, true);
-            }
+            let skips = page.matrix.skips.iter();
+            let reasons = skips.map(|skips| (skips.reason, skips.everywhere.clone()));
+            list(&mut html, page, reasons, true);
         }
         put!(
             html,
             "<h3>Skipped on some kernels: {}</h3>\n",
             plural(count - everywhere, "test")
         );
-        for skips in &page.matrix.skips {
+        let reasons = page.matrix.skips.iter().map(|skips| {
             let some = skips.tests.iter().copied();
             let some = some.filter(|test| skips.everywhere.binary_search(test).is_err());
-            let some = some.collect::<Vec<_>>();
-            reason(&mut html, page, skips.reason, &some, false);
-        }
+            (skips.reason, some.collect())
+        });
+        list(&mut html, page, reasons, false);
     }
     Section {
         id: "skipped",
@@ -51,17 +56,35 @@ pub(super) fn section(page: &Page<'_>) -> Section {
     }
 }
 
-fn reason(html: &mut String, page: &Page<'_>, reason: &str, tests: &[&str], everywhere: bool) {
-    if tests.is_empty() {
-        return;
+/// The reasons that there are tests for.
+fn list<'r>(
+    html: &mut String,
+    page: &Page<'_>,
+    reasons: impl Iterator<Item = (&'r str, Vec<&'r str>)>,
+    everywhere: bool,
+) {
+    let reasons = reasons.filter(|(_, tests)| !tests.is_empty());
+    let reasons = reasons.collect::<Vec<_>>();
+    for (text, tests) in reasons.iter().take(MOST_REASONS) {
+        reason(html, page, text, tests, everywhere);
     }
+    if let Some(more @ 1..) = reasons.len().checked_sub(MOST_REASONS) {
+        put!(
+            html,
+            "<p class=muted>And {}: see results.jsonl.</p>\n",
+            plural(more, "more reason")
+        );
+    }
+}
+
+fn reason(html: &mut String, page: &Page<'_>, reason: &str, tests: &[&str], everywhere: bool) {
     put!(
         html,
         "<details class=item data-group>\n<summary>{} <span class=muted>{}</span></summary>\n\
          <ul class=names>\n",
-        Text(match reason.trim() {
-            "" => "(without a reason)",
-            reason => reason,
+        Text(&match reason.trim() {
+            "" => Cow::Borrowed("(without a reason)"),
+            reason => shortened(reason, 300),
         }),
         plural(tests.len(), "test")
     );

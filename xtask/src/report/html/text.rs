@@ -141,12 +141,12 @@ pub(super) fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
     }
     let start = text.floor_char_boundary(longest / 4);
     let end = text.ceil_char_boundary(text.len() - longest * 3 / 4);
-    Cow::Owned(format!(
-        "{}\n[{} bytes left out]\n{}",
-        &text[..start],
-        end - start,
-        &text[end..]
-    ))
+    let (before, left_out, after) = (&text[..start], end - start, &text[end..]);
+    Cow::Owned(if text.contains('\n') {
+        format!("{before}\n[{left_out} bytes left out]\n{after}")
+    } else {
+        format!("{before} [{left_out} bytes left out] {after}")
+    })
 }
 
 /// Text as HTML of about `room` bytes at most, which is a few hundred at least.

@@ -33,7 +33,10 @@ fn finished(id: &str, outcome: TestOutcome, reason: Option<&str>) -> TestEvent {
 
 fn events() -> Vec<TestEvent> {
     vec![
-        TestEvent::RunStarted { tests: 5 },
+        TestEvent::RunStarted {
+            tests: 5,
+            all: None,
+        },
         TestEvent::TestStarted {
             id: "t.A.good".to_owned(),
         },
