@@ -4,6 +4,7 @@
 pub mod machine;
 pub mod publish;
 pub mod release;
+pub mod report;
 pub mod test;
 
 use std::ffi::OsString;
@@ -97,6 +98,7 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Test(Box<test::Test>),
+    Report(report::Report),
     Vm(Vm),
     Kconfig(Kconfig),
     BuildKernel(BuildKernel),

@@ -4,8 +4,11 @@
 //! Results go to a [`Write`] (standard output), so that they can be piped.
 //! The live count is not a result: it is a line of the [`Ui`].
 
+pub mod diff;
+pub mod files;
 pub mod github;
 pub mod html;
+pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod matrix;

@@ -12,6 +12,7 @@ mod package;
 mod prune;
 mod publish;
 mod release;
+mod report;
 pub mod supervise;
 mod test;
 mod vm;
@@ -41,6 +42,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::List(list) => list::run(&list, &layout, ui),
         Command::Package(package) => package::run(&package, &layout, ui),
         Command::Release(release) => publish::run(&release, &layout, ui, setup),
+        Command::Report(report) => report::run(&report, &layout, ui),
         Command::Prune(prune) => prune::run(&prune, &layout, ui),
         Command::Download(download) => release::download(&download, &layout, ui),
         Command::Upload(upload) => release::upload(&upload, &layout, ui),

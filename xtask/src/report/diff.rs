@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 
-use super::matrix::{Matrix, Verdict};
+use super::matrix::{Matrix, Verdict, is_complete};
 use super::printable;
 use crate::event::RunOutcome;
 use crate::results::{Results, RunName, RunRecord};
@@ -46,19 +46,14 @@ impl Kind {
             (_, Unknown) => return None,
             (old, new) if new.is_bad() && !old.is_bad() => Self::NewlyFailing,
             (_, new) if new.is_bad() => Self::FailsOtherwise,
-            (Unknown, Missing) => return None,
+            (Unknown, _) => return None,
             (_, Missing) => Self::NoLongerThere,
-            (Missing | Unknown, _) => Self::New,
+            (Missing, _) => Self::New,
             (_, Skipped) => Self::NewlySkipped,
             (Skipped, _) => Self::NoLongerSkipped,
             (Passed | ExpectedFailure, _) => Self::OtherwiseExpected,
             (_, _) => Self::Fixed,
         })
-    }
-
-    /// Whether something is worse than it was.
-    pub fn is_worse(self) -> bool {
-        matches!(self, Self::NewlyFailing | Self::NewlySkipped)
     }
 }
 
@@ -94,6 +89,18 @@ pub struct Change<'r> {
     pub runs: Vec<&'r RunName>,
 }
 
+impl Change<'_> {
+    /// Whether it is for the worse: it fails and did not, or nothing is known any more
+    /// of a test that was well.
+    pub fn is_worse(&self) -> bool {
+        match self.kind {
+            Kind::NewlyFailing => true,
+            Kind::NewlySkipped => !self.old.is_bad(),
+            _ => false,
+        }
+    }
+}
+
 /// Two sessions compared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Diff<'r> {
@@ -122,11 +129,7 @@ impl<'r> Diff<'r> {
         let mut rows = rows.collect::<HashMap<_, _>>();
         let mut compare = |test, a: &[Verdict], b: &[Verdict], reason: &dyn Fn(usize) -> _| {
             for (one, other) in &pairs {
-                let verdict = |verdicts: &[Verdict], run: usize| {
-                    let verdict = verdicts.get(run).copied();
-                    verdict.unwrap_or(Verdict::Missing)
-                };
-                let (old, new) = (verdict(a, *one), verdict(b, *other));
+                let (old, new) = (a[*one], b[*other]);
                 let said = !matches!(old, Verdict::Unknown | Verdict::Missing);
                 if said && new == Verdict::Unknown {
                     not_reached[*other] += 1;
@@ -145,22 +148,18 @@ impl<'r> Diff<'r> {
                 }
             }
         };
+        let (none_before, none_after) = (nothing(&before.runs), nothing(&after.runs));
         for row in &after.rows {
             let old = rows.remove(row.test);
-            let old = old.map_or(&[][..], |row| &row.verdicts);
+            let old = old.map_or(&none_before, |row| &row.verdicts);
             compare(row.test, old, &row.verdicts, &|run| {
                 let reason = row.cells[run].and_then(|test| test.reason.as_deref());
                 reason.filter(|_| row.verdicts[run] != Verdict::Passed)
             });
         }
         // What no run of the new session has.
-        let reached = |run: &RunRecord| match super::matrix::is_complete(run) {
-            true => Verdict::Missing,
-            false => Verdict::Unknown,
-        };
-        let none = after.runs.iter().map(|run| reached(run)).collect::<Vec<_>>();
         for row in rows.values() {
-            compare(row.test, &row.verdicts, &none, &|_| None);
+            compare(row.test, &row.verdicts, &none_after, &|_| None);
         }
         let not_reached = after.runs.iter().zip(not_reached);
         let not_reached = not_reached.filter(|(_, count)| *count > 0);
@@ -171,7 +170,9 @@ impl<'r> Diff<'r> {
             runs.map(|(_, run)| *run).collect::<Vec<_>>()
         };
         Self {
-            removed: alone(&before.runs, &|run| pairs.iter().any(|(old, _)| *old == run)),
+            removed: alone(&before.runs, &|run| {
+                pairs.iter().any(|(old, _)| *old == run)
+            }),
             added: alone(&after.runs, &|run| pairs.iter().any(|(_, new)| *new == run)),
             changes: changes.into_values().collect(),
             not_reached,
@@ -186,7 +187,7 @@ impl<'r> Diff<'r> {
     /// Whether something is worse than it was: a test fails or is skipped that was not,
     /// or a run ended worse.
     pub fn is_worse(&self) -> bool {
-        self.changes.iter().any(|change| change.kind.is_worse())
+        self.changes.iter().any(Change::is_worse)
             || self
                 .pairs
                 .iter()
@@ -219,7 +220,8 @@ impl<'r> Diff<'r> {
             text.push('\n');
         }
         for (run, count) in &self.not_reached {
-            let _ = writeln!(text, "{run}: {count} tests not reached any more");
+            let tests = if *count == 1 { "test" } else { "tests" };
+            let _ = writeln!(text, "{run}: {count} {tests} not reached any more");
         }
         for group in self.changes.chunk_by(|a, b| a.kind == b.kind) {
             let Some(first) = group.first() else { continue };
@@ -228,7 +230,12 @@ impl<'r> Diff<'r> {
             }
             let _ = writeln!(text, "{}: {}", first.kind, group.len());
             for change in group {
-                let _ = write!(text, "  {} on {}: ", change.test, self.kernels(&change.runs));
+                let _ = write!(
+                    text,
+                    "  {} on {}: ",
+                    change.test,
+                    self.kernels(&change.runs)
+                );
                 let _ = write!(text, "{}, was {}", change.new.name(), change.old.name());
                 let reason = change.reason.and_then(|reason| reason.lines().next());
                 match reason {
@@ -260,6 +267,15 @@ impl<'r> Diff<'r> {
     }
 }
 
+/// What runs say about a test that none of them has.
+fn nothing(runs: &[&RunRecord]) -> Vec<Verdict> {
+    let verdict = |run: &&RunRecord| match is_complete(run) {
+        true => Verdict::Missing,
+        false => Verdict::Unknown,
+    };
+    runs.iter().map(verdict).collect()
+}
+
 fn count(runs: usize) -> String {
     match runs {
         1 => "1 kernel".to_owned(),
@@ -288,18 +304,18 @@ fn pairs(old: &[&RunRecord], new: &[&RunRecord]) -> Vec<(usize, usize)> {
         let same = old.iter().position(|other| other.name == run.name);
         pairs.extend(same.map(|other| (other, number)));
     }
-    let is_left = |(a, b): (usize, usize), pairs: &[(usize, usize)]| {
-        pairs.iter().all(|(old, new)| *old != a && *new != b)
-    };
-    let exact = pairs.clone();
     // Of several of one series the newest, which comes last.
     for (number, run) in new.iter().enumerate().rev() {
-        let Some(class) = class(&run.name) else { continue };
+        let Some(class) = class(&run.name) else {
+            continue;
+        };
+        if pairs.iter().any(|(_, other)| *other == number) {
+            continue;
+        }
         let similar = old.iter().enumerate().rfind(|(other, old)| {
-            self::class(&old.name) == Some(class) && is_left((*other, number), &pairs)
+            self::class(&old.name) == Some(class) && pairs.iter().all(|(old, _)| old != other)
         });
-        let alone = exact.iter().all(|(_, new)| *new != number);
-        pairs.extend(similar.filter(|_| alone).map(|(other, _)| (other, number)));
+        pairs.extend(similar.map(|(other, _)| (other, number)));
     }
     pairs.sort_by_key(|(_, new)| *new);
     pairs
@@ -308,11 +324,7 @@ fn pairs(old: &[&RunRecord], new: &[&RunRecord]) -> Vec<(usize, usize)> {
 /// What kernels have in common that are compared although they are not the same.
 fn class(name: &RunName) -> Option<(Series, Option<&str>, &str)> {
     let release = name.kernel.parse::<Release>().ok()?;
-    Some((
-        release.version.series,
-        name.flavor.as_deref(),
-        &name.arch,
-    ))
+    Some((release.version.series, name.flavor.as_deref(), &name.arch))
 }
 
 #[cfg(test)]
@@ -357,8 +369,66 @@ mod tests {
             }
             sample
         };
-        check([sample(0)], [sample(1)], true, &expect![[""]]);
-        check([sample(1)], [sample(1)], false, &expect![[""]]);
+        check(
+            [sample(0)],
+            [sample(1)],
+            true,
+            &expect![[r#"
+            newly failing: 8
+              expected-failure to failed on 6.1 (x86_64): failed, was expected failure: AssertionError: 1 != 2
+              expected-failure to unexpected-success on 6.1 (x86_64): unexpected success, was expected failure
+              missing to failed on 6.1 (x86_64): failed, was missing: AssertionError: 1 != 2
+              missing to unexpected-success on 6.1 (x86_64): unexpected success, was missing
+              passed to failed on 6.1 (x86_64): failed, was passed: AssertionError: 1 != 2
+              passed to unexpected-success on 6.1 (x86_64): unexpected success, was passed
+              skipped to failed on 6.1 (x86_64): failed, was skipped: AssertionError: 1 != 2
+              skipped to unexpected-success on 6.1 (x86_64): unexpected success, was skipped
+
+            newly skipped: 4
+              expected-failure to skipped on 6.1 (x86_64): skipped, was expected failure: not here
+              failed to skipped on 6.1 (x86_64): skipped, was failed: not here
+              passed to skipped on 6.1 (x86_64): skipped, was passed: not here
+              unexpected-success to skipped on 6.1 (x86_64): skipped, was unexpected success: not here
+
+            no longer there: 5
+              expected-failure to missing on 6.1 (x86_64): missing, was expected failure
+              failed to missing on 6.1 (x86_64): missing, was failed
+              passed to missing on 6.1 (x86_64): missing, was passed
+              skipped to missing on 6.1 (x86_64): missing, was skipped
+              unexpected-success to missing on 6.1 (x86_64): missing, was unexpected success
+
+            failing otherwise: 2
+              failed to unexpected-success on 6.1 (x86_64): unexpected success, was failed
+              unexpected-success to failed on 6.1 (x86_64): failed, was unexpected success: AssertionError: 1 != 2
+
+            otherwise expected: 2
+              expected-failure to passed on 6.1 (x86_64): passed, was expected failure
+              passed to expected-failure on 6.1 (x86_64): expected failure, was passed
+
+            fixed: 4
+              failed to expected-failure on 6.1 (x86_64): expected failure, was failed
+              failed to passed on 6.1 (x86_64): passed, was failed
+              unexpected-success to expected-failure on 6.1 (x86_64): expected failure, was unexpected success
+              unexpected-success to passed on 6.1 (x86_64): passed, was unexpected success
+
+            no longer skipped: 2
+              skipped to expected-failure on 6.1 (x86_64): expected failure, was skipped
+              skipped to passed on 6.1 (x86_64): passed, was skipped
+
+            new: 3
+              missing to expected-failure on 6.1 (x86_64): expected failure, was missing
+              missing to passed on 6.1 (x86_64): passed, was missing
+              missing to skipped on 6.1 (x86_64): skipped, was missing: not here
+        "#]],
+        );
+        check(
+            [sample(1)],
+            [sample(1)],
+            false,
+            &expect![[r#"
+            nothing changed on 1 kernel
+        "#]],
+        );
     }
 
     #[test]
@@ -372,6 +442,7 @@ mod tests {
             ("passed", "missing", false),
             ("failed", "passed", false),
             ("failed", "error", false),
+            ("failed", "skipped", false),
             ("skipped", "passed", false),
             ("passed", "expected-failure", false),
         ] {
@@ -411,8 +482,21 @@ mod tests {
         let diff = Diff::new(&old, &new);
         let pairs = diff.pairs.iter();
         let pairs = pairs.map(|(old, new)| format!("{} {}\n", old.name, new.name));
-        expect![[""]].assert_eq(&pairs.collect::<String>());
-        expect![[""]].assert_eq(&diff.text());
+        expect![[r#"
+            local local
+            6.1.9-vmtest1.1default (x86_64) 6.1.9-vmtest1.1default (x86_64)
+            6.1.9-vmtest1.0tiny (x86_64) 6.1.10-vmtest1.0tiny (x86_64)
+            6.1.8-vmtest1.1default (x86_64) 6.1.10-vmtest1.1default (x86_64)
+        "#]]
+        .assert_eq(&pairs.collect::<String>());
+        expect![[r#"
+            5.4.1-vmtest1.1default (x86_64): no longer run, passed
+            6.9.1 (x86_64): no longer run, passed
+            6.12.1 (aarch64): no longer run, passed
+            6.9.2-vmtest1.1default (x86_64): new, passed
+            6.12.1 (x86_64): new, passed
+        "#]]
+        .assert_eq(&diff.text());
         assert!(!diff.is_worse());
     }
 
@@ -426,17 +510,29 @@ mod tests {
             [sample("6.1"), sample("6.9.1"), sample("6.12")],
             [
                 sample("6.1"),
-                Sample::kernel("6.9.2").test("a", "passed").panicked(Some("b")),
+                Sample::kernel("6.9.2")
+                    .test("a", "passed")
+                    .panicked(Some("b")),
                 Sample::kernel("6.12").not_started(),
             ],
             true,
-            &expect![[""]],
+            &expect![[r#"
+                6.9.2 (x86_64): panicked, was passed on 6.9.1 (x86_64): Kernel panic - not syncing: Fatal exception, while running b
+                6.12 (x86_64): fetch failed, was passed: no kernel matches
+                6.9.2 (x86_64): 1 test not reached any more
+                6.12 (x86_64): 3 tests not reached any more
+
+                newly failing: 1
+                  b on 6.9.2 (x86_64): unfinished, was passed
+            "#]],
         );
         check(
             [Sample::kernel("6.1").test("a", "passed").panicked(None)],
             [sample("6.1")],
             false,
-            &expect![[""]],
+            &expect![[r#"
+                6.1 (x86_64): passed, was panicked
+            "#]],
         );
     }
 
@@ -444,7 +540,10 @@ mod tests {
     fn kernels_of_one_change_are_in_one_line() {
         let all = ["5.4", "5.10", "5.15", "6.1", "6.9", "6.12"];
         let sample = |kernel: &str, few, many| {
-            Sample::kernel(kernel).test("few", few).test("many", many).test("all", many)
+            Sample::kernel(kernel)
+                .test("few", few)
+                .test("many", many)
+                .test("all", many)
         };
         check(
             all.map(|kernel| sample(kernel, "passed", "passed")),
@@ -454,7 +553,23 @@ mod tests {
                     .test("most", failed(kernel != "6.1"))
             }),
             true,
-            &expect![[""]],
+            &expect![[r#"
+                5.4 (x86_64): tests failed, was passed
+                5.10 (x86_64): tests failed, was passed
+                5.15 (x86_64): tests failed, was passed
+                6.1 (x86_64): tests failed, was passed
+                6.9 (x86_64): tests failed, was passed
+                6.12 (x86_64): tests failed, was passed
+
+                newly failing: 4
+                  all on all 6 kernels: failed, was passed: AssertionError: 1 != 2
+                  few on 6.1 (x86_64): failed, was passed: AssertionError: 1 != 2
+                  many on all 6 kernels: failed, was passed: AssertionError: 1 != 2
+                  most on 5.4 (x86_64), 5.10 (x86_64), 5.15 (x86_64), 6.9 (x86_64) and 1 more: failed, was missing: AssertionError: 1 != 2
+
+                new: 1
+                  most on 6.1 (x86_64): passed, was missing
+            "#]],
         );
     }
 }

@@ -10,6 +10,7 @@ mod html;
 mod kconfig;
 mod local;
 mod publish;
+mod report;
 mod report_samples;
 mod runner;
 mod setup;
