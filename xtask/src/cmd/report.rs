@@ -11,7 +11,7 @@ use xtask::layout::Layout;
 use xtask::report::diff::Diff;
 use xtask::report::matrix::Matrix;
 use xtask::report::merge::{Part, merge};
-use xtask::report::{Event, Reporter, files, github, json, junit, markdown};
+use xtask::report::{Event, Reporter, files, github, html, json, junit, markdown};
 use xtask::results::Results;
 use xtask::ui::Ui;
 
@@ -35,6 +35,7 @@ fn show(flags: &flags::Show, layout: &Layout, ui: &Ui) -> Result<u8> {
     match flags.format {
         ReportFormat::Text => text(&results, ui)?,
         ReportFormat::Markdown => print(&markdown::render(&results, markdown::PULL_REQUEST))?,
+        ReportFormat::Html => print(&html::render(&results))?,
         ReportFormat::Junit => print(&junit::render(&results))?,
         ReportFormat::Json => print(&json::render(&results)?)?,
     }

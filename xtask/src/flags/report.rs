@@ -7,8 +7,8 @@ use clap::{Args, Subcommand, ValueEnum};
 /// Show, join and compare results of `test`
 ///
 /// `test` leaves a folder with results.jsonl, which has everything, and reports made from it:
-/// junit.xml and report.md. The folder of a session is named wherever DIR is asked for; the
-/// results.jsonl itself will do.
+/// junit.xml, report.md and report.html. The folder of a session is named wherever DIR is asked
+/// for; the results.jsonl itself will do.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -50,6 +50,8 @@ pub enum ReportFormat {
     Text,
     /// For a pull request on GitHub, of at most 65,536 characters
     Markdown,
+    /// One page that needs nothing else: kernels and tests, tracebacks, ends of consoles
+    Html,
     /// JUnit XML: one suite per kernel
     Junit,
     /// An object: project, headline, findings, runs, tests (with what each run says), skips

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{junit, markdown};
+use super::{html, junit, markdown};
 use crate::failure::Failure;
 use crate::results::Results;
 use crate::store::Temporary;
@@ -30,6 +30,7 @@ pub fn write(results: &Results, folder: &Path) -> Result<Vec<PathBuf>> {
             "report.md",
             markdown::render(results, markdown::PULL_REQUEST),
         ),
+        ("report.html", html::render(results)),
     ];
     let mut files = Vec::new();
     for (name, text) in reports {
