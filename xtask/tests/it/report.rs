@@ -225,7 +225,7 @@ fn partitions_become_one_session() {
         .expect_status(1);
     assert!(run.stderr.contains("reports: all"), "{}", run.stderr);
     assert_eq!(read(&path("all/5.4.1-console.log")), "kernel\n");
-    for format in ["text", "markdown", "junit", "json"] {
+    for format in ["text", "markdown", "html", "junit", "json"] {
         let show = |folder: &str| {
             let show = xtask(work.path()).args("report show").arg(folder);
             show.args("--format")
@@ -244,6 +244,10 @@ fn partitions_become_one_session() {
         .args("report show all --format markdown")
         .run();
     assert_eq!(read(&path("all/report.md")), markdown.stdout);
+    let html = xtask(work.path())
+        .args("report show all --format html")
+        .run();
+    assert_eq!(read(&path("all/report.html")), html.stdout);
 
     // What is there is not overwritten, and without -o it goes to the log.
     let again = xtask(work.path()).args("report merge parts -o all").run();

@@ -147,13 +147,13 @@ pub fn realistic() -> Results {
                         id,
                         seconds,
                         "AttributeError: 'struct bpf_prog' has no member 'aux_old'",
-                        "/work/drgn/drgn/helpers/linux/bpf.py",
+                        "/src/drgn/drgn/helpers/linux/bpf.py",
                     ),
                     (4, 3) if flavor == "tiny" => failed(
                         id,
                         seconds,
                         "AssertionError: 4096 != 16384",
-                        "/work/drgn/tests/linux_kernel/helpers/test_mm.py",
+                        "/src/drgn/tests/linux_kernel/helpers/test_mm.py",
                     ),
                     (5, 4..=20) if column < 4 => skipped(id, "kernel does not have SLUB"),
                     (6, 5) => FinishedTest {
@@ -164,19 +164,19 @@ pub fn realistic() -> Results {
                         id,
                         1.25,
                         "AssertionError: 'schedule' not found in ['__switch_to']",
-                        "/work/drgn/tests/linux_kernel/test_stack_trace.py",
+                        "/src/drgn/tests/linux_kernel/test_stack_trace.py",
                     ),
                     (6, 8..=21) => skipped(id, "not running in kdump"),
                     (7, 0) if column < 6 => FinishedTest {
                         expected: Some(expected.to_owned()),
-                        ..failed(id, 0.1, "AssertionError: 1 != 2", "/work/drgn/tests/x.py")
+                        ..failed(id, 0.1, "AssertionError: 1 != 2", "/src/drgn/tests/x.py")
                     },
                     (2, 9) => finished(id, TestOutcome::ExpectedFailure, 0.02),
                     (0, 7) => failed(
                         id,
                         0.02,
                         "AssertionError: '(char)97' != \"(char)'a'\"",
-                        "/work/drgn/tests/test_language_c.py",
+                        "/src/drgn/tests/test_language_c.py",
                     ),
                     _ => finished(id, TestOutcome::Passed, seconds),
                 });
@@ -270,14 +270,14 @@ pub fn large() -> Results {
             match number {
                 0..100 if column >= boundary => {
                     let reason = format!("AssertionError: {number} != {}", number + column / 10);
-                    failed(id, seconds, &reason, "/work/drgn/tests/test_large.py")
+                    failed(id, seconds, &reason, "/src/drgn/tests/test_large.py")
                 }
                 100..200 if column < boundary => skipped(id, "needs a newer kernel"),
                 200..250 if (column * 7 + number).is_multiple_of(5) => failed(
                     id,
                     seconds,
                     "AssertionError: now and then",
-                    "/work/drgn/tests/x.py",
+                    "/src/drgn/tests/x.py",
                 ),
                 250..300 if column < 20 => finished(id, TestOutcome::ExpectedFailure, seconds),
                 300..314 => skipped(id, "not running in kdump"),
@@ -313,7 +313,7 @@ pub fn worst() -> Results {
                 "AssertionError: <{number}> & <{column}>\n{}",
                 "<\0>\n".repeat(200)
             );
-            failed(id, 0.5, &reason, "/work/tests/test_all.py")
+            failed(id, 0.5, &reason, "/src/tests/test_all.py")
         };
         let tests = (0..1000).map(test).collect();
         let mut run = run(&format!("6.{column}.1"), "default", tests, None);
