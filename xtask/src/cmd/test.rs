@@ -179,10 +179,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
             .context("cannot write the annotations")?;
         job.summarize(&results)?;
     }
-    ui.info(format!(
-        "reports: {}/report.html, report.md, junit.xml, results.jsonl",
-        path.display()
-    ));
+    ui.info(format!("reports: {}", path.display()));
     if !filtered {
         for record in &records {
             if let Err(error) = history.record(record, &asked.started) {

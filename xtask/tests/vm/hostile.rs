@@ -64,7 +64,7 @@ impl Left {
         let stderr = ended.stderr();
         let folder = stderr
             .lines()
-            .find_map(|line| line.strip_prefix("xtask: log: "))
+            .find_map(|line| line.strip_prefix("xtask: reports: "))
             .unwrap_or_else(|| panic!("no folder of a run:\n{stderr}"));
         let folder = PathBuf::from(folder);
         let results = fs::read_to_string(folder.join("results.jsonl")).unwrap();

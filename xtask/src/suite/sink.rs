@@ -1,0 +1,207 @@
+//! Takes what one VM sends: to the log of its output, and as events to the collector.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::{Part, vm_outcome};
+use crate::event::{EventParser, FinishedTest, RunOutcome, Tally, TestEvent};
+use crate::output::BoundedLog;
+use crate::process::tail_of_log;
+use crate::results::{Evidence, Phases, RunName};
+use crate::session::{Message, What};
+use crate::vm::{VmRun, VmSink};
+
+/// Lines of a log that the report of a run shows.
+const TAIL_LINES: usize = 25;
+
+/// Where the events of one VM go.
+#[derive(Clone, Copy)]
+pub struct Outlet<'o> {
+    sender: &'o SyncSender<Message>,
+    run: usize,
+    shard: u32,
+    stop: &'o AtomicBool,
+}
+
+impl<'o> Outlet<'o> {
+    /// For a run and its VM (0 when its tests are not split). Once `stop` is set, all
+    /// of it ends.
+    pub fn new(
+        sender: &'o SyncSender<Message>,
+        run: usize,
+        shard: u32,
+        stop: &'o AtomicBool,
+    ) -> Self {
+        Self {
+            sender,
+            run,
+            shard,
+            stop,
+        }
+    }
+
+    /// Tells what happened.
+    ///
+    /// # Errors
+    ///
+    /// The session is over.
+    pub fn send(&self, what: What) -> Result<()> {
+        self.check()?;
+        let (run, shard) = (self.run, self.shard);
+        let sent = self.sender.send(Message { run, shard, what });
+        sent.ok().context("the session is over")
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        anyhow::ensure!(!self.stop.load(Ordering::SeqCst), "the session is over");
+        Ok(())
+    }
+}
+
+/// Takes what one VM sends.
+pub struct SuiteSink<'s> {
+    name: RunName,
+    pub(super) outlet: Outlet<'s>,
+    mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
+    output: BoundedLog,
+    pub(super) output_log: PathBuf,
+    parser: EventParser,
+    tally: Tally,
+    begin: Instant,
+    pub(super) boot: Option<Duration>,
+}
+
+impl<'s> SuiteSink<'s> {
+    /// A sink for one VM; `mark` marks tests that are expected to fail, and the log
+    /// gets what the tests print.
+    pub fn new(
+        name: &RunName,
+        outlet: Outlet<'s>,
+        mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
+        output_log: PathBuf,
+    ) -> Result<Self> {
+        let output = BoundedLog::create(&output_log)
+            .with_context(|| format!("cannot create {}", output_log.display()))?;
+        Ok(Self {
+            name: name.clone(),
+            outlet,
+            mark,
+            output,
+            output_log,
+            parser: EventParser::default(),
+            tally: Tally::default(),
+            begin: Instant::now(),
+            boot: None,
+        })
+    }
+
+    fn event(&mut self, mut event: TestEvent) -> Result<()> {
+        if let TestEvent::TestFinished(test) = &mut event {
+            (self.mark)(&self.name, test);
+        }
+        self.tally.push(&event);
+        self.outlet.send(What::Test(event))
+    }
+
+    fn output(&mut self, bytes: &[u8]) -> Result<()> {
+        let written = self.output.write_all(bytes);
+        written.with_context(|| format!("cannot write {}", self.output_log.display()))
+    }
+
+    /// Ends a run in a VM.
+    pub fn finish_vm(self, run: &VmRun) -> Result<Part> {
+        let boot = run.boot.or(self.boot);
+        let acceleration = Some(run.accel.name().to_owned());
+        let mut logs = vec![("console".to_owned(), run.console_log.clone())];
+        logs.extend(run.dump.clone().map(|dump| ("dump".to_owned(), dump)));
+        let evidence = Evidence {
+            trouble: run.trouble.clone(),
+            console_tail: run.console_tail.clone(),
+            logs,
+            ..Evidence::default()
+        };
+        self.finish(
+            |tally| vm_outcome(tally, &run.outcome),
+            (boot, run.total),
+            acceleration,
+            evidence,
+        )
+    }
+
+    /// Ends a run on this host, whose process ended with `status` (128+N for signal N).
+    pub fn finish_local(self, status: u8) -> Result<Part> {
+        let total = self.begin.elapsed();
+        self.finish(
+            |tally| tally.outcome(status),
+            (None, total),
+            None,
+            Evidence::default(),
+        )
+    }
+
+    fn finish(
+        mut self,
+        outcome: impl FnOnce(&Tally) -> RunOutcome,
+        (boot, total): (Option<Duration>, Duration),
+        acceleration: Option<String>,
+        mut evidence: Evidence,
+    ) -> Result<Part> {
+        if let Some(event) = self.parser.finish() {
+            self.event(event)?;
+        }
+        let finished = self.output.finish();
+        finished.with_context(|| format!("cannot write {}", self.output_log.display()))?;
+        evidence.output_tail = tail_of_log(&self.output_log, 0, TAIL_LINES);
+        let output = ("output".to_owned(), self.output_log.clone());
+        evidence.logs.insert(0, output);
+        // Beside the results they are found wherever the folder is moved to.
+        for (_, log) in &mut evidence.logs {
+            *log = log.file_name().map_or_else(|| log.clone(), PathBuf::from);
+        }
+        Ok(Part {
+            outcome: outcome(&self.tally),
+            seconds: Phases {
+                prepare: None,
+                boot: boot.map(|boot| boot.as_secs_f64()),
+                tests: self.tally.finished.is_some().then_some(self.tally.seconds),
+                total: Some(total.as_secs_f64()),
+            },
+            evidence,
+            tally: self.tally,
+            acceleration,
+        })
+    }
+}
+
+impl VmSink for SuiteSink<'_> {
+    fn started(&mut self) {
+        self.boot = Some(self.begin.elapsed());
+        // That nobody listens any more is noticed by `tick`.
+        let _ = self.outlet.send(What::CommandStarted);
+    }
+
+    fn stdout(&mut self, bytes: &[u8]) -> Result<()> {
+        self.output(bytes)
+    }
+
+    fn stderr(&mut self, bytes: &[u8]) -> Result<()> {
+        self.output(bytes)
+    }
+
+    fn events(&mut self, bytes: &[u8]) -> Result<()> {
+        for event in self.parser.push(bytes) {
+            self.event(event)?;
+        }
+        Ok(())
+    }
+
+    fn tick(&mut self) -> Result<Option<(u16, u16)>> {
+        self.outlet.check()?;
+        Ok(None)
+    }
+}

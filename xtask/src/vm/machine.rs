@@ -1,0 +1,404 @@
+//! A running QEMU: serves its ports, keeps the limits, judges how it ended.
+
+use std::fs;
+use std::io::Write;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+
+use super::ports::{Message, StdinPump, deliver, read_port};
+use super::{
+    Accel, AccelChoice, CONSOLE_TAIL, Stdin, VmOutcome, VmPhase, VmRequest, VmSink, seconds,
+};
+use crate::console::Console;
+use crate::dump::{self, Note};
+use crate::failure::{Failure, FailureKind};
+use crate::interrupt;
+use crate::process::{LongChild, status_in_words};
+use crate::protocol::{MarkScanner, Port, Status, StatusReader};
+use crate::qmp::Monitor;
+use crate::ui::Ui;
+
+/// How long a boot may take by default, with KVM and emulated.
+const BOOT_LIMIT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
+
+/// Without a byte on the console or a port for so long after its start, a VM on
+/// KVM shows no sign of life. A stock kernel says its first words within 0.5 s.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// How long QEMU may take to connect its ports: it does so before it loads the kernel.
+const CONNECT_LIMIT: Duration = Duration::from_secs(20);
+
+/// After a verdict, how long the rest of the output may be silent.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a panicked kernel may take to reset.
+const PANIC_GRACE: Duration = Duration::from_secs(5);
+
+/// How long the console may take to show tasks after a limit, and how long it may
+/// be silent meanwhile.
+const EVIDENCE_LIMIT: [Duration; 2] = [Duration::from_secs(6), Duration::from_secs(1)];
+
+/// What the kernel is asked for after a limit, by sysrq
+/// (Documentation/admin-guide/sysrq.rst): where its processors are, the blocked tasks,
+/// and, because they are many, last all of them.
+const QUESTIONS: &str = "sysrq l\nsysrq w\nsysrq t\n";
+
+/// The most that a console may have, in bytes: a guest that prints without end to it
+/// must not fill the host's disk. A kernel's boot prints some 30 KiB.
+const LONGEST_CONSOLE: u64 = 64 << 20;
+
+/// How many chunks may wait between a port and the sink. When they are used up the
+/// port is not read, QEMU stops taking from the guest, and the guest's writer waits.
+const QUEUE: usize = 16;
+
+/// A running QEMU and what is known about its guest.
+pub(super) struct Machine {
+    pub(super) child: LongChild,
+    pub(super) start: Instant,
+    pub(super) console: Console,
+    /// QEMU's own words.
+    pub(super) words: PathBuf,
+    pub(super) directory: Option<tempfile::TempDir>,
+    pub(super) boot: Option<Duration>,
+    pub(super) phase: VmPhase,
+    pub(super) last_byte: Instant,
+    pub(super) alive: bool,
+    pub(super) accel: Accel,
+    pub(super) pump: StdinPump,
+    /// The console's last lines before we asked the kernel for more.
+    pub(super) tail: Option<String>,
+    /// The connection to QEMU, if a dump is wanted.
+    pub(super) monitor: Option<Monitor>,
+    /// Where the kernel's description is.
+    pub(super) note: Option<Note>,
+}
+
+impl Machine {
+    pub(super) fn serve(
+        &mut self,
+        request: &VmRequest,
+        listeners: Vec<(Port, UnixListener)>,
+        mark: &str,
+        sink: &mut dyn VmSink,
+    ) -> Result<VmOutcome> {
+        let (sender, receiver) = sync_channel(QUEUE);
+        let Some(streams) = self.connect(listeners)? else {
+            return Ok(self.lost());
+        };
+        let mut open = 0;
+        let mut control = None;
+        let mut scanners = Vec::new();
+        for (port, stream) in streams {
+            match port {
+                Port::Status => {
+                    control = Some(stream.try_clone().context("cannot share a socket")?)
+                }
+                Port::Terminal if request.stdin == Stdin::Inherit => {
+                    self.pump.stream = Some(stream.try_clone().context("cannot share a socket")?);
+                    self.pump.terminal = true;
+                }
+                Port::Stdin => {
+                    self.pump.stream = Some(stream);
+                    continue;
+                }
+                Port::Monitor => {
+                    self.monitor = Some(Monitor::new(stream)?);
+                    continue;
+                }
+                _ => {}
+            }
+            if port != Port::Status {
+                scanners.push((port, MarkScanner::new(mark)));
+            }
+            open += 1;
+            read_port(port, stream, sender.clone());
+        }
+        drop(sender);
+        let outcome = self.watch(request, &receiver, open, &mut scanners, control, sink);
+        self.pump = StdinPump::default();
+        // What was held back as a possible beginning of the mark was none.
+        for (port, scanner) in &mut scanners {
+            deliver(*port, &scanner.finish(), sink)?;
+        }
+        outcome
+    }
+
+    /// Accepts every port's connection; `None` if QEMU ended instead.
+    fn connect(
+        &mut self,
+        mut listeners: Vec<(Port, UnixListener)>,
+    ) -> Result<Option<Vec<(Port, UnixStream)>>> {
+        let mut streams = Vec::new();
+        while !listeners.is_empty() {
+            interrupt::check()?;
+            let mut waiting = Vec::new();
+            for (port, listener) in listeners {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        stream
+                            .set_nonblocking(false)
+                            .context("cannot set up a socket")?;
+                        streams.push((port, stream));
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        waiting.push((port, listener));
+                    }
+                    Err(error) => return Err(error).context("cannot accept QEMU's connection"),
+                }
+            }
+            listeners = waiting;
+            if self.child.try_wait()?.is_some() || self.start.elapsed() > CONNECT_LIMIT {
+                return Ok(None);
+            }
+            if !listeners.is_empty() {
+                std::thread::sleep(Duration::from_millis(2));
+            }
+        }
+        Ok(Some(streams))
+    }
+
+    fn watch(
+        &mut self,
+        request: &VmRequest,
+        receiver: &Receiver<Message>,
+        mut open: usize,
+        scanners: &mut [(Port, MarkScanner)],
+        mut control: Option<UnixStream>,
+        sink: &mut dyn VmSink,
+    ) -> Result<VmOutcome> {
+        let mut status = StatusReader::default();
+        let mut verdict: Option<u8> = None;
+        let mut init_failed = None;
+        let mut panicked: Option<Instant> = None;
+        let mut gone: Option<Instant> = None;
+        loop {
+            interrupt::check()?;
+            if self.pump.quit.load(Ordering::SeqCst) {
+                let kind = FailureKind::Interrupted(signal_hook::consts::SIGINT);
+                return Err(Failure::new(kind, "ended from the terminal by Ctrl-A X").into());
+            }
+            if let (Some((columns, rows)), Some(control)) = (sink.tick()?, &mut control) {
+                // A guest that is gone is noticed below.
+                let _ = writeln!(control, "size {columns} {rows}");
+            }
+            match receiver.recv_timeout(interrupt::POLL) {
+                Ok(Message::Data(Port::Status, bytes)) => {
+                    self.alive = true;
+                    self.last_byte = Instant::now();
+                    for line in status.feed(&bytes) {
+                        match line {
+                            // Init is in memory and QEMU has its disk. A dump needs
+                            // the directory once more.
+                            Status::Hello(_) if self.monitor.is_none() => self.directory = None,
+                            Status::Hello(_) => {}
+                            Status::Vmcoreinfo(address, size) => {
+                                self.note = Some(Note { address, size });
+                            }
+                            Status::Started => {
+                                self.boot = Some(self.start.elapsed());
+                                self.phase = VmPhase::Command;
+                                self.pump.start()?;
+                                sink.started();
+                            }
+                            Status::Fail(text) => init_failed = Some(text),
+                            Status::Exit(_, code) => {
+                                verdict = Some(code);
+                                self.phase = VmPhase::Shutdown;
+                            }
+                            // Whatever it is, it is no verdict.
+                            Status::Odd(_) => {}
+                        }
+                    }
+                }
+                Ok(Message::Data(port, bytes)) => {
+                    self.last_byte = Instant::now();
+                    if let Some((_, scanner)) = scanners.iter_mut().find(|(p, _)| *p == port) {
+                        deliver(port, &scanner.feed(&bytes), sink)?;
+                    }
+                    self.last_byte = Instant::now();
+                }
+                Ok(Message::Closed) => open -= 1,
+                // All that the guest has sent is here.
+                Err(RecvTimeoutError::Timeout) => {
+                    if let Some(monitor) = &mut self.monitor
+                        && let Some(reason) = monitor.stopped()
+                    {
+                        self.console.follow();
+                        return Ok(match self.console.died() {
+                            Some(line) => VmOutcome::Panicked(line),
+                            None => VmOutcome::Lost(format!("the guest ended itself: {reason}")),
+                        });
+                    }
+                }
+                Err(RecvTimeoutError::Disconnected) => {
+                    // Every port is closed: QEMU has ended or is about to.
+                    gone.get_or_insert_with(Instant::now);
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            }
+            if self.console.follow() {
+                self.last_byte = Instant::now();
+            }
+            if let Some(text) = init_failed {
+                return Ok(VmOutcome::InitFailed(text));
+            }
+            let drained = scanners.iter().all(|(_, scanner)| scanner.ended());
+            if let (Some(code), true) = (verdict, drained) {
+                return Ok(VmOutcome::Exited(code));
+            }
+            if self.child.try_wait()?.is_some() && (open == 0 || gone.is_some()) {
+                self.console.follow();
+                return Ok(match self.console.died() {
+                    Some(line) => VmOutcome::Panicked(line),
+                    None => self.lost(),
+                });
+            }
+            if let Some(since) = gone
+                && since.elapsed() > PANIC_GRACE
+            {
+                return Ok(self.lost());
+            }
+            if let Some(line) = self.console.panicked()
+                && panicked.get_or_insert_with(Instant::now).elapsed() > PANIC_GRACE
+            {
+                return Ok(VmOutcome::Panicked(line));
+            }
+            if let Some(mut limit) = self.limit(request, verdict.is_some()) {
+                self.collect_evidence(&mut control);
+                if let Some(stalled) = self.console.stalled() {
+                    limit = format!("{limit}; {stalled}");
+                }
+                return Ok(match self.console.panicked() {
+                    Some(line) => VmOutcome::Panicked(line),
+                    None => VmOutcome::Stuck(self.phase, limit),
+                });
+            }
+        }
+    }
+
+    /// The limit that has run out, in words.
+    fn limit(&self, request: &VmRequest, verdict: bool) -> Option<String> {
+        let silent = self.last_byte.elapsed();
+        let elapsed = self.start.elapsed();
+        let over = |limit: Option<Duration>, spent: Duration| limit.filter(|limit| spent >= *limit);
+        if self.accel == Accel::Kvm
+            && request.accel == AccelChoice::Auto
+            && !self.alive
+            && !self.console.any()
+            && elapsed >= SIGN_OF_LIFE
+        {
+            return Some(format!("no sign of life for {}", seconds(SIGN_OF_LIFE)));
+        }
+        if let Some(limit) = over(request.limits.total, elapsed) {
+            return Some(format!("total limit of {} (--timeout)", seconds(limit)));
+        }
+        let boot = request
+            .limits
+            .boot
+            .unwrap_or(BOOT_LIMIT[usize::from(self.accel == Accel::Tcg)]);
+        if self.phase == VmPhase::Boot && elapsed >= boot {
+            return Some(format!("boot limit of {} (--boot-timeout)", seconds(boot)));
+        }
+        if self.phase == VmPhase::Command
+            && let Some(limit) = over(request.limits.idle, silent)
+        {
+            return Some(format!("no output for {} (--idle-timeout)", seconds(limit)));
+        }
+        if self.console.bytes() > LONGEST_CONSOLE {
+            return Some(format!(
+                "the console has more than {} MiB",
+                LONGEST_CONSOLE >> 20
+            ));
+        }
+        if verdict && silent >= DRAIN_LIMIT {
+            return Some(format!(
+                "the rest of the output did not come within {}",
+                seconds(DRAIN_LIMIT)
+            ));
+        }
+        None
+    }
+
+    /// Asks the guest's kernel for its tasks and waits for the console to show them.
+    /// A guest that is too broken for that has nothing to add.
+    fn collect_evidence(&mut self, control: &mut Option<UnixStream>) {
+        let Some(control) = control else { return };
+        let [limit, silence] = EVIDENCE_LIMIT;
+        let _ = control.set_write_timeout(Some(silence));
+        self.tail = Some(self.console.tail(CONSOLE_TAIL));
+        self.console.ask();
+        if self.phase == VmPhase::Boot || control.write_all(QUESTIONS.as_bytes()).is_err() {
+            return;
+        }
+        let end = Instant::now() + limit;
+        let most = LONGEST_CONSOLE + (1 << 20);
+        let mut quiet = Instant::now();
+        while Instant::now() < end && quiet.elapsed() < silence && self.console.bytes() < most {
+            std::thread::sleep(Duration::from_millis(20));
+            if self.console.follow() {
+                quiet = Instant::now();
+            }
+        }
+    }
+
+    /// Writes the guest's memory if that is wanted and there is a guest; where to.
+    /// That it cannot be written changes nothing about the outcome.
+    pub(super) fn dump(
+        &mut self,
+        request: &VmRequest,
+        outcome: &VmOutcome,
+        ui: &Ui,
+    ) -> Result<Option<PathBuf>> {
+        let trouble = matches!(
+            outcome,
+            VmOutcome::Panicked(_) | VmOutcome::Stuck(..) | VmOutcome::Lost(_)
+        );
+        let (Some(goal), Some(monitor), Some(directory)) =
+            (&request.dump, &mut self.monitor, &self.directory)
+        else {
+            return Ok(None);
+        };
+        // Without a sign of life there is nothing to look at, and a second start to come.
+        if !trouble || !(self.alive || self.console.any()) || self.child.try_wait()?.is_some() {
+            return Ok(None);
+        }
+        let memory = u64::from(request.memory) << 20;
+        match dump::write(monitor, self.note, memory, directory.path(), goal, ui) {
+            Ok(described) => {
+                if !described {
+                    ui.warn("the dump has no VMCOREINFO, without which drgn cannot open it: the guest had not told where it is");
+                }
+                Ok(Some(goal.clone()))
+            }
+            Err(error) => {
+                interrupt::check()?;
+                ui.warn(format!("no dump: {error:#}"));
+                Ok(None)
+            }
+        }
+    }
+
+    /// QEMU ended, or never came up: how, and its own words.
+    fn lost(&mut self) -> VmOutcome {
+        let how = match self.child.try_wait() {
+            Ok(Some(status)) => format!("QEMU ended with {}", status_in_words(status)),
+            _ => "QEMU does not answer".to_owned(),
+        };
+        let words = fs::read(&self.words).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words);
+        // Each line begins with the program's name; the first says what went wrong.
+        let word = words.lines().map(str::trim).find(|line| !line.is_empty());
+        VmOutcome::Lost(match word {
+            None => how,
+            Some(word) => {
+                let word = word.split_once(": ").map_or(word, |(_, text)| text);
+                format!("{how}: {word}")
+            }
+        })
+    }
+}

@@ -1,0 +1,125 @@
+//! The host's ends of a guest's ports.
+
+use std::io::{Read, Write};
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::SyncSender;
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, poll};
+
+use super::VmSink;
+use crate::protocol::Port;
+use crate::terminal::Escape;
+
+/// Bytes read from a port at once.
+const CHUNK: usize = 64 << 10;
+
+/// A message from a port's thread.
+pub(super) enum Message {
+    Data(Port, Vec<u8>),
+    Closed,
+}
+
+pub(super) fn deliver(port: Port, bytes: &[u8], sink: &mut dyn VmSink) -> Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    match port {
+        Port::Stdout | Port::Terminal => sink.stdout(bytes),
+        Port::Stderr => sink.stderr(bytes),
+        Port::Events => sink.events(bytes),
+        Port::Status | Port::Stdin | Port::Monitor => Ok(()),
+    }
+}
+
+pub(super) fn read_port(port: Port, mut stream: UnixStream, sender: SyncSender<Message>) {
+    std::thread::spawn(move || {
+        let mut buffer = vec![0; CHUNK];
+        loop {
+            match stream.read(&mut buffer) {
+                Ok(0) => break,
+                Ok(n) => {
+                    if sender
+                        .send(Message::Data(port, buffer[..n].to_vec()))
+                        .is_err()
+                    {
+                        return;
+                    }
+                }
+                Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+                // A QEMU that was killed resets its connections.
+                Err(_) => break,
+            }
+        }
+        let _ = sender.send(Message::Closed);
+    });
+}
+
+/// Copies our standard input to a port until its end, or until it is dropped. It
+/// begins when the guest's command does: what is read before that would be gone if
+/// the VM has to be started again, emulated.
+#[derive(Default)]
+pub(super) struct StdinPump {
+    pub(super) stop: Arc<AtomicBool>,
+    /// Somebody at the terminal wants the VM's end.
+    pub(super) quit: Arc<AtomicBool>,
+    /// Only one direction may be shut down at the end: when the socket is closed
+    /// QEMU sees a hang-up and throws away what the guest has not yet taken.
+    pub(super) stream: Option<UnixStream>,
+    pub(super) terminal: bool,
+}
+
+impl StdinPump {
+    pub(super) fn start(&self) -> Result<()> {
+        let Some(stream) = &self.stream else {
+            return Ok(());
+        };
+        let mut stream = stream.try_clone().context("cannot share a socket")?;
+        let (stop, quit) = (Arc::clone(&self.stop), Arc::clone(&self.quit));
+        let terminal = self.terminal;
+        std::thread::spawn(move || {
+            let mut stdin = std::io::stdin().lock();
+            let mut buffer = vec![0; CHUNK];
+            let mut escape = Escape::default();
+            while !stop.load(Ordering::SeqCst) {
+                let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
+                let timeout = rustix::event::Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 50_000_000,
+                };
+                match poll(&mut ready, Some(&timeout)) {
+                    Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                    Ok(_) => {}
+                    Err(_) => break,
+                }
+                let bytes = match stdin.read(&mut buffer) {
+                    Ok(n) if n > 0 => &buffer[..n],
+                    _ => break,
+                };
+                let sent = if terminal {
+                    let (bytes, wanted) = escape.feed(bytes);
+                    quit.fetch_or(wanted, Ordering::SeqCst);
+                    stream.write_all(&bytes)
+                } else {
+                    stream.write_all(bytes)
+                };
+                if sent.is_err() {
+                    return;
+                }
+            }
+            if !terminal {
+                // The guest reads what is on its way, and then an end-of-file.
+                let _ = stream.shutdown(std::net::Shutdown::Write);
+            }
+        });
+        Ok(())
+    }
+}
+
+impl Drop for StdinPump {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::SeqCst);
+    }
+}
