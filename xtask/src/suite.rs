@@ -266,6 +266,25 @@ impl Suite<'_> {
     }
 }
 
+/// Options of unittest that change what is printed, and not which tests run.
+const ALL_THE_SAME: [&str; 9] = [
+    "-v",
+    "--verbose",
+    "-q",
+    "--quiet",
+    "-b",
+    "--buffer",
+    "-c",
+    "--catch",
+    "--locals",
+];
+
+/// Whether the user's arguments for unittest may leave tests out.
+pub fn selects(arguments: &[OsString]) -> bool {
+    let same = |argument: &OsString| argument.to_str().is_some_and(|a| ALL_THE_SAME.contains(&a));
+    !arguments.iter().all(same)
+}
+
 /// What the run of the host's own tests is called.
 pub fn local_name() -> RunName {
     RunName {

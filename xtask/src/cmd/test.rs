@@ -60,7 +60,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     }
     setup::require(layout, ui, &tools(&chosen, !requests.is_empty())?, setup)?;
 
-    let filtered = !flags.arguments.is_empty();
+    let filtered = suite::selects(&flags.arguments);
     let mut folder = match &flags.report_dir {
         Some(path) => RunFolder::at(std::path::absolute(path)?)?,
         None => RunFolder::create(&layout.logs())?,
@@ -75,6 +75,8 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         None => requests.clone(),
         Some(partition) => partition.select(requests.iter().cloned()),
     };
+    // One machine is enough for what is no kernel's.
+    let local = flags.local && flags.partition.is_none_or(|part| part.contains(0));
     let wanted = queue::choose(&mine, &sources, layout, ui);
     let mut history = History::load(layout, &project.name, ui);
     let estimate = |name: &RunName| match filtered {
@@ -124,9 +126,9 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     };
     folder.begin(&asked)?;
     let job = Job::of(|name| std::env::var_os(name));
-    let runs = wanted.len() + usize::from(flags.local);
-    let local = flags.local.then(|| estimate(&suite::local_name()));
-    let seconds = local.into_iter().chain(estimates.iter().copied());
+    let runs = wanted.len() + usize::from(local);
+    let host = local.then(|| estimate(&suite::local_name()));
+    let seconds = host.into_iter().chain(estimates.iter().copied());
     let outlook = Outlook {
         runs,
         seconds: seconds.map(|time| Some(time?.as_secs_f64())).collect(),
@@ -142,7 +144,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     };
     let session = Session {
         suite: &suite,
-        local: flags.local,
+        local,
         wanted: &wanted,
         order: &order,
         sources: &sources,
@@ -154,16 +156,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     let records = session::run(session, &mut collector)
         .inspect_err(|_| ui.info(format!("results so far: {}", path.display())))?;
     let Collected { mut reporter, .. } = collector;
-    let mut results = files::read(&path)?;
-    for finding in ledger.findings(&results) {
-        match finding.is_bad() {
-            true => results.findings.push(finding.to_string()),
-            false => ui.warn(finding.to_string()),
-        }
-    }
-    folder.end(&results.findings)?;
-    results.finished = true;
-    files::write(&results, &path)?;
+    let results = close(folder, &ledger, ui)?;
     let finished = Event::Finished {
         records: &records,
         not_started: runs - records.len(),
@@ -194,6 +187,21 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         true => status,
         false => FailureKind::Findings.exit_status(),
     })
+}
+
+/// Judges the list of expected failures, ends the results, and makes all reports of them.
+fn close(mut folder: RunFolder, ledger: &Ledger, ui: &Ui) -> Result<results::Results> {
+    let mut results = files::read(&folder.path)?;
+    for finding in ledger.findings(&results) {
+        match finding.is_bad() {
+            true => results.findings.push(finding.to_string()),
+            false => ui.warn(finding.to_string()),
+        }
+    }
+    folder.end(&results.findings)?;
+    results.finished = true;
+    files::write(&results, &folder.path)?;
+    Ok(results)
 }
 
 /// VMs at a time, if nobody says.

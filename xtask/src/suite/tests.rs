@@ -209,3 +209,17 @@ fn the_command_line_of_the_runner() {
     expect_test::expect!["/v/bin/python -B /run/r.py --start tests --top . --pattern test*.py --exclude tests/x/* --shard 2/3 --durations /run/d.json -k a b tests.test_x"]
         .assert_eq(&command.words().join(OsStr::new(" ")).to_string_lossy());
 }
+
+#[test]
+fn some_arguments_leave_tests_out() {
+    let selects = |words: &str| {
+        let words = words.split_whitespace().map(OsString::from);
+        selects(&words.collect::<Vec<_>>())
+    };
+    for all in ["", "-v", "-q -b --locals"] {
+        assert!(!selects(all), "{all}");
+    }
+    for some in ["t.A", "-v t.A", "-k x", "-f", "-vf"] {
+        assert!(selects(some), "{some}");
+    }
+}
