@@ -44,12 +44,11 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 use tar::{EntryType, Header, PaxExtensions};
 use zstd::zstd_safe::CParameter;
 
 use crate::interrupt;
-use crate::manifest::hex;
+use crate::sha256::Sha256;
 
 mod single;
 
@@ -166,7 +165,7 @@ fn create_with(
     hashing.flush().with_context(context)?;
     Ok(Created {
         bytes: hashing.bytes,
-        sha256: hex(&hashing.digest.finalize()),
+        sha256: hashing.digest.finish(),
     })
 }
 

@@ -13,7 +13,6 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Context, Error, Result, bail};
-use sha2::{Digest, Sha256};
 
 use crate::arch::Arch;
 use crate::archive;
@@ -26,8 +25,8 @@ use crate::http::{self, HttpError, Response};
 use crate::interrupt;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
-use crate::manifest::hex;
 use crate::request::Candidate;
+use crate::sha256::Sha256;
 use crate::store::{self, Place, Vacancy};
 use crate::ui::Ui;
 use crate::version::Release;
@@ -322,7 +321,7 @@ impl<'a> Resuming<'a> {
 
     /// Whether it was the right thing.
     fn verify(&self) -> Result<(), Trouble> {
-        let found = hex(&self.hash.clone().finalize());
+        let found = self.hash.clone().finish();
         match self.asset.sha256() {
             Some(expected) if !expected.eq_ignore_ascii_case(&found) => Err(Trouble::Damaged(
                 anyhow::anyhow!("its checksum is {found}, not {expected}"),

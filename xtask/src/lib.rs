@@ -62,6 +62,7 @@ pub mod results;
 pub mod schedule;
 pub mod session;
 pub mod setup;
+pub mod sha256;
 pub mod source;
 pub mod store;
 pub mod suite;

@@ -11,9 +11,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::archive;
+use crate::sha256::Sha256;
 
 /// The file's name in a package.
 pub const FILE_NAME: &str = "manifest.json";
@@ -159,17 +159,7 @@ fn digest(kind: &str, fields: &[(&str, &str)]) -> String {
         hash.update(part.len().to_le_bytes());
         hash.update(part.as_bytes());
     }
-    hex(&hash.finalize())
-}
-
-/// Bytes in lower-case hexadecimal.
-pub fn hex(bytes: &[u8]) -> String {
-    use std::fmt::Write;
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
+    hash.finish()
 }
 
 #[cfg(test)]

@@ -12,15 +12,14 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 use xshell::cmd;
 
 use crate::arch::{self, Arch};
 use crate::failure::Failure;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
-use crate::manifest::hex;
 use crate::process::{self, LongCommand};
+use crate::sha256::Sha256;
 use crate::store::{self, Temporary};
 use crate::ui::Ui;
 use crate::{host, interrupt};
@@ -353,7 +352,7 @@ fn key(
         part(path.as_os_str().as_bytes());
         part(bytes);
     }
-    Ok(hex(&digest.finalize()))
+    Ok(digest.finish())
 }
 
 /// The compiler that a kernel was built with: the first line of its `--version`.

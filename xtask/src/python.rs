@@ -16,7 +16,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 use xshell::cmd;
 
 use crate::failure::Failure;
@@ -24,6 +23,7 @@ use crate::host;
 use crate::layout::Layout;
 use crate::process::{self, LongCommand};
 use crate::project::{Project, Release};
+use crate::sha256::Sha256;
 use crate::ui::Ui;
 
 /// Part of the names of what this module makes. Raised when it makes it otherwise.
@@ -370,11 +370,7 @@ fn key(interpreter: &Interpreter, parts: &[String]) -> String {
         hash.update(part.len().to_le_bytes());
         hash.update(part.as_bytes());
     }
-    hash.finalize()
-        .iter()
-        .take(8)
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    hash.finish()[..16].to_owned()
 }
 
 fn write_requirements(directory: &Path, name: &str, lines: &[String]) -> Result<PathBuf> {

@@ -10,7 +10,6 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result};
-use sha2::{Digest, Sha256};
 
 use crate::archive;
 use crate::asset::PackageName;
@@ -21,7 +20,8 @@ use crate::github::client::{Client, Freshness, Listing};
 use crate::github::{Asset, AssetState};
 use crate::http::{self, retry::Retry};
 use crate::interrupt;
-use crate::manifest::{self, Manifest, hex};
+use crate::manifest::{self, Manifest};
+use crate::sha256::Sha256;
 use crate::ui::Ui;
 
 /// A manifest is about 700 bytes.
@@ -105,7 +105,7 @@ pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
         path: path.to_owned(),
         name,
         size,
-        sha256: hex(&hash.finalize()),
+        sha256: hash.finish(),
         input_key,
     })
 }

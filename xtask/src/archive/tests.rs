@@ -5,6 +5,8 @@ use std::os::unix::fs::MetadataExt;
 
 use super::*;
 
+use crate::sha256::Sha256;
+
 // `zstd -d` must not need options.
 const _: () = assert!(PACKAGE.window_log <= 26);
 
@@ -90,7 +92,7 @@ fn a_tree_survives_and_is_normalised() {
     let sample = sample();
     let (bytes, created) = packed(sample.path(), 1);
     assert_eq!(created.bytes, bytes.len() as u64);
-    assert_eq!(created.sha256, hex(&Sha256::digest(&bytes)));
+    assert_eq!(created.sha256, Sha256::of(&bytes));
     let (out, result) = unpack(&bytes);
     result.unwrap();
     let root = out.path().join("in");

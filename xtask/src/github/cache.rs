@@ -9,12 +9,11 @@ use std::time::SystemTime;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::clock;
 use crate::http::Headers;
 use crate::layout::Layout;
-use crate::manifest::hex;
+use crate::sha256::Sha256;
 use crate::store::{Temporary, sweep};
 
 /// A kept answer.
@@ -94,7 +93,7 @@ impl Cache {
     }
 
     fn path(&self, url: &str) -> PathBuf {
-        self.folder.join(hex(&Sha256::digest(url.as_bytes())))
+        self.folder.join(Sha256::of(url.as_bytes()))
     }
 
     /// The answer that was kept for an address. A damaged one is none.

@@ -17,7 +17,6 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::api::{self, Asset, Call, Release};
 use super::cache::{Cache, Kept};
@@ -29,7 +28,7 @@ use crate::http::absent;
 use crate::http::address::{host, is_private, origin};
 use crate::http::{self, Body, HttpError, Limits, Method, Request, Response, Secret, Stream};
 use crate::layout::Layout;
-use crate::manifest::hex;
+use crate::sha256::Sha256;
 use crate::ui::Ui;
 
 /// A release that lists fewer assets in itself lists all: the documentation does
@@ -529,7 +528,7 @@ impl Client {
         let body = answer?;
         let asset: Asset = api::parse(&body).with_context(|| format!("cannot {action}"))?;
         let sum = hash.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let sum = hex(&Sha256::finalize(sum));
+        let sum = sum.finish();
         let found = asset.sha256().map(str::to_ascii_lowercase);
         if found.as_ref().is_some_and(|found| *found != sum) || asset.size != length {
             self.delete_asset(&asset)?;

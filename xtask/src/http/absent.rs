@@ -7,18 +7,17 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Result;
-use sha2::{Digest, Sha256};
 
 use super::address::host;
 use crate::layout::Layout;
-use crate::manifest::hex;
+use crate::sha256::Sha256;
 use crate::store::Temporary;
 
 /// So long a host is passed over.
 const PASSED_OVER: Duration = Duration::from_secs(10 * 60);
 
 fn marker(layout: &Layout, url: &str) -> PathBuf {
-    let name = hex(&Sha256::digest(host(url).as_bytes()));
+    let name = Sha256::of(host(url).as_bytes());
     layout.cache().join("unreachable").join(&name[..16])
 }
 

@@ -18,10 +18,9 @@ use std::path::Path;
 use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
-use crate::manifest::hex;
+use crate::sha256::Sha256;
 use crate::{clock, interrupt};
 
 pub use address::host;
@@ -249,7 +248,7 @@ fn fetch(
     let mut response = match request.send(limits) {
         // The file has no more bytes than we have: the checksum will tell.
         Err(error) if received > 0 && status_of(&error) == Some(416) => {
-            return Ok(hex(&hash.finalize()));
+            return Ok(hash.finish());
         }
         response => response?,
     };
@@ -272,7 +271,7 @@ fn fetch(
         received += chunk.len() as u64;
         progress(received, total);
     }
-    Ok(hex(&hash.finalize()))
+    Ok(hash.finish())
 }
 
 /// The status in an error's chain, if a server answered.

@@ -21,13 +21,12 @@ mod text;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 
-use sha2::{Digest, Sha256};
-
 use self::text::{Text, base64};
 use super::matrix::{Matrix, Row, Verdict};
 use crate::embedded::{REPORT_SCRIPT, REPORT_STYLE};
 use crate::event;
 use crate::results::Results;
+use crate::sha256::Sha256;
 
 /// Writes formatted text to a page; that cannot fail.
 macro_rules! put {
@@ -157,7 +156,7 @@ const CONTROLS: &str = r#"<div class=controls id=controls role=search hidden>
 
 /// Everything before the list of sections.
 fn head(html: &mut String, page: &Page<'_>) {
-    let digest = |text: &str| base64(&Sha256::digest(text.as_bytes()));
+    let digest = |text: &str| base64(&Sha256::bytes_of(text));
     let session = &page.matrix.results.session;
     let project = match session.project.as_str() {
         "" => "Tests",
@@ -380,7 +379,7 @@ mod tests {
     #[test]
     fn the_policy_allows_this_style_and_this_script_and_nothing_else() {
         let html = render(&Results::default());
-        let digest = |text: &str| base64(&Sha256::digest(text.as_bytes()));
+        let digest = |text: &str| base64(&Sha256::bytes_of(text));
         let style = between(&html, "<style>", "</style>");
         let script = between(&html, "<script>", "</script>");
         assert_eq!(

@@ -9,11 +9,10 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use sha2::{Digest, Sha256};
 
 use super::{Found, Location, SourceTree};
 use crate::failure::Failure;
-use crate::manifest::hex;
+use crate::sha256::Sha256;
 use crate::version::Version;
 
 /// Looks at the tree.
@@ -141,7 +140,7 @@ fn git_identity(path: &Path) -> Result<Option<(String, String)>> {
         hash.update(bytes.len().to_le_bytes());
         hash.update(bytes);
     }
-    Ok(Some((hex(&hash.finalize()), name)))
+    Ok(Some((hash.finish(), name)))
 }
 
 fn hash_of_files(path: &Path) -> Result<String> {
@@ -160,7 +159,7 @@ fn hash_of_files(path: &Path) -> Result<String> {
             metadata.mtime_nsec()
         ));
     }
-    Ok(hex(&hash.finalize()))
+    Ok(hash.finish())
 }
 
 fn walk(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {

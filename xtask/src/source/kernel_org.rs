@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use sha2::{Digest, Sha256};
 
 use super::{Found, Location, Work, satisfies, whole};
 use crate::failure::Failure;
@@ -18,7 +17,7 @@ use crate::http::{self, HttpError, Limits, absent};
 use crate::interrupt;
 use crate::kbuild::progress::thousands;
 use crate::layout::Layout;
-use crate::manifest::hex;
+use crate::sha256::Sha256;
 use crate::ui::Ui;
 use crate::version::{Series, Version};
 
@@ -328,7 +327,7 @@ fn read_status(status: &str) -> Result<Signature> {
 }
 
 fn key(text: &str) -> String {
-    hex(&Sha256::digest(text.as_bytes()))[..16].to_owned()
+    Sha256::of(text.as_bytes())[..16].to_owned()
 }
 
 /// The age of a file that is there.

@@ -17,14 +17,13 @@ use std::str::FromStr;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
 use crate::failure::Failure;
 use crate::interrupt;
 use crate::kbuild::progress::{disk_was_full, thousands};
 use crate::layout::Layout;
-use crate::manifest::hex;
 use crate::process::{LongCommand, run_logged};
+use crate::sha256::Sha256;
 use crate::store::{self, Temporary};
 use crate::ui::Ui;
 use crate::version::Version;
@@ -369,7 +368,7 @@ fn tree_name(found: &Found, patches: &[(String, String)]) -> String {
             hash.update(part.as_bytes());
         }
     }
-    let key = hex(&hash.finalize());
+    let key = hash.finish();
     format!("linux-{}-{}", found.version, &key[..12])
 }
 

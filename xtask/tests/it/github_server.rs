@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use sha2::{Digest, Sha256};
-use xtask::manifest::hex;
+
+use xtask::sha256::Sha256;
 
 /// Which host was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -259,7 +259,7 @@ impl State {
 
 fn describe(asset: &FakeAsset, urls: &[String; 3]) -> Value {
     let (id, name) = (asset.id, &asset.name);
-    let sum = || hex(&Sha256::digest(&*asset.bytes));
+    let sum = || Sha256::of(&*asset.bytes);
     let sum = asset.false_digest.clone().unwrap_or_else(sum);
     json!({
         "id": id,
@@ -523,7 +523,7 @@ fn api(question: &Question, body: &[u8], state: &mut State, urls: &[String; 3]) 
     };
     reply.headers.extend(state.headers.iter().cloned());
     if reply.status == 200 {
-        let etag = format!("W/\"{}\"", hex(&Sha256::digest(&reply.body)));
+        let etag = format!("W/\"{}\"", Sha256::of(&reply.body));
         if question.header("if-none-match") == Some(&etag) {
             reply = Reply::new(304, "");
         }
@@ -588,7 +588,7 @@ fn blob(question: &Question, fault: Option<&Fault>, bytes: &[u8]) -> Reply {
         Some(Fault::Other(bytes)) => bytes.clone(),
         _ => bytes.to_vec(),
     };
-    let etag = format!("\"{}\"", hex(&Sha256::digest(&bytes)));
+    let etag = format!("\"{}\"", Sha256::of(&bytes));
     if let Some(Fault::Corrupt) = fault {
         let middle = bytes.len() / 2;
         bytes[middle..].iter_mut().for_each(|byte| *byte ^= 0x55);

@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use xtask::failure::exit_status;
 use xtask::http::{self, HttpError, Limits};
 use xtask::layout::{Files, Layout};
-use xtask::manifest::hex;
+use xtask::sha256::Sha256;
 use xtask::source::{self, SourceChoice, SourceRequest, Wanted};
 use xtask::ui::{Ui, Verbosity};
 
@@ -172,7 +171,7 @@ fn body() -> Vec<u8> {
 }
 
 fn sum(bytes: &[u8]) -> String {
-    hex(&Sha256::digest(bytes))
+    Sha256::of(bytes)
 }
 
 /// Limits that a test can wait for.

@@ -1,0 +1,77 @@
+//! SHA-256, as hexadecimal digits: checksums of sources and packages, and keys.
+//!
+//! The implementation is `ring`'s, which is compiled for TLS anyway (FIPS 180-4).
+
+use ring::digest::{Context, Digest, SHA256, digest};
+
+/// A checksum in the making.
+#[derive(Clone)]
+pub struct Sha256(Context);
+
+impl Sha256 {
+    /// The checksum of nothing yet.
+    #[must_use]
+    pub fn new() -> Sha256 {
+        Sha256(Context::new(&SHA256))
+    }
+
+    /// Takes in the next bytes.
+    pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
+        self.0.update(bytes.as_ref());
+    }
+
+    /// 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn finish(self) -> String {
+        hexadecimal(&self.0.finish())
+    }
+
+    /// The checksum of `bytes`: 64 lower-case hexadecimal digits.
+    #[must_use]
+    pub fn of(bytes: impl AsRef<[u8]>) -> String {
+        hexadecimal(&digest(&SHA256, bytes.as_ref()))
+    }
+
+    /// The checksum of `bytes`, as 32 bytes.
+    #[must_use]
+    pub fn bytes_of(bytes: impl AsRef<[u8]>) -> [u8; 32] {
+        let mut found = [0; 32];
+        found.copy_from_slice(digest(&SHA256, bytes.as_ref()).as_ref());
+        found
+    }
+}
+
+impl Default for Sha256 {
+    fn default() -> Sha256 {
+        Sha256::new()
+    }
+}
+
+fn hexadecimal(digest: &Digest) -> String {
+    use std::fmt::Write as _;
+
+    let mut text = String::with_capacity(64);
+    for byte in digest.as_ref() {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_standard_s_example_in_one_piece_and_in_several() {
+        // FIPS 180-4's example for SHA-256 ("abc"), as NIST publishes it.
+        let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
+        assert_eq!(Sha256::of("abc"), expected);
+        let mut parts = Sha256::new();
+        parts.update("a");
+        let early = parts.clone();
+        parts.update(b"bc");
+        assert_eq!(parts.finish(), expected);
+        assert_ne!(early.finish(), expected);
+        assert_eq!(Sha256::bytes_of("abc")[..2], [0xba, 0x78]);
+    }
+}
