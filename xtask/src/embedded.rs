@@ -12,10 +12,14 @@ macro_rules! config {
 pub const CONFIGS: &[(&str, &str)] = &[
     config!("README.md"),
     config!("arch/x86_64"),
+    config!("arch/x86_64-alternative"),
     config!("arch/x86_64-default"),
+    config!("arch/x86_64-tiny"),
     config!("base"),
     config!("drgn"),
+    config!("flavors/alternative"),
     config!("flavors/default"),
+    config!("flavors/tiny"),
     config!("kernels.toml"),
     config!("patches/README.md"),
 ];

@@ -313,13 +313,22 @@ Examples:
   cargo xtask build-kernel 6.1.150 5.10           two kernels
   cargo xtask build-kernel ~/linux                a source tree, as it is
   cargo xtask build-kernel 6.1 -F                 every flavor
+  cargo xtask build-kernel -K -F --dry-run        what there would be to build
+  cargo xtask build-kernel 6.12 --configure-only  whether every option can be set
   cargo xtask build-kernel 7.3-rc2 --source git:https://example.org/linux.git
   cargo xtask build-kernel 6.1 --cc gcc-11")]
 pub struct BuildKernel {
     /// What to build: a series, a version, or the directory of a source tree (with a `/` or `.`
     /// in front)
-    #[arg(required = true, value_name = "VERSION|DIR")]
+    #[arg(
+        required_unless_present = "all_series",
+        conflicts_with = "all_series",
+        value_name = "VERSION|DIR"
+    )]
     pub kernels: Vec<OsString>,
+    /// Every supported series
+    #[arg(short = 'K', long)]
+    pub all_series: bool,
     /// Flavor, may be repeated [default: the first one of kernels.toml]
     #[arg(
         short,
@@ -349,6 +358,12 @@ pub struct BuildKernel {
     /// Keep the build tree
     #[arg(long)]
     pub keep_build: bool,
+    /// Print what would be built, from which source and with which workarounds, and stop
+    #[arg(long, conflicts_with = "configure_only")]
+    pub dry_run: bool,
+    /// Fetch the source, configure it, check that every option is as wanted, and stop
+    #[arg(long)]
+    pub configure_only: bool,
 }
 
 /// Check everything that continuous integration checks

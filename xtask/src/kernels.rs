@@ -322,7 +322,7 @@ mod tests {
         assert_eq!(kernels.flavor("default").unwrap().name, "default");
         expect!["unknown flavor defualt (did you mean default?)"]
             .assert_eq(&kernels.flavor("defualt").unwrap_err().to_string());
-        expect!["unknown flavor x (there is default)"]
+        expect!["unknown flavor x (there is default, alternative, tiny)"]
             .assert_eq(&kernels.flavor("x").unwrap_err().to_string());
     }
 

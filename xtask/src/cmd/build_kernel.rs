@@ -1,12 +1,13 @@
 //! `xtask build-kernel`: source, configuration, make, package.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::PathBuf;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use xtask::arch::{self, Arch};
-use xtask::failure::Failure;
-use xtask::kbuild::{self, BuildRequest};
+use xtask::failure::{self, Failure, FailureKind};
+use xtask::kbuild::{self, BuildRequest, dry_run::dry_run};
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
 use xtask::setup;
@@ -24,22 +25,65 @@ pub fn run(flags: &BuildKernel, layout: &Layout, ui: &Ui, install: bool) -> Resu
         tools.retain(|tool| *tool != setup::Tool::program("gcc"));
     }
     setup::require(layout, ui, &tools, install)?;
+    if flags.dry_run {
+        return print_plan(&requests, layout, ui);
+    }
+    if flags.configure_only {
+        return try_configurations(&requests, layout, ui);
+    }
     for request in &requests {
         kbuild::build_kernel(request, layout, ui)?;
     }
     Ok(0)
 }
 
+/// Status 3 if one of them could not be built.
+fn print_plan(requests: &[BuildRequest], layout: &Layout, ui: &Ui) -> Result<u8> {
+    let planned = dry_run(requests, layout, ui)?;
+    let mut output = std::io::stdout().lock();
+    for planned in &planned {
+        writeln!(output, "{planned}").context("cannot write to standard output")?;
+    }
+    Ok(match planned.iter().all(|planned| planned.possible()) {
+        true => 0,
+        false => FailureKind::Setup.exit_status(),
+    })
+}
+
+/// All of them, so that one command names everything that is wrong with a change.
+fn try_configurations(requests: &[BuildRequest], layout: &Layout, ui: &Ui) -> Result<u8> {
+    let mut status = 0;
+    for request in requests {
+        if let Err(error) = kbuild::try_configuration(request, layout, ui) {
+            if let Some(FailureKind::Usage | FailureKind::Interrupted(_)) = failure::kind(&error) {
+                return Err(error);
+            }
+            ui.error(&error);
+            status = failure::exit_status(&error);
+        }
+    }
+    Ok(status)
+}
+
 fn requests(flags: &BuildKernel, layout: &Layout) -> Result<Vec<BuildRequest>> {
     let kernels = Kernels::load(&layout.configs)?;
     let arch = architecture(flags.arch.as_deref())?;
     let flavors = flavors(&flags.flavors, flags.all_flavors, &kernels)?;
-    let mut requests = Vec::new();
+    let mut all = Vec::new();
+    if flags.all_series {
+        for series in kernels.series_of(arch) {
+            all.push(Wanted::Version(series.to_string().parse()?));
+        }
+    }
     for kernel in &flags.kernels {
         let wanted = wanted(kernel)?;
         if let Wanted::Version(version) = &wanted {
             kernels.require_series(version.series, arch)?;
         }
+        all.push(wanted);
+    }
+    let mut requests = Vec::new();
+    for wanted in all {
         requests.extend(flavors.iter().map(|flavor| BuildRequest {
             wanted: wanted.clone(),
             flavor: flavor.clone(),

@@ -9,6 +9,7 @@
 //! in it. A tree of other source, patches or tools is removed first: time stamps of
 //! unpacked files say nothing about which is newer.
 
+pub mod dry_run;
 pub mod make;
 pub mod progress;
 pub mod toolchain;
@@ -182,6 +183,34 @@ fn package(built: &BuiltTree, layout: &Layout, ui: &Ui, log: &Path) -> Result<Pa
             error
         }
     })
+}
+
+/// Fetches the source of a kernel and configures it, in a folder that is gone afterwards:
+/// whether every option of its fragments can be set. Says how many are.
+///
+/// # Errors
+///
+/// Names the options that cannot be set and what each is missing; says what could not be
+/// found or fetched.
+pub fn try_configuration(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<()> {
+    let plan = plan(request, layout, ui)?;
+    let toolchain = toolchain::probe(request.arch, request.cc.as_deref())?;
+    let version = &plan.found.version;
+    toolchain
+        .quirks(version)
+        .check(version, &toolchain.compiler)?;
+    let source = source::fetch(layout, ui, &plan.found, &plan.patches)?;
+    let name = format!("{}.{}", plan.release, request.arch.name);
+    let build = store::Temporary::directory(&layout.builds().join(format!("try-{name}")))?;
+    let path = log_file(layout, &format!("configure-{name}"))?;
+    let make = prepare(request, &plan, &source, &toolchain, build.path())?;
+    let mut log = Log::open(&path)?;
+    let (set, absent) = configure(&make, &plan, request.arch, ui, &mut log)?;
+    ui.info(format!(
+        "{} from {}: {set} options set, {absent} expected absent, 0 lost",
+        plan.release, source.origin
+    ));
+    Ok(())
 }
 
 /// Builds a kernel unless it is there already; the build tree stays.
@@ -408,28 +437,11 @@ fn build_in(
     build: &Path,
     log: &Path,
 ) -> Result<BuiltTree> {
-    let quirks = &toolchain.quirks(&source.version);
-    for reason in quirks.reasons() {
+    for reason in toolchain.quirks(&source.version).reasons() {
         ui.verbose(format!("worked around: {reason}"));
     }
     prepare_tree(build, source, toolchain, &plan.patches)?;
-    // Canonical: gcc knows the directory by that name, and the prefix maps must fit.
-    let build = &build
-        .canonicalize()
-        .with_context(|| format!("cannot find {}", build.display()))?;
-    let wrappers = build.join(WRAPPERS);
-    write_wrappers(&wrappers, toolchain, quirks)?;
-    let suffix = plan.release.suffix.clone();
-    let jobs = request.jobs.unwrap_or_else(processors).max(1);
-    let make = Make::new(
-        source,
-        build,
-        &wrappers,
-        request.arch,
-        &suffix,
-        toolchain,
-        jobs,
-    )?;
+    let make = prepare(request, plan, source, toolchain, build)?;
     let mut log = Log::open(log)?;
 
     configure(&make, plan, request.arch, ui, &mut log)?;
@@ -449,7 +461,7 @@ fn build_in(
         arch: request.arch,
         release: plan.release.clone(),
         source: source.path.clone(),
-        build: build.clone(),
+        build: make.build.clone(),
         make,
         manifest: Manifest {
             release: plan.release.to_string(),
@@ -467,6 +479,32 @@ fn build_in(
             pahole,
         },
     })
+}
+
+/// How make is called in a build tree, with the wrappers that it finds there.
+fn prepare(
+    request: &BuildRequest,
+    plan: &Identity,
+    source: &SourceTree,
+    toolchain: &Toolchain,
+    build: &Path,
+) -> Result<Make> {
+    // Canonical: gcc knows the directory by that name, and the prefix maps must fit.
+    let build = &build
+        .canonicalize()
+        .with_context(|| format!("cannot find {}", build.display()))?;
+    let wrappers = build.join(WRAPPERS);
+    write_wrappers(&wrappers, toolchain, &toolchain.quirks(&source.version))?;
+    let jobs = request.jobs.unwrap_or_else(processors).max(1);
+    Make::new(
+        source,
+        build,
+        &wrappers,
+        request.arch,
+        &plan.release.suffix,
+        toolchain,
+        jobs,
+    )
 }
 
 /// Makes an empty build tree, or one to go on in.
@@ -574,8 +612,15 @@ fn write_wrappers(directory: &Path, toolchain: &Toolchain, quirks: &Quirks) -> R
     Ok(())
 }
 
-/// Writes `.config` and compares it with what was wanted.
-fn configure(make: &Make, plan: &Identity, arch: &Arch, ui: &Ui, log: &mut Log) -> Result<()> {
+/// Writes `.config` and compares it with what was wanted: how many options are set, and
+/// how many are not in this version.
+fn configure(
+    make: &Make,
+    plan: &Identity,
+    arch: &Arch,
+    ui: &Ui,
+    log: &mut Log,
+) -> Result<(usize, usize)> {
     let fragment = make.build.join(FRAGMENT);
     std::fs::write(&fragment, &plan.fragments)
         .with_context(|| format!("cannot write {}", fragment.display()))?;
@@ -595,7 +640,7 @@ fn configure(make: &Make, plan: &Identity, arch: &Arch, ui: &Ui, log: &mut Log) 
         "options: {set} set, {absent} expected absent, {lost} lost"
     ));
     if lost == 0 {
-        return Ok(());
+        return Ok((set, absent));
     }
     let lines = tree::explain(
         audit.lost(),
