@@ -3,7 +3,7 @@
 # A generated prelude stands before this text and sets, quoted:
 #
 #   vmtest_busybox    the static BusyBox, an absolute path
-#   vmtest_mark       a random word that ends each stream
+#   vmtest_mark       a random word that ends each stream, and begins it after a crash
 #   vmtest_kernel     the unpacked kernel package, an absolute path
 #   vmtest_directory  the command's working directory
 #   vmtest_overlay    size of the overlay's tmpfs, as tmpfs(5) has it
@@ -14,6 +14,16 @@
 #   vmtest_modules()  calls `load FILE` for each module to insert
 #   vmtest_command()  execs the command below `env -i`
 #
+# and, if the kernel is to be crashed after the command, all of them exec below
+# `env -i` as well:
+#
+#   vmtest_crash_select()   ends with status 5 if nothing is to be run after the crash
+#   vmtest_capture_kernel() loads the kernel that the crash starts; one line if it cannot
+#   vmtest_crash()          crashes the kernel
+#   vmtest_crash_command()  the command in the kernel that the crash has started
+#
+# That kernel runs this init again, in the phase `crash`.
+#
 # Only applets of that one BusyBox are used: emulated, each fork of a dynamic
 # program costs tens of milliseconds. Builtins are used where they do, for the
 # same reason.
@@ -23,18 +33,21 @@
 # shellcheck disable=SC2154
 #
 # The text is one function, so that the shell has read all of it before it runs:
-# the host removes the file as soon as the guest has said hello.
+# the host removes the file as soon as the guest has said hello (and will not boot
+# from it again, after a crash).
 
 vmtest_init() {
 	umask 022
-	# The kernel passes unknown boot parameters as variables; they are nobody's.
+	# The kernel passes unknown boot parameters as variables. They are nobody's, but
+	# for this one, which the command line of a capture kernel has.
+	phase=${vmtest_phase:-main}
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 	set -u
 
 	overlay_root
 	mount_fresh_file_systems
 	open_status_port
-	say "hello main"
+	say "hello $phase"
 	# For a dump of our memory; a kernel without CONFIG_CRASH_CORE has none.
 	[ -r /sys/kernel/vmcoreinfo ] && read -r description </sys/kernel/vmcoreinfo &&
 		say "vmcoreinfo $description"
@@ -42,7 +55,11 @@ vmtest_init() {
 	identity
 	devices
 	network
-	vmtest_modules || fail "cannot load a kernel module"
+	if [ "$phase" = main ]; then
+		vmtest_modules || fail "cannot load a kernel module"
+	elif [ ! -e /proc/vmcore ]; then
+		fail "the capture kernel has no /proc/vmcore; was it built with CONFIG_PROC_VMCORE=y?"
+	fi
 	cd "$vmtest_directory" || fail "cannot enter $vmtest_directory"
 
 	if [ "$vmtest_tty" = 1 ]; then
@@ -50,9 +67,9 @@ vmtest_init() {
 	else
 		run_on_pipes
 	fi
-	say "exit main $status"
+	say "exit $phase $status"
 	# Nothing may be reset before the host has all that was sent: a reset drops
-	# what is queued in a port. The host says `reset`, or ends QEMU.
+	# what is queued in a port. The host says `reset` or `crash`, or ends QEMU.
 	rest
 }
 
@@ -197,10 +214,32 @@ start_control() {
 		sysrq) echo "$argument" >/proc/sysrq-trigger ;;
 		size) bb stty -F /dev/hvc0 columns "$argument" rows "$more" ;;
 		reset) echo b >/proc/sysrq-trigger ;;
+		crash) crash_kernel ;;
 		esac
 	done &
 	control=$!
 }
+
+# The host has the verdict on the command and all that it has printed. Of what is
+# printed here the last line is what the host is told when something goes wrong.
+crash_kernel() {
+	cd "$vmtest_directory" || fail "cannot enter $vmtest_directory"
+	(vmtest_crash_select) >/dev/console 2>&1 4>&- 5>&- 6>&- 7>&-
+	if [ $? = 5 ]; then
+		say "nothing crash"
+		return
+	fi
+	words=$(vmtest_capture_kernel 2>&1 4>&- 5>&- 6>&- 7>&-) || fail "${words##*"$newline"}"
+	say crashing
+	(vmtest_crash) >/dev/console 2>&1 4>&- 5>&- 6>&- 7>&-
+	status=$?
+	# An interrupt may have been asked to do it.
+	bb sleep 5
+	fail "what was to crash the kernel ended with status $status, and the kernel goes on"
+}
+
+newline='
+'
 
 identity() {
 	bb hostname vmtest
@@ -262,11 +301,18 @@ run_on_pipes() {
 	else
 		exec 8</dev/null
 	fi
+	[ "$phase" = main ] || mark_streams
 	say started
 	the_command <&8 >&4 2>&5 4>&- 5>&- 6>&- 7>&- 8<&- &
 	command=$!
 	exec 8<&-
 	wait_for_command
+	mark_streams
+}
+
+# Also in front of what comes after a crash: what the first kernel's processes wrote
+# between its verdict and its end is nobody's.
+mark_streams() {
 	printf '%s' "$vmtest_mark" >&4
 	printf '%s' "$vmtest_mark" >&5
 	printf '%s' "$vmtest_mark" >&6
@@ -277,10 +323,15 @@ run_on_terminal() {
 	# Held open: a terminal that nobody has open forgets its size.
 	exec 3<>/dev/hvc0
 	bb stty -F /dev/hvc0 sane columns "$vmtest_columns" rows "$vmtest_rows"
+	[ "$phase" = main ] || mark_terminal
 	say started
 	the_command </dev/hvc0 >/dev/hvc0 2>&1 3>&- 6>&- 7>&- &
 	command=$!
 	wait_for_command
+	mark_terminal
+}
+
+mark_terminal() {
 	printf '%s' "$vmtest_mark" >/dev/hvc0
 	printf '%s' "$vmtest_mark" >&6
 }
@@ -299,7 +350,10 @@ start_pump() {
 
 the_command() {
 	echo 0 >/proc/self/oom_score_adj
-	vmtest_command
+	case $phase in
+	main) vmtest_command ;;
+	*) vmtest_crash_command ;;
+	esac
 }
 
 # `wait` ends early, with 128 and the signal, when a child of ours or an orphan of

@@ -2,13 +2,14 @@
 """Runs unittest tests, and tells the host about each one as it happens.
 
     run_unittests.py [--start DIR] [--top DIR] [--pattern GLOB] [--exclude GLOB]...
-                     [--shard K/N] [--durations FILE]
+                     [--shard K/N] [--durations FILE] [--within] [--count]
                      [--] [UNITTEST OPTIONS] [NAME]...
 
 Without a NAME, the tests below --start are discovered the way that
 ``python3 -m unittest discover`` does it. A NAME (module, class or method with
-dots, a file, or a directory) replaces discovery. The usual text goes to
-standard output.
+dots, a file, or a directory) replaces discovery; --within, it picks some of the
+discovered tests instead. The usual text goes to standard output. With --count,
+nothing is run.
 
 With --shard, only the K-th of N parts of these tests is run. Every part is
 found by the same rule from the same tests, so that N calls run each test once.
@@ -273,15 +274,15 @@ def split(units, durations, shards):
     return names
 
 
-def prune(suite, names):
-    """Takes the tests of other units out of a suite, in place: its class may be the
+def prune(suite, wanted):
+    """Takes all but the wanted tests out of a suite, in place: its class may be the
     project's own, and its order stays."""
     kept = []
     for test in suite:
         if isinstance(test, unittest.BaseTestSuite):
-            prune(test, names)
+            prune(test, wanted)
             kept.append(test)
-        elif unit_and_class(test)[0] in names:
+        elif wanted(test):
             kept.append(test)
     suite._tests = kept
 
@@ -292,7 +293,8 @@ def take_shard(suite, number, shards, durations):
     for test in leaves(suite):
         name, cls = unit_and_class(test)
         units.setdefault(name, Unit(name)).add(cls, test.countTestCases())
-    prune(suite, split(list(units.values()), durations, shards)[number - 1])
+    names = split(list(units.values()), durations, shards)[number - 1]
+    prune(suite, lambda test: unit_and_class(test)[0] in names)
 
 
 def read_durations(path):
@@ -520,6 +522,22 @@ def module_name(name, top):
     return name
 
 
+def named(test, names, top):
+    """Whether one of the names is that of a test, or of what it is in."""
+    own = identifier(test)
+    for name in names:
+        if os.path.isdir(name):
+            name = os.path.relpath(os.path.abspath(name), os.path.abspath(top))
+            if name == os.curdir:
+                return True
+            name = name.replace(os.sep, ".")
+        name = module_name(name, top)
+        # The other way round: the module that cannot be imported stands for its tests.
+        if own == name or own.startswith(name + ".") or name.startswith(own + "."):
+            return True
+    return False
+
+
 def shard(text):
     """Reads K/N."""
     match = re.match(r"^([0-9]{1,4})/([0-9]{1,4})$", text)
@@ -541,6 +559,8 @@ def parse(arguments):
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB")
     parser.add_argument("--shard", type=shard, metavar="K/N")
     parser.add_argument("--durations", metavar="FILE")
+    parser.add_argument("--within", action="store_true")
+    parser.add_argument("--count", action="store_true")
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.add_argument("-q", "--quiet", action="store_true")
     parser.add_argument("-f", "--failfast", action="store_true")
@@ -556,8 +576,11 @@ def parse(arguments):
 def load(options):
     top = options.top if options.top is not None else "."
     loader = Loader(options.patterns, options.exclude, top)
-    if not options.names:
-        return loader.discover(options.start, options.pattern, options.top)
+    if options.within or not options.names:
+        suite = loader.discover(options.start, options.pattern, options.top)
+        if options.names:
+            prune(suite, lambda test: named(next(cases([test]), test), options.names, top))
+        return suite
     suites = []
     for name in options.names:
         if os.path.isdir(name):
@@ -618,6 +641,8 @@ def main():
     )
     suite = load(options)
     loaded = suite.countTestCases()
+    if options.count:
+        return 0 if loaded else 5
     if options.shard:
         runner.all = loaded
         durations = read_durations(options.durations) if options.durations else {}

@@ -19,6 +19,11 @@ pub struct Arch {
     pub qemu: &'static str,
     /// GNU triplet of a cross compiler, without the trailing dash.
     pub triplet: &'static str,
+    /// The number of kexec_file_load(2).
+    pub kexec_file_load: u32,
+    /// How much memory a kernel sets aside for the one that comes after its crash, as
+    /// `crashkernel=` has it: what drgn's own vmtest gives it too.
+    pub crash_memory: &'static str,
 }
 
 /// All architectures, by name.
@@ -31,6 +36,9 @@ pub const ARCHITECTURES: &[Arch] = &[Arch {
     console: "ttyS0",
     qemu: "qemu-system-x86_64",
     triplet: "x86_64-linux-gnu",
+    // arch/x86/entry/syscalls/syscall_64.tbl
+    kexec_file_load: 320,
+    crash_memory: "256M",
 }];
 
 /// The architecture of that name.

@@ -82,6 +82,11 @@ impl Verdict {
         (complete || verdict == Self::Bad).then_some(verdict)
     }
 
+    /// Whether the test did something.
+    pub fn tells(self) -> bool {
+        matches!(self, Self::Passed | Self::Bad)
+    }
+
     /// The verdict of several tests; `None` without any.
     fn all(outcomes: impl Iterator<Item = TestOutcome>) -> Option<Self> {
         let verdict = |outcome: TestOutcome| match outcome {
@@ -336,6 +341,14 @@ fn version(request: &KernelRequest) -> Option<Version> {
     }
 }
 
+/// Of what the phases of one kernel's run say about a test, the first that tells
+/// something: before the crash, those after it are skipped.
+pub fn telling(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
+    let mut all = verdicts.into_iter().peekable();
+    let first = all.peek().copied();
+    all.find(|verdict| verdict.tells()).or(first)
+}
+
 /// What earlier results say about the test on each kernel of the list: the newest that a
 /// request matches.
 pub fn known(requests: &[KernelRequest], test: &str, results: &Results) -> Vec<Option<Verdict>> {
@@ -345,8 +358,10 @@ pub fn known(requests: &[KernelRequest], test: &str, results: &Results) -> Vec<O
             let arch = crate::arch::find(&run.name.arch)?;
             request.matches(arch, &release).then_some((release, run))
         });
-        let newest = runs.max_by(|(a, _), (b, _)| a.cmp(b));
-        newest.and_then(|(_, run)| Verdict::within(run, test))
+        let runs = runs.collect::<Vec<_>>();
+        let newest = runs.iter().map(|(release, _)| release).max();
+        let runs = runs.iter().filter(|(release, _)| Some(release) == newest);
+        telling(runs.filter_map(|(_, run)| Verdict::within(run, test)))
     };
     requests.iter().map(verdict).collect()
 }

@@ -8,7 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::trouble::{Excerpt, Kind, stamp};
+use crate::trouble::{Excerpt, Kind, sign, stamp};
 
 /// Lines that are remembered.
 const LINES: usize = 200;
@@ -65,6 +65,27 @@ impl Console {
         self.words.panicked().or_else(|| self.words.oops.clone())
     }
 
+    /// From now on the kernel's end is planned, until another one says its first words
+    /// or [`Console::back`] is called. What was remembered of trouble is forgotten.
+    pub fn plan_crash(&mut self) {
+        self.words = Words {
+            planned: Some(None),
+            lines: std::mem::take(&mut self.words.lines),
+            line: std::mem::take(&mut self.words.line),
+            ..Words::default()
+        };
+    }
+
+    /// The next kernel is there.
+    pub fn back(&mut self) {
+        self.words.planned = None;
+    }
+
+    /// What has gone wrong first since a crash was planned, and may be it.
+    pub fn planned(&self) -> Option<String> {
+        self.words.planned.clone().flatten()
+    }
+
     /// What did not go on first: a lockup, a stall, a task.
     pub fn stalled(&self) -> Option<&str> {
         self.words.stall.as_deref()
@@ -95,7 +116,12 @@ struct Words {
     panic: Option<String>,
     stall: Option<String>,
     excerpt: Excerpt,
+    /// A crash is to come, and the first sign of it if it has.
+    planned: Option<Option<String>>,
 }
+
+/// The first words of every kernel (`init/main.c`, `linux_banner`).
+const BANNER: &str = "Linux version ";
 
 impl Words {
     fn feed(&mut self, bytes: &[u8]) {
@@ -114,6 +140,17 @@ impl Words {
     }
 
     fn end_line(&mut self, line: String) {
+        let text = stamp(&line).1;
+        if text.starts_with(BANNER) {
+            self.planned = None;
+        }
+        if let Some(first) = &mut self.planned {
+            if let Some(Kind::Panic | Kind::Oops) = sign(text) {
+                first.get_or_insert_with(|| text.to_owned());
+            }
+            self.remember(line);
+            return;
+        }
         let first = match self.excerpt.line(&line) {
             Some(Kind::Panic) => Some(&mut self.panic),
             Some(Kind::Oops) => Some(&mut self.oops),
@@ -123,6 +160,10 @@ impl Words {
         if let Some(first) = first {
             first.get_or_insert_with(|| stamp(&line).1.to_owned());
         }
+        self.remember(line);
+    }
+
+    fn remember(&mut self, line: String) {
         self.lines.push_back(line);
         if self.lines.len() > LINES {
             self.lines.pop_front();
@@ -191,6 +232,40 @@ mod tests {
             None,
             "not a whole line yet"
         );
+    }
+
+    #[test]
+    fn a_planned_crash_is_none_and_the_next_ones_are() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("log");
+        std::fs::write(&path, "").unwrap();
+        let mut console = Console::open(&path).unwrap();
+        let stall = "[   31.0] rcu: INFO: rcu_sched self-detected stall on CPU\n";
+        console.words.feed(stall.as_bytes());
+        console.plan_crash();
+        assert_eq!(console.stalled(), None);
+        let crash = "[   32.0] sysrq: Trigger a crash\n\
+            [   32.0] Kernel panic - not syncing: sysrq triggered crash\n";
+        console.words.feed(crash.as_bytes());
+        assert_eq!((console.died(), console.trouble()), (None, ""));
+        assert_eq!(
+            console.planned().as_deref(),
+            Some("Kernel panic - not syncing: sysrq triggered crash")
+        );
+        assert!(console.tail(1).ends_with("sysrq triggered crash"));
+        let next = "[    0.0] Linux version 6.1.192 (vmtest)\n\
+            [    1.0] Kernel panic - not syncing: no init\n";
+        console.words.feed(next.as_bytes());
+        assert_eq!(console.planned(), None);
+        assert_eq!(
+            console.panicked().as_deref(),
+            Some("Kernel panic - not syncing: no init")
+        );
+        // A kernel that says little is back when its init is.
+        console.plan_crash();
+        console.back();
+        console.words.feed(crash.as_bytes());
+        assert!(console.panicked().is_some());
     }
 
     #[test]

@@ -512,6 +512,7 @@ fn boot(
         directory: scratch.path().to_owned(),
         environment: Vec::new(),
         modules: Vec::new(),
+        crash: None,
         keep: Vec::new(),
         memory: 512,
         cpus: Some(1),

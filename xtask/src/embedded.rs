@@ -37,6 +37,10 @@ pub const ASSETS: &[(&str, &str)] = &[
         include_str!("../../vmtest-assets/guest/init.sh"),
     ),
     (
+        "guest/load_capture_kernel.py",
+        include_str!("../../vmtest-assets/guest/load_capture_kernel.py"),
+    ),
+    (
         "guest/run_unittests.py",
         include_str!("../../vmtest-assets/guest/run_unittests.py"),
     ),

@@ -494,7 +494,7 @@ pub enum RunOutcome {
     },
     /// A time limit ran out.
     Stuck {
-        /// `boot`, `command` or `shutdown`.
+        /// `boot`, `command`, `shutdown` or `capture boot`.
         phase: String,
         /// Which limit.
         how: String,

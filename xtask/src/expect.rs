@@ -344,6 +344,7 @@ mod tests {
                 .parse::<Release>()
                 .ok()
                 .and_then(|release| release.flavor()),
+            phase: None,
         }
     }
 

@@ -2,7 +2,8 @@
 //!
 //! - `results.jsonl`: see [`crate::results`],
 //! - `<kernel>.<arch>-output.log`: what the tests printed,
-//! - `<kernel>.<arch>-console.log`: the kernel's messages.
+//! - `<kernel>.<arch>-crash-output.log`: what those after its crash did,
+//! - `<kernel>.<arch>-console.log`: the kernel's messages, those after a crash too.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
@@ -167,6 +168,9 @@ pub fn log_file(folder: &Path, name: &RunName, what: &str) -> PathBuf {
     if !name.arch.is_empty() {
         file = format!("{file}.{}", name.arch);
     }
+    if let Some(phase) = &name.phase {
+        file = format!("{file}-{phase}");
+    }
     folder.join(format!("{file}-{what}"))
 }
 
@@ -185,6 +189,7 @@ mod tests {
             kernel: kernel.to_owned(),
             arch: "x86_64".to_owned(),
             flavor: None,
+            phase: None,
         }
     }
 
@@ -247,6 +252,10 @@ mod tests {
         assert_eq!(
             log_file(Path::new("/l"), &name("../6.1.*"), "output.log"),
             Path::new("/l/.._6.1._.x86_64-output.log")
+        );
+        assert_eq!(
+            log_file(Path::new("/l"), &name("6.1").crash(), "output.log"),
+            Path::new("/l/6.1.x86_64-crash-output.log")
         );
     }
 }

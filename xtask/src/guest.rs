@@ -10,6 +10,9 @@ use std::path::{Path, PathBuf};
 /// The init script's path among the assets.
 pub const INIT: &str = "guest/init.sh";
 
+/// What loads a capture kernel in the guest, among the assets.
+pub const LOADER: &str = "guest/load_capture_kernel.py";
+
 /// The BusyBox applets that init uses; `doctor` checks that they are there.
 pub const APPLETS: &[&str] = &[
     "cat",
@@ -69,13 +72,31 @@ pub struct Guest {
     pub terminal: Option<(u16, u16)>,
     /// Whether standard input comes through its port.
     pub stdin: bool,
+    /// What is done after the command and its verdict.
+    pub crash: Option<Crash>,
     /// What must stay visible below the fresh mounts: directories and files.
     pub keep: Vec<PathBuf>,
     /// The same for symbolic links.
     pub keep_links: Vec<PathBuf>,
 }
 
-/// How much of the guest's memory the overlay's tmpfs may take.
+/// A planned crash of the kernel, and a command in the kernel that comes then. The words
+/// are programs and their arguments, run in the working directory with the environment
+/// of [`Guest`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    /// Ends with status 5 if there is nothing to do after a crash.
+    pub select: Option<Vec<OsString>>,
+    /// Loads the kernel that the crash starts.
+    pub load: Vec<OsString>,
+    /// Crashes the kernel, for the shell.
+    pub trigger: String,
+    /// The command after the crash.
+    pub command: Vec<OsString>,
+}
+
+/// How much of the guest's memory the overlay's tmpfs may take: of what a capture kernel
+/// has, which is less, it is less.
 const OVERLAY: &str = "50%";
 
 /// Of `paths` those that lie below a fresh mount, without those below another
@@ -139,30 +160,20 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
             script.raw(b" || return 1\n");
         }
     });
-    script.function("vmtest_command", |script| {
-        script.raw(b"\texec ");
-        script.word(guest.busybox.as_os_str());
-        script.raw(b" env -i");
-        for (name, value) in &guest.environment {
-            let pair = [name.as_bytes(), b"=", value.as_bytes()].concat();
-            script.raw(b" ");
-            script.word(&OsString::from_vec(pair));
-        }
-        script.raw(b" ");
-        script.word(guest.busybox.as_os_str());
-        script.raw(b" setsid");
-        if guest.terminal.is_some() {
-            script.raw(b" -c");
-        }
-        // The absolute /bin/sh is the host's, so that PATH finds the host's
-        // programs; BusyBox would run its own applets of these names.
-        script.raw(b" /bin/sh -c 'exec \"$@\"' sh");
-        for word in &guest.command {
-            script.raw(b" ");
-            script.word(word);
-        }
-        script.raw(b"\n");
-    });
+    script.command("vmtest_command", guest, &guest.command);
+    if let Some(crash) = &guest.crash {
+        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
+        let all = words(&["true"]);
+        script.command(
+            "vmtest_crash_select",
+            guest,
+            crash.select.as_ref().unwrap_or(&all),
+        );
+        script.command("vmtest_capture_kernel", guest, &crash.load);
+        let trigger = words(&["sh", "-c", &crash.trigger]);
+        script.command("vmtest_crash", guest, &trigger);
+        script.command("vmtest_crash_command", guest, &crash.command);
+    }
     script.raw(text.as_bytes());
     script.0
 }
@@ -194,6 +205,34 @@ impl Script {
         self.raw(b"\n");
     }
 
+    /// A function that becomes a command.
+    fn command(&mut self, function: &str, guest: &Guest, words: &[OsString]) {
+        self.function(function, |script| {
+            script.raw(b"\texec ");
+            script.word(guest.busybox.as_os_str());
+            script.raw(b" env -i");
+            for (name, value) in &guest.environment {
+                let pair = [name.as_bytes(), b"=", value.as_bytes()].concat();
+                script.raw(b" ");
+                script.word(&OsString::from_vec(pair));
+            }
+            script.raw(b" ");
+            script.word(guest.busybox.as_os_str());
+            script.raw(b" setsid");
+            if guest.terminal.is_some() {
+                script.raw(b" -c");
+            }
+            // The absolute /bin/sh is the host's, so that PATH finds the host's
+            // programs; BusyBox would run its own applets of these names.
+            script.raw(b" /bin/sh -c 'exec \"$@\"' sh");
+            for word in words {
+                script.raw(b" ");
+                script.word(word);
+            }
+            script.raw(b"\n");
+        });
+    }
+
     fn function(&mut self, name: &str, body: impl FnOnce(&mut Self)) {
         self.raw(name.as_bytes());
         // A function's body must not be empty.
@@ -220,6 +259,7 @@ mod tests {
             environment: Vec::new(),
             terminal: None,
             stdin: false,
+            crash: None,
             keep: Vec::new(),
             keep_links: Vec::new(),
         }
@@ -342,6 +382,43 @@ vmtest_command
         .assert_eq(&script);
         assert!(text(&guest()).contains("vmtest_tty='0'\n"));
         assert!(!text(&guest()).contains("setsid -c"));
+        let crash = text(&Guest {
+            environment: vec![("NAME".into(), "value".into())],
+            crash: Some(Crash {
+                select: None,
+                load: vec!["load".into(), "a b".into()],
+                trigger: "echo 'c' >/proc/sysrq-trigger".to_owned(),
+                command: vec!["after".into()],
+            }),
+            ..guest()
+        });
+        let functions = crash
+            .lines()
+            .skip_while(|line| *line != "vmtest_command() {");
+        let functions = functions.collect::<Vec<_>>().join("\n");
+        expect_test::expect![[r##"
+            vmtest_command() {
+            	:
+            	exec '/bin/busybox' env -i 'NAME=value' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'true'
+            }
+            vmtest_crash_select() {
+            	:
+            	exec '/bin/busybox' env -i 'NAME=value' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'true'
+            }
+            vmtest_capture_kernel() {
+            	:
+            	exec '/bin/busybox' env -i 'NAME=value' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'load' 'a b'
+            }
+            vmtest_crash() {
+            	:
+            	exec '/bin/busybox' env -i 'NAME=value' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'sh' '-c' 'echo '\''c'\'' >/proc/sysrq-trigger'
+            }
+            vmtest_crash_command() {
+            	:
+            	exec '/bin/busybox' env -i 'NAME=value' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'after'
+            }
+            TEXT"##]]
+        .assert_eq(&functions);
     }
 
     /// Every applet that init runs is in the list that `doctor` checks, and no other.

@@ -1,5 +1,6 @@
 //! How long a project's tests took on each kernel, and how they ended, kept from run to
-//! run in `<work directory>/history/<project>/<architecture>/<release>.json`.
+//! run in `<work directory>/history/<project>/<architecture>/<release>.json`; that of the
+//! tests after a crash in `<architecture>-crash`.
 //!
 //! It decides in which order kernels are tested, how tests are split over VMs, and how much
 //! time is said to be left; nothing that is in a result. So it may be missing or wrong, and a
@@ -8,6 +9,7 @@
 //! How the processors ran is kept but not asked for: a host that changes between KVM and
 //! emulation changes all of its kernels, and order and shares stay as they were.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
@@ -230,7 +232,7 @@ impl History {
             return Ok(());
         }
         let arch = arch_of(name);
-        let folder = self.folder.join(file_name(arch));
+        let folder = self.folder.join(file_name(&arch));
         let path = folder.join(format!("{}.json", file_name(&name.kernel)));
         let _lock = store::lock(&self.layout, &self.ui, "history")?;
         store::sweep(&folder)?;
@@ -243,9 +245,9 @@ impl History {
             .write_all(history.to_json()?.as_bytes())
             .with_context(|| format!("cannot write {}", temporary.path().display()))?;
         temporary.persist()?;
-        let key = (arch.to_owned(), name.kernel.clone());
+        let key = (arch.to_string(), name.kernel.clone());
         self.kernels.insert(key, history);
-        self.forget(arch)
+        self.forget(&arch)
     }
 
     /// Removes the kernels of an architecture that were not tested for the longest time
@@ -274,7 +276,7 @@ impl History {
 
     /// What is known about a kernel itself.
     pub fn kernel(&self, name: &RunName) -> Option<&KernelHistory> {
-        let key = (arch_of(name).to_owned(), name.kernel.clone());
+        let key = (arch_of(name).into_owned(), name.kernel.clone());
         self.kernels.get(&key)
     }
 
@@ -301,7 +303,7 @@ impl History {
         let wanted = Version::split(&name.kernel).map(|(version, _)| version);
         let mut others = Vec::new();
         for ((of, kernel), history) in &self.kernels {
-            if of == arch
+            if *of == arch
                 && *kernel != name.kernel
                 && let Ok(release) = kernel.parse::<Release>()
             {
@@ -341,11 +343,12 @@ fn is_known(name: &RunName) -> bool {
     name.arch.is_empty() || name.kernel.parse::<Release>().is_ok()
 }
 
-fn arch_of(name: &RunName) -> &str {
-    if name.arch.is_empty() {
-        LOCAL
-    } else {
-        &name.arch
+/// The directory of a run's history.
+fn arch_of(name: &RunName) -> Cow<'_, str> {
+    match (&name.phase, name.arch.as_str()) {
+        (_, "") => LOCAL.into(),
+        (None, arch) => arch.into(),
+        (Some(phase), arch) => format!("{arch}-{phase}").into(),
     }
 }
 

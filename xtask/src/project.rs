@@ -12,6 +12,12 @@
 //! top = "."
 //! pattern = "test*.py"
 //!
+//! [crash]                      # tests of the dump, after a crash of the tested kernel
+//! start = "tests/vmcore"       # these three as in [tests]
+//! top = "."
+//! pattern = "test*.py"
+//! trigger = "echo 1 >/sys/…"   # shell command in the guest; otherwise sysrq c
+//!
 //! [env]                        # environment of the tests in the guest
 //! EXAMPLE_DEBUG = "1"
 //!
@@ -94,6 +100,8 @@ pub struct Project {
     pub memory: Option<u32>,
     /// What is discovered in the guest.
     pub tests: Discovery,
+    /// The tests after a crash.
+    pub crash: Option<Crash>,
     /// Environment of the tests in the guest.
     pub environment: Vec<(String, String)>,
     /// The kernel module.
@@ -126,6 +134,19 @@ pub struct Discovery {
     /// Their file names.
     pub pattern: String,
 }
+
+/// Tests in the kernel that a crash of the tested one starts, of which `/proc/vmcore` is
+/// the dump. The project's module is not loaded there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crash {
+    /// What is discovered.
+    pub tests: Discovery,
+    /// What crashes the kernel, for the guest's shell.
+    pub trigger: String,
+}
+
+/// What crashes a kernel if the project does not say (Documentation/admin-guide/sysrq.rst).
+pub const SYSRQ_CRASH: &str = "echo c >/proc/sysrq-trigger";
 
 /// A kernel module of the project.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -214,6 +235,20 @@ impl Project {
         let discovery = tests.discovery()?;
         tests.finish()?;
 
+        let crash = match top.optional_table("crash")? {
+            None => None,
+            Some(mut table) => {
+                let crash = Crash {
+                    tests: table.discovery()?,
+                    trigger: table
+                        .string("trigger")?
+                        .unwrap_or_else(|| SYSRQ_CRASH.to_owned()),
+                };
+                table.finish()?;
+                Some(crash)
+            }
+        };
+
         let environment = top.environment("env")?;
 
         let module = match top.optional_table("module")? {
@@ -292,6 +327,7 @@ impl Project {
             prepare,
             memory,
             tests: discovery,
+            crash,
             environment,
             module,
             disk,

@@ -44,7 +44,13 @@ impl Port {
 /// started          the command runs
 /// fail TEXT        init could not start it
 /// exit PHASE N     the command ended with status N
+/// crashing         a capture kernel is loaded: the crash that comes now is planned
+/// nothing PHASE    no test was selected for the phase: the kernel will not be crashed
 /// ```
+///
+/// The phases are `main` and, on the kernel that a planned crash starts, `crash`. The
+/// other way go `sysrq KEY`, `size COLUMNS ROWS`, `reset`, and `crash`: it tells that the
+/// host has the verdict of the main phase and all output of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Init runs in this phase.
@@ -57,6 +63,10 @@ pub enum Status {
     Fail(String),
     /// The verdict of a phase.
     Exit(String, u8),
+    /// The kernel is about to be crashed, and comes back as another one.
+    Crashing,
+    /// There is nothing to do in this phase.
+    Nothing(String),
     /// Anything else, shortened; a guest can write what it likes here.
     Odd(String),
 }
@@ -97,6 +107,8 @@ fn parse_status(line: &str) -> Status {
         },
         "started" if rest.is_empty() => Status::Started,
         "fail" if !rest.is_empty() => Status::Fail(rest.to_owned()),
+        "crashing" if rest.is_empty() => Status::Crashing,
+        "nothing" if !rest.is_empty() => Status::Nothing(rest.to_owned()),
         "exit" => match rest
             .split_once(' ')
             .map(|(phase, status)| (phase, status.parse()))
@@ -123,6 +135,8 @@ fn hexadecimal(text: &str) -> Option<(u64, u64)> {
 pub struct MarkScanner {
     mark: Vec<u8>,
     held: Vec<u8>,
+    /// What comes belongs to nobody before the mark has come a first time.
+    begun: bool,
     ended: bool,
 }
 
@@ -132,7 +146,16 @@ impl MarkScanner {
         Self {
             mark: mark.as_bytes().to_vec(),
             held: Vec::new(),
+            begun: true,
             ended: mark.is_empty(),
+        }
+    }
+
+    /// A scanner for what stands between two marks.
+    pub fn between(mark: &str) -> Self {
+        Self {
+            begun: false,
+            ..Self::new(mark)
         }
     }
 
@@ -148,6 +171,20 @@ impl MarkScanner {
             return Vec::new();
         }
         self.held.extend_from_slice(bytes);
+        if !self.begun {
+            match find(&self.held, &self.mark) {
+                Some(at) => {
+                    self.begun = true;
+                    self.held.drain(..at + self.mark.len());
+                }
+                None => {
+                    let enough = self.mark.len() - 1;
+                    let surplus = self.held.len().saturating_sub(enough);
+                    self.held.drain(..surplus);
+                    return Vec::new();
+                }
+            }
+        }
         if let Some(at) = find(&self.held, &self.mark) {
             self.ended = true;
             self.held.truncate(at);
@@ -163,7 +200,8 @@ impl MarkScanner {
 
     /// What is still held back when the stream ended without a mark.
     pub fn finish(&mut self) -> Vec<u8> {
-        std::mem::take(&mut self.held)
+        let held = std::mem::take(&mut self.held);
+        if self.begun { held } else { Vec::new() }
     }
 }
 
@@ -186,12 +224,16 @@ mod tests {
 
     #[test]
     fn status_lines_survive_any_cut() {
-        let text = b"hello main\nvmcoreinfo 0x12e6000 1024\nstarted\nexit main 42\n";
+        let text = b"hello main\nvmcoreinfo 0x12e6000 1024\nstarted\nexit main 42\n\
+            crashing\nhello crash\nnothing crash\n";
         let expected = vec![
             Status::Hello("main".into()),
             Status::Vmcoreinfo(0x12e_6000, 0x1024),
             Status::Started,
             Status::Exit("main".into(), 42),
+            Status::Crashing,
+            Status::Hello("crash".into()),
+            Status::Nothing("crash".into()),
         ];
         for cut in 0..=text.len() {
             let mut reader = StatusReader::default();
@@ -213,6 +255,8 @@ mod tests {
             "exit  0",
             "hello",
             "started now",
+            "crashing now",
+            "nothing",
             "vmcoreinfo",
             "vmcoreinfo 0x1",
             "vmcoreinfo 1 1024",
@@ -252,6 +296,24 @@ mod tests {
                 assert_eq!(scanner.feed(b"later"), b"");
             }
         }
+    }
+
+    #[test]
+    fn what_stands_between_two_marks_is_found_at_any_cut() {
+        let stream = b"before abcab abcabdsome abcab textabcabdrest";
+        for first in 0..=stream.len() {
+            for second in first..=stream.len() {
+                let mut scanner = MarkScanner::between("abcabd");
+                let mut out = scanner.feed(&stream[..first]);
+                out.extend(scanner.feed(&stream[first..second]));
+                out.extend(scanner.feed(&stream[second..]));
+                assert_eq!(out, b"some abcab text", "cut at {first} and {second}");
+                assert!(scanner.ended());
+            }
+        }
+        let mut scanner = MarkScanner::between("abcabd");
+        assert_eq!(scanner.feed(b"abcab"), b"");
+        assert_eq!(scanner.finish(), b"", "it has not begun");
     }
 
     #[test]

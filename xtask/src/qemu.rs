@@ -80,6 +80,8 @@ pub struct VmSpec {
     pub monitor: bool,
     /// Whether the kernel is told to do without ACPI: see [`can_spare_acpi`].
     pub no_acpi: bool,
+    /// Whether the kernel sets memory aside for one that comes after its crash.
+    pub crash: bool,
     /// The scratch disk's image.
     pub disk: Option<PathBuf>,
     /// More kernel parameters.
@@ -267,6 +269,9 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
             words.push("acpi=off".to_owned());
         }
     }
+    if spec.crash {
+        words.push(format!("crashkernel={}", spec.arch.crash_memory));
+    }
     let quoted = init.contains(' ');
     words.push(if quoted {
         format!("\"init={init}\"")
@@ -276,6 +281,21 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
     // Behind ours, because the last one of a name wins.
     words.extend(spec.kernel_arguments.iter().cloned());
     Ok(words.join(" "))
+}
+
+/// What the command line of a capture kernel has that ours has not.
+pub fn capture_parameters(accel: Accel) -> Vec<String> {
+    // Without `nokaslr` the new kernel may look for a place outside of the memory that
+    // was reserved for it, and find none.
+    let mut words = vec!["nokaslr".to_owned()];
+    if accel == Accel::Tcg {
+        // The crash may be on any processor. When the new kernel starts the others, QEMU
+        // sometimes fails an assertion of its own, emulating them.
+        words.push("nosmp".to_owned());
+    }
+    // The guest's init has it as a variable.
+    words.push("vmtest_phase=crash".to_owned());
+    words
 }
 
 /// Whether a kernel finds processors, interrupts and a clock without ACPI on our
@@ -329,6 +349,7 @@ mod tests {
             console_log: "/w/log/console.log".into(),
             monitor: false,
             no_acpi: false,
+            crash: false,
             disk: None,
             kernel_arguments: Vec::new(),
             qemu_arguments: Vec::new(),
@@ -364,6 +385,23 @@ mod tests {
         assert!(!words(false).contains("acpi=off"));
         let line = words(true);
         assert!(line.find("acpi=off") < line.find("acpi=force"), "{line}");
+    }
+
+    #[test]
+    fn memory_for_a_capture_kernel_is_set_aside_only_when_there_will_be_one() {
+        assert!(!kernel_command_line(&spec()).unwrap().contains("crash"));
+        let crash = VmSpec {
+            crash: true,
+            kernel_arguments: vec!["crashkernel=512M".to_owned()],
+            ..spec()
+        };
+        let line = kernel_command_line(&crash).unwrap();
+        // Of several the last one counts (`kernel/crash_core.c`, `get_last_crashkernel`).
+        assert!(line.contains(" crashkernel=256M init="), "{line}");
+        assert!(line.ends_with(" crashkernel=512M"), "{line}");
+        let words = |accel| capture_parameters(accel).join(" ");
+        assert_eq!(words(Accel::Kvm), "nokaslr vmtest_phase=crash");
+        assert_eq!(words(Accel::Tcg), "nokaslr nosmp vmtest_phase=crash");
     }
 
     #[test]

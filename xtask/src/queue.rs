@@ -60,6 +60,7 @@ impl Wanted {
             kernel,
             arch: arch.name.to_owned(),
             flavor,
+            phase: None,
         })
     }
 
@@ -89,6 +90,7 @@ pub fn name(kernel: &LocalKernel) -> RunName {
         kernel: kernel.release.to_string(),
         arch: kernel.arch.name.to_owned(),
         flavor: kernel.release.flavor(),
+        phase: None,
     }
 }
 

@@ -12,6 +12,11 @@
 //! {"v":1,"event":"session-finished"}
 //! ```
 //!
+//! The tests after a kernel's crash are a run of their own: all of its lines have
+//! `"suite":"crash"`, and it has its own `vm-started`, which is the crash, and
+//! `vm-finished`. It is there if the main tests came to a verdict (and, when only some
+//! tests were asked for, there are some of these among them).
+//!
 //! Lines of several kernels are mixed as they come; those of one kernel are in
 //! order. A kernel whose tests are split over several VMs has `shard` (1 and up) in
 //! all lines but `vm-started` and `vm-finished`, which there is one of per kernel.
@@ -40,12 +45,43 @@ pub struct RunName {
     pub arch: String,
     /// The kernel's flavor, if it has one.
     pub flavor: Option<String>,
+    /// [`CRASH`] for the tests after the kernel's crash. In a line it is called `suite`,
+    /// because outcomes have a phase of their own.
+    #[serde(rename = "suite", default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+}
+
+/// The phase of tests that run after a kernel's crash.
+pub const CRASH: &str = "crash";
+
+impl RunName {
+    /// The tests after this kernel's crash.
+    pub fn crash(&self) -> Self {
+        Self {
+            phase: Some(CRASH.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// The kernel and the phase: `6.1.192-vmtest1.1default crash`.
+    pub fn title(&self) -> String {
+        match &self.phase {
+            None => self.kernel.clone(),
+            Some(phase) => format!("{} {phase}", self.kernel),
+        }
+    }
+
+    /// Whether both are of one kernel, whatever the phase.
+    pub fn is_same_kernel(&self, other: &Self) -> bool {
+        self.kernel == other.kernel && self.arch == other.arch && self.flavor == other.flavor
+    }
 }
 
 impl fmt::Display for RunName {
-    /// `6.1.192-vmtest1.1default (x86_64)`, or `local`.
+    /// `6.1.192-vmtest1.1default (x86_64)`, with the phase behind the kernel if there is
+    /// one, or `local`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.kernel)?;
+        f.write_str(&self.title())?;
         match self.arch.as_str() {
             "" => Ok(()),
             arch => write!(f, " ({arch})"),
@@ -79,13 +115,14 @@ pub struct Phases {
     /// Getting the kernel and building the test module.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub prepare: Option<f64>,
-    /// From QEMU's start to the tests' start.
+    /// From QEMU's start, or that of the crash, to the tests' start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<f64>,
     /// From the first test to the last, as the guest took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests: Option<f64>,
-    /// From QEMU's start to its end; of the process for `local`.
+    /// From QEMU's start to its end, or that of the crash; of a crash, from there to
+    /// QEMU's end; of the process for `local`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
 }
@@ -253,8 +290,8 @@ impl Results {
             "session-finished" => self.finished = true,
             event => {
                 let name = RunName::deserialize(value).ok()?;
-                let flavor = name.flavor.as_deref();
-                let index = index(open, &name.kernel, &name.arch, flavor);
+                let (flavor, phase) = (name.flavor.as_deref(), name.phase.as_deref());
+                let index = index(open, &name.kernel, &name.arch, flavor, phase);
                 let run = open.get_mut(index)?;
                 let shard = value["shard"].as_u64().unwrap_or(0);
                 let tally = run.shards.entry(u32::try_from(shard).ok()?).or_default();
@@ -274,9 +311,18 @@ impl Results {
 }
 
 /// The run of that name among those that have begun; it begins if it is not there.
-fn index(open: &mut Vec<Open>, kernel: &str, arch: &str, flavor: Option<&str>) -> usize {
+fn index(
+    open: &mut Vec<Open>,
+    kernel: &str,
+    arch: &str,
+    flavor: Option<&str>,
+    phase: Option<&str>,
+) -> usize {
     let found = open.iter().rposition(|Open { name, .. }| {
-        name.kernel == kernel && name.arch == arch && name.flavor.as_deref() == flavor
+        name.kernel == kernel
+            && name.arch == arch
+            && name.flavor.as_deref() == flavor
+            && name.phase.as_deref() == phase
     });
     found.unwrap_or_else(|| {
         open.push(Open {
@@ -284,6 +330,7 @@ fn index(open: &mut Vec<Open>, kernel: &str, arch: &str, flavor: Option<&str>) -
                 kernel: kernel.to_owned(),
                 arch: arch.to_owned(),
                 flavor: flavor.map(str::to_owned),
+                phase: phase.map(str::to_owned),
             },
             shards: BTreeMap::new(),
             retries: Vec::new(),
@@ -304,6 +351,8 @@ struct TestLine<'l> {
     #[serde(borrow)]
     arch: Cow<'l, str>,
     flavor: Option<String>,
+    #[serde(rename = "suite")]
+    phase: Option<String>,
     #[serde(default)]
     shard: u32,
     id: String,
@@ -326,7 +375,8 @@ impl TestLine<'_> {
     }
 
     fn take(self, open: &mut Vec<Open>) {
-        let index = index(open, &self.kernel, &self.arch, self.flavor.as_deref());
+        let (flavor, phase) = (self.flavor.as_deref(), self.phase.as_deref());
+        let index = index(open, &self.kernel, &self.arch, flavor, phase);
         let event = match self.outcome {
             Some(outcome) if self.event == "test-finished" => {
                 TestEvent::TestFinished(FinishedTest {
@@ -379,6 +429,7 @@ mod tests {
             kernel: "6.1.192-vmtest1.1default".to_owned(),
             arch: "x86_64".to_owned(),
             flavor: Some("default".to_owned()),
+            phase: None,
         }
     }
 
@@ -492,6 +543,37 @@ mod tests {
         assert_eq!(run.tally.tests, Some(3));
         assert_eq!(run.tally.counts.finished(), 3);
         assert_eq!(run.retries.len(), 1);
+    }
+
+    #[test]
+    fn tests_after_a_crash_are_a_run_of_their_own() {
+        let crash = name().crash();
+        assert_eq!(crash.to_string(), "6.1.192-vmtest1.1default crash (x86_64)");
+        let of = |name: &RunName, event, fields: &Value| {
+            line(event, Some(name), None, fields).unwrap() + "\n"
+        };
+        let mut text = String::new();
+        for (run, outcome) in [(&name(), "passed"), (&crash, "tests-failed")] {
+            text += &of(run, "vm-started", &json!({}));
+            text += &of(run, "test-finished", &finished("t.A.a"));
+            text += &of(
+                run,
+                "vm-retried",
+                &json!({"outcome": "stuck", "phase": "boot", "how": "", "running": null}),
+            );
+            text += &of(run, "test-finished", &finished("t.A.a"));
+            text += &of(run, "vm-finished", &json!({ "outcome": outcome }));
+        }
+        assert_eq!(text.matches(r#""suite":"crash""#).count(), 5);
+        let results = Results::parse(&text).unwrap();
+        let [main, after] = &results.runs[..] else {
+            panic!("{results:?}")
+        };
+        assert_eq!((&main.name, &after.name), (&name(), &crash));
+        assert_eq!(main.outcome, RunOutcome::Passed);
+        assert_eq!(after.outcome, RunOutcome::TestsFailed);
+        assert_eq!(after.tally.counts.finished(), 1);
+        assert!(main.name.is_same_kernel(&crash));
     }
 
     #[test]

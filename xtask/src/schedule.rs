@@ -189,7 +189,7 @@ impl RetryPolicy {
 pub fn is_infrastructure(outcome: &RunOutcome) -> bool {
     match outcome {
         RunOutcome::Lost { .. } => true,
-        RunOutcome::Stuck { phase, .. } => phase == "boot",
+        RunOutcome::Stuck { phase, .. } => phase == "boot" || phase == "capture boot",
         RunOutcome::Passed
         | RunOutcome::TestsFailed
         | RunOutcome::RunnerDied { .. }

@@ -26,7 +26,7 @@ use crate::layout::Layout;
 use crate::queue::{self, Budget, Wanted};
 use crate::results::{RunName, RunRecord};
 use crate::schedule::RetryPolicy;
-use crate::suite::{self, Outlet, Part, Suite};
+use crate::suite::{self, Outlet, Part, Phase, Suite};
 use crate::ui::Ui;
 
 /// How many messages may wait for the collector. A VM whose messages are not taken
@@ -51,7 +51,8 @@ pub struct Options {
 /// A message to the collector.
 #[derive(Debug)]
 pub struct Message {
-    /// Which run, by its place in the session.
+    /// Which run, by its place in the session: first the runs that were asked for, then
+    /// in the same order those of tests after the crash of their kernels.
     pub run: usize,
     /// Which of its VMs, from 1; 0 when its tests are not split.
     pub shard: u32,
@@ -105,15 +106,25 @@ pub struct Session<'s> {
     pub options: Options,
 }
 
+impl Session<'_> {
+    /// How many runs were asked for.
+    fn runs(&self) -> usize {
+        self.wanted.len() + usize::from(self.local)
+    }
+}
+
 /// Runs everything. The records in the order of the requests, those of the host's own
-/// tests first; runs that were not started (`fail_fast`) have none.
+/// tests first, those of tests after a crash behind their kernel's; runs that were not
+/// started (`fail_fast`) have none.
 ///
 /// # Errors
 ///
 /// A signal, a mistake of the user, or one of the collector.
 pub fn run(session: Session<'_>, collector: &mut dyn Collector) -> Result<Vec<RunRecord>> {
-    let of = session.wanted.len() + usize::from(session.local);
-    let mut records = (0..of).map(|_| None).collect::<Vec<Option<RunRecord>>>();
+    let of = session.runs();
+    let mut records = (0..2 * of)
+        .map(|_| None)
+        .collect::<Vec<Option<RunRecord>>>();
     let pool = Pool::default();
     let (sender, messages) = sync_channel(MESSAGES);
     let mut result = Ok(());
@@ -134,7 +145,12 @@ pub fn run(session: Session<'_>, collector: &mut dyn Collector) -> Result<Vec<Ru
     if let Some(error) = pool.lock().fatal.take() {
         return Err(error);
     }
-    Ok(records.into_iter().flatten().collect())
+    let crashes = records.split_off(of);
+    let pairs = records.into_iter().zip(crashes);
+    Ok(pairs
+        .flat_map(|(run, crash)| [run, crash])
+        .flatten()
+        .collect())
 }
 
 /// Runs in the calling thread until the others have ended.
@@ -352,6 +368,7 @@ fn prepare_one(
             kernel: "newest".to_owned(),
             arch: String::new(),
             flavor: None,
+            phase: None,
         },
         stage: Stage::Setup,
         error,
@@ -483,33 +500,25 @@ fn run_vm(
         }
     }
     let split = (shards > 1).then_some((shard, shards));
-    let number = split.map_or(0, |(shard, _)| shard);
-    let mut attempt = 0;
-    let part = loop {
-        let guest = suite::Guest {
-            name: &ready.name,
-            kernel: &ready.kernel,
-            module: ready.module.as_deref(),
-            durations: ready.durations.as_deref(),
-            split,
-            attempt,
-        };
-        let outlet = Outlet::new(sender, ready.run, number, &pool.stop);
-        let part = match session
-            .suite
-            .run_vm(guest, outlet, session.layout, session.ui)
-        {
-            Ok(part) => part,
-            Err(error) if is_final(&error) || pool.stopped() => return Err(error),
-            Err(error) => Part::failed(&error),
-        };
-        let tried = usize::try_from(attempt)?;
-        if !session.options.retry.again(&part.outcome, tried) {
-            break part;
-        }
-        attempt += 1;
-        send(sender, ready.run, number, What::Retried(part.outcome));
+    let mut guest = suite::Guest {
+        name: &ready.name,
+        kernel: &ready.kernel,
+        module: ready.module.as_deref(),
+        durations: ready.durations.as_deref(),
+        split,
+        attempt: 0,
+        // One VM of several is enough for what is not split.
+        phases: match session.suite.crashes() && shard == 1 {
+            true => Phase::Both,
+            false => Phase::Main,
+        },
     };
+    let (part, crash) = attempts(session, pool, sender, ready, &mut guest)?;
+    if let Some(part) = crash {
+        let name = ready.name.crash();
+        let record = suite::merge(name, 0.0, vec![(1, part)]);
+        pool.finished(session, sender, ready.run + session.runs(), record);
+    }
     let parts = {
         let mut parts = lock(&ready.parts);
         parts.push((shard, part));
@@ -530,6 +539,54 @@ fn run_vm(
         }
     }
     Ok(())
+}
+
+/// One VM, and others in its place as long as it is lost. The second value is of the tests
+/// after the crash.
+fn attempts(
+    session: Session<'_>,
+    pool: &Pool,
+    sender: &SyncSender<Message>,
+    ready: &Ready,
+    guest: &mut suite::Guest<'_>,
+) -> Result<(Part, Option<Part>)> {
+    let crash_run = ready.run + session.runs();
+    let number = guest.split.map_or(0, |(shard, _)| shard);
+    let again = |part: &Part, attempt: u32| {
+        let tried = usize::try_from(attempt)?;
+        anyhow::Ok(session.options.retry.again(&part.outcome, tried))
+    };
+    let run = |guest: suite::Guest<'_>, run, number| {
+        let outlet = Outlet::new(sender, run, number, &pool.stop).with_crash(crash_run);
+        match session
+            .suite
+            .run_vm(guest, outlet, session.layout, session.ui)
+        {
+            Err(error) if is_final(&error) || pool.stopped() => Err(error),
+            Err(error) => Ok((Part::failed(&error), None)),
+            parts => parts,
+        }
+    };
+    let (part, mut crash) = loop {
+        let (part, crash) = run(*guest, ready.run, number)?;
+        if !again(&part, guest.attempt)? {
+            break (part, crash);
+        }
+        guest.attempt += 1;
+        send(sender, ready.run, number, What::Retried(part.outcome));
+    };
+    // The main tests have their verdict, and do not run again for the others.
+    guest.phases = Phase::Crash;
+    guest.attempt = 0;
+    while let Some(lost) = &crash
+        && again(lost, guest.attempt)?
+    {
+        guest.attempt += 1;
+        send(sender, crash_run, 0, What::Retried(lost.outcome.clone()));
+        let (before, after) = run(*guest, crash_run, 0)?;
+        crash = Some(after.unwrap_or(before));
+    }
+    Ok((part, crash))
 }
 
 /// A thread that panicked holds no lock while it changes what the lock is for.

@@ -28,7 +28,9 @@ use crate::results::{Evidence, Phases, RunName, RunRecord};
 use crate::schedule;
 use crate::session::What;
 use crate::ui::Ui;
-use crate::vm::{self, AccelChoice, Disk, Limits, Stdin, VmOutcome, VmPhase, VmRequest, VmSink};
+use crate::vm::{
+    self, AccelChoice, CrashRequest, Disk, Limits, Stdin, VmOutcome, VmPhase, VmRequest, VmSink,
+};
 
 /// Nothing printed for this long while tests run means that they hang.
 const IDLE: Duration = Duration::from_secs(600);
@@ -44,6 +46,9 @@ pub struct Suite<'s> {
     pub prepared: Prepared,
     /// The guest's runner, `run_unittests.py`.
     pub runner: PathBuf,
+    /// What loads a capture kernel in the guest, [`crate::guest::LOADER`] of the assets,
+    /// a file; `None`: the tests after a crash are left out, or there are none.
+    pub loader: Option<PathBuf>,
     /// The folder of the session's logs.
     pub folder: PathBuf,
     /// The text of the guest's init, [`crate::guest::INIT`] of the assets.
@@ -77,6 +82,19 @@ pub struct Guest<'g> {
     pub split: Option<(u32, u32)>,
     /// How often it was tried before.
     pub attempt: u32,
+    /// Which tests run in it.
+    pub phases: Phase,
+}
+
+/// Which tests of a kernel run in a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The main ones.
+    Main,
+    /// The main ones, and then those after a crash.
+    Both,
+    /// Those after a crash.
+    Crash,
 }
 
 /// What one VM (or this host) gave of a run.
@@ -111,6 +129,11 @@ impl Part {
 }
 
 impl Suite<'_> {
+    /// Whether there are tests after a crash to run.
+    pub fn crashes(&self) -> bool {
+        self.project.crash.is_some() && self.loader.is_some()
+    }
+
     fn command(&self, discovery: &Discovery, exclude: &[String]) -> RunnerCommand {
         RunnerCommand {
             python: self.prepared.python.clone(),
@@ -119,8 +142,27 @@ impl Suite<'_> {
             exclude: exclude.to_vec(),
             split: None,
             durations: None,
+            select: None,
             arguments: self.arguments.clone(),
         }
+    }
+
+    /// What is done after the main tests.
+    fn crash(&self) -> Option<CrashRequest> {
+        let (crash, loader) = (self.project.crash.as_ref()?, self.loader.as_ref()?);
+        let command = |select| RunnerCommand {
+            select: Some(select),
+            ..self.command(&crash.tests, &[])
+        };
+        // Whether the user's arguments leave any of them is known by looking.
+        let select = selects(&self.arguments).then(|| command(Select::Count).words());
+        Some(CrashRequest {
+            command: command(Select::Run).words(),
+            select,
+            python: self.prepared.python.clone(),
+            loader: loader.clone(),
+            trigger: crash.trigger.clone(),
+        })
     }
 
     /// The project's kernel module, built for a kernel.
@@ -158,7 +200,9 @@ impl Suite<'_> {
         Ok(path)
     }
 
-    /// Runs one VM to its end.
+    /// Runs one VM to its end. The second value is what came after the crash, if there was
+    /// to be one and the main tests came to a verdict (and some are selected that run
+    /// after it).
     ///
     /// # Errors
     ///
@@ -169,7 +213,7 @@ impl Suite<'_> {
         outlet: Outlet<'_>,
         layout: &Layout,
         ui: &Ui,
-    ) -> Result<Part> {
+    ) -> Result<(Part, Option<Part>)> {
         let mut what = String::new();
         if let Some((shard, _)) = guest.split {
             what = format!("{shard}-");
@@ -177,18 +221,41 @@ impl Suite<'_> {
         if guest.attempt > 0 {
             what = format!("{what}retry{}-", guest.attempt);
         }
-        let log = |kind: &str| folder::log_file(&self.folder, guest.name, &format!("{what}{kind}"));
-        let request = self.request(guest, log("console.log"));
-        let mut sink = SuiteSink::new(guest.name, outlet, self.mark, log("output.log"))?;
+        let log = |name, kind| folder::log_file(&self.folder, name, &format!("{what}{kind}"));
+        let after = guest.name.crash();
+        let name = match guest.phases {
+            Phase::Main | Phase::Both => guest.name,
+            // A VM of its own, in which nothing runs before the crash.
+            Phase::Crash => &after,
+        };
+        let request = self.request(guest, log(name, "console.log"));
+        let crash = match guest.phases {
+            Phase::Main => None,
+            Phase::Both | Phase::Crash => Some((&after, log(&after, "output.log"))),
+        };
+        let mut sink = SuiteSink::new(name, outlet, self.mark, log(name, "output.log"), crash)?;
         let run = vm::run(&request, layout, ui, &mut sink)?;
         sink.finish_vm(&run)
     }
 
     fn request(&self, guest: Guest<'_>, console_log: PathBuf) -> VmRequest {
-        let command = RunnerCommand {
-            split: guest.split,
-            durations: guest.durations.map(Path::to_owned),
-            ..self.command(&self.project.tests, &[])
+        let command = match guest.phases {
+            Phase::Main | Phase::Both => RunnerCommand {
+                split: guest.split,
+                durations: guest.durations.map(Path::to_owned),
+                ..self.command(&self.project.tests, &[])
+            }
+            .words(),
+            Phase::Crash => vec!["true".into()],
+        };
+        let crash = match guest.phases {
+            Phase::Main => None,
+            Phase::Both => self.crash(),
+            // Its tests were selected once.
+            Phase::Crash => self.crash().map(|crash| CrashRequest {
+                select: None,
+                ..crash
+            }),
         };
         let mut environment = vec![
             // Tests that start Python find the one that runs them.
@@ -215,10 +282,11 @@ impl Suite<'_> {
         let mut request = VmRequest {
             kernel: guest.kernel.clone(),
             root: "/".into(),
-            command: command.words(),
+            command,
             directory: self.prepared.tree.clone(),
             environment: guest_environment(std::env::vars_os(), &environment),
             modules,
+            crash,
             keep,
             disk: self.project.disk.as_ref().map(|disk| Disk {
                 size: disk.size,
@@ -260,7 +328,7 @@ impl Suite<'_> {
         environment.push(("PYTHON".into(), self.prepared.python.clone().into()));
         environment.extend(self.environment.iter().cloned());
         let log = folder::log_file(&self.folder, &name, "output.log");
-        let sink = SuiteSink::new(&name, outlet, self.mark, log)?;
+        let sink = SuiteSink::new(&name, outlet, self.mark, log, None)?;
         let part = run_local(&command, &self.prepared.tree, &environment, sink)?;
         Ok(merge(name, 0.0, vec![(1, part)]))
     }
@@ -291,6 +359,7 @@ pub fn local_name() -> RunName {
         kernel: "local".to_owned(),
         arch: String::new(),
         flavor: None,
+        phase: None,
     }
 }
 
@@ -339,10 +408,16 @@ pub fn vm_outcome(tally: &Tally, outcome: &VmOutcome) -> RunOutcome {
                 VmPhase::Boot => "boot",
                 VmPhase::Command => "command",
                 VmPhase::Shutdown => "shutdown",
+                VmPhase::Capture => "capture boot",
             }
             .to_owned(),
             how: how.clone(),
             running,
+        },
+        // Nothing was wrong with the VM: the tests need what it does not have.
+        VmOutcome::NotCrashed(words) => RunOutcome::NotStarted {
+            stage: Stage::Setup,
+            how: format!("the kernel was not crashed: {words}"),
         },
     }
 }
@@ -362,8 +437,19 @@ pub struct RunnerCommand {
     pub split: Option<(u32, u32)>,
     /// How long classes took, for sharing them out.
     pub durations: Option<PathBuf>,
+    /// What the names among the arguments mean; `None`: they replace discovery.
+    pub select: Option<Select>,
     /// The user's arguments, for unittest.
     pub arguments: Vec<OsString>,
+}
+
+/// What is done with the discovered tests that the arguments name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Select {
+    /// They are run.
+    Run,
+    /// They are counted: the status is 5 if there are none.
+    Count,
 }
 
 impl RunnerCommand {
@@ -389,6 +475,11 @@ impl RunnerCommand {
         }
         if let Some(file) = &self.durations {
             words.extend([OsStr::new("--durations"), file.as_os_str()].map(OsStr::to_owned));
+        }
+        match self.select {
+            None => {}
+            Some(Select::Run) => words.push("--within".into()),
+            Some(Select::Count) => words.extend(["--within".into(), "--count".into()]),
         }
         words.extend(self.arguments.iter().cloned());
         words

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use self::machine::Machine;
+use self::machine::{Machine, Served, Stage};
 use self::ports::StdinPump;
 use crate::accel::{self, Kvm};
 use crate::console::Console;
@@ -31,7 +31,6 @@ use crate::layout::Layout;
 use crate::process::LongCommand;
 use crate::protocol::Port;
 use crate::qemu::{self, QemuVersion, VmSpec};
-use crate::symbolize::symbolize;
 use crate::ui::Ui;
 
 /// What `--accel` says.
@@ -110,6 +109,8 @@ pub struct VmRequest {
     pub environment: Vec<(OsString, OsString)>,
     /// Kernel modules (files) loaded before the command starts.
     pub modules: Vec<PathBuf>,
+    /// What is done after the command: the kernel is crashed, and another command run.
+    pub crash: Option<CrashRequest>,
     /// What else must be visible in the guest even below `/tmp` or `/run`: the
     /// project, a virtual environment. The command's own words that are absolute
     /// paths, the working directory, the kernel and the modules always are.
@@ -142,6 +143,24 @@ pub struct VmRequest {
     pub init_text: String,
 }
 
+/// A planned crash of the kernel, and what runs in the capture kernel that comes then: the
+/// same one, in the memory that the first has set aside for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CrashRequest {
+    /// Program and arguments, run in the capture kernel; directory and environment are
+    /// those of the VM's command.
+    pub command: Vec<OsString>,
+    /// Ends with status 5, in the first kernel, if the command has nothing to do, so that
+    /// there is no crash; `None`: it always has.
+    pub select: Option<Vec<OsString>>,
+    /// The interpreter for [`guest::LOADER`].
+    pub python: PathBuf,
+    /// [`guest::LOADER`] of the assets, a file.
+    pub loader: PathBuf,
+    /// What crashes the kernel, for the guest's shell.
+    pub trigger: String,
+}
+
 /// Receives what the guest sends while it runs, in order per stream. An error
 /// ends the VM and the run.
 pub trait VmSink {
@@ -153,6 +172,11 @@ pub trait VmSink {
     fn stderr(&mut self, bytes: &[u8]) -> Result<()>;
     /// Bytes of the events stream (`VMTEST_EVENTS` in the guest names its FIFO).
     fn events(&mut self, bytes: &[u8]) -> Result<()>;
+    /// The command has ended, and all that it sent is here. From now on what comes is of
+    /// the kernel that a planned crash starts.
+    fn crashing(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Called at least ten times a second, and may ask for the terminal's new
     /// size (columns, rows) to be passed on.
     fn tick(&mut self) -> Result<Option<(u16, u16)>> {
@@ -169,6 +193,8 @@ pub enum VmPhase {
     Command,
     /// After the command: output on its way, power off.
     Shutdown,
+    /// From the command's verdict to the next command, by way of a planned crash.
+    Capture,
 }
 
 /// How one VM run ended.
@@ -184,6 +210,8 @@ pub enum VmOutcome {
     Lost(String),
     /// A limit ran out; which.
     Stuck(VmPhase, String),
+    /// The kernel was to be crashed and was not: it refused a capture kernel; its words.
+    NotCrashed(String),
 }
 
 impl fmt::Display for VmOutcome {
@@ -198,9 +226,11 @@ impl fmt::Display for VmOutcome {
                     VmPhase::Boot => "while booting",
                     VmPhase::Command => "while the command ran",
                     VmPhase::Shutdown => "after the command had ended",
+                    VmPhase::Capture => "while booting its capture kernel",
                 };
                 write!(f, "the VM got stuck {phase}: {limit}")
             }
+            Self::NotCrashed(why) => write!(f, "the kernel was not crashed: {why}"),
         }
     }
 }
@@ -225,13 +255,28 @@ pub struct VmRun {
     pub console_log: PathBuf,
     /// The guest's memory, if it was asked for and written.
     pub dump: Option<PathBuf>,
+    /// What came after the command, if that had a verdict and there was to be a crash.
+    /// The log and the dump are of both.
+    pub crash: Option<PhaseRun>,
+}
+
+/// What happened in a part of a VM's life.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PhaseRun {
+    /// How it ended.
+    pub outcome: VmOutcome,
+    /// From its beginning to the command's start, if it came that far.
+    pub boot: Option<Duration>,
+    /// From its beginning to its end.
+    pub total: Duration,
+    /// The console's last lines.
+    pub console_tail: String,
+    /// What the kernel said about trouble.
+    pub trouble: String,
 }
 
 /// A VM's memory if nobody says otherwise, in MiB.
 pub const MEMORY: u32 = 2048;
-
-/// Lines of the console that go with an outcome.
-const CONSOLE_TAIL: usize = 20;
 
 /// What every VM needs on the host.
 #[derive(Clone, Debug)]
@@ -366,6 +411,7 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
         console_log: request.console_log.clone(),
         monitor: request.dump.is_some(),
         no_acpi: accel == Accel::Tcg && can_spare_acpi(&request.kernel),
+        crash: request.crash.is_some(),
         disk: request.disk.as_ref().map(|_| directory.join("disk")),
         kernel_arguments: request.kernel_arguments.clone(),
         qemu_arguments: request.qemu_arguments.clone(),
@@ -379,7 +425,7 @@ fn can_spare_acpi(kernel: &LocalKernel) -> bool {
 }
 
 /// Init's view of the request.
-fn guest(request: &VmRequest, tools: &Tools, mark: &str) -> Guest {
+fn guest(request: &VmRequest, tools: &Tools, accel: Accel, mark: &str) -> Guest {
     let mut environment = request.environment.clone();
     environment.push(("VMTEST_EVENTS".into(), guest::EVENTS.into()));
     environment.push((
@@ -389,7 +435,15 @@ fn guest(request: &VmRequest, tools: &Tools, mark: &str) -> Guest {
     if let Some(disk) = &request.disk {
         environment.push((disk.variable.clone().into(), guest::DISK.into()));
     }
-    let words = request.command.iter().map(PathBuf::from);
+    let crash = request.crash.as_ref().map(|crash| guest::Crash {
+        select: crash.select.clone(),
+        load: load_command(crash, &request.kernel, accel),
+        trigger: crash.trigger.clone(),
+        command: crash.command.clone(),
+    });
+    let mut commands = vec![&request.command];
+    commands.extend(crash.iter().flat_map(|crash| [&crash.load, &crash.command]));
+    let words = commands.into_iter().flatten().map(PathBuf::from);
     let needed = [&request.directory, &request.kernel.path, &tools.busybox]
         .into_iter()
         .chain(&request.keep)
@@ -413,7 +467,22 @@ fn guest(request: &VmRequest, tools: &Tools, mark: &str) -> Guest {
         stdin: request.stdin == Stdin::Inherit,
         keep: guest::hidden(needed),
         keep_links: links.collect(),
+        crash,
     }
+}
+
+/// The command that loads the capture kernel: the one that runs, once more.
+fn load_command(crash: &CrashRequest, kernel: &LocalKernel, accel: Accel) -> Vec<OsString> {
+    // Nothing of the project's or the environment's is to be imported.
+    let options = ["-B", "-I", "-S"].map(OsString::from);
+    let number = kernel.arch.kexec_file_load.to_string();
+    let parameters = qemu::capture_parameters(accel);
+    let mut words: Vec<OsString> = vec![crash.python.clone().into()];
+    words.extend(options);
+    words.extend([crash.loader.clone().into(), number.into()]);
+    words.push(kernel.image().into());
+    words.extend(parameters.into_iter().map(OsString::from));
+    words
 }
 
 /// One start of QEMU. The second value: whether there was a sign of life.
@@ -429,7 +498,7 @@ fn boot(
     let init = directory.path().join("init");
     fs::write(
         &init,
-        guest::init_script(&guest(request, tools, &mark), &request.init_text),
+        guest::init_script(&guest(request, tools, accel, &mark), &request.init_text),
     )
     .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
     .with_context(|| format!("cannot write {}", init.display()))?;
@@ -470,6 +539,7 @@ fn boot(
     let mut machine = Machine {
         child,
         start,
+        begin: start,
         console: Console::open(&request.console_log)?,
         words,
         directory: Some(directory),
@@ -482,34 +552,40 @@ fn boot(
         tail: None,
         monitor: None,
         note: None,
+        stage: Stage::Main,
     };
-    let outcome = machine.serve(request, listeners, &mark, sink)?;
-    let dump = machine.dump(request, &outcome, ui)?;
+    let served = machine.serve(request, listeners, &mark, sink)?;
+    let dump = match &served {
+        Served::Once(outcome) | Served::Crashed(_, outcome) => {
+            machine.dump(request, outcome, ui)?
+        }
+        Served::NothingElse(_) => None,
+    };
     machine.child.kill()?;
     machine.console.follow();
-    let mut trouble = machine.console.trouble().to_owned();
-    if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_)) {
-        trouble = symbolize(&trouble, &request.kernel.path.join("build/vmlinux"));
-    }
+    let (first, crash) = match served {
+        Served::Once(outcome) => (machine.phase_run(request, outcome), None),
+        Served::Crashed(first, outcome) => (first, Some(machine.phase_run(request, outcome))),
+        Served::NothingElse(first) => (first, None),
+    };
     let run = VmRun {
-        outcome,
-        trouble,
+        outcome: first.outcome,
+        trouble: first.trouble,
         accel,
-        boot: machine.boot,
-        total: start.elapsed(),
-        console_tail: machine
-            .tail
-            .unwrap_or_else(|| machine.console.tail(CONSOLE_TAIL)),
+        boot: first.boot,
+        total: first.total,
+        console_tail: first.console_tail,
         dump,
         console_log: request.console_log.clone(),
+        crash,
     };
     Ok((run, machine.alive || machine.console.any()))
 }
 
 /// A directory for init, the ports' sockets and the scratch disk. Sockets have
 /// short names (unix(7): 108 bytes), so it is not in the work directory. It is
-/// removed as soon as the guest's init runs; what a run that was killed before has
-/// left is removed here.
+/// removed as soon as the guest's init runs (for the last time, if the kernel is to be
+/// crashed); what a run that was killed before has left is removed here.
 fn run_directory() -> Result<tempfile::TempDir> {
     let parent = std::env::temp_dir();
     let failure = || format!("cannot create a directory in {}", parent.display());

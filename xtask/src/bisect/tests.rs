@@ -264,6 +264,7 @@ fn record(outcome: RunOutcome, tests: &[(&str, TestOutcome)]) -> RunRecord {
             kernel: "6.1.192-vmtest1.1default".to_owned(),
             arch: "x86_64".to_owned(),
             flavor: Some("default".to_owned()),
+            phase: None,
         },
         outcome,
         tally,
@@ -377,6 +378,15 @@ fn verdicts_within_longer_runs() {
     let requests = ["6.1.*", "x86_64:6.1", "6.12", "./kernel"].map(|text| text.parse().unwrap());
     let expected = [Some(Verdict::Passed), Some(Verdict::Passed), None, None];
     assert_eq!(known(&requests, "t.A.a", &results), expected);
+    // What is skipped before the crash may run after it.
+    let mut after = record(RunOutcome::TestsFailed, &[("t.B.a", Failed)]);
+    after.name = after.name.crash();
+    let mut both = results;
+    both.runs.push(after);
+    let expected = [Some(Verdict::Bad), Some(Verdict::Bad), None, None];
+    assert_eq!(known(&requests, "t.B.a", &both), expected);
+    let expected = [Some(Verdict::Passed), Some(Verdict::Passed), None, None];
+    assert_eq!(known(&requests, "t.A.a", &both), expected);
 }
 
 #[test]

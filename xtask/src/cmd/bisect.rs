@@ -108,6 +108,10 @@ fn run_one(
     // Its verdict is what is shown here.
     test::run_to(std::io::sink(), &options, layout, &inner, setup)?;
     let results = files::read(&folder)?;
-    let run = results.runs.into_iter().next();
+    let mut runs = results.runs;
+    // Its main tests, and those after its crash.
+    let telling = runs.iter().position(|run| Verdict::of(run).tells());
+    let telling = telling.unwrap_or(0);
+    let run = (telling < runs.len()).then(|| runs.swap_remove(telling));
     run.with_context(|| format!("the test on {request} left no result"))
 }

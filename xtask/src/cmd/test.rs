@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xtask::clock::Utc;
-use xtask::event::exit_status;
+use xtask::event::{RunOutcome, exit_status};
 use xtask::expect::Ledger;
 use xtask::failure::{Failure, FailureKind};
 use xtask::fetch::host_arch;
@@ -22,7 +22,7 @@ use xtask::report::files;
 use xtask::report::github::{self, Job};
 use xtask::report::terminal::{Event, Outlook, Reporter};
 use xtask::request::KernelRequest;
-use xtask::results::{self, RunName};
+use xtask::results::{self, RunName, RunRecord};
 use xtask::schedule::{self, Capacity, Partition, RetryPolicy, VmSize};
 use xtask::session::{self, Collector, Message, Options, Session, What};
 use xtask::setup::{self, Tool};
@@ -78,11 +78,21 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     // One machine is enough for what is no kernel's.
     let local = flags.local && flags.partition.is_none_or(|part| part.contains(0));
     let wanted = queue::choose(&mine, &sources, layout, ui);
+    let crashes = project.crash.is_some() && !flags.no_crash && !wanted.is_empty();
+    let loader = path.join("load_capture_kernel.py");
+    if crashes {
+        std::fs::write(&loader, layout.assets.read(guest::LOADER)?.as_bytes())
+            .with_context(|| format!("cannot write {}", loader.display()))?;
+    }
     let mut history = History::load(layout, &project.name, ui);
     let estimate = |name: &RunName| match filtered {
         // Nothing is known about some of the tests.
         true => None,
-        false => history.estimate(name),
+        false => {
+            let main = history.estimate(name)?;
+            let crash = crashes.then(|| history.estimate(&name.crash())).flatten();
+            Some(main + crash.unwrap_or_default())
+        }
     };
     let names = wanted.iter().map(queue::Wanted::name);
     let estimates = names
@@ -115,6 +125,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         project,
         prepared,
         runner,
+        loader: crashes.then_some(loader),
         folder: path.clone(),
         init: layout.assets.read(guest::INIT)?.into_owned(),
         arguments: flags.arguments.clone(),
@@ -138,7 +149,8 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         github: job.is_some(),
     };
     let mut collector = Collected {
-        names: vec![None; runs],
+        // The second half is of tests after a crash.
+        names: vec![None; 2 * runs],
         folder: &mut folder,
         reporter: Reporter::new(out, ui.verbosity(), Some(ui.clone()), outlook),
     };
@@ -157,9 +169,10 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         .inspect_err(|_| ui.info(format!("results so far: {}", path.display())))?;
     let Collected { mut reporter, .. } = collector;
     let results = close(folder, &ledger, ui)?;
+    let started = records.iter().filter(|record| record.name.phase.is_none());
     let finished = Event::Finished {
         records: &records,
-        not_started: runs - records.len(),
+        not_started: runs - started.count(),
         results: &results,
     };
     reporter
@@ -182,7 +195,16 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
             }
         }
     }
-    let status = exit_status(records.iter().map(|record| &record.outcome));
+    let counted = records.iter().filter(|record| {
+        // Of some tests, all may be of the kernel's other phase.
+        let other = |other: &RunRecord| {
+            other.name != record.name
+                && other.name.is_same_kernel(&record.name)
+                && other.tally.counts.finished() > 0
+        };
+        !(filtered && record.outcome == RunOutcome::NoTests && records.iter().any(other))
+    });
+    let status = exit_status(counted.map(|record| &record.outcome));
     Ok(match results.findings.is_empty() {
         true => status,
         false => FailureKind::Findings.exit_status(),

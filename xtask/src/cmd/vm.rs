@@ -78,6 +78,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         directory: std::env::current_dir().context("cannot find the current directory")?,
         environment: guest_environment(std::env::vars_os(), &extra),
         modules: Vec::new(),
+        crash: None,
         keep: Vec::new(),
         disk: None,
         stdin: Stdin::Inherit,

@@ -27,6 +27,7 @@ Examples:
   cargo xtask test -k 6.1 -- -f -k swap   unittest's own options: stop at the first failure, by name
   cargo xtask test -k 6.1 -- tests/linux_kernel/helpers/test_mm.py
   cargo xtask test -l                     only the tests that run on this host
+  cargo xtask test -k 6.1 --no-crash      without the tests that run after a crash of the kernel
 
 Exit status: 0; 1 tests failed or the test process died; 2 usage; 3 a kernel or the project could
 not be had; 4 a VM was lost, panicked or got stuck; 5 no tests ran. Of several kernels the first of
@@ -59,6 +60,10 @@ pub struct Test {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub shards: u32,
+    /// Leave out the tests after a crash of the kernel ([crash] in the project's vmtest.toml), and
+    /// set no memory aside for them
+    #[arg(long)]
+    pub no_crash: bool,
     /// Start no further kernel once a run was not passed
     #[arg(long)]
     pub fail_fast: bool,

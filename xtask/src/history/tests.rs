@@ -41,6 +41,7 @@ fn name(kernel: &str) -> RunName {
         kernel: kernel.to_owned(),
         arch: "x86_64".to_owned(),
         flavor: release.ok().and_then(|release| release.flavor()),
+        phase: None,
     }
 }
 
@@ -49,6 +50,7 @@ fn local() -> RunName {
         kernel: "local".to_owned(),
         arch: String::new(),
         flavor: None,
+        phase: None,
     }
 }
 

@@ -31,6 +31,7 @@ fn the_smallest_project() {
                 top: ".".into(),
                 pattern: "test*.py".to_owned()
             },
+            crash: None,
             environment: vec![],
             module: None,
             disk: None,
@@ -57,6 +58,9 @@ fn everything_in_the_documentation_is_taken() {
         .collect::<Vec<_>>()
         .join("\n");
     let project = Project::parse("vmtest.toml", &example).unwrap();
+    let crash = project.crash.unwrap();
+    assert_eq!(crash.tests.start, Path::new("tests/vmcore"));
+    assert_eq!(crash.trigger, "echo 1 >/sys/…");
     assert_eq!(project.disk.unwrap().size, 1 << 30);
     assert_eq!(project.module.unwrap().variable.unwrap(), "EXAMPLE_MODULE");
     assert_eq!(project.local.unwrap().exclude, ["tests/kernel/*"]);
@@ -85,8 +89,20 @@ fn mistakes_are_named_with_their_line() {
     check(
         "name = \"x\"\n[[phase]]\nname = \"kdump\"\n",
         expect![
-            "vmtest.toml:2: phase: unknown key (known here: name, python, detect, prepare, memory, tests, env, module, disk, needs, expect, local, release)"
+            "vmtest.toml:2: phase: unknown key (known here: name, python, detect, prepare, memory, tests, crash, env, module, disk, needs, expect, local, release)"
         ],
+    );
+    check(
+        "name = \"x\"\n[crash]\nstrat = \"t\"\n",
+        expect![[r#"vmtest.toml:3: crash.strat: unknown key (did you mean "start"?)"#]],
+    );
+    check(
+        "name = \"x\"\n[crash]\nstart = \"../t\"\n",
+        expect![[r#"vmtest.toml:3: crash.start: "../t" must be a path inside the project"#]],
+    );
+    check(
+        "name = \"x\"\n[crash]\ntrigger = \"\"\n",
+        expect!["vmtest.toml:3: crash.trigger: must not be empty"],
     );
     check(
         "name = \"x\"\n[disk]\nsize = \"1 giga\"\nvariable = \"D\"\n",

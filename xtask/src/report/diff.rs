@@ -131,7 +131,10 @@ impl<'r> Diff<'r> {
             for (one, other) in &pairs {
                 let (old, new) = (a[*one], b[*other]);
                 let said = !matches!(old, Verdict::Unknown | Verdict::Missing);
-                if said && new == Verdict::Unknown {
+                let run = after.runs[*other];
+                // One that ran all of its tests has it elsewhere: after the crash.
+                let all = is_complete(run) && !run.name.arch.is_empty();
+                if said && new == Verdict::Unknown && !all {
                     not_reached[*other] += 1;
                 }
                 if let Some(kind) = Kind::of(old, new) {
@@ -322,9 +325,10 @@ fn pairs(old: &[&RunRecord], new: &[&RunRecord]) -> Vec<(usize, usize)> {
 }
 
 /// What kernels have in common that are compared although they are not the same.
-fn class(name: &RunName) -> Option<(Series, Option<&str>, &str)> {
+fn class(name: &RunName) -> Option<(Series, [Option<&str>; 2], &str)> {
     let release = name.kernel.parse::<Release>().ok()?;
-    Some((release.version.series, name.flavor.as_deref(), &name.arch))
+    let kind = [&name.flavor, &name.phase].map(Option::as_deref);
+    Some((release.version.series, kind, &name.arch))
 }
 
 #[cfg(test)]

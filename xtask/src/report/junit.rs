@@ -128,6 +128,7 @@ fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
         Some(run.name.arch.clone()).filter(|arch| !arch.is_empty()),
     );
     add("flavor", run.name.flavor.clone());
+    add("phase", run.name.phase.clone());
     add("acceleration", run.acceleration.clone());
     let tests = run.tally.tests.unwrap_or(0);
     let unrun = tests.saturating_sub(run.tally.counts.finished());

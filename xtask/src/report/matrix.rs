@@ -315,25 +315,56 @@ fn rows<'r>(runs: &[&'r RunRecord]) -> Vec<Row<'r>> {
             rows[number].verdicts[column] = Verdict::Unfinished;
         }
     }
-    let is_kernel = |run: &RunRecord| !run.name.arch.is_empty();
-    let complete = |run: &&RunRecord| is_kernel(run) && is_complete(run);
-    let complete = runs.iter().map(complete).collect::<Vec<_>>();
-    for row in &mut rows {
-        let verdicts = row.verdicts.iter().zip(runs);
-        if verdicts
-            .filter(|(_, run)| is_kernel(run))
-            .all(|(verdict, _)| *verdict == Verdict::Unknown)
-        {
-            // Of the host's own tests, which no kernel has.
-            continue;
+    let mut suites = BTreeMap::<Option<&str>, Vec<usize>>::new();
+    for (column, run) in runs.iter().enumerate() {
+        // The host's own tests are none that a kernel could miss.
+        if !run.name.arch.is_empty() {
+            let suite = suites.entry(run.name.phase.as_deref()).or_default();
+            suite.push(column);
         }
-        for (verdict, complete) in row.verdicts.iter_mut().zip(&complete) {
-            if *complete && *verdict == Verdict::Unknown {
-                *verdict = Verdict::Missing;
+    }
+    let crashes = crashes(runs);
+    for row in &mut rows {
+        for suite in suites.values() {
+            let unknown = |column: &usize| row.verdicts[*column] == Verdict::Unknown;
+            if suite.iter().all(unknown) {
+                // Of the host, or of another phase.
+                continue;
+            }
+            for column in suite {
+                if row.verdicts[*column] == Verdict::Unknown && is_complete(runs[*column]) {
+                    row.verdicts[*column] = Verdict::Missing;
+                }
+            }
+        }
+        for (column, after) in &crashes {
+            if is_elsewhere(row.verdicts[*column], row.verdicts[*after]) {
+                row.verdicts[*column] = Verdict::Unknown;
+                row.cells[*column] = None;
             }
         }
     }
     rows
+}
+
+/// The runs with tests after a crash, each behind the main run of its kernel.
+fn crashes(runs: &[&RunRecord]) -> Vec<(usize, usize)> {
+    let is_of = |main: &RunRecord, crash: &RunRecord| {
+        main.name.phase.is_none()
+            && crash.name.phase.is_some()
+            && main.name.is_same_kernel(&crash.name)
+    };
+    let pair = |(number, run): (usize, &&RunRecord)| {
+        let main = runs.iter().position(|main| is_of(main, run))?;
+        Some((main, number))
+    };
+    runs.iter().enumerate().filter_map(pair).collect()
+}
+
+/// Whether a test has its place after the crash: then it is no news that it is skipped
+/// before.
+fn is_elsewhere(main: Verdict, after: Verdict) -> bool {
+    main == Verdict::Skipped && !matches!(after, Verdict::Unknown | Verdict::Missing)
 }
 
 fn skips<'r>(rows: &[Row<'r>], runs: &[&'r RunRecord]) -> Vec<Skips<'r>> {
@@ -344,9 +375,13 @@ fn skips<'r>(rows: &[Row<'r>], runs: &[&'r RunRecord]) -> Vec<Skips<'r>> {
         .collect::<BTreeSet<_>>();
     // By reason: how often, the runs, the tests.
     let mut reasons = BTreeMap::<&str, (usize, BTreeSet<usize>, BTreeSet<&str>)>::new();
+    let crashes = crashes(runs).into_iter().collect::<HashMap<_, _>>();
     for (number, run) in runs.iter().enumerate() {
+        let after = crashes.get(&number).map(|after| &runs[*after].tally);
+        let after = after.into_iter().flat_map(|tally| &tally.finished_tests);
+        let after = after.map(|test| &test.id).collect::<BTreeSet<_>>();
         for test in &run.tally.finished_tests {
-            if test.outcome == TestOutcome::Skipped {
+            if test.outcome == TestOutcome::Skipped && !after.contains(&test.id) {
                 let reason = test.reason.as_deref().unwrap_or_default();
                 let (count, runs, tests) = reasons.entry(reason).or_default();
                 *count += 1;
@@ -395,6 +430,42 @@ mod tests {
         let row = matrix.rows.iter().find(|row| row.test == "t").unwrap();
         assert_eq!(row.differs, row.words.is_some());
         expect.assert_eq(row.words.as_deref().unwrap_or("same"));
+    }
+
+    #[test]
+    fn what_runs_after_a_crash_is_not_skipped_before() {
+        let main = |kernel: &str| {
+            Sample::kernel(kernel)
+                .test("main", "passed")
+                .test("dump", "skipped")
+        };
+        let results = results([
+            main("6.1.1"),
+            Sample::kernel("6.1.1").crash().test("dump", "passed"),
+            main("6.9.1"),
+            Sample::kernel("6.9.1")
+                .crash()
+                .test("dump", "failed")
+                .test("odd", "passed"),
+            main("6.10.1"),
+        ]);
+        let matrix = Matrix::new(&results);
+        assert_eq!(
+            matrix.labels.join(", "),
+            "6.1, 6.1 crash, 6.9, 6.9 crash, 6.10"
+        );
+        let words = |test: &str| {
+            let row = matrix.rows.iter().find(|row| row.test == test).unwrap();
+            row.words.clone().unwrap_or_default()
+        };
+        assert_eq!(words("main"), "");
+        assert_eq!(
+            words("dump"),
+            "passes up to 6.1, fails on 6.9, is skipped from 6.10"
+        );
+        assert_eq!(words("odd"), "is missing up to 6.1, passes from 6.9");
+        let skips = matrix.skips.iter().map(|skips| skips.count);
+        assert_eq!(skips.collect::<Vec<_>>(), [1]);
     }
 
     #[test]

@@ -25,11 +25,20 @@ impl Sample {
                 kernel: kernel.to_owned(),
                 arch: if kernel == "local" { "" } else { arch }.to_owned(),
                 flavor: release.ok().and_then(|release| release.flavor()),
+                phase: None,
             },
             events: Vec::new(),
             finished: Vec::new(),
             outcome: None,
             evidence: Evidence::default(),
+        }
+    }
+
+    /// The tests after the kernel's crash.
+    pub fn crash(self) -> Self {
+        Self {
+            name: self.name.crash(),
+            ..self
         }
     }
 

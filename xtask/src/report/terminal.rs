@@ -219,7 +219,8 @@ impl<W: Write> Reporter<W> {
             }
             What::Finished(record) => {
                 self.rows.remove(run);
-                self.done += 1;
+                // What comes after a crash is a part of its kernel's run.
+                self.done += usize::from(record.name.phase.is_none());
                 self.bad += usize::from(record.outcome != RunOutcome::Passed);
                 if let Some(ended) = self.ended.get_mut(*run) {
                     *ended = true;
@@ -240,8 +241,11 @@ impl<W: Write> Reporter<W> {
         // Several are told apart by their kernels; one may say what is being done.
         let message = match (name.arch.is_empty(), phase) {
             (true, _) => format!("running the {} tests", name.kernel),
-            (false, _) if many => name.kernel.clone(),
-            (false, _) => format!("testing on Linux {} ({})", name.kernel, name.arch),
+            (false, _) if many => name.title(),
+            (false, _) => match name.phase {
+                None => format!("testing on Linux {} ({})", name.kernel, name.arch),
+                Some(_) => format!("testing after the crash of Linux {}", name.kernel),
+            },
         };
         // What is local already is prepared in no time; fetching and building have
         // lines of their own.

@@ -61,7 +61,7 @@ fn first_reason(test: &FinishedTest) -> String {
 pub fn test_line(test: &FinishedTest, name: Option<&RunName>, paint: Paint) -> String {
     let mut line = format!(" {:>9.3} s  ", test.seconds);
     if let Some(name) = name {
-        let _ = write!(line, "{}  ", name.kernel);
+        let _ = write!(line, "{}  ", name.title());
     }
     line.push_str(&one_line(&test.id));
     line.push_str(&first_reason(test));
@@ -313,16 +313,17 @@ pub fn summary(records: &[RunRecord], paint: Paint) -> String {
     for record in records.iter().filter(|record| !folded(record)) {
         rows.push(summary_row(record));
     }
-    let mut alike = Vec::<(Vec<String>, Vec<&RunRecord>)>::new();
+    let mut alike = Vec::<((Option<&str>, Vec<String>), Vec<&RunRecord>)>::new();
     for record in records.iter().filter(folded) {
         let row = summary_row(record);
-        let key = [&row[1..7], &row[8..]].concat();
+        let phase = record.name.phase.as_deref();
+        let key = (phase, [&row[1..7], &row[8..]].concat());
         match alike.iter_mut().find(|(other, _)| *other == key) {
             Some((_, all)) => all.push(record),
             None => alike.push((key, vec![record])),
         }
     }
-    for (_, all) in alike {
+    for ((phase, _), all) in alike {
         let (Some(first), Some(last)) = (all.first(), all.last()) else {
             continue;
         };
@@ -330,6 +331,7 @@ pub fn summary(records: &[RunRecord], paint: Paint) -> String {
         if all.len() > 1 {
             let (first, last) = (short(&first.name), short(&last.name));
             row[0] = format!("{} kernels, {first} to {last}", all.len());
+            row[0].extend(phase.map(|phase| format!(", {phase}")));
             let total: f64 = all.iter().filter_map(|record| record.seconds.total).sum();
             row[7] = format!("{total:.1} s");
         }
@@ -375,7 +377,7 @@ pub fn summary(records: &[RunRecord], paint: Paint) -> String {
 fn summary_row(record: &RunRecord, one_arch: bool) -> Vec<String> {
     let tally = &record.tally;
     let title = match one_arch {
-        true => record.name.kernel.clone(),
+        true => record.name.title(),
         false => record.name.to_string(),
     };
     let mut row = vec![printable(&title), record.outcome.name().to_owned()];

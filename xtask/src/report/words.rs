@@ -19,6 +19,7 @@ struct Column {
     /// The release, with the architecture if there are several.
     long: String,
     flavor: Option<String>,
+    phase: Option<String>,
     arch: String,
 }
 
@@ -68,11 +69,12 @@ impl Columns {
                 None => name.kernel.clone(),
             },
             long: if one_arch {
-                name.kernel.clone()
+                name.title()
             } else {
                 name.to_string()
             },
             flavor: name.flavor.clone(),
+            phase: name.phase.clone(),
             arch: name.arch.clone(),
         };
         Self(runs.iter().map(column).collect())
@@ -86,12 +88,18 @@ impl Columns {
             let distinct = names.iter().collect::<BTreeSet<_>>().len();
             (distinct, names)
         };
-        let plain = |column: &Column| column.short.clone();
-        let flavor = |column: &Column| match &column.flavor {
+        let with_phase = |name: String, column: &Column| match &column.phase {
+            Some(phase) => format!("{name} {phase}"),
+            None => name,
+        };
+        let flavored = |column: &Column| match &column.flavor {
             Some(flavor) if flavor != "default" => format!("{} {flavor}", column.short),
             _ => column.short.clone(),
         };
-        let arch = |column: &Column| format!("{} {}", flavor(column), column.arch);
+        let plain = |column: &Column| with_phase(column.short.clone(), column);
+        let flavor = |column: &Column| with_phase(flavored(column), column);
+        let arch =
+            |column: &Column| with_phase(format!("{} {}", flavored(column), column.arch), column);
         let long = |column: &Column| column.long.clone();
         // Of equally telling ones the shortest.
         let names: [&dyn Fn(&Column) -> String; 4] = [&plain, &flavor, &arch, &long];

@@ -14,7 +14,7 @@ use crate::output::BoundedLog;
 use crate::process::tail_of_log;
 use crate::results::{Evidence, Phases, RunName};
 use crate::session::{Message, What};
-use crate::vm::{VmRun, VmSink};
+use crate::vm::{PhaseRun, VmRun, VmSink};
 
 /// Lines of a log that the report of a run shows.
 const TAIL_LINES: usize = 25;
@@ -25,6 +25,8 @@ pub struct Outlet<'o> {
     sender: &'o SyncSender<Message>,
     run: usize,
     shard: u32,
+    /// The run of the tests after a crash.
+    crash: usize,
     stop: &'o AtomicBool,
 }
 
@@ -41,7 +43,21 @@ impl<'o> Outlet<'o> {
             sender,
             run,
             shard,
+            crash: run,
             stop,
+        }
+    }
+
+    /// The tests after a crash are this run, and never split.
+    pub fn with_crash(self, crash: usize) -> Self {
+        Self { crash, ..self }
+    }
+
+    fn after_crash(self) -> Self {
+        Self {
+            run: self.crash,
+            shard: 0,
+            ..self
         }
     }
 
@@ -74,16 +90,21 @@ pub struct SuiteSink<'s> {
     tally: Tally,
     begin: Instant,
     pub(super) boot: Option<Duration>,
+    /// The run of the tests after a crash and the log of their output, until they come.
+    crash: Option<(RunName, PathBuf)>,
+    /// What was before the crash.
+    before: Option<Box<Self>>,
 }
 
 impl<'s> SuiteSink<'s> {
     /// A sink for one VM; `mark` marks tests that are expected to fail, and the log
-    /// gets what the tests print.
+    /// gets what the tests print; of those after a crash it is another log.
     pub fn new(
         name: &RunName,
         outlet: Outlet<'s>,
         mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
         output_log: PathBuf,
+        crash: Option<(&RunName, PathBuf)>,
     ) -> Result<Self> {
         let output = BoundedLog::create(&output_log)
             .with_context(|| format!("cannot create {}", output_log.display()))?;
@@ -97,6 +118,8 @@ impl<'s> SuiteSink<'s> {
             tally: Tally::default(),
             begin: Instant::now(),
             boot: None,
+            crash: crash.map(|(name, log)| (name.clone(), log)),
+            before: None,
         })
     }
 
@@ -113,21 +136,42 @@ impl<'s> SuiteSink<'s> {
         written.with_context(|| format!("cannot write {}", self.output_log.display()))
     }
 
-    /// Ends a run in a VM.
-    pub fn finish_vm(self, run: &VmRun) -> Result<Part> {
-        let boot = run.boot.or(self.boot);
+    /// Ends a run in a VM; the second value is that of the tests after a crash.
+    pub fn finish_vm(mut self, run: &VmRun) -> Result<(Part, Option<Part>)> {
+        let main = PhaseRun {
+            outcome: run.outcome.clone(),
+            boot: run.boot,
+            total: run.total,
+            console_tail: run.console_tail.clone(),
+            trouble: run.trouble.clone(),
+        };
+        let Some(crash) = &run.crash else {
+            return Ok((self.finish_phase(run, &main, run.dump.as_ref())?, None));
+        };
+        if self.before.is_none() {
+            // It did not come to the crash.
+            self.crashing()?;
+        }
+        let before = self.before.take().context("there is no crash to come")?;
+        let main = before.finish_phase(run, &main, None)?;
+        let crash = self.finish_phase(run, crash, run.dump.as_ref())?;
+        Ok((main, Some(crash)))
+    }
+
+    fn finish_phase(self, run: &VmRun, phase: &PhaseRun, dump: Option<&PathBuf>) -> Result<Part> {
+        let boot = phase.boot.or(self.boot);
         let acceleration = Some(run.accel.name().to_owned());
         let mut logs = vec![("console".to_owned(), run.console_log.clone())];
-        logs.extend(run.dump.clone().map(|dump| ("dump".to_owned(), dump)));
+        logs.extend(dump.map(|dump| ("dump".to_owned(), dump.clone())));
         let evidence = Evidence {
-            trouble: run.trouble.clone(),
-            console_tail: run.console_tail.clone(),
+            trouble: phase.trouble.clone(),
+            console_tail: phase.console_tail.clone(),
             logs,
             ..Evidence::default()
         };
         self.finish(
-            |tally| vm_outcome(tally, &run.outcome),
-            (boot, run.total),
+            |tally| vm_outcome(tally, &phase.outcome),
+            (boot, phase.total),
             acceleration,
             evidence,
         )
@@ -183,6 +227,17 @@ impl VmSink for SuiteSink<'_> {
         self.boot = Some(self.begin.elapsed());
         // That nobody listens any more is noticed by `tick`.
         let _ = self.outlet.send(What::CommandStarted);
+    }
+
+    fn crashing(&mut self) -> Result<()> {
+        let Some((name, log)) = self.crash.take() else {
+            return Ok(());
+        };
+        let outlet = self.outlet.after_crash();
+        let after = Self::new(&name, outlet, self.mark, log, None)?;
+        let before = std::mem::replace(self, after);
+        self.before = Some(Box::new(before));
+        self.outlet.send(What::Started(name))
     }
 
     fn stdout(&mut self, bytes: &[u8]) -> Result<()> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::*;
 use crate::event::TestEvent;
 use crate::vm::Accel;
-use crate::vm::VmRun;
+use crate::vm::{PhaseRun, VmRun};
 
 const EVENTS: &str = r#"{"v":1,"event":"run-started","tests":2}
 {"v":1,"event":"test-started","id":"t.A.one"}
@@ -21,6 +21,7 @@ fn name() -> RunName {
         kernel: "6.1.192-vmtest1.1default".to_owned(),
         arch: "x86_64".to_owned(),
         flavor: Some("default".to_owned()),
+        phase: None,
     }
 }
 
@@ -38,7 +39,7 @@ fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<What>) {
         }
     };
     let log = directory.path().join("output.log");
-    let mut sink = SuiteSink::new(&name, outlet, &mark, log).unwrap();
+    let mut sink = SuiteSink::new(&name, outlet, &mark, log, None).unwrap();
     sink.started();
     sink.stdout(b"out\n").unwrap();
     for piece in events {
@@ -55,8 +56,10 @@ fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<What>) {
             trouble: String::new(),
             dump: None,
             console_log: "/log/console.log".into(),
+            crash: None,
         })
-        .unwrap();
+        .unwrap()
+        .0;
     assert_eq!(part.evidence.output_tail, "out\nerr");
     drop(sender);
     let told = receiver.iter().map(|message| {
@@ -204,10 +207,107 @@ fn the_command_line_of_the_runner() {
         exclude: vec!["tests/x/*".to_owned()],
         split: Some((2, 3)),
         durations: Some("/run/d.json".into()),
+        select: None,
         arguments: vec!["-k".into(), "a b".into(), "tests.test_x".into()],
     };
     expect_test::expect!["/v/bin/python -B /run/r.py --start tests --top . --pattern test*.py --exclude tests/x/* --shard 2/3 --durations /run/d.json -k a b tests.test_x"]
         .assert_eq(&command.words().join(OsStr::new(" ")).to_string_lossy());
+    let last = |select| {
+        let words = RunnerCommand {
+            split: None,
+            durations: None,
+            arguments: vec!["t.A".into()],
+            select,
+            ..command.clone()
+        };
+        words.words().split_off(11)
+    };
+    assert_eq!(last(None), ["t.A"]);
+    assert_eq!(last(Some(Select::Run)), ["--within", "t.A"]);
+    assert_eq!(last(Some(Select::Count)), ["--within", "--count", "t.A"]);
+}
+
+#[test]
+fn what_comes_after_a_crash_is_another_part() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sender, receiver) = std::sync::mpsc::sync_channel(100);
+    let stop = AtomicBool::new(false);
+    let outlet = Outlet::new(&sender, 3, 1, &stop).with_crash(7);
+    let name = name();
+    let (main, after) = (
+        directory.path().join("main"),
+        directory.path().join("after"),
+    );
+    let crash = name.crash();
+    let mark = |name: &RunName, test: &mut FinishedTest| {
+        test.reason.clone_from(&name.phase);
+    };
+    let run = |crash| VmRun {
+        outcome: VmOutcome::Exited(0),
+        accel: Accel::Tcg,
+        boot: Some(Duration::from_secs(2)),
+        total: Duration::from_secs(9),
+        console_tail: String::new(),
+        trouble: String::new(),
+        dump: Some("/log/memory.dump".into()),
+        console_log: "/log/console.log".into(),
+        crash: Some(PhaseRun {
+            outcome: crash,
+            boot: Some(Duration::from_secs(4)),
+            total: Duration::from_secs(5),
+            console_tail: "tail".to_owned(),
+            trouble: String::new(),
+        }),
+    };
+    let sink = || {
+        let crash = Some((&crash, after.clone()));
+        let mut sink = SuiteSink::new(&name, outlet, &mark, main.clone(), crash).unwrap();
+        sink.events(EVENTS.as_bytes()).unwrap();
+        sink.events(END.as_bytes()).unwrap();
+        sink
+    };
+    let mut both = sink();
+    both.crashing().unwrap();
+    both.stdout(b"after").unwrap();
+    both.events(EVENTS.as_bytes()).unwrap();
+    let (before, then) = both
+        .finish_vm(&run(VmOutcome::Lost("x".to_owned())))
+        .unwrap();
+    let then = then.unwrap();
+    assert_eq!(before.outcome, RunOutcome::Passed);
+    assert_eq!(before.seconds.boot, Some(2.0));
+    assert_eq!(then.outcome.running(), Some("t.A.two"));
+    assert_eq!(then.seconds.total, Some(5.0));
+    assert_eq!(then.evidence.output_tail, "after");
+    let logs = |part: &Part| {
+        part.evidence
+            .logs
+            .iter()
+            .map(|(what, _)| what.clone())
+            .collect()
+    };
+    let (of_main, of_crash): (Vec<_>, Vec<_>) = (logs(&before), logs(&then));
+    assert_eq!(of_main, ["output", "console"]);
+    assert_eq!(of_crash, ["output", "console", "dump"]);
+    let told = receiver.try_iter().collect::<Vec<_>>();
+    let begin = told.iter().position(|message| message.run == 7).unwrap();
+    assert!(matches!(&told[begin].what, What::Started(name) if *name == crash));
+    assert!(
+        told[begin..]
+            .iter()
+            .all(|message| (message.run, message.shard) == (7, 0))
+    );
+    assert!(
+        told[..begin]
+            .iter()
+            .all(|message| (message.run, message.shard) == (3, 1))
+    );
+
+    // A kernel that refuses does not come to the crash.
+    let refused = run(VmOutcome::NotCrashed("no memory is reserved".to_owned()));
+    let (before, then) = sink().finish_vm(&refused).unwrap();
+    assert_eq!(before.outcome, RunOutcome::Passed);
+    assert_eq!(then.unwrap().outcome.exit_status(), 3);
 }
 
 #[test]

@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::ports::{Message, StdinPump, deliver, read_port};
-use super::{
-    Accel, AccelChoice, CONSOLE_TAIL, Stdin, VmOutcome, VmPhase, VmRequest, VmSink, seconds,
-};
+use super::{Accel, AccelChoice, PhaseRun, Stdin, VmOutcome, VmPhase, VmRequest, VmSink, seconds};
 use crate::console::Console;
 use crate::dump::{self, Note};
 use crate::failure::{Failure, FailureKind};
@@ -21,6 +19,7 @@ use crate::interrupt;
 use crate::process::{LongChild, status_in_words};
 use crate::protocol::{MarkScanner, Port, Status, StatusReader};
 use crate::qmp::Monitor;
+use crate::symbolize::symbolize;
 use crate::ui::Ui;
 
 /// How long a boot may take by default, with KVM and emulated.
@@ -35,6 +34,10 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 /// After a verdict, how long the rest of the output may be silent.
 const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// What init calls its phases.
+const MAIN: &str = "main";
+const CRASH: &str = "crash";
 
 /// How long a panicked kernel may take to reset.
 const PANIC_GRACE: Duration = Duration::from_secs(5);
@@ -52,6 +55,9 @@ const QUESTIONS: &str = "sysrq l\nsysrq w\nsysrq t\n";
 /// must not fill the host's disk. A kernel's boot prints some 30 KiB.
 const LONGEST_CONSOLE: u64 = 64 << 20;
 
+/// Lines of the console that go with an outcome.
+const CONSOLE_TAIL: usize = 20;
+
 /// How many chunks may wait between a port and the sink. When they are used up the
 /// port is not read, QEMU stops taking from the guest, and the guest's writer waits.
 const QUEUE: usize = 16;
@@ -60,6 +66,8 @@ const QUEUE: usize = 16;
 pub(super) struct Machine {
     pub(super) child: LongChild,
     pub(super) start: Instant,
+    /// The beginning of what is going on: of all, or of the planned crash.
+    pub(super) begin: Instant,
     pub(super) console: Console,
     /// QEMU's own words.
     pub(super) words: PathBuf,
@@ -76,6 +84,47 @@ pub(super) struct Machine {
     pub(super) monitor: Option<Monitor>,
     /// Where the kernel's description is.
     pub(super) note: Option<Note>,
+    pub(super) stage: Stage,
+}
+
+/// How far a VM is whose kernel is to be crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It runs its command.
+    Main,
+    /// The command's verdict is here, and the guest knows that.
+    Loading,
+    /// The guest has said that the crash comes.
+    Crashing,
+    /// Init of the capture kernel runs.
+    Back,
+}
+
+/// What a VM's life was.
+pub(super) enum Served {
+    /// No crash was planned, or it did not come to that.
+    Once(VmOutcome),
+    /// What was before the planned crash, and how it ended then.
+    Crashed(PhaseRun, VmOutcome),
+    /// There was nothing to do after a crash, and none.
+    NothingElse(PhaseRun),
+}
+
+/// How watching a VM ended.
+enum Watched {
+    As(VmOutcome),
+    /// Without a crash, because there was nothing to do after it.
+    NothingElse,
+}
+
+/// A VM's connections.
+struct Wires<'m> {
+    receiver: Receiver<Message>,
+    /// How many ports are open.
+    open: usize,
+    scanners: Vec<(Port, MarkScanner)>,
+    control: Option<UnixStream>,
+    mark: &'m str,
 }
 
 impl Machine {
@@ -85,10 +134,10 @@ impl Machine {
         listeners: Vec<(Port, UnixListener)>,
         mark: &str,
         sink: &mut dyn VmSink,
-    ) -> Result<VmOutcome> {
+    ) -> Result<Served> {
         let (sender, receiver) = sync_channel(QUEUE);
         let Some(streams) = self.connect(listeners)? else {
-            return Ok(self.lost());
+            return Ok(Served::Once(self.lost()));
         };
         let mut open = 0;
         let mut control = None;
@@ -119,13 +168,69 @@ impl Machine {
             read_port(port, stream, sender.clone());
         }
         drop(sender);
-        let outcome = self.watch(request, &receiver, open, &mut scanners, control, sink);
+        let mut wires = Wires {
+            receiver,
+            open,
+            scanners,
+            control,
+            mark,
+        };
+        let served = self.phases(request, &mut wires, sink);
         self.pump = StdinPump::default();
         // What was held back as a possible beginning of the mark was none.
-        for (port, scanner) in &mut scanners {
+        for (port, scanner) in &mut wires.scanners {
             deliver(*port, &scanner.finish(), sink)?;
         }
-        outcome
+        served
+    }
+
+    fn phases(
+        &mut self,
+        request: &VmRequest,
+        wires: &mut Wires<'_>,
+        sink: &mut dyn VmSink,
+    ) -> Result<Served> {
+        let outcome = match self.watch(request, wires, sink)? {
+            Watched::As(outcome @ VmOutcome::Exited(_)) if request.crash.is_some() => outcome,
+            Watched::As(outcome) => return Ok(Served::Once(outcome)),
+            // Said only when a crash is asked for, which comes now.
+            Watched::NothingElse => anyhow::bail!("the guest ends a phase that was not begun"),
+        };
+        self.console.follow();
+        let main = self.phase_run(request, outcome);
+        self.console.plan_crash();
+        self.begin = Instant::now();
+        self.last_byte = self.begin;
+        self.phase = VmPhase::Capture;
+        self.stage = Stage::Loading;
+        // What comes until the next mark is the first kernel's, after its verdict.
+        for (_, scanner) in &mut wires.scanners {
+            *scanner = MarkScanner::between(wires.mark);
+        }
+        if let Some(control) = &mut wires.control {
+            // A guest that is gone is noticed by its ports.
+            let _ = writeln!(control, "crash");
+        }
+        Ok(match self.watch(request, wires, sink)? {
+            Watched::As(outcome) => Served::Crashed(main, outcome),
+            Watched::NothingElse => Served::NothingElse(main),
+        })
+    }
+
+    /// What has happened since `begin`.
+    pub(super) fn phase_run(&mut self, request: &VmRequest, outcome: VmOutcome) -> PhaseRun {
+        let mut trouble = self.console.trouble().to_owned();
+        if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_)) {
+            trouble = symbolize(&trouble, &request.kernel.path.join("build/vmlinux"));
+        }
+        let tail = self.tail.take();
+        PhaseRun {
+            outcome,
+            boot: self.boot.take(),
+            total: self.begin.elapsed(),
+            console_tail: tail.unwrap_or_else(|| self.console.tail(CONSOLE_TAIL)),
+            trouble,
+        }
     }
 
     /// Accepts every port's connection; `None` if QEMU ended instead.
@@ -165,12 +270,10 @@ impl Machine {
     fn watch(
         &mut self,
         request: &VmRequest,
-        receiver: &Receiver<Message>,
-        mut open: usize,
-        scanners: &mut [(Port, MarkScanner)],
-        mut control: Option<UnixStream>,
+        wires: &mut Wires<'_>,
         sink: &mut dyn VmSink,
-    ) -> Result<VmOutcome> {
+    ) -> Result<Watched> {
+        let mut nothing_else = false;
         let mut status = StatusReader::default();
         let mut verdict: Option<u8> = None;
         let mut init_failed = None;
@@ -182,34 +285,44 @@ impl Machine {
                 let kind = FailureKind::Interrupted(signal_hook::consts::SIGINT);
                 return Err(Failure::new(kind, "ended from the terminal by Ctrl-A X").into());
             }
-            if let (Some((columns, rows)), Some(control)) = (sink.tick()?, &mut control) {
+            if let (Some((columns, rows)), Some(control)) = (sink.tick()?, &mut wires.control) {
                 // A guest that is gone is noticed below.
                 let _ = writeln!(control, "size {columns} {rows}");
             }
-            match receiver.recv_timeout(interrupt::POLL) {
+            match wires.receiver.recv_timeout(interrupt::POLL) {
                 Ok(Message::Data(Port::Status, bytes)) => {
                     self.alive = true;
                     self.last_byte = Instant::now();
                     for line in status.feed(&bytes) {
                         match line {
-                            // Init is in memory and QEMU has its disk. A dump needs
-                            // the directory once more.
-                            Status::Hello(_) if self.monitor.is_none() => self.directory = None,
-                            Status::Hello(_) => {}
+                            Status::Hello(phase) => self.hello(&phase, request),
                             Status::Vmcoreinfo(address, size) => {
                                 self.note = Some(Note { address, size });
                             }
                             Status::Started => {
-                                self.boot = Some(self.start.elapsed());
+                                self.boot = Some(self.begin.elapsed());
                                 self.phase = VmPhase::Command;
                                 self.pump.start()?;
                                 sink.started();
                             }
                             Status::Fail(text) => init_failed = Some(text),
-                            Status::Exit(_, code) => {
-                                verdict = Some(code);
-                                self.phase = VmPhase::Shutdown;
+                            Status::Exit(phase, code) => {
+                                let expected = match self.stage {
+                                    Stage::Main => MAIN,
+                                    Stage::Loading | Stage::Crashing | Stage::Back => CRASH,
+                                };
+                                if phase == expected {
+                                    verdict = Some(code);
+                                    self.phase = VmPhase::Shutdown;
+                                }
                             }
+                            Status::Crashing => {
+                                if self.stage == Stage::Loading {
+                                    self.stage = Stage::Crashing;
+                                    sink.crashing()?;
+                                }
+                            }
+                            Status::Nothing(_) => nothing_else = self.stage == Stage::Loading,
                             // Whatever it is, it is no verdict.
                             Status::Odd(_) => {}
                         }
@@ -217,22 +330,23 @@ impl Machine {
                 }
                 Ok(Message::Data(port, bytes)) => {
                     self.last_byte = Instant::now();
-                    if let Some((_, scanner)) = scanners.iter_mut().find(|(p, _)| *p == port) {
+                    let mut scanners = wires.scanners.iter_mut();
+                    if let Some((_, scanner)) = scanners.find(|(p, _)| *p == port) {
                         deliver(port, &scanner.feed(&bytes), sink)?;
                     }
                     self.last_byte = Instant::now();
                 }
-                Ok(Message::Closed) => open -= 1,
+                Ok(Message::Closed) => wires.open -= 1,
                 // All that the guest has sent is here.
                 Err(RecvTimeoutError::Timeout) => {
-                    if let Some(monitor) = &mut self.monitor
-                        && let Some(reason) = monitor.stopped()
-                    {
+                    let monitor = self.monitor.as_mut();
+                    let stopped = monitor.and_then(|monitor| monitor.stopped().map(str::to_owned));
+                    if let Some(reason) = stopped {
                         self.console.follow();
-                        return Ok(match self.console.died() {
+                        return Ok(Watched::As(match self.died() {
                             Some(line) => VmOutcome::Panicked(line),
-                            None => VmOutcome::Lost(format!("the guest ended itself: {reason}")),
-                        });
+                            None => self.lost_as(format!("the guest ended itself: {reason}")),
+                        }));
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
@@ -245,46 +359,74 @@ impl Machine {
                 self.last_byte = Instant::now();
             }
             if let Some(text) = init_failed {
-                return Ok(VmOutcome::InitFailed(text));
+                return Ok(Watched::As(match self.stage {
+                    Stage::Main | Stage::Back => VmOutcome::InitFailed(text),
+                    Stage::Loading | Stage::Crashing => VmOutcome::NotCrashed(text),
+                }));
             }
-            let drained = scanners.iter().all(|(_, scanner)| scanner.ended());
+            if nothing_else {
+                return Ok(Watched::NothingElse);
+            }
+            let drained = wires.scanners.iter().all(|(_, scanner)| scanner.ended());
             if let (Some(code), true) = (verdict, drained) {
-                return Ok(VmOutcome::Exited(code));
+                return Ok(Watched::As(VmOutcome::Exited(code)));
             }
-            if self.child.try_wait()?.is_some() && (open == 0 || gone.is_some()) {
+            if self.child.try_wait()?.is_some() && (wires.open == 0 || gone.is_some()) {
                 self.console.follow();
-                return Ok(match self.console.died() {
+                return Ok(Watched::As(match self.died() {
                     Some(line) => VmOutcome::Panicked(line),
                     None => self.lost(),
-                });
+                }));
             }
             if let Some(since) = gone
                 && since.elapsed() > PANIC_GRACE
             {
-                return Ok(self.lost());
+                return Ok(Watched::As(self.lost()));
             }
             if let Some(line) = self.console.panicked()
                 && panicked.get_or_insert_with(Instant::now).elapsed() > PANIC_GRACE
             {
-                return Ok(VmOutcome::Panicked(line));
+                return Ok(Watched::As(VmOutcome::Panicked(line)));
             }
             if let Some(mut limit) = self.limit(request, verdict.is_some()) {
-                self.collect_evidence(&mut control);
+                self.collect_evidence(&mut wires.control);
                 if let Some(stalled) = self.console.stalled() {
                     limit = format!("{limit}; {stalled}");
                 }
-                return Ok(match self.console.panicked() {
+                return Ok(Watched::As(match self.console.panicked() {
                     Some(line) => VmOutcome::Panicked(line),
                     None => VmOutcome::Stuck(self.phase, limit),
-                });
+                }));
             }
         }
+    }
+
+    /// Init runs, in the first kernel or in the one after its crash.
+    fn hello(&mut self, phase: &str, request: &VmRequest) {
+        if phase == CRASH && self.stage == Stage::Crashing {
+            self.stage = Stage::Back;
+            self.console.back();
+        }
+        let last = request.crash.is_none() || self.stage == Stage::Back;
+        if last && self.monitor.is_none() {
+            // Init is in memory and QEMU has its disk. A dump needs the directory
+            // once more.
+            self.directory = None;
+        }
+    }
+
+    /// What the kernel said when it died. Before the planned crash was due, what looks
+    /// like it is another one.
+    fn died(&self) -> Option<String> {
+        let early = (self.stage == Stage::Loading).then(|| self.console.planned());
+        self.console.died().or_else(|| early.flatten())
     }
 
     /// The limit that has run out, in words.
     fn limit(&self, request: &VmRequest, verdict: bool) -> Option<String> {
         let silent = self.last_byte.elapsed();
         let elapsed = self.start.elapsed();
+        let since = self.begin.elapsed();
         let over = |limit: Option<Duration>, spent: Duration| limit.filter(|limit| spent >= *limit);
         if self.accel == Accel::Kvm
             && request.accel == AccelChoice::Auto
@@ -301,7 +443,7 @@ impl Machine {
             .limits
             .boot
             .unwrap_or(BOOT_LIMIT[usize::from(self.accel == Accel::Tcg)]);
-        if self.phase == VmPhase::Boot && elapsed >= boot {
+        if matches!(self.phase, VmPhase::Boot | VmPhase::Capture) && since >= boot {
             return Some(format!("boot limit of {} (--boot-timeout)", seconds(boot)));
         }
         if self.phase == VmPhase::Command
@@ -332,7 +474,8 @@ impl Machine {
         let _ = control.set_write_timeout(Some(silence));
         self.tail = Some(self.console.tail(CONSOLE_TAIL));
         self.console.ask();
-        if self.phase == VmPhase::Boot || control.write_all(QUESTIONS.as_bytes()).is_err() {
+        let booting = matches!(self.phase, VmPhase::Boot | VmPhase::Capture);
+        if booting || control.write_all(QUESTIONS.as_bytes()).is_err() {
             return;
         }
         let end = Instant::now() + limit;
@@ -393,12 +536,19 @@ impl Machine {
         let words = String::from_utf8_lossy(&words);
         // Each line begins with the program's name; the first says what went wrong.
         let word = words.lines().map(str::trim).find(|line| !line.is_empty());
-        VmOutcome::Lost(match word {
+        self.lost_as(match word {
             None => how,
             Some(word) => {
                 let word = word.split_once(": ").map_or(word, |(_, text)| text);
                 format!("{how}: {word}")
             }
+        })
+    }
+
+    fn lost_as(&self, how: String) -> VmOutcome {
+        VmOutcome::Lost(match self.stage {
+            Stage::Crashing => format!("the kernel did not come back from its crash: {how}"),
+            Stage::Main | Stage::Loading | Stage::Back => how,
         })
     }
 }

@@ -36,10 +36,12 @@ console.write("Linux version 6.1.0\n")
 console.flush()
 def status(text):
     ports["vmtest.status"].sendall(text)
-def finish(code):
+def verdict(phase, code):
     for name in "stdout", "stderr", "events":
         ports["vmtest." + name].sendall(mark)
-    status(b"exit main %d\n" % code)
+    status(b"exit %s %d\n" % (phase, code))
+def finish(code):
+    verdict(b"main", code)
     time.sleep(1000)
 if part == "silent":
     time.sleep(1000)
@@ -73,16 +75,19 @@ ports["vmtest.stdout"].sendall(b"out\n")
 ports["vmtest.stderr"].sendall(b"err\n")
 if part == "good":
     finish(42)
-if part == "run":
-    # The command itself, on this host: what a guest would do with it.
+# A command itself, on this host: what a guest would do with it.
+def run(function, **environment):
     import subprocess, tempfile
-    command = re.search(r"^vmtest_command\(\) \{\n\t:\n(.*?)^\}$", init, re.S | re.M)[1]
+    command = r"^vmtest_" + function + r"\(\) \{\n\t:\n(.*?)^\}$"
+    command = re.search(command, init, re.S | re.M)[1]
     command = re.sub(r"'[^']*/busybox' env", "/usr/bin/env", command)
     command = re.sub(r"'[^']*/busybox' setsid", "", command)
     directory = re.search("vmtest_directory='(.*)'", init)[1]
     with tempfile.NamedTemporaryFile() as events:
         command = command.replace("/run/vmtest/events", events.name)
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
+        for pair in environment.items():
+            command = command.replace("env -i", "env -i %s=%s" % pair)
         child = subprocess.Popen(["/bin/sh", "-c", command], cwd=directory, stdout=out, stderr=err)
         ended = False
         while not ended:
@@ -92,7 +97,50 @@ if part == "run":
         for file, name in (out, "stdout"), (err, "stderr"):
             file.seek(0)
             ports["vmtest." + name].sendall(file.read())
-    finish(child.returncode & 255)
+    return child.returncode & 255
+if part == "run":
+    with open(os.environ["HOME"] + "/appended", "a") as appended:
+        appended.write(sys.argv[sys.argv.index("-append") + 1] + "\n")
+    verdict(b"main", run("command"))
+    if "vmtest_crash_command" not in init:
+        time.sleep(1000)
+    assert ports["vmtest.status"].makefile().readline() == "crash\n"
+    # What comes of the crash, one word for each: HOME/crash.
+    with open(os.environ["HOME"] + "/crashes", "a+") as crashes:
+        crashes.seek(0)
+        count = len(crashes.readlines())
+        crashes.write("crash\n")
+    crash = open(os.environ["HOME"] + "/crash").read().split()[count]
+    if crash == "refused":
+        status(b"fail no memory is reserved\n")
+        time.sleep(1000)
+    if crash == "gone":
+        sys.exit(0)
+    if run("crash_select") == 5:
+        status(b"nothing crash\n")
+        time.sleep(1000)
+    status(b"crashing\n")
+    ports["vmtest.stdout"].sendall(b"after the end")
+    console.write("[    9.1] Kernel panic - not syncing: sysrq triggered crash\n")
+    console.flush()
+    if crash == "reset":
+        sys.exit(0)
+    if crash == "hang":
+        time.sleep(1000)
+    # The capture kernel boots from the same file.
+    for word in sys.argv:
+        found = re.match(r"socket,id=\w+,path=(.*)/vmtest.status$", word)
+        init = open(found[1] + "/init").read() if found else init
+    console.write("[    0.0] Linux version 6.1.0\n")
+    if crash == "panic":
+        console.write("[    0.1] Kernel panic - not syncing: no root\n")
+        console.flush()
+        sys.exit(0)
+    status(b"hello crash\nstarted\n")
+    for name in "stdout", "stderr", "events":
+        ports["vmtest." + name].sendall(mark)
+    verdict(b"crash", run("crash_command", DUMP=1))
+    time.sleep(1000)
 if part == "gone":
     sys.exit(0)
 if part == "killed":

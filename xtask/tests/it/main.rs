@@ -3,6 +3,7 @@
 
 mod bisect;
 mod cli;
+mod crash;
 mod fake_kernel;
 mod fake_qemu;
 mod github;

@@ -79,6 +79,7 @@ pub fn run(
             kernel: release.to_owned(),
             arch: "x86_64".to_owned(),
             flavor: Some(flavor.to_owned()),
+            phase: None,
         },
         outcome,
         tally,

@@ -8,6 +8,7 @@
 //!
 //! `VMTEST_TEST_KERNEL` names another kernel request.
 
+mod crash;
 mod dump;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../it/fake_kernel.rs"]

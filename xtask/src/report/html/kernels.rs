@@ -123,7 +123,7 @@ fn row(html: &mut String, page: &Page<'_>, number: usize, run: &RunRecord, table
     put!(
         html,
         "<tr><th scope=row><code>{}</code> <span class=muted>{}</span></th><td>",
-        Text(&run.name.kernel),
+        Text(&run.name.title()),
         Text(&about.join(", "))
     );
     outcome(html, page, number, run);

@@ -15,6 +15,7 @@ fn name(kernel: &str) -> RunName {
         kernel: kernel.to_owned(),
         arch: "x86_64".to_owned(),
         flavor: Some("default".to_owned()),
+        phase: None,
     }
 }
 

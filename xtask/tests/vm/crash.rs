@@ -1,0 +1,138 @@
+//! Tests after a crash: a kernel that loads another one and panics, for real.
+
+use std::fs;
+use std::path::Path;
+
+use crate::{Call, Ended};
+
+/// A project outside /tmp whose test after the crash does this.
+fn project(body: &str, table: &str) -> tempfile::TempDir {
+    let directory = tempfile::Builder::new()
+        .prefix("vmtest-project-")
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
+        .unwrap();
+    let write = |name: &str, text: String| {
+        let path = directory.path().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    };
+    let toml = format!(
+        "name = \"example\"\nmemory = \"1 GiB\"\n[tests]\nstart = \"main\"\n\
+         [crash]\nstart = \"after\"\n{table}"
+    );
+    write("vmtest.toml", toml);
+    for phase in ["main", "after"] {
+        write(&format!("{phase}/__init__.py"), String::new());
+    }
+    let test = |body: &str| {
+        let mut text = "import os, struct, unittest\n\
+             class A(unittest.TestCase):\n    def test_it(self):\n"
+            .to_owned();
+        for line in body.lines() {
+            text += &format!("        {line}\n");
+        }
+        text
+    };
+    write(
+        "main/test_main.py",
+        test("self.assertFalse(os.path.exists('/proc/vmcore'))"),
+    );
+    write("after/test_dump.py", test(body));
+    directory
+}
+
+fn run(project: &Path, arguments: &str) -> Ended {
+    let call = Call::new("test --from local -k").with(|call| {
+        call.arg(crate::kernel()).arg("-C").arg(project);
+        call.args(arguments.split_whitespace());
+    });
+    call.output()
+}
+
+/// Runs a project whose test after the crash does `body`.
+#[track_caller]
+fn check(body: &str, table: &str, arguments: &str, status: i32, says: &[&str]) {
+    let project = project(body, table);
+    let ended = run(project.path(), arguments).expect(status);
+    let stdout = ended.stdout();
+    for words in says.iter().chain(&["(x86_64): passed; 1 run"]) {
+        assert!(
+            stdout.contains(words),
+            "lacks {words:?}:\n{stdout}\n{}",
+            ended.stderr()
+        );
+    }
+}
+
+/// The dump is an ELF core file of the kernel that has crashed: elf(5), `ET_CORE`. And
+/// less memory means a smaller overlay.
+const DUMP: &str = "\
+with open('/proc/vmcore', 'rb') as file:
+    head = file.read(64)
+self.assertEqual(head[:6], b'\\x7fELF\\x02\\x01')
+self.assertEqual(struct.unpack_from('<H', head, 16), (4,))
+with open('/proc/cmdline') as file:
+    words = file.read().split()
+self.assertIn('nokaslr', words)
+self.assertFalse([word for word in words if word.startswith('crashkernel=')])
+memory = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+self.assertLess(memory, 256 << 20)
+overlay = os.statvfs('/')
+self.assertLess(overlay.f_blocks * overlay.f_frsize, memory)
+";
+
+#[test]
+fn a_dump_is_read_after_the_crash() {
+    check(DUMP, "", "", 0, &["crash (x86_64): passed; 1 run"]);
+}
+
+#[test]
+fn a_test_that_fails_after_the_crash_is_named() {
+    check(
+        "self.fail('the dump is torn')",
+        // Another way to crash.
+        "trigger = \"echo 1 >/proc/sys/kernel/panic_on_oops; echo c >/proc/sysrq-trigger\"\n",
+        "",
+        1,
+        &[
+            "crash (x86_64): failed after.test_dump.A.test_it: AssertionError: the dump is torn",
+            "crash (x86_64): tests failed; 1 run, 1 failed",
+        ],
+    );
+}
+
+#[test]
+fn a_kernel_that_refuses_is_an_outcome_that_says_so() {
+    check(
+        "pass",
+        "",
+        "--kernel-cmdline crashkernel=0",
+        3,
+        &["crash (x86_64): setup failed: the kernel was not crashed: no memory is reserved"],
+    );
+}
+
+#[test]
+fn a_crash_that_does_not_come_is_an_outcome_that_says_so() {
+    check(
+        "pass",
+        "trigger = \"exit 3\"\n",
+        "",
+        3,
+        &["what was to crash the kernel ended with status 3, and the kernel goes on"],
+    );
+}
+
+#[test]
+fn a_panic_of_the_capture_kernel_is_one() {
+    check(
+        "open('/proc/sysrq-trigger', 'w').write('c')",
+        "",
+        "",
+        4,
+        &[
+            "crash (x86_64): panicked: Kernel panic - not syncing: sysrq triggered crash",
+            "while running after.test_dump.A.test_it",
+        ],
+    );
+}
