@@ -103,7 +103,7 @@ pub fn build_external(
         .into());
     }
     let name = source.file_name().unwrap_or_default().to_string_lossy();
-    let compiler = find_compiler(&kernel.build(), kernel.arch, options.cc.as_deref())?;
+    let compiler = find_compiler(kernel.require_build()?, kernel.arch, options.cc.as_deref())?;
     let key = key(kernel, &files, &compiler)?;
     let cache = layout.cache().join("modules");
     let goal = cache.join(format!("{name}-{}-{}", kernel.release, &key[..16]));
@@ -120,7 +120,7 @@ pub fn build_external(
             kernel.release,
             compiler.program,
             compiler.version,
-            kernels_compiler(&kernel.build())?,
+            kernels_compiler(kernel.require_build()?)?,
         ));
     }
     let temporary = Temporary::directory(&goal)?;
@@ -151,12 +151,12 @@ pub(crate) fn make(
     compiler: &Compiler,
     log: &Path,
 ) -> Result<()> {
-    let build = kernel.build();
+    let build = kernel.require_build()?;
     let canonical = |path: &Path| {
         path.canonicalize()
             .with_context(|| format!("cannot find {}", path.display()))
     };
-    let (real_build, real_directory) = (canonical(&build)?, canonical(directory)?);
+    let (real_build, real_directory) = (canonical(build)?, canonical(directory)?);
     for path in [&real_build, &real_directory] {
         if path.to_string_lossy().contains([' ', ':', '%']) {
             return Err(Failure::usage(format!(
@@ -337,8 +337,12 @@ fn key(
     part(compiler.program.as_bytes());
     part(compiler.version.as_bytes());
     // What tells one kernel of that name from another.
-    for name in ["build/.config", "build/Module.symvers", "manifest.json"] {
-        let path = kernel.path.join(name);
+    let build = kernel.require_build()?;
+    for path in [
+        build.join(".config"),
+        build.join("Module.symvers"),
+        kernel.path.join("manifest.json"),
+    ] {
         match std::fs::read(&path) {
             Ok(bytes) => part(&bytes),
             // drgn's packages have no manifest.

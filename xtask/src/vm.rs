@@ -26,7 +26,7 @@ use crate::failure::Failure;
 use crate::guest::{self, Guest};
 use crate::host;
 use crate::kconfig::FinalConfig;
-use crate::kernel::LocalKernel;
+use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
 use crate::process::LongCommand;
 use crate::protocol::Port;
@@ -359,7 +359,7 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
         cpus: request.cpus.unwrap_or_else(|| host::processors().min(2)),
         root: request.root.clone(),
         cache: request.cache,
-        image: request.kernel.image(),
+        image: request.kernel.image.clone(),
         init: directory.join("init"),
         sockets: directory.to_owned(),
         ports,
@@ -374,8 +374,12 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
 
 /// A kernel without a configuration beside it gets what every kernel can boot with.
 fn can_spare_acpi(kernel: &LocalKernel) -> bool {
-    fs::read_to_string(kernel.config())
-        .is_ok_and(|text| qemu::can_spare_acpi(&FinalConfig::parse(&text)))
+    // Only for our own it was seen to work; a distribution's kernel is to find what it
+    // finds on other machines.
+    kernel.origin == Origin::Package
+        && (kernel.config.as_ref())
+            .and_then(|config| fs::read_to_string(config).ok())
+            .is_some_and(|text| qemu::can_spare_acpi(&FinalConfig::parse(&text)))
 }
 
 /// Init's view of the request.
@@ -390,7 +394,7 @@ fn guest(request: &VmRequest, tools: &Tools, mark: &str) -> Guest {
         environment.push((disk.variable.clone().into(), guest::DISK.into()));
     }
     let words = request.command.iter().map(PathBuf::from);
-    let needed = [&request.directory, &request.kernel.path, &tools.busybox]
+    let needed = [&request.directory, &request.kernel.modules, &tools.busybox]
         .into_iter()
         .chain(&request.keep)
         .chain(&request.modules)
@@ -404,7 +408,7 @@ fn guest(request: &VmRequest, tools: &Tools, mark: &str) -> Guest {
     Guest {
         busybox: tools.busybox.clone(),
         mark: mark.to_owned(),
-        kernel: request.kernel.path.clone(),
+        kernel: request.kernel.modules.clone(),
         directory: request.directory.clone(),
         modules: request.modules.clone(),
         command: request.command.clone(),
@@ -488,8 +492,10 @@ fn boot(
     machine.child.kill()?;
     machine.console.follow();
     let mut trouble = machine.console.trouble().to_owned();
-    if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_)) {
-        trouble = symbolize(&trouble, &request.kernel.path.join("build/vmlinux"));
+    if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_))
+        && let Some(vmlinux) = &request.kernel.vmlinux
+    {
+        trouble = symbolize(&trouble, vmlinux);
     }
     let run = VmRun {
         outcome,
