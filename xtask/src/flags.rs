@@ -229,6 +229,8 @@ Examples:
   cargo xtask vm -- python3 -c 'import os; print(os.uname())'
   dmesg-of() { cargo xtask -q vm -k \"$1\" -- dmesg; }
   cargo xtask vm -k 6.1                  a shell
+  cargo xtask vm --share-rw results --net -- ./measure -o results
+  cargo xtask vm --gdb --kernel-log      debug a boot, reading the kernel's messages
 
 Exit status: the command's, 128+N for signal N; --lost-status if the VM was lost, panicked or got
 stuck; 2 or 3 if it could not be started.")]
@@ -253,6 +255,9 @@ pub struct Vm {
     /// Print QEMU's command line instead of running it
     #[arg(long)]
     pub dry_run: bool,
+    /// Print the kernel's messages to standard error as they come
+    #[arg(long)]
+    pub kernel_log: bool,
     /// Exit status if the VM was lost, panicked or got stuck
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub lost_status: u8,

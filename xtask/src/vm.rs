@@ -22,15 +22,18 @@ use self::machine::Machine;
 use self::ports::StdinPump;
 use crate::accel::{self, Kvm};
 use crate::console::Console;
+use crate::debugger::Endpoint;
 use crate::failure::Failure;
 use crate::guest::{self, Guest};
 use crate::host;
 use crate::kconfig::FinalConfig;
 use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
+use crate::network::{self, Network};
 use crate::process::LongCommand;
 use crate::protocol::Port;
 use crate::qemu::{self, QemuVersion, VmSpec};
+use crate::share::{self, Share};
 use crate::symbolize::symbolize;
 use crate::ui::Ui;
 
@@ -120,6 +123,15 @@ pub struct VmRequest {
     pub cpus: Option<u32>,
     /// The scratch disk.
     pub disk: Option<Disk>,
+    /// Directories of the host that the guest gets besides its root.
+    pub shares: Vec<Share>,
+    /// Whether the guest has a network.
+    pub network: bool,
+    /// Where QEMU waits for a debugger before the guest's first instruction. No VM with
+    /// one is started again, and none is killed because it does not go on.
+    pub debugger: Option<Endpoint>,
+    /// Whether the sink gets the kernel's messages too.
+    pub kernel_log: bool,
     /// More kernel parameters, behind ours.
     pub kernel_arguments: Vec<String>,
     /// More QEMU arguments, behind ours.
@@ -153,6 +165,10 @@ pub trait VmSink {
     fn stderr(&mut self, bytes: &[u8]) -> Result<()>;
     /// Bytes of the events stream (`VMTEST_EVENTS` in the guest names its FIFO).
     fn events(&mut self, bytes: &[u8]) -> Result<()>;
+    /// Bytes of the console, if [`VmRequest::kernel_log`] asks for them.
+    fn console(&mut self, _bytes: &[u8]) -> Result<()> {
+        Ok(())
+    }
     /// Called at least ten times a second, and may ask for the terminal's new
     /// size (columns, rows) to be passed on.
     fn tick(&mut self) -> Result<Option<(u16, u16)>> {
@@ -286,19 +302,32 @@ impl Tools {
 /// If the VM cannot be started at all, the sink fails, or a signal arrives.
 pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink) -> Result<VmRun> {
     let tools = Tools::find(request.kernel.arch)?;
+    let request = &arranged(request)?;
+    let network = network(request)?;
+    let boot = |accel, sink: &mut dyn VmSink| boot(request, &network, &tools, accel, ui, sink);
     let kvm = match request.accel {
         AccelChoice::Tcg => Kvm::Unproved,
         _ => accel::known(layout, &tools.qemu_text),
     };
-    let decision = accel::decide(request.accel, &kvm)?;
+    // The first VM on KVM is the proof that it works, and one that waits for a debugger
+    // proves nothing.
+    let choice = match (request.accel, request.debugger) {
+        (AccelChoice::Auto, Some(_)) if kvm == Kvm::Unproved => AccelChoice::Tcg,
+        (choice, _) => choice,
+    };
+    let decision = accel::decide(choice, &kvm)?;
     if let Some(warning) = &decision.warning {
         // Once for all VMs of a session.
         ui.warn_once(warning);
     }
     if decision.accel == Accel::Tcg {
-        return boot(request, &tools, Accel::Tcg, ui, sink).map(|(run, _)| run);
+        return boot(Accel::Tcg, sink).map(|(run, _)| run);
     }
-    let (run, alive) = boot(request, &tools, Accel::Kvm, ui, sink)?;
+    let (run, alive) = boot(Accel::Kvm, sink)?;
+    if request.debugger.is_some() {
+        // How far it came was the debugger's doing.
+        return Ok(run);
+    }
     if alive {
         if kvm == Kvm::Unproved {
             accel::remember(layout, &tools.qemu_text, None)?;
@@ -316,7 +345,21 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
     if let Some(warning) = &retry.warning {
         ui.warn_once(warning);
     }
-    boot(request, &tools, retry.accel, ui, sink).map(|(run, _)| run)
+    boot(retry.accel, sink).map(|(run, _)| run)
+}
+
+/// The request with its shares in order.
+fn arranged(request: &VmRequest) -> Result<VmRequest> {
+    let shares = share::arrange(request.shares.clone())?;
+    Ok(VmRequest {
+        shares,
+        ..request.clone()
+    })
+}
+
+fn network(request: &VmRequest) -> Result<Option<Network>> {
+    let plan = request.network.then(|| network::plan(&request.kernel));
+    plan.transpose()
 }
 
 /// Whether VMs will be emulated, as far as that is known before one was started.
@@ -331,6 +374,8 @@ pub fn emulates(arch: &crate::arch::Arch, choice: AccelChoice, layout: &Layout) 
 /// QEMU's command line as [`run`] would use it, for `--dry-run`.
 pub fn dry_run(request: &VmRequest, layout: &Layout) -> Result<Vec<OsString>> {
     let tools = Tools::find(request.kernel.arch)?;
+    let request = &arranged(request)?;
+    network(request)?;
     let kvm = accel::known(layout, &tools.qemu_text);
     let decision = accel::decide(request.accel, &kvm)?;
     let directory = std::env::temp_dir().join("vmtest-XXXXXX");
@@ -367,6 +412,9 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
         monitor: request.dump.is_some(),
         no_acpi: accel == Accel::Tcg && can_spare_acpi(&request.kernel),
         disk: request.disk.as_ref().map(|_| directory.join("disk")),
+        shares: request.shares.clone(),
+        network: request.network,
+        debugger: request.debugger,
         kernel_arguments: request.kernel_arguments.clone(),
         qemu_arguments: request.qemu_arguments.clone(),
     }
@@ -383,7 +431,7 @@ fn can_spare_acpi(kernel: &LocalKernel) -> bool {
 }
 
 /// Init's view of the request.
-fn guest(request: &VmRequest, tools: &Tools, mark: &str) -> Guest {
+fn guest(request: &VmRequest, network: &Option<Network>, tools: &Tools, mark: &str) -> Guest {
     let mut environment = request.environment.clone();
     environment.push(("VMTEST_EVENTS".into(), guest::EVENTS.into()));
     environment.push((
@@ -394,13 +442,20 @@ fn guest(request: &VmRequest, tools: &Tools, mark: &str) -> Guest {
         environment.push((disk.variable.clone().into(), guest::DISK.into()));
     }
     let words = request.command.iter().map(PathBuf::from);
-    let needed = [&request.directory, &request.kernel.modules, &tools.busybox]
-        .into_iter()
-        .chain(&request.keep)
-        .chain(&request.modules)
-        .cloned()
-        .chain(words)
-        .filter(|path| path.is_absolute() && path.exists());
+    let kernel = &request.kernel;
+    let needed = [
+        &request.directory,
+        &kernel.path,
+        &kernel.modules,
+        &tools.busybox,
+    ]
+    .into_iter()
+    .chain(&request.keep)
+    .chain(&request.modules)
+    .chain(network.iter().flat_map(|network| &network.modules))
+    .cloned()
+    .chain(words)
+    .filter(|path| path.is_absolute() && path.exists());
     let links = guest::LINKS
         .iter()
         .map(PathBuf::from)
@@ -417,12 +472,15 @@ fn guest(request: &VmRequest, tools: &Tools, mark: &str) -> Guest {
         stdin: request.stdin == Stdin::Inherit,
         keep: guest::hidden(needed),
         keep_links: links.collect(),
+        shares: request.shares.clone(),
+        network: network.clone(),
     }
 }
 
 /// One start of QEMU. The second value: whether there was a sign of life.
 fn boot(
     request: &VmRequest,
+    network: &Option<Network>,
     tools: &Tools,
     accel: Accel,
     ui: &Ui,
@@ -433,7 +491,7 @@ fn boot(
     let init = directory.path().join("init");
     fs::write(
         &init,
-        guest::init_script(&guest(request, tools, &mark), &request.init_text),
+        guest::init_script(&guest(request, network, tools, &mark), &request.init_text),
     )
     .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
     .with_context(|| format!("cannot write {}", init.display()))?;
@@ -471,10 +529,23 @@ fn boot(
     ui.verbose(command.display());
     let start = Instant::now();
     let child = command.spawn()?;
+    let mut console = Console::open(&request.console_log)?;
+    if request.kernel_log {
+        console.keep();
+    }
+    let debugger = request.debugger.map(|debugger| {
+        let vmlinux = request.kernel.vmlinux.as_deref();
+        debugger.command(directory.path(), vmlinux.filter(|path| path.is_file()))
+    });
+    let connected = || {
+        if let Some(command) = &debugger {
+            ui.request(format!("the guest waits for a debugger: {command}"));
+        }
+    };
     let mut machine = Machine {
         child,
         start,
-        console: Console::open(&request.console_log)?,
+        console,
         words,
         directory: Some(directory),
         boot: None,
@@ -487,10 +558,11 @@ fn boot(
         monitor: None,
         note: None,
     };
-    let outcome = machine.serve(request, listeners, &mark, sink)?;
+    let outcome = machine.serve(request, listeners, &mark, &connected, sink)?;
     let dump = machine.dump(request, &outcome, ui)?;
     machine.child.kill()?;
     machine.console.follow();
+    sink.console(&machine.console.take())?;
     let mut trouble = machine.console.trouble().to_owned();
     if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_))
         && let Some(vmlinux) = &request.kernel.vmlinux

@@ -84,12 +84,14 @@ impl Machine {
         request: &VmRequest,
         listeners: Vec<(Port, UnixListener)>,
         mark: &str,
+        connected: &dyn Fn(),
         sink: &mut dyn VmSink,
     ) -> Result<VmOutcome> {
         let (sender, receiver) = sync_channel(QUEUE);
         let Some(streams) = self.connect(listeners)? else {
             return Ok(self.lost());
         };
+        connected();
         let mut open = 0;
         let mut control = None;
         let mut scanners = Vec::new();
@@ -194,7 +196,12 @@ impl Machine {
                         match line {
                             // Init is in memory and QEMU has its disk. A dump needs
                             // the directory once more.
-                            Status::Hello(_) if self.monitor.is_none() => self.directory = None,
+                            // Debuggers may come and go until the end.
+                            Status::Hello(_)
+                                if self.monitor.is_none() && request.debugger.is_none() =>
+                            {
+                                self.directory = None;
+                            }
                             Status::Hello(_) => {}
                             Status::Vmcoreinfo(address, size) => {
                                 self.note = Some(Note { address, size });
@@ -243,6 +250,7 @@ impl Machine {
             }
             if self.console.follow() {
                 self.last_byte = Instant::now();
+                sink.console(&self.console.take())?;
             }
             if let Some(text) = init_failed {
                 return Ok(VmOutcome::InitFailed(text));
@@ -264,6 +272,7 @@ impl Machine {
                 return Ok(self.lost());
             }
             if let Some(line) = self.console.panicked()
+                && request.debugger.is_none()
                 && panicked.get_or_insert_with(Instant::now).elapsed() > PANIC_GRACE
             {
                 return Ok(VmOutcome::Panicked(line));
@@ -286,8 +295,10 @@ impl Machine {
         let silent = self.last_byte.elapsed();
         let elapsed = self.start.elapsed();
         let over = |limit: Option<Duration>, spent: Duration| limit.filter(|limit| spent >= *limit);
+        let debugged = request.debugger.is_some();
         if self.accel == Accel::Kvm
             && request.accel == AccelChoice::Auto
+            && !debugged
             && !self.alive
             && !self.console.any()
             && elapsed >= SIGN_OF_LIFE
@@ -315,7 +326,7 @@ impl Machine {
                 LONGEST_CONSOLE >> 20
             ));
         }
-        if verdict && silent >= DRAIN_LIMIT {
+        if verdict && !debugged && silent >= DRAIN_LIMIT {
             return Some(format!(
                 "the rest of the output did not come within {}",
                 seconds(DRAIN_LIMIT)

@@ -8,6 +8,8 @@
 //!
 //! `VMTEST_TEST_KERNEL` names another kernel request.
 
+mod cargo;
+mod debugger;
 mod dump;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../it/fake_kernel.rs"]
@@ -20,6 +22,7 @@ mod hostile;
 mod machine;
 mod outcomes;
 mod release;
+mod shares;
 mod signals;
 mod streams;
 mod suites;
