@@ -71,6 +71,7 @@ pub mod store;
 pub mod suite;
 pub mod symbolize;
 pub mod terminal;
+pub mod tree;
 pub mod trouble;
 pub mod ui;
 pub mod upload;

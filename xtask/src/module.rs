@@ -16,7 +16,7 @@ use xshell::cmd;
 
 use crate::arch::{self, Arch};
 use crate::failure::Failure;
-use crate::kernel::LocalKernel;
+use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
 use crate::process::{self, LongCommand};
 use crate::sha256::Sha256;
@@ -351,6 +351,12 @@ fn key(
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         }
+    }
+    if kernel.origin == Origin::Tree {
+        // It changes under its name, and a module that was built before must not be
+        // loaded into what it has become.
+        let image = kernel.image.metadata().ok();
+        part(format!("{:?}", image.and_then(|image| image.modified().ok())).as_bytes());
     }
     for (path, bytes) in files {
         part(path.as_os_str().as_bytes());

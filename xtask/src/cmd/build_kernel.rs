@@ -1,14 +1,16 @@
 //! `xtask build-kernel`: source, configuration, make, package.
 
-use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use anyhow::Result;
 use xtask::arch::{self, Arch};
 use xtask::failure::Failure;
+use xtask::kbuild::in_place::{self, InPlace};
 use xtask::kbuild::{self, BuildRequest};
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
+use xtask::request::{at_home, is_path};
 use xtask::setup;
 use xtask::source::Wanted;
 use xtask::ui::Ui;
@@ -17,17 +19,54 @@ use crate::flags::BuildKernel;
 
 /// Builds every kernel that was asked for; stops at the first that fails.
 pub fn run(flags: &BuildKernel, layout: &Layout, ui: &Ui, install: bool) -> Result<u8> {
-    let requests = requests(flags, layout)?;
+    // What is wrong with them is said before anything is installed.
+    let in_place = flags
+        .in_place
+        .then(|| in_place(flags, layout))
+        .transpose()?;
+    let requests = match in_place {
+        Some(_) => Vec::new(),
+        None => requests(flags, layout)?,
+    };
     let mut tools = setup::for_build();
     if flags.cc.is_some() {
         // Whether that one is there is said where it is looked at.
         tools.retain(|tool| *tool != setup::Tool::program("gcc"));
     }
     setup::require(layout, ui, &tools, install)?;
+    for request in in_place.iter().flatten() {
+        in_place::build(request, layout, ui)?;
+    }
     for request in &requests {
         kbuild::build_kernel(request, layout, ui)?;
     }
     Ok(0)
+}
+
+/// The trees of `--in-place`.
+fn in_place(flags: &BuildKernel, layout: &Layout) -> Result<Vec<InPlace>> {
+    let kernels = Kernels::load(&layout.configs)?;
+    let arch = architecture(flags.arch.as_deref())?;
+    let mut flavors = flavors(&flags.flavors, flags.all_flavors, &kernels)?;
+    let flavor = match (flavors.pop(), flavors.is_empty()) {
+        (Some(flavor), true) => flavor,
+        _ => return Err(Failure::usage("a tree can be built in place for one flavor").into()),
+    };
+    let tree = |word: &OsString| match wanted(word)? {
+        Wanted::Directory(directory) => Ok(InPlace {
+            directory,
+            flavor: flavor.clone(),
+            arch,
+            cc: flags.cc.clone(),
+            jobs: flags.jobs,
+        }),
+        Wanted::Version(version) => {
+            let message = format!("{version} cannot be built in place: it is no directory");
+            let hint = "the directory of a source tree starts with . or /";
+            Err(anyhow::Error::from(Failure::usage(message).hint(hint)))
+        }
+    };
+    flags.kernels.iter().map(tree).collect()
 }
 
 fn requests(flags: &BuildKernel, layout: &Layout) -> Result<Vec<BuildRequest>> {
@@ -79,11 +118,12 @@ pub fn flavors(chosen: &[String], all: bool, kernels: &Kernels) -> Result<Vec<St
     Ok(flavors)
 }
 
-/// A word that starts with `.` or `/` is a directory, any other a version.
+/// A word that starts with `.`, `/` or `~/` is a directory, any other a version.
 fn wanted(word: &OsStr) -> Result<Wanted> {
     let text = word.to_string_lossy();
-    if text.starts_with(['.', '/']) {
-        return Ok(Wanted::Directory(PathBuf::from(word)));
+    if is_path(&text) {
+        let path = at_home(Path::new(word), std::env::var_os("HOME"));
+        return Ok(Wanted::Directory(path));
     }
     let version = text.parse().map_err(|failure: Failure| {
         failure.hint(

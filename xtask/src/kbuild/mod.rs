@@ -9,6 +9,7 @@
 //! in it. A tree of other source, patches or tools is removed first: time stamps of
 //! unpacked files say nothing about which is newer.
 
+pub mod in_place;
 pub mod make;
 pub mod progress;
 pub mod toolchain;
@@ -432,7 +433,13 @@ fn build_in(
     )?;
     let mut log = Log::open(log)?;
 
-    configure(&make, plan, request.arch, ui, &mut log)?;
+    let options = Options {
+        name: plan.release.to_string(),
+        version: plan.found.version,
+        merged: &plan.merged,
+        fragments: &plan.fragments,
+    };
+    configure(&make, &options, request.arch, ui, &mut log)?;
     let release = make.read("kernelrelease")?;
     if release != plan.release.to_string() {
         return Err(Failure::setup(format!(
@@ -574,10 +581,20 @@ fn write_wrappers(directory: &Path, toolchain: &Toolchain, quirks: &Quirks) -> R
     Ok(())
 }
 
+/// What a kernel is configured with.
+struct Options<'o> {
+    /// What the kernel is called in messages.
+    name: String,
+    version: Version,
+    merged: &'o Merged,
+    /// What make is given of them.
+    fragments: &'o str,
+}
+
 /// Writes `.config` and compares it with what was wanted.
-fn configure(make: &Make, plan: &Identity, arch: &Arch, ui: &Ui, log: &mut Log) -> Result<()> {
+fn configure(make: &Make, plan: &Options, arch: &Arch, ui: &Ui, log: &mut Log) -> Result<()> {
     let fragment = make.build.join(FRAGMENT);
-    std::fs::write(&fragment, &plan.fragments)
+    std::fs::write(&fragment, plan.fragments)
         .with_context(|| format!("cannot write {}", fragment.display()))?;
     {
         let _task = ui.task("configuring");
@@ -589,7 +606,7 @@ fn configure(make: &Make, plan: &Identity, arch: &Arch, ui: &Ui, log: &mut Log) 
     let path = make.build.join(".config");
     let config = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let audit = kconfig::audit(&plan.merged, &plan.found.version, &config);
+    let audit = kconfig::audit(plan.merged, &plan.version, &config);
     let (set, absent, lost) = audit.counts();
     ui.verbose(format!(
         "options: {set} set, {absent} expected absent, {lost} lost"
@@ -605,7 +622,7 @@ fn configure(make: &Make, plan: &Identity, arch: &Arch, ui: &Ui, log: &mut Log) 
     )?;
     Err(Failure::setup(format!(
         "{lost} of the options wanted for {} cannot be set; {} has the rest\n{}",
-        plan.release,
+        plan.name,
         path.display(),
         lines.join("\n")
     ))
@@ -616,6 +633,8 @@ fn configure(make: &Make, plan: &Identity, arch: &Arch, ui: &Ui, log: &mut Log) 
 struct Log {
     path: PathBuf,
     file: File,
+    /// Whether a build that was killed is to be seen in its tree.
+    marks: bool,
 }
 
 impl Log {
@@ -628,7 +647,16 @@ impl Log {
         Ok(Self {
             path: path.to_owned(),
             file,
+            marks: true,
         })
+    }
+
+    /// For a tree that is not ours: nobody cleans up there.
+    fn without_marks(self) -> Self {
+        Self {
+            marks: false,
+            ..self
+        }
     }
 
     /// Runs a command of make's. `tick` gets the output as it comes.
@@ -640,7 +668,10 @@ impl Log {
         mut tick: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let running = build.join(RUNNING);
-        File::create(&running).with_context(|| format!("cannot write {}", running.display()))?;
+        if self.marks {
+            File::create(&running)
+                .with_context(|| format!("cannot write {}", running.display()))?;
+        }
         writeln!(self.file, "$ {}", command.display())
             .with_context(|| format!("cannot write {}", self.path.display()))?;
         let start = self.file.metadata().map_or(0, |metadata| metadata.len());
@@ -689,6 +720,12 @@ impl Log {
     }
 }
 
+/// What is made: the image and the modules.
+fn targets(arch: &Arch) -> [&'static str; 2] {
+    let image = arch.image.rsplit('/').next().unwrap_or(arch.image);
+    [image, "modules"]
+}
+
 /// Where the number of objects of the last such build is remembered.
 fn estimate_file(layout: &Layout, request: &BuildRequest, version: &Version) -> PathBuf {
     let name = format!(
@@ -711,17 +748,11 @@ fn compile(
         .ok()
         .and_then(|text| text.trim().parse().ok());
     let fresh = !make.build.join("vmlinux").exists() && !make.build.join("init/main.o").exists();
-    let image = request
-        .arch
-        .image
-        .rsplit('/')
-        .next()
-        .unwrap_or(request.arch.image);
     let mut counter = Counter::default();
     let mut task = ui.task(format!("building {}", plan.release));
     let started = std::time::Instant::now();
     log.run(
-        make.command(&[image, "modules"]),
+        make.command(&targets(request.arch)),
         "building",
         &make.build,
         |output| {

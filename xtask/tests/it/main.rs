@@ -20,3 +20,4 @@ mod setup;
 mod source;
 mod support;
 mod tidy;
+mod tree;
