@@ -11,6 +11,9 @@
 #   vmtest_stdin      1: standard input comes through a port; 0: it is empty
 #   vmtest_columns, vmtest_rows
 #   vmtest_hidden()   calls `keep PATH` and `keep_link PATH` for what the fresh mounts would hide
+#   vmtest_network()  calls `load FILE` for each module of the network's driver, and
+#                     `configure ADDRESS GATEWAY NAMESERVER`; nothing without a network
+#   vmtest_shares()   calls `share TAG OPTIONS PATH` for each directory besides the root
 #   vmtest_modules()  calls `load FILE` for each module to insert
 #   vmtest_command()  execs the command below `env -i`
 #
@@ -54,7 +57,9 @@ vmtest_init() {
 
 	identity
 	devices
-	network
+	bb ip link set lo up
+	vmtest_network
+	vmtest_shares
 	if [ "$phase" = main ]; then
 		vmtest_modules || fail "cannot load a kernel module"
 	elif [ ! -e /proc/vmcore ]; then
@@ -268,11 +273,28 @@ devices() {
 	done <"/lib/modules/$release/modules.devname"
 }
 
-network() {
-	bb ip link set lo up
+# Called by vmtest_network in the prelude. The one interface that has a device is it,
+# whatever it is called.
+configure() {
+	for interface in /sys/class/net/*; do
+		[ -e "$interface/device" ] && break
+	done
+	interface=${interface##*/}
+	{
+		bb ip address add "$1" dev "$interface" && bb ip link set "$interface" up &&
+			bb ip route add default via "$2" dev "$interface"
+	} || fail "cannot configure the network; does the kernel have CONFIG_VIRTIO_NET?"
+	echo "nameserver $3" >/etc/resolv.conf
 }
 
-# Called by vmtest_modules in the prelude.
+# Called by vmtest_shares in the prelude, a directory before those within it. What is
+# there already is hidden.
+share() {
+	[ -d "$3" ] || bb mkdir -p "$3" || fail "cannot make $3 for what is shared there"
+	bb mount -t 9p -o "$2" "$1" "$3" || fail "cannot mount what is shared at $3"
+}
+
+# Called by vmtest_network and vmtest_modules in the prelude.
 load() {
 	bb insmod "$1" || fail "cannot insert $1"
 }

@@ -21,6 +21,8 @@ pub struct Console {
     file: File,
     bytes: u64,
     words: Words,
+    /// What [`Console::take`] has not given yet.
+    fresh: Option<Vec<u8>>,
 }
 
 impl Console {
@@ -31,7 +33,18 @@ impl Console {
             file,
             bytes: 0,
             words: Words::default(),
+            fresh: None,
         })
+    }
+
+    /// From now on [`Console::take`] gives what comes.
+    pub fn keep(&mut self) {
+        self.fresh = Some(Vec::new());
+    }
+
+    /// What has come since the last call, as it is.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.fresh.as_mut().map(std::mem::take).unwrap_or_default()
     }
 
     /// Reads what has come; whether anything has.
@@ -41,6 +54,9 @@ impl Console {
         while let Ok(n @ 1..) = self.file.read(&mut buffer) {
             self.bytes += n as u64;
             self.words.feed(&buffer[..n]);
+            if let Some(fresh) = &mut self.fresh {
+                fresh.extend_from_slice(&buffer[..n]);
+            }
         }
         self.bytes > before
     }
@@ -184,7 +200,7 @@ impl Words {
 }
 
 /// Text that a terminal can be shown: a guest's console may hold anything.
-fn printable(line: &[u8]) -> String {
+pub fn printable(line: &[u8]) -> String {
     let text = String::from_utf8_lossy(line);
     let shown = |c: char| {
         if c.is_control() && c != '\t' {

@@ -3,6 +3,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
 
 /// Variables that reach the guest.
 const NAMES: &[&str] = &[
@@ -44,6 +45,34 @@ pub fn cargo_environment(
         &[NAMES, CARGO_NAMES].concat(),
         &[PREFIXES, CARGO_PREFIXES].concat(),
     )
+}
+
+/// Whether cargo started us to run something of another package than this one (our own
+/// `CARGO_MANIFEST_DIR`): as `target.<triple>.runner`. Cargo tells whatever it runs where
+/// its package is (The Cargo Book, "Environment variables Cargo sets for crates").
+pub fn is_cargo_runner(package: Option<&OsStr>, own: &OsStr) -> bool {
+    package.is_some_and(|package| !package.is_empty() && package != own)
+}
+
+/// What a program that cargo runs finds through its environment, and what was built with
+/// it: the target directory may be below `/tmp`, where a guest sees only what it is given.
+pub fn cargo_paths(program: &Path, environment: &[(OsString, OsString)]) -> Vec<PathBuf> {
+    let of_cargo = |name: &OsStr| {
+        name == "LD_LIBRARY_PATH"
+            || (CARGO_PREFIXES.iter()).any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
+    };
+    let values = environment.iter().filter(|(name, _)| of_cargo(name));
+    let mut paths = values
+        .flat_map(|(_, value)| std::env::split_paths(value))
+        .collect::<Vec<_>>();
+    // `<target>/debug/deps/name-0123456789abcdef`: other programs are beside `deps`.
+    let parent = program.parent().filter(|parent| {
+        let name = parent.file_name();
+        name.is_some_and(|name| name == "deps" || name == "examples")
+    });
+    paths.extend(parent.and_then(Path::parent).map(Path::to_owned));
+    paths.retain(|path| path.is_absolute());
+    paths
 }
 
 fn select(
@@ -127,6 +156,32 @@ mod tests {
                 ("RUST_BACKTRACE", "1"),
             ])
         );
+    }
+
+    #[test]
+    fn a_runner_is_told_of_another_package() {
+        let own = OsStr::new("/vmtest/xtask");
+        assert!(is_cargo_runner(Some(OsStr::new("/home/me/crate")), own));
+        for package in [None, Some(own), Some(OsStr::new(""))] {
+            assert!(!is_cargo_runner(package, own), "{package:?}");
+        }
+    }
+
+    #[test]
+    fn what_cargo_names_is_needed() {
+        let environment = pairs(&[
+            ("CARGO_MANIFEST_DIR", "/tmp/crate"),
+            ("CARGO_PKG_NAME", "crate"),
+            ("LD_LIBRARY_PATH", "/tmp/target/debug/deps:/rust/lib"),
+            ("HOME", "/home/me"),
+        ]);
+        let program = |path: &str| cargo_paths(Path::new(path), &environment);
+        let named = ["/tmp/crate", "/tmp/target/debug/deps", "/rust/lib"].map(PathBuf::from);
+        assert_eq!(program("/bin/true"), named);
+        assert_eq!(program("true"), named);
+        let built = program("/tmp/target/debug/deps/crate-01");
+        assert_eq!(built[..3], named);
+        assert_eq!(built[3..], [PathBuf::from("/tmp/target/debug")]);
     }
 
     #[test]

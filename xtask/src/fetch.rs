@@ -17,6 +17,7 @@ use crate::layout::Layout;
 use crate::request::{self, Buildable, Candidate, KernelRequest, Pattern, Selector, newest_first};
 use crate::setup;
 use crate::store;
+use crate::tree;
 use crate::ui::Ui;
 use crate::version::Release;
 
@@ -118,8 +119,17 @@ pub fn choose(
     let from = sources.from;
     let host = host_arch()?;
     match request.map(|request| &request.selector) {
-        Some(Selector::Path(path)) if path.is_file() => return Ok(Choice::File(path.clone())),
-        Some(Selector::Path(path)) => return store::open(path).map(Choice::Local),
+        Some(Selector::Path(path)) => {
+            let path = request::at_home(path, std::env::var_os("HOME"));
+            if path.is_file() {
+                return Ok(Choice::File(path));
+            }
+            let kernel = match tree::is_tree(&path) {
+                true => tree::open(&path, layout, ui),
+                false => store::open(&path),
+            };
+            return kernel.map(Choice::Local);
+        }
         Some(Selector::Source(source, _)) => {
             return Err(request::unsupported_source(*source).into());
         }

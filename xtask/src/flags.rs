@@ -229,12 +229,15 @@ Examples:
   cargo xtask vm -- python3 -c 'import os; print(os.uname())'
   dmesg-of() { cargo xtask -q vm -k \"$1\" -- dmesg; }
   cargo xtask vm -k 6.1                  a shell
+  cargo xtask vm -k ~/linux -- uname -a  a kernel that was just built there
+  cargo xtask vm --share-rw results --net -- ./measure -o results
+  cargo xtask vm --gdb --kernel-log      debug a boot, reading the kernel's messages
 
 Exit status: the command's, 128+N for signal N; --lost-status if the VM was lost, panicked or got
 stuck; 2 or 3 if it could not be started.")]
 pub struct Vm {
-    /// Kernel: a release, a pattern, a series, or the path of an unpacked kernel [default: the
-    /// newest local kernel, else the release's newest]
+    /// Kernel: a release, a pattern, a series, or the path of an unpacked kernel or of a tree in
+    /// which one was built [default: the newest local kernel, else the release's newest]
     #[arg(short, long = "kernel", value_name = "REQUEST")]
     pub kernels: Vec<String>,
     #[command(flatten)]
@@ -253,6 +256,9 @@ pub struct Vm {
     /// Print QEMU's command line instead of running it
     #[arg(long)]
     pub dry_run: bool,
+    /// Print the kernel's messages to standard error as they come
+    #[arg(long)]
+    pub kernel_log: bool,
     /// Exit status if the VM was lost, panicked or got stuck
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub lost_status: u8,
@@ -312,6 +318,7 @@ Examples:
   cargo xtask build-kernel 6.1                    the newest point release of 6.1
   cargo xtask build-kernel 6.1.150 5.10           two kernels
   cargo xtask build-kernel ~/linux                a source tree, as it is
+  cargo xtask build-kernel ~/linux --in-place     the same, built in it, for `vm -k ~/linux`
   cargo xtask build-kernel 6.1 -F                 every flavor
   cargo xtask build-kernel -K -F --dry-run        what there would be to build
   cargo xtask build-kernel 6.12 --configure-only  whether every option can be set
@@ -364,6 +371,10 @@ pub struct BuildKernel {
     /// Fetch the source, configure it, check that every option is as wanted, and stop
     #[arg(long)]
     pub configure_only: bool,
+    /// Configure and build in the source tree itself, only what has changed, and package nothing; a
+    /// configuration that is there is kept beside ours
+    #[arg(long, conflicts_with_all = ["keep_build", "source", "all_series", "dry_run", "configure_only"])]
+    pub in_place: bool,
 }
 
 /// Check everything that continuous integration checks

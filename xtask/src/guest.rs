@@ -7,6 +7,10 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use crate::network::{self, Network};
+use crate::qemu;
+use crate::share::{self, Share};
+
 /// The init script's path among the assets.
 pub const INIT: &str = "guest/init.sh";
 
@@ -78,6 +82,10 @@ pub struct Guest {
     pub keep: Vec<PathBuf>,
     /// The same for symbolic links.
     pub keep_links: Vec<PathBuf>,
+    /// Directories besides the root, in the order in which they are mounted.
+    pub shares: Vec<Share>,
+    /// The network, if there is one.
+    pub network: Option<Network>,
 }
 
 /// A planned crash of the kernel, and a command in the kernel that comes then. The words
@@ -151,6 +159,27 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
                 script.word(path.as_os_str());
                 script.raw(b"\n");
             }
+        }
+    });
+    script.function("vmtest_network", |script| {
+        let Some(network) = &guest.network else {
+            return;
+        };
+        for module in &network.modules {
+            script.raw(b"\tload ");
+            script.word(module.as_os_str());
+            script.raw(b"\n");
+        }
+        let (address, gateway) = (network::ADDRESS, network::GATEWAY);
+        let nameserver = network::NAMESERVER;
+        script.raw(format!("\tconfigure {address} {gateway} {nameserver}\n").as_bytes());
+    });
+    script.function("vmtest_shares", |script| {
+        for (index, share) in guest.shares.iter().enumerate() {
+            let (tag, options) = (share::tag(index), qemu::share_options(share.writable));
+            script.raw(format!("\tshare {tag} {options} ").as_bytes());
+            script.word(share.guest.as_os_str());
+            script.raw(b"\n");
         }
     });
     script.function("vmtest_modules", |script| {
@@ -262,6 +291,8 @@ mod tests {
             crash: None,
             keep: Vec::new(),
             keep_links: Vec::new(),
+            shares: Vec::new(),
+            network: None,
         }
     }
 
@@ -351,6 +382,14 @@ vmtest_command
             terminal: Some((100, 30)),
             keep: vec!["/tmp/x".into()],
             keep_links: vec!["/run/current-system".into()],
+            shares: vec![Share {
+                host: "/h".into(),
+                guest: "/it's".into(),
+                writable: true,
+            }],
+            network: Some(Network {
+                modules: vec!["/w/a b.ko".into()],
+            }),
             ..guest()
         });
         expect_test::expect![[r##"
@@ -368,6 +407,15 @@ vmtest_command
             	:
             	keep '/tmp/x'
             	keep_link '/run/current-system'
+            }
+            vmtest_network() {
+            	:
+            	load '/w/a b.ko'
+            	configure 10.0.2.15/24 10.0.2.2 10.0.2.3
+            }
+            vmtest_shares() {
+            	:
+            	share vmtest.share0 trans=virtio,version=9p2000.L,cache=none,msize=512000,rw '/it'\''s'
             }
             vmtest_modules() {
             	:

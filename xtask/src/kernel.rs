@@ -1,40 +1,83 @@
-//! An unpacked kernel on this machine.
+//! A kernel on this machine that can be booted.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
 
 use crate::arch::Arch;
+use crate::failure::Failure;
 use crate::version::Release;
 
-/// A kernel whose package has been unpacked: the contents of
-/// `lib/modules/<release>` (DESIGN: `vmlinuz`, `kernel/`, `modules.*`, `build/`).
+/// Who made a kernel, and with that what comes with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin {
+    /// A package of ours or of drgn's, unpacked.
+    Package,
+    /// A distribution's package, unpacked.
+    Distribution,
+    /// What this host itself boots.
+    Host,
+    /// A kernel's source that somebody has built, used where it is.
+    Tree,
+}
+
+/// A kernel that can be booted: an image and a folder of modules. Everything else
+/// may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalKernel {
     /// What it runs on.
     pub arch: &'static Arch,
     /// What `uname -r` will print.
     pub release: Release,
-    /// The unpacked package.
+    /// Where it came from.
+    pub origin: Origin,
+    /// The folder that is the kernel: what is listed and measured.
     pub path: PathBuf,
+    /// The image that the boot loader gets.
+    pub image: PathBuf,
+    /// The folder that becomes `/lib/modules/<release>` in the guest.
+    pub modules: PathBuf,
+    /// The final configuration.
+    pub config: Option<PathBuf>,
+    /// The kernel as an ELF file with debugging information.
+    pub vmlinux: Option<PathBuf>,
+    /// The tree that external modules are built against.
+    pub build: Option<PathBuf>,
+    /// Whether it needs modules to reach its root.
+    pub initramfs: bool,
 }
 
 impl LocalKernel {
-    /// The image that the boot loader gets.
-    pub fn image(&self) -> PathBuf {
-        self.path.join("vmlinuz")
+    /// A package, ours or drgn's, unpacked at `path` (DESIGN: `vmlinuz`, `kernel/`,
+    /// `modules.*`, `build/`).
+    pub fn package(arch: &'static Arch, release: Release, path: &Path) -> Self {
+        let build = path.join("build");
+        Self {
+            arch,
+            release,
+            origin: Origin::Package,
+            path: path.to_owned(),
+            image: path.join("vmlinuz"),
+            modules: path.to_owned(),
+            config: Some(build.join(".config")),
+            vmlinux: Some(build.join("vmlinux")),
+            build: Some(build),
+            initramfs: false,
+        }
     }
 
     /// The tree that external modules are built against.
-    pub fn build(&self) -> PathBuf {
-        self.path.join("build")
-    }
-
-    /// The kernel as an ELF file with debugging information.
-    pub fn vmlinux(&self) -> PathBuf {
-        self.build().join("vmlinux")
-    }
-
-    /// The final configuration.
-    pub fn config(&self) -> PathBuf {
-        self.build().join(".config")
+    ///
+    /// # Errors
+    ///
+    /// A set-up failure if the kernel came without one.
+    pub fn require_build(&self) -> Result<&Path> {
+        let failure = || {
+            Failure::setup(format!(
+                "there is nothing to build modules against for {}",
+                self.release
+            ))
+        };
+        Ok(self.build.as_deref().ok_or_else(failure)?)
     }
 }

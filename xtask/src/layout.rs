@@ -127,6 +127,12 @@ impl Layout {
         self.work.join("build")
     }
 
+    /// What guests need beside the modules of trees that are booted as they are: see
+    /// [`crate::tree`].
+    pub fn trees(&self) -> PathBuf {
+        self.work.join("trees")
+    }
+
     /// Projects that were fetched, with their virtual environments.
     pub fn projects(&self) -> PathBuf {
         self.work.join("projects")

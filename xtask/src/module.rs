@@ -16,7 +16,7 @@ use xshell::cmd;
 
 use crate::arch::{self, Arch};
 use crate::failure::Failure;
-use crate::kernel::LocalKernel;
+use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
 use crate::process::{self, LongCommand};
 use crate::sha256::Sha256;
@@ -103,7 +103,7 @@ pub fn build_external(
         .into());
     }
     let name = source.file_name().unwrap_or_default().to_string_lossy();
-    let compiler = find_compiler(&kernel.build(), kernel.arch, options.cc.as_deref())?;
+    let compiler = find_compiler(kernel.require_build()?, kernel.arch, options.cc.as_deref())?;
     let key = key(kernel, &files, &compiler)?;
     let cache = layout.cache().join("modules");
     let goal = cache.join(format!("{name}-{}-{}", kernel.release, &key[..16]));
@@ -120,7 +120,7 @@ pub fn build_external(
             kernel.release,
             compiler.program,
             compiler.version,
-            kernels_compiler(&kernel.build())?,
+            kernels_compiler(kernel.require_build()?)?,
         ));
     }
     let temporary = Temporary::directory(&goal)?;
@@ -151,12 +151,12 @@ pub(crate) fn make(
     compiler: &Compiler,
     log: &Path,
 ) -> Result<()> {
-    let build = kernel.build();
+    let build = kernel.require_build()?;
     let canonical = |path: &Path| {
         path.canonicalize()
             .with_context(|| format!("cannot find {}", path.display()))
     };
-    let (real_build, real_directory) = (canonical(&build)?, canonical(directory)?);
+    let (real_build, real_directory) = (canonical(build)?, canonical(directory)?);
     for path in [&real_build, &real_directory] {
         if path.to_string_lossy().contains([' ', ':', '%']) {
             return Err(Failure::usage(format!(
@@ -337,8 +337,12 @@ fn key(
     part(compiler.program.as_bytes());
     part(compiler.version.as_bytes());
     // What tells one kernel of that name from another.
-    for name in ["build/.config", "build/Module.symvers", "manifest.json"] {
-        let path = kernel.path.join(name);
+    let build = kernel.require_build()?;
+    for path in [
+        build.join(".config"),
+        build.join("Module.symvers"),
+        kernel.path.join("manifest.json"),
+    ] {
         match std::fs::read(&path) {
             Ok(bytes) => part(&bytes),
             // drgn's packages have no manifest.
@@ -347,6 +351,12 @@ fn key(
                 return Err(error).with_context(|| format!("cannot read {}", path.display()));
             }
         }
+    }
+    if kernel.origin == Origin::Tree {
+        // It changes under its name, and a module that was built before must not be
+        // loaded into what it has become.
+        let image = kernel.image.metadata().ok();
+        part(format!("{:?}", image.and_then(|image| image.modified().ok())).as_bytes());
     }
     for (path, bytes) in files {
         part(path.as_os_str().as_bytes());

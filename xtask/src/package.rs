@@ -482,7 +482,7 @@ pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
     store::create_directory(directory)?;
     write(&directory.join("proof.c"), PROOF_SOURCE.as_bytes())?;
     write(&directory.join("Makefile"), b"obj-m := proof.o\n")?;
-    let compiler = module::find_compiler(&kernel.build(), kernel.arch, None)?;
+    let compiler = module::find_compiler(kernel.require_build()?, kernel.arch, None)?;
     let before = module::listing(&kernel.path)?;
     let start = log.metadata().map_or(0, |metadata| metadata.len());
     module::make(kernel, directory, "proof", &compiler, log)

@@ -10,9 +10,12 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::arch::Arch;
+use crate::debugger::{self, Endpoint};
 use crate::failure::Failure;
 use crate::kconfig::{FinalConfig, Value};
+use crate::network;
 use crate::protocol::Port;
+use crate::share::{self, Share};
 use crate::vm::Accel;
 
 /// QEMU's version: major and minor.
@@ -84,6 +87,12 @@ pub struct VmSpec {
     pub crash: bool,
     /// The scratch disk's image.
     pub disk: Option<PathBuf>,
+    /// Directories besides the root.
+    pub shares: Vec<Share>,
+    /// Whether there is a network.
+    pub network: bool,
+    /// Where QEMU waits for a debugger.
+    pub debugger: Option<Endpoint>,
     /// More kernel parameters.
     pub kernel_arguments: Vec<String>,
     /// More QEMU arguments.
@@ -102,6 +111,10 @@ pub fn socket(sockets: &Path, port: Port) -> PathBuf {
 /// If a path cannot be written on a kernel command line.
 pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
     let mut line: Vec<OsString> = vec![spec.qemu.clone().into()];
+    // Before the ports: once these are connected, a debugger can be.
+    if let Some(debugger) = spec.debugger {
+        line.extend(debugger.qemu(&spec.sockets));
+    }
     let mut option = |name: &str, value: OsString| line.extend([name.into(), value]);
 
     match spec.accel {
@@ -124,26 +137,18 @@ pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
     );
     option("-m", format!("{}M", spec.memory).into());
 
-    // The root. `multidevs=remap`: the host's root has mounts below it, and two
-    // files of two file systems must not share an inode number (QEMU 4.2).
-    let remap = if spec.version >= QemuVersion(4, 2) {
-        ",multidevs=remap"
-    } else {
-        ""
+    let mut directory = |id: &str, path: &Path, writable: bool, tag: &str| {
+        option("-fsdev", file_system(id, path, writable, spec.version));
+        option(
+            "-device",
+            format!("virtio-9p-pci,fsdev={id},mount_tag={tag}").into(),
+        );
     };
-    option(
-        "-fsdev",
-        joined(&[
-            b"local,id=root,path=",
-            &comma(&spec.root),
-            b",security_model=none,readonly=on",
-            remap.as_bytes(),
-        ]),
-    );
-    option(
-        "-device",
-        "virtio-9p-pci,fsdev=root,mount_tag=/dev/root".into(),
-    );
+    directory("root", &spec.root, false, "/dev/root");
+    for (index, share) in spec.shares.iter().enumerate() {
+        let id = format!("share{index}");
+        directory(&id, &share.host, share.writable, &share::tag(index));
+    }
 
     // The console: kernel messages go to a file and nowhere else.
     option(
@@ -192,6 +197,11 @@ pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
         );
         option("-device", "virtio-blk-pci,drive=disk".into());
     }
+    if spec.network {
+        for (name, value) in network::QEMU {
+            option(name, value.into());
+        }
+    }
     // Without entropy of the host's, an emulated guest waits for its random numbers.
     option("-device", "virtio-rng-pci".into());
 
@@ -214,6 +224,41 @@ pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
     }
     line.extend(spec.qemu_arguments.iter().cloned());
     Ok(line)
+}
+
+/// The value of `-fsdev` for a directory of the host.
+///
+/// `security_model=none`: what a guest creates belongs to the user who runs QEMU, with
+/// the mode that the guest gave it, and a change of the owner that the host refuses is no
+/// error (qemu(1), `-fsdev`). With `mapped-xattr` owners, modes, links and devices would
+/// be the guest's, in attributes that nobody but QEMU reads: a script would not be
+/// executable on the host, and a link an ordinary file.
+///
+/// `multidevs=remap`: the host's directory may have mounts below it, and two files of two
+/// file systems must not share an inode number (QEMU 4.2).
+fn file_system(id: &str, path: &Path, writable: bool, version: QemuVersion) -> OsString {
+    let readonly = if writable { "" } else { ",readonly=on" };
+    let remap = if version >= QemuVersion(4, 2) {
+        ",multidevs=remap"
+    } else {
+        ""
+    };
+    joined(&[
+        format!("local,id={id},path=").as_bytes(),
+        &comma(path),
+        b",security_model=none",
+        readonly.as_bytes(),
+        remap.as_bytes(),
+    ])
+}
+
+/// How the guest mounts a share. Without a cache, so that each side sees at once what the
+/// other has written, also when the guest panics a moment later; `cache=mmap` holds back
+/// what is written since 6.4 (Documentation/filesystems/9p.rst). The price: a file there
+/// cannot be mapped for writing.
+pub fn share_options(writable: bool) -> String {
+    let access = if writable { "rw" } else { "ro" };
+    format!("trans=virtio,version=9p2000.L,cache=none,msize={NINEP_MESSAGE_SIZE},{access}")
 }
 
 /// The emulated processor: every feature that QEMU can emulate, because the host's
@@ -278,6 +323,9 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
     } else {
         format!("init={init}")
     });
+    if spec.debugger.is_some() {
+        words.push(debugger::KERNEL_PARAMETER.to_owned());
+    }
     // Behind ours, because the last one of a name wins.
     words.extend(spec.kernel_arguments.iter().cloned());
     Ok(words.join(" "))
@@ -311,7 +359,7 @@ pub fn can_spare_acpi(config: &FinalConfig) -> bool {
 }
 
 /// In an option's value QEMU takes a doubled comma for one (qemu(1), `-drive`).
-fn comma(path: &Path) -> Vec<u8> {
+pub(crate) fn comma(path: &Path) -> Vec<u8> {
     let mut out = Vec::new();
     for &byte in path.as_os_str().as_bytes() {
         out.push(byte);
@@ -351,6 +399,9 @@ mod tests {
             no_acpi: false,
             crash: false,
             disk: None,
+            shares: Vec::new(),
+            network: false,
+            debugger: None,
             kernel_arguments: Vec::new(),
             qemu_arguments: Vec::new(),
         }
@@ -523,6 +574,46 @@ mod tests {
             ..spec
         };
         assert!(command_line(&hostile).is_err());
+    }
+
+    #[test]
+    fn what_is_shared_the_network_and_a_debugger() {
+        let plain = command_line(&spec()).unwrap();
+        let share = |host: &str, writable| Share {
+            host: host.into(),
+            guest: "/mnt".into(),
+            writable,
+        };
+        let more = VmSpec {
+            shares: vec![share("/a, b'c", true), share("/d", false)],
+            network: true,
+            debugger: Some(Endpoint::Socket),
+            qemu_arguments: vec!["-last".into()],
+            ..spec()
+        };
+        let added = command_line(&more).unwrap();
+        let added = added.iter().filter(|word| !plain.contains(word));
+        let added = added.map(|word| word.to_string_lossy());
+        expect![[r#"
+            socket,id=gdb,path=/tmp/vmtest-1/gdb,server=on,wait=off
+            -gdb
+            chardev:gdb
+            -S
+            local,id=share0,path=/a,, b'c,security_model=none,multidevs=remap
+            virtio-9p-pci,fsdev=share0,mount_tag=vmtest.share0
+            local,id=share1,path=/d,security_model=none,readonly=on,multidevs=remap
+            virtio-9p-pci,fsdev=share1,mount_tag=vmtest.share1
+            -netdev
+            user,id=net,ipv6=off
+            virtio-net-pci,netdev=net,romfile=
+            rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 pmtmr=0x608 tsc=reliable init=/tmp/vmtest-1/init nokaslr
+            -last"#]]
+        .assert_eq(&added.collect::<Vec<_>>().join("\n"));
+        // Every other file system of the host is safe from the guest.
+        let root = plain
+            .iter()
+            .filter(|word| word.to_string_lossy().contains("readonly=on"));
+        assert_eq!(root.count(), 1);
     }
 
     #[test]

@@ -4,7 +4,8 @@
 //! request = [ARCH ":"] (PATH | SOURCE [":" ARGUMENT] | PATTERN)
 //! ```
 //!
-//! - PATH starts with `.` or `/`: an unpacked package or a package file.
+//! - PATH starts with `.`, `/` or `~/`: an unpacked package, a package file, or a tree in
+//!   which a kernel was built.
 //! - SOURCE is `host` or `debian`: kernels that no release of ours holds.
 //! - PATTERN is one of
 //!   - a bare series, `6.1`: its kernels and those of its point releases and
@@ -18,8 +19,9 @@
 //! [`Release`].
 
 use std::cmp::Ordering;
+use std::ffi::OsString;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::arch::{self, Arch};
@@ -45,7 +47,7 @@ pub struct KernelRequest {
 /// The ways to say which kernel is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// An unpacked package or a package file, as typed.
+    /// An unpacked package, a package file or a built tree, as typed: see [`at_home`].
     Path(PathBuf),
     /// A kernel from elsewhere.
     Source(KernelSource, Option<String>),
@@ -251,6 +253,20 @@ impl KernelRequest {
     }
 }
 
+/// Whether a word is the path of a kernel or of a source tree.
+pub fn is_path(word: &str) -> bool {
+    word.starts_with(['.', '/']) || word.starts_with("~/")
+}
+
+/// A path as typed, with the home directory for a `~/` that the shell has left alone, as
+/// it does behind `-k=` and `x86_64:`.
+pub fn at_home(path: &Path, home: Option<OsString>) -> PathBuf {
+    match (path.strip_prefix("~"), home) {
+        (Ok(rest), Some(home)) if !home.is_empty() => Path::new(&home).join(rest),
+        _ => path.to_owned(),
+    }
+}
+
 fn same_version(wanted: &Version, found: &Version) -> bool {
     // 6.1.0 and 6.1 are one version to upstream: `uname -r` of 6.1 prints 6.1.0.
     wanted.series == found.series
@@ -323,7 +339,7 @@ impl FromStr for KernelRequest {
                     .hint(format!("{text}'*' is its newest kernel")),
             );
         }
-        let selector = if rest.starts_with(['.', '/']) {
+        let selector = if is_path(rest) {
             Selector::Path(PathBuf::from(rest))
         } else if let Some(source) = source(rest)? {
             source
@@ -592,6 +608,25 @@ mod tests {
                 .map(|buildable| format!("{} {}", buildable.version, buildable.flavor));
             assert_eq!(buildable.as_deref(), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_home_directory_may_be_left_to_us() {
+        for (typed, found) in [
+            ("~/src/linux", "/home/me/src/linux"),
+            ("~", "/home/me/"),
+            ("~other/linux", "~other/linux"),
+            ("/a/~/b", "/a/~/b"),
+            ("./~/b", "./~/b"),
+        ] {
+            let path = at_home(Path::new(typed), Some("/home/me".into()));
+            assert_eq!(path.as_os_str(), found, "{typed}");
+        }
+        for home in [None, Some(OsString::new())] {
+            assert_eq!(at_home(Path::new("~/a"), home), Path::new("~/a"));
+        }
+        assert!(is_path("~/a") && is_path("./a") && is_path("/a"));
+        assert!(!is_path("~") && !is_path("6.1"));
     }
 
     #[test]

@@ -350,13 +350,10 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
         .parse::<Release>()
         .with_context(|| format!("{} is damaged", path.join(release_path).display()))?;
     let arch = elf_architecture(&path.join("build/vmlinux"))?;
-    Ok(LocalKernel {
-        arch,
-        release,
-        // VMs and make are started in other directories.
-        path: std::path::absolute(path)
-            .with_context(|| format!("cannot find {}", path.display()))?,
-    })
+    // VMs and make are started in other directories.
+    let path =
+        std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
+    Ok(LocalKernel::package(arch, release, &path))
 }
 
 /// The architecture that an ELF file is for, from its header: byte 4 is the
@@ -527,7 +524,7 @@ mod tests {
         let kernel = open(&path).unwrap();
         assert_eq!(kernel.release.to_string(), "6.1.192-vmtest42.1default");
         assert_eq!(kernel.arch.name, "x86_64");
-        assert_eq!(kernel.image(), path.join("vmlinuz"));
+        assert_eq!(kernel.image, path.join("vmlinuz"));
     }
 
     #[test]

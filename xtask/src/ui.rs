@@ -99,6 +99,11 @@ impl Ui {
         }
     }
 
+    /// Something that somebody must do now, or nothing goes on; said even with `-q`.
+    pub fn request(&self, message: impl AsRef<str>) {
+        self.line(message.as_ref());
+    }
+
     /// A line for `-v`.
     pub fn verbose(&self, message: impl AsRef<str>) {
         if self.verbosity >= Verbosity::Verbose {

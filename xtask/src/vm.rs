@@ -22,15 +22,18 @@ use self::machine::{Machine, Served, Stage};
 use self::ports::StdinPump;
 use crate::accel::{self, Kvm};
 use crate::console::Console;
+use crate::debugger::Endpoint;
 use crate::failure::Failure;
 use crate::guest::{self, Guest};
 use crate::host;
 use crate::kconfig::FinalConfig;
-use crate::kernel::LocalKernel;
+use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
+use crate::network::{self, Network};
 use crate::process::LongCommand;
 use crate::protocol::Port;
 use crate::qemu::{self, QemuVersion, VmSpec};
+use crate::share::{self, Share};
 use crate::ui::Ui;
 
 /// What `--accel` says.
@@ -121,6 +124,15 @@ pub struct VmRequest {
     pub cpus: Option<u32>,
     /// The scratch disk.
     pub disk: Option<Disk>,
+    /// Directories of the host that the guest gets besides its root.
+    pub shares: Vec<Share>,
+    /// Whether the guest has a network.
+    pub network: bool,
+    /// Where QEMU waits for a debugger before the guest's first instruction. No VM with
+    /// one is started again, and none is killed because it does not go on.
+    pub debugger: Option<Endpoint>,
+    /// Whether the sink gets the kernel's messages too.
+    pub kernel_log: bool,
     /// More kernel parameters, behind ours.
     pub kernel_arguments: Vec<String>,
     /// More QEMU arguments, behind ours.
@@ -175,6 +187,10 @@ pub trait VmSink {
     /// The command has ended, and all that it sent is here. From now on what comes is of
     /// the kernel that a planned crash starts.
     fn crashing(&mut self) -> Result<()> {
+        Ok(())
+    }
+    /// Bytes of the console, if [`VmRequest::kernel_log`] asks for them.
+    fn console(&mut self, _bytes: &[u8]) -> Result<()> {
         Ok(())
     }
     /// Called at least ten times a second, and may ask for the terminal's new
@@ -331,19 +347,32 @@ impl Tools {
 /// If the VM cannot be started at all, the sink fails, or a signal arrives.
 pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink) -> Result<VmRun> {
     let tools = Tools::find(request.kernel.arch)?;
+    let request = &arranged(request)?;
+    let network = network(request)?;
+    let boot = |accel, sink: &mut dyn VmSink| boot(request, &network, &tools, accel, ui, sink);
     let kvm = match request.accel {
         AccelChoice::Tcg => Kvm::Unproved,
         _ => accel::known(layout, &tools.qemu_text),
     };
-    let decision = accel::decide(request.accel, &kvm)?;
+    // The first VM on KVM is the proof that it works, and one that waits for a debugger
+    // proves nothing.
+    let choice = match (request.accel, request.debugger) {
+        (AccelChoice::Auto, Some(_)) if kvm == Kvm::Unproved => AccelChoice::Tcg,
+        (choice, _) => choice,
+    };
+    let decision = accel::decide(choice, &kvm)?;
     if let Some(warning) = &decision.warning {
         // Once for all VMs of a session.
         ui.warn_once(warning);
     }
     if decision.accel == Accel::Tcg {
-        return boot(request, &tools, Accel::Tcg, ui, sink).map(|(run, _)| run);
+        return boot(Accel::Tcg, sink).map(|(run, _)| run);
     }
-    let (run, alive) = boot(request, &tools, Accel::Kvm, ui, sink)?;
+    let (run, alive) = boot(Accel::Kvm, sink)?;
+    if request.debugger.is_some() {
+        // How far it came was the debugger's doing.
+        return Ok(run);
+    }
     if alive {
         if kvm == Kvm::Unproved {
             accel::remember(layout, &tools.qemu_text, None)?;
@@ -361,7 +390,21 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
     if let Some(warning) = &retry.warning {
         ui.warn_once(warning);
     }
-    boot(request, &tools, retry.accel, ui, sink).map(|(run, _)| run)
+    boot(retry.accel, sink).map(|(run, _)| run)
+}
+
+/// The request with its shares in order.
+fn arranged(request: &VmRequest) -> Result<VmRequest> {
+    let shares = share::arrange(request.shares.clone())?;
+    Ok(VmRequest {
+        shares,
+        ..request.clone()
+    })
+}
+
+fn network(request: &VmRequest) -> Result<Option<Network>> {
+    let plan = request.network.then(|| network::plan(&request.kernel));
+    plan.transpose()
 }
 
 /// Whether VMs will be emulated, as far as that is known before one was started.
@@ -376,6 +419,8 @@ pub fn emulates(arch: &crate::arch::Arch, choice: AccelChoice, layout: &Layout) 
 /// QEMU's command line as [`run`] would use it, for `--dry-run`.
 pub fn dry_run(request: &VmRequest, layout: &Layout) -> Result<Vec<OsString>> {
     let tools = Tools::find(request.kernel.arch)?;
+    let request = &arranged(request)?;
+    network(request)?;
     let kvm = accel::known(layout, &tools.qemu_text);
     let decision = accel::decide(request.accel, &kvm)?;
     let directory = std::env::temp_dir().join("vmtest-XXXXXX");
@@ -404,7 +449,7 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
         cpus: request.cpus.unwrap_or_else(|| host::processors().min(2)),
         root: request.root.clone(),
         cache: request.cache,
-        image: request.kernel.image(),
+        image: request.kernel.image.clone(),
         init: directory.join("init"),
         sockets: directory.to_owned(),
         ports,
@@ -413,6 +458,9 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
         no_acpi: accel == Accel::Tcg && can_spare_acpi(&request.kernel),
         crash: request.crash.is_some(),
         disk: request.disk.as_ref().map(|_| directory.join("disk")),
+        shares: request.shares.clone(),
+        network: request.network,
+        debugger: request.debugger,
         kernel_arguments: request.kernel_arguments.clone(),
         qemu_arguments: request.qemu_arguments.clone(),
     }
@@ -420,12 +468,22 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
 
 /// A kernel without a configuration beside it gets what every kernel can boot with.
 fn can_spare_acpi(kernel: &LocalKernel) -> bool {
-    fs::read_to_string(kernel.config())
-        .is_ok_and(|text| qemu::can_spare_acpi(&FinalConfig::parse(&text)))
+    // Only for our own it was seen to work; a distribution's kernel is to find what it
+    // finds on other machines.
+    kernel.origin == Origin::Package
+        && (kernel.config.as_ref())
+            .and_then(|config| fs::read_to_string(config).ok())
+            .is_some_and(|text| qemu::can_spare_acpi(&FinalConfig::parse(&text)))
 }
 
 /// Init's view of the request.
-fn guest(request: &VmRequest, tools: &Tools, accel: Accel, mark: &str) -> Guest {
+fn guest(
+    request: &VmRequest,
+    network: &Option<Network>,
+    tools: &Tools,
+    accel: Accel,
+    mark: &str,
+) -> Guest {
     let mut environment = request.environment.clone();
     environment.push(("VMTEST_EVENTS".into(), guest::EVENTS.into()));
     environment.push((
@@ -444,13 +502,20 @@ fn guest(request: &VmRequest, tools: &Tools, accel: Accel, mark: &str) -> Guest 
     let mut commands = vec![&request.command];
     commands.extend(crash.iter().flat_map(|crash| [&crash.load, &crash.command]));
     let words = commands.into_iter().flatten().map(PathBuf::from);
-    let needed = [&request.directory, &request.kernel.path, &tools.busybox]
-        .into_iter()
-        .chain(&request.keep)
-        .chain(&request.modules)
-        .cloned()
-        .chain(words)
-        .filter(|path| path.is_absolute() && path.exists());
+    let kernel = &request.kernel;
+    let needed = [
+        &request.directory,
+        &kernel.path,
+        &kernel.modules,
+        &tools.busybox,
+    ]
+    .into_iter()
+    .chain(&request.keep)
+    .chain(&request.modules)
+    .chain(network.iter().flat_map(|network| &network.modules))
+    .cloned()
+    .chain(words)
+    .filter(|path| path.is_absolute() && path.exists());
     let links = guest::LINKS
         .iter()
         .map(PathBuf::from)
@@ -458,7 +523,7 @@ fn guest(request: &VmRequest, tools: &Tools, accel: Accel, mark: &str) -> Guest 
     Guest {
         busybox: tools.busybox.clone(),
         mark: mark.to_owned(),
-        kernel: request.kernel.path.clone(),
+        kernel: request.kernel.modules.clone(),
         directory: request.directory.clone(),
         modules: request.modules.clone(),
         command: request.command.clone(),
@@ -468,6 +533,8 @@ fn guest(request: &VmRequest, tools: &Tools, accel: Accel, mark: &str) -> Guest 
         keep: guest::hidden(needed),
         keep_links: links.collect(),
         crash,
+        shares: request.shares.clone(),
+        network: network.clone(),
     }
 }
 
@@ -480,7 +547,7 @@ fn load_command(crash: &CrashRequest, kernel: &LocalKernel, accel: Accel) -> Vec
     let mut words: Vec<OsString> = vec![crash.python.clone().into()];
     words.extend(options);
     words.extend([crash.loader.clone().into(), number.into()]);
-    words.push(kernel.image().into());
+    words.push(kernel.image.clone().into());
     words.extend(parameters.into_iter().map(OsString::from));
     words
 }
@@ -488,6 +555,7 @@ fn load_command(crash: &CrashRequest, kernel: &LocalKernel, accel: Accel) -> Vec
 /// One start of QEMU. The second value: whether there was a sign of life.
 fn boot(
     request: &VmRequest,
+    network: &Option<Network>,
     tools: &Tools,
     accel: Accel,
     ui: &Ui,
@@ -498,7 +566,10 @@ fn boot(
     let init = directory.path().join("init");
     fs::write(
         &init,
-        guest::init_script(&guest(request, tools, accel, &mark), &request.init_text),
+        guest::init_script(
+            &guest(request, network, tools, accel, &mark),
+            &request.init_text,
+        ),
     )
     .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
     .with_context(|| format!("cannot write {}", init.display()))?;
@@ -536,11 +607,24 @@ fn boot(
     ui.verbose(command.display());
     let start = Instant::now();
     let child = command.spawn()?;
+    let mut console = Console::open(&request.console_log)?;
+    if request.kernel_log {
+        console.keep();
+    }
+    let debugger = request.debugger.map(|debugger| {
+        let vmlinux = request.kernel.vmlinux.as_deref();
+        debugger.command(directory.path(), vmlinux.filter(|path| path.is_file()))
+    });
+    let connected = || {
+        if let Some(command) = &debugger {
+            ui.request(format!("the guest waits for a debugger: {command}"));
+        }
+    };
     let mut machine = Machine {
         child,
         start,
         begin: start,
-        console: Console::open(&request.console_log)?,
+        console,
         words,
         directory: Some(directory),
         boot: None,
@@ -554,7 +638,7 @@ fn boot(
         note: None,
         stage: Stage::Main,
     };
-    let served = machine.serve(request, listeners, &mark, sink)?;
+    let served = machine.serve(request, listeners, &mark, &connected, sink)?;
     let dump = match &served {
         Served::Once(outcome) | Served::Crashed(_, outcome) => {
             machine.dump(request, outcome, ui)?
@@ -563,6 +647,7 @@ fn boot(
     };
     machine.child.kill()?;
     machine.console.follow();
+    sink.console(&machine.console.take())?;
     let (first, crash) = match served {
         Served::Once(outcome) => (machine.phase_run(request, outcome), None),
         Served::Crashed(first, outcome) => (first, Some(machine.phase_run(request, outcome))),

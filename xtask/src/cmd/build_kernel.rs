@@ -1,15 +1,17 @@
 //! `xtask build-kernel`: source, configuration, make, package.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use xtask::arch::{self, Arch};
 use xtask::failure::{self, Failure, FailureKind};
+use xtask::kbuild::in_place::{self, InPlace};
 use xtask::kbuild::{self, BuildRequest, dry_run::dry_run};
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
+use xtask::request::{at_home, is_path};
 use xtask::setup;
 use xtask::source::Wanted;
 use xtask::ui::Ui;
@@ -18,7 +20,15 @@ use crate::flags::BuildKernel;
 
 /// Builds every kernel that was asked for; stops at the first that fails.
 pub fn run(flags: &BuildKernel, layout: &Layout, ui: &Ui, install: bool) -> Result<u8> {
-    let requests = requests(flags, layout)?;
+    // What is wrong with them is said before anything is installed.
+    let in_place = flags
+        .in_place
+        .then(|| in_place(flags, layout))
+        .transpose()?;
+    let requests = match in_place {
+        Some(_) => Vec::new(),
+        None => requests(flags, layout)?,
+    };
     let mut tools = setup::for_build();
     if flags.cc.is_some() {
         // Whether that one is there is said where it is looked at.
@@ -30,6 +40,9 @@ pub fn run(flags: &BuildKernel, layout: &Layout, ui: &Ui, install: bool) -> Resu
     }
     if flags.configure_only {
         return try_configurations(&requests, layout, ui);
+    }
+    for request in in_place.iter().flatten() {
+        in_place::build(request, layout, ui)?;
     }
     for request in &requests {
         kbuild::build_kernel(request, layout, ui)?;
@@ -63,6 +76,32 @@ fn try_configurations(requests: &[BuildRequest], layout: &Layout, ui: &Ui) -> Re
         }
     }
     Ok(status)
+}
+
+/// The trees of `--in-place`.
+fn in_place(flags: &BuildKernel, layout: &Layout) -> Result<Vec<InPlace>> {
+    let kernels = Kernels::load(&layout.configs)?;
+    let arch = architecture(flags.arch.as_deref())?;
+    let mut flavors = flavors(&flags.flavors, flags.all_flavors, &kernels)?;
+    let flavor = match (flavors.pop(), flavors.is_empty()) {
+        (Some(flavor), true) => flavor,
+        _ => return Err(Failure::usage("a tree can be built in place for one flavor").into()),
+    };
+    let tree = |word: &OsString| match wanted(word)? {
+        Wanted::Directory(directory) => Ok(InPlace {
+            directory,
+            flavor: flavor.clone(),
+            arch,
+            cc: flags.cc.clone(),
+            jobs: flags.jobs,
+        }),
+        Wanted::Version(version) => {
+            let message = format!("{version} cannot be built in place: it is no directory");
+            let hint = "the directory of a source tree starts with . or /";
+            Err(anyhow::Error::from(Failure::usage(message).hint(hint)))
+        }
+    };
+    flags.kernels.iter().map(tree).collect()
 }
 
 fn requests(flags: &BuildKernel, layout: &Layout) -> Result<Vec<BuildRequest>> {
@@ -123,11 +162,12 @@ pub fn flavors(chosen: &[String], all: bool, kernels: &Kernels) -> Result<Vec<St
     Ok(flavors)
 }
 
-/// A word that starts with `.` or `/` is a directory, any other a version.
+/// A word that starts with `.`, `/` or `~/` is a directory, any other a version.
 fn wanted(word: &OsStr) -> Result<Wanted> {
     let text = word.to_string_lossy();
-    if text.starts_with(['.', '/']) {
-        return Ok(Wanted::Directory(PathBuf::from(word)));
+    if is_path(&text) {
+        let path = at_home(Path::new(word), std::env::var_os("HOME"));
+        return Ok(Wanted::Directory(path));
     }
     let version = text.parse().map_err(|failure: Failure| {
         failure.hint(

@@ -47,6 +47,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     let requests = wanted(flags, layout)?;
     let sources = super::release::sources(&flags.sources, layout, ui, setup)?;
     let environment = extra_environment(&flags.environment)?;
+    let shares = flags.machine.shares()?;
     let chosen = choose(flags, layout)?;
     let project = match &chosen {
         Chosen::Tree { project, .. } | Chosen::Pinned { project } => project,
@@ -131,7 +132,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         arguments: flags.arguments.clone(),
         environment,
         cc: flags.cc.clone(),
-        machine: &|request, limits| flags.machine.apply(request, limits),
+        machine: &|request, limits| flags.machine.apply(request, &shares, limits),
         mark: &|name, test| ledger.mark(test, name, filtered),
         seconds: &|name| history.class_seconds(name),
     };

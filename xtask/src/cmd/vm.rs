@@ -1,14 +1,16 @@
 //! `cargo xtask vm`: boot a kernel and run a command in it.
 
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use xtask::environment::guest_environment;
+use xtask::console::printable;
+use xtask::environment::{cargo_environment, cargo_paths, guest_environment, is_cargo_runner};
 use xtask::failure::{Failure, FailureKind};
 use xtask::fetch;
 use xtask::guest;
@@ -46,16 +48,27 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         .transpose()?;
     let mut sink = Passthrough {
         resized: Arc::default(),
+        kernel: KernelLines {
+            line: Vec::new(),
+            terminal: std::io::stderr().is_terminal(),
+            raw: raw.is_some(),
+            middle: false,
+        },
     };
     if raw.is_some() {
         signal_hook::flag::register(signal_hook::consts::SIGWINCH, Arc::clone(&sink.resized))?;
     }
     let run = vm::run(&request, layout, ui, &mut sink);
+    let rest = sink.kernel.finish();
+    let rest = copy(&rest, std::io::stderr().as_fd());
     drop(raw);
+    rest?;
     Ok(conclude(&run?, flags.lost_status, ui))
 }
 
 fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmRequest> {
+    // Before a kernel is fetched.
+    let shares = flags.machine.shares()?;
     let sources = super::release::sources(&flags.sources, layout, ui, setup)?;
     let kernel = super::kernel::one(&flags.kernels, &sources, layout, ui)?;
     let tty = match (flags.tty, flags.no_tty) {
@@ -68,6 +81,17 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         words => words.to_vec(),
     };
     let extra = extra_environment(&flags.environment)?;
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let runner = is_cargo_runner(package.as_deref(), env!("CARGO_MANIFEST_DIR").as_ref());
+    let environment = match runner {
+        true => cargo_environment(std::env::vars_os(), &extra),
+        false => guest_environment(std::env::vars_os(), &extra),
+    };
+    let program = command.first().map(Path::new);
+    let keep = match program.filter(|_| runner) {
+        Some(program) => cargo_paths(program, &environment),
+        None => Vec::new(),
+    };
     let log = layout.logs().join("vm");
     let mut request = VmRequest {
         console_log: log.join(format!("console-{}.log", std::process::id())),
@@ -76,23 +100,29 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         root: "/".into(),
         command,
         directory: std::env::current_dir().context("cannot find the current directory")?,
-        environment: guest_environment(std::env::vars_os(), &extra),
+        environment,
         modules: Vec::new(),
         crash: None,
-        keep: Vec::new(),
+        keep,
         disk: None,
         stdin: Stdin::Inherit,
         terminal: tty.then(|| terminal::size().unwrap_or((80, 24))),
         init_text: layout.assets.read(guest::INIT)?.into_owned(),
         memory: vm::MEMORY,
         cpus: None,
+        shares: Vec::new(),
+        network: false,
+        debugger: None,
+        kernel_log: flags.kernel_log,
         kernel_arguments: Vec::new(),
         qemu_arguments: Vec::new(),
         cache: true,
         accel: AccelChoice::Auto,
         limits: Limits::default(),
     };
-    flags.machine.apply(&mut request, Limits::default());
+    flags
+        .machine
+        .apply(&mut request, &shares, Limits::default());
     Ok(request)
 }
 
@@ -157,14 +187,19 @@ fn conclude(run: &VmRun, lost_status: u8, ui: &Ui) -> u8 {
 /// Copies the guest's streams to ours.
 struct Passthrough {
     resized: Arc<AtomicBool>,
+    kernel: KernelLines,
 }
 
 impl VmSink for Passthrough {
     fn stdout(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.kernel.raw {
+            self.kernel.seen(bytes);
+        }
         copy(bytes, std::io::stdout().as_fd())
     }
 
     fn stderr(&mut self, bytes: &[u8]) -> Result<()> {
+        self.kernel.seen(bytes);
         copy(bytes, std::io::stderr().as_fd())
     }
 
@@ -172,9 +207,78 @@ impl VmSink for Passthrough {
         Ok(())
     }
 
+    fn console(&mut self, bytes: &[u8]) -> Result<()> {
+        copy(&self.kernel.feed(bytes), std::io::stderr().as_fd())
+    }
+
     fn tick(&mut self) -> Result<Option<(u16, u16)>> {
         let resized = self.resized.swap(false, Ordering::SeqCst);
         Ok(resized.then(terminal::size).flatten())
+    }
+}
+
+/// Makes lines of their own of the kernel's messages, among what the command prints to
+/// the same place.
+struct KernelLines {
+    /// The line that has not ended yet.
+    line: Vec<u8>,
+    /// Whether standard error is a terminal: then nothing in a message may command it.
+    terminal: bool,
+    /// Whether the guest has the terminal, so that nobody returns its carriage for us.
+    raw: bool,
+    /// Whether the command is in the middle of a line.
+    middle: bool,
+}
+
+/// Longer lines are cut in two, so that a kernel that prints no end of line fills no memory.
+const LINE: usize = 64 << 10;
+
+impl KernelLines {
+    /// Takes note of what the command has printed.
+    fn seen(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.middle = *last != b'\n';
+        }
+    }
+
+    /// The lines that have ended.
+    fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for &byte in bytes {
+            match byte {
+                b'\n' => self.end(&mut out),
+                // The serial console's.
+                b'\r' => {}
+                _ => self.line.push(byte),
+            }
+            if self.line.len() >= LINE {
+                self.end(&mut out);
+            }
+        }
+        out
+    }
+
+    /// What was left unfinished.
+    fn finish(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if !self.line.is_empty() {
+            self.end(&mut out);
+        }
+        out
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        let end: &[u8] = if self.raw { b"\r\n" } else { b"\n" };
+        // A file that is to be read by programs gets nothing that nobody wrote.
+        if self.terminal && std::mem::take(&mut self.middle) {
+            out.extend_from_slice(end);
+        }
+        let line = std::mem::take(&mut self.line);
+        match self.terminal {
+            true => out.extend_from_slice(printable(&line).as_bytes()),
+            false => out.extend_from_slice(&line),
+        }
+        out.extend_from_slice(end);
     }
 }
 
@@ -210,4 +314,42 @@ fn copy(bytes: &[u8], to: impl AsFd) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(terminal: bool, raw: bool) -> KernelLines {
+        KernelLines {
+            line: Vec::new(),
+            terminal,
+            raw,
+            middle: false,
+        }
+    }
+
+    #[test]
+    fn messages_are_whole_lines() {
+        let mut piped = lines(false, false);
+        assert_eq!(piped.feed(b"[ 0.1] one\r\n[ 0.2]"), b"[ 0.1] one\n");
+        piped.seen(b"prompt> ");
+        assert_eq!(piped.feed(b" \x1b[2J\r\nrest"), b"[ 0.2] \x1b[2J\n");
+        assert_eq!(piped.finish(), b"rest\n");
+        assert_eq!(piped.finish(), b"");
+        assert_eq!(piped.feed(&[b'x'; LINE + 1]).len(), LINE + 1);
+        assert_eq!(piped.line.len(), 1);
+    }
+
+    #[test]
+    fn on_a_terminal_they_command_nothing_and_begin_where_lines_do() {
+        let mut terminal = lines(true, true);
+        terminal.seen(b"prompt> ");
+        let shown = terminal.feed(b"\x1b[2Jone\ntwo\n");
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(shown, "\r\n\u{fffd}[2Jone\r\ntwo\r\n");
+        terminal.seen(b"whole\n");
+        assert_eq!(terminal.feed(b"three\n"), b"three\r\n");
+        assert_eq!(lines(true, false).feed(b"\n"), b"\n");
+    }
 }

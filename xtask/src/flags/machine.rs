@@ -4,8 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use xtask::debugger::Endpoint;
+use xtask::failure::Failure;
 use xtask::project::MEMORY_MIN;
+use xtask::share::{self, Share, ShareArgument};
 use xtask::vm::{AccelChoice, Limits, VmRequest};
 
 /// KVM or emulation
@@ -60,23 +64,60 @@ pub struct Machine {
     /// 10m]
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
     pub idle_timeout: Option<Limit>,
+    /// Give the guest a directory of this host as it is at any moment, read-only, where the host has
+    /// it or at the path GUEST; repeatable
+    #[arg(long, value_name = "DIR[:GUEST]", help_heading = "VM options",
+          value_parser = OsStringValueParser::new().map(|word| ShareArgument::parse(&word)))]
+    pub share: Vec<ShareArgument>,
+    /// The same, and what the guest writes there changes the host's files; repeatable
+    #[arg(long, value_name = "DIR[:GUEST]", help_heading = "VM options",
+          value_parser = OsStringValueParser::new().map(|word| ShareArgument::parse(&word)))]
+    pub share_rw: Vec<ShareArgument>,
+    /// A network in which the guest can call this host (as 10.0.2.2) and whom it can reach
+    #[arg(long, help_heading = "VM options")]
+    pub net: bool,
+    /// Wait for a debugger before the kernel's first instruction, at a socket or at this port of
+    /// 127.0.0.1, and print gdb's command line; without time limits unless they are given
+    #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
+          default_missing_value = "socket", value_parser = endpoint, help_heading = "VM options")]
+    pub gdb: Option<Endpoint>,
     /// Write the guest's memory for drgn and crash if it panics, gets stuck or ends by itself
     #[arg(long, help_heading = "VM options")]
     pub dump: bool,
 }
 
 impl Machine {
+    /// What is shared, which must be there.
+    ///
+    /// # Errors
+    ///
+    /// A usage error.
+    pub fn shares(&self) -> Result<Vec<Share>, Failure> {
+        let some = |arguments: &[ShareArgument], writable| {
+            let shares = arguments.iter().map(|share| share.resolve(writable));
+            shares.collect::<Result<Vec<_>, _>>()
+        };
+        let all = [some(&self.share, false)?, some(&self.share_rw, true)?];
+        share::arrange(all.concat())
+    }
+
     /// The part of a VM's request that these flags decide; the rest is the caller's.
     pub fn limits(&self, defaults: Limits) -> Limits {
+        // Whoever debugs has the time that it takes.
+        let defaults = match self.gdb {
+            Some(_) => Limits {
+                boot: Some(ENDLESS),
+                idle: None,
+                total: None,
+            },
+            None => defaults,
+        };
         let choose = |flag: Option<Limit>, default| match flag {
             None => default,
             Some(Limit(limit)) => limit,
         };
         Limits {
-            // A boot without limit is one of a year.
-            boot: choose(self.boot_timeout, defaults.boot).or(self
-                .boot_timeout
-                .map(|_| Duration::from_secs(365 * 24 * 3600))),
+            boot: choose(self.boot_timeout, defaults.boot).or(self.boot_timeout.map(|_| ENDLESS)),
             idle: choose(self.idle_timeout, defaults.idle),
             total: choose(self.timeout, defaults.total),
         }
@@ -92,7 +133,7 @@ impl Machine {
     }
 
     /// Copies what these flags say into a request.
-    pub fn apply(&self, request: &mut VmRequest, defaults: Limits) {
+    pub fn apply(&self, request: &mut VmRequest, shares: &[Share], defaults: Limits) {
         request.memory = self.memory.unwrap_or(request.memory);
         request.cpus = self.cpus;
         request
@@ -102,6 +143,9 @@ impl Machine {
             .qemu_arguments
             .extend(self.qemu_argument.iter().cloned());
         request.cache = !self.no_cache;
+        request.shares = shares.to_vec();
+        request.network = self.net;
+        request.debugger = self.gdb;
         request.accel = self.accel();
         request.dump = self.dump.then(|| dump_beside(&request.console_log));
         request.limits = self.limits(defaults);
@@ -112,6 +156,17 @@ impl Machine {
 fn dump_beside(console: &Path) -> PathBuf {
     let name = console.file_stem().unwrap_or_default().to_string_lossy();
     console.with_file_name(name.replace("console", "dump") + ".kdump")
+}
+
+/// A boot without limit is one of a year.
+const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn endpoint(text: &str) -> Result<Endpoint, String> {
+    match (text, text.parse()) {
+        ("socket", _) => Ok(Endpoint::Socket),
+        (_, Ok(port @ 1..)) => Ok(Endpoint::Port(port)),
+        _ => Err("a port is a number from 1 to 65535".to_owned()),
+    }
 }
 
 /// A time limit; `None` inside is `none`.
@@ -174,6 +229,43 @@ mod tests {
             ("/w/console-7.log", "/w/dump-7.kdump"),
         ] {
             assert_eq!(dump_beside(Path::new(console)), Path::new(dump));
+        }
+    }
+
+    #[test]
+    fn a_debugger_takes_the_limits_away_that_nobody_gave() {
+        #[derive(clap::Parser)]
+        struct Alone {
+            #[command(flatten)]
+            machine: Machine,
+        }
+        let limits = |words: &str| {
+            let alone = <Alone as clap::Parser>::try_parse_from(words.split(' '));
+            let second = Some(Duration::from_secs(1));
+            alone.ok().unwrap().machine.limits(Limits {
+                boot: None,
+                idle: second,
+                total: second,
+            })
+        };
+        let none = Limits {
+            boot: Some(ENDLESS),
+            idle: None,
+            total: None,
+        };
+        assert_eq!(limits("vm").boot, None);
+        assert_eq!(limits("vm --gdb"), none);
+        assert_eq!(limits("vm --boot-timeout none --gdb=1234"), none);
+        let total = Some(Duration::from_secs(7));
+        assert_eq!(limits("vm --gdb --timeout 7s"), Limits { total, ..none });
+    }
+
+    #[test]
+    fn debuggers_come_through_a_socket_or_a_port() {
+        assert_eq!(endpoint("socket"), Ok(Endpoint::Socket));
+        assert_eq!(endpoint("1234"), Ok(Endpoint::Port(1234)));
+        for bad in ["", "0", "65536", "-1", "tcp::1"] {
+            assert!(endpoint(bad).is_err(), "{bad}");
         }
     }
 

@@ -10,6 +10,7 @@
 //! unpacked files say nothing about which is newer.
 
 pub mod dry_run;
+pub mod in_place;
 pub mod make;
 pub mod progress;
 pub mod toolchain;
@@ -205,7 +206,7 @@ pub fn try_configuration(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Re
     let path = log_file(layout, &format!("configure-{name}"))?;
     let make = prepare(request, &plan, &source, &toolchain, build.path())?;
     let mut log = Log::open(&path)?;
-    let (set, absent) = configure(&make, &plan, request.arch, ui, &mut log)?;
+    let (set, absent) = configure(&make, &plan.options(), request.arch, ui, &mut log)?;
     ui.info(format!(
         "{} from {}: {set} options set, {absent} expected absent, 0 lost",
         plan.release, source.origin
@@ -444,7 +445,7 @@ fn build_in(
     let make = prepare(request, plan, source, toolchain, build)?;
     let mut log = Log::open(log)?;
 
-    configure(&make, plan, request.arch, ui, &mut log)?;
+    configure(&make, &plan.options(), request.arch, ui, &mut log)?;
     let release = make.read("kernelrelease")?;
     if release != plan.release.to_string() {
         return Err(Failure::setup(format!(
@@ -612,17 +613,38 @@ fn write_wrappers(directory: &Path, toolchain: &Toolchain, quirks: &Quirks) -> R
     Ok(())
 }
 
+/// What a kernel is configured with.
+struct Options<'o> {
+    /// What the kernel is called in messages.
+    name: String,
+    version: Version,
+    merged: &'o Merged,
+    /// What make is given of them.
+    fragments: &'o str,
+}
+
+impl Identity {
+    fn options(&self) -> Options<'_> {
+        Options {
+            name: self.release.to_string(),
+            version: self.found.version,
+            merged: &self.merged,
+            fragments: &self.fragments,
+        }
+    }
+}
+
 /// Writes `.config` and compares it with what was wanted: how many options are set, and
 /// how many are not in this version.
 fn configure(
     make: &Make,
-    plan: &Identity,
+    plan: &Options,
     arch: &Arch,
     ui: &Ui,
     log: &mut Log,
 ) -> Result<(usize, usize)> {
     let fragment = make.build.join(FRAGMENT);
-    std::fs::write(&fragment, &plan.fragments)
+    std::fs::write(&fragment, plan.fragments)
         .with_context(|| format!("cannot write {}", fragment.display()))?;
     {
         let _task = ui.task("configuring");
@@ -634,7 +656,7 @@ fn configure(
     let path = make.build.join(".config");
     let config = std::fs::read_to_string(&path)
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let audit = kconfig::audit(&plan.merged, &plan.found.version, &config);
+    let audit = kconfig::audit(plan.merged, &plan.version, &config);
     let (set, absent, lost) = audit.counts();
     ui.verbose(format!(
         "options: {set} set, {absent} expected absent, {lost} lost"
@@ -650,7 +672,7 @@ fn configure(
     )?;
     Err(Failure::setup(format!(
         "{lost} of the options wanted for {} cannot be set; {} has the rest\n{}",
-        plan.release,
+        plan.name,
         path.display(),
         lines.join("\n")
     ))
@@ -661,6 +683,8 @@ fn configure(
 struct Log {
     path: PathBuf,
     file: File,
+    /// Whether a build that was killed is to be seen in its tree.
+    marks: bool,
 }
 
 impl Log {
@@ -673,7 +697,16 @@ impl Log {
         Ok(Self {
             path: path.to_owned(),
             file,
+            marks: true,
         })
+    }
+
+    /// For a tree that is not ours: nobody cleans up there.
+    fn without_marks(self) -> Self {
+        Self {
+            marks: false,
+            ..self
+        }
     }
 
     /// Runs a command of make's. `tick` gets the output as it comes.
@@ -685,7 +718,10 @@ impl Log {
         mut tick: impl FnMut(&[u8]) -> Result<()>,
     ) -> Result<()> {
         let running = build.join(RUNNING);
-        File::create(&running).with_context(|| format!("cannot write {}", running.display()))?;
+        if self.marks {
+            File::create(&running)
+                .with_context(|| format!("cannot write {}", running.display()))?;
+        }
         writeln!(self.file, "$ {}", command.display())
             .with_context(|| format!("cannot write {}", self.path.display()))?;
         let start = self.file.metadata().map_or(0, |metadata| metadata.len());
@@ -734,6 +770,12 @@ impl Log {
     }
 }
 
+/// What is made: the image and the modules.
+fn targets(arch: &Arch) -> [&'static str; 2] {
+    let image = arch.image.rsplit('/').next().unwrap_or(arch.image);
+    [image, "modules"]
+}
+
 /// Where the number of objects of the last such build is remembered.
 fn estimate_file(layout: &Layout, request: &BuildRequest, version: &Version) -> PathBuf {
     let name = format!(
@@ -756,17 +798,11 @@ fn compile(
         .ok()
         .and_then(|text| text.trim().parse().ok());
     let fresh = !make.build.join("vmlinux").exists() && !make.build.join("init/main.o").exists();
-    let image = request
-        .arch
-        .image
-        .rsplit('/')
-        .next()
-        .unwrap_or(request.arch.image);
     let mut counter = Counter::default();
     let mut task = ui.task(format!("building {}", plan.release));
     let started = std::time::Instant::now();
     log.run(
-        make.command(&[image, "modules"]),
+        make.command(&targets(request.arch)),
         "building",
         &make.build,
         |output| {

@@ -133,12 +133,14 @@ impl Machine {
         request: &VmRequest,
         listeners: Vec<(Port, UnixListener)>,
         mark: &str,
+        connected: &dyn Fn(),
         sink: &mut dyn VmSink,
     ) -> Result<Served> {
         let (sender, receiver) = sync_channel(QUEUE);
         let Some(streams) = self.connect(listeners)? else {
             return Ok(Served::Once(self.lost()));
         };
+        connected();
         let mut open = 0;
         let mut control = None;
         let mut scanners = Vec::new();
@@ -220,8 +222,10 @@ impl Machine {
     /// What has happened since `begin`.
     pub(super) fn phase_run(&mut self, request: &VmRequest, outcome: VmOutcome) -> PhaseRun {
         let mut trouble = self.console.trouble().to_owned();
-        if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_)) {
-            trouble = symbolize(&trouble, &request.kernel.path.join("build/vmlinux"));
+        if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_))
+            && let Some(vmlinux) = &request.kernel.vmlinux
+        {
+            trouble = symbolize(&trouble, vmlinux);
         }
         let tail = self.tail.take();
         PhaseRun {
@@ -357,6 +361,7 @@ impl Machine {
             }
             if self.console.follow() {
                 self.last_byte = Instant::now();
+                sink.console(&self.console.take())?;
             }
             if let Some(text) = init_failed {
                 return Ok(Watched::As(match self.stage {
@@ -384,6 +389,7 @@ impl Machine {
                 return Ok(Watched::As(self.lost()));
             }
             if let Some(line) = self.console.panicked()
+                && request.debugger.is_none()
                 && panicked.get_or_insert_with(Instant::now).elapsed() > PANIC_GRACE
             {
                 return Ok(Watched::As(VmOutcome::Panicked(line)));
@@ -408,9 +414,9 @@ impl Machine {
             self.console.back();
         }
         let last = request.crash.is_none() || self.stage == Stage::Back;
-        if last && self.monitor.is_none() {
+        if last && self.monitor.is_none() && request.debugger.is_none() {
             // Init is in memory and QEMU has its disk. A dump needs the directory
-            // once more.
+            // once more, and debuggers may come and go until the end.
             self.directory = None;
         }
     }
@@ -428,8 +434,10 @@ impl Machine {
         let elapsed = self.start.elapsed();
         let since = self.begin.elapsed();
         let over = |limit: Option<Duration>, spent: Duration| limit.filter(|limit| spent >= *limit);
+        let debugged = request.debugger.is_some();
         if self.accel == Accel::Kvm
             && request.accel == AccelChoice::Auto
+            && !debugged
             && !self.alive
             && !self.console.any()
             && elapsed >= SIGN_OF_LIFE
@@ -457,7 +465,7 @@ impl Machine {
                 LONGEST_CONSOLE >> 20
             ));
         }
-        if verdict && silent >= DRAIN_LIMIT {
+        if verdict && !debugged && silent >= DRAIN_LIMIT {
             return Some(format!(
                 "the rest of the output did not come within {}",
                 seconds(DRAIN_LIMIT)

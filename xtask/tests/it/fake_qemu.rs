@@ -32,7 +32,12 @@ for word in sys.argv:
     found = re.match(r"file,id=console,path=(.*)$", word)
     if found:
         console = open(found[1], "w")
-console.write("Linux version 6.1.0\n")
+if "-S" in sys.argv:
+    # Somebody could call.
+    where = [re.search(r"^socket,id=gdb,path=(.*),server=on,wait=off$", w) for w in sys.argv]
+    stub = socket.socket(socket.AF_UNIX)
+    stub.bind([w[1] for w in where if w][0].replace(",,", ","))
+console.write("[    0.0] Linux version 6.1.0\r\n")
 console.flush()
 def status(text):
     ports["vmtest.status"].sendall(text)
@@ -244,6 +249,11 @@ pub fn install(home: &Path, part: &str) -> String {
 }
 
 fn play(part: &str, arguments: &str) -> Run {
+    play_on(part, arguments, "")
+}
+
+/// The same with a kernel of this configuration; none if it is empty.
+fn play_on(part: &str, arguments: &str, config: &str) -> Run {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path();
     let kernel = home.join("kernel");
@@ -252,6 +262,9 @@ fn play(part: &str, arguments: &str) -> Run {
     fs::create_dir_all(kernel.join("build/include/config")).unwrap();
     fs::write(kernel.join("vmlinuz"), "").unwrap();
     fs::write(kernel.join("modules.dep"), "").unwrap();
+    if !config.is_empty() {
+        fs::write(kernel.join("build/.config"), config).unwrap();
+    }
     // The architecture is read from this header: elf(5), machine 62 of 64 bits.
     let mut elf = [0; 20];
     elf[..6].copy_from_slice(b"\x7fELF\x02\x01");
@@ -433,6 +446,83 @@ fn limits_are_kept_in_every_phase() {
     );
     // Counted from the start, which a busy machine may need a while for.
     check("hang", "--timeout 4s", 128, "out\n", "total limit of 4 s");
+}
+
+#[test]
+fn a_debugger_is_invited_and_limits_that_were_given_hold() {
+    let run = play("good", "-q --gdb").expect_status(42);
+    let line = run.stderr.lines().next().unwrap_or_default();
+    assert!(
+        line.starts_with("xtask: the guest waits for a debugger: gdb -ex 'target remote /")
+            && line.ends_with("/kernel/build/vmlinux"),
+        "{}",
+        run.stderr
+    );
+    let run = play("silent", "--gdb --boot-timeout 2s").expect_status(128);
+    assert!(run.stderr.contains("boot limit of 2 s"), "{}", run.stderr);
+    for port in ["0", "x", "70000"] {
+        let run = play("good", &format!("--gdb={port}")).expect_status(2);
+        assert!(run.stderr.contains("a port is a number"), "{}", run.stderr);
+    }
+}
+
+#[test]
+fn the_kernels_messages_are_lines_of_their_own() {
+    let run = play("good", "-q --kernel-log").expect_status(42);
+    assert_eq!(run.stderr, "[    0.0] Linux version 6.1.0\nerr\n");
+    let run = play("garbage", "--kernel-log").expect_status(128);
+    // What is no terminal gets what there is.
+    assert!(
+        run.stderr.contains("\0\u{1b}[2J\0\u{1b}[2J"),
+        "{:?}",
+        run.stderr
+    );
+    let run = play("panic", "--kernel-log").expect_status(128);
+    let line = "\n[    1.1] Kernel panic - not syncing: Fatal exception\n";
+    assert!(run.stderr.contains(line), "{}", run.stderr);
+}
+
+#[test]
+fn shares_must_be_there_and_have_a_place() {
+    let run = play(
+        "good",
+        "--share . --share-rw /usr:/mnt/a --share /usr:/mnt/b",
+    );
+    run.expect_status(42);
+    for (arguments, words) in [
+        ("--share ./none", "cannot share ./none: No such file"),
+        (
+            "--share-rw kernel/vmlinuz",
+            "kernel/vmlinuz: it is not a directory",
+        ),
+        (
+            "--share /",
+            "cannot share a directory at /: that is its whole file system",
+        ),
+        ("--share /usr:/run", "at /run: the guest has its own there"),
+        ("--share /usr:mnt", "cannot share /usr:mnt: No such file"),
+        (
+            "--share /usr:/a --share-rw /etc:/a",
+            "are to be shared at /a",
+        ),
+    ] {
+        let run = play("good", arguments).expect_status(2);
+        assert!(run.stderr.contains(words), "{arguments}: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    }
+}
+
+#[test]
+fn a_network_needs_a_driver() {
+    // Nothing is known about this kernel.
+    play("good", "--net").expect_status(42);
+    let run = play_on("good", "--net", "# CONFIG_VIRTIO_NET is not set\n").expect_status(3);
+    let words =
+        "the kernel 6.1.0-vmtest1.1default has no network: its CONFIG_VIRTIO_NET is not set";
+    assert!(run.stderr.contains(words), "{}", run.stderr);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    play_on("good", "--net", "CONFIG_VIRTIO_NET=y\n").expect_status(42);
+    play_on("good", "", "# CONFIG_VIRTIO_NET is not set\n").expect_status(42);
 }
 
 #[test]

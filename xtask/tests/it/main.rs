@@ -21,3 +21,4 @@ mod setup;
 mod source;
 mod support;
 mod tidy;
+mod tree;

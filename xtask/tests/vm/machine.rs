@@ -47,6 +47,25 @@ fn emulation_is_found_to_be_needed_once() {
     }
 }
 
+#[test]
+fn the_kernels_messages_can_be_followed() {
+    let call = Call::vm("-q --kernel-log");
+    let script = "echo from user space > /dev/kmsg; echo out; sleep 1; echo err >&2";
+    let ended = call.script(script).output().expect(0);
+    assert_eq!(ended.stdout(), "out\n");
+    let stderr = ended.stderr();
+    let at = |words: &str| {
+        let found = stderr.lines().position(|line| line.ends_with(words));
+        found.unwrap_or_else(|| panic!("lacks {words:?}:\n{stderr}"))
+    };
+    assert!(stderr.contains("] Linux version "), "{stderr}");
+    // While the command ran, not behind it.
+    assert!(at("] from user space") < at("err"), "{stderr}");
+    assert!(!stderr.contains('\r'), "{stderr}");
+    let without = Call::vm("-q").script(script).output().expect(0);
+    assert_eq!(without.stderr(), "err\n");
+}
+
 /// Runs `xtask` on a terminal of Python's making and types into it.
 const TERMINAL: &str = r"
 import os, pty, re, select, struct, sys, termios, fcntl, time

@@ -8,7 +8,9 @@
 //!
 //! `VMTEST_TEST_KERNEL` names another kernel request.
 
+mod cargo;
 mod crash;
+mod debugger;
 mod dump;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../it/fake_kernel.rs"]
@@ -21,6 +23,7 @@ mod hostile;
 mod machine;
 mod outcomes;
 mod release;
+mod shares;
 mod signals;
 mod streams;
 mod suites;

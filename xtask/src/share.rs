@@ -1,0 +1,208 @@
+//! Directories of the host that a guest gets besides its root: `--share` and
+//! `--share-rw`. What a guest writes goes to its own memory, except in the latter.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use crate::failure::Failure;
+
+/// A share as it was typed: `DIR[:GUEST]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareArgument {
+    /// The directory of the host.
+    pub host: PathBuf,
+    /// Where the guest sees it, an absolute path; `None`: where the host has it.
+    pub guest: Option<PathBuf>,
+}
+
+impl ShareArgument {
+    /// Splits at the last colon that an absolute path follows, so that other colons
+    /// may be in the directory's name.
+    pub fn parse(word: &OsStr) -> Self {
+        let bytes = word.as_bytes();
+        let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+        match bytes.windows(2).rposition(|pair| pair == b":/") {
+            Some(colon) if colon > 0 => Self {
+                host: path(&bytes[..colon]),
+                guest: Some(path(&bytes[colon + 1..])),
+            },
+            _ => Self {
+                host: path(bytes),
+                guest: None,
+            },
+        }
+    }
+
+    /// Looks for the directory on this host.
+    ///
+    /// # Errors
+    ///
+    /// A usage error: it is not there, or is no directory, or the guest cannot have
+    /// it there.
+    pub fn resolve(&self, writable: bool) -> Result<Share, Failure> {
+        let failure = |why: String| {
+            Failure::usage(format!("cannot share {}: {why}", self.host.display()))
+                .hint("a share is DIR or DIR:GUEST, and GUEST begins with /")
+        };
+        // QEMU and the guest know it by its one name: a path by way of a symbolic link
+        // leads there in both.
+        let host = (self.host.canonicalize()).map_err(|error| failure(error.to_string()))?;
+        if !host.is_dir() {
+            return Err(failure("it is not a directory".to_owned()));
+        }
+        let guest = self.guest.clone().unwrap_or_else(|| host.clone());
+        if let Some(why) = occupied(&guest) {
+            let place = guest.display();
+            return Err(
+                Failure::usage(format!("cannot share a directory at {place}: {why}"))
+                    .hint("name another place in the guest: DIR:GUEST"),
+            );
+        }
+        Ok(Share {
+            host,
+            guest,
+            writable,
+        })
+    }
+}
+
+/// Below these the guest has what the host has nothing to do with, and init mounts
+/// and writes there.
+const OWN: &[&str] = &["/dev", "/proc", "/sys", "/run/vmtest"];
+
+/// Why nothing can be mounted there.
+fn occupied(guest: &Path) -> Option<String> {
+    if guest.components().any(|part| part == Component::ParentDir) {
+        return Some("a path with .. means something else there".to_owned());
+    }
+    if guest == Path::new("/") {
+        return Some("that is its whole file system".to_owned());
+    }
+    // What the guest's streams go through is in /run.
+    if guest == Path::new("/run") || OWN.iter().any(|own| guest.starts_with(own)) {
+        return Some("the guest has its own there".to_owned());
+    }
+    None
+}
+
+/// A directory of the host that the guest gets besides its root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The directory of the host, absolute.
+    pub host: PathBuf,
+    /// Where the guest has it, absolute.
+    pub guest: PathBuf,
+    /// Whether what the guest writes reaches the host.
+    pub writable: bool,
+}
+
+/// The shares in the order in which they are mounted: what contains another one comes
+/// first and hides nothing.
+///
+/// # Errors
+///
+/// A usage error: two are at one place.
+pub fn arrange(mut shares: Vec<Share>) -> Result<Vec<Share>, Failure> {
+    // By components, so that an ancestor comes before what is below it.
+    shares.sort_by(|a, b| a.guest.cmp(&b.guest));
+    for pair in shares.windows(2) {
+        if let [one, two] = pair
+            && one.guest == two.guest
+        {
+            return Err(Failure::usage(format!(
+                "both {} and {} are to be shared at {}",
+                one.host.display(),
+                two.host.display(),
+                one.guest.display()
+            ))
+            .hint("name another place in the guest: DIR:GUEST"));
+        }
+    }
+    Ok(shares)
+}
+
+/// The name by which the guest asks for a share, by its place in the list. At most 31
+/// bytes (QEMU, `hw/9pfs/9p.h`, `MAX_TAG_LEN`).
+pub fn tag(index: usize) -> String {
+    format!("vmtest.share{index}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argument(text: &str) -> (String, Option<String>) {
+        let ShareArgument { host, guest } = ShareArgument::parse(OsStr::new(text));
+        let text = |path: PathBuf| path.display().to_string();
+        (text(host), guest.map(text))
+    }
+
+    #[test]
+    fn the_guests_path_is_behind_the_last_colon_that_can_be_one() {
+        let pair = |host: &str, guest: &str| (host.to_owned(), Some(guest.to_owned()));
+        let alone = |host: &str| (host.to_owned(), None);
+        assert_eq!(argument("/a"), alone("/a"));
+        assert_eq!(argument("."), alone("."));
+        assert_eq!(argument("/a:/b"), pair("/a", "/b"));
+        assert_eq!(argument("a b,c:/d e"), pair("a b,c", "/d e"));
+        assert_eq!(argument("/a:b"), alone("/a:b"));
+        assert_eq!(argument("/a:b:/c"), pair("/a:b", "/c"));
+        assert_eq!(argument("/a:/b:/c"), pair("/a:/b", "/c"));
+        assert_eq!(argument("/a:"), alone("/a:"));
+        assert_eq!(argument(":/a"), alone(":/a"));
+        assert_eq!(argument(""), alone(""));
+    }
+
+    #[test]
+    fn what_cannot_be_shared_is_the_users_mistake() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap();
+        std::fs::write(path.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(&path, path.join("link")).unwrap();
+        let resolve = |host: &Path, guest: Option<&str>| {
+            let argument = ShareArgument {
+                host: host.to_owned(),
+                guest: guest.map(PathBuf::from),
+            };
+            argument.resolve(true).map_err(|failure| {
+                assert_eq!(failure.kind, crate::failure::FailureKind::Usage);
+                failure.message
+            })
+        };
+        let found = resolve(&path.join("link"), None).unwrap();
+        assert_eq!((&found.host, &found.guest), (&path, &path));
+        for (host, guest, words) in [
+            (path.join("none"), None, "No such file"),
+            (path.join("file"), None, "not a directory"),
+            (PathBuf::new(), None, "cannot share"),
+            (PathBuf::from("/"), None, "whole file system"),
+            (path.clone(), Some("/"), "whole file system"),
+            (path.clone(), Some("//"), "whole file system"),
+            (path.clone(), Some("/run"), "its own"),
+            (path.clone(), Some("/run/vmtest/x"), "its own"),
+            (path.clone(), Some("/dev/shm"), "its own"),
+            (path.clone(), Some("/tmp/../dev"), ".."),
+        ] {
+            let error = resolve(&host, guest).unwrap_err();
+            assert!(error.contains(words), "{host:?} {guest:?}: {error}");
+        }
+        for guest in ["/tmp", "/run/user", "/devices", "/mnt/new/one"] {
+            assert!(resolve(&path, Some(guest)).is_ok(), "{guest}");
+        }
+    }
+
+    #[test]
+    fn what_contains_another_comes_first() {
+        let share = |guest: &str| Share {
+            host: "/h".into(),
+            guest: guest.into(),
+            writable: false,
+        };
+        let order = arrange(["/a/b/c", "/a-b", "/a", "/a/b"].map(share).to_vec()).unwrap();
+        let order = order.iter().map(|share| share.guest.to_str().unwrap());
+        assert_eq!(order.collect::<Vec<_>>(), ["/a", "/a/b", "/a/b/c", "/a-b"]);
+        let failure = arrange(["/a", "/b", "/a/"].map(share).to_vec()).unwrap_err();
+        assert!(failure.message.contains("shared at /a"), "{failure}");
+    }
+}

@@ -1,0 +1,276 @@
+//! Kernel trees that somebody works in: built in place, and booted as they are. make,
+//! depmod and QEMU are scripts; no kernel is compiled.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use crate::fake_qemu;
+use crate::support::{Run, xtask};
+
+/// What kbuild leaves of a kernel with two modules, as far as anybody looks at it.
+const MAKE: &str = r#"#!/bin/sh
+echo "$@" >>"$HOME/make.log"
+[ ! -e "$HOME/make-fails" ] || { echo "fs/a.c:1:1: error: it does not compile" >&2; exit 2; }
+tree=$2
+cd "$tree" || exit 9
+case $* in
+*allnoconfig)
+	sed 's/^\(CONFIG_[A-Za-z0-9_]*\)=n$/# \1 is not set/' "$KCONFIG_ALLCONFIG" >.config
+	exit
+	;;
+esac
+mkdir -p include/config arch/x86/boot fs/b
+echo 6.12.5-mine+ >include/config/kernel.release
+echo image >arch/x86/boot/bzImage
+printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\0\0\76\0' >vmlinux
+printf '%s\n' fs/a.o fs/b/b.o >modules.order
+printf '%s\n' kernel/fs/c.ko >modules.builtin
+echo module >fs/a.ko
+echo module >fs/b/b.ko
+"#;
+
+/// Lists what it finds, as `depmod -b ROOT RELEASE`.
+const DEPMOD: &str = r#"#!/bin/sh
+cd "$2/lib/modules/$3" || exit 9
+echo "$3" >>"$HOME/depmod.log"
+find -L kernel -name '*.ko' | sed 's/$/:/' | sort >modules.dep
+"#;
+
+/// Says that every header is there, and what it is.
+const GCC: &str = r#"#!/bin/sh
+[ "$1" != --version ] || echo "gcc (Test) 12.2.0"
+"#;
+
+/// A home directory with programs, and a source tree in it.
+struct Home {
+    directory: tempfile::TempDir,
+    path: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fake_qemu::install(directory.path(), "good");
+        let program = |name: &str, text: &str| {
+            let file = directory.path().join("programs").join(name);
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        };
+        program("make", MAKE);
+        program("depmod", DEPMOD);
+        program("gcc", GCC);
+        for name in [
+            "ld", "flex", "bison", "bc", "perl", "tar", "xz", "pahole", "lz4",
+        ] {
+            program(name, "#!/bin/sh\n");
+        }
+        let home = Self { directory, path };
+        home.write(
+            "Makefile",
+            "VERSION = 6\nPATCHLEVEL = 12\nSUBLEVEL = 5\nEXTRAVERSION =\n",
+        );
+        home.write("Kconfig", "");
+        home
+    }
+
+    fn tree(&self) -> PathBuf {
+        self.directory.path().join("src/linux")
+    }
+
+    /// Writes a file of the tree.
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+        let path = self.tree().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    fn run(&self, arguments: &str) -> Run {
+        let run = xtask(self.directory.path());
+        run.env("PATH", &self.path).args(arguments).run()
+    }
+
+    /// What a script has logged since the last time, line by line.
+    fn log(&self, name: &str) -> Vec<String> {
+        let path = self.directory.path().join(name);
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let _ = fs::remove_file(path);
+        text.lines().map(str::to_owned).collect()
+    }
+
+    fn build(&self) -> Run {
+        self.run("build-kernel ~/src/linux --in-place -j 3")
+    }
+
+    #[track_caller]
+    fn fails(&self, status: i32, words: &[&str]) {
+        let run = self.run("vm --accel tcg --dry-run -k ~/src/linux -- true");
+        let run = run.expect_status(status);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+        for word in words {
+            assert!(run.stderr.contains(word), "lacks {word:?}: {}", run.stderr);
+        }
+    }
+}
+
+#[test]
+fn a_tree_is_built_in_place_and_booted_as_it_is() {
+    let home = Home::new();
+    home.write(".config", "CONFIG_OF_MINE=y\n");
+    let run = home.build().expect_status(0);
+    let tree = home.tree().canonicalize().unwrap();
+    let shown = tree.display();
+    assert_eq!(
+        home.log("make.log"),
+        [
+            format!("-C {shown} -j3 allnoconfig"),
+            format!("-C {shown} -j3 bzImage modules"),
+        ]
+    );
+    let advice = format!("built 6.12.5-mine+; to boot it: cargo xtask vm -k {shown} -- uname -r");
+    assert!(run.stderr.contains(&advice), "{}", run.stderr);
+    let read = |name: &str| fs::read_to_string(tree.join(name)).unwrap();
+    assert_eq!(read(".config.before-vmtest"), "CONFIG_OF_MINE=y\n");
+    assert!(read(".config").contains("CONFIG_9P_FS=y\n"));
+
+    // Again: what its owner has changed since stays, and make alone decides.
+    home.write(".config", read(".config") + "CONFIG_MORE=y\n");
+    home.build().expect_status(0);
+    assert_eq!(
+        home.log("make.log"),
+        [format!("-C {shown} -j3 bzImage modules")]
+    );
+    assert!(read(".config").ends_with("CONFIG_MORE=y\n"));
+    assert_eq!(read(".config.before-vmtest"), "CONFIG_OF_MINE=y\n");
+
+    home.log("depmod.log");
+    let run = home.run("vm --accel tcg --dry-run -k=~/src/linux -- true");
+    let line = run.expect_status(0).stdout;
+    assert!(
+        line.contains(&format!("-kernel {shown}/arch/x86/boot/bzImage ")),
+        "{line}"
+    );
+    home.run("vm --accel tcg -k ~/src/linux -- true")
+        .expect_status(42);
+    home.run("vm --accel tcg -k x86_64:~/src/linux -- true")
+        .expect_status(42);
+    assert_eq!(home.log("depmod.log"), [""; 0], "nothing has changed");
+
+    let trees = home.directory.path().join("trees");
+    let folders = fs::read_dir(&trees).unwrap().map(|entry| entry.unwrap());
+    let folders = folders.map(|entry| entry.path()).collect::<Vec<_>>();
+    let [folder] = folders.as_slice() else {
+        panic!("{folders:?}");
+    };
+    let link = |name: &str| fs::read_link(folder.join(name)).unwrap();
+    assert_eq!(link("kernel/fs/b/b.ko"), tree.join("fs/b/b.ko"));
+    assert_eq!(link("build"), tree);
+    let list = fs::read_to_string(folder.join("modules.dep")).unwrap();
+    assert_eq!(list, "kernel/fs/a.ko:\nkernel/fs/b/b.ko:\n");
+
+    // A module that was built again.
+    home.write("fs/a.ko", "a longer module");
+    home.run("vm --accel tcg -k ~/src/linux -- true")
+        .expect_status(42);
+    assert_eq!(home.log("depmod.log"), ["6.12.5-mine+"]);
+}
+
+#[test]
+fn a_build_tree_beside_its_source_is_one_too() {
+    let home = Home::new();
+    home.build().expect_status(0);
+    let build = home.directory.path().join("out");
+    fs::rename(home.tree(), &build).unwrap();
+    fs::remove_file(build.join("Kconfig")).unwrap();
+    fs::write(build.join("Makefile"), "include /nowhere/Makefile\n").unwrap();
+    let run = home.run("vm --accel tcg --dry-run -k ./out -- true");
+    let line = run.expect_status(0).stdout;
+    assert!(line.contains("/out/arch/x86/boot/bzImage "), "{line}");
+}
+
+#[test]
+fn what_is_wrong_with_a_tree_is_one_error() {
+    let home = Home::new();
+    let in_place = ["build-kernel /", "/src/linux --in-place"];
+    let unbuilt = ["was not built: no .config, no include/config/kernel.release, no vmlinux"];
+    home.fails(2, &[unbuilt, [in_place[0]], [in_place[1]]].concat());
+    home.write(".config", "CONFIG_MODULES=y\n");
+    home.fails(
+        2,
+        &["was not built: no include/config/kernel.release, no vmlinux (make -C /"],
+    );
+
+    home.write(".config", "");
+    home.build().expect_status(0);
+    let image = home.tree().join("arch/x86/boot/bzImage");
+    let text = fs::read(&image).unwrap();
+    fs::remove_file(&image).unwrap();
+    home.fails(2, &["was not built: no arch/x86/boot/bzImage (make -C /"]);
+    fs::write(&image, text).unwrap();
+
+    fs::remove_file(home.tree().join("fs/b/b.ko")).unwrap();
+    home.fails(
+        2,
+        &[
+            "1 of 2 modules of the kernel tree /",
+            "missing, the first is fs/b/b.ko (make -C /",
+            "/src/linux modules)",
+        ],
+    );
+    fs::remove_file(home.tree().join("modules.order")).unwrap();
+    home.fails(
+        2,
+        &[
+            "was not built: no modules.order (make -C /",
+            "/src/linux modules)",
+        ],
+    );
+
+    // ELF for 64-bit ARM: machine 183.
+    let own = fs::read(home.tree().join("vmlinux")).unwrap();
+    let mut other = own.clone();
+    other[18] = 183;
+    home.write("vmlinux", other);
+    home.fails(2, &["/vmlinux is for aarch64, which is not supported"]);
+
+    // A kernel without modules has no list of them.
+    home.write("vmlinux", own);
+    home.write(".config", "# CONFIG_MODULES is not set\n");
+    home.run("vm --accel tcg --dry-run -k ~/src/linux -- true")
+        .expect_status(0);
+}
+
+#[test]
+fn what_cannot_be_built_in_place_is_said() {
+    let home = Home::new();
+    let says = |arguments: &str, status: i32, words: &str| {
+        let run = home.run(arguments).expect_status(status);
+        assert!(run.stderr.contains(words), "{arguments}: {}", run.stderr);
+    };
+    says(
+        "build-kernel 6.12 --in-place",
+        2,
+        "6.12 cannot be built in place",
+    );
+    says("build-kernel ./none --in-place", 2, "cannot find ./none");
+    says("build-kernel ./programs --in-place", 2, "cannot read");
+    says("build-kernel ~/src/linux --in-place -f none", 2, "none");
+    says(
+        "build-kernel ~/src/linux --in-place --keep-build",
+        2,
+        "cannot be used with",
+    );
+    fs::write(home.directory.path().join("make-fails"), "").unwrap();
+    says(
+        "build-kernel ~/src/linux --in-place",
+        3,
+        "error: it does not compile",
+    );
+    assert_eq!(home.log("make.log").len(), 1);
+    // What failed is not taken for done.
+    fs::remove_file(home.directory.path().join("make-fails")).unwrap();
+    home.build().expect_status(0);
+    assert_eq!(home.log("make.log").len(), 2);
+    // No file of ours that only a builder of ours would clean up.
+    assert!(!Path::new(&home.tree().join(".vmtest-running")).exists());
+}

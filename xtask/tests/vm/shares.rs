@@ -1,0 +1,183 @@
+//! Directories that are shared on purpose, and the network: what is asked for and no
+//! more.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+
+use crate::Call;
+
+/// Two directories side by side, with odd names, below `parent`.
+fn directories(parent: &Path) -> tempfile::TempDir {
+    let top = tempfile::Builder::new()
+        .prefix("vmtest-share-")
+        .tempdir_in(parent)
+        .unwrap();
+    for name in [READABLE, WRITABLE, "other"] {
+        fs::create_dir(top.path().join(name)).unwrap();
+        fs::write(top.path().join(name).join("file"), "original").unwrap();
+    }
+    top
+}
+
+const READABLE: &str = "it's, read only";
+const WRITABLE: &str = "read \"write\"";
+
+/// Tries to change everything that the two shares and the directory beside them have.
+const SCRIPT: &str = r#"
+cd "$1" || exit 9
+sh -c 'echo changed > "$1/file"' sh "$2" 2>&1 | grep -o 'Read-only file system'
+touch "$2/new" 2>&1 | grep -o 'Read-only file system'
+mount -o remount,rw "$2" && touch "$2/new" 2>&1 | grep -o 'Read-only file system'
+cat "$2/file" && echo
+echo changed > other/file && cat other/file
+cd "$3" || exit 8
+echo written > file && echo new > new && chmod 750 new && chown 12:34 new
+mkdir -p sub/deeper && ln -s ../file sub/link && mv file moved
+"#;
+
+fn share(top: &Path) {
+    let call = Call::vm("").with(|call| {
+        call.arg("--share").arg(top.join(READABLE));
+        call.arg("--share-rw").arg(top.join(WRITABLE));
+    });
+    let name = |name: &str| top.join(name).to_str().unwrap().to_owned();
+    let words = [top.to_str().unwrap(), &name(READABLE), &name(WRITABLE)];
+    let ended = call
+        .run_in_guest(&[&["sh", "-c", SCRIPT, "sh"], &words[..]].concat())
+        .output()
+        .expect(0);
+    let refused = "Read-only file system\n";
+    assert_eq!(
+        ended.stdout(),
+        format!("{refused}{refused}{refused}original\nchanged\n"),
+        "{}",
+        ended.stderr()
+    );
+
+    let written = |path: &str| fs::read_to_string(top.join(WRITABLE).join(path)).unwrap();
+    assert_eq!(written("moved"), "written\n");
+    assert_eq!(written("new"), "new\n");
+    assert!(!top.join(WRITABLE).join("file").exists());
+    let link = fs::read_link(top.join(WRITABLE).join("sub/link")).unwrap();
+    assert_eq!(link, Path::new("../file"));
+    let new = top.join(WRITABLE).join("new").metadata().unwrap();
+    assert_eq!(new.permissions().mode() & 0o777, 0o750);
+    // A user's files are the user's, whatever the guest says; root's are what it says.
+    let own = rustix::process::geteuid();
+    let owner = if own.is_root() { 12 } else { own.as_raw() };
+    assert_eq!(new.uid(), owner);
+    // Nothing else has changed.
+    for name in [READABLE, "other"] {
+        let directory = top.join(name);
+        assert_eq!(crate::list(&directory), [directory.join("file")]);
+        let text = fs::read_to_string(directory.join("file")).unwrap();
+        assert_eq!(text, "original");
+    }
+}
+
+#[test]
+fn only_what_is_shared_for_writing_can_be_written() {
+    let home = std::env::var_os("HOME").expect("HOME is set");
+    share(directories(Path::new(&home)).path());
+}
+
+#[test]
+fn what_is_shared_may_be_below_tmp() {
+    let top = directories(Path::new("/tmp"));
+    // The directory around them is not the guest's to see, unless it is asked for.
+    let here = top.path().join("other");
+    let call = Call::vm("").with(|call| {
+        call.current_dir(&here);
+        call.arg("--share-rw").arg(top.path().join(WRITABLE));
+        call.args(["--share", "../other:/run/a b/c"]);
+    });
+    let script = "ls ..; cat '/run/a b/c/file'; echo written > '../read \"write\"/file'";
+    let ended = call.script(script).output().expect(0);
+    assert_eq!(
+        ended.stdout(),
+        format!("other\n{WRITABLE}\noriginal"),
+        "{}",
+        ended.stderr()
+    );
+    let text = fs::read_to_string(top.path().join(WRITABLE).join("file"));
+    assert_eq!(text.unwrap(), "written\n");
+}
+
+#[test]
+fn shares_may_be_within_shares_and_over_what_is_there() {
+    let top = directories(Path::new("/tmp"));
+    let path = top.path();
+    fs::create_dir(path.join("other/inner")).unwrap();
+    let call = Call::vm("").with(|call| {
+        // The inner one first: the order is that of the places.
+        call.arg("--share-rw")
+            .arg(format!("{}:/usr/share/inner", path.join("other").display()));
+        call.arg("--share")
+            .arg(format!("{}:/usr/share", path.join("other").display()));
+        call.arg("--share").arg(path);
+        call.arg("--share-rw").arg(path.join("other/inner"));
+    });
+    let script = format!(
+        "ls /usr/share; echo one > /usr/share/inner/file; cat /usr/share/file
+         cd {}/other; echo two > inner/file; touch new 2>/dev/null || echo refused",
+        path.display()
+    );
+    let ended = call.script(&script).output().expect(0);
+    // Without a cache, what one share writes is seen in the other.
+    assert_eq!(
+        ended.stdout(),
+        "file\ninner\none\nrefused\n",
+        "{}",
+        ended.stderr()
+    );
+    let read = |name: &str| fs::read_to_string(path.join("other").join(name)).unwrap();
+    assert_eq!(
+        (read("file"), read("inner/file")),
+        ("one\n".into(), "two\n".into())
+    );
+}
+
+#[test]
+fn there_is_no_network_unless_it_is_asked_for() {
+    let script = "ls /sys/class/net; cat /etc/resolv.conf";
+    let ended = Call::vm("").script(script).output().expect(0);
+    assert_eq!(ended.stdout(), "lo\n");
+}
+
+/// Calls the host, and shows how the network is set up.
+const CALL: &str = "
+import socket, sys
+connection = socket.create_connection(('10.0.2.2', int(sys.argv[1])), timeout=60)
+connection.sendall(b'from the guest\\n')
+connection.shutdown(socket.SHUT_WR)
+print(connection.makefile().read(), end='')
+print(connection.getsockname()[0])
+print(open('/etc/resolv.conf').read(), end='')
+";
+
+#[test]
+fn with_a_network_the_guest_can_call_this_host() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let server = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        stream.write_all(b"from the host\n").unwrap();
+        text
+    });
+    let ended = Call::vm("--net")
+        .run_in_guest(&["python3", "-c", CALL, &port])
+        .output()
+        .expect(0);
+    assert_eq!(
+        ended.stdout(),
+        "from the host\n10.0.2.15\nnameserver 10.0.2.3\n",
+        "{}",
+        ended.stderr()
+    );
+    assert_eq!(server.join().unwrap(), "from the guest\n");
+}
