@@ -27,6 +27,7 @@ mod shares;
 mod signals;
 mod streams;
 mod suites;
+mod tree;
 
 use std::fs;
 use std::path::{Path, PathBuf};
