@@ -59,8 +59,7 @@ fn a_tree_is_booted_with_its_modules() {
     let tree = directory.path().join("a tree");
     lay_out(&package, &tree);
     let work = directory.path().join("work");
-    // More than one module, loaded by the host's own modprobe; and built in, a device that
-    // the lists know nothing of.
+    // Several modules, which the host's own modprobe finds and loads; and the tree itself.
     let script = "uname -r; modprobe btrfs && grep -c '\tbtrfs$' /proc/filesystems
         test -f /lib/modules/$(uname -r)/build/vmlinux && modprobe -n dummy && echo found";
     let call = Call::new("vm --accel tcg -k").with(|call| {
