@@ -43,8 +43,9 @@ pub struct LocalKernel {
     pub vmlinux: Option<PathBuf>,
     /// The tree that external modules are built against.
     pub build: Option<PathBuf>,
-    /// Whether it needs modules to reach its root.
-    pub initramfs: bool,
+    /// Debugging information that came apart from it: what the guest has at
+    /// `/usr/lib/debug`, where debuggers look for it.
+    pub debuginfo: Option<PathBuf>,
 }
 
 impl LocalKernel {
@@ -62,7 +63,7 @@ impl LocalKernel {
             config: Some(build.join(".config")),
             vmlinux: Some(build.join("vmlinux")),
             build: Some(build),
-            initramfs: false,
+            debuginfo: None,
         }
     }
 

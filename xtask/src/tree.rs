@@ -68,7 +68,7 @@ pub fn open(path: &Path, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
         config: Some(path.join(CONFIG)),
         vmlinux: Some(path.join(VMLINUX)),
         build: Some(path.clone()),
-        initramfs: false,
+        debuginfo: None,
     })
 }
 
