@@ -10,6 +10,7 @@
 #   vmtest_tty        1: the command gets the terminal hvc0; 0: pipes
 #   vmtest_stdin      1: standard input comes through a port; 0: it is empty
 #   vmtest_columns, vmtest_rows
+#   vmtest_debuginfo  what becomes /usr/lib/debug; empty for none
 #   vmtest_hidden()   calls `keep PATH` and `keep_link PATH` for what the fresh mounts would hide
 #   vmtest_network()  calls `load FILE` for each module of the network's driver, and
 #                     `configure ADDRESS GATEWAY NAMESERVER`; nothing without a network
@@ -47,10 +48,15 @@ vmtest_init() {
 	PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 	set -u
 
+	# First, because it has the time: the host is told when the kernel was done. An
+	# initramfs has mounted it already; what is there otherwise is the host's, as files.
+	[ -n "${vmtest_bridge-}" ] || bb mount -t proc -o nosuid,nodev,noexec proc /proc ||
+		fail "cannot mount proc on /proc"
+	read -r time _ </proc/uptime
 	overlay_root
 	mount_fresh_file_systems
 	open_status_port
-	say "hello $phase"
+	say "hello $phase $time${vmtest_bridge:+ $vmtest_bridge}"
 	# For a dump of our memory; a kernel without CONFIG_CRASH_CORE has none.
 	[ -r /sys/kernel/vmcoreinfo ] && read -r description </sys/kernel/vmcoreinfo &&
 		say "vmcoreinfo $description"
@@ -87,8 +93,13 @@ say() {
 	if [ -n "${status_port-}" ]; then
 		echo "$1" >&7
 	else
-		echo "vmtest: $1" >/dev/console
+		echo "vmtest: ${1#fail }" >/dev/console
 	fi
+}
+
+say_started() {
+	read -r time _ </proc/uptime
+	say "started $time"
 }
 
 fail() {
@@ -154,8 +165,8 @@ mount_fresh_file_systems() {
 	# Not recursive: this shows the overlay without what is mounted on it later.
 	bb mount --bind "$root" "$view" || fail "cannot bind the overlay"
 
+	bb mount -o move /proc "$root/proc" || fail "cannot move /proc"
 	#              type        options                                        where
-	mount_required proc        nosuid,nodev,noexec                            /proc
 	mount_required sysfs       nosuid,nodev,noexec                            /sys
 	mount_required devtmpfs    nosuid,noexec,mode=755                         /dev
 	bb mkdir -p "$root/dev/pts" "$root/dev/shm" "$root/dev/mqueue"
@@ -180,6 +191,11 @@ mount_fresh_file_systems() {
 	bb mkdir -p "$root/lib/modules/$release"
 	bb mount --bind "$view$vmtest_kernel" "$root/lib/modules/$release" ||
 		fail "cannot bind the kernel package $vmtest_kernel"
+	if [ -n "$vmtest_debuginfo" ]; then
+		bb mkdir -p "$root/usr/lib/debug"
+		bb mount --bind "$view$vmtest_debuginfo" "$root/usr/lib/debug" ||
+			fail "cannot bind the debugging information $vmtest_debuginfo"
+	fi
 
 	bb mkdir -p "$root/run/lock" "$root/run/vmtest/old"
 	cd "$root" || fail "cannot enter the new root"
@@ -324,7 +340,7 @@ run_on_pipes() {
 		exec 8</dev/null
 	fi
 	[ "$phase" = main ] || mark_streams
-	say started
+	say_started
 	the_command <&8 >&4 2>&5 4>&- 5>&- 6>&- 7>&- 8<&- &
 	command=$!
 	exec 8<&-
@@ -346,7 +362,7 @@ run_on_terminal() {
 	exec 3<>/dev/hvc0
 	bb stty -F /dev/hvc0 sane columns "$vmtest_columns" rows "$vmtest_rows"
 	[ "$phase" = main ] || mark_terminal
-	say started
+	say_started
 	the_command </dev/hvc0 >/dev/hvc0 2>&1 3>&- 6>&- 7>&- &
 	command=$!
 	wait_for_command

@@ -1,12 +1,12 @@
 #!/usr/bin/env python3
 """Loads the kernel that a crash of this one starts.
 
-    load_capture_kernel.py NUMBER IMAGE [PARAMETER]...
+    load_capture_kernel.py NUMBER IMAGE INITRAMFS [PARAMETER]...
 
 NUMBER is that of the system call kexec_file_load(2) on this architecture. The
 command line of the new kernel is that of this one without ``crashkernel=``, so
-that it does not set memory aside in turn, and with the PARAMETERs. It gets no
-initramfs.
+that it does not set memory aside in turn, and with the PARAMETERs. An empty INITRAMFS
+is none.
 
 If the kernel refuses, one line on standard error says why, and the exit status
 is 1.
@@ -15,6 +15,7 @@ One file, Python 3.6 or newer, standard library only: it runs with whatever
 interpreter the tests run with, so that no program has to be installed for it.
 """
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -43,20 +44,27 @@ def command_line(current, parameters):
     return " ".join(words + parameters)
 
 
-def load(number, image, line):
-    """Loads an image; raises OSError."""
+def load(number, image, initramfs, line):
+    """Loads an image, with an initramfs if there is one; raises OSError."""
     syscall = ctypes.CDLL(None, use_errno=True).syscall
     syscall.restype = ctypes.c_long
     text = os.fsencode(line)
-    with open(image, "rb") as file:
+    flags = KEXEC_FILE_ON_CRASH
+    with contextlib.ExitStack() as stack:
+        file = stack.enter_context(open(image, "rb"))
+        number_of_initramfs = -1
+        if initramfs:
+            number_of_initramfs = stack.enter_context(open(initramfs, "rb")).fileno()
+        else:
+            flags |= KEXEC_FILE_NO_INITRAMFS
         failed = syscall(
             ctypes.c_long(number),
             ctypes.c_int(file.fileno()),
-            ctypes.c_int(-1),
+            ctypes.c_int(number_of_initramfs),
             # The length of the text counts the NUL at its end.
             ctypes.c_ulong(len(text) + 1),
             ctypes.c_char_p(text),
-            ctypes.c_ulong(KEXEC_FILE_ON_CRASH | KEXEC_FILE_NO_INITRAMFS),
+            ctypes.c_ulong(flags),
         )
     if failed:
         error = ctypes.get_errno()
@@ -73,7 +81,8 @@ def reserved():
 
 
 def main():
-    number, image, parameters = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+    number, image, initramfs = int(sys.argv[1]), sys.argv[2], sys.argv[3]
+    parameters = sys.argv[4:]
     if reserved() == 0:
         sys.stderr.write(
             "no memory is reserved for a capture kernel: crashkernel= is missing, or "
@@ -84,7 +93,7 @@ def main():
     with open("/proc/cmdline", encoding="utf-8", errors="surrogateescape") as file:
         current = file.read().rstrip("\n")
     try:
-        load(number, image, command_line(current, parameters))
+        load(number, image, initramfs, command_line(current, parameters))
     except OSError as error:
         reason = REASONS.get(error.errno)
         sys.stderr.write(

@@ -102,6 +102,11 @@ impl Console {
         self.words.planned.clone().flatten()
     }
 
+    /// What the guest's init said before it could tell the host, or the initramfs.
+    pub fn init_failed(&self) -> Option<&str> {
+        self.words.init.as_deref()
+    }
+
     /// What did not go on first: a lockup, a stall, a task.
     pub fn stalled(&self) -> Option<&str> {
         self.words.stall.as_deref()
@@ -131,10 +136,14 @@ struct Words {
     oops: Option<String>,
     panic: Option<String>,
     stall: Option<String>,
+    init: Option<String>,
     excerpt: Excerpt,
     /// A crash is to come, and the first sign of it if it has.
     planned: Option<Option<String>>,
 }
+
+/// Before what the guest's scripts write to the console.
+const INIT: &str = "vmtest: ";
 
 /// The first words of every kernel (`init/main.c`, `linux_banner`).
 const BANNER: &str = "Linux version ";
@@ -166,6 +175,9 @@ impl Words {
             }
             self.remember(line);
             return;
+        }
+        if let Some(text) = line.strip_prefix(INIT) {
+            self.init.get_or_insert_with(|| text.to_owned());
         }
         let first = match self.excerpt.line(&line) {
             Some(Kind::Panic) => Some(&mut self.panic),
@@ -220,6 +232,12 @@ mod tests {
         let mut words = Words::default();
         words.feed(text.as_bytes());
         words
+    }
+
+    #[test]
+    fn the_first_words_of_init_are_found() {
+        let text = "[    1.0] vmtest: x\r\nvmtest: cannot mount\r\nvmtest: more\n";
+        assert_eq!(words(text).init.as_deref(), Some("cannot mount"));
     }
 
     #[test]

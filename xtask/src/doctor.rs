@@ -15,6 +15,7 @@ use crate::accel::{self, Kvm};
 use crate::arch::Arch;
 use crate::guest;
 use crate::host;
+use crate::initramfs;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::process::shell_quote;
@@ -166,11 +167,17 @@ fn pahole_version(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
+fn needed_applets() -> impl Iterator<Item = &'static str> {
+    // Some are in both.
+    let more = initramfs::APPLETS.iter();
+    let more = more.filter(|name| !guest::APPLETS.contains(name));
+    guest::APPLETS.iter().chain(more).copied()
+}
+
 fn missing_applets(list: &str) -> Vec<&'static str> {
     let applets = list.lines().map(str::trim).collect::<Vec<_>>();
     let has = |name: &&str| applets.contains(name);
-    let needed = guest::APPLETS.iter().copied();
-    needed.filter(|name| !has(name)).collect()
+    needed_applets().filter(|name| !has(name)).collect()
 }
 
 /// Tries everything. `kernel` is one that can be booted, if there is any.
@@ -400,7 +407,7 @@ fn applets(busybox: &Path) -> Result<Check> {
         Ok(list) => {
             let missing = missing_applets(&list);
             if missing.is_empty() {
-                let count = guest::APPLETS.len();
+                let count = needed_applets().count();
                 let seen = format!("{}: all {count} applets of init", busybox.display());
                 Check::good(NAME, seen)
             } else {
@@ -534,6 +541,7 @@ fn boot(
         dump: None,
         console_log: console_log.clone(),
         init_text: layout.assets.read(guest::INIT)?.into_owned(),
+        bridge_text: layout.assets.read(initramfs::BRIDGE)?.into_owned(),
     };
     let task = ui.task(format!("booting {name}"));
     let mut printed = Printed::default();
@@ -661,7 +669,7 @@ mod tests {
 
     #[test]
     fn applets_are_whole_words() {
-        let all = guest::APPLETS.join("\n");
+        let all = needed_applets().collect::<Vec<_>>().join("\n");
         assert_eq!(missing_applets(&all), Vec::<&str>::new());
         let without = all.replace("pivot_root\n", "pivot\n");
         assert_eq!(missing_applets(&without), ["pivot_root"]);

@@ -33,6 +33,10 @@ pub const REPORT_SCRIPT: &str = include_str!("../../vmtest-assets/report/report.
 /// `vmtest-assets/`: relative path and text.
 pub const ASSETS: &[(&str, &str)] = &[
     (
+        "guest/bridge.sh",
+        include_str!("../../vmtest-assets/guest/bridge.sh"),
+    ),
+    (
         "guest/init.sh",
         include_str!("../../vmtest-assets/guest/init.sh"),
     ),

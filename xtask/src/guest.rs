@@ -86,6 +86,8 @@ pub struct Guest {
     pub shares: Vec<Share>,
     /// The network, if there is one.
     pub network: Option<Network>,
+    /// The folder with debugging information that `/usr/lib/debug` becomes.
+    pub debuginfo: Option<PathBuf>,
 }
 
 /// A planned crash of the kernel, and a command in the kernel that comes then. The words
@@ -131,7 +133,7 @@ pub fn hidden(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
 
 /// The whole init script: an interpreter line, the prelude and `text`.
 pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
-    let mut script = Script(Vec::new());
+    let mut script = Script::default();
     script.raw(b"#!");
     script.raw(guest.busybox.as_os_str().as_bytes());
     script.raw(b" sh\n");
@@ -151,6 +153,9 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
     );
     script.set("vmtest_columns", OsStr::new(&columns.to_string()));
     script.set("vmtest_rows", OsStr::new(&rows.to_string()));
+
+    let debuginfo = guest.debuginfo.as_deref().unwrap_or(Path::new(""));
+    script.set("vmtest_debuginfo", debuginfo.as_os_str());
 
     script.function("vmtest_hidden", |script| {
         for (word, paths) in [("keep", &guest.keep), ("keep_link", &guest.keep_links)] {
@@ -204,18 +209,24 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
         script.command("vmtest_crash_command", guest, &crash.command);
     }
     script.raw(text.as_bytes());
-    script.0
+    script.into_bytes()
 }
 
-struct Script(Vec<u8>);
+/// A shell script that is being put together.
+#[derive(Default)]
+pub(crate) struct Script(Vec<u8>);
 
 impl Script {
-    fn raw(&mut self, bytes: &[u8]) {
+    pub(crate) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
     /// Between single quotes every byte stands for itself but the single quote.
-    fn word(&mut self, word: &OsStr) {
+    pub(crate) fn word(&mut self, word: &OsStr) {
         self.raw(b"'");
         for &byte in word.as_bytes() {
             if byte == b'\'' {
@@ -227,7 +238,7 @@ impl Script {
         self.raw(b"'");
     }
 
-    fn set(&mut self, name: &str, value: &OsStr) {
+    pub(crate) fn set(&mut self, name: &str, value: &OsStr) {
         self.raw(name.as_bytes());
         self.raw(b"=");
         self.word(value);
@@ -262,7 +273,7 @@ impl Script {
         });
     }
 
-    fn function(&mut self, name: &str, body: impl FnOnce(&mut Self)) {
+    pub(crate) fn function(&mut self, name: &str, body: impl FnOnce(&mut Self)) {
         self.raw(name.as_bytes());
         // A function's body must not be empty.
         self.raw(b"() {\n\t:\n");
@@ -293,6 +304,7 @@ mod tests {
             keep_links: Vec::new(),
             shares: Vec::new(),
             network: None,
+            debuginfo: None,
         }
     }
 
@@ -390,6 +402,7 @@ vmtest_command
             network: Some(Network {
                 modules: vec!["/w/a b.ko".into()],
             }),
+            debuginfo: Some("/d".into()),
             ..guest()
         });
         expect_test::expect![[r##"
@@ -403,6 +416,7 @@ vmtest_command
             vmtest_tty='1'
             vmtest_columns='100'
             vmtest_rows='30'
+            vmtest_debuginfo='/d'
             vmtest_hidden() {
             	:
             	keep '/tmp/x'
@@ -469,19 +483,25 @@ vmtest_command
         .assert_eq(&functions);
     }
 
-    /// Every applet that init runs is in the list that `doctor` checks, and no other.
+    /// Every applet that the guest's scripts run is in the lists that `doctor` checks, and
+    /// no other.
     #[test]
-    fn the_applets_are_those_that_init_uses() {
-        let text = include_str!("../../vmtest-assets/guest/init.sh");
-        let used = text
-            .lines()
-            .filter(|line| !line.trim_start().starts_with('#'))
-            .flat_map(|line| line.split("bb ").skip(1))
-            .filter_map(|rest| rest.split_whitespace().next())
-            .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
-        let mut used = used.chain(["env", "setsid", "sh"]).collect::<Vec<_>>();
-        used.sort_unstable();
-        used.dedup();
-        assert_eq!(used, APPLETS);
+    fn the_applets_are_those_that_are_used() {
+        let check = |text: &str, implied: &[&'static str], applets: &[&str]| {
+            let used = text
+                .lines()
+                .filter(|line| !line.trim_start().starts_with('#'))
+                .flat_map(|line| line.split("bb ").skip(1))
+                .filter_map(|rest| rest.split_whitespace().next())
+                .filter(|word| word.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            let mut used = used.chain(implied.iter().copied()).collect::<Vec<_>>();
+            used.sort_unstable();
+            used.dedup();
+            assert_eq!(used, applets);
+        };
+        let init = include_str!("../../vmtest-assets/guest/init.sh");
+        check(init, &["env", "setsid", "sh"], APPLETS);
+        let bridge = include_str!("../../vmtest-assets/guest/bridge.sh");
+        check(bridge, &["sh", "switch_root"], crate::initramfs::APPLETS);
     }
 }

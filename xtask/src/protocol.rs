@@ -1,6 +1,8 @@
 //! What comes out of a guest's ports, byte by byte: the status port's lines and
 //! the mark that ends a stream. Pure; nothing a guest sends is an error here.
 
+use std::time::Duration;
+
 /// The ports, by the name that the guest finds below `/sys/class/virtio-ports`.
 /// `vmtest-assets/guest/init.sh` knows the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,26 +41,29 @@ impl Port {
 /// A line of the status port.
 ///
 /// ```text
-/// hello PHASE      init runs; what comes before is the kernel's boot
+/// hello PHASE T [B] init runs since T, and the initramfs before it since B
 /// vmcoreinfo A N   where the kernel's description for dumps is: /sys/kernel/vmcoreinfo
-/// started          the command runs
+/// started T        the command runs since T
 /// fail TEXT        init could not start it
 /// exit PHASE N     the command ended with status N
 /// crashing         a capture kernel is loaded: the crash that comes now is planned
 /// nothing PHASE    no test was selected for the phase: the kernel will not be crashed
 /// ```
 ///
+/// Times are the guest's own, in seconds since its kernel began to count (proc(5),
+/// `/proc/uptime`); they may be missing.
+///
 /// The phases are `main` and, on the kernel that a planned crash starts, `crash`. The
 /// other way go `sysrq KEY`, `size COLUMNS ROWS`, `reset`, and `crash`: it tells that the
 /// host has the verdict of the main phase and all output of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Init runs in this phase.
-    Hello(String),
+    /// Init runs in this phase, since when, and since when the initramfs ran.
+    Hello(String, Option<Duration>, Option<Duration>),
     /// The physical address and the size of the kernel's description for dumps.
     Vmcoreinfo(u64, u64),
-    /// The command runs.
-    Started,
+    /// The command runs, since when.
+    Started(Option<Duration>),
     /// Init could not go on; why.
     Fail(String),
     /// The verdict of a phase.
@@ -100,12 +105,18 @@ impl StatusReader {
 fn parse_status(line: &str) -> Status {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
     match word {
-        "hello" if !rest.is_empty() => Status::Hello(rest.to_owned()),
+        "hello" if !rest.is_empty() => {
+            let mut words = rest.split(' ');
+            let phase = words.next().unwrap_or_default().to_owned();
+            let mut time = || words.next().and_then(uptime);
+            let init = time();
+            Status::Hello(phase, init, time())
+        }
         "vmcoreinfo" => match hexadecimal(rest) {
             Some((address, size)) => Status::Vmcoreinfo(address, size),
             None => Status::Odd(line.to_owned()),
         },
-        "started" if rest.is_empty() => Status::Started,
+        "started" => Status::Started(uptime(rest)),
         "fail" if !rest.is_empty() => Status::Fail(rest.to_owned()),
         "crashing" if rest.is_empty() => Status::Crashing,
         "nothing" if !rest.is_empty() => Status::Nothing(rest.to_owned()),
@@ -120,6 +131,12 @@ fn parse_status(line: &str) -> Status {
         },
         _ => Status::Odd(line.to_owned()),
     }
+}
+
+/// `12.34`; a guest that says nonsense has no time.
+fn uptime(text: &str) -> Option<Duration> {
+    let seconds = text.parse::<f64>().ok()?;
+    Duration::try_from_secs_f64(seconds).ok()
 }
 
 /// `0x00000000012e6000 1024`: both are hexadecimal (`kernel/ksysfs.c`, `vmcoreinfo_show`).
@@ -223,16 +240,27 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_guest_may_say_nonsense_about_its_time() {
+        for text in ["", "now", "-1", "inf", "NaN", "1e300", "1.2 3"] {
+            assert_eq!(uptime(text), None, "{text}");
+        }
+    }
+
+    #[test]
     fn status_lines_survive_any_cut() {
-        let text = b"hello main\nvmcoreinfo 0x12e6000 1024\nstarted\nexit main 42\n\
-            crashing\nhello crash\nnothing crash\n";
+        let text = b"hello main 1.25 0.5\nvmcoreinfo 0x12e6000 1024\nstarted 2\n\
+            exit main 42\ncrashing\nhello crash\nnothing crash\n";
         let expected = vec![
-            Status::Hello("main".into()),
+            Status::Hello(
+                "main".into(),
+                Some(Duration::from_millis(1250)),
+                Some(Duration::from_millis(500)),
+            ),
             Status::Vmcoreinfo(0x12e_6000, 0x1024),
-            Status::Started,
+            Status::Started(Some(Duration::from_secs(2))),
             Status::Exit("main".into(), 42),
             Status::Crashing,
-            Status::Hello("crash".into()),
+            Status::Hello("crash".into(), None, None),
             Status::Nothing("crash".into()),
         ];
         for cut in 0..=text.len() {
@@ -254,7 +282,6 @@ mod tests {
             "exit main -1",
             "exit  0",
             "hello",
-            "started now",
             "crashing now",
             "nothing",
             "vmcoreinfo",
@@ -278,7 +305,10 @@ mod tests {
             assert_eq!(reader.feed(&[b'x'; 4096]), []);
         }
         assert_eq!(reader.line.len(), LONGEST_STATUS);
-        assert_eq!(reader.feed(b"\nstarted\n").last(), Some(&Status::Started));
+        assert_eq!(
+            reader.feed(b"\nstarted\n").last(),
+            Some(&Status::Started(None))
+        );
     }
 
     #[test]

@@ -118,6 +118,15 @@ pub struct Phases {
     /// From QEMU's start, or that of the crash, to the tests' start.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot: Option<f64>,
+    /// Of that, the kernel from its first moment to its first program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<f64>,
+    /// Of that, the initramfs, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initramfs: Option<f64>,
+    /// Of that, init from its first line to the tests' start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<f64>,
     /// From the first test to the last, as the guest took it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tests: Option<f64>,

@@ -53,6 +53,8 @@ pub struct Suite<'s> {
     pub folder: PathBuf,
     /// The text of the guest's init, [`crate::guest::INIT`] of the assets.
     pub init: String,
+    /// The text of the initramfs' script, [`crate::initramfs::BRIDGE`] of the assets.
+    pub bridge: String,
     /// The user's arguments, for unittest.
     pub arguments: Vec<OsString>,
     /// The user's variables.
@@ -297,6 +299,7 @@ impl Suite<'_> {
             console_log,
             dump: None,
             init_text: self.init.clone(),
+            bridge_text: self.bridge.clone(),
             memory: self.project.memory.unwrap_or(vm::MEMORY),
             cpus: None,
             shares: Vec::new(),

@@ -26,10 +26,11 @@ use crate::debugger::Endpoint;
 use crate::failure::Failure;
 use crate::guest::{self, Guest};
 use crate::host;
-use crate::kconfig::FinalConfig;
+use crate::initramfs::{self, Bridge};
 use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
-use crate::network::{self, Network};
+use crate::needs::{self, Offer, Wishes};
+use crate::network::Network;
 use crate::process::LongCommand;
 use crate::protocol::Port;
 use crate::qemu::{self, QemuVersion, VmSpec};
@@ -153,6 +154,8 @@ pub struct VmRequest {
     pub dump: Option<PathBuf>,
     /// The text of the guest's init, [`guest::INIT`] of the assets.
     pub init_text: String,
+    /// The text of [`initramfs::BRIDGE`] of the assets.
+    pub bridge_text: String,
 }
 
 /// A planned crash of the kernel, and what runs in the capture kernel that comes then: the
@@ -260,6 +263,8 @@ pub struct VmRun {
     pub accel: Accel,
     /// From QEMU's start to the command's start, if it came that far.
     pub boot: Option<Duration>,
+    /// What of that was spent where, if the guest said.
+    pub spans: Option<BootSpans>,
     /// From QEMU's start to its end.
     pub total: Duration,
     /// The console's last lines.
@@ -283,12 +288,57 @@ pub struct PhaseRun {
     pub outcome: VmOutcome,
     /// From its beginning to the command's start, if it came that far.
     pub boot: Option<Duration>,
+    /// What of that was spent where, if the guest said.
+    pub spans: Option<BootSpans>,
     /// From its beginning to its end.
     pub total: Duration,
     /// The console's last lines.
     pub console_tail: String,
     /// What the kernel said about trouble.
     pub trouble: String,
+}
+
+/// Where the time of a boot went. Together they are the whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BootSpans {
+    /// QEMU, the firmware and the kernel until it counts time: decompression, too.
+    pub firmware: Duration,
+    /// The kernel, until it starts its first program.
+    pub kernel: Duration,
+    /// The initramfs, if there is one.
+    pub initramfs: Option<Duration>,
+    /// Init, from its first line to the command's start.
+    pub init: Duration,
+}
+
+impl BootSpans {
+    /// From the whole `boot` and the guest's own times, which count from its kernel's
+    /// beginning: of the command's start, of init's, and of the initramfs'.
+    pub fn between(
+        boot: Duration,
+        command: Duration,
+        (init, initramfs): (Duration, Option<Duration>),
+    ) -> Self {
+        let kernel = initramfs.unwrap_or(init);
+        Self {
+            firmware: boot.saturating_sub(command),
+            kernel,
+            initramfs: initramfs.map(|start| init.saturating_sub(start)),
+            init: command.saturating_sub(init),
+        }
+    }
+}
+
+impl fmt::Display for BootSpans {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut spans = vec![("firmware", self.firmware), ("kernel", self.kernel)];
+        spans.extend(self.initramfs.map(|span| ("initramfs", span)));
+        spans.push(("init", self.init));
+        let spans = spans
+            .iter()
+            .map(|(name, span)| format!("{name} {:.2} s", span.as_secs_f64()));
+        f.write_str(&spans.collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// A VM's memory if nobody says otherwise, in MiB.
@@ -348,11 +398,11 @@ impl Tools {
 pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink) -> Result<VmRun> {
     let tools = Tools::find(request.kernel.arch)?;
     let request = &arranged(request)?;
-    let network = network(request)?;
-    let boot = |accel, sink: &mut dyn VmSink| boot(request, &network, &tools, accel, ui, sink);
+    let means = means(request, tools)?;
+    let boot = |accel, sink: &mut dyn VmSink| boot(request, &means, accel, ui, sink);
     let kvm = match request.accel {
         AccelChoice::Tcg => Kvm::Unproved,
-        _ => accel::known(layout, &tools.qemu_text),
+        _ => accel::known(layout, &means.tools.qemu_text),
     };
     // The first VM on KVM is the proof that it works, and one that waits for a debugger
     // proves nothing.
@@ -375,7 +425,7 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
     }
     if alive {
         if kvm == Kvm::Unproved {
-            accel::remember(layout, &tools.qemu_text, None)?;
+            accel::remember(layout, &means.tools.qemu_text, None)?;
         }
         return Ok(run);
     }
@@ -384,7 +434,7 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
         _ => "a kernel started on it shows no sign of life".to_owned(),
     };
     if kvm == Kvm::Unproved {
-        accel::remember(layout, &tools.qemu_text, Some(&reason))?;
+        accel::remember(layout, &means.tools.qemu_text, Some(&reason))?;
     }
     let retry = accel::decide(request.accel, &Kvm::Fails(reason))?;
     if let Some(warning) = &retry.warning {
@@ -402,9 +452,47 @@ fn arranged(request: &VmRequest) -> Result<VmRequest> {
     })
 }
 
-fn network(request: &VmRequest) -> Result<Option<Network>> {
-    let plan = request.network.then(|| network::plan(&request.kernel));
-    plan.transpose()
+/// What a request is carried out with.
+struct Means {
+    tools: Tools,
+    network: Option<Network>,
+    /// Modules for an initramfs; none if there is to be none.
+    bridge: Vec<PathBuf>,
+    /// Whether the kernel is told to do without ACPI.
+    no_acpi: bool,
+    /// Whether all its processors are emulated by one thread of QEMU's.
+    one_thread: bool,
+}
+
+/// Plans how the kernel comes to its root and to what else it needs.
+///
+/// # Errors
+///
+/// A set-up failure: the kernel cannot do it.
+fn means(request: &VmRequest, tools: Tools) -> Result<Means> {
+    let kernel = &request.kernel;
+    let offer = Offer::read(kernel)?;
+    let wishes = Wishes {
+        disk: request.disk.is_some(),
+        network: request.network,
+    };
+    let loads = needs::plan(&offer, wishes, &kernel.release.to_string())?;
+    let files = |names: Vec<String>| {
+        let files = names.iter().map(|name| kernel.modules.join(name));
+        files.collect::<Vec<_>>()
+    };
+    // Only for our own it was seen to work; a distribution's kernel is to find what it
+    // finds on other machines.
+    let ours = kernel.origin == Origin::Package;
+    Ok(Means {
+        tools,
+        network: request.network.then(|| Network {
+            modules: files(loads.network),
+        }),
+        bridge: files(loads.bridge),
+        no_acpi: ours && offer.has_all(qemu::SPARE_ACPI),
+        one_thread: !ours && offer.has(qemu::PATCHES_ITSELF) != Some(false),
+    })
 }
 
 /// Whether VMs will be emulated, as far as that is known before one was started.
@@ -420,19 +508,20 @@ pub fn emulates(arch: &crate::arch::Arch, choice: AccelChoice, layout: &Layout) 
 pub fn dry_run(request: &VmRequest, layout: &Layout) -> Result<Vec<OsString>> {
     let tools = Tools::find(request.kernel.arch)?;
     let request = &arranged(request)?;
-    network(request)?;
     let kvm = accel::known(layout, &tools.qemu_text);
     let decision = accel::decide(request.accel, &kvm)?;
     let directory = std::env::temp_dir().join("vmtest-XXXXXX");
+    let means = means(request, tools)?;
     Ok(qemu::command_line(&spec(
         request,
-        &tools,
+        &means,
         decision.accel,
         &directory,
     ))?)
 }
 
-fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> VmSpec {
+fn spec(request: &VmRequest, means: &Means, accel: Accel, directory: &Path) -> VmSpec {
+    let tools = &means.tools;
     let mut ports = match request.terminal {
         Some(_) => vec![Port::Events, Port::Terminal],
         None => vec![Port::Events, Port::Stdout, Port::Stderr],
@@ -450,12 +539,14 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
         root: request.root.clone(),
         cache: request.cache,
         image: request.kernel.image.clone(),
+        initramfs: (!means.bridge.is_empty()).then(|| directory.join(INITRAMFS)),
         init: directory.join("init"),
         sockets: directory.to_owned(),
         ports,
         console_log: request.console_log.clone(),
         monitor: request.dump.is_some(),
-        no_acpi: accel == Accel::Tcg && can_spare_acpi(&request.kernel),
+        no_acpi: accel == Accel::Tcg && means.no_acpi,
+        one_thread: means.one_thread,
         crash: request.crash.is_some(),
         disk: request.disk.as_ref().map(|_| directory.join("disk")),
         shares: request.shares.clone(),
@@ -466,24 +557,12 @@ fn spec(request: &VmRequest, tools: &Tools, accel: Accel, directory: &Path) -> V
     }
 }
 
-/// A kernel without a configuration beside it gets what every kernel can boot with.
-fn can_spare_acpi(kernel: &LocalKernel) -> bool {
-    // Only for our own it was seen to work; a distribution's kernel is to find what it
-    // finds on other machines.
-    kernel.origin == Origin::Package
-        && (kernel.config.as_ref())
-            .and_then(|config| fs::read_to_string(config).ok())
-            .is_some_and(|text| qemu::can_spare_acpi(&FinalConfig::parse(&text)))
-}
+/// The initramfs in the run's directory.
+const INITRAMFS: &str = "initramfs";
 
 /// Init's view of the request.
-fn guest(
-    request: &VmRequest,
-    network: &Option<Network>,
-    tools: &Tools,
-    accel: Accel,
-    mark: &str,
-) -> Guest {
+fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mark: &str) -> Guest {
+    let (tools, network) = (&means.tools, &means.network);
     let mut environment = request.environment.clone();
     environment.push(("VMTEST_EVENTS".into(), guest::EVENTS.into()));
     environment.push((
@@ -493,9 +572,10 @@ fn guest(
     if let Some(disk) = &request.disk {
         environment.push((disk.variable.clone().into(), guest::DISK.into()));
     }
+    let initramfs = (!means.bridge.is_empty()).then(|| directory.join(INITRAMFS));
     let crash = request.crash.as_ref().map(|crash| guest::Crash {
         select: crash.select.clone(),
-        load: load_command(crash, &request.kernel, accel),
+        load: load_command(crash, &request.kernel, initramfs.as_deref(), accel),
         trigger: crash.trigger.clone(),
         command: crash.command.clone(),
     });
@@ -513,6 +593,7 @@ fn guest(
     .chain(&request.keep)
     .chain(&request.modules)
     .chain(network.iter().flat_map(|network| &network.modules))
+    .chain(&kernel.debuginfo)
     .cloned()
     .chain(words)
     .filter(|path| path.is_absolute() && path.exists());
@@ -535,11 +616,17 @@ fn guest(
         crash,
         shares: request.shares.clone(),
         network: network.clone(),
+        debuginfo: kernel.debuginfo.clone(),
     }
 }
 
 /// The command that loads the capture kernel: the one that runs, once more.
-fn load_command(crash: &CrashRequest, kernel: &LocalKernel, accel: Accel) -> Vec<OsString> {
+fn load_command(
+    crash: &CrashRequest,
+    kernel: &LocalKernel,
+    initramfs: Option<&Path>,
+    accel: Accel,
+) -> Vec<OsString> {
     // Nothing of the project's or the environment's is to be imported.
     let options = ["-B", "-I", "-S"].map(OsString::from);
     let number = kernel.arch.kexec_file_load.to_string();
@@ -548,6 +635,8 @@ fn load_command(crash: &CrashRequest, kernel: &LocalKernel, accel: Accel) -> Vec
     words.extend(options);
     words.extend([crash.loader.clone().into(), number.into()]);
     words.push(kernel.image.clone().into());
+    // Empty for none.
+    words.push(initramfs.unwrap_or(Path::new("")).into());
     words.extend(parameters.into_iter().map(OsString::from));
     words
 }
@@ -555,19 +644,30 @@ fn load_command(crash: &CrashRequest, kernel: &LocalKernel, accel: Accel) -> Vec
 /// One start of QEMU. The second value: whether there was a sign of life.
 fn boot(
     request: &VmRequest,
-    network: &Option<Network>,
-    tools: &Tools,
+    means: &Means,
     accel: Accel,
     ui: &Ui,
     sink: &mut dyn VmSink,
 ) -> Result<(VmRun, bool)> {
     let directory = run_directory()?;
     let mark = random_word()?;
+    let spec = spec(request, means, accel, directory.path());
+    if let Some(goal) = &spec.initramfs {
+        let bridge = Bridge {
+            root_options: &qemu::root_options(spec.cache),
+            init: &spec.init,
+            modules: &means.bridge,
+            busybox: &means.tools.busybox,
+            text: &request.bridge_text,
+        };
+        initramfs::write(&bridge, goal)?;
+    }
+    // Behind the initramfs: what init shows of the host must be there.
     let init = directory.path().join("init");
     fs::write(
         &init,
         guest::init_script(
-            &guest(request, network, tools, accel, &mark),
+            &guest(request, means, accel, directory.path(), &mark),
             &request.init_text,
         ),
     )
@@ -579,7 +679,6 @@ fn boot(
             .and_then(|file| file.set_len(disk.size))
             .with_context(|| format!("cannot create {}", path.display()))?;
     }
-    let spec = spec(request, tools, accel, directory.path());
     let mut listeners = Vec::new();
     let monitor = spec.monitor.then_some(Port::Monitor);
     let ports = [Port::Status].into_iter().chain(monitor);
@@ -628,6 +727,8 @@ fn boot(
         words,
         directory: Some(directory),
         boot: None,
+        times: None,
+        spans: None,
         phase: VmPhase::Boot,
         last_byte: start,
         alive: false,
@@ -658,6 +759,7 @@ fn boot(
         trouble: first.trouble,
         accel,
         boot: first.boot,
+        spans: first.spans,
         total: first.total,
         console_tail: first.console_tail,
         dump,

@@ -13,6 +13,7 @@ use xtask::folder::RunFolder;
 use xtask::guest;
 use xtask::history::History;
 use xtask::host;
+use xtask::initramfs;
 use xtask::interrupt;
 use xtask::layout::Layout;
 use xtask::project::{self, Choice, Chosen, Project};
@@ -129,6 +130,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         loader: crashes.then_some(loader),
         folder: path.clone(),
         init: layout.assets.read(guest::INIT)?.into_owned(),
+        bridge: layout.assets.read(initramfs::BRIDGE)?.into_owned(),
         arguments: flags.arguments.clone(),
         environment,
         cc: flags.cc.clone(),

@@ -14,6 +14,7 @@ use xtask::environment::{cargo_environment, cargo_paths, guest_environment, is_c
 use xtask::failure::{Failure, FailureKind};
 use xtask::fetch;
 use xtask::guest;
+use xtask::initramfs;
 use xtask::interrupt;
 use xtask::layout::Layout;
 use xtask::process::shell_quote;
@@ -108,6 +109,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         stdin: Stdin::Inherit,
         terminal: tty.then(|| terminal::size().unwrap_or((80, 24))),
         init_text: layout.assets.read(guest::INIT)?.into_owned(),
+        bridge_text: layout.assets.read(initramfs::BRIDGE)?.into_owned(),
         memory: vm::MEMORY,
         cpus: None,
         shares: Vec::new(),
@@ -165,6 +167,9 @@ fn conclude(run: &VmRun, lost_status: u8, ui: &Ui) -> u8 {
             run.accel.name(),
             run.boot.map_or_else(|| "all".to_owned(), vm::seconds),
         ));
+        if let Some(spans) = &run.spans {
+            ui.verbose(format!("until the command started: {spans}"));
+        }
         // Nobody looks at the kernel's words when all went well.
         let _ = std::fs::remove_file(&run.console_log);
         return status;

@@ -139,6 +139,7 @@ impl Sample {
                 boot: started.then_some(2.0),
                 tests: started.then_some(1.0),
                 total: started.then_some(3.5),
+                ..Phases::default()
             },
             acceleration: (started && !name.arch.is_empty()).then(|| "KVM".to_owned()),
             evidence: self.evidence,

@@ -22,6 +22,9 @@ pub fn merge(name: RunName, prepare: f64, mut parts: Vec<(u32, Part)>) -> RunRec
     let seconds = Phases {
         prepare: (prepare > 0.0).then_some(prepare),
         boot: longest(|seconds| seconds.boot),
+        kernel: longest(|seconds| seconds.kernel),
+        initramfs: longest(|seconds| seconds.initramfs),
+        init: longest(|seconds| seconds.init),
         tests: longest(|seconds| seconds.tests),
         total: longest(|seconds| seconds.total),
     };

@@ -14,7 +14,7 @@ use crate::output::BoundedLog;
 use crate::process::tail_of_log;
 use crate::results::{Evidence, Phases, RunName};
 use crate::session::{Message, What};
-use crate::vm::{PhaseRun, VmRun, VmSink};
+use crate::vm::{BootSpans, PhaseRun, VmRun, VmSink};
 
 /// Lines of a log that the report of a run shows.
 const TAIL_LINES: usize = 25;
@@ -141,6 +141,7 @@ impl<'s> SuiteSink<'s> {
         let main = PhaseRun {
             outcome: run.outcome.clone(),
             boot: run.boot,
+            spans: run.spans,
             total: run.total,
             console_tail: run.console_tail.clone(),
             trouble: run.trouble.clone(),
@@ -171,7 +172,7 @@ impl<'s> SuiteSink<'s> {
         };
         self.finish(
             |tally| vm_outcome(tally, &phase.outcome),
-            (boot, phase.total),
+            (boot, phase.spans, phase.total),
             acceleration,
             evidence,
         )
@@ -182,7 +183,7 @@ impl<'s> SuiteSink<'s> {
         let total = self.begin.elapsed();
         self.finish(
             |tally| tally.outcome(status),
-            (None, total),
+            (None, None, total),
             None,
             Evidence::default(),
         )
@@ -191,7 +192,7 @@ impl<'s> SuiteSink<'s> {
     fn finish(
         mut self,
         outcome: impl FnOnce(&Tally) -> RunOutcome,
-        (boot, total): (Option<Duration>, Duration),
+        (boot, spans, total): (Option<Duration>, Option<BootSpans>, Duration),
         acceleration: Option<String>,
         mut evidence: Evidence,
     ) -> Result<Part> {
@@ -212,6 +213,9 @@ impl<'s> SuiteSink<'s> {
             seconds: Phases {
                 prepare: None,
                 boot: boot.map(|boot| boot.as_secs_f64()),
+                kernel: spans.map(|spans| spans.kernel.as_secs_f64()),
+                initramfs: spans.and_then(|spans| Some(spans.initramfs?.as_secs_f64())),
+                init: spans.map(|spans| spans.init.as_secs_f64()),
                 tests: self.tally.finished.is_some().then_some(self.tally.seconds),
                 total: Some(total.as_secs_f64()),
             },

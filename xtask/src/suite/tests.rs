@@ -51,6 +51,7 @@ fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<What>) {
             outcome,
             accel: Accel::Tcg,
             boot: Some(Duration::from_secs(2)),
+            spans: None,
             total: Duration::from_secs(9),
             console_tail: String::new(),
             trouble: String::new(),
@@ -246,6 +247,7 @@ fn what_comes_after_a_crash_is_another_part() {
         outcome: VmOutcome::Exited(0),
         accel: Accel::Tcg,
         boot: Some(Duration::from_secs(2)),
+        spans: None,
         total: Duration::from_secs(9),
         console_tail: String::new(),
         trouble: String::new(),
@@ -254,6 +256,7 @@ fn what_comes_after_a_crash_is_another_part() {
         crash: Some(PhaseRun {
             outcome: crash,
             boot: Some(Duration::from_secs(4)),
+            spans: None,
             total: Duration::from_secs(5),
             console_tail: "tail".to_owned(),
             trouble: String::new(),

@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::ports::{Message, StdinPump, deliver, read_port};
-use super::{Accel, AccelChoice, PhaseRun, Stdin, VmOutcome, VmPhase, VmRequest, VmSink, seconds};
+use super::{
+    Accel, AccelChoice, BootSpans, PhaseRun, Stdin, VmOutcome, VmPhase, VmRequest, VmSink, seconds,
+};
 use crate::console::Console;
 use crate::dump::{self, Note};
 use crate::failure::{Failure, FailureKind};
@@ -73,6 +75,9 @@ pub(super) struct Machine {
     pub(super) words: PathBuf,
     pub(super) directory: Option<tempfile::TempDir>,
     pub(super) boot: Option<Duration>,
+    /// The guest's own times: of init's beginning and of the initramfs'.
+    pub(super) times: Option<(Duration, Option<Duration>)>,
+    pub(super) spans: Option<BootSpans>,
     pub(super) phase: VmPhase,
     pub(super) last_byte: Instant,
     pub(super) alive: bool,
@@ -231,6 +236,7 @@ impl Machine {
         PhaseRun {
             outcome,
             boot: self.boot.take(),
+            spans: self.spans.take(),
             total: self.begin.elapsed(),
             console_tail: tail.unwrap_or_else(|| self.console.tail(CONSOLE_TAIL)),
             trouble,
@@ -299,12 +305,19 @@ impl Machine {
                     self.last_byte = Instant::now();
                     for line in status.feed(&bytes) {
                         match line {
-                            Status::Hello(phase) => self.hello(&phase, request),
+                            Status::Hello(phase, init, initramfs) => {
+                                self.times = init.map(|init| (init, initramfs));
+                                self.hello(&phase, request);
+                            }
                             Status::Vmcoreinfo(address, size) => {
                                 self.note = Some(Note { address, size });
                             }
-                            Status::Started => {
-                                self.boot = Some(self.begin.elapsed());
+                            Status::Started(time) => {
+                                let boot = self.begin.elapsed();
+                                self.boot = Some(boot);
+                                self.spans = time
+                                    .zip(self.times)
+                                    .map(|(time, times)| BootSpans::between(boot, time, times));
                                 self.phase = VmPhase::Command;
                                 self.pump.start()?;
                                 sink.started();
@@ -362,6 +375,9 @@ impl Machine {
             if self.console.follow() {
                 self.last_byte = Instant::now();
                 sink.console(&self.console.take())?;
+            }
+            if self.phase == VmPhase::Boot && init_failed.is_none() {
+                init_failed = self.console.init_failed().map(str::to_owned);
             }
             if let Some(text) = init_failed {
                 return Ok(Watched::As(match self.stage {

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::support::{Run, xtask};
+use crate::support::{GUEST_CONFIG, Run, xtask};
 
 /// Connects the ports like QEMU, then plays what `FAKE_QEMU` says.
 const FAKE: &str = r#"#!@PYTHON@
@@ -49,13 +49,17 @@ def verdict(phase, code):
 def finish(code):
     verdict(b"main", code)
     time.sleep(1000)
+if part == "no root":
+    console.write("vmtest: cannot mount the root\n[    0.1] Kernel panic - not syncing: x\n")
+    console.flush()
+    time.sleep(1000)
 if part == "silent":
     time.sleep(1000)
-status(b"hello main\n")
+status(b"hello main 0.50 0.25\n")
 if part == "init fails":
     status(b"fail cannot mount tmpfs on /run\n")
     time.sleep(1000)
-status(b"started\n")
+status(b"started 0.75\n")
 # The test t.A.a, which changes with the kernels.
 found = re.match(r"(\w+), from (\d+)\.(\d+) on (\w+)$", part)
 if found:
@@ -264,6 +268,7 @@ fn play_on(part: &str, arguments: &str, config: &str) -> Run {
     fs::write(kernel.join("vmlinuz"), "").unwrap();
     fs::write(kernel.join("modules.dep"), "").unwrap();
     if !config.is_empty() {
+        let config = format!("{GUEST_CONFIG}{config}");
         fs::write(kernel.join("build/.config"), config).unwrap();
     }
     // The architecture is read from this header: elf(5), machine 62 of 64 bits.
@@ -532,6 +537,21 @@ fn a_network_needs_a_driver() {
     assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
     play_on("good", "--net", "CONFIG_VIRTIO_NET=y\n").expect_status(42);
     play_on("good", "", "# CONFIG_VIRTIO_NET is not set\n").expect_status(42);
+}
+
+#[test]
+fn what_the_kernel_cannot_do_is_said_before_it_is_booted() {
+    let run = play_on("good", "", "# CONFIG_9P_FS is not set\n").expect_status(3);
+    let words = "the kernel 6.1.0-vmtest1.1default cannot be a guest here: no 9p file system: \
+                 its CONFIG_9P_FS is not set";
+    assert!(run.stderr.contains(words), "{}", run.stderr);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+}
+
+#[test]
+fn what_init_says_before_there_is_a_port_counts() {
+    let words = "the guest's init failed: cannot mount the root";
+    check("no root", "", 128, "", words);
 }
 
 #[test]

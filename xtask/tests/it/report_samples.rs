@@ -88,6 +88,7 @@ pub fn run(
             boot: Some(2.75),
             tests: Some(seconds),
             total: Some(seconds + 4.0),
+            ..Phases::default()
         },
         acceleration: Some("KVM".to_owned()),
         retries: Vec::new(),

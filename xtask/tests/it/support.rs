@@ -4,6 +4,20 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
+/// The part of a configuration without which a kernel cannot be a guest.
+pub const GUEST_CONFIG: &str = "\
+CONFIG_PROC_FS=y
+CONFIG_SYSFS=y
+CONFIG_TMPFS=y
+CONFIG_DEVTMPFS=y
+CONFIG_BINFMT_SCRIPT=y
+CONFIG_VIRTIO_PCI=y
+CONFIG_NET_9P_VIRTIO=y
+CONFIG_9P_FS=y
+CONFIG_OVERLAY_FS=y
+CONFIG_VIRTIO_CONSOLE=y
+";
+
 /// The repository's top.
 pub fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::fake_qemu;
-use crate::support::{Run, xtask};
+use crate::support::{GUEST_CONFIG, Run, xtask};
 
 /// What kbuild leaves of a kernel with two modules, as far as anybody looks at it.
 const MAKE: &str = r#"#!/bin/sh
@@ -235,7 +235,8 @@ fn what_is_wrong_with_a_tree_is_one_error() {
 
     // A kernel without modules has no list of them.
     home.write("vmlinux", own);
-    home.write(".config", "# CONFIG_MODULES is not set\n");
+    let config = format!("{GUEST_CONFIG}# CONFIG_MODULES is not set\n");
+    home.write(".config", config);
     home.run("vm --accel tcg --dry-run -k ~/src/linux -- true")
         .expect_status(0);
 }

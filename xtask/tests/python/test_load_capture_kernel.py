@@ -30,9 +30,9 @@ class Refusal(unittest.TestCase):
     # No system call has this number.
     NUMBER = "1000000"
 
-    def run_loader(self, image):
+    def run_loader(self, image, initramfs=""):
         process = subprocess.run(
-            [sys.executable, "-B", "-I", "-S", str(LOADER), self.NUMBER, image, "nokaslr"],
+            [sys.executable, "-B", "-I", "-S", str(LOADER), self.NUMBER, image, initramfs, "nokaslr"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
@@ -50,8 +50,9 @@ class Refusal(unittest.TestCase):
         self.assertRegex(text, "CONFIG_KEXEC_FILE=y|no memory is reserved")
 
     def test_an_image_that_is_not_there(self):
-        text = self.run_loader("/no/image")
-        self.assertRegex(text, "No such file or directory|no memory is reserved")
+        for words in ("/no/image",), (sys.executable, "/no/initramfs"):
+            text = self.run_loader(*words)
+            self.assertRegex(text, "No such file or directory|no memory is reserved")
 
 
 if __name__ == "__main__":
