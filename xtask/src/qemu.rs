@@ -311,6 +311,10 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
         // QEMU's end; without these a broken kernel would sit there.
         "oops=panic".to_owned(),
         "panic=-1".to_owned(),
+        // Every mount waits for RCU's grace periods, which this makes short
+        // (Documentation/admin-guide/kernel-parameters.txt). Init takes it back before
+        // the command starts.
+        "rcupdate.rcu_expedited=1".to_owned(),
     ];
     if spec.arch.name == "x86_64" {
         // The power management timer's port, as SeaBIOS sets it up on QEMU's `pc`
@@ -479,33 +483,33 @@ mod tests {
         check(
             &spec(),
             &expect![[r#"
-            qemu-system-x86_64
-            -accel tcg,thread=multi
-            -cpu max,la57=off
-            -smp 2,sockets=2,cores=1,threads=1
-            -m 2048M
-            -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap
-            -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
-            -chardev file,id=console,path=/w/log/console.log
-            -serial chardev:console
-            -device virtio-serial-pci
-            -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
-            -device virtserialport,chardev=port0,name=vmtest.status
-            -chardev socket,id=port1,path=/tmp/vmtest-1/vmtest.events
-            -device virtserialport,chardev=port1,name=vmtest.events
-            -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.stdout
-            -device virtserialport,chardev=port2,name=vmtest.stdout
-            -chardev socket,id=port3,path=/tmp/vmtest-1/vmtest.stderr
-            -device virtserialport,chardev=port3,name=vmtest.stderr
-            -chardev socket,id=port4,path=/tmp/vmtest-1/vmtest.stdin
-            -device virtserialport,chardev=port4,name=vmtest.stdin
-            -device virtio-rng-pci
-            -kernel /w/kernel-6.1/vmlinuz
-            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 pmtmr=0x608 tsc=reliable init=/tmp/vmtest-1/init
-            -nodefaults
-            -no-user-config
-            -display none
-            -no-reboot"#]],
+                qemu-system-x86_64
+                -accel tcg,thread=multi
+                -cpu max,la57=off
+                -smp 2,sockets=2,cores=1,threads=1
+                -m 2048M
+                -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap
+                -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+                -chardev file,id=console,path=/w/log/console.log
+                -serial chardev:console
+                -device virtio-serial-pci
+                -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
+                -device virtserialport,chardev=port0,name=vmtest.status
+                -chardev socket,id=port1,path=/tmp/vmtest-1/vmtest.events
+                -device virtserialport,chardev=port1,name=vmtest.events
+                -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.stdout
+                -device virtserialport,chardev=port2,name=vmtest.stdout
+                -chardev socket,id=port3,path=/tmp/vmtest-1/vmtest.stderr
+                -device virtserialport,chardev=port3,name=vmtest.stderr
+                -chardev socket,id=port4,path=/tmp/vmtest-1/vmtest.stdin
+                -device virtserialport,chardev=port4,name=vmtest.stdin
+                -device virtio-rng-pci
+                -kernel /w/kernel-6.1/vmlinuz
+                -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 pmtmr=0x608 tsc=reliable init=/tmp/vmtest-1/init
+                -nodefaults
+                -no-user-config
+                -display none
+                -no-reboot"#]],
         );
     }
 
@@ -524,35 +528,35 @@ mod tests {
         check(
             &spec,
             &expect![[r#"
-            qemu-system-x86_64
-            -accel kvm
-            -cpu host
-            -smp 2,sockets=2,cores=1,threads=1
-            -m 2048M
-            -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap
-            -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
-            -chardev file,id=console,path=/w/log/console.log
-            -serial chardev:console
-            -device virtio-serial-pci
-            -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
-            -device virtserialport,chardev=port0,name=vmtest.status
-            -chardev socket,id=port1,path=/tmp/vmtest-1/vmtest.events
-            -device virtserialport,chardev=port1,name=vmtest.events
-            -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.terminal
-            -device virtconsole,chardev=port2
-            -chardev socket,id=monitor,path=/tmp/vmtest-1/vmtest.monitor
-            -mon chardev=monitor,mode=control
-            -drive if=none,id=disk,format=raw,cache=unsafe,file=/tmp/vmtest-1/disk
-            -device virtio-blk-pci,drive=disk
-            -device virtio-rng-pci
-            -kernel /w/kernel-6.1/vmlinuz
-            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=none,msize=512000 ro console=ttyS0 oops=panic panic=-1 pmtmr=0x608 init=/tmp/vmtest-1/init crashkernel=256M
-            -nodefaults
-            -no-user-config
-            -display none
-            -no-reboot
-            -no-shutdown
-            -s"#]],
+                qemu-system-x86_64
+                -accel kvm
+                -cpu host
+                -smp 2,sockets=2,cores=1,threads=1
+                -m 2048M
+                -fsdev local,id=root,path=/,security_model=none,readonly=on,multidevs=remap
+                -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+                -chardev file,id=console,path=/w/log/console.log
+                -serial chardev:console
+                -device virtio-serial-pci
+                -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
+                -device virtserialport,chardev=port0,name=vmtest.status
+                -chardev socket,id=port1,path=/tmp/vmtest-1/vmtest.events
+                -device virtserialport,chardev=port1,name=vmtest.events
+                -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.terminal
+                -device virtconsole,chardev=port2
+                -chardev socket,id=monitor,path=/tmp/vmtest-1/vmtest.monitor
+                -mon chardev=monitor,mode=control
+                -drive if=none,id=disk,format=raw,cache=unsafe,file=/tmp/vmtest-1/disk
+                -device virtio-blk-pci,drive=disk
+                -device virtio-rng-pci
+                -kernel /w/kernel-6.1/vmlinuz
+                -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=none,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 pmtmr=0x608 init=/tmp/vmtest-1/init crashkernel=256M
+                -nodefaults
+                -no-user-config
+                -display none
+                -no-reboot
+                -no-shutdown
+                -s"#]],
         );
     }
 
@@ -568,25 +572,25 @@ mod tests {
         check(
             &spec,
             &expect![[r#"
-            qemu-system-x86_64
-            -accel tcg,thread=multi
-            -cpu max,la57=off
-            -smp 2,sockets=2,cores=1,threads=1
-            -m 2048M
-            -fsdev local,id=root,path=/,security_model=none,readonly=on
-            -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
-            -chardev file,id=console,path=/w,,x/console.log
-            -serial chardev:console
-            -device virtio-serial-pci
-            -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
-            -device virtserialport,chardev=port0,name=vmtest.status
-            -device virtio-rng-pci
-            -kernel /w/kernel-6.1/vmlinuz
-            -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 pmtmr=0x608 tsc=reliable "init=/tmp/a b/init"
-            -nodefaults
-            -no-user-config
-            -display none
-            -no-reboot"#]],
+                qemu-system-x86_64
+                -accel tcg,thread=multi
+                -cpu max,la57=off
+                -smp 2,sockets=2,cores=1,threads=1
+                -m 2048M
+                -fsdev local,id=root,path=/,security_model=none,readonly=on
+                -device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+                -chardev file,id=console,path=/w,,x/console.log
+                -serial chardev:console
+                -device virtio-serial-pci
+                -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
+                -device virtserialport,chardev=port0,name=vmtest.status
+                -device virtio-rng-pci
+                -kernel /w/kernel-6.1/vmlinuz
+                -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 pmtmr=0x608 tsc=reliable "init=/tmp/a b/init"
+                -nodefaults
+                -no-user-config
+                -display none
+                -no-reboot"#]],
         );
         let hostile = VmSpec {
             init: "/tmp/\"/init".into(),
@@ -625,7 +629,7 @@ mod tests {
             -netdev
             user,id=net,ipv6=off
             virtio-net-pci,netdev=net,romfile=
-            rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 pmtmr=0x608 tsc=reliable init=/tmp/vmtest-1/init nokaslr
+            rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 pmtmr=0x608 tsc=reliable init=/tmp/vmtest-1/init nokaslr
             -last"#]]
         .assert_eq(&added.collect::<Vec<_>>().join("\n"));
         // Every other file system of the host is safe from the guest.
