@@ -193,26 +193,11 @@ fn compile(arch: &Arch, make: &Make, name: &str, ui: &Ui, log: &mut Log) -> Resu
 
 #[cfg(test)]
 mod tests {
-    use super::super::toolchain::{Compiler, Family, Pahole};
+    use super::super::toolchain;
     use super::*;
 
     fn toolchain(gcc: u32) -> Toolchain {
-        Toolchain {
-            program: "gcc".into(),
-            host_program: "gcc".into(),
-            ccache: true,
-            cross: None,
-            compiler: Compiler {
-                family: Family::Gcc,
-                version: (gcc, 2, 0),
-                text: format!("gcc {gcc}.2.0"),
-            },
-            pahole: Some(Pahole {
-                path: "/usr/bin/pahole".into(),
-                version: (1, 24),
-                text: "v1.24".into(),
-            }),
-        }
+        toolchain::example((gcc, 2, 0))
     }
 
     fn arguments(version: &str, toolchain: &Toolchain) -> Vec<String> {

@@ -275,7 +275,7 @@ fn checked(path: &Path) -> Result<&str> {
 mod tests {
     use expect_test::expect;
 
-    use super::super::toolchain::{Compiler, Family, Pahole};
+    use super::super::toolchain;
     use super::*;
 
     fn tree(version: &str) -> SourceTree {
@@ -289,22 +289,7 @@ mod tests {
     }
 
     fn toolchain() -> Toolchain {
-        Toolchain {
-            program: "gcc".into(),
-            host_program: "gcc".into(),
-            ccache: true,
-            cross: None,
-            compiler: Compiler {
-                family: Family::Gcc,
-                version: (12, 2, 0),
-                text: "gcc (Debian 12.2.0-14) 12.2.0".into(),
-            },
-            pahole: Some(Pahole {
-                path: "/usr/bin/pahole".into(),
-                version: (1, 24),
-                text: "v1.24".into(),
-            }),
-        }
+        toolchain::example((12, 2, 0))
     }
 
     fn make(source: &SourceTree, build: &str, toolchain: &Toolchain) -> Result<Make> {

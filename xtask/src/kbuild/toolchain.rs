@@ -397,6 +397,28 @@ fn first_line(program: &str) -> Option<String> {
     output.lines().next().map(str::to_owned)
 }
 
+/// A toolchain for tests, with this version of GCC.
+#[cfg(test)]
+pub(super) fn example(gcc: (u32, u32, u32)) -> Toolchain {
+    let (major, minor, patch) = gcc;
+    Toolchain {
+        program: "gcc".into(),
+        host_program: "gcc".into(),
+        ccache: true,
+        cross: None,
+        compiler: Compiler {
+            family: Family::Gcc,
+            version: gcc,
+            text: format!("gcc (Debian {major}.{minor}.{patch}-14) {major}.{minor}.{patch}"),
+        },
+        pahole: Some(Pahole {
+            path: "/usr/bin/pahole".into(),
+            version: (1, 24),
+            text: "v1.24".into(),
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use expect_test::expect;

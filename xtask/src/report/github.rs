@@ -284,12 +284,12 @@ mod tests {
             workspace: Some("/work".into()),
             summary: None,
         };
-        let text = annotations(&results, Path::new("/work/project"), &job);
+        let text = annotations(&results, Path::new("/home/me/project"), &job);
         expect![[r#"
             ::error title=t.A.crash::is missing up to 6.1, does not finish from 6.9%0A6.9 (x86_64): Kernel panic - not syncing: Fatal exception
-            ::error file=project/tests/test_a.py,line=12,title=t.A.bad::passes up to 6.1, fails from 6.9%0A6.9 (x86_64): AssertionError: 1 != 2
+            ::error file=/home/me/project/tests/test_a.py,line=12,title=t.A.bad::passes up to 6.1, fails from 6.9%0A6.9 (x86_64): AssertionError: 1 != 2
             ::error title=t.A.odd%2C with%3A all::is missing up to 6.1, fails from 6.9%0A6.9 (x86_64): E: 100%25�%0A::set-output name=a::b
-            ::error file=project/tests/test_a.py,line=12,title=t.A.b::fails on all 2 that ran it%0A6.1 (x86_64): AssertionError: 1 != 2
+            ::error file=/home/me/project/tests/test_a.py,line=12,title=t.A.b::fails on all 2 that ran it%0A6.1 (x86_64): AssertionError: 1 != 2
             ::error title=5.4.* (x86_64)%3A fetch failed::no kernel matches
         "#]].assert_eq(&text);
         assert!(!annotations(&results, Path::new("/other"), &job).contains("file="));

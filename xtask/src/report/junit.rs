@@ -396,7 +396,7 @@ mod tests {
                 <testcase classname="t.A" name="good" time="0.250"/>
                 <testcase classname="t.A" name="bad" time="0.250">
                   <failure type="AssertionError" message="AssertionError: 1 != 2">Traceback (most recent call last):
-              File "/work/project/tests/test_a.py", line 12, in test_bad
+              File "/home/me/project/tests/test_a.py", line 12, in test_bad
                 self.assertEqual(1, 2)
             AssertionError: 1 != 2
             </failure>

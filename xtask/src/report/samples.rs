@@ -150,7 +150,7 @@ impl Sample {
 }
 
 const TRACEBACK: &str = "Traceback (most recent call last):
-  File \"/work/project/tests/test_a.py\", line 12, in test_bad
+  File \"/home/me/project/tests/test_a.py\", line 12, in test_bad
     self.assertEqual(1, 2)
 AssertionError: 1 != 2
 ";
