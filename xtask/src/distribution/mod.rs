@@ -5,3 +5,4 @@ pub mod compression;
 pub mod cpio;
 pub mod deb;
 pub mod image;
+pub mod rpm;
