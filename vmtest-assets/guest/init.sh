@@ -10,6 +10,7 @@
 #   vmtest_tty        1: the command gets the terminal hvc0; 0: pipes
 #   vmtest_stdin      1: standard input comes through a port; 0: it is empty
 #   vmtest_columns, vmtest_rows
+#   vmtest_devices    an archive of device nodes for /dev, as cpio(1) reads it; empty for none
 #   vmtest_debuginfo  what becomes /usr/lib/debug; empty for none
 #   vmtest_hidden()   calls `keep PATH` and `keep_link PATH` for what the fresh mounts would hide
 #   vmtest_network()  calls `load FILE` for each module of the network's driver, and
@@ -162,6 +163,15 @@ keep_link() {
 	bb mkdir -p "$root${1%/*}" && bb cp -P "$view$1" "$root$1"
 }
 
+# Who loads modules for the kernel; $modprobe is who did before. A mount of bpf has it
+# look for one with programs to preload (bpf_preload), which nobody needs and which,
+# emulated, takes a fifth of init's time.
+modprobe_by() {
+	[ -e "$root/proc/sys/kernel/modprobe" ] || return 0
+	read -r modprobe <"$root/proc/sys/kernel/modprobe"
+	echo "$1" >"$root/proc/sys/kernel/modprobe"
+}
+
 mount_fresh_file_systems() {
 	view=$scratch/view
 	bb mkdir "$view"
@@ -173,6 +183,10 @@ mount_fresh_file_systems() {
 	mount_required sysfs       nosuid,nodev,noexec                            /sys
 	mount_required devtmpfs    nosuid,noexec,mode=755                         /dev
 	bb mkdir -p "$root/dev/pts" "$root/dev/shm" "$root/dev/mqueue"
+	# Nodes whose first use loads a module. Those that are there already are kept, and
+	# named, which is not worth a line on the console.
+	[ -z "$vmtest_devices" ] ||
+		(cd "$root/dev" && bb cpio -i -d <"$view$vmtest_devices") 2>"$root/dev/null"
 	mount_required tmpfs       nosuid,nodev,mode=1777                         /dev/shm
 	# drgn's own kernels before 5.10 or so have no multiple instances; gid 5 is tty.
 	mount_optional devpts      nosuid,noexec,gid=5,mode=620,ptmxmode=666      /dev/pts
@@ -182,7 +196,9 @@ mount_fresh_file_systems() {
 	mount_optional cgroup2     nosuid,nodev,noexec                            /sys/fs/cgroup
 	mount_optional debugfs     nosuid,nodev,noexec                            /sys/kernel/debug
 	mount_optional tracefs     nosuid,nodev,noexec                            /sys/kernel/tracing
+	modprobe_by ""
 	mount_optional bpf         nosuid,nodev,noexec,mode=700                   /sys/fs/bpf
+	modprobe_by "$modprobe"
 	mount_optional binfmt_misc nosuid,nodev,noexec                            /proc/sys/fs/binfmt_misc
 
 	# Groups below the root one get the cpu controller, as an init system would give it
@@ -280,16 +296,6 @@ devices() {
 	bb ln -s fd/1 /dev/stdout
 	bb ln -s fd/2 /dev/stderr
 	[ -e /dev/ptmx ] || bb ln -s pts/ptmx /dev/ptmx
-	# Nodes whose first use loads a module: `MODULE NAME TYPE MAJOR:MINOR`, the
-	# last two as one word (depmod(8)), e.g. `loop loop-control c10:237`.
-	[ -r "/lib/modules/$release/modules.devname" ] || return 0
-	while read -r module name node; do
-		case $module in '#'* | '') continue ;; esac
-		[ -e "/dev/$name" ] && continue
-		case $name in */*) bb mkdir -p "/dev/${name%/*}" ;; esac
-		numbers=${node#?}
-		bb mknod "/dev/$name" "${node%"$numbers"}" "${numbers%:*}" "${numbers#*:}"
-	done <"/lib/modules/$release/modules.devname"
 }
 
 # Called by vmtest_network in the prelude. The one interface that has a device is it,

@@ -21,6 +21,7 @@ pub const LOADER: &str = "guest/load_capture_kernel.py";
 pub const APPLETS: &[&str] = &[
     "cat",
     "cp",
+    "cpio",
     "env",
     "hostname",
     "insmod",
@@ -28,7 +29,6 @@ pub const APPLETS: &[&str] = &[
     "ln",
     "mkdir",
     "mkfifo",
-    "mknod",
     "mount",
     "pivot_root",
     "rm",
@@ -86,6 +86,8 @@ pub struct Guest {
     pub shares: Vec<Share>,
     /// The network, if there is one.
     pub network: Option<Network>,
+    /// Device nodes: see [`crate::devices`].
+    pub devices: Option<PathBuf>,
     /// The folder with debugging information that `/usr/lib/debug` becomes.
     pub debuginfo: Option<PathBuf>,
 }
@@ -154,6 +156,8 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
     script.set("vmtest_columns", OsStr::new(&columns.to_string()));
     script.set("vmtest_rows", OsStr::new(&rows.to_string()));
 
+    let devices = guest.devices.as_deref().unwrap_or(Path::new(""));
+    script.set("vmtest_devices", devices.as_os_str());
     let debuginfo = guest.debuginfo.as_deref().unwrap_or(Path::new(""));
     script.set("vmtest_debuginfo", debuginfo.as_os_str());
 
@@ -304,6 +308,7 @@ mod tests {
             keep_links: Vec::new(),
             shares: Vec::new(),
             network: None,
+            devices: None,
             debuginfo: None,
         }
     }
@@ -402,6 +407,7 @@ vmtest_command
             network: Some(Network {
                 modules: vec!["/w/a b.ko".into()],
             }),
+            devices: Some("/n".into()),
             debuginfo: Some("/d".into()),
             ..guest()
         });
@@ -416,6 +422,7 @@ vmtest_command
             vmtest_tty='1'
             vmtest_columns='100'
             vmtest_rows='30'
+            vmtest_devices='/n'
             vmtest_debuginfo='/d'
             vmtest_hidden() {
             	:

@@ -68,7 +68,7 @@ pub fn write(bridge: &Bridge<'_>, goal: &Path) -> Result<()> {
     }
     // Without it the kernel has nowhere to show what the bridge says.
     archive
-        .device("dev/console", 0o600, 5, 1)
+        .device("dev/console", cpio::CHARACTER | 0o600, 5, 1)
         .with_context(context)?;
     let busybox = read(bridge.busybox)?;
     archive

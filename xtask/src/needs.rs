@@ -70,8 +70,13 @@ const REQUIRED: &[Feature] = &[
     feature("virtio ports", "CONFIG_VIRTIO_CONSOLE", "virtio_console"),
 ];
 
-/// Loaded where it is a module; a kernel without it waits a little for random numbers.
-const RANDOM: Feature = feature("random numbers", "CONFIG_HW_RANDOM_VIRTIO", "virtio_rng");
+/// Loaded as well where these are modules and there is an initramfs. Without the first, a
+/// kernel waits for random numbers; the second would be loaded by the host's modprobe when
+/// init mounts it, which takes longer.
+const WELCOME: &[Feature] = &[
+    feature("random numbers", "CONFIG_HW_RANDOM_VIRTIO", "virtio_rng"),
+    feature("binfmt_misc", "CONFIG_BINFMT_MISC", "binfmt_misc"),
+];
 
 const DISK: Feature = feature("virtio disks", "CONFIG_VIRTIO_BLK", "virtio_blk");
 const NETWORK: Feature = feature("virtio network", "CONFIG_VIRTIO_NET", "virtio_net");
@@ -229,9 +234,11 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
         ))
         .hint("build them in"));
     }
-    if matches!(offer.place(&RANDOM), Place::Module) {
-        wanted.push(&RANDOM);
-    }
+    wanted.extend(
+        WELCOME
+            .iter()
+            .filter(|feature| matches!(offer.place(feature), Place::Module)),
+    );
     if wishes.network && !network.is_empty() {
         wanted.push(&NETWORK);
     }
@@ -277,6 +284,7 @@ kernel/drivers/char/virtio_console.ko.xz: kernel/drivers/virtio/virtio_ring.ko.x
 kernel/drivers/char/hw_random/virtio-rng.ko.xz: kernel/drivers/char/hw_random/rng-core.ko.xz
 kernel/drivers/net/virtio_net.ko.xz: kernel/drivers/net/net_failover.ko.xz kernel/net/core/failover.ko.xz
 kernel/drivers/block/virtio_blk.ko.xz:
+kernel/fs/binfmt_misc.ko.xz:
 ";
 
     /// A configuration with everything, changed.
@@ -285,7 +293,8 @@ kernel/drivers/block/virtio_blk.ko.xz:
             .iter()
             .map(|feature| feature.option)
             .chain(BUILT_IN.iter().map(|(_, option)| *option))
-            .chain([INITRAMFS.1, NETWORK.option, DISK.option, RANDOM.option]);
+            .chain(WELCOME.iter().map(|feature| feature.option))
+            .chain([INITRAMFS.1, NETWORK.option, DISK.option]);
         let value = |option: &str| {
             let change = changes.iter().find(|(name, _)| *name == option);
             change.map_or("y", |(_, value)| *value)
@@ -313,7 +322,7 @@ kernel/drivers/block/virtio_blk.ko.xz:
     };
 
     fn all_modules() -> String {
-        let features = REQUIRED.iter().chain([&NETWORK, &DISK, &RANDOM]);
+        let features = REQUIRED.iter().chain(WELCOME).chain([&NETWORK, &DISK]);
         let changes = features.map(|feature| (feature.option, "m"));
         config(&changes.collect::<Vec<_>>())
     }
@@ -335,7 +344,7 @@ kernel/drivers/block/virtio_blk.ko.xz:
         assert_eq!(
             names(&loads.bridge),
             "virtio virtio_ring virtio_pci 9pnet 9pnet_virtio netfs 9p overlay \
-             virtio_console rng_core virtio_rng"
+             virtio_console rng_core virtio_rng binfmt_misc"
         );
         assert!(loads.network.is_empty());
         let wishes = Wishes {
@@ -345,7 +354,8 @@ kernel/drivers/block/virtio_blk.ko.xz:
         let loads = plan(Some(&all_modules()), DEPENDENCIES, wishes).unwrap();
         assert!(
             names(&loads.bridge).ends_with(
-                "virtio_console virtio_blk rng_core virtio_rng failover net_failover virtio_net"
+                "virtio_console virtio_blk rng_core virtio_rng binfmt_misc failover \
+                 net_failover virtio_net"
             ),
             "{loads:?}"
         );

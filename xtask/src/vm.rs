@@ -23,6 +23,7 @@ use self::ports::StdinPump;
 use crate::accel::{self, Kvm};
 use crate::console::Console;
 use crate::debugger::Endpoint;
+use crate::devices;
 use crate::failure::Failure;
 use crate::guest::{self, Guest};
 use crate::host;
@@ -560,6 +561,9 @@ fn spec(request: &VmRequest, means: &Means, accel: Accel, directory: &Path) -> V
 /// The initramfs in the run's directory.
 const INITRAMFS: &str = "initramfs";
 
+/// The archive of device nodes there.
+const DEVICES: &str = "devices";
+
 /// Init's view of the request.
 fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mark: &str) -> Guest {
     let (tools, network) = (&means.tools, &means.network);
@@ -616,6 +620,7 @@ fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mar
         crash,
         shares: request.shares.clone(),
         network: network.clone(),
+        devices: Some(directory.join(DEVICES)).filter(|path| path.exists()),
         debuginfo: kernel.debuginfo.clone(),
     }
 }
@@ -652,6 +657,7 @@ fn boot(
     let directory = run_directory()?;
     let mark = random_word()?;
     let spec = spec(request, means, accel, directory.path());
+    devices::write(&request.kernel.modules, &directory.path().join(DEVICES))?;
     if let Some(goal) = &spec.initramfs {
         let bridge = Bridge {
             root_options: &qemu::root_options(spec.cache),

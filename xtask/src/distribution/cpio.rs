@@ -37,6 +37,8 @@ pub const REGULAR: u32 = 0o100_000;
 pub const LINK: u32 = 0o120_000;
 /// A character device.
 pub const CHARACTER: u32 = 0o020_000;
+/// A block device.
+pub const BLOCK: u32 = 0o060_000;
 
 /// The permissions and set-user-ID bits of `st_mode`.
 const PERMISSIONS: u32 = 0o7777;
@@ -100,7 +102,7 @@ impl<W: Write> Writer<W> {
         self.entry(path, LINK | 0o777, bytes, (0, 0))
     }
 
-    /// A character device.
+    /// A device; `mode` is [`CHARACTER`] or [`BLOCK`] and its permissions.
     ///
     /// # Errors
     ///
@@ -112,7 +114,7 @@ impl<W: Write> Writer<W> {
         major: u32,
         minor: u32,
     ) -> Result<()> {
-        let mode = CHARACTER | mode & PERMISSIONS;
+        let mode = mode & (CHARACTER | BLOCK | PERMISSIONS);
         self.entry(path.as_ref(), mode, b"", (major, minor))
     }
 
@@ -366,7 +368,7 @@ mod tests {
         writer.directory("d", 0o755).unwrap();
         writer.file("d/file", 0o100_644, b"hello").unwrap();
         writer.symlink("link", "/d/file").unwrap();
-        writer.device("null", 0o666, 1, 3).unwrap();
+        writer.device("null", CHARACTER | 0o666, 1, 3).unwrap();
         let bytes = writer.finish().unwrap();
         assert_eq!(bytes.len() % 4, 0);
         let text = String::from_utf8(bytes).unwrap().replace('\0', ".");
