@@ -15,6 +15,7 @@ pub mod ci;
 pub mod clock;
 pub mod console;
 pub mod debugger;
+pub mod distribution;
 pub mod doctor;
 pub mod download;
 pub mod dump;

@@ -1,0 +1,5 @@
+//! Kernels as distributions package them: from their package files to a folder of the
+//! work directory that can be booted.
+
+pub mod compression;
+pub mod cpio;
