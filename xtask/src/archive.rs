@@ -33,26 +33,27 @@
 //! between jobs is kept short, because each worker indexes it again; long-distance
 //! matches reach over the border anyway.
 
-use std::collections::HashMap;
 use std::ffi::OsStr;
-use std::fs::{DirBuilder, File, Permissions};
+use std::fs::File;
 use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Component, Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result, bail};
 use tar::{EntryType, Header, PaxExtensions};
 use zstd::zstd_safe::CParameter;
 
+use crate::distribution::compression::Compression as Format;
 use crate::interrupt;
 use crate::sha256::Sha256;
 
 mod single;
+mod tree;
 
-pub use single::read_file;
+pub use single::{read_file, read_file_of};
+pub use tree::{Attributes, Tree, link_stays_inside, relative_path};
 
 /// The time of every file in a package, in seconds since 1970: 1 January 2000.
 /// Any fixed time does; 0 makes some tools take it for a missing one.
@@ -107,9 +108,6 @@ const PACKAGE: Compression = Compression {
     job_size: 32 << 20,
     overlap_log: 6,
 };
-
-/// The largest window that is accepted when reading, as in `zstd -d`.
-const WINDOW_LOG_MAX: u32 = 27;
 
 /// Bytes moved at once between the threads that decode and write.
 const CHUNK: usize = 256 << 10;
@@ -331,30 +329,85 @@ impl Default for Limits {
 /// have `..` or lead through a link; links that lead out; names that come twice;
 /// devices, pipes and sparse files; more than the limits; a signal.
 pub fn unpack_into<R: Read + Send>(reader: R, directory: &Path, limits: &Limits) -> Result<()> {
+    let mut tree = Tree::new(directory);
+    decompressed(reader, Format::Zstd, limits.bytes, |chunks| {
+        Unpacker {
+            tree: &mut tree,
+            limits,
+            choose: None,
+        }
+        .run(chunks)
+    })
+}
+
+/// Says where a path of an archive is unpacked to; `None` if it is not wanted.
+pub type Choose<'c> = &'c dyn Fn(&Path) -> Option<PathBuf>;
+
+/// Unpacks from a tar stream what is wanted of it. Of the rest only the names must be
+/// sound: what it is does not matter. A wanted symbolic link that leads out of the tree is
+/// left out.
+///
+/// The directory of `tree` was empty at first; other archives may have been unpacked into
+/// it since.
+///
+/// # Errors
+///
+/// As [`unpack_into`], for what is wanted.
+pub fn unpack_chosen<R: Read + Send>(
+    reader: R,
+    format: Format,
+    tree: &mut Tree,
+    limits: &Limits,
+    choose: Choose,
+) -> Result<()> {
+    tree.next_archive();
+    decompressed(reader, format, limits.bytes, |chunks| {
+        Unpacker {
+            tree,
+            limits,
+            choose: Some(choose),
+        }
+        .run(chunks)
+    })
+}
+
+/// Decompresses a stream in a thread of its own, while `consume` reads what comes out.
+///
+/// # Errors
+///
+/// What `consume` says; for it reading fails with damage, more than `limit` bytes, and a
+/// signal.
+pub fn decompressed<R: Read + Send, T>(
+    reader: R,
+    format: Format,
+    limit: u64,
+    consume: impl FnOnce(Chunks) -> Result<T>,
+) -> Result<T> {
     std::thread::scope(|scope| {
         let (full_sender, full_receiver) = sync_channel(4);
         let (empty_sender, empty_receiver) = sync_channel(8);
-        scope.spawn(move || decode(reader, &full_sender, &empty_receiver));
-        let chunks = Chunks {
+        scope.spawn(move || decode(reader, format, &full_sender, &empty_receiver));
+        // The receivers go when this returns, which ends the other thread.
+        consume(Chunks {
             receiver: full_receiver,
             recycle: empty_sender,
             chunk: Vec::new(),
             at: 0,
             bytes: 0,
-            limit: limits.bytes,
+            limit,
             last: Vec::new(),
-        };
-        // The receivers go when this returns, which ends the other thread.
-        Unpacker::new(directory, limits).run(chunks)
+        })
     })
 }
 
 /// The thread that decompresses. It ends when nobody listens any more.
-fn decode<R: Read>(reader: R, full: &SyncSender<io::Result<Vec<u8>>>, empty: &Receiver<Vec<u8>>) {
-    let mut decoder = match zstd::Decoder::new(reader).and_then(|mut decoder| {
-        decoder.window_log_max(WINDOW_LOG_MAX)?;
-        Ok(decoder)
-    }) {
+fn decode<R: Read>(
+    reader: R,
+    format: Format,
+    full: &SyncSender<io::Result<Vec<u8>>>,
+    empty: &Receiver<Vec<u8>>,
+) {
+    let mut decoder = match format.reader(reader) {
         Ok(decoder) => decoder,
         Err(error) => {
             let _ = full.send(Err(error));
@@ -384,7 +437,8 @@ fn decode<R: Read>(reader: R, full: &SyncSender<io::Result<Vec<u8>>>, empty: &Re
 }
 
 /// What the decompressing thread sends, as a reader that keeps the limit.
-struct Chunks {
+#[derive(Debug)]
+pub struct Chunks {
     receiver: Receiver<io::Result<Vec<u8>>>,
     recycle: SyncSender<Vec<u8>>,
     chunk: Vec<u8>,
@@ -433,21 +487,11 @@ impl Read for Chunks {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
-    File,
-    /// Made for what is in it; the archive may still name it.
-    ImpliedDirectory,
-    Directory,
-    Link,
-}
-
 struct Unpacker<'a> {
-    root: &'a Path,
+    tree: &'a mut Tree,
     limits: &'a Limits,
-    /// All that was made. The directory was empty, so this is all there is.
-    made: HashMap<PathBuf, Kind>,
-    buffer: Vec<u8>,
+    /// What is wanted; without it everything is, and as our packages have it.
+    choose: Option<Choose<'a>>,
 }
 
 /// What extension entries say about the entry behind them.
@@ -457,16 +501,7 @@ struct Extensions {
     link: Option<Vec<u8>>,
 }
 
-impl<'a> Unpacker<'a> {
-    fn new(root: &'a Path, limits: &'a Limits) -> Self {
-        Self {
-            root,
-            limits,
-            made: HashMap::new(),
-            buffer: vec![0; CHUNK],
-        }
-    }
-
+impl Unpacker<'_> {
     fn run(mut self, chunks: Chunks) -> Result<()> {
         let mut archive = tar::Archive::new(chunks);
         let mut extensions = Extensions::default();
@@ -490,7 +525,7 @@ impl<'a> Unpacker<'a> {
         }
         let mut chunks = archive.into_inner();
         // To the very end: zstd's checksum stands there, and a cut stream shows.
-        while chunks.read(&mut self.buffer).context("damaged archive")? > 0 {}
+        io::copy(&mut chunks, &mut io::sink()).context("damaged archive")?;
         if chunks.last.len() < 512 || chunks.last.iter().any(|byte| *byte != 0) {
             bail!("damaged archive: it ends too early");
         }
@@ -499,7 +534,7 @@ impl<'a> Unpacker<'a> {
 
     /// Takes in an entry that only describes the next one; false if it is another.
     fn extension<R: Read>(
-        &mut self,
+        &self,
         entry: &mut tar::Entry<'_, R>,
         extensions: &mut Extensions,
     ) -> Result<bool> {
@@ -548,35 +583,41 @@ impl<'a> Unpacker<'a> {
         path: &[u8],
         link: Option<Vec<u8>>,
     ) -> Result<()> {
-        let path = relative_path(path)?;
+        let Some(path) = self.place(relative_path(path)?) else {
+            return Ok(());
+        };
         let link = |entry: &tar::Entry<'_, R>| {
             let bytes = link.or_else(|| entry.link_name_bytes().map(|name| name.into_owned()));
             bytes.context("a link without a target")
         };
         match entry.header().entry_type() {
-            EntryType::Directory => self.directory(&path),
+            EntryType::Directory => self.tree.directory(&path),
             EntryType::Regular => {
-                self.claim(&path, Kind::File)?;
-                self.file(entry, &path)
+                let header = entry.header();
+                let attributes = Attributes {
+                    size: entry.size(),
+                    executable: header.mode().context("damaged archive")? & 0o100 != 0,
+                    time: header.mtime().context("damaged archive")?,
+                };
+                self.tree.file(&path, attributes, entry)
             }
             EntryType::Symlink => {
                 let target = link(entry)?;
                 let target = Path::new(OsStr::from_bytes(&target));
-                if !link_stays_inside(&path, target) {
+                if link_stays_inside(&path, target) {
+                    return self.tree.symlink(&path, target);
+                }
+                if self.choose.is_none() {
                     bail!("a link out of the tree, to {:?}", target);
                 }
-                self.claim(&path, Kind::Link)?;
-                std::os::unix::fs::symlink(target, self.root.join(&path))?;
                 Ok(())
             }
             EntryType::Link => {
                 let target = relative_path(&link(entry)?)?;
-                if self.made.get(&target) != Some(&Kind::File) {
-                    bail!("a hard link to {target:?}, which is no file of the archive");
-                }
-                self.claim(&path, Kind::File)?;
-                std::fs::hard_link(self.root.join(&target), self.root.join(&path))?;
-                Ok(())
+                let target = self
+                    .place(target)
+                    .context("a hard link to what is not unpacked")?;
+                self.tree.hard_link(&path, &target)
             }
             EntryType::Char | EntryType::Block => bail!("a device"),
             EntryType::Fifo => bail!("a named pipe"),
@@ -585,117 +626,13 @@ impl<'a> Unpacker<'a> {
         }
     }
 
-    fn directory(&mut self, path: &Path) -> Result<()> {
-        if path.as_os_str().is_empty() {
-            // `./`, the root itself.
-            return Ok(());
-        }
-        if self.made.get(path) == Some(&Kind::ImpliedDirectory) {
-            self.made.insert(path.to_owned(), Kind::Directory);
-            return Ok(());
-        }
-        self.claim(path, Kind::Directory)?;
-        self.make_directory(path)
-    }
-
-    fn make_directory(&self, path: &Path) -> Result<()> {
-        let path = self.root.join(path);
-        DirBuilder::new().mode(0o755).create(&path)?;
-        // The mode of the builder is cut by the umask.
-        std::fs::set_permissions(&path, Permissions::from_mode(0o755))?;
-        Ok(())
-    }
-
-    /// Notes that something is made at `path`, and makes the directories above.
-    fn claim(&mut self, path: &Path, kind: Kind) -> Result<()> {
-        if path.as_os_str().is_empty() {
-            bail!("no name");
-        }
-        let parents = path
-            .ancestors()
-            .skip(1)
-            .filter(|parent| *parent != Path::new(""));
-        for parent in parents.collect::<Vec<_>>().into_iter().rev() {
-            match self.made.get(parent) {
-                Some(Kind::Directory | Kind::ImpliedDirectory) => {}
-                Some(_) => bail!("{parent:?} above it is not a directory"),
-                None => {
-                    self.make_directory(parent)?;
-                    self.made.insert(parent.to_owned(), Kind::ImpliedDirectory);
-                }
-            }
-        }
-        if self.made.insert(path.to_owned(), kind).is_some() {
-            bail!("it is there twice");
-        }
-        Ok(())
-    }
-
-    fn file<R: Read>(&mut self, entry: &mut tar::Entry<'_, R>, path: &Path) -> Result<()> {
-        let header = entry.header();
-        let executable = header.mode().context("damaged archive")? & 0o100 != 0;
-        let time = header.mtime().context("damaged archive")?;
-        let mode = if executable { 0o755 } else { 0o644 };
-        let mut file = File::options()
-            .write(true)
-            .create_new(true)
-            .mode(mode)
-            .open(self.root.join(path))?;
-        let mut left = entry.size();
-        while left > 0 {
-            let count = entry.read(&mut self.buffer).context("damaged archive")?;
-            if count == 0 {
-                bail!("damaged archive: it ends too early");
-            }
-            file.write_all(&self.buffer[..count])?;
-            left -= count as u64;
-        }
-        // The mode of the options is cut by the umask.
-        file.set_permissions(Permissions::from_mode(mode))?;
-        file.set_modified(system_time(time))?;
-        Ok(())
-    }
-}
-
-/// Seconds since 1970, at most what every file system can keep (34 bits in ext4).
-fn system_time(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds.min((1 << 33) - 1))
-}
-
-/// The path of an entry, relative and without `.`; empty for the root itself.
-fn relative_path(bytes: &[u8]) -> Result<PathBuf> {
-    if bytes.iter().any(|byte| *byte < b' ' || *byte == 0x7f) {
-        bail!("control characters in a name");
-    }
-    let mut path = PathBuf::new();
-    for component in Path::new(OsStr::from_bytes(bytes)).components() {
-        match component {
-            Component::Normal(name) if name.len() > 255 => bail!("a name of {} bytes", name.len()),
-            Component::Normal(name) => path.push(name),
-            Component::CurDir => {}
-            Component::ParentDir => bail!("a path with .."),
-            Component::RootDir | Component::Prefix(_) => bail!("an absolute path"),
+    /// Where a path is unpacked to, if it is wanted.
+    fn place(&self, path: PathBuf) -> Option<PathBuf> {
+        match self.choose {
+            Some(choose) => choose(&path),
+            None => Some(path),
         }
     }
-    Ok(path)
-}
-
-/// Whether a symbolic link at `path` (relative to the root) leads nowhere but
-/// into the tree. `..` is only accepted at the start of the target: there it
-/// climbs real directories, because nothing is made below a link. After a name,
-/// which may itself be a link, it would climb from wherever that one leads.
-fn link_stays_inside(path: &Path, target: &Path) -> bool {
-    let mut depth = path.components().count().saturating_sub(1);
-    let mut named = false;
-    for component in target.components() {
-        match component {
-            Component::Normal(_) => named = true,
-            Component::CurDir => {}
-            Component::ParentDir if !named && depth > 0 => depth -= 1,
-            Component::ParentDir | Component::RootDir | Component::Prefix(_) => return false,
-        }
-    }
-    !target.as_os_str().is_empty()
 }
 
 #[cfg(test)]

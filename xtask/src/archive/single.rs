@@ -5,7 +5,8 @@ use std::io::Read;
 use anyhow::{Context, Result, bail};
 use tar::EntryType;
 
-use super::{Interruptible, WINDOW_LOG_MAX};
+use super::Interruptible;
+use crate::distribution::compression::Compression;
 
 /// The contents of one file of an archive, read without unpacking anything; `None`
 /// if it is not there. Reads no further than that file.
@@ -15,10 +16,22 @@ use super::{Interruptible, WINDOW_LOG_MAX};
 /// Besides I/O and damage up to there: the file is larger than `limit` bytes; a
 /// signal.
 pub fn read_file(reader: impl Read, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
-    let mut decoder = zstd::Decoder::new(reader).context("damaged archive")?;
-    decoder.window_log_max(WINDOW_LOG_MAX)?;
+    read_file_of(Compression::Zstd, reader, path, limit)
+}
+
+/// [`read_file`] of an archive that is compressed in another way.
+///
+/// # Errors
+///
+/// As [`read_file`].
+pub fn read_file_of(
+    compression: Compression,
+    reader: impl Read,
+    path: &str,
+    limit: u64,
+) -> Result<Option<Vec<u8>>> {
     let reader = Interruptible {
-        inner: decoder,
+        inner: compression.reader(reader).context("damaged archive")?,
         bytes: 0,
     };
     let mut archive = tar::Archive::new(reader);

@@ -1,5 +1,6 @@
 //! Round trips, and what a hostile archive may try.
 
+use std::fs::Permissions;
 use std::io::Cursor;
 use std::os::unix::fs::MetadataExt;
 
@@ -438,4 +439,78 @@ fn one_file_is_read_without_unpacking() {
     assert!(read_file(&bytes[..], "vmlinuz", 4).is_err());
     assert!(read(&bytes[..bytes.len() / 2], "vmlinuz").is_err());
     assert!(read(b"no archive", "vmlinuz").is_err());
+}
+
+/// Unpacks what is below `wanted/` from a tar stream, to `at/`.
+fn unpack_wanted(tree: &mut Tree, tar: &[u8]) -> Result<()> {
+    let choose = |path: &Path| {
+        let below = path.strip_prefix("wanted").ok()?;
+        Some(Path::new("at").join(below))
+    };
+    unpack_chosen(tar, Format::None, tree, &Limits::default(), &choose)
+}
+
+fn plain(raw: Raw) -> Vec<u8> {
+    zstd::decode_all(&raw.end()[..]).unwrap()
+}
+
+#[test]
+fn what_is_not_wanted_does_not_matter() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("in");
+    std::fs::create_dir(&root).unwrap();
+    let mut tree = Tree::new(&root);
+    let archive = Raw::default()
+        .entry(EntryType::Directory, "./", "", b"")
+        .entry(EntryType::Char, "./dev", "", b"")
+        .link("./etc", "/etc")
+        .link("./etc", "/twice")
+        .file("./etc/passwd", &[1; 3000])
+        .entry(EntryType::Directory, "./wanted", "", b"")
+        .file("./wanted/file", b"1")
+        .entry(EntryType::Link, "./wanted/again", "./wanted/file", b"")
+        .link("./wanted/out", "/usr/src/linux")
+        .link("./wanted/inside", "file");
+    unpack_wanted(&mut tree, &plain(archive)).unwrap();
+    // Another archive with the same directory.
+    let archive = Raw::default()
+        .entry(EntryType::Directory, "wanted", "", b"")
+        .file("wanted/other", b"2");
+    unpack_wanted(&mut tree, &plain(archive)).unwrap();
+    let names = |path: &Path| {
+        let entries = path.read_dir().unwrap().map(|entry| entry.unwrap());
+        let mut names = entries.map(|entry| entry.file_name()).collect::<Vec<_>>();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&root), ["at"]);
+    assert_eq!(
+        names(&root.join("at")),
+        ["again", "file", "inside", "other"]
+    );
+    assert_eq!(std::fs::read(root.join("at/other")).unwrap(), b"2");
+
+    for (archive, expected) in [
+        (Raw::default().file("wanted/file", b"3"), "there twice"),
+        (Raw::default().link("wanted/file", "x"), "there twice"),
+        (
+            Raw::default().file("wanted/inside/x", b""),
+            "not a directory",
+        ),
+        (
+            Raw::default().entry(EntryType::Link, "wanted/h", "etc/x", b""),
+            "a hard link to what is not unpacked",
+        ),
+        (
+            Raw::default().entry(EntryType::Char, "wanted/c", "", b""),
+            "a device",
+        ),
+        (Raw::default().file("../x", b""), "path with .."),
+        (Raw::default().file("/x", b""), "absolute path"),
+    ] {
+        let error = unpack_wanted(&mut tree, &plain(archive)).unwrap_err();
+        let error = format!("{error:#}");
+        assert!(error.contains(expected), "{error}");
+    }
+    assert_eq!(names(directory.path()), ["in"]);
 }
