@@ -100,7 +100,7 @@ pub fn decompress(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use std::io::Write;
 
     use super::*;
@@ -116,10 +116,61 @@ mod tests {
         1, 0, 0, 0, 0, 1, 89, 90,
     ];
 
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
+    /// A stream of gzip.
+    pub(crate) fn gzip(bytes: &[u8]) -> Vec<u8> {
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(bytes).unwrap();
         encoder.finish().unwrap()
+    }
+
+    /// A stream of xz with one block, whose chunks are not compressed ("The .xz File
+    /// Format"; the chunks of LZMA2 are those of the kernel's lib/xz/xz_dec_lzma2.c).
+    pub(crate) fn xz(bytes: &[u8]) -> Vec<u8> {
+        fn number(mut number: usize) -> Vec<u8> {
+            let mut bytes = Vec::new();
+            while number >= 0x80 {
+                bytes.push(number as u8 | 0x80);
+                number >>= 7;
+            }
+            bytes.push(number as u8);
+            bytes
+        }
+        let padded = |mut bytes: Vec<u8>| {
+            bytes.resize(bytes.len().next_multiple_of(4), 0);
+            bytes
+        };
+        let checked = |bytes: &[u8]| [bytes, &crc32(bytes)].concat();
+        let mut block = checked(&[2, 0, 0x21, 1, 16, 0, 0, 0]);
+        for (index, chunk) in bytes.chunks(0x1_0000).enumerate() {
+            // The first one resets the dictionary.
+            block.push(if index == 0 { 1 } else { 2 });
+            block.extend((chunk.len() as u16).wrapping_sub(1).to_be_bytes());
+            block.extend(chunk);
+        }
+        block.push(0);
+        let unpadded = number(block.len() + 4);
+        let index = [&[0, 1], &unpadded[..], &number(bytes.len())].concat();
+        let index = checked(&padded(index));
+        let flags = [0, 1];
+        let size = (index.len() as u32 / 4 - 1).to_le_bytes();
+        let footer = [&size[..], &flags].concat();
+        [
+            b"\xfd7zXZ\0",
+            &checked(&flags)[..],
+            &padded(block),
+            &crc32(bytes),
+            &index,
+            &crc32(&footer),
+            &footer,
+            b"YZ",
+        ]
+        .concat()
+    }
+
+    fn crc32(bytes: &[u8]) -> [u8; 4] {
+        let mut crc = flate2::Crc::new();
+        crc.update(bytes);
+        crc.sum().to_le_bytes()
     }
 
     #[test]
@@ -129,6 +180,7 @@ mod tests {
             (TEXT, Compression::None),
             (&gzip(TEXT), Compression::Gzip),
             (XZ, Compression::Xz),
+            (&xz(TEXT), Compression::Xz),
             (&zstd, Compression::Zstd),
         ] {
             assert_eq!(Compression::of(bytes), compression);
@@ -177,6 +229,7 @@ mod tests {
     #[test]
     fn bombs_are_not_unpacked() {
         let zeros = vec![0; 8 << 20];
+        assert_eq!(decompress(&xz(&zeros), 8 << 20).unwrap(), zeros);
         for bomb in [gzip(&zeros), zstd::encode_all(&zeros[..], 1).unwrap()] {
             assert!(bomb.len() < 100_000);
             let error = decompress(&bomb, 1 << 20).unwrap_err();
@@ -191,9 +244,7 @@ mod tests {
         let header = |fields: &[u8]| {
             let mut header = fields.to_vec();
             header.resize((usize::from(fields[0]) + 1) * 4 - 4, 0);
-            let mut crc = flate2::Crc::new();
-            crc.update(&header);
-            header.extend(crc.sum().to_le_bytes());
+            header.extend(crc32(&header));
             let length = (usize::from(XZ[12]) + 1) * 4;
             [&XZ[..12], &header, &XZ[12 + length..]].concat()
         };

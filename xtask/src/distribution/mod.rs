@@ -3,3 +3,5 @@
 
 pub mod compression;
 pub mod cpio;
+pub mod deb;
+pub mod image;
