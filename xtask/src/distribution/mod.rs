@@ -4,4 +4,6 @@
 pub mod compression;
 pub mod cpio;
 pub mod deb;
+pub mod debian;
+pub mod host;
 pub mod image;

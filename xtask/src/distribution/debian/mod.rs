@@ -1,0 +1,3 @@
+//! The kernels of Debian's archive: `-k debian:WHAT`.
+
+pub mod select;
