@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::arch::{self, Arch};
+use crate::distribution::{self, package::packages_at};
 use crate::download::{self, Package};
 use crate::failure::{self, Failure, FailureKind};
 use crate::from::From;
@@ -44,7 +45,8 @@ pub struct Sources {
 pub enum Choice {
     /// On this machine.
     Local(LocalKernel),
-    /// In a package file on this machine.
+    /// In a package file on this machine, or in the package files of a distribution that a
+    /// directory holds.
     File(PathBuf),
     /// In the release.
     Release(Package),
@@ -121,12 +123,16 @@ pub fn choose(
     match request.map(|request| &request.selector) {
         Some(Selector::Path(path)) => {
             let path = request::at_home(path, std::env::var_os("HOME"));
-            if path.is_file() {
+            let kernel = if path.is_file() {
                 return Ok(Choice::File(path));
-            }
-            let kernel = match tree::is_tree(&path) {
-                true => tree::open(&path, layout, ui),
-                false => store::open(&path),
+            } else if tree::is_tree(&path) {
+                tree::open(&path, layout, ui)
+            } else if distribution::is_folder(&path) {
+                distribution::open(&path)
+            } else if !packages_at(&path)?.is_empty() {
+                return Ok(Choice::File(path));
+            } else {
+                store::open(&path)
             };
             return kernel.map(Choice::Local);
         }
@@ -246,7 +252,10 @@ pub fn obtain(
             ui.verbose(format!("{} is on this machine", kernel.release));
             Ok(kernel.clone())
         }
-        Choice::File(path) => store::install(layout, ui, path),
+        Choice::File(path) => match packages_at(path)? {
+            packages if packages.is_empty() => store::install(layout, ui, path),
+            packages => distribution::install(&packages, layout, ui),
+        },
         Choice::Release(package) => Ok(download::download_one(client, package, layout, ui)?.kernel),
         Choice::Build(wanted, arch) => {
             setup::require(layout, ui, &setup::for_build(), true)?;

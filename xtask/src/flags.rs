@@ -230,6 +230,7 @@ Examples:
   dmesg-of() { cargo xtask -q vm -k \"$1\" -- dmesg; }
   cargo xtask vm -k 6.1                  a shell
   cargo xtask vm -k ~/linux -- uname -a  a kernel that was just built there
+  cargo xtask vm -k ./linux-image-6.1.0-56-amd64_6.1.160-1_amd64.deb -- uname -a
   cargo xtask vm --share-rw results --net -- ./measure -o results
   cargo xtask vm --gdb --kernel-log      debug a boot, reading the kernel's messages
 

@@ -3,13 +3,15 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use serde::Serialize;
 
 use crate::arch::Arch;
 use crate::failure::Failure;
 use crate::version::Release;
 
 /// Who made a kernel, and with that what comes with it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Origin {
     /// A package of ours or of drgn's, unpacked.
     Package,

@@ -10,7 +10,7 @@ use crate::arch::Arch;
 use crate::asset::PackageName;
 use crate::download::megabytes;
 use crate::github::{Asset, AssetState};
-use crate::kernel::LocalKernel;
+use crate::kernel::{LocalKernel, Origin};
 use crate::manifest::Manifest;
 use crate::request::{Candidate, newest_first};
 use crate::version::Release;
@@ -121,6 +121,8 @@ pub struct Row {
     pub arch: &'static str,
     /// The flavor, if it is a vmtest kernel.
     pub flavor: Option<String>,
+    /// Who made it, if it is here.
+    pub origin: Option<Origin>,
     /// Where it is.
     pub state: State,
     /// Bytes that it takes on disk, if it is here.
@@ -163,6 +165,7 @@ fn row(listed: &Listed) -> Result<Row> {
         release: release.to_string(),
         arch: listed.name.arch.name,
         flavor: release.flavor(),
+        origin: local.map(|kernel| kernel.origin),
         state,
         size: local.map(|kernel| disk_usage(&kernel.path)).transpose()?,
         path: local.map(|kernel| kernel.path.clone()),
@@ -215,7 +218,12 @@ fn table(rows: &[Row]) -> String {
         let mut cells = vec![
             row.release.clone(),
             row.arch.to_owned(),
-            row.flavor.clone().unwrap_or_else(|| "-".to_owned()),
+            match (&row.flavor, row.origin) {
+                (Some(flavor), _) => flavor.clone(),
+                // Its release says which one.
+                (None, Some(Origin::Distribution)) => "distribution".to_owned(),
+                (None, _) => "-".to_owned(),
+            },
         ];
         if remote {
             cells.push(row.state.name().to_owned());
@@ -264,6 +272,7 @@ mod tests {
             release: release.to_owned(),
             arch: "x86_64",
             flavor: flavor.map(str::to_owned),
+            origin: Some(Origin::Package),
             state: State::Local,
             size: Some(size),
             path: Some(PathBuf::from(format!("/w/x86_64/kernel-{release}"))),
@@ -296,6 +305,7 @@ mod tests {
         rows[0].state = State::Stale;
         rows[0].download_size = Some(78_000_000);
         rows.push(Row {
+            origin: None,
             state: State::Remote,
             size: None,
             path: None,
@@ -309,6 +319,22 @@ mod tests {
             5.10.1-vmtest1.0tiny      x86_64  tiny     remote      1 MB        -  -
         "]]
         .assert_eq(&render(&rows, Format::Text).unwrap());
+    }
+
+    #[test]
+    fn kernels_of_distributions_are_listed_as_such() {
+        let row = Row {
+            origin: Some(Origin::Distribution),
+            path: Some(PathBuf::from("/w/x86_64/distribution-6.1.0-56-amd64-0")),
+            ..row("6.1.0-56-amd64", None, 1)
+        };
+        expect_test::expect![[r"
+            RELEASE         ARCH    FLAVOR        SIZE  PATH
+            6.1.0-56-amd64  x86_64  distribution  1 MB  /w/x86_64/distribution-6.1.0-56-amd64-0
+        "]]
+        .assert_eq(&render(std::slice::from_ref(&row), Format::Text).unwrap());
+        let json = render(&[row], Format::Json).unwrap();
+        assert!(json.contains("\"origin\": \"distribution\""), "{json}");
     }
 
     #[test]

@@ -378,6 +378,7 @@ fn select(
     kernels.extend(uploaded.iter().map(|name| prune::Kernel {
         name: (*name).clone(),
         finished: true,
+        distribution: false,
         created: prune::timestamp(options.now),
     }));
     let (mut deletions, mut futile) = (Vec::new(), Vec::new());
@@ -401,6 +402,7 @@ impl Published {
         prune::Kernel {
             name: self.name.clone(),
             finished: self.finished,
+            distribution: false,
             created: self.created.clone(),
         }
     }

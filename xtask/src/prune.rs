@@ -1,9 +1,9 @@
 //! Which kernels are old: the choice behind `prune`, for kernels on this machine and
 //! for those of a release alike.
 //!
-//! Per series, flavor and architecture the newest ones stay. What is not named like
-//! a kernel of ours is left alone, and so is everything whose name does not say its
-//! flavor. As at least one finished kernel of each flavor stays, no series loses its
+//! Per series, flavor and architecture the newest ones stay, of our own kernels and of
+//! those that were unpacked from a distribution's packages. What is named like neither is
+//! left alone, and so is everything whose name does not say its flavor. As at least one finished kernel of each flavor stays, no series loses its
 //! last one. The choice is made here, from values; [`local`] finds and removes what is
 //! on this machine.
 
@@ -31,6 +31,8 @@ pub struct Kernel {
     pub name: PackageName,
     /// Whether it is whole. One that is not neither stays for its age nor counts.
     pub finished: bool,
+    /// Whether a distribution has made it: its name says its flavor in another way.
+    pub distribution: bool,
     /// When it was made: `2026-01-31T23:59:59Z`, or nothing if that is not known.
     pub created: String,
 }
@@ -76,6 +78,16 @@ pub fn group(name: &PackageName) -> Option<Group> {
     known.then_some((name.arch.name, name.release.version.series, flavor))
 }
 
+/// The group of a distribution's kernel: what is in a release besides numbers tells
+/// distributions and flavors apart, as in `6.1.0-56-rt-amd64`.
+fn group_of_distribution(name: &PackageName) -> Group {
+    let suffix = &name.release.suffix;
+    let flavor = suffix.replace(|c: char| c.is_ascii_digit(), "");
+    // No flavor of ours is called like that.
+    let flavor = format!("distribution {flavor}");
+    (name.arch.name, name.release.version.series, flavor)
+}
+
 /// The group of a series and flavor on an architecture.
 pub fn group_of(arch: &Arch, series: Series, flavor: &str) -> Group {
     (arch.name, series, flavor.to_owned())
@@ -90,7 +102,11 @@ pub fn select(kernels: &[Kernel], keep: NonZeroUsize, now: u64) -> Vec<Deletion>
     let limit = timestamp(now.saturating_sub(ABANDONED.as_secs()));
     let mut groups = BTreeMap::<Group, Vec<usize>>::new();
     for (index, kernel) in kernels.iter().enumerate() {
-        if let Some(group) = group(&kernel.name) {
+        let group = match kernel.distribution {
+            true => Some(group_of_distribution(&kernel.name)),
+            false => group(&kernel.name),
+        };
+        if let Some(group) = group {
             groups.entry(group).or_default().push(index);
         }
     }
@@ -148,6 +164,7 @@ mod tests {
         Kernel {
             name: PackageName::parse(&format!("kernel-{release}.x86_64.tar.zst")).unwrap(),
             finished,
+            distribution: false,
             created: timestamp(NOW - age),
         }
     }
@@ -247,6 +264,29 @@ mod tests {
         };
         assert_eq!(indices(2), [3, 4]);
         assert_eq!(indices(1), [1, 3, 4]);
+    }
+
+    #[test]
+    fn kernels_of_distributions_are_compared_with_their_like() {
+        let kernels = [
+            "6.1.0-9-amd64",
+            "6.1.0-10-amd64",
+            "6.1.0-10-rt-amd64",
+            "6.1.0-9-cloud-amd64",
+            "6.1.172-vmtest1.1default",
+            "6.12.9+deb13-amd64",
+            "6.12.10+deb13-amd64",
+        ]
+        .map(|release| Kernel {
+            distribution: !release.contains("vmtest"),
+            ..kernel(release, true, 0)
+        });
+        let mut gone = gone(&kernels, 1);
+        gone.sort();
+        assert_eq!(
+            gone,
+            ["6.1.0-9-amd64 Superseded", "6.12.9+deb13-amd64 Superseded"]
+        );
     }
 
     /// Every list of up to four kernels out of eight: two series, two flavors,

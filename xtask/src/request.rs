@@ -4,8 +4,9 @@
 //! request = [ARCH ":"] (PATH | SOURCE [":" ARGUMENT] | PATTERN)
 //! ```
 //!
-//! - PATH starts with `.`, `/` or `~/`: an unpacked package, a package file, or a tree in
-//!   which a kernel was built.
+//! - PATH starts with `.`, `/` or `~/`: an unpacked package, a package file (ours, `.deb` or
+//!   `.rpm`), a directory with the `.deb` or `.rpm` files of one kernel, or a tree in which
+//!   a kernel was built.
 //! - SOURCE is `host` or `debian`: kernels that no release of ours holds.
 //! - PATTERN is one of
 //!   - a bare series, `6.1`: its kernels and those of its point releases and
@@ -33,7 +34,8 @@ use crate::version::{Release, Series, Version};
 /// The flavor that is built when a request names none.
 pub const DEFAULT_FLAVOR: &str = "default";
 
-const GRAMMAR: &str = "a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0";
+const GRAMMAR: &str =
+    "a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb";
 
 /// One kernel that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,7 +49,7 @@ pub struct KernelRequest {
 /// The ways to say which kernel is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
-    /// An unpacked package, a package file or a built tree, as typed: see [`at_home`].
+    /// An unpacked package, package files or a built tree, as typed: see [`at_home`].
     Path(PathBuf),
     /// A kernel from elsewhere.
     Source(KernelSource, Option<String>),
@@ -705,10 +707,10 @@ mod tests {
             "debain" in the kernel request "debain:trixie" is no architecture and no source (did you mean debian?)
             "x86_64:" names an architecture but no kernel (x86_64:'*' is its newest kernel)
             "v6.1" is not a kernel request (without the v: 6.1)
-            cannot read the pattern "6.[1": invalid range pattern (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0)
-            ' ' cannot be in the kernel request "6.1 5.4" (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0)
-            "latest" is not a kernel request (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0)
-            '/' cannot be in the kernel request "6.1/../x" (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0)
+            cannot read the pattern "6.[1": invalid range pattern (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb)
+            ' ' cannot be in the kernel request "6.1 5.4" (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb)
+            "latest" is not a kernel request (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb)
+            '/' cannot be in the kernel request "6.1/../x" (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb)
         "#]]
         .assert_eq(
             &[

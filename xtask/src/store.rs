@@ -423,7 +423,10 @@ pub fn install(layout: &Layout, ui: &Ui, package: &Path) -> Result<LocalKernel> 
     let Some(parsed) = PackageName::parse(&name) else {
         return Err(
             Failure::usage(format!("{} is not a kernel package", package.display()))
-                .hint("packages are named kernel-RELEASE.ARCH.tar.zst")
+                .hint(
+                    "packages are named kernel-RELEASE.ARCH.tar.zst, and those of distributions \
+                     begin as .deb and .rpm files do",
+                )
                 .into(),
         );
     };

@@ -237,8 +237,29 @@ impl Ord for Release {
         };
         key(self)
             .cmp(&key(other))
+            .then_with(|| numbers_as_numbers(&self.suffix, &other.suffix))
             .then_with(|| self.suffix.cmp(&other.suffix))
     }
+}
+
+/// Compares texts in which numbers count as such, as distributions count their kernels:
+/// `-9-amd64` comes before `-10-amd64`.
+fn numbers_as_numbers(a: &str, b: &str) -> Ordering {
+    // Numbers of any length: without zeros in front the longer one is the larger.
+    let parts = |text: &str| {
+        let chunks = text
+            .as_bytes()
+            .chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+        let part = |chunk: &[u8]| {
+            let zeros = chunk.iter().take_while(|byte| **byte == b'0').count();
+            match chunk.first().is_some_and(u8::is_ascii_digit) {
+                true => (chunk.len() - zeros, chunk[zeros..].to_vec()),
+                false => (0, chunk.to_vec()),
+            }
+        };
+        chunks.map(part).collect::<Vec<_>>()
+    };
+    parts(a).cmp(&parts(b))
 }
 
 impl PartialOrd for Release {
@@ -285,7 +306,11 @@ mod tests {
             "6.1-rc1-vmtest1.1default",
             "6.1-rc10-vmtest1.1default",
             "6.1.9",
+            "6.1.192-09-amd64",
+            "6.1.192-9-amd64",
             "6.1.192-10-amd64",
+            "6.1.192-10-rt-amd64",
+            "6.1.192-99999999999999999999999-amd64",
             "6.1.192-vmtest1.0alternative",
             "6.1.192-vmtest1.0tiny",
             "6.1.192-vmtest2.0tiny",

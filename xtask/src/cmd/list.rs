@@ -4,6 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 use xtask::arch;
+use xtask::distribution;
 use xtask::github::client::Freshness;
 use xtask::layout::Layout;
 use xtask::list::{self, Format};
@@ -20,11 +21,13 @@ pub fn run(flags: &List, layout: &Layout, ui: &Ui) -> Result<u8> {
     let request = request.map(str::parse::<KernelRequest>).transpose()?;
     let mut kernels = Vec::new();
     for arch in arch::ARCHITECTURES {
-        let survey = store::survey(layout, arch)?;
-        for (path, reason) in survey.damaged {
-            ui.warn(format!("{} is no kernel: {reason}", path.display()));
+        let distributions = distribution::survey_all(layout, arch)?;
+        for survey in [store::survey(layout, arch)?, distributions] {
+            for (path, reason) in survey.damaged {
+                ui.warn(format!("{} is no kernel: {reason}", path.display()));
+            }
+            kernels.extend(survey.kernels);
         }
-        kernels.extend(survey.kernels);
     }
     let local = flags.local || !flags.remote;
     let mut place = "on this machine".to_owned();

@@ -6,8 +6,12 @@
 //! of 110 characters, the name with a NUL, and the contents; name and contents are padded
 //! to four bytes, counted from the start of the archive. The numbers of a header are
 //! eight hexadecimal digits each. An entry named [`TRAILER`] is the last one.
+//!
+//! rpm has a form of its own for packages with files of 4 GiB and more: the header is
+//! `07070X` and the number of a file (14 characters, padded to 16), and everything else is
+//! in the package's header (`lib/cpio.c` of rpm, "stripped").
 
-use std::io::Write;
+use std::io::{self, Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -24,10 +28,15 @@ const MAGIC: &str = "070701";
 const PATH_MAX: usize = 4096;
 
 /// The bits of `st_mode` that are a file's type (inode(7)).
-const DIRECTORY: u32 = 0o040_000;
-const REGULAR: u32 = 0o100_000;
-const LINK: u32 = 0o120_000;
-const CHARACTER: u32 = 0o020_000;
+pub const TYPE: u32 = 0o170_000;
+/// A directory.
+pub const DIRECTORY: u32 = 0o040_000;
+/// A regular file.
+pub const REGULAR: u32 = 0o100_000;
+/// A symbolic link.
+pub const LINK: u32 = 0o120_000;
+/// A character device.
+pub const CHARACTER: u32 = 0o020_000;
 
 /// The permissions and set-user-ID bits of `st_mode`.
 const PERMISSIONS: u32 = 0o7777;
@@ -176,6 +185,177 @@ impl<W: Write> Writer<W> {
     }
 }
 
+/// What an entry is, as its header says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Header {
+    /// All that there is to know.
+    Named {
+        /// The name, without its NUL.
+        name: Vec<u8>,
+        /// What names of one file have in common.
+        inode: u32,
+        /// Type and permissions: `st_mode`.
+        mode: u32,
+        /// Names of the file.
+        links: u32,
+        /// Seconds since 1970.
+        time: u32,
+        /// Bytes of contents.
+        size: u64,
+    },
+    /// The number of a file that is described elsewhere, and its size with it.
+    Numbered(u32),
+}
+
+/// Reads an archive, one entry after the other: as a [`Read`], the contents of the entry
+/// whose header came last.
+#[derive(Debug)]
+pub struct Reader<R> {
+    inner: R,
+    /// Bytes of contents that have not been read.
+    left: u64,
+    /// Zeros behind them.
+    padding: u64,
+}
+
+impl<R: Read> Reader<R> {
+    /// An archive from its first byte on.
+    pub fn new(inner: R) -> Self {
+        Self {
+            inner,
+            left: 0,
+            padding: 0,
+        }
+    }
+
+    /// The next entry; `None` at the end of the archive. After a [`Header::Numbered`],
+    /// [`Self::expect`] must say how long its contents are.
+    ///
+    /// # Errors
+    ///
+    /// Besides I/O: it is damaged.
+    pub fn advance(&mut self) -> Result<Option<Header>> {
+        let skipped = io::copy(&mut self.by_ref(), &mut io::sink());
+        skipped.context("damaged archive")?;
+        self.skip_padding()?;
+        let mut magic = [0; 6];
+        self.fill(&mut magic)?;
+        match &magic {
+            b"070701" | b"070702" => self.named(),
+            b"07070X" => {
+                let [number] = self.numbers()?;
+                // 14 characters up to here.
+                self.padding = 2;
+                self.skip_padding()?;
+                Ok(Some(Header::Numbered(number)))
+            }
+            _ => bail!("damaged archive: no header of cpio"),
+        }
+    }
+
+    /// How many bytes of contents the last entry has.
+    pub fn expect(&mut self, size: u64) {
+        self.left = size;
+        self.padding = size.wrapping_neg() % 4;
+    }
+
+    /// What follows the archive.
+    pub fn into_inner(self) -> R {
+        self.inner
+    }
+
+    fn named(&mut self) -> Result<Option<Header>> {
+        let [
+            inode,
+            mode,
+            _,
+            _,
+            links,
+            time,
+            size,
+            _,
+            _,
+            _,
+            _,
+            name_size,
+            _,
+        ] = self.numbers()?;
+        let length = usize::try_from(name_size).unwrap_or(usize::MAX);
+        if length == 0 || length > PATH_MAX {
+            bail!("damaged archive: a name of {name_size} bytes");
+        }
+        let mut name = vec![0; length];
+        self.fill(&mut name)?;
+        if name.pop() != Some(0) || name.contains(&0) {
+            bail!("damaged archive: a name does not end where it should");
+        }
+        self.padding = (110 + u64::from(name_size)).wrapping_neg() % 4;
+        self.skip_padding()?;
+        if name == TRAILER.as_bytes() {
+            return Ok(None);
+        }
+        let size = u64::from(size);
+        self.expect(size);
+        Ok(Some(Header::Named {
+            name,
+            inode,
+            mode,
+            links,
+            time,
+            size,
+        }))
+    }
+
+    /// As many fields of eight hexadecimal digits.
+    fn numbers<const N: usize>(&mut self) -> Result<[u32; N]> {
+        let mut numbers = [0; N];
+        for number in &mut numbers {
+            let mut digits = [0; 8];
+            self.fill(&mut digits)?;
+            // `from_str_radix` would take a sign.
+            let parsed = std::str::from_utf8(&digits)
+                .ok()
+                .filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))
+                .and_then(|text| u32::from_str_radix(text, 16).ok());
+            *number = parsed.context("damaged archive: a number is none")?;
+        }
+        Ok(numbers)
+    }
+
+    fn skip_padding(&mut self) -> Result<()> {
+        let mut zeros = [0; 4];
+        let padding = usize::try_from(self.padding).unwrap_or(0).min(4);
+        self.padding = 0;
+        self.fill(&mut zeros[..padding])
+    }
+
+    fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
+        let filled = self.inner.read_exact(buffer);
+        match filled {
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
+                bail!("damaged archive: it ends too early")
+            }
+            filled => filled.context("damaged archive"),
+        }
+    }
+}
+
+impl<R: Read> Read for Reader<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+        let most = most.min(buffer.len());
+        if most == 0 {
+            return Ok(0);
+        }
+        let count = self.inner.read(&mut buffer[..most])?;
+        if count == 0 {
+            return Err(io::Error::other("it ends too early"));
+        }
+        self.left -= count as u64;
+        Ok(count)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,5 +409,112 @@ mod tests {
             assert!(writer.symlink("l", target).is_err(), "{target:?}");
         }
         writer.directory(&long[1..], 0o755).unwrap();
+    }
+
+    /// Name, mode and contents of all entries.
+    fn read(bytes: &[u8]) -> Result<Vec<(String, u32, Vec<u8>)>> {
+        let mut reader = Reader::new(bytes);
+        let mut found = Vec::new();
+        while let Some(header) = reader.advance()? {
+            let Header::Named { name, mode, .. } = header else {
+                bail!("a number");
+            };
+            let mut contents = Vec::new();
+            reader.read_to_end(&mut contents)?;
+            found.push((String::from_utf8_lossy(&name).into_owned(), mode, contents));
+        }
+        Ok(found)
+    }
+
+    fn sample() -> Vec<u8> {
+        let mut writer = Writer::new(Vec::new());
+        writer.directory("d", 0o755).unwrap();
+        for size in 0..5 {
+            let name = format!("d/{}", "x".repeat(size + 1));
+            writer.file(name, 0o644, &vec![b'c'; size]).unwrap();
+        }
+        writer.symlink("l", "d").unwrap();
+        writer.finish().unwrap()
+    }
+
+    #[test]
+    fn what_was_written_is_read_again() {
+        let bytes = sample();
+        let found = read(&bytes).unwrap();
+        assert_eq!(found.len(), 7);
+        assert_eq!(found[0], ("d".to_owned(), DIRECTORY | 0o755, vec![]));
+        assert_eq!(found[4].2, b"ccc");
+        assert_eq!(found[6], ("l".to_owned(), LINK | 0o777, b"d".to_vec()));
+        // Contents that nobody reads are skipped.
+        let mut reader = Reader::new(&bytes[..]);
+        let mut entries = 0;
+        while reader.advance().unwrap().is_some() {
+            entries += 1;
+        }
+        assert_eq!(entries, 7);
+        assert!(reader.into_inner().is_empty());
+    }
+
+    #[test]
+    fn files_can_have_numbers_instead_of_names() {
+        let mut bytes = b"07070X0000000a\0\0hello\0\0\0".to_vec();
+        bytes.extend(b"07070X00000001\0\0");
+        bytes.extend(Writer::new(Vec::new()).finish().unwrap());
+        let mut reader = Reader::new(&bytes[..]);
+        assert_eq!(reader.advance().unwrap(), Some(Header::Numbered(10)));
+        reader.expect(5);
+        let mut contents = String::new();
+        reader.read_to_string(&mut contents).unwrap();
+        assert_eq!(contents, "hello");
+        assert_eq!(reader.advance().unwrap(), Some(Header::Numbered(1)));
+        reader.expect(0);
+        assert_eq!(reader.advance().unwrap(), None);
+        // A size from elsewhere is not trusted either.
+        let mut reader = Reader::new(&bytes[..]);
+        reader.advance().unwrap();
+        reader.expect(u64::MAX);
+        assert!(reader.advance().is_err());
+    }
+
+    #[test]
+    fn no_cut_gets_through_and_no_flipped_bit_panics() {
+        let good = sample();
+        for at in 0..good.len() {
+            // Behind the trailer's name there is only padding.
+            if at < good.len() - 3 {
+                assert!(read(&good[..at]).is_err(), "cut at {at}");
+            }
+            for bit in 0..8 {
+                let mut bad = good.clone();
+                bad[at] ^= 1 << bit;
+                if let Ok(found) = read(&bad) {
+                    assert!(found.len() <= 8, "bit {bit} of byte {at}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn numbers_and_names_are_not_trusted() {
+        let good = sample();
+        // The size of the file and that of the name: the 7th and the 12th number.
+        for (at, text) in [
+            (6 + 6 * 8, "ffffffff"),
+            (6 + 6 * 8, "+0000001"),
+            (6 + 6 * 8, "0000000g"),
+            (6 + 11 * 8, "00000000"),
+            (6 + 11 * 8, "00001001"),
+            (6 + 11 * 8, "ffffffff"),
+            (6 + 11 * 8, "00000001"),
+            (6 + 11 * 8, "00000003"),
+        ] {
+            let mut bad = good.clone();
+            bad[at..at + 8].copy_from_slice(text.as_bytes());
+            assert!(read(&bad).is_err(), "{text} at {at}");
+        }
+        // Other forms of cpio.
+        for magic in [b"070707", b"\xc7\x71\0\0\0\0"] {
+            assert!(read(&[magic, &good[6..]].concat()).is_err());
+        }
     }
 }

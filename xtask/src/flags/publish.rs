@@ -128,9 +128,9 @@ pub enum PlanFormat {
 /// Delete old kernels from this machine, or from the release
 ///
 /// Of each series, flavor and architecture the N newest stay. On this machine that means unpacked
-/// kernels and package files; in the release, finished packages and uploads that were begun over a
-/// day ago and never finished. What is not named like a kernel of ours is left alone. Shows what
-/// would go and asks.
+/// kernels, those of distributions apart from ours, and package files; in the release, finished
+/// packages and uploads that were begun over a day ago and never finished. What is named otherwise
+/// is left alone. Shows what would go and asks.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

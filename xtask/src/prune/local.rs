@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::Kernel;
 use crate::arch;
 use crate::asset::PackageName;
+use crate::distribution;
 use crate::layout::Layout;
 use crate::list::disk_usage;
 use crate::store::{self, Temporary};
@@ -32,6 +33,7 @@ impl Entry {
             kernel: Kernel {
                 name,
                 finished: true,
+                distribution: false,
                 created: String::new(),
             },
             path,
@@ -40,7 +42,7 @@ impl Entry {
     }
 }
 
-/// The unpacked kernels and the package files in the work directory. Directories
+/// The unpacked kernels, those of distributions as well, and the package files in the work directory. Directories
 /// that are named like kernels but are none are left out, so that nothing is
 /// deleted that nobody understands.
 ///
@@ -54,6 +56,7 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
             kernel: Kernel {
                 name,
                 finished: true,
+                distribution: distribution::key_of(&path).is_some(),
                 created: String::new(),
             },
             bytes: disk_usage(&path)?,
@@ -62,7 +65,11 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
         Ok(())
     };
     for arch in arch::ARCHITECTURES {
-        for kernel in store::kernels(layout, arch)? {
+        let distributions = distribution::survey(layout, arch)?;
+        for kernel in store::kernels(layout, arch)?
+            .into_iter()
+            .chain(distributions)
+        {
             let name = PackageName {
                 arch: kernel.arch,
                 release: kernel.release,
@@ -105,7 +112,11 @@ fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
 /// It cannot be moved or removed, or a signal while another run works on it.
 pub fn delete(entry: &Entry, layout: &Layout, ui: &Ui) -> Result<()> {
     let name = &entry.kernel.name;
-    let _lock = store::lock(layout, ui, &store::lock_name(name.arch, &name.release))?;
+    let lock = match distribution::key_of(&entry.path) {
+        Some(key) => distribution::lock_name(key),
+        None => store::lock_name(name.arch, &name.release),
+    };
+    let _lock = store::lock(layout, ui, &lock)?;
     let context = || format!("cannot remove {}", entry.path.display());
     if entry.path.is_dir() {
         let aside = Temporary::directory(&entry.path).with_context(context)?;

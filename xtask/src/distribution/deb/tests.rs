@@ -151,10 +151,11 @@ fn packages_are_read_however_they_are_compressed() {
 
 #[test]
 fn what_is_wrong_with_a_package_is_said() {
-    let binary: (&str, &[u8]) = ("debian-binary", b"2.0\n");
+    type Member<'m> = (&'m str, &'m [u8]);
+    let binary: Member = ("debian-binary", b"2.0\n");
     let control = tar(&[("./control", CONTROL.as_bytes())]);
-    let (control, data): ((&str, &[u8]), (&str, &[u8])) =
-        (("control.tar", &control), ("data.tar", &[0; 1024]));
+    let control: Member = ("control.tar", &control);
+    let data: Member = ("data.tar", &[0; 1024]);
     let other = tar(&[("./control", b"Package: x\n")]);
     let zeros = zstd::encode_all(&vec![0; 70 << 20][..], 1).unwrap();
     for (members, expected) in [
