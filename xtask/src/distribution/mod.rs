@@ -11,6 +11,7 @@ pub mod compression;
 pub mod cpio;
 pub mod deb;
 pub mod debian;
+pub mod debuginfo;
 pub mod host;
 pub mod image;
 mod install;
