@@ -337,7 +337,7 @@ fn version(request: &KernelRequest) -> Option<Version> {
         Selector::Pattern(Pattern::Release(release)) => Some(release.version),
         Selector::Pattern(Pattern::Wildcards(wildcards)) => split(wildcards.as_str()),
         Selector::Path(path) => split(path.file_name()?.to_str()?.strip_prefix("kernel-")?),
-        Selector::Source(..) => None,
+        Selector::Source(_, argument) => split(argument.as_deref()?),
     }
 }
 

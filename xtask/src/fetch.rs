@@ -1,12 +1,12 @@
 //! From a kernel request to a kernel on this machine: [`choose`] decides among what
 //! is there, what the release has and what can be built; [`obtain`] gets it.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::arch::{self, Arch};
-use crate::distribution::{self, package::packages_at};
+use crate::distribution::{self, debian, debuginfo, host, package::packages_at};
 use crate::download::{self, Package};
 use crate::failure::{self, Failure, FailureKind};
 use crate::from::From;
@@ -15,7 +15,9 @@ use crate::kbuild::{self, BuildRequest};
 use crate::kernel::LocalKernel;
 use crate::kernels::Kernels;
 use crate::layout::Layout;
-use crate::request::{self, Buildable, Candidate, KernelRequest, Pattern, Selector, newest_first};
+use crate::request::{
+    self, Buildable, Candidate, KernelRequest, KernelSource, Pattern, Selector, newest_first,
+};
 use crate::setup;
 use crate::store;
 use crate::tree;
@@ -38,6 +40,8 @@ pub struct Sources {
     pub from: From,
     /// For the release.
     pub client: Client,
+    /// Whether a kernel that comes without debugging information gets it.
+    pub debuginfo: bool,
 }
 
 /// Where a kernel that was asked for is.
@@ -50,6 +54,8 @@ pub enum Choice {
     File(PathBuf),
     /// In the release.
     Release(Package),
+    /// In Debian's archive.
+    Debian(debian::Archived),
     /// Nowhere, but it can be built.
     Build(Buildable, &'static Arch),
 }
@@ -103,7 +109,7 @@ pub fn resolve(
     ui: &Ui,
 ) -> Result<LocalKernel> {
     let choice = choose(request, sources, layout, ui)?;
-    obtain(request, &choice, &sources.client, layout, ui)
+    obtain(request, &choice, sources, layout, ui)
 }
 
 /// Decides where the kernel comes from. Asks for what the release has only if that
@@ -136,8 +142,9 @@ pub fn choose(
             };
             return kernel.map(Choice::Local);
         }
-        Some(Selector::Source(source, _)) => {
-            return Err(request::unsupported_source(*source).into());
+        Some(Selector::Source(source, argument)) => {
+            let arch = request.and_then(|request| request.arch).unwrap_or(host);
+            return from_source(*source, argument.as_deref(), arch, layout, ui);
         }
         Some(Selector::Pattern(_)) | None => {}
     }
@@ -213,6 +220,26 @@ pub fn choose(
     Ok(Choice::Build(wanted, arch))
 }
 
+/// Where a kernel is that no release of ours holds. `--from` says nothing about it.
+fn from_source(
+    source: KernelSource,
+    argument: Option<&str>,
+    arch: &'static Arch,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<Choice> {
+    Ok(match source {
+        KernelSource::Host => {
+            let release = host::running()?;
+            Choice::Local(host::open(Path::new("/"), &release, arch, layout)?)
+        }
+        KernelSource::Debian => match debian::choose(argument, arch, layout, ui)? {
+            debian::Found::Here(kernel) => Choice::Local(kernel),
+            debian::Found::Archived(kernel) => Choice::Debian(kernel),
+        },
+    })
+}
+
 /// A signal and a mistake of the user are not things to go on after.
 fn is_final(error: &anyhow::Error) -> bool {
     matches!(
@@ -235,12 +262,27 @@ fn place(sources: &Sources, unasked: &Option<anyhow::Error>) -> String {
     }
 }
 
-/// Gets what was chosen: fetches it, or builds it.
+/// Gets what was chosen, with debugging information if that is wanted: fetches it, or
+/// builds it.
 ///
 /// # Errors
 ///
 /// It cannot be had, or what was built is not what was asked for.
 pub fn obtain(
+    request: Option<&KernelRequest>,
+    choice: &Choice,
+    sources: &Sources,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<LocalKernel> {
+    let kernel = obtain_kernel(request, choice, &sources.client, layout, ui)?;
+    match sources.debuginfo {
+        true => debuginfo::add(kernel, layout, ui),
+        false => Ok(kernel),
+    }
+}
+
+fn obtain_kernel(
     request: Option<&KernelRequest>,
     choice: &Choice,
     client: &Client,
@@ -257,6 +299,7 @@ pub fn obtain(
             packages => distribution::install(&packages, layout, ui),
         },
         Choice::Release(package) => Ok(download::download_one(client, package, layout, ui)?.kernel),
+        Choice::Debian(kernel) => debian::obtain(kernel, layout, ui),
         Choice::Build(wanted, arch) => {
             setup::require(layout, ui, &setup::for_build(), true)?;
             let kernel = kbuild::build_kernel(

@@ -230,15 +230,19 @@ Examples:
   dmesg-of() { cargo xtask -q vm -k \"$1\" -- dmesg; }
   cargo xtask vm -k 6.1                  a shell
   cargo xtask vm -k ~/linux -- uname -a  a kernel that was just built there
+  cargo xtask vm -k debian:6.12          Debian's newest 6.12
+  cargo xtask vm -k debian:bookworm --debuginfo -- drgn --version
   cargo xtask vm -k ./linux-image-6.1.0-56-amd64_6.1.160-1_amd64.deb -- uname -a
+  cargo xtask vm -k host                 the kernel that runs here
   cargo xtask vm --share-rw results --net -- ./measure -o results
   cargo xtask vm --gdb --kernel-log      debug a boot, reading the kernel's messages
 
 Exit status: the command's, 128+N for signal N; --lost-status if the VM was lost, panicked or got
 stuck; 2 or 3 if it could not be started.")]
 pub struct Vm {
-    /// Kernel: a release, a pattern, a series, or the path of an unpacked kernel or of a tree in
-    /// which one was built [default: the newest local kernel, else the release's newest]
+    /// Kernel: a release, a pattern, a series, the path of an unpacked kernel, of a package or of a
+    /// tree in which one was built, host, debian, or debian:WHAT (a series, a version, a release or a
+    /// suite) [default: the newest local kernel, else the release's newest]
     #[arg(short, long = "kernel", value_name = "REQUEST")]
     pub kernels: Vec<String>,
     #[command(flatten)]

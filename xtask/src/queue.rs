@@ -46,6 +46,7 @@ impl Wanted {
                     release.flavor(),
                 )
             }
+            Ok(Choice::Debian(kernel)) => (kernel.release.to_string(), Some(kernel.arch), None),
             _ => {
                 let request = self.request.as_ref();
                 let kernel = request.map_or_else(|| "newest".to_owned(), ToString::to_string);
@@ -78,7 +79,7 @@ impl Wanted {
         match self.choice {
             Err(_) | Ok(Choice::Local(_)) => 0,
             Ok(Choice::File(_)) => 1,
-            Ok(Choice::Release(_)) => 2,
+            Ok(Choice::Release(_) | Choice::Debian(_)) => 2,
             Ok(Choice::Build(..)) => 3,
         }
     }

@@ -7,7 +7,10 @@
 //! - PATH starts with `.`, `/` or `~/`: an unpacked package, a package file (ours, `.deb` or
 //!   `.rpm`), a directory with the `.deb` or `.rpm` files of one kernel, or a tree in which
 //!   a kernel was built.
-//! - SOURCE is `host` or `debian`: kernels that no release of ours holds.
+//! - SOURCE is one whose kernels no release of ours holds:
+//!   - `host`, the kernel that this host runs;
+//!   - `debian`, one of Debian's own: the newest of all suites, or what ARGUMENT says, a
+//!     series, a version, a release or a suite.
 //! - PATTERN is one of
 //!   - a bare series, `6.1`: its kernels and those of its point releases and
 //!     release candidates, with any suffix; never `6.12`;
@@ -34,8 +37,8 @@ use crate::version::{Release, Series, Version};
 /// The flavor that is built when a request names none.
 pub const DEFAULT_FLAVOR: &str = "default";
 
-const GRAMMAR: &str =
-    "a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb";
+const GRAMMAR: &str = "a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', \
+    ./kernel-6.1.0, ./x.deb, debian:6.12, host";
 
 /// One kernel that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -359,6 +362,10 @@ fn source(text: &str) -> Result<Option<Selector>, Failure> {
         None => (text, None),
     };
     if let Some((_, source)) = SOURCES.iter().find(|(known, _)| *known == name) {
+        if *source == KernelSource::Host && argument.is_some() {
+            let message = format!("{text:?} asks this host for another kernel than it runs");
+            return Err(Failure::usage(message).hint("host alone is the one that it runs"));
+        }
         return Ok(Some(Selector::Source(*source, argument)));
     }
     if argument.is_none() {
@@ -444,13 +451,6 @@ impl fmt::Display for KernelRequest {
             Selector::Pattern(pattern) => pattern.fmt(f),
         }
     }
-}
-
-/// The error for sources of kernels that are known but not there yet.
-pub fn unsupported_source(source: KernelSource) -> Failure {
-    Failure::usage(format!("kernels from {source} are not supported yet")).hint(
-        "use a series, a release or the directory of an unpacked kernel; cargo xtask list shows them",
-    )
 }
 
 #[cfg(test)]
@@ -707,10 +707,11 @@ mod tests {
             "debain" in the kernel request "debain:trixie" is no architecture and no source (did you mean debian?)
             "x86_64:" names an architecture but no kernel (x86_64:'*' is its newest kernel)
             "v6.1" is not a kernel request (without the v: 6.1)
-            cannot read the pattern "6.[1": invalid range pattern (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb)
-            ' ' cannot be in the kernel request "6.1 5.4" (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb)
-            "latest" is not a kernel request (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb)
-            '/' cannot be in the kernel request "6.1/../x" (a kernel is [ARCH:](PATH | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb)
+            cannot read the pattern "6.[1": invalid range pattern (a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb, debian:6.12, host)
+            ' ' cannot be in the kernel request "6.1 5.4" (a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb, debian:6.12, host)
+            "latest" is not a kernel request (a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb, debian:6.12, host)
+            '/' cannot be in the kernel request "6.1/../x" (a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb, debian:6.12, host)
+            "host:6.1" asks this host for another kernel than it runs (host alone is the one that it runs)
         "#]]
         .assert_eq(
             &[
@@ -722,13 +723,10 @@ mod tests {
                 "6.1 5.4",
                 "latest",
                 "6.1/../x",
+                "host:6.1",
             ]
             .map(|text| message(text) + "\n")
             .concat(),
-        );
-        assert_eq!(
-            unsupported_source(KernelSource::Host).kind,
-            crate::failure::FailureKind::Usage
         );
     }
 

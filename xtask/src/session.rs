@@ -391,7 +391,7 @@ fn prepare_one(
     let kernel = fetch::obtain(
         wanted.request.as_ref(),
         choice,
-        &session.sources.client,
+        session.sources,
         session.layout,
         session.ui,
     );

@@ -18,6 +18,7 @@ use rustix::fs::{CWD, RenameFlags};
 use crate::arch::{self, Arch};
 use crate::asset::{self, PackageName};
 use crate::failure::Failure;
+use crate::kbuild::progress::thousands;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::request::newest_first;
@@ -243,6 +244,32 @@ pub fn sweep_all(layout: &Layout) -> Result<usize> {
 
 pub(crate) fn create_directory(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
+/// Says before the work that there is no room for its result. A file system that does not
+/// tell how much is free has enough.
+///
+/// # Errors
+///
+/// Less than `bytes` are free where `path` is.
+pub fn require_space(path: &Path, bytes: u64) -> Result<()> {
+    let Ok(stat) = rustix::fs::statvfs(path) else {
+        return Ok(());
+    };
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free >= bytes {
+        return Ok(());
+    }
+    let mib = |bytes: u64| thousands(bytes.div_ceil(1 << 20));
+    let message = format!(
+        "no room in {}: {} MiB are free, {} MiB are needed",
+        path.parent().unwrap_or(path).display(),
+        mib(free),
+        mib(bytes)
+    );
+    Err(Failure::setup(message)
+        .hint("cargo xtask prune, or another --directory")
+        .into())
 }
 
 /// Where a kernel is, or would be, unpacked.
@@ -646,6 +673,17 @@ mod tests {
         assert!(held.path().is_dir() && file.path().is_file());
         drop((held, file));
         assert_eq!(names(work.path()), [".hidden", "kernel-6.1.tmp-x"]);
+    }
+
+    #[test]
+    fn room_is_asked_for_before_the_work() {
+        let work = tempfile::tempdir().unwrap();
+        require_space(work.path(), 0).unwrap();
+        let error = require_space(work.path(), u64::MAX).unwrap_err();
+        assert_eq!(crate::failure::exit_status(&error), 3);
+        let text = format!("{error:#}");
+        assert!(text.contains("17,592,186,044,416 MiB are needed"), "{text}");
+        require_space(&work.path().join("absent"), u64::MAX).unwrap();
     }
 
     #[test]

@@ -407,7 +407,16 @@ fn the_list_is_in_the_order_of_versions() {
             &["./k/kernel-6.1.2", "6.1-rc3", "6.1.1"],
             "6.1-rc3 6.1.1 ./k/kernel-6.1.2",
         ),
+        (
+            &["debian:6.12", "5.10", "debian:6.1.0-56-amd64"],
+            "5.10 debian:6.1.0-56-amd64 debian:6.12",
+        ),
         // One that names no version: as given.
+        (
+            &["6.12", "debian:bookworm", "5.4"],
+            "6.12 debian:bookworm 5.4",
+        ),
+        (&["6.12", "host", "5.4"], "6.12 host 5.4"),
         (&["6.12", "*tiny", "5.4"], "6.12 *tiny 5.4"),
         (&["6.12", "./mine", "5.4"], "6.12 ./mine 5.4"),
     ] {

@@ -15,6 +15,7 @@ use xtask::request::KernelRequest;
 use xtask::ui::Ui;
 use xtask::upload;
 
+use crate::flags::Machine;
 use crate::flags::release::{Download, ReleaseFlags, SourceFlags, Upload};
 
 /// A client for the release that flags, the work directory's file and the
@@ -32,10 +33,17 @@ pub fn client(flags: &ReleaseFlags, layout: &Layout, ui: &Ui) -> Result<Client> 
 }
 
 /// Where kernels may come from.
-pub fn sources(flags: &SourceFlags, layout: &Layout, ui: &Ui, setup: bool) -> Result<Sources> {
+pub fn sources(
+    flags: &SourceFlags,
+    machine: &Machine,
+    layout: &Layout,
+    ui: &Ui,
+    setup: bool,
+) -> Result<Sources> {
     Ok(Sources {
         from: flags.from.unwrap_or_else(|| From::usual(setup)),
         client: client(&flags.release, layout, ui)?,
+        debuginfo: machine.debuginfo,
     })
 }
 

@@ -46,7 +46,7 @@ pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
 /// The same, with the results going to `out`.
 pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     let requests = wanted(flags, layout)?;
-    let sources = super::release::sources(&flags.sources, layout, ui, setup)?;
+    let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
     let environment = extra_environment(&flags.environment)?;
     let shares = flags.machine.shares()?;
     let chosen = choose(flags, layout)?;

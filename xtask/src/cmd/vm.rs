@@ -70,7 +70,7 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
 fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmRequest> {
     // Before a kernel is fetched.
     let shares = flags.machine.shares()?;
-    let sources = super::release::sources(&flags.sources, layout, ui, setup)?;
+    let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
     let kernel = super::kernel::one(&flags.kernels, &sources, layout, ui)?;
     let tty = match (flags.tty, flags.no_tty) {
         (true, _) => true,

@@ -10,6 +10,9 @@
 pub mod compression;
 pub mod cpio;
 pub mod deb;
+pub mod debian;
+pub mod debuginfo;
+pub mod host;
 pub mod image;
 mod install;
 pub mod package;

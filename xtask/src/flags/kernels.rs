@@ -5,7 +5,8 @@ use clap::Args;
 /// Which kernels.
 #[derive(Args, Debug, Default)]
 pub struct KernelFlags {
-    /// Kernel: a release, a pattern, a series, or the path of an unpacked kernel; comma-separated,
+    /// Kernel: a release, a pattern, a series, the path of an unpacked kernel or of a package, host,
+    /// debian, or debian:WHAT (a series, a version, a release or a suite); comma-separated,
     /// repeatable
     #[arg(short, long = "kernel", value_name = "REQUEST")]
     pub kernels: Vec<String>,

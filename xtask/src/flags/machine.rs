@@ -81,6 +81,10 @@ pub struct Machine {
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
           default_missing_value = "socket", value_parser = endpoint, help_heading = "VM options")]
     pub gdb: Option<Endpoint>,
+    /// Fetch debugging information for a kernel that comes without it, once: Debian's, about 1 GB,
+    /// 5 to 8 GB on disk; with `-k host`, use what is installed
+    #[arg(long, help_heading = "VM options")]
+    pub debuginfo: bool,
     /// Write the guest's memory for drgn and crash if it panics, gets stuck or ends by itself
     #[arg(long, help_heading = "VM options")]
     pub dump: bool,

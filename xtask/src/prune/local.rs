@@ -5,10 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::Kernel;
+use super::{Kernel, timestamp};
 use crate::arch;
 use crate::asset::PackageName;
-use crate::distribution;
+use crate::distribution::{self, debuginfo};
 use crate::layout::Layout;
 use crate::list::disk_usage;
 use crate::store::{self, Temporary};
@@ -42,22 +42,28 @@ impl Entry {
     }
 }
 
-/// The unpacked kernels, those of distributions as well, and the package files in the work directory. Directories
-/// that are named like kernels but are none are left out, so that nothing is
-/// deleted that nobody understands.
+/// The unpacked kernels, those of distributions as well and their debugging information,
+/// and the package files in the work directory. Directories that are named like kernels but
+/// are none are left out, so that nothing is deleted that nobody understands.
 ///
 /// # Errors
 ///
 /// A directory cannot be read.
 pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
-    let mut entries = Vec::new();
+    let mut entries = Vec::<Entry>::new();
     let mut add = |name: PackageName, path: PathBuf| -> Result<()> {
+        let debuginfo = debuginfo::release_of(&path).is_some();
+        // Goes with its kernel, and by itself once that is gone.
+        let orphaned = debuginfo && entries.iter().all(|entry| entry.kernel.name != name);
         entries.push(Entry {
             kernel: Kernel {
                 name,
-                finished: true,
-                distribution: distribution::key_of(&path).is_some(),
-                created: String::new(),
+                finished: !orphaned,
+                distribution: debuginfo || distribution::key_of(&path).is_some(),
+                created: match orphaned {
+                    true => timestamp(0),
+                    false => String::new(),
+                },
             },
             bytes: disk_usage(&path)?,
             path,
@@ -75,6 +81,9 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
                 release: kernel.release,
             };
             add(name, kernel.path)?;
+        }
+        for (release, path) in debuginfo::survey(layout, arch)? {
+            add(PackageName { arch, release }, path)?;
         }
     }
     for path in package_files(&layout.packages())? {
@@ -114,6 +123,7 @@ pub fn delete(entry: &Entry, layout: &Layout, ui: &Ui) -> Result<()> {
     let name = &entry.kernel.name;
     let lock = match distribution::key_of(&entry.path) {
         Some(key) => distribution::lock_name(key),
+        None if debuginfo::release_of(&entry.path).is_some() => debuginfo::lock_name(&entry.path),
         None => store::lock_name(name.arch, &name.release),
     };
     let _lock = store::lock(layout, ui, &lock)?;
@@ -180,5 +190,54 @@ mod tests {
             .collect::<Vec<_>>();
         assert_eq!(names, ["kernel-6.1.8-vmtest1.1default"]);
         assert!(delete(&found[1], &layout, &ui).is_err());
+    }
+
+    #[test]
+    fn debugging_information_goes_with_its_kernel() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let folder = |name: &str| work.path().join("x86_64").join(name);
+        for release in ["6.1.0-54-amd64", "6.1.0-56-amd64"] {
+            let kernel = folder(&format!("distribution-{release}-0123456789ab"));
+            std::fs::create_dir_all(kernel.join("modules")).unwrap();
+            for name in ["vmlinuz", "modules/modules.dep"] {
+                std::fs::write(kernel.join(name), "").unwrap();
+            }
+            let origin = format!(r#"{{"release":"{release}","arch":"x86_64","packages":[]}}"#);
+            std::fs::write(kernel.join("origin.json"), origin).unwrap();
+        }
+        for release in ["6.1.0-54-amd64", "6.1.0-56-amd64", "6.1.0-58-amd64"] {
+            let path = folder(&format!("debuginfo-{release}-0123456789ab"));
+            std::fs::create_dir(path).unwrap();
+        }
+        let old = || {
+            let entries = entries(&layout).unwrap();
+            let kernels = entries.iter().map(|entry| entry.kernel.clone());
+            let kernels = kernels.collect::<Vec<_>>();
+            let keep = std::num::NonZeroUsize::MIN;
+            let now = 1_800_000_000;
+            let indices = super::super::select(&kernels, keep, now).into_iter();
+            let old = indices.map(|deletion| entries[deletion.index].clone());
+            old.collect::<Vec<_>>()
+        };
+        let ui = Ui::new(Verbosity::Quiet);
+        // Whatever is not the newest kernel or its; what is newer still has no kernel.
+        let found = old();
+        let names = found.iter().map(|entry| entry.path.file_name().unwrap());
+        let mut names = names.collect::<Vec<_>>();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "debuginfo-6.1.0-54-amd64-0123456789ab",
+                "debuginfo-6.1.0-58-amd64-0123456789ab",
+                "distribution-6.1.0-54-amd64-0123456789ab",
+            ]
+        );
+        for entry in &found {
+            delete(entry, &layout, &ui).unwrap();
+        }
+        assert_eq!(old(), []);
+        assert!(folder("debuginfo-6.1.0-56-amd64-0123456789ab").is_dir());
     }
 }

@@ -329,37 +329,78 @@ Acquire::https::Timeout "15";
     )
 }
 
-/// A version of a package, as `apt-cache show` prints it.
+/// A version of a package, as `apt-cache show` prints it (deb-control(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
+    /// The package's name.
+    pub package: String,
     /// Debian's version.
     pub version: String,
     /// Bytes.
     pub size: u64,
     /// Of the package file.
     pub sha256: String,
+    /// Bytes that it takes when it is unpacked, as whoever built it found; 0 if that is
+    /// not said.
+    pub installed: u64,
+    /// What it needs, as the field `Depends` has it.
+    pub depends: Vec<Dependency>,
+}
+
+/// One package that is needed, perhaps one of several that will do: only the first of
+/// them is of interest here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Dependency {
+    /// The package's name.
+    pub package: String,
+    /// The only version that will do, if there is just one.
+    pub version: Option<String>,
+}
+
+/// Reads what `apt-cache show` prints.
+pub fn parse_all(text: &str) -> Vec<Candidate> {
+    text.split("\n\n").filter_map(candidate).collect()
 }
 
 /// Reads what `apt-cache show` prints about `package`.
 pub fn parse_show(text: &str, package: &str) -> Vec<Candidate> {
-    text.split("\n\n")
-        .filter_map(|paragraph| {
-            let field = |name: &str| {
-                paragraph
-                    .lines()
-                    .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-                    .map(str::trim)
-            };
-            if field("Package") != Some(package) {
-                return None;
-            }
-            Some(Candidate {
-                version: field("Version")?.to_owned(),
-                size: field("Size")?.parse().ok()?,
-                sha256: field("SHA256")?.to_owned(),
-            })
+    let mut candidates = parse_all(text);
+    candidates.retain(|candidate| candidate.package == package);
+    candidates
+}
+
+fn candidate(paragraph: &str) -> Option<Candidate> {
+    let field = |name: &str| {
+        paragraph
+            .lines()
+            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+            .map(str::trim)
+    };
+    let kibibytes = field("Installed-Size").and_then(|size| size.parse::<u64>().ok());
+    Some(Candidate {
+        package: field("Package")?.to_owned(),
+        version: field("Version")?.to_owned(),
+        size: field("Size")?.parse().ok()?,
+        sha256: field("SHA256")?.to_owned(),
+        installed: kibibytes.unwrap_or(0).saturating_mul(1024),
+        depends: field("Depends").map(dependencies).unwrap_or_default(),
+    })
+}
+
+/// Reads a list of dependencies: `a, b (= 1) | c, d:any (>= 2)` (deb-control(5)).
+fn dependencies(text: &str) -> Vec<Dependency> {
+    let dependency = |text: &str| {
+        let first = text.split('|').next()?.trim();
+        let (name, rest) = first.split_once(' ').unwrap_or((first, ""));
+        let name = name.split(':').next()?;
+        let version = rest.trim().strip_prefix("(=");
+        let version = version.and_then(|version| version.split(')').next());
+        (!name.is_empty()).then(|| Dependency {
+            package: name.to_owned(),
+            version: version.map(|version| version.trim().to_owned()),
         })
-        .collect()
+    };
+    text.split(',').filter_map(dependency).collect()
 }
 
 /// The upstream version in a Debian version: `6.1.192-2`, `6.12~rc3-1~exp1`.
@@ -705,12 +746,39 @@ mod tests {
         assert_eq!(
             candidates,
             [Candidate {
+                package: "linux-source-6.1".into(),
                 version: "6.1.192-2".into(),
                 size: 12,
-                sha256: "ab".into()
+                sha256: "ab".into(),
+                installed: 0,
+                depends: vec![],
             }]
         );
         assert_eq!(parse_show("", "linux-source-6.1"), []);
+    }
+
+    #[test]
+    fn dependencies_are_read() {
+        let dependencies = dependencies(
+            "kmod, linux-base (>= 4.3~), a | b (= 1), linux-modules-6.1 (= 6.1.1-1) | c, d:any (= 2 ),,",
+        );
+        let words = dependencies.iter().map(|dependency| {
+            let version = dependency.version.as_deref();
+            format!("{} {}", dependency.package, version.unwrap_or("-"))
+        });
+        assert_eq!(
+            words.collect::<Vec<_>>(),
+            [
+                "kmod -",
+                "linux-base -",
+                "a -",
+                "linux-modules-6.1 6.1.1-1",
+                "d 2"
+            ]
+        );
+        let text = "Package: a\nVersion: 1\nSize: 1\nSHA256: ab\nInstalled-Size: 3\nDepends: b\n";
+        let read = parse_all(text).remove(0);
+        assert_eq!((read.installed, read.depends.len()), (3072, 1));
     }
 
     #[test]

@@ -11,6 +11,7 @@ pub mod debian;
 pub mod directory;
 pub mod git;
 pub mod kernel_org;
+pub mod suites;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -96,7 +97,7 @@ pub struct Found {
 #[derive(Clone, Debug)]
 enum Location {
     KernelOrg(kernel_org::Archive),
-    Debian(debian::Package),
+    Debian(suites::Package),
     Git(git::Tag),
     Directory(PathBuf),
 }
@@ -287,11 +288,7 @@ pub fn fetch(
             .with_context(|| format!("cannot create {}", layout.logs().display()))?;
         let log = layout.logs().join(format!("source-{name}.log"));
         let temporary = Temporary::directory(&goal)?;
-        let work = Work {
-            layout,
-            ui,
-            log: &log,
-        };
+        let work = Work::new(layout, ui, &log);
         match &found.location {
             Location::KernelOrg(archive) => kernel_org::fetch(&work, archive, temporary.path()),
             Location::Debian(package) => debian::fetch(&work, package, temporary.path()),
@@ -312,7 +309,12 @@ pub struct Work<'a> {
     log: &'a Path,
 }
 
-impl Work<'_> {
+impl<'a> Work<'a> {
+    /// The output of commands goes to `log`, whose folder must be there.
+    pub fn new(layout: &'a Layout, ui: &'a Ui, log: &'a Path) -> Self {
+        Self { layout, ui, log }
+    }
+
     /// Runs a command that writes into `directory`; a full disk is said as such.
     fn run(&self, command: LongCommand, tick: impl FnMut() -> Result<()>) -> Result<()> {
         let start = std::fs::metadata(self.log).map_or(0, |metadata| metadata.len());

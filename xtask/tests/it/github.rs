@@ -797,6 +797,7 @@ fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String
     let sources = Sources {
         from: from.parse::<From>()?,
         client: setting.client(None),
+        debuginfo: false,
     };
     let request = match request {
         "" => None,
@@ -808,6 +809,7 @@ fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String
         Choice::Release(package) => format!("release {}", package.name.release),
         Choice::Build(wanted, _) => format!("build {}", wanted.version),
         Choice::File(path) => format!("file {}", path.display()),
+        Choice::Debian(kernel) => format!("debian {}", kernel.release),
     })
 }
 

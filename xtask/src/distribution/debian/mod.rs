@@ -1,0 +1,243 @@
+//! The kernels of Debian's archive: `-k debian:WHAT`.
+//!
+//! [`choose`] asks the archive's lists, which are used for a day, and looks whether the
+//! very packages were unpacked before; only if they were not, [`obtain`] downloads them.
+
+pub mod select;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::arch::Arch;
+use crate::distribution;
+use crate::failure::{self, Failure, FailureKind};
+use crate::interrupt;
+use crate::kernel::LocalKernel;
+use crate::layout::Layout;
+use crate::source::Work;
+use crate::source::apt::{self, Candidate};
+use crate::source::suites::{self, Lists, Package, Suites};
+use crate::store::{self, Temporary};
+use crate::ui::Ui;
+use crate::version::{Release, Version};
+
+use select::{Offer, Selected, What};
+
+/// A kernel of the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archived {
+    /// What it runs on.
+    pub arch: &'static Arch,
+    /// What `uname -r` will print.
+    pub release: Release,
+    /// What must be downloaded.
+    packages: Vec<Package>,
+}
+
+/// Where a kernel of Debian is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// On this machine, unpacked.
+    Here(LocalKernel),
+    /// In the archive.
+    Archived(Archived),
+}
+
+/// The newest kernel that `debian:WHAT` asks for. If the archive cannot be asked, the
+/// newest that was unpacked before and is asked for.
+///
+/// # Errors
+///
+/// A usage error if `argument` says nothing. The archive cannot be asked on this host, or
+/// not now, and nothing is here that would do. No suite has such a kernel.
+pub fn choose(
+    argument: Option<&str>,
+    arch: &'static Arch,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<Found> {
+    let what = What::parse(argument)?;
+    let suites = Suites::open(layout, ui, |suite| what.wants(suite));
+    let suites = suites.and_then(|suites| match suites.unusable() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(suites),
+    });
+    let suites = match suites {
+        Ok(suites) => suites,
+        Err(error) if is_final(&error) => return Err(error),
+        Err(error) => {
+            let here = installed(&what, arch, layout)?;
+            let kernel = here.ok_or_else(|| unasked(&what, &error))?;
+            ui.info(format!(
+                "{error:#}; using {}, which is here",
+                kernel.release
+            ));
+            return Ok(Found::Here(kernel));
+        }
+    };
+    let offers = offers(&suites, arch)?;
+    let selected = select::select(&what, &offers, arch.debian)?;
+    let found = distribution::find(layout, arch, &key(&selected))?;
+    Ok(match found {
+        Some(kernel) => Found::Here(kernel),
+        None => {
+            let package = |candidate: Candidate| selected.suite.package(candidate);
+            Found::Archived(Archived {
+                arch,
+                release: selected.release,
+                packages: selected.packages.into_iter().map(package).collect(),
+            })
+        }
+    })
+}
+
+fn key(selected: &Selected<Lists<'_>>) -> String {
+    let packages = selected.packages.iter();
+    distribution::key(
+        &packages
+            .map(|package| package.sha256.clone())
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// A signal is not a thing to go on after.
+fn is_final(error: &anyhow::Error) -> bool {
+    matches!(failure::kind(error), Some(FailureKind::Interrupted(_)))
+}
+
+/// The error if the archive cannot be asked and nothing is here.
+fn unasked(what: &What, error: &anyhow::Error) -> Failure {
+    let hint = "or give a package that you have: -k ./linux-image-….deb";
+    let text = format!("cannot ask Debian for {what}: {error:#}");
+    // One pair of brackets for both remedies.
+    match text.strip_suffix(')') {
+        Some(text) => Failure::setup(format!("{text}; {hint})")),
+        None => Failure::setup(text).hint(hint.trim_start_matches("or ")),
+    }
+}
+
+/// The kernels' packages in each suite.
+fn offers<'s>(suites: &'s Suites, arch: &Arch) -> Result<Vec<Offer<Lists<'s>>>> {
+    let mut offers = Vec::new();
+    for lists in suites.usable() {
+        interrupt::check()?;
+        let names = select::names(lists.names(select::PREFIX)?, arch.debian);
+        offers.push(Offer {
+            suite: lists,
+            candidates: apt::parse_all(&lists.show(&names)?),
+        });
+    }
+    Ok(offers)
+}
+
+/// Downloads and unpacks, unless another run has done that meanwhile.
+///
+/// # Errors
+///
+/// apt or the disk fails, a signal, or the packages are no kernel.
+pub fn obtain(kernel: &Archived, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+    let sums = kernel.packages.iter();
+    let sums = sums.map(|package| package.candidate.sha256.clone());
+    let key = distribution::key(&sums.collect::<Vec<_>>());
+    let _lock = store::lock(layout, ui, &format!("debian-{key}"))?;
+    if let Some(kernel) = distribution::find(layout, kernel.arch, &key)? {
+        return Ok(kernel);
+    }
+    let goal = layout
+        .kernels(kernel.arch)
+        .join(format!("packages-{}", kernel.release));
+    // The files go when they are unpacked, or after an error.
+    let temporary = Temporary::directory(&goal)?;
+    let files = download(&kernel.packages, &temporary, layout, ui)
+        .with_context(|| format!("cannot get the kernel {} from Debian", kernel.release))?;
+    distribution::install(&files, layout, ui)
+}
+
+/// The package with the debugging information of a release, of just that version.
+///
+/// # Errors
+///
+/// The archive cannot be asked, or does not have it (any more).
+pub fn debug_package(
+    release: &Release,
+    version: &str,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<Package> {
+    let name = debug_name(release);
+    let context = || format!("cannot get {name} {version} from Debian");
+    let suites = Suites::open(layout, ui, |_| true).with_context(context)?;
+    if let Some(failure) = suites.unusable() {
+        return Err(failure).with_context(context);
+    }
+    let mut others = Vec::new();
+    for lists in suites.usable() {
+        interrupt::check()?;
+        let shown = lists.show(std::slice::from_ref(&name))?;
+        for candidate in apt::parse_show(&shown, &name) {
+            if candidate.version == version {
+                return Ok(lists.package(candidate));
+            }
+            others.push(candidate.version);
+        }
+    }
+    let message = match others.as_slice() {
+        [] => format!("no suite of Debian has {name}, the debugging information of {release}"),
+        others => format!(
+            "Debian has {name} only as {}, not as {version}",
+            others.join(", ")
+        ),
+    };
+    let hint = "Debian keeps it for its newest kernels, and that of a new one may come later";
+    Err(Failure::setup(message).hint(hint).into())
+}
+
+/// The name of the package with the debugging information of a release, whether its image
+/// was signed or not.
+pub fn debug_name(release: &Release) -> String {
+    format!("linux-image-{release}-dbg")
+}
+
+/// Downloads packages into a temporary directory, in which the log is too.
+///
+/// # Errors
+///
+/// There is no room for what will be unpacked of them, apt fails, or a signal.
+pub fn download(
+    packages: &[Package],
+    temporary: &Temporary,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<Vec<PathBuf>> {
+    let bytes = packages.iter().map(|package| {
+        let Candidate {
+            size, installed, ..
+        } = package.candidate;
+        size.saturating_add(installed)
+    });
+    let bytes = bytes.fold(0, u64::saturating_add);
+    store::require_space(temporary.path(), bytes)?;
+    let log = temporary.path().join("apt.log");
+    suites::download(&Work::new(layout, ui, &log), packages, temporary.path())
+}
+
+/// The newest kernel on this machine that is asked for and was unpacked from packages.
+/// Nothing here says of which suite it was.
+fn installed(what: &What, arch: &'static Arch, layout: &Layout) -> Result<Option<LocalKernel>> {
+    let mut best: Option<(Version, LocalKernel)> = None;
+    for kernel in distribution::survey(layout, arch)? {
+        let packages = distribution::Origin::read(&kernel.path)?.packages;
+        let image = packages
+            .iter()
+            .find(|package| select::is_image(&package.name));
+        let Some(upstream) = image.and_then(|image| apt::upstream(&image.version)) else {
+            continue;
+        };
+        let asked = what.is(&kernel.release.to_string(), &upstream, arch.debian);
+        if asked && best.as_ref().is_none_or(|(newest, _)| upstream > *newest) {
+            best = Some((upstream, kernel));
+        }
+    }
+    Ok(best.map(|(_, kernel)| kernel))
+}

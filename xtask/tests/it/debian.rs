@@ -1,0 +1,501 @@
+//! Kernels that nobody has packaged for us: `-k debian` with an archive that is played by
+//! scripts, and `-k host`. No network, no root, no apt on this host.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use expect_test::{Expect, expect};
+use xtask::sha256::Sha256;
+
+use crate::fake_qemu;
+use crate::support::{Run, xtask};
+
+/// Where the host's source lists are.
+const APT_CONFIG: &str = r#"#!/bin/sh
+echo "MAIN='/none'"
+echo "PARTS='$HOME/apt'"
+"#;
+
+/// `-c .../cache/apt/<suite>/apt.conf -q update`, or `download NAME=VERSION...`. A suite is
+/// a folder of `$HOME/archive`, with its packages and what is said about them.
+const APT_GET: &str = r#"#!/bin/sh
+suite=$HOME/archive/$(basename "$(dirname "$2")")
+shift 2
+[ "$1" != -q ] || shift
+echo "$1 ${suite##*/}" >>"$HOME/apt.log"
+if [ -e "$HOME/away" ]; then
+	cat "$HOME/away" >&2
+	exit 100
+fi
+if [ ! -d "$suite" ]; then
+	echo "E: The repository 'x' does not have a Release file." >&2
+	exit 100
+fi
+[ "$1" = download ] || exit 0
+shift
+for word; do
+	cp "$suite/${word%%=*}.deb" "${word%%=*}_${word#*=}_amd64.deb" || exit 100
+done
+"#;
+
+/// `-c .../cache/apt/<suite>/apt.conf pkgnames PREFIX`, or `show NAME...`.
+const APT_CACHE: &str = r#"#!/bin/sh
+suite=$HOME/archive/$(basename "$(dirname "$2")")
+shift 2
+command=$1
+shift
+case $command in
+pkgnames)
+	cd "$suite" && ls | sed -n "s/^\($1.*\)\.deb$/\1/p"
+	;;
+show)
+	for name; do
+		cat "$suite/$name.show" || status=100
+	done
+	exit $status
+	;;
+esac
+"#;
+
+/// Lists what it finds, as `depmod -b ROOT RELEASE`.
+const DEPMOD: &str = r#"#!/bin/sh
+cd "$2/lib/modules/$3" || exit 9
+find -L kernel -name '*.ko' | sed 's/$/:/' | sort >modules.dep
+"#;
+
+/// A home directory with an archive in it.
+struct Home {
+    directory: tempfile::TempDir,
+    path: String,
+}
+
+impl Home {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let path = fake_qemu::install(directory.path(), "good");
+        let home = Self { directory, path };
+        for (name, text) in [
+            ("apt-config", APT_CONFIG),
+            ("apt-get", APT_GET),
+            ("apt-cache", APT_CACHE),
+            ("dpkg-deb", "#!/bin/sh\nexit 1\n"),
+            ("depmod", DEPMOD),
+        ] {
+            let file = home.path().join("programs").join(name);
+            fs::write(&file, text).unwrap();
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        let list = "Types: deb\nURIs: http://a.example/debian http://a.example/debian-security\n\
+            Suites: bookworm\nComponents: main\n";
+        fs::create_dir(home.path().join("apt")).unwrap();
+        fs::write(home.path().join("apt/debian.sources"), list).unwrap();
+        home
+    }
+
+    fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Puts a package into a suite.
+    fn add(&self, suite: &str, package: &Package) {
+        let folder = self.path().join("archive").join(suite);
+        fs::create_dir_all(&folder).unwrap();
+        let bytes = package.deb();
+        let show = format!(
+            "{}Size: {}\nSHA256: {}\n\n",
+            package.control(),
+            bytes.len(),
+            Sha256::of(&bytes)
+        );
+        fs::write(folder.join(format!("{}.deb", package.name)), bytes).unwrap();
+        fs::write(folder.join(format!("{}.show", package.name)), show).unwrap();
+    }
+
+    fn run(&self, arguments: &str) -> Run {
+        let run = xtask(self.path());
+        run.env("PATH", &self.path).args(arguments).run()
+    }
+
+    /// The image that a dry run boots.
+    #[track_caller]
+    fn image(&self, request: &str) -> PathBuf {
+        let run = self.run(&format!("vm --accel tcg --dry-run -k {request} -- true"));
+        let run = run.expect_status(0);
+        let mut words = run.stdout.split(' ');
+        assert!(words.any(|word| word == "-kernel"), "{}", run.stdout);
+        words.next().unwrap().into()
+    }
+
+    /// The one line of an error.
+    #[track_caller]
+    fn fails(&self, arguments: &str, status: i32, expected: &Expect) {
+        let run = self.run(&format!("-q vm --accel tcg --dry-run {arguments} -- true"));
+        let run = run.expect_status(status);
+        let home = self.path().display().to_string();
+        expected.assert_eq(&run.stderr.replace(&home, "HOME"));
+    }
+
+    /// What apt-get was told since the last time, but for updates of what is not there.
+    fn log(&self) -> Vec<String> {
+        let path = self.path().join("apt.log");
+        let text = fs::read_to_string(&path).unwrap_or_default();
+        let _ = fs::remove_file(path);
+        let known = |line: &&str| {
+            let suite = line.rsplit(' ').next().unwrap_or_default();
+            self.path().join("archive").join(suite).is_dir()
+        };
+        let mut lines = text
+            .lines()
+            .filter(known)
+            .map(str::to_owned)
+            .collect::<Vec<_>>();
+        lines.sort();
+        lines
+    }
+
+    /// Makes lists older than they may be.
+    fn forget_lists(&self) {
+        for entry in fs::read_dir(self.path().join("cache/apt")).unwrap() {
+            let _ = fs::remove_file(entry.unwrap().path().join("stamp"));
+        }
+    }
+
+    /// What is below the kernels' folder.
+    fn kernels(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.path().join("x86_64")) else {
+            return Vec::new();
+        };
+        let mut names = entries
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect::<Vec<_>>();
+        names.sort();
+        names
+    }
+}
+
+/// A package of a kernel.
+struct Package {
+    name: String,
+    version: &'static str,
+    depends: String,
+    files: Vec<(String, Vec<u8>)>,
+}
+
+impl Package {
+    /// As it was before 6.19.
+    fn whole(release: &str, version: &'static str) -> Self {
+        let mut package = Self::part("image", release, version);
+        package.files = vec![
+            (format!("boot/vmlinuz-{release}"), image(release)),
+            (format!("boot/config-{release}"), b"CONFIG_X=y\n".to_vec()),
+            (format!("lib/modules/{release}/kernel/a.ko"), module()),
+        ];
+        package
+    }
+
+    /// The three packages since 6.19.
+    fn split(release: &str, version: &'static str) -> [Self; 3] {
+        let part = |name| Self::part(name, release, version);
+        let (mut meta, mut binary, mut modules) = (part("image"), part("binary"), part("modules"));
+        let needed = ["binary", "modules"];
+        let needed = needed.map(|name| format!("linux-{name}-{release} (= {version})"));
+        meta.depends = format!("dracut | initramfs-tools, {}", needed.join(", "));
+        let folder = format!("usr/lib/modules/{release}");
+        binary.files = vec![(format!("{folder}/vmlinuz"), image(release))];
+        modules.files = vec![(format!("{folder}/kernel/a.ko"), module())];
+        [meta, binary, modules]
+    }
+
+    fn debuginfo(release: &str, version: &'static str) -> Self {
+        let mut package = Self::part("image", &format!("{release}-dbg"), version);
+        package.files = [
+            format!("boot/vmlinux-{release}"),
+            format!("boot/System.map-{release}"),
+            format!("lib/modules/{release}/kernel/a.ko"),
+            ".build-id/ab/cd.debug".to_owned(),
+        ]
+        .map(|name| (format!("usr/lib/debug/{name}"), b"\x7fELF".to_vec()))
+        .into();
+        package
+            .files
+            .push(("usr/share/doc/a".to_owned(), b"x".to_vec()));
+        package
+    }
+
+    fn part(name: &str, release: &str, version: &'static str) -> Self {
+        Self {
+            name: format!("linux-{name}-{release}"),
+            version,
+            depends: "kmod, linux-base (>= 4.3~)".to_owned(),
+            files: Vec::new(),
+        }
+    }
+
+    fn control(&self) -> String {
+        format!(
+            "Package: {}\nVersion: {}\nArchitecture: amd64\nDepends: {}\nInstalled-Size: 1\n\
+            Description: a kernel\n",
+            self.name, self.version, self.depends
+        )
+    }
+
+    /// deb(5), without compression.
+    fn deb(&self) -> Vec<u8> {
+        let control = [("control".to_owned(), self.control().into_bytes())];
+        let mut bytes = b"!<arch>\n".to_vec();
+        for (name, contents) in [
+            ("debian-binary", b"2.0\n".to_vec()),
+            ("control.tar", tar(&control)),
+            ("data.tar", tar(&self.files)),
+        ] {
+            let (zero, size) = (0, contents.len());
+            let header = format!(
+                "{name:<16}{zero:<12}{zero:<6}{zero:<6}{:<8}{size:<10}`\n",
+                100_644
+            );
+            bytes.extend(header.into_bytes());
+            bytes.extend(&contents);
+            if size % 2 == 1 {
+                bytes.push(b'\n');
+            }
+        }
+        bytes
+    }
+}
+
+fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
+    let mut builder = tar::Builder::new(Vec::new());
+    for (name, contents) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_mode(0o644);
+        header.set_mtime(1);
+        header.set_size(contents.len() as u64);
+        let name = format!("./{name}");
+        builder
+            .append_data(&mut header, name, contents.as_slice())
+            .unwrap();
+    }
+    builder.into_inner().unwrap()
+}
+
+/// The beginning of a boot image for x86, as the kernel's Documentation/arch/x86/boot.rst
+/// has it.
+fn image(release: &str) -> Vec<u8> {
+    let mut bytes = vec![0; 0x400];
+    bytes[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
+    bytes[0x202..0x206].copy_from_slice(b"HdrS");
+    bytes[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
+    bytes[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
+    // XLF_KERNEL_64: it can be started in 64-bit mode.
+    bytes[0x236] = 1;
+    let text = format!("{release} (a@b) #1 SMP\0");
+    bytes[0x300..0x300 + text.len()].copy_from_slice(text.as_bytes());
+    bytes
+}
+
+fn module() -> Vec<u8> {
+    b"\x7fELF\x02\x01\x01".to_vec()
+}
+
+#[test]
+fn a_kernel_of_debian_is_downloaded_once() {
+    let home = Home::new();
+    home.add("bookworm", &Package::whole("6.1.0-1-amd64", "6.1.10-1"));
+    home.add("bookworm", &Package::whole("6.1.0-1-rt-amd64", "6.1.10-1"));
+    home.add(
+        "bookworm-security",
+        &Package::whole("6.1.0-2-amd64", "6.1.20-1"),
+    );
+    for package in Package::split("7.0.3+deb14-amd64", "7.0.3-1") {
+        home.add("unstable", &package);
+    }
+
+    let image = home.image("debian:6.1");
+    let folder = image.parent().unwrap();
+    let name = folder.file_name().unwrap().to_str().unwrap();
+    assert!(name.starts_with("distribution-6.1.0-2-amd64-"), "{name}");
+    assert!(folder.join("modules/kernel/a.ko").is_file());
+    let updates = ["bookworm", "bookworm-security", "unstable"];
+    let mut expected = vec!["download bookworm-security".to_owned()];
+    expected.extend(updates.map(|suite| format!("update {suite}")));
+    assert_eq!(home.log(), expected);
+
+    // The lists are new enough, and the package is here.
+    for request in [
+        "debian:6.1",
+        "debian:6.1.20",
+        "debian:6.1.0-2-amd64",
+        "debian:bookworm",
+    ] {
+        assert_eq!(home.image(request), image, "{request}");
+    }
+    assert_eq!(home.log(), [""; 0]);
+
+    let newest = home.image("debian");
+    let shown = newest.display().to_string();
+    assert!(
+        shown.contains("/distribution-7.0.3+deb14-amd64-"),
+        "{shown}"
+    );
+    assert_eq!(home.log(), ["download unstable"]);
+    let older = home.image("debian:6.1.0-1");
+    let shown = older.display().to_string();
+    assert!(shown.contains("/distribution-6.1.0-1-amd64-"), "{shown}");
+    assert_eq!(home.kernels().len(), 3, "{:?}", home.kernels());
+}
+
+#[test]
+fn what_debian_does_not_have_is_one_line() {
+    let home = Home::new();
+    home.add("bookworm", &Package::whole("6.1.0-1-amd64", "6.1.10-1"));
+    home.fails(
+        "-k debian:6.6",
+        3,
+        &expect![[r#"
+        xtask: error: no suite of Debian has Linux 6.6 (there is 6.1.10)
+    "#]],
+    );
+    home.fails(
+        "-k debian:6.1.11",
+        3,
+        &expect![[r#"
+        xtask: error: no suite of Debian has Linux 6.1.11 (there is 6.1.10)
+    "#]],
+    );
+    home.fails(
+        "-k debian:6.1.0-2-amd64",
+        3,
+        &expect![[r#"
+        xtask: error: no suite of Debian has the kernel 6.1.0-2-amd64 (nearest: 6.1.0-1-amd64)
+    "#]],
+    );
+    home.fails("-k debian:unstable", 3, &expect![[r#"
+        xtask: error: cannot ask Debian for a kernel in unstable: Debian's archive, as apt on this host knows it, does not have that suite (give a package that you have: -k ./linux-image-….deb)
+    "#]]);
+    home.fails("-k debian:buster", 3, &expect![[r#"
+        xtask: error: cannot ask Debian for a kernel in buster: Debian's archive, as apt on this host knows it, does not have that suite (give a package that you have: -k ./linux-image-….deb)
+    "#]]);
+    home.fails("-k debian:nonsense", 2, &expect![[r#"
+        xtask: error: "nonsense" is no kernel of Debian (a series, a version, a release or a suite: debian:6.12, debian:6.12.118, debian:6.1.0-56-amd64, debian:bookworm)
+    "#]]);
+    home.fails("-k host:6.1", 2, &expect![[r#"
+        xtask: error: "host:6.1" asks this host for another kernel than it runs (host alone is the one that it runs)
+    "#]]);
+    assert_eq!(home.kernels(), [""; 0]);
+}
+
+#[test]
+fn without_the_archive_what_is_here_is_used() {
+    let home = Home::new();
+    home.add("bookworm", &Package::whole("6.1.0-1-amd64", "6.1.10-1"));
+    home.add("bookworm", &Package::whole("6.1.0-2-amd64", "6.1.20-1"));
+    for request in ["debian:6.1.0-1", "debian:6.1.0-2"] {
+        home.image(request);
+    }
+    let image = home.image("debian");
+    home.forget_lists();
+    fs::write(
+        home.path().join("away"),
+        "E: Could not connect to a.example:80",
+    )
+    .unwrap();
+    for request in [
+        "debian",
+        "debian:6.1",
+        "debian:6.1.20",
+        "debian:6.1.0-2-amd64",
+    ] {
+        assert_eq!(home.image(request), image, "{request}");
+    }
+    let run = home.run("vm --accel tcg --dry-run -k debian:6.1 -- true");
+    let line = "Debian's archive cannot be reached; using 6.1.0-2-amd64, which is here";
+    assert!(run.stderr.contains(line), "{}", run.stderr);
+    home.fails("-k debian:6.6", 3, &expect![[r#"
+        xtask: error: cannot ask Debian for Linux 6.6: Debian's archive cannot be reached (give a package that you have: -k ./linux-image-….deb)
+    "#]]);
+
+    fs::write(home.path().join("away"), "E: NO_PUBKEY 0123").unwrap();
+    home.fails("-k debian:6.6", 3, &expect![[r#"
+        xtask: error: cannot ask Debian for Linux 6.6: this host does not have the keys of Debian's archive (install debian-archive-keyring; or give a package that you have: -k ./linux-image-….deb)
+    "#]]);
+    // As on a host of another distribution.
+    fs::remove_file(home.path().join("apt/debian.sources")).unwrap();
+    home.fails("-k debian:6.6", 3, &expect![[r#"
+        xtask: error: cannot ask Debian for Linux 6.6: apt on this host knows no archive of Debian (give a package that you have: -k ./linux-image-….deb)
+    "#]]);
+    let file = home.path().join("programs/apt-config");
+    fs::write(file, "#!/bin/sh\nexit 1\n").unwrap();
+    let run = home.run("vm --accel tcg --dry-run -k debian:6.1 -- true");
+    assert_eq!(run.expect_status(0).stdout.lines().count(), 1);
+}
+
+#[test]
+fn debugging_information_is_fetched_once_and_only_what_debuggers_need() {
+    let home = Home::new();
+    let release = "6.1.0-1-amd64";
+    home.add("bookworm", &Package::whole(release, "6.1.10-1"));
+    home.add("bookworm", &Package::debuginfo(release, "6.1.10-1"));
+    home.add("bookworm", &Package::whole("6.1.0-2-amd64", "6.1.20-1"));
+    home.add("bookworm", &Package::debuginfo("6.1.0-2-amd64", "6.1.19-1"));
+    let debuginfo = "--debuginfo -k debian:6.1.0-1";
+    let run = home.run(&format!("vm --accel tcg --dry-run {debuginfo} -- true"));
+    run.expect_status(0);
+    assert!(home.log().contains(&"download bookworm".to_owned()));
+    let kernels = home.kernels();
+    let prefix = format!("debuginfo-{release}-");
+    let folder = kernels.iter().find(|name| name.starts_with(&prefix));
+    let folder = home.path().join("x86_64").join(folder.unwrap());
+    let mut files = Vec::new();
+    walk(&folder, &folder, &mut files);
+    assert_eq!(
+        files,
+        [
+            ".build-id/ab/cd.debug",
+            "boot/vmlinux-6.1.0-1-amd64",
+            "lib/modules/6.1.0-1-amd64/kernel/a.ko"
+        ]
+    );
+    assert_eq!(kernels.len(), 2, "{kernels:?}");
+
+    // Also of a package that somebody has: it says what it is.
+    let package = home
+        .path()
+        .join("archive/bookworm")
+        .join(format!("linux-image-{release}.deb"));
+    let copy = home.path().join("copy.deb");
+    fs::copy(package, copy).unwrap();
+    let run = home.run("vm --accel tcg --dry-run --debuginfo -k ./copy.deb -- true");
+    run.expect_status(0);
+    assert_eq!(home.log(), [""; 0]);
+
+    home.fails("--debuginfo -k debian:6.1", 3, &expect![[r#"
+        xtask: error: Debian has linux-image-6.1.0-2-amd64-dbg only as 6.1.19-1, not as 6.1.20-1 (Debian keeps it for its newest kernels, and that of a new one may come later)
+    "#]]);
+}
+
+fn walk(root: &Path, folder: &Path, files: &mut Vec<String>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        match path.is_dir() {
+            true => walk(root, &path, files),
+            false => files.push(path.strip_prefix(root).unwrap().display().to_string()),
+        }
+    }
+    files.sort();
+}
+
+#[test]
+fn a_kernel_that_cannot_be_had_is_a_row_of_the_table() {
+    let home = Home::new();
+    home.add("bookworm", &Package::whole("6.1.0-1-amd64", "6.1.10-1"));
+    let project = home.path().join("project");
+    fs::create_dir(&project).unwrap();
+    fs::write(project.join("vmtest.toml"), "name = \"example\"\n").unwrap();
+    fs::write(project.join("test_it.py"), "").unwrap();
+    let run = home.run("test --accel tcg -C project -k debian:6.6");
+    let run = run.expect_status(3);
+    let out = &run.stdout;
+    assert!(out.contains("fetch failed"), "{out}");
+    assert!(out.contains("no suite of Debian has Linux 6.6"), "{out}");
+}
