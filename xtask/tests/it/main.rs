@@ -4,6 +4,7 @@
 mod bisect;
 mod cli;
 mod crash;
+mod distribution;
 mod fake_kernel;
 mod fake_qemu;
 mod github;
