@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use expect_test::{Expect, expect};
 use xtask::sha256::Sha256;
 
-use crate::fake_qemu;
-use crate::support::{Run, xtask};
+use crate::package_files::boot_image;
+use crate::support::{GUEST_CONFIG, Run, xtask};
+use crate::{fake_qemu, package_files};
 
 /// Where the host's source lists are.
 const APT_CONFIG: &str = r#"#!/bin/sh
@@ -187,8 +188,8 @@ impl Package {
     fn whole(release: &str, version: &'static str) -> Self {
         let mut package = Self::part("image", release, version);
         package.files = vec![
-            (format!("boot/vmlinuz-{release}"), image(release)),
-            (format!("boot/config-{release}"), b"CONFIG_X=y\n".to_vec()),
+            (format!("boot/vmlinuz-{release}"), boot_image(release)),
+            (format!("boot/config-{release}"), GUEST_CONFIG.into()),
             (format!("lib/modules/{release}/kernel/a.ko"), module()),
         ];
         package
@@ -202,7 +203,7 @@ impl Package {
         let needed = needed.map(|name| format!("linux-{name}-{release} (= {version})"));
         meta.depends = format!("dracut | initramfs-tools, {}", needed.join(", "));
         let folder = format!("usr/lib/modules/{release}");
-        binary.files = vec![(format!("{folder}/vmlinuz"), image(release))];
+        binary.files = vec![(format!("{folder}/vmlinuz"), boot_image(release))];
         modules.files = vec![(format!("{folder}/kernel/a.ko"), module())];
         [meta, binary, modules]
     }
@@ -240,58 +241,15 @@ impl Package {
         )
     }
 
-    /// deb(5), without compression.
     fn deb(&self) -> Vec<u8> {
-        let control = [("control".to_owned(), self.control().into_bytes())];
-        let mut bytes = b"!<arch>\n".to_vec();
-        for (name, contents) in [
-            ("debian-binary", b"2.0\n".to_vec()),
-            ("control.tar", tar(&control)),
-            ("data.tar", tar(&self.files)),
-        ] {
-            let (zero, size) = (0, contents.len());
-            let header = format!(
-                "{name:<16}{zero:<12}{zero:<6}{zero:<6}{:<8}{size:<10}`\n",
-                100_644
-            );
-            bytes.extend(header.into_bytes());
-            bytes.extend(&contents);
-            if size % 2 == 1 {
-                bytes.push(b'\n');
-            }
-        }
-        bytes
+        let paths = self.files.iter();
+        let paths = paths.map(|(name, contents)| (format!("./{name}"), contents));
+        let paths = paths.collect::<Vec<_>>();
+        let files = paths
+            .iter()
+            .map(|(path, contents)| (path.as_str(), contents.as_slice()));
+        package_files::deb(self.control().trim_end(), &files.collect::<Vec<_>>())
     }
-}
-
-fn tar(files: &[(String, Vec<u8>)]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (name, contents) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_mode(0o644);
-        header.set_mtime(1);
-        header.set_size(contents.len() as u64);
-        let name = format!("./{name}");
-        builder
-            .append_data(&mut header, name, contents.as_slice())
-            .unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-/// The beginning of a boot image for x86, as the kernel's Documentation/arch/x86/boot.rst
-/// has it.
-fn image(release: &str) -> Vec<u8> {
-    let mut bytes = vec![0; 0x400];
-    bytes[0x1fe..0x200].copy_from_slice(&[0x55, 0xaa]);
-    bytes[0x202..0x206].copy_from_slice(b"HdrS");
-    bytes[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
-    bytes[0x20e..0x210].copy_from_slice(&0x100_u16.to_le_bytes());
-    // XLF_KERNEL_64: it can be started in 64-bit mode.
-    bytes[0x236] = 1;
-    let text = format!("{release} (a@b) #1 SMP\0");
-    bytes[0x300..0x300 + text.len()].copy_from_slice(text.as_bytes());
-    bytes
 }
 
 fn module() -> Vec<u8> {

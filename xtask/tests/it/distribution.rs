@@ -5,10 +5,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use xtask::distribution::cpio;
-
 use crate::fake_qemu;
-use crate::support::{Run, xtask};
+use crate::package_files::{boot_image, deb, rpm};
+use crate::support::{GUEST_CONFIG, Run, xtask};
 
 /// Lists what it finds, as `depmod -b ROOT RELEASE`; not what zstd has compressed, which
 /// kmod passes over if it was built without it.
@@ -21,50 +20,6 @@ find kernel -name '*.ko' -o -name '*.ko.xz' | sed 's/$/:/' | sort >modules.dep
 
 const RELEASE: &str = "6.1.0-56-amd64";
 
-/// The least that is a bzImage of that release.
-fn bz_image(release: &str) -> Vec<u8> {
-    let mut image = vec![0; 0x400];
-    image[0x202..0x206].copy_from_slice(b"HdrS");
-    image[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
-    image[0x20e..0x210].copy_from_slice(&0x200_u16.to_le_bytes());
-    image[0x236] = 1;
-    image.extend(format!("{release} (test) #1\0").into_bytes());
-    image
-}
-
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
-    let mut builder = tar::Builder::new(Vec::new());
-    for (path, contents) in files {
-        let mut header = tar::Header::new_gnu();
-        header.set_size(contents.len() as u64);
-        header.set_mode(0o644);
-        header.set_mtime(1);
-        builder.append_data(&mut header, path, *contents).unwrap();
-    }
-    builder.into_inner().unwrap()
-}
-
-/// A `.deb`, whose control file has those lines.
-fn deb(control: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
-    let control = tar(&[("./control", format!("{control}\n").as_bytes())]);
-    let data = zstd::encode_all(&tar(files)[..], 1).unwrap();
-    let mut bytes = b"!<arch>\n".to_vec();
-    let members: [(&str, &[u8]); 3] = [
-        ("debian-binary", b"2.0\n"),
-        ("control.tar", &control),
-        ("data.tar.zst", &data),
-    ];
-    for (name, contents) in members {
-        let size = contents.len();
-        bytes.extend(
-            format!("{name:<16}0           0     0     644     {size:<10}`\n").into_bytes(),
-        );
-        bytes.extend(contents);
-        bytes.resize(bytes.len().next_multiple_of(2), b'\n');
-    }
-    bytes
-}
-
 /// A `.deb` for amd64.
 fn image_deb(name: &str, depends: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
     let control =
@@ -74,51 +29,19 @@ fn image_deb(name: &str, depends: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
 
 /// A kernel of Debian with one module.
 fn kernel_deb(release: &str) -> Vec<u8> {
-    let image = bz_image(release);
+    let image = boot_image(release);
     image_deb(
         &format!("linux-image-{release}"),
         "kmod",
         &[
             (&format!("./boot/vmlinuz-{release}"), &image),
-            (&format!("./boot/config-{release}"), b"CONFIG_MODULES=y\n"),
+            (&format!("./boot/config-{release}"), GUEST_CONFIG.as_bytes()),
             (
                 &format!("./lib/modules/{release}/kernel/fs/a.ko"),
                 b"module",
             ),
         ],
     )
-}
-
-/// An `.rpm`, whose payload is not compressed.
-fn rpm(name: &str, architecture: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
-    let texts = [
-        (1000, name),
-        (1001, "6.15.3"),
-        (1002, "200.fc42"),
-        (1022, architecture),
-    ];
-    let (mut index, mut store) = (Vec::new(), Vec::new());
-    for (tag, text) in texts {
-        for number in [tag, 6, store.len() as u32, 1] {
-            index.extend(number.to_be_bytes());
-        }
-        store.extend(format!("{text}\0").into_bytes());
-    }
-    let header = |entries: u32, bytes: usize| {
-        let mut start = vec![0x8e, 0xad, 0xe8, 1, 0, 0, 0, 0];
-        start.extend(entries.to_be_bytes());
-        start.extend((bytes as u32).to_be_bytes());
-        start
-    };
-    let mut payload = cpio::Writer::new(Vec::new());
-    for (path, contents) in files {
-        payload.file(path, 0o644, contents).unwrap();
-    }
-    let mut bytes = vec![0xed, 0xab, 0xee, 0xdb];
-    bytes.resize(96, 0);
-    bytes.extend(header(0, 0));
-    bytes.extend(header(4, store.len()));
-    [bytes, index, store, payload.finish().unwrap()].concat()
 }
 
 /// A home directory with programs, which is the work directory as well.
@@ -230,7 +153,7 @@ fn packages_of_one_kernel_are_given_by_their_directory() {
     let home = Home::new();
     let release = "6.15.3-200.fc42.x86_64";
     let below = |name: &str| format!("usr/lib/modules/{release}/{name}");
-    let image = bz_image(release);
+    let image = boot_image(release);
     let core: &[(&str, &[u8])] = &[(&below("vmlinuz"), &image)];
     home.write("fedora/core.rpm", rpm("kernel-core", "x86_64", core));
     let alone = "kernel-core holds the image of 6.15.3-200.fc42.x86_64, but not its modules (";
@@ -294,7 +217,7 @@ fn kernels_of_distributions_are_listed_and_pruned() {
 #[test]
 fn what_is_no_kernel_is_one_error() {
     let home = Home::new();
-    let image = bz_image(RELEASE);
+    let image = boot_image(RELEASE);
     let boot = "./boot/vmlinuz-6.1.0-56-amd64";
     let mut arm = vec![0; 64];
     arm[56..60].copy_from_slice(b"ARM\x64");
@@ -373,7 +296,7 @@ fn what_is_no_kernel_is_one_error() {
 #[test]
 fn what_depmod_cannot_do_is_said() {
     let home = Home::new();
-    let image = bz_image(RELEASE);
+    let image = boot_image(RELEASE);
     let module = format!("./lib/modules/{RELEASE}/kernel/a.ko.zst");
     let boot = format!("./boot/vmlinuz-{RELEASE}");
     let package = image_deb("x", "", &[(&boot, &image), (&module, b"")]);

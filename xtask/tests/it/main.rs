@@ -14,6 +14,7 @@ mod html;
 mod kconfig;
 mod local;
 mod matrix;
+mod package_files;
 mod publish;
 mod report;
 mod report_samples;

@@ -11,6 +11,7 @@
 mod cargo;
 mod crash;
 mod debugger;
+mod distribution;
 mod dump;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../it/fake_kernel.rs"]
@@ -22,6 +23,9 @@ mod github_server;
 mod hostile;
 mod machine;
 mod outcomes;
+#[allow(dead_code, reason = "other tests use the rest")]
+#[path = "../it/package_files.rs"]
+mod package_files;
 mod release;
 mod shares;
 mod signals;
