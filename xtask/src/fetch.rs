@@ -150,8 +150,14 @@ pub fn choose(
     }
     let arch = request.and_then(|request| request.arch).unwrap_or(host);
     let mut candidates = Vec::new();
+    let whole = request
+        .is_some_and(|request| matches!(request.selector, Selector::Pattern(Pattern::Release(_))));
     if from.local {
-        let kernels = store::kernels(layout, arch)?;
+        let mut kernels = store::kernels(layout, arch)?;
+        // A pattern means kernels of ours; one of a distribution must be named in full.
+        if whole {
+            kernels.extend(distribution::survey(layout, arch)?);
+        }
         candidates.extend(kernels.into_iter().map(Named::Local));
     }
     let pick = |candidates: &[Named]| match request {
@@ -162,10 +168,7 @@ pub fn choose(
             .cloned(),
     };
     let local = pick(&candidates);
-    let enough = match request {
-        None => true,
-        Some(request) => matches!(request.selector, Selector::Pattern(Pattern::Release(_))),
-    };
+    let enough = whole || request.is_none();
     if let Some(choice) = local.clone().filter(|_| enough) {
         return Ok(choice.into());
     }

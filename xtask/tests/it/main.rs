@@ -5,6 +5,7 @@ mod bisect;
 mod cli;
 mod crash;
 mod debian;
+mod distribution;
 mod fake_kernel;
 mod fake_qemu;
 mod github;
