@@ -17,6 +17,7 @@
 //! top = "."
 //! pattern = "test*.py"
 //! trigger = "echo 1 >/sys/…"   # shell command in the guest; otherwise sysrq c
+//! module = true                # not without the project's module; otherwise always
 //!
 //! [env]                        # environment of the tests in the guest
 //! EXAMPLE_DEBUG = "1"
@@ -143,6 +144,9 @@ pub struct Crash {
     pub tests: Discovery,
     /// What crashes the kernel, for the guest's shell.
     pub trigger: String,
+    /// Whether they tell nothing without the project's module: a kernel that it cannot be
+    /// built for is not crashed.
+    pub module: bool,
 }
 
 /// What crashes a kernel if the project does not say (Documentation/admin-guide/sysrq.rst).
@@ -243,6 +247,7 @@ impl Project {
                     trigger: table
                         .string("trigger")?
                         .unwrap_or_else(|| SYSRQ_CRASH.to_owned()),
+                    module: table.boolean("module")?.unwrap_or(false),
                 };
                 table.finish()?;
                 Some(crash)

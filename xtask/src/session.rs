@@ -508,7 +508,7 @@ fn run_vm(
         split,
         attempt: 0,
         // One VM of several is enough for what is not split.
-        phases: match session.suite.crashes() && shard == 1 {
+        phases: match session.suite.crashes(ready.module.is_some()) && shard == 1 {
             true => Phase::Both,
             false => Phase::Main,
         },

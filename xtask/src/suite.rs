@@ -131,9 +131,11 @@ impl Part {
 }
 
 impl Suite<'_> {
-    /// Whether there are tests after a crash to run.
-    pub fn crashes(&self) -> bool {
-        self.project.crash.is_some() && self.loader.is_some()
+    /// Whether there are tests after a crash to run on a kernel, with or without the
+    /// project's module.
+    pub fn crashes(&self, module: bool) -> bool {
+        let crash = self.project.crash.as_ref();
+        crash.is_some_and(|crash| module || !crash.module) && self.loader.is_some()
     }
 
     fn command(&self, discovery: &Discovery, exclude: &[String]) -> RunnerCommand {
@@ -184,9 +186,13 @@ impl Suite<'_> {
         if kernel.build.is_none() {
             // A distribution's kernel comes without what it was built in. Most tests do
             // not need the module, and those that do say so.
+            let crash = match self.crashes(true) && !self.crashes(false) {
+                true => ", and those after a crash,",
+                false => "",
+            };
             ui.warn(format!(
                 "{}: no test module, because there is nothing to build modules against; tests \
-                 that need it cannot run",
+                 that need it{crash} cannot run",
                 kernel.release
             ));
             return Ok(None);

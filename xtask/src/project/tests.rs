@@ -61,6 +61,7 @@ fn everything_in_the_documentation_is_taken() {
     let crash = project.crash.unwrap();
     assert_eq!(crash.tests.start, Path::new("tests/vmcore"));
     assert_eq!(crash.trigger, "echo 1 >/sys/…");
+    assert!(crash.module);
     assert_eq!(project.disk.unwrap().size, 1 << 30);
     assert_eq!(project.module.unwrap().variable.unwrap(), "EXAMPLE_MODULE");
     assert_eq!(project.local.unwrap().exclude, ["tests/kernel/*"]);

@@ -8,7 +8,7 @@ use xtask::report::matrix::Matrix;
 use xtask::results::Results;
 
 use crate::support::{Run, xtask};
-use crate::{fake_kernel, fake_qemu};
+use crate::{fake_kernel, fake_qemu, package_files};
 
 /// A project whose tests after a crash are those of `after/`.
 struct Setting {
@@ -75,8 +75,13 @@ class D(unittest.TestCase):
     }
 
     fn test(&self, arguments: &str) -> Run {
+        self.test_on("6.1", arguments)
+    }
+
+    fn test_on(&self, kernel: &str, arguments: &str) -> Run {
         xtask(self.work.path())
-            .args("test --accel tcg --from local -k 6.1")
+            .args("test --accel tcg --from local -k")
+            .arg(kernel)
             .args(arguments)
             .env("PATH", &self.path)
             .env("TMPDIR", self.work.path())
@@ -276,4 +281,40 @@ fn there_is_no_crash_without_a_verdict_or_when_it_is_left_out() {
     setting.test("").expect_status(4);
     assert_eq!(setting.read("crashes"), "");
     assert_eq!(setting.results().runs.len(), 1);
+}
+
+/// A distribution's kernel comes without what it was built in.
+#[test]
+fn crash_tests_that_need_the_module_are_not_run_without_it() {
+    for (needed, crashes) in [(true, ""), (false, "crash\n")] {
+        let setting = Setting::new("good");
+        let project = setting.work.path().join("project");
+        let file = project.join("vmtest.toml");
+        let mut text = fs::read_to_string(&file).unwrap();
+        text += &format!("module = {needed}\n[module]\nsource = \"kmod\"\n");
+        fs::write(&file, text).unwrap();
+        let release = "6.1.0-56-amd64";
+        let modules = format!("./lib/modules/{release}");
+        let package = package_files::deb(
+            "Package: mine\nVersion: 1\nArchitecture: amd64",
+            &[
+                (
+                    &format!("./boot/vmlinuz-{release}"),
+                    &package_files::boot_image(release),
+                ),
+                (&format!("{modules}/kernel/a.ko"), b"module"),
+                (&format!("{modules}/modules.dep"), b"kernel/a.ko:\n"),
+            ],
+        );
+        fs::write(project.join("mine.deb"), package).unwrap();
+        let run = setting.test_on("./mine.deb", "").expect_status(0);
+        assert_eq!(setting.read("crashes"), crashes);
+        let after = if needed {
+            ", and those after a crash,"
+        } else {
+            ""
+        };
+        let words = format!("tests that need it{after} cannot run");
+        assert!(run.stderr.contains(&words), "{}", run.stderr);
+    }
 }
