@@ -46,6 +46,7 @@ use tar::{EntryType, Header, PaxExtensions};
 use zstd::zstd_safe::CParameter;
 
 use crate::distribution::compression::Compression as Format;
+use crate::failure::Failure;
 use crate::interrupt;
 use crate::sha256::Sha256;
 
@@ -281,6 +282,17 @@ impl<W: Write> Write for HashingWriter<W> {
     }
 }
 
+/// An error while reading an archive: it is damaged, unless a signal or a limit of ours
+/// was the reason.
+pub(crate) fn unreadable(error: io::Error) -> anyhow::Error {
+    let ours = error.get_ref().is_some_and(|inner| inner.is::<Failure>());
+    let error = anyhow::Error::new(error);
+    match ours {
+        true => error,
+        false => error.context("damaged archive"),
+    }
+}
+
 /// A reader that counts and that fails after a signal.
 struct Interruptible<R> {
     inner: R,
@@ -461,10 +473,9 @@ impl Chunks {
         self.at = 0;
         self.bytes += self.chunk.len() as u64;
         if self.bytes > self.limit {
-            return Err(io::Error::other(format!(
-                "more than {} bytes after decompression",
-                self.limit
-            )));
+            let limit = self.limit;
+            let failure = Failure::setup(format!("more than {limit} bytes after decompression"));
+            return Err(io::Error::other(failure));
         }
         Ok(true)
     }
@@ -508,7 +519,7 @@ impl Unpacker<'_> {
         let mut entries = 0;
         // Raw: the crate would read a long name of any size into memory.
         for entry in archive.entries()?.raw(true) {
-            let mut entry = entry.context("damaged archive")?;
+            let mut entry = entry.map_err(unreadable)?;
             entries += 1;
             if entries > self.limits.entries {
                 bail!("more than {} entries", self.limits.entries);
@@ -525,7 +536,7 @@ impl Unpacker<'_> {
         }
         let mut chunks = archive.into_inner();
         // To the very end: zstd's checksum stands there, and a cut stream shows.
-        io::copy(&mut chunks, &mut io::sink()).context("damaged archive")?;
+        io::copy(&mut chunks, &mut io::sink()).map_err(unreadable)?;
         if chunks.last.len() < 512 || chunks.last.iter().any(|byte| *byte != 0) {
             bail!("damaged archive: it ends too early");
         }
@@ -550,7 +561,7 @@ impl Unpacker<'_> {
             bail!("a name of {} bytes", entry.size());
         }
         let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).context("damaged archive")?;
+        entry.read_to_end(&mut bytes).map_err(unreadable)?;
         if kind.is_gnu_longname() || kind.is_gnu_longlink() {
             if bytes.last() == Some(&0) {
                 bytes.pop();

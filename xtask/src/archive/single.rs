@@ -5,7 +5,7 @@ use std::io::Read;
 use anyhow::{Context, Result, bail};
 use tar::EntryType;
 
-use super::Interruptible;
+use super::{Interruptible, unreadable};
 use crate::distribution::compression::Compression;
 
 /// The contents of one file of an archive, read without unpacking anything; `None`
@@ -37,7 +37,7 @@ pub fn read_file_of(
     let mut archive = tar::Archive::new(reader);
     // Raw: the crate would read a long name of any size into memory.
     for entry in archive.entries()?.raw(true) {
-        let mut entry = entry.context("damaged archive")?;
+        let mut entry = entry.map_err(unreadable)?;
         let name = entry.path_bytes();
         let name = name.strip_prefix(b"./").unwrap_or(&name);
         if entry.header().entry_type() != EntryType::Regular || name != path.as_bytes() {
@@ -47,7 +47,7 @@ pub fn read_file_of(
             bail!("{path} in it is larger than {limit} bytes");
         }
         let mut bytes = Vec::new();
-        entry.read_to_end(&mut bytes).context("damaged archive")?;
+        entry.read_to_end(&mut bytes).map_err(unreadable)?;
         return Ok(Some(bytes));
     }
     Ok(None)

@@ -10,9 +10,9 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
-use super::CHUNK;
+use super::{CHUNK, unreadable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
@@ -105,9 +105,7 @@ impl Tree {
         let mut left = attributes.size;
         while left > 0 {
             let most = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-            let count = reader
-                .read(&mut self.buffer[..most])
-                .context("damaged archive")?;
+            let count = reader.read(&mut self.buffer[..most]).map_err(unreadable)?;
             if count == 0 {
                 bail!("damaged archive: it ends too early");
             }

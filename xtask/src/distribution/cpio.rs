@@ -17,6 +17,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
+use crate::archive::unreadable;
+
 /// The name of the entry that ends an archive.
 pub const TRAILER: &str = "TRAILER!!!";
 
@@ -238,7 +240,7 @@ impl<R: Read> Reader<R> {
     /// Besides I/O: it is damaged.
     pub fn advance(&mut self) -> Result<Option<Header>> {
         let skipped = io::copy(&mut self.by_ref(), &mut io::sink());
-        skipped.context("damaged archive")?;
+        skipped.map_err(unreadable)?;
         self.skip_padding()?;
         let mut magic = [0; 6];
         self.fill(&mut magic)?;
@@ -337,7 +339,7 @@ impl<R: Read> Reader<R> {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 bail!("damaged archive: it ends too early")
             }
-            filled => filled.context("damaged archive"),
+            filled => filled.map_err(unreadable),
         }
     }
 }

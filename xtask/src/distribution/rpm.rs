@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 
 use super::compression::Compression;
 use super::cpio;
-use crate::archive::{self, Attributes, Choose, Limits, Tree};
+use crate::archive::{self, Attributes, Choose, Limits, Tree, unreadable};
 
 /// What a package begins with.
 pub const MAGIC: &[u8] = &[0xed, 0xab, 0xee, 0xdb];
@@ -142,7 +142,7 @@ impl Rpm {
             }
             .run(&mut reader, limits)?;
             // To the very end, where the checksum of the compression stands.
-            io::copy(&mut reader.into_inner(), &mut io::sink()).context("damaged archive")?;
+            io::copy(&mut reader.into_inner(), &mut io::sink()).map_err(unreadable)?;
             Ok(())
         })
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
 use crate::package_files::{deb, rpm};
-use crate::{Call, repository};
+use crate::{Call, listed, repository};
 
 /// Debian's kernel that is tested on: an old one, so that tests go on as the newest changes.
 const REQUEST: &str = "debian:6.1";
@@ -17,15 +17,9 @@ fn kernel() -> &'static (String, PathBuf) {
         let call = Call::new(&format!("vm --accel tcg -k {REQUEST}"));
         let ended = call.run_in_guest(&["uname", "-r"]).output().expect(0);
         let release = ended.stdout().trim().to_owned();
-        let list = Call::new("-q list --format json").output().expect(0);
-        let list: serde_json::Value = serde_json::from_str(&list.stdout()).unwrap();
-        let mut kernels = list.as_array().unwrap().iter();
-        let listed = kernels.find(|kernel| {
-            (&kernel["release"], &kernel["origin"])
-                == (&release.as_str().into(), &"distribution".into())
-        });
-        let listed = listed.unwrap_or_else(|| panic!("{release} is not in {list}"));
-        (release, listed["path"].as_str().unwrap().into())
+        let found = listed(Some(&release), "distribution").into_iter().next();
+        let (_, folder) = found.unwrap_or_else(|| panic!("{release} is not listed"));
+        (release, folder)
     });
     &KERNEL
 }

@@ -58,7 +58,7 @@ fn examine(ended: &Ended) -> String {
         .unwrap_or_else(|| panic!("no dump:\n{stderr}"));
     assert!(!stderr.contains("VMCOREINFO"), "{stderr}");
     let (tree, python) = drgn();
-    let vmlinux = crate::suites::unpacked_kernel().join("build/vmlinux");
+    let vmlinux = crate::unpacked_kernel().join("build/vmlinux");
     let output = Command::new(python)
         .args(["-c", SCRIPT, dump])
         .arg(&vmlinux)

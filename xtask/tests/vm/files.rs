@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::Call;
+use crate::{Call, unpacked_kernel};
 
 /// Path, kind, size, mode, time and contents of everything below a directory.
 fn snapshot(directory: &Path) -> Vec<(PathBuf, String)> {
@@ -118,19 +118,7 @@ fn the_current_directory_and_the_kernel_may_be_below_tmp() {
         .prefix("vmtest-work-")
         .tempdir_in("/tmp")
         .unwrap();
-    let ended = Call::new("-q list --format json").output().expect(0);
-    let kernels: serde_json::Value = serde_json::from_slice(&ended.output.stdout).unwrap();
-    let paths = kernels
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|kernel| kernel["path"].as_str().unwrap());
-    let kernel = PathBuf::from(
-        paths
-            .clone()
-            .next()
-            .unwrap_or_else(|| panic!("no local kernel: {kernels}")),
-    );
+    let kernel = unpacked_kernel();
     let copy = work.path().join("x86_64").join(kernel.file_name().unwrap());
     copy_for_boot(&kernel, &copy);
     let here = work.path().join("project");

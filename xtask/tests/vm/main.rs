@@ -43,6 +43,36 @@ pub fn kernel() -> String {
     std::env::var("VMTEST_TEST_KERNEL").unwrap_or_else(|_| "6.1".to_owned())
 }
 
+/// Releases and folders of the kernels on this machine that come from there and that a
+/// pattern names, the newest first.
+pub fn listed(pattern: Option<&str>, origin: &str) -> Vec<(String, PathBuf)> {
+    let call = Call::new("-q list --format json").with(|call| {
+        call.args(pattern);
+    });
+    let text = call.output().expect(0).stdout();
+    let kernels: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let kernels = kernels.as_array().unwrap().iter();
+    kernels
+        .filter(|kernel| kernel["origin"] == origin)
+        .map(|kernel| {
+            let text = |name: &str| kernel[name].as_str().unwrap().to_owned();
+            (text("release"), text("path").into())
+        })
+        .collect()
+}
+
+/// The folder of the tests' kernel.
+pub fn unpacked_kernel() -> PathBuf {
+    let request = kernel();
+    if request.starts_with(['.', '/']) {
+        return PathBuf::from(request);
+    }
+    let found = listed(Some(&request), "package").into_iter().next();
+    found
+        .unwrap_or_else(|| panic!("there is no local {request}"))
+        .1
+}
+
 /// One call of the built binary, with a temporary directory of its own, so that
 /// what it leaves behind is seen.
 pub struct Call {

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::fake_kernel;
 use crate::github_server::{GitHub, Host};
-use crate::{Call, Ended, repository};
+use crate::{Call, Ended, listed, repository};
 
 /// Runs `xtask` with a token, this GitHub and this work directory.
 fn run(github: &GitHub, work: &tempfile::TempDir, arguments: &str) -> Ended {
@@ -21,11 +21,8 @@ fn run(github: &GitHub, work: &tempfile::TempDir, arguments: &str) -> Ended {
 
 /// The package file of the newest kernel that `build-kernel` has made for the tests.
 fn package() -> PathBuf {
-    let ended = Call::new("-q list --format json 6.1").output().expect(0);
-    let kernels: serde_json::Value = serde_json::from_slice(&ended.output.stdout).unwrap();
-    let kernel = PathBuf::from(kernels[0]["path"].as_str().unwrap());
+    let (release, kernel) = &listed(Some("6.1"), "package")[0];
     let work = kernel.ancestors().nth(2).unwrap();
-    let release = kernels[0]["release"].as_str().unwrap();
     let package = work.join("packages").join(fake_kernel::file_name(release));
     assert!(package.is_file(), "{} is missing", package.display());
     package

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::{Call, Ended};
+use crate::{Call, Ended, unpacked_kernel};
 
 /// A kernel module whose only act is an oops.
 const OOPS: &str = "\
@@ -206,18 +206,4 @@ fn module(source: &str) -> tempfile::TempDir {
         String::from_utf8_lossy(&build.stderr)
     );
     directory
-}
-
-/// The tests' kernel on this machine.
-pub fn unpacked_kernel() -> PathBuf {
-    let request = crate::kernel();
-    if request.starts_with(['.', '/']) {
-        return PathBuf::from(request);
-    }
-    let call = Call::new("-q list --format json").with(|call| {
-        call.arg(request);
-    });
-    let ended = call.output().expect(0);
-    let kernels: serde_json::Value = serde_json::from_slice(&ended.output.stdout).unwrap();
-    PathBuf::from(kernels[0]["path"].as_str().unwrap())
 }

@@ -4,18 +4,7 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
-use crate::Call;
-
-/// The unpacked package of the tests' kernel.
-fn package() -> PathBuf {
-    let list = Call::new("-q list --format json").with(|call| {
-        call.arg(crate::kernel());
-    });
-    let list = list.output().expect(0).stdout();
-    let kernels: serde_json::Value = serde_json::from_str(&list).unwrap();
-    let path = kernels[0]["path"].as_str();
-    PathBuf::from(path.unwrap_or_else(|| panic!("no local kernel: {list}")))
-}
+use crate::{Call, unpacked_kernel};
 
 /// Puts the files of a package where a build has them.
 fn lay_out(package: &Path, tree: &Path) {
@@ -49,7 +38,7 @@ fn lay_out(package: &Path, tree: &Path) {
 
 #[test]
 fn a_tree_is_booted_with_its_modules() {
-    let package = package();
+    let package = unpacked_kernel();
     let release = fs::read_to_string(package.join("build/include/config/kernel.release")).unwrap();
     // Below /tmp, where a guest sees only what it needs.
     let directory = tempfile::Builder::new()
