@@ -272,6 +272,20 @@ pub fn require_space(path: &Path, bytes: u64) -> Result<()> {
         .into())
 }
 
+/// What is in a directory, sorted; nothing if it is not there.
+pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("cannot read {}", directory.display());
+    let entries = match directory.read_dir() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(context),
+    };
+    let paths = entries.map(|entry| Ok(entry.with_context(context)?.path()));
+    let mut paths = paths.collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// Where a kernel is, or would be, unpacked.
 pub fn kernel_path(layout: &Layout, arch: &Arch, release: &Release) -> PathBuf {
     layout.kernels(arch).join(asset::directory_name(release))
@@ -297,22 +311,12 @@ pub struct Survey {
 
 /// Looks at all kernels of an architecture.
 pub fn survey(layout: &Layout, arch: &'static Arch) -> Result<Survey> {
-    let directory = layout.kernels(arch);
     let mut survey = Survey::default();
-    let entries = match directory.read_dir() {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(survey),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", directory.display()));
-        }
-    };
-    for entry in entries {
-        let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
-        let name = entry.file_name();
-        let Some(release) = name.to_str().and_then(|name| name.strip_prefix("kernel-")) else {
+    for path in entries(&layout.kernels(arch))? {
+        let name = path.file_name().and_then(OsStr::to_str);
+        let Some(release) = name.and_then(|name| name.strip_prefix("kernel-")) else {
             continue;
         };
-        let path = entry.path();
         let kernel = open(&path).and_then(|kernel| {
             if kernel.arch != arch {
                 bail!("it is for {}, not {}", kernel.arch.name, arch.name);

@@ -11,7 +11,6 @@
 
 use std::cell::{Cell, RefCell};
 use std::fs::File;
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -121,16 +120,8 @@ pub fn release_of(folder: &Path) -> Option<Release> {
 ///
 /// The work directory cannot be read.
 pub fn survey(layout: &Layout, arch: &Arch) -> Result<Vec<(Release, PathBuf)>> {
-    let directory = layout.kernels(arch);
-    let context = || format!("cannot read {}", directory.display());
-    let entries = match directory.read_dir() {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(context),
-    };
     let mut found = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(context)?.path();
+    for path in store::entries(&layout.kernels(arch))? {
         if let Some(release) = release_of(&path).filter(|_| path.is_dir()) {
             found.push((release, path));
         }

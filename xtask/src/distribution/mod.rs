@@ -18,7 +18,6 @@ mod install;
 pub mod package;
 pub mod rpm;
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -30,7 +29,7 @@ use crate::kernel::{self, LocalKernel};
 use crate::layout::Layout;
 use crate::request::newest_first;
 use crate::sha256::Sha256;
-use crate::store::Survey;
+use crate::store::{self, Survey};
 use crate::version::Release;
 
 pub use install::{install, lock_name};
@@ -212,21 +211,8 @@ fn open_in_place(folder: &Path, arch: &'static Arch) -> Result<LocalKernel> {
 
 /// What is called like such a folder, sorted.
 fn folders(layout: &Layout, arch: &Arch) -> Result<Vec<PathBuf>> {
-    let directory = layout.kernels(arch);
-    let context = || format!("cannot read {}", directory.display());
-    let entries = match directory.read_dir() {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(context),
-    };
-    let mut folders = Vec::new();
-    for entry in entries {
-        let path = entry.with_context(context)?.path();
-        if key_of(&path).is_some() && path.is_dir() {
-            folders.push(path);
-        }
-    }
-    folders.sort();
+    let mut folders = store::entries(&layout.kernels(arch))?;
+    folders.retain(|path| key_of(path).is_some() && path.is_dir());
     Ok(folders)
 }
 

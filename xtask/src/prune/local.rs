@@ -1,6 +1,5 @@
 //! The kernels on this machine that [`super`] chooses among, and their removal.
 
-use std::io;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -96,20 +95,11 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
 }
 
 fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let context = || format!("cannot read {}", directory.display());
-    let entries = match directory.read_dir() {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(context),
-    };
-    let mut files = Vec::new();
-    for entry in entries {
-        let entry = entry.with_context(context)?;
-        if entry.file_type().with_context(context)?.is_file() {
-            files.push(entry.path());
-        }
-    }
-    files.sort();
+    let mut files = store::entries(directory)?;
+    files.retain(|path| {
+        path.symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_file())
+    });
     Ok(files)
 }
 

@@ -2,7 +2,6 @@
 //! scripts, and `-k host`. No network, no root, no apt on this host.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
@@ -83,9 +82,7 @@ impl Home {
             ("dpkg-deb", "#!/bin/sh\nexit 1\n"),
             ("depmod", DEPMOD),
         ] {
-            let file = home.path().join("programs").join(name);
-            fs::write(&file, text).unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
+            fake_qemu::add_program(home.path(), name, text);
         }
         let list = "Types: deb\nURIs: http://a.example/debian http://a.example/debian-security\n\
             Suites: bookworm\nComponents: main\n";

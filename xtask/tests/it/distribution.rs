@@ -2,7 +2,6 @@
 //! are scripts, and the packages are made here.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::fake_qemu;
@@ -54,9 +53,7 @@ impl Home {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = fake_qemu::install(directory.path(), "good");
-        let depmod = directory.path().join("programs/depmod");
-        fs::write(&depmod, DEPMOD).unwrap();
-        fs::set_permissions(&depmod, fs::Permissions::from_mode(0o755)).unwrap();
+        fake_qemu::add_program(directory.path(), "depmod", DEPMOD);
         Self { directory, path }
     }
 

@@ -253,6 +253,11 @@ pub fn install(home: &Path, part: &str) -> String {
     format!("{}:{interpreter}:/usr/bin:/bin", programs.display())
 }
 
+/// Puts another program, a script, into a home directory where [`install`] was.
+pub fn add_program(home: &Path, name: &str, text: &str) {
+    executable(&home.join("programs").join(name), text.as_bytes());
+}
+
 fn play(part: &str, arguments: &str) -> Run {
     play_on(part, arguments, "")
 }

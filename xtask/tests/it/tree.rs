@@ -2,7 +2,6 @@
 //! depmod and QEMU are scripts; no kernel is compiled.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::fake_qemu;
@@ -52,11 +51,7 @@ impl Home {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = fake_qemu::install(directory.path(), "good");
-        let program = |name: &str, text: &str| {
-            let file = directory.path().join("programs").join(name);
-            fs::write(&file, text).unwrap();
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o755)).unwrap();
-        };
+        let program = |name, text| fake_qemu::add_program(directory.path(), name, text);
         program("make", MAKE);
         program("depmod", DEPMOD);
         program("gcc", GCC);
