@@ -122,7 +122,7 @@ pub struct VmRequest {
     pub keep: Vec<PathBuf>,
     /// Memory in MiB.
     pub memory: u32,
-    /// Processors; `None`: min(2, host).
+    /// Processors; `None`: min(2, host), and one if more would be of no use.
     pub cpus: Option<u32>,
     /// The scratch disk.
     pub disk: Option<Disk>,
@@ -459,10 +459,14 @@ struct Means {
     network: Option<Network>,
     /// Modules for an initramfs; none if there is to be none.
     bridge: Vec<PathBuf>,
+    /// Whether messages of the root's file system are small.
+    small_messages: bool,
     /// Whether the kernel is told to do without ACPI.
     no_acpi: bool,
     /// Whether all its processors are emulated by one thread of QEMU's.
     one_thread: bool,
+    /// Whether it can have more than one processor.
+    smp: bool,
 }
 
 /// Plans how the kernel comes to its root and to what else it needs.
@@ -491,7 +495,10 @@ fn means(request: &VmRequest, tools: Tools) -> Result<Means> {
             modules: files(loads.network),
         }),
         bridge: files(loads.bridge),
+        small_messages: qemu::clears_messages(&kernel.release.version)
+            && offer.has(qemu::CLEARS_MEMORY) != Some(false),
         no_acpi: ours && offer.has_all(qemu::SPARE_ACPI),
+        smp: offer.has("CONFIG_SMP") != Some(false),
         one_thread: !ours && offer.has(qemu::PATCHES_ITSELF) != Some(false),
     })
 }
@@ -536,7 +543,7 @@ fn spec(request: &VmRequest, means: &Means, accel: Accel, directory: &Path) -> V
         version: tools.version,
         accel,
         memory: request.memory,
-        cpus: request.cpus.unwrap_or_else(|| host::processors().min(2)),
+        cpus: request.cpus.unwrap_or_else(|| processors(means, accel)),
         root: request.root.clone(),
         cache: request.cache,
         image: request.kernel.image.clone(),
@@ -546,6 +553,7 @@ fn spec(request: &VmRequest, means: &Means, accel: Accel, directory: &Path) -> V
         ports,
         console_log: request.console_log.clone(),
         monitor: request.dump.is_some(),
+        small_messages: means.small_messages,
         no_acpi: accel == Accel::Tcg && means.no_acpi,
         one_thread: means.one_thread,
         crash: request.crash.is_some(),
@@ -556,6 +564,14 @@ fn spec(request: &VmRequest, means: &Means, accel: Accel, directory: &Path) -> V
         kernel_arguments: request.kernel_arguments.clone(),
         qemu_arguments: request.qemu_arguments.clone(),
     }
+}
+
+/// How many processors a guest has if nobody says.
+fn processors(means: &Means, accel: Accel) -> u32 {
+    // Emulated by one thread, a second one makes nothing quicker: what the two have to
+    // tell each other waits until the other has its turn.
+    let alone = means.one_thread && accel == Accel::Tcg || !means.smp;
+    if alone { 1 } else { host::processors().min(2) }
 }
 
 /// The initramfs in the run's directory.
@@ -660,7 +676,7 @@ fn boot(
     devices::write(&request.kernel.modules, &directory.path().join(DEVICES))?;
     if let Some(goal) = &spec.initramfs {
         let bridge = Bridge {
-            root_options: &qemu::root_options(spec.cache),
+            root_options: &qemu::root_options(&spec),
             init: &spec.init,
             modules: &means.bridge,
             busybox: &means.tools.busybox,

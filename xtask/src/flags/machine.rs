@@ -29,7 +29,7 @@ pub struct Machine {
     /// Memory, in MiB or with a unit [default: 2G; `test`: what the project says]
     #[arg(long, value_name = "SIZE", value_parser = mebibytes, help_heading = "VM options")]
     pub memory: Option<u32>,
-    /// Processors [default: 2, or 1 if the host has no more]
+    /// Processors [default: 2, or 1 if more are of no use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "VM options")]
     pub cpus: Option<u32>,
     /// How the processors run

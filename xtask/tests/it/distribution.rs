@@ -29,12 +29,14 @@ fn image_deb(name: &str, depends: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
 /// A kernel of Debian with one module.
 fn kernel_deb(release: &str) -> Vec<u8> {
     let image = boot_image(release);
+    // As the stock kernels of distributions are.
+    let config = format!("{GUEST_CONFIG}CONFIG_JUMP_LABEL=y\n");
     image_deb(
         &format!("linux-image-{release}"),
         "kmod",
         &[
             (&format!("./boot/vmlinuz-{release}"), &image),
-            (&format!("./boot/config-{release}"), GUEST_CONFIG.as_bytes()),
+            (&format!("./boot/config-{release}"), config.as_bytes()),
             (
                 &format!("./lib/modules/{release}/kernel/fs/a.ko"),
                 b"module",
@@ -118,6 +120,8 @@ fn a_package_of_debian_is_booted_and_unpacked_once() {
     // What a run left that was killed.
     home.write("x86_64/.distribution-0.tmp-01234567/half", "");
     let run = home.dry_run("./image.deb").expect_status(0);
+    let one_thread = "-accel tcg,thread=single -cpu max,la57=off -smp 1,";
+    assert!(run.stdout.contains(one_thread), "{}", run.stdout);
     let folder = folder(&run);
     let name = folder.file_name().unwrap().to_str().unwrap().to_owned();
     assert!(name.starts_with("distribution-6.1.0-56-amd64-"), "{name}");

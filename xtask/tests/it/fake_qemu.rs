@@ -554,6 +554,19 @@ fn what_the_kernel_cannot_do_is_said_before_it_is_booted() {
 }
 
 #[test]
+fn a_kernel_for_one_processor_gets_one() {
+    for (config, expected) in [
+        ("# CONFIG_SMP is not set\n", true),
+        ("CONFIG_SMP=y\n", false),
+    ] {
+        let run = play_on("good", "--dry-run", config).expect_status(0);
+        let one = run.stdout.contains("-smp 1,");
+        // This host may have one processor.
+        assert!(one == expected || std::thread::available_parallelism().unwrap().get() == 1);
+    }
+}
+
+#[test]
 fn what_init_says_before_there_is_a_port_counts() {
     let words = "the guest's init failed: cannot mount the root";
     check("no root", "", 128, "", words);
