@@ -15,8 +15,10 @@ use anyhow::{Context, Result};
 
 pub use self::merge::merge;
 pub use self::sink::{Outlet, SuiteSink};
+use crate::distribution::headers;
 use crate::environment::guest_environment;
 use crate::event::{FinishedTest, RunOutcome, Stage, Tally};
+use crate::failure::{self, FailureKind};
 use crate::folder;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
@@ -183,26 +185,41 @@ impl Suite<'_> {
         let Some(module) = &self.project.module else {
             return Ok(None);
         };
-        if kernel.build.is_none() {
-            // A distribution's kernel comes without what it was built in. Most tests do
-            // not need the module, and those that do say so.
-            let crash = match self.crashes(true) && !self.crashes(false) {
-                true => ", and those after a crash,",
-                false => "",
-            };
-            ui.warn(format!(
-                "{}: no test module, because there is nothing to build modules against; tests \
-                 that need it{crash} cannot run",
-                kernel.release
-            ));
-            return Ok(None);
-        }
+        let source = self.prepared.tree.join(&module.source);
         let options = ModuleOptions {
             cc: self.cc.clone(),
             log: self.folder.join("module.log"),
         };
-        let source = self.prepared.tree.join(&module.source);
-        module::build_external(kernel, &source, layout, ui, &options).map(Some)
+        let build =
+            |kernel: &LocalKernel| module::build_external(kernel, &source, layout, ui, &options);
+        if kernel.build.is_some() {
+            return build(kernel).map(Some);
+        }
+        // A distribution's kernel comes without what it was built in, and where that can be
+        // had, its programs may not run here. Most tests do not need the module, and those
+        // that do say so.
+        let with_headers = || {
+            build(&LocalKernel {
+                build: Some(headers::obtain(kernel, layout, ui)?),
+                ..kernel.clone()
+            })
+        };
+        let error = match with_headers() {
+            Ok(module) => return Ok(Some(module)),
+            Err(error) => error,
+        };
+        if let Some(FailureKind::Interrupted(_)) = failure::kind(&error) {
+            return Err(error);
+        }
+        let crash = match self.crashes(true) && !self.crashes(false) {
+            true => ", and those after a crash,",
+            false => "",
+        };
+        ui.warn(format!(
+            "{}: no test module, and tests that need it{crash} cannot run: {error:#}",
+            kernel.release
+        ));
+        Ok(None)
     }
 
     /// Writes down how long each class took on a kernel like this one, for VMs that

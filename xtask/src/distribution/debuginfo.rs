@@ -5,40 +5,22 @@
 //! `linux-image-6.1.0-50-amd64-dbg`, `boot/vmlinux-<release>`,
 //! `lib/modules/<release>/vmlinux`, `lib/modules/<release>/**.ko`, and `.build-id/**.debug`.
 //! It is a download of 800 MB to 1.2 GB and takes 5 to 8 GB unpacked, so it is fetched only
-//! for those who ask, and once. It is
-//! `<work>/<arch>/debuginfo-<release>-<12 hexadecimal digits>`, whose key is of the
-//! package's name and version: what is here is found without asking anybody.
+//! for those who ask, and once.
 
-use std::cell::{Cell, RefCell};
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::deb::Deb;
 use super::debian;
-use crate::arch::Arch;
-use crate::archive::{self, Tree};
-use crate::distribution;
+use super::extra::{self, Extra};
 use crate::failure::Failure;
-use crate::kbuild::progress::thousands;
 use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
-use crate::store::{self, Temporary};
 use crate::ui::Ui;
 use crate::version::Release;
 
-/// What the names of the folders begin with.
-const PREFIX: &str = "debuginfo-";
-
 /// Where a package has what becomes the folder.
 const INSIDE: &str = "usr/lib/debug";
-
-/// What is accepted when unpacking: twice what the largest packages have.
-const LIMITS: archive::Limits = archive::Limits {
-    bytes: 16 << 30,
-    entries: 100_000,
-};
 
 /// The kernel with its debugging information, which is fetched if it is not here. A kernel
 /// that was built here or came in a package of ours has it.
@@ -97,100 +79,20 @@ fn of_host(root: &Path, release: &Release) -> Result<PathBuf> {
     Err(Failure::setup(message).hint(hint).into())
 }
 
-/// Where the debugging information of a package's version is, or would be.
-fn goal(layout: &Layout, arch: &Arch, release: &Release, version: &str) -> PathBuf {
-    let key = distribution::key(&[format!("{} {version}", debian::debug_name(release))]);
-    layout
-        .kernels(arch)
-        .join(format!("{PREFIX}{release}-{key}"))
-}
-
-/// The release that a folder with debugging information is of, by its name; `None` if it is
-/// called otherwise.
-pub fn release_of(folder: &Path) -> Option<Release> {
-    let name = folder.file_name()?.to_str()?.strip_prefix(PREFIX)?;
-    let (release, key) = name.rsplit_once('-')?;
-    let digits = key.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (digits && key.len() == 12).then(|| release.parse().ok())?
-}
-
-/// What is called like such a folder, with its release, sorted.
-///
-/// # Errors
-///
-/// The work directory cannot be read.
-pub fn survey(layout: &Layout, arch: &Arch) -> Result<Vec<(Release, PathBuf)>> {
-    let mut found = Vec::new();
-    for path in store::entries(&layout.kernels(arch))? {
-        if let Some(release) = release_of(&path).filter(|_| path.is_dir()) {
-            found.push((release, path));
-        }
-    }
-    found.sort_by(|(_, a), (_, b)| a.cmp(b));
-    Ok(found)
-}
-
-/// The name of the lock under which a folder is made.
-pub fn lock_name(folder: &Path) -> String {
-    let name = folder.file_name().unwrap_or_default();
-    name.to_string_lossy().into_owned()
-}
-
 fn of_package(kernel: &LocalKernel, layout: &Layout, ui: &Ui) -> Result<PathBuf> {
     let release = &kernel.release;
-    let packages = distribution::Origin::read(&kernel.path)?.packages;
-    let of_debian = packages
-        .iter()
-        .find(|package| debian::select::is_image(&package.name));
-    let Some(image) = of_debian else {
-        let names = packages.iter().map(|package| package.name.as_str());
-        let message = format!(
-            "nobody knows where the debugging information of {release} is: it is not Debian's \
-            but came in {}",
-            names.collect::<Vec<_>>().join(", ")
-        );
-        let hint = "--debuginfo fetches Debian's linux-image-…-dbg alone, and cannot take a \
-            package with it by its path";
-        return Err(Failure::setup(message).hint(hint).into());
+    let extra = Extra {
+        prefix: extra::DEBUGINFO,
+        package: debian::debug_name(release),
+        what: "the debugging information",
+        find: &|version| {
+            let package = debian::debug_package(release, version, layout, ui)?;
+            Ok(vec![package])
+        },
+        wanted: &wanted,
+        finish: &|unpacked, _| require_vmlinux(unpacked, release).map(drop),
     };
-    let goal = goal(layout, kernel.arch, release, &image.version);
-    if goal.is_dir() {
-        return Ok(goal);
-    }
-    let _lock = store::lock(layout, ui, &lock_name(&goal))?;
-    if goal.is_dir() {
-        return Ok(goal);
-    }
-    store::sweep(&layout.kernels(kernel.arch))?;
-    let package = debian::debug_package(release, &image.version, layout, ui)?;
-    let temporary = Temporary::directory(&goal)?;
-    let files = debian::download(std::slice::from_ref(&package), &temporary, layout, ui)
-        .with_context(|| format!("cannot get {} from Debian", package.name))?;
-    let unpacked = temporary.path().join("unpacked");
-    store::create_directory(&unpacked)?;
-    for file in &files {
-        unpack(file, &unpacked, &package.name, ui)
-            .with_context(|| format!("cannot unpack {}", package.name))?;
-        std::fs::remove_file(file).with_context(|| format!("cannot remove {}", file.display()))?;
-    }
-    require_vmlinux(&unpacked, release).with_context(|| format!("{} is damaged", package.name))?;
-    temporary.persist_from(&unpacked)?;
-    Ok(goal)
-}
-
-fn unpack(file: &Path, directory: &Path, name: &str, ui: &Ui) -> Result<()> {
-    let task = RefCell::new(ui.task(format!("unpacking {name}")));
-    let files = Cell::new(0);
-    let choose = |path: &Path| {
-        let wanted = wanted(path)?;
-        files.set(files.get() + 1);
-        let progress = format!("{} files", thousands(files.get()));
-        task.borrow_mut().update(progress);
-        Some(wanted)
-    };
-    let package = File::open(file).with_context(|| format!("cannot open {}", file.display()))?;
-    let mut package = Deb::open(package)?;
-    package.unpack(&mut Tree::new(directory), &LIMITS, &choose)
+    extra.obtain(kernel, layout, ui)
 }
 
 /// Where a file of a package goes. No debugger looks at the list of symbols: it is in the
@@ -229,25 +131,6 @@ mod tests {
                 expected.map(PathBuf::from),
                 "{path}"
             );
-        }
-    }
-
-    #[test]
-    fn folders_say_of_which_kernel_they_are() {
-        let files = crate::layout::Files::Embedded(&[]);
-        let layout = Layout::new("/w", files.clone(), files);
-        let arch = crate::arch::find("x86_64").unwrap();
-        let release = "6.12.118+deb13-amd64".parse::<Release>().unwrap();
-        let one = goal(&layout, arch, &release, "6.12.118-1");
-        assert_eq!(release_of(&one), Some(release.clone()));
-        assert_ne!(one, goal(&layout, arch, &release, "6.12.118-2"));
-        for name in [
-            "distribution-6.1.0-56-amd64-0123456789ab",
-            "debuginfo-6.1.0-56-amd64",
-            "debuginfo-x-0123456789ab",
-            ".debuginfo-6.1.0-0123456789ab.tmp-01234567",
-        ] {
-            assert_eq!(release_of(Path::new(name)), None, "{name}");
         }
     }
 

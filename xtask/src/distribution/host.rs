@@ -51,6 +51,8 @@ pub fn open(
 ) -> Result<LocalKernel> {
     let image = image(root, release)?;
     let modules = modules(root, release)?;
+    // Of the package with headers, if that is installed.
+    let build = modules.join("build");
     Ok(LocalKernel {
         arch,
         release: release.clone(),
@@ -60,7 +62,7 @@ pub fn open(
         modules,
         config: config(root, release, layout)?,
         vmlinux: None,
-        build: None,
+        build: build.join("Makefile").is_file().then_some(build),
         debuginfo: None,
     })
 }

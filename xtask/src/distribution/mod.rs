@@ -12,6 +12,8 @@ pub mod cpio;
 pub mod deb;
 pub mod debian;
 pub mod debuginfo;
+pub mod extra;
+pub mod headers;
 pub mod host;
 pub mod image;
 mod install;

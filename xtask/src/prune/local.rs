@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use super::{Kernel, timestamp};
 use crate::arch;
 use crate::asset::PackageName;
-use crate::distribution::{self, debuginfo};
+use crate::distribution::{self, extra};
 use crate::layout::Layout;
 use crate::list::disk_usage;
 use crate::store::{self, Temporary};
@@ -51,14 +51,14 @@ impl Entry {
 pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
     let mut entries = Vec::<Entry>::new();
     let mut add = |name: PackageName, path: PathBuf| -> Result<()> {
-        let debuginfo = debuginfo::release_of(&path).is_some();
+        let extra = extra::release_of(&path).is_some();
         // Goes with its kernel, and by itself once that is gone.
-        let orphaned = debuginfo && entries.iter().all(|entry| entry.kernel.name != name);
+        let orphaned = extra && entries.iter().all(|entry| entry.kernel.name != name);
         entries.push(Entry {
             kernel: Kernel {
                 name,
                 finished: !orphaned,
-                distribution: debuginfo || distribution::key_of(&path).is_some(),
+                distribution: extra || distribution::key_of(&path).is_some(),
                 created: match orphaned {
                     true => timestamp(0),
                     false => String::new(),
@@ -81,7 +81,7 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
             };
             add(name, kernel.path)?;
         }
-        for (release, path) in debuginfo::survey(layout, arch)? {
+        for (release, path) in extra::survey(layout, arch)? {
             add(PackageName { arch, release }, path)?;
         }
     }
@@ -113,7 +113,7 @@ pub fn delete(entry: &Entry, layout: &Layout, ui: &Ui) -> Result<()> {
     let name = &entry.kernel.name;
     let lock = match distribution::key_of(&entry.path) {
         Some(key) => distribution::lock_name(key),
-        None if debuginfo::release_of(&entry.path).is_some() => debuginfo::lock_name(&entry.path),
+        None if extra::release_of(&entry.path).is_some() => extra::lock_name(&entry.path),
         None => store::lock_name(name.arch, &name.release),
     };
     let _lock = store::lock(layout, ui, &lock)?;

@@ -221,6 +221,30 @@ impl Package {
         package
     }
 
+    /// What modules are built against: for this flavor, for all of them, and programs.
+    fn headers(release: &str, version: &'static str) -> [Self; 3] {
+        let [mut own, mut common] =
+            [release, "6.1.0-1-common"].map(|name| Self::part("headers", name, version));
+        let mut programs = Self::part("kbuild", "6.1", version);
+        own.depends = format!("{} (= {version}), linux-kbuild-6.1, gcc-12", common.name);
+        let below = |package: &Self, name: &str| format!("usr/src/{}/{name}", package.name);
+        let include = format!("include /{}\n", below(&common, "Makefile"));
+        own.files = vec![
+            (below(&own, "Makefile"), include.into()),
+            (
+                below(&own, ".config"),
+                b"CONFIG_CC_VERSION_TEXT=\"gcc\"\n".to_vec(),
+            ),
+            (below(&own, "scripts/fixdep"), b"".to_vec()),
+        ];
+        common.files = vec![(below(&common, "Makefile"), b"all:\n".to_vec())];
+        programs.files = vec![(
+            "usr/lib/linux-kbuild-6.1/scripts/x".to_owned(),
+            b"".to_vec(),
+        )];
+        [own, common, programs]
+    }
+
     fn part(name: &str, release: &str, version: &'static str) -> Self {
         Self {
             name: format!("linux-{name}-{release}"),
@@ -453,4 +477,51 @@ fn a_kernel_that_cannot_be_had_is_a_row_of_the_table() {
     let out = &run.stdout;
     assert!(out.contains("fetch failed"), "{out}");
     assert!(out.contains("no suite of Debian has Linux 6.6"), "{out}");
+}
+
+/// Is at work where headers are, and makes a module of what it is told to; the Makefile
+/// there must include one that is there.
+const MAKE: &str = r#"#!/bin/sh
+read -r _ included <"$2/Makefile" && [ -e "$included" ] || exit 9
+[ -e "$2/scripts/fixdep" ] || exit 8
+echo "$2" >>"$HOME/make.log"
+for word; do
+	case $word in M=*) : >"${word#M=}/mine.ko" ;; esac
+done
+"#;
+
+#[test]
+fn a_test_module_is_built_against_the_headers_of_the_very_version() {
+    let home = Home::new();
+    let project = home.path().join("project");
+    fs::create_dir_all(project.join("kmod")).unwrap();
+    let toml = "name = \"example\"\n[module]\nsource = \"kmod\"\n";
+    fs::write(project.join("vmtest.toml"), toml).unwrap();
+    fs::write(project.join("test_it.py"), "").unwrap();
+    fs::write(project.join("kmod/Makefile"), "obj-m += mine.o\n").unwrap();
+    fake_qemu::add_program(home.path(), "make", MAKE);
+    let release = "6.1.0-1-amd64";
+    home.add("bookworm", &Package::whole(release, "6.1.10-1"));
+    // The fake guest runs no tests.
+    let test = || home.run("test --accel tcg -C project -k debian:6.1");
+    let run = test().expect_status(1);
+    let words = format!(
+        "{release}: no test module, and tests that need it cannot run: no suite of Debian has \
+         linux-headers-{release}, what modules are built against for {release}"
+    );
+    assert!(run.stderr.contains(&words), "{}", run.stderr);
+
+    for package in Package::headers(release, "6.1.10-1") {
+        home.add("bookworm", &package);
+    }
+    home.log();
+    for downloads in [1, 0] {
+        let run = test().expect_status(1);
+        assert!(!run.stderr.contains("no test module"), "{}", run.stderr);
+        assert_eq!(home.log().len(), downloads);
+    }
+    let log = fs::read_to_string(home.path().join("make.log")).unwrap();
+    assert_eq!(log.lines().count(), 1, "built twice: {log}");
+    let tree = format!("/usr/src/linux-headers-{release}\n");
+    assert!(log.ends_with(&tree), "{log}");
 }

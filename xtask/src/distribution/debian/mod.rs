@@ -10,7 +10,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 
 use crate::arch::Arch;
-use crate::distribution;
+use crate::distribution::{self, PackageOrigin};
 use crate::failure::{self, Failure, FailureKind};
 use crate::interrupt;
 use crate::kernel::LocalKernel;
@@ -165,7 +165,65 @@ pub fn debug_package(
     layout: &Layout,
     ui: &Ui,
 ) -> Result<Package> {
-    let name = debug_name(release);
+    let what = format!("the debugging information of {release}");
+    let take = |lists: Lists<'_>, candidate| Ok(lists.package(candidate));
+    of_version(&debug_name(release), version, &what, layout, ui, take)
+}
+
+/// The packages with what modules are built against for a release, of just that version.
+///
+/// # Errors
+///
+/// As [`debug_package`].
+pub fn header_packages(
+    release: &Release,
+    version: &str,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<Vec<Package>> {
+    let what = format!("what modules are built against for {release}");
+    let take = |lists: Lists<'_>, first: Candidate| {
+        let mut found = vec![first];
+        let mut next = 0;
+        while let Some(candidate) = found.get(next) {
+            next += 1;
+            for needed in candidate.depends.clone() {
+                let ours = ["linux-headers-", "linux-kbuild-"];
+                let known = found.iter().any(|other| other.package == needed.package);
+                if known || !ours.iter().any(|start| needed.package.starts_with(start)) {
+                    continue;
+                }
+                let shown = lists.show(std::slice::from_ref(&needed.package))?;
+                let wanted = needed.version.as_deref();
+                let candidates = apt::parse_show(&shown, &needed.package).into_iter();
+                let newest = candidates
+                    .filter(|candidate| wanted.is_none_or(|wanted| candidate.version == wanted))
+                    .max_by(|a, b| apt::compare(&a.version, &b.version));
+                found.push(newest.with_context(|| {
+                    format!(
+                        "the suite that has {} lacks {}",
+                        found[0].package, needed.package
+                    )
+                })?);
+            }
+        }
+        Ok(found
+            .into_iter()
+            .map(|candidate| lists.package(candidate))
+            .collect())
+    };
+    of_version(&headers_name(release), version, &what, layout, ui, take)
+}
+
+/// What `take` makes of a package of just that version, in the first suite that has it.
+fn of_version<T>(
+    name: &str,
+    version: &str,
+    what: &str,
+    layout: &Layout,
+    ui: &Ui,
+    take: impl FnOnce(Lists<'_>, Candidate) -> Result<T>,
+) -> Result<T> {
     let context = || format!("cannot get {name} {version} from Debian");
     let suites = Suites::open(layout, ui, |_| true).with_context(context)?;
     if let Some(failure) = suites.unusable() {
@@ -174,16 +232,16 @@ pub fn debug_package(
     let mut others = Vec::new();
     for lists in suites.usable() {
         interrupt::check()?;
-        let shown = lists.show(std::slice::from_ref(&name))?;
-        for candidate in apt::parse_show(&shown, &name) {
+        let shown = lists.show(&[name.to_owned()])?;
+        for candidate in apt::parse_show(&shown, name) {
             if candidate.version == version {
-                return Ok(lists.package(candidate));
+                return take(lists, candidate);
             }
             others.push(candidate.version);
         }
     }
     let message = match others.as_slice() {
-        [] => format!("no suite of Debian has {name}, the debugging information of {release}"),
+        [] => format!("no suite of Debian has {name}, {what}"),
         others => format!(
             "Debian has {name} only as {}, not as {version}",
             others.join(", ")
@@ -191,6 +249,33 @@ pub fn debug_package(
     };
     let hint = "Debian keeps it for its newest kernels, and that of a new one may come later";
     Err(Failure::setup(message).hint(hint).into())
+}
+
+/// The package that a kernel's image was unpacked from, if it is one of Debian's. `what` is
+/// to be had for it.
+///
+/// # Errors
+///
+/// It is none of Debian's.
+pub fn image_package(kernel: &LocalKernel, what: &str) -> Result<PackageOrigin> {
+    let packages = distribution::Origin::read(&kernel.path)?.packages;
+    let names = packages.iter().map(|package| package.name.as_str());
+    let names = names.collect::<Vec<_>>().join(", ");
+    let image = packages
+        .into_iter()
+        .find(|package| select::is_image(&package.name));
+    Ok(image.ok_or_else(|| {
+        let release = &kernel.release;
+        Failure::setup(format!(
+            "nobody knows where {what} of {release} is: it is not Debian's but came in {names}"
+        ))
+        .hint("it is fetched from Debian's archive alone, and cannot be given by a path")
+    })?)
+}
+
+/// The name of the package with what modules are built against for a release.
+pub fn headers_name(release: &Release) -> String {
+    format!("linux-headers-{release}")
 }
 
 /// The name of the package with the debugging information of a release, whether its image
