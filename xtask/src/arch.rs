@@ -21,9 +21,12 @@ pub struct Arch {
     pub triplet: &'static str,
     /// The number of kexec_file_load(2).
     pub kexec_file_load: u32,
-    /// How much memory a kernel sets aside for the one that comes after its crash, as
-    /// `crashkernel=` has it: what drgn's own vmtest gives it too.
-    pub crash_memory: &'static str,
+    /// How much memory a kernel sets aside for the one that comes after its crash, in MiB:
+    /// what drgn's own vmtest gives it too.
+    pub crash_memory: u32,
+    /// The same where debuggers will read a distribution's debugging information there, and
+    /// how much the guest has more then. With the first, drgn did not survive Debian's 6.1.
+    pub large_crash_memory: u32,
 }
 
 /// All architectures, by name.
@@ -38,7 +41,8 @@ pub const ARCHITECTURES: &[Arch] = &[Arch {
     triplet: "x86_64-linux-gnu",
     // arch/x86/entry/syscalls/syscall_64.tbl
     kexec_file_load: 320,
-    crash_memory: "256M",
+    crash_memory: 256,
+    large_crash_memory: 640,
 }];
 
 /// The architecture of that name.

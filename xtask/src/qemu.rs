@@ -103,8 +103,9 @@ pub struct VmSpec {
     pub no_acpi: bool,
     /// Whether one thread emulates all processors: see [`PATCHES_ITSELF`].
     pub one_thread: bool,
-    /// Whether the kernel sets memory aside for one that comes after its crash.
-    pub crash: bool,
+    /// How much memory the kernel sets aside for one that comes after its crash, in MiB, if
+    /// one is to come.
+    pub crash: Option<u32>,
     /// The scratch disk's image.
     pub disk: Option<PathBuf>,
     /// Directories besides the root.
@@ -351,8 +352,8 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
             words.push("acpi=off".to_owned());
         }
     }
-    if spec.crash {
-        words.push(format!("crashkernel={}", spec.arch.crash_memory));
+    if let Some(memory) = spec.crash {
+        words.push(format!("crashkernel={memory}M"));
     }
     let quoted = init.contains(' ');
     words.push(if quoted {
@@ -441,7 +442,7 @@ mod tests {
             small_messages: false,
             no_acpi: false,
             one_thread: false,
-            crash: false,
+            crash: None,
             disk: None,
             shares: Vec::new(),
             network: false,
@@ -499,7 +500,7 @@ mod tests {
     fn memory_for_a_capture_kernel_is_set_aside_only_when_there_will_be_one() {
         assert!(!kernel_command_line(&spec()).unwrap().contains("crash"));
         let crash = VmSpec {
-            crash: true,
+            crash: Some(256),
             kernel_arguments: vec!["crashkernel=512M".to_owned()],
             ..spec()
         };

@@ -444,12 +444,26 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
     boot(retry.accel, sink).map(|(run, _)| run)
 }
 
-/// The request with its shares in order.
+/// The request with its shares in order, and with memory for what it asks for.
 fn arranged(request: &VmRequest) -> Result<VmRequest> {
     let shares = share::arrange(request.shares.clone())?;
+    let arch = request.kernel.arch;
+    let more = crash_memory(request).map_or(0, |memory| memory - arch.crash_memory);
     Ok(VmRequest {
         shares,
+        // The main tests are to have what they have on other kernels.
+        memory: request.memory.saturating_add(more),
         ..request.clone()
+    })
+}
+
+/// How much memory is set aside for the kernel after a crash, in MiB, if one is to come.
+fn crash_memory(request: &VmRequest) -> Option<u32> {
+    let arch = request.kernel.arch;
+    request.crash.as_ref()?;
+    Some(match request.kernel.debuginfo {
+        Some(_) => arch.large_crash_memory,
+        None => arch.crash_memory,
     })
 }
 
@@ -556,7 +570,7 @@ fn spec(request: &VmRequest, means: &Means, accel: Accel, directory: &Path) -> V
         small_messages: means.small_messages,
         no_acpi: accel == Accel::Tcg && means.no_acpi,
         one_thread: means.one_thread,
-        crash: request.crash.is_some(),
+        crash: crash_memory(request),
         disk: request.disk.as_ref().map(|_| directory.join("disk")),
         shares: request.shares.clone(),
         network: request.network,
