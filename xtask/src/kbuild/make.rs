@@ -129,7 +129,7 @@ pub struct Make {
 
 impl Make {
     /// How to call make for this kernel. `wrappers` is the directory that
-    /// [`super::wrapper`] fills.
+    /// [`super::write_wrappers`] fills.
     ///
     /// # Errors
     ///
