@@ -106,7 +106,12 @@ impl Temporary {
             builder.prefix(&prefix).rand_bytes(8);
             let (path, file) = if directory {
                 let path = builder.tempdir_in(parent).with_context(context)?.keep();
-                let file = File::open(&path).with_context(context)?;
+                let file = match File::open(&path) {
+                    // A sweep of another run, or another thread, has taken it for an
+                    // abandoned one.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                    file => file.with_context(context)?,
+                };
                 (path, file)
             } else {
                 let (file, path) = builder
@@ -116,8 +121,7 @@ impl Temporary {
                 (path, file)
             };
             file.lock().with_context(context)?;
-            // Between creation and lock a sweep of another run may have taken
-            // the name for an abandoned one.
+            // The same between opening and lock.
             if same_file(&path, &file) {
                 return Ok(Self {
                     path,
@@ -688,6 +692,26 @@ mod tests {
         let text = format!("{error:#}");
         assert!(text.contains("17,592,186,044,416 MiB are needed"), "{text}");
         require_space(&work.path().join("absent"), u64::MAX).unwrap();
+    }
+
+    /// What one thread has made and not locked yet is abandoned to the sweep of another.
+    #[test]
+    fn names_are_made_while_others_sweep() {
+        let work = tempfile::tempdir().unwrap();
+        let goal = work.path().join("goal");
+        let make = |make: fn(&Path) -> Result<Temporary>| {
+            for _ in 0..400 {
+                assert!(make(&goal).unwrap().path().exists());
+            }
+        };
+        std::thread::scope(|scope| {
+            let kinds = [Temporary::directory, Temporary::file, Temporary::directory];
+            let makers = kinds.map(|kind| scope.spawn(move || make(kind)));
+            while makers.iter().any(|maker| !maker.is_finished()) {
+                sweep(work.path()).unwrap();
+            }
+        });
+        assert_eq!(names(work.path()), [""; 0]);
     }
 
     #[test]
