@@ -34,7 +34,7 @@ bb mount -t proc -o nosuid,nodev,noexec proc /proc || fail "cannot mount proc on
 read -r vmtest_bridge _ </proc/uptime
 export vmtest_bridge
 vmtest_bridge_modules
-bb mount -t 9p -o "$vmtest_root_options" /dev/root /root || fail "cannot mount the root"
+bb mount -t 9p -o "$vmtest_root_options" /dev/root /new_root || fail "cannot mount the root"
 # Init would mount it again.
-bb mount -o move /proc /root/proc || fail "cannot move /proc"
-exec "$vmtest_busybox" switch_root /root "$vmtest_init"
+bb mount -o move /proc /new_root/proc || fail "cannot move /proc"
+exec "$vmtest_busybox" switch_root /new_root "$vmtest_init"

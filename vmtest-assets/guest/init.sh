@@ -165,7 +165,8 @@ keep_link() {
 
 # Who loads modules for the kernel; $modprobe is who did before. A mount of bpf has it
 # look for one with programs to preload (bpf_preload), which nobody needs and which,
-# emulated, takes a fifth of init's time.
+# emulated, takes a fifth of init's time. Without CONFIG_MODULES there is nobody.
+modprobe=
 modprobe_by() {
 	[ -e "$root/proc/sys/kernel/modprobe" ] || return 0
 	read -r modprobe <"$root/proc/sys/kernel/modprobe"

@@ -63,7 +63,7 @@ pub fn write(bridge: &Bridge<'_>, goal: &Path) -> Result<()> {
     let read = |path: &Path| {
         std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
     };
-    for directory in ["dev", "proc", "root", "modules"] {
+    for directory in ["dev", "proc", "new_root", "modules"] {
         archive.directory(directory, 0o755).with_context(context)?;
     }
     // Without it the kernel has nowhere to show what the bridge says.

@@ -225,7 +225,9 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
         });
     }
     if offer.has(INITRAMFS.1) == Some(false) {
-        let names = wanted.iter().map(|feature| feature.option);
+        let network = compressed.then_some(&NETWORK);
+        let modules = wanted.into_iter().chain(network);
+        let names = modules.map(|feature| feature.option);
         let names = names.collect::<Vec<_>>().join(", ");
         let (what, option) = INITRAMFS;
         return Err(Failure::setup(format!(
@@ -429,6 +431,12 @@ kernel/fs/binfmt_misc.ko.xz:
                 format!("the kernel 6.1.0 has no network: {why}")
             );
         }
+        let compressed = [("CONFIG_VIRTIO_NET", "m"), (INITRAMFS.1, "n")];
+        let text = plan(Some(&config(&compressed)), DEPENDENCIES, NET).unwrap_err();
+        assert!(
+            text.contains("it has as modules CONFIG_VIRTIO_NET, and"),
+            "{text}"
+        );
         let modules = [("CONFIG_9P_FS", "m"), (INITRAMFS.1, "n")];
         let text = plan(Some(&config(&modules)), DEPENDENCIES, Wishes::default()).unwrap_err();
         assert_eq!(

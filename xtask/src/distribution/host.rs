@@ -180,7 +180,7 @@ mod tests {
         }
 
         fn root(&self) -> PathBuf {
-            self.directory.path().join("root")
+            self.directory.path().join("host")
         }
 
         fn write(&self, name: &str, bytes: &[u8]) {
@@ -191,7 +191,7 @@ mod tests {
 
         fn open(&self) -> Result<LocalKernel> {
             let none = Files::Embedded(&[]);
-            let work = self.directory.path().join("work");
+            let work = self.directory.path().join("kept");
             let layout = Layout::new(work, none.clone(), none);
             let arch = crate::arch::find("x86_64").unwrap();
             open(&self.root(), &self.release, arch, &layout)
@@ -249,14 +249,14 @@ mod tests {
             of(&[&list, "boot/vmlinuz-6.1.0-55-amd64"]),
         ];
         expect_test::expect![[r#"
-            /root/boot/vmlinuz-6.1.0-56-amd64 /root/lib/modules/6.1.0-56-amd64 /root/boot/config-6.1.0-56-amd64
-            /root/lib/modules/6.1.0-56-amd64/vmlinuz /root/lib/modules/6.1.0-56-amd64 /root/lib/modules/6.1.0-56-amd64/config
-            /root/boot/kernel-6.1.0-56-amd64 /root/usr/lib/modules/6.1.0-56-amd64 -
-            /root/boot/vmlinuz-6.1.0-56-amd64 /root/usr/lib/modules/6.1.0-56-amd64 -
-            this host runs the kernel 6.1.0-56-amd64, of which no image is here: looked for /root/boot/vmlinuz-6.1.0-56-amd64, /root/lib/modules/6.1.0-56-amd64/vmlinuz, /root/usr/lib/modules/6.1.0-56-amd64/vmlinuz, /root/boot/kernel-6.1.0-56-amd64, /root/boot/vmlinux-6.1.0-56-amd64, /root/boot/bzImage-6.1.0-56-amd64 (a container has no kernel of its own: use -k debian there; elsewhere install the kernel's package, or boot the one that replaced it)
-            this host runs the kernel 6.1.0-56-amd64, of which no folder of modules is here: looked for /root/lib/modules/6.1.0-56-amd64, /root/usr/lib/modules/6.1.0-56-amd64 (a container has no kernel of its own: use -k debian there; elsewhere install the kernel's package, or boot the one that replaced it)
-            there is no /root/lib/modules/6.1.0-56-amd64/modules.dep (depmod 6.1.0-56-amd64, as root, makes it)
-            this host runs the kernel 6.1.0-56-amd64, of which no image is here: looked for /root/boot/vmlinuz-6.1.0-56-amd64, /root/lib/modules/6.1.0-56-amd64/vmlinuz, /root/usr/lib/modules/6.1.0-56-amd64/vmlinuz, /root/boot/kernel-6.1.0-56-amd64, /root/boot/vmlinux-6.1.0-56-amd64, /root/boot/bzImage-6.1.0-56-amd64 (a container has no kernel of its own: use -k debian there; elsewhere install the kernel's package, or boot the one that replaced it)
+            /host/boot/vmlinuz-6.1.0-56-amd64 /host/lib/modules/6.1.0-56-amd64 /host/boot/config-6.1.0-56-amd64
+            /host/lib/modules/6.1.0-56-amd64/vmlinuz /host/lib/modules/6.1.0-56-amd64 /host/lib/modules/6.1.0-56-amd64/config
+            /host/boot/kernel-6.1.0-56-amd64 /host/usr/lib/modules/6.1.0-56-amd64 -
+            /host/boot/vmlinuz-6.1.0-56-amd64 /host/usr/lib/modules/6.1.0-56-amd64 -
+            this host runs the kernel 6.1.0-56-amd64, of which no image is here: looked for /host/boot/vmlinuz-6.1.0-56-amd64, /host/lib/modules/6.1.0-56-amd64/vmlinuz, /host/usr/lib/modules/6.1.0-56-amd64/vmlinuz, /host/boot/kernel-6.1.0-56-amd64, /host/boot/vmlinux-6.1.0-56-amd64, /host/boot/bzImage-6.1.0-56-amd64 (a container has no kernel of its own: use -k debian there; elsewhere install the kernel's package, or boot the one that replaced it)
+            this host runs the kernel 6.1.0-56-amd64, of which no folder of modules is here: looked for /host/lib/modules/6.1.0-56-amd64, /host/usr/lib/modules/6.1.0-56-amd64 (a container has no kernel of its own: use -k debian there; elsewhere install the kernel's package, or boot the one that replaced it)
+            there is no /host/lib/modules/6.1.0-56-amd64/modules.dep (depmod 6.1.0-56-amd64, as root, makes it)
+            this host runs the kernel 6.1.0-56-amd64, of which no image is here: looked for /host/boot/vmlinuz-6.1.0-56-amd64, /host/lib/modules/6.1.0-56-amd64/vmlinuz, /host/usr/lib/modules/6.1.0-56-amd64/vmlinuz, /host/boot/kernel-6.1.0-56-amd64, /host/boot/vmlinux-6.1.0-56-amd64, /host/boot/bzImage-6.1.0-56-amd64 (a container has no kernel of its own: use -k debian there; elsewhere install the kernel's package, or boot the one that replaced it)
         "#]].assert_eq(&lines.concat());
     }
 
@@ -272,12 +272,12 @@ mod tests {
         host.write("proc/config.gz", &gzip);
         for _ in 0..2 {
             let path = host.open().unwrap().config.unwrap();
-            assert_eq!(host.text(&path), format!("/work/cache/host/config-{R}"));
+            assert_eq!(host.text(&path), format!("/kept/cache/host/config-{R}"));
             assert_eq!(fs::read(&path).unwrap(), text);
         }
         host.write("proc/config.gz", &gzip[..gzip.len() / 2]);
         let error = format!("{:#}", host.open().unwrap_err());
-        assert!(error.contains("/root/proc/config.gz"), "{error}");
+        assert!(error.contains("/host/proc/config.gz"), "{error}");
     }
 
     #[test]
@@ -290,9 +290,9 @@ mod tests {
         let found = host.found();
         if rustix::process::geteuid().is_root() {
             // Nothing is hidden from root.
-            assert!(found.starts_with(&format!("/root/{image} ")), "{found}");
+            assert!(found.starts_with(&format!("/host/{image} ")), "{found}");
         } else {
-            let shown = format!("/root/{image}, the kernel that this host runs, cannot be read");
+            let shown = format!("/host/{image}, the kernel that this host runs, cannot be read");
             assert!(found.starts_with(&shown), "{found}");
             assert!(found.contains("sudo chmod a+r "), "{found}");
         }

@@ -110,11 +110,11 @@ fn a_full_disk_is_said_and_leaves_nothing_half_made() {
     fs::write(&file, bytes).unwrap();
     fs::write(&server, SERVER).unwrap();
     let script = format!(
-        "mkdir /run/work && mount -t tmpfs -o size=4m tmpfs /run/work && cd /run/work
-        export VMTEST_DIR=/run/work HOME=/run
+        "mkdir /run/small && mount -t tmpfs -o size=4m tmpfs /run/small && cd /run/small
+        export VMTEST_DIR=/run/small HOME=/run
         run() {{ python3 {server} {file} {xtask} -q download 6.1.9*; echo status $?; }}
         run; find . -type f -o -name '*6.1.9*' | grep -v ^./locks/ | grep -v ^./cache/
-        mount -o remount,size=64m /run/work
+        mount -o remount,size=64m /run/small
         run; ls -A x86_64; ls x86_64/*/build",
         server = server.display(),
         file = file.display(),
@@ -123,7 +123,7 @@ fn a_full_disk_is_said_and_leaves_nothing_half_made() {
     let ended = Call::vm("").script(&script).output().expect(0);
     assert_eq!(
         ended.stdout(),
-        "status 3\n/run/work/x86_64/kernel-6.1.9-vmtest1.1default\nstatus 0\n\
+        "status 3\n/run/small/x86_64/kernel-6.1.9-vmtest1.1default\nstatus 0\n\
          kernel-6.1.9-vmtest1.1default\ninclude\nvmlinux\n"
     );
     let said = ended.stderr();
@@ -132,7 +132,7 @@ fn a_full_disk_is_said_and_leaves_nothing_half_made() {
         .filter(|line| line.starts_with("xtask: error:"));
     let said = said.collect::<Vec<_>>();
     assert!(
-        matches!(&said[..], [line] if line.contains("the disk is full: /run/work/x86_64")),
+        matches!(&said[..], [line] if line.contains("the disk is full: /run/small/x86_64")),
         "{said:?}"
     );
 }
