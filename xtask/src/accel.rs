@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::input;
 use crate::layout::Layout;
 use crate::vm::{Accel, AccelChoice};
 
@@ -80,7 +81,7 @@ fn proof_file(layout: &Layout) -> PathBuf {
 }
 
 fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id")
+    input::text(Path::new("/proc/sys/kernel/random/boot_id"), input::SMALL)
         .unwrap_or_default()
         .trim()
         .to_owned()
@@ -102,7 +103,7 @@ pub fn known(layout: &Layout, qemu: &str) -> Kvm {
 
 fn remembered(file: &Path, boot: &str, qemu: &str) -> Kvm {
     // A file that cannot be read is as good as none: the next VM is the proof.
-    let proof = fs::read(file)
+    let proof = input::bytes(file, input::SMALL)
         .ok()
         .and_then(|text| serde_json::from_slice::<Proof>(&text).ok());
     match proof {

@@ -9,6 +9,7 @@ use std::path::{Component, Path};
 use anyhow::{Context, Result};
 
 use crate::distribution::cpio;
+use crate::input;
 
 /// A device node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,10 +29,8 @@ const ACCESS: u32 = 0o600;
 /// Nothing is written if there are none.
 pub fn write(modules: &Path, goal: &Path) -> Result<()> {
     let list = modules.join("modules.devname");
-    let text = match std::fs::read_to_string(&list) {
-        Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).with_context(|| format!("cannot read {}", list.display())),
+    let Some(text) = input::text_if_any(&list, input::TEXT)? else {
+        return Ok(());
     };
     let nodes = nodes(&text);
     if nodes.is_empty() {

@@ -16,6 +16,7 @@ use crate::arch::Arch;
 use crate::guest;
 use crate::host;
 use crate::initramfs;
+use crate::input;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::process::shell_quote;
@@ -223,7 +224,7 @@ pub fn examine(
     checks.extend(judge_path(layout.work()));
     checks.push(space(layout.work())?);
     checks.push(judge_memory(
-        &fs::read_to_string("/proc/meminfo").unwrap_or_default(),
+        &input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default(),
     ));
     checks.push(execution(scratch.path())?);
     if let Some(gcc) = machine.find("gcc") {
@@ -547,7 +548,7 @@ fn boot(
     let mut printed = Printed::default();
     let run = vm::run(&request, layout, ui, &mut printed)?;
     drop(task);
-    let kept = fs::read(&file).is_ok_and(|text| text == b"still here\n");
+    let kept = input::bytes(&file, input::SMALL).is_ok_and(|text| text == b"still here\n");
     let how = match run.accel {
         Accel::Kvm => "on KVM",
         Accel::Tcg => "emulated",

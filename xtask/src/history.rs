@@ -11,8 +11,7 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{ErrorKind, Read, Write};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -20,6 +19,7 @@ use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::event::{FinishedTest, RunOutcome};
+use crate::input;
 use crate::layout::Layout;
 use crate::results::{Phases, RunName, RunRecord};
 use crate::store::{self, Temporary};
@@ -363,10 +363,7 @@ fn file_name(name: &str) -> String {
 }
 
 fn read(path: &Path) -> Result<KernelHistory> {
-    let mut text = String::new();
-    let file = File::open(path)?;
-    file.take(LARGEST_FILE).read_to_string(&mut text)?;
-    KernelHistory::parse(&text)
+    KernelHistory::parse(&input::text(path, LARGEST_FILE)?)
 }
 
 #[cfg(test)]

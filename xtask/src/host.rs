@@ -1,10 +1,10 @@
 //! What this host is and has, probed once and returned as plain values.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+
+use crate::input;
 
 /// The file that a program's name stands for: looked up in `PATH`, or the name
 /// itself if it has a `/`. Directories for administrators are searched as well,
@@ -61,10 +61,9 @@ pub fn static_busybox_in(directories: &[PathBuf]) -> Option<PathBuf> {
 }
 
 fn statically_linked(path: &Path) -> bool {
-    let mut start = Vec::new();
     // Program headers come right behind the ELF header wherever a linker wrote it.
-    let read = File::open(path).and_then(|file| file.take(4096).read_to_end(&mut start));
-    read.is_ok() && names_interpreter(&start) == Some(false)
+    let start = input::beginning(path, 4096);
+    start.is_ok_and(|start| names_interpreter(&start) == Some(false))
 }
 
 /// Whether an ELF file has a `PT_INTERP` program header (elf(5)); `None` if these

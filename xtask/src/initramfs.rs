@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use crate::distribution::compression::decompress;
 use crate::distribution::cpio;
 use crate::guest::Script;
+use crate::input;
 
 /// The bridge's path among the assets.
 pub const BRIDGE: &str = "guest/bridge.sh";
@@ -61,7 +62,7 @@ pub fn write(bridge: &Bridge<'_>, goal: &Path) -> Result<()> {
     let file = File::create(goal).with_context(context)?;
     let mut archive = cpio::Writer::new(BufWriter::new(file));
     let read = |path: &Path| {
-        std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+        input::bytes(path, input::LARGE).with_context(|| format!("cannot read {}", path.display()))
     };
     for directory in ["dev", "proc", "new_root", "modules"] {
         archive.directory(directory, 0o755).with_context(context)?;

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::arch::Arch;
+use crate::input;
 
 /// A set of text files: a directory, or the copies in the binary.
 #[derive(Clone, Debug)]
@@ -24,7 +25,7 @@ impl Files {
         match self {
             Self::Directory(directory) => {
                 let path = directory.join(path);
-                let text = std::fs::read_to_string(&path)
+                let text = input::text(&path, input::TEXT)
                     .with_context(|| format!("cannot read {}", path.display()))?;
                 Ok(Cow::Owned(text))
             }

@@ -34,6 +34,7 @@ pub mod history;
 pub mod host;
 pub mod http;
 pub mod initramfs;
+pub mod input;
 pub mod interrupt;
 pub mod kbuild;
 pub mod kconfig;

@@ -6,13 +6,13 @@
 //! and pahole. It says whether two packages of one name can be expected to be
 //! the same bytes, and alone rebuilds nothing.
 
-use std::fs::File;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::archive;
+use crate::input;
 use crate::sha256::Sha256;
 
 /// The file's name in a package.
@@ -65,12 +65,8 @@ impl Manifest {
     /// If there is one and it cannot be read.
     pub fn read(package: &Path) -> Result<Option<Self>> {
         let path = package.join(FILE_NAME);
-        let text = match std::fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
-            }
+        let Some(text) = input::text_if_any(&path, SIZE_MAX)? else {
+            return Ok(None);
         };
         let manifest = serde_json::from_str(&text)
             .with_context(|| format!("{} is not a manifest", path.display()))?;
@@ -84,7 +80,7 @@ impl Manifest {
     /// If the package or the manifest in it cannot be read.
     pub fn of_package(package: &Path) -> Result<Option<Self>> {
         let context = || format!("cannot read {}", package.display());
-        let file = File::open(package).with_context(context)?;
+        let file = input::open(package).with_context(context)?;
         let bytes = archive::read_file(file, FILE_NAME, SIZE_MAX).with_context(context)?;
         let Some(bytes) = bytes else {
             return Ok(None);

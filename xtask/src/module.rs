@@ -16,6 +16,7 @@ use xshell::cmd;
 
 use crate::arch::{self, Arch};
 use crate::failure::Failure;
+use crate::input;
 use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
 use crate::process::{self, LongCommand};
@@ -280,8 +281,8 @@ fn source_files(source: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     for path in files_below(source)? {
         if is_source(&path) {
             let full = source.join(&path);
-            let bytes =
-                std::fs::read(&full).with_context(|| format!("cannot read {}", full.display()))?;
+            let bytes = input::bytes(&full, input::LARGE)
+                .with_context(|| format!("cannot read {}", full.display()))?;
             files.insert(path, bytes);
         }
     }
@@ -343,7 +344,7 @@ fn key(
         build.join("Module.symvers"),
         kernel.path.join("manifest.json"),
     ] {
-        match std::fs::read(&path) {
+        match input::bytes(&path, input::TEXT) {
             Ok(bytes) => part(&bytes),
             // drgn's packages have no manifest.
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => part(b""),
@@ -372,7 +373,7 @@ fn key(
 fn kernels_compiler(build: &Path) -> Result<String> {
     let read = |name: &str| {
         let path = build.join(name);
-        std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))
+        input::text(&path, input::TEXT).with_context(|| format!("cannot read {}", path.display()))
     };
     let config = read(".config")?;
     if let Some(version) = quoted(&config, "CONFIG_CC_VERSION_TEXT=") {

@@ -8,9 +8,10 @@
 use std::collections::HashSet;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::failure::Failure;
+use crate::input;
 use crate::kconfig::{FinalConfig, Value};
 use crate::kernel::LocalKernel;
 
@@ -113,11 +114,7 @@ impl Offer {
 
     /// What a kernel on this machine says.
     pub fn read(kernel: &LocalKernel) -> Result<Self> {
-        let read = |path: &Path| match std::fs::read_to_string(path) {
-            Ok(text) => Ok(Some(text)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        };
+        let read = |path: &Path| input::text_if_any(path, input::TEXT);
         let config = match &kernel.config {
             Some(path) => read(path)?,
             None => None,

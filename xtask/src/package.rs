@@ -29,6 +29,7 @@ use crate::arch::{self, Arch};
 use crate::archive::{self, Created, PACKAGE_TIME};
 use crate::asset::PackageName;
 use crate::failure::Failure;
+use crate::input;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::process::{self, LongCommand};
@@ -510,8 +511,8 @@ pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
         );
     }
     let built = directory.join("proof.ko");
-    let bytes =
-        std::fs::read(&built).with_context(|| format!("cannot read {}", built.display()))?;
+    let bytes = input::bytes(&built, input::LARGE)
+        .with_context(|| format!("cannot read {}", built.display()))?;
     let magic = format!("vermagic={} ", kernel.release);
     if !bytes
         .windows(magic.len())
@@ -568,7 +569,7 @@ impl FoundBuild {
         let build = directory
             .canonicalize()
             .map_err(|error| wrong(format!("cannot be opened: {error}")))?;
-        let read = |name: &str| std::fs::read_to_string(build.join(name));
+        let read = |name: &str| input::text(&build.join(name), input::TEXT);
         let Ok(release) = read("include/config/kernel.release") else {
             let why = "is not a finished kernel build: no include/config/kernel.release";
             return Err(wrong(why.to_owned()).into());

@@ -22,6 +22,7 @@ use anyhow::{Context, Result, bail};
 use rustix::process::{Pid, Signal};
 
 use crate::environment::TOKENS;
+use crate::input;
 use crate::interrupt;
 
 /// The hidden command under which this binary is its own supervisor.
@@ -331,11 +332,8 @@ pub fn run_logged(
 
 /// The last `lines` lines that a log got after `start` (a byte offset).
 pub fn tail_of_log(log: &Path, start: u64, lines: usize) -> String {
-    let Ok(bytes) = std::fs::read(log) else {
-        return String::new();
-    };
-    let start = usize::try_from(start).unwrap_or(0).min(bytes.len());
-    let text = String::from_utf8_lossy(&bytes[start..]);
+    let bytes = input::end(log, start, input::SMALL).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes);
     let all = text.lines().collect::<Vec<_>>();
     all[all.len().saturating_sub(lines)..].join("\n")
 }

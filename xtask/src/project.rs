@@ -67,11 +67,12 @@ mod table;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use toml::de::DeTable;
 
 use crate::expect::{Expectation, Mistake};
 use crate::failure::Failure;
+use crate::input;
 use crate::layout::Files;
 use crate::nearest::nearest;
 use table::{Source, Table, line_of};
@@ -467,12 +468,9 @@ fn open(path: &Path, profile: Option<&str>, assets: &Files) -> Result<Option<Pro
         return Project::profile(assets, name).map(Some);
     }
     let file = path.join(FILE_NAME);
-    match std::fs::read_to_string(&file) {
-        Ok(text) => return Ok(Some(Project::parse(&file.display().to_string(), &text)?)),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", file.display()));
-        }
+    let unreadable = |error| Failure::usage(format!("{error:#}"));
+    if let Some(text) = input::text_if_any(&file, input::SMALL).map_err(unreadable)? {
+        return Ok(Some(Project::parse(&file.display().to_string(), &text)?));
     }
     for name in PROFILES {
         let project = Project::profile(assets, name)?;

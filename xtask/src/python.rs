@@ -20,6 +20,7 @@ use xshell::cmd;
 
 use crate::failure::Failure;
 use crate::host;
+use crate::input;
 use crate::layout::Layout;
 use crate::process::{self, LongCommand};
 use crate::project::{Project, Release};
@@ -343,7 +344,7 @@ fn relocate(venv: &Path, goal: &Path) -> Result<()> {
             continue;
         }
         // Not text: a program of a package, which names nothing.
-        let Ok(text) = fs::read_to_string(&path) else {
+        let Ok(text) = input::text(&path, input::TEXT) else {
             continue;
         };
         let moved = text.replace(

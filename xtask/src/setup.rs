@@ -17,6 +17,7 @@ use xshell::cmd;
 use crate::arch::Arch;
 use crate::failure::Failure;
 use crate::host;
+use crate::input;
 use crate::layout::Layout;
 use crate::process::{LongCommand, status_in_words, tail_of_log};
 use crate::store;
@@ -471,7 +472,7 @@ impl Machine {
         // os-release(5): the second is the place for distributions without /etc.
         let os_release = ["/etc/os-release", "/usr/lib/os-release"]
             .iter()
-            .find_map(|path| std::fs::read_to_string(path).ok())
+            .find_map(|path| input::text(Path::new(path), input::SMALL).ok())
             .unwrap_or_default();
         let variable = |name| std::env::var_os(name).unwrap_or_default();
         // What GCC itself searches, and how other systems (Nix, Guix) extend it.

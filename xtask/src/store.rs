@@ -18,6 +18,7 @@ use rustix::fs::{CWD, RenameFlags};
 use crate::arch::{self, Arch};
 use crate::asset::{self, PackageName};
 use crate::failure::Failure;
+use crate::input;
 use crate::kbuild::progress::thousands;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
@@ -378,7 +379,7 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
         let why = format!("is not an unpacked kernel: no {}", missing.join(", no "));
         return Err(wrong(why).into());
     }
-    let text = std::fs::read_to_string(path.join(release_path))
+    let text = input::text(&path.join(release_path), input::SMALL)
         .with_context(|| format!("cannot read {}", path.join(release_path).display()))?;
     let release = text
         .trim()
@@ -445,7 +446,8 @@ pub fn install(layout: &Layout, ui: &Ui, package: &Path) -> Result<LocalKernel> 
         }
         Place::Vacant(vacancy) => vacancy,
     };
-    let file = File::open(package).with_context(|| format!("cannot open {}", package.display()))?;
+    let file =
+        input::open(package).with_context(|| format!("cannot open {}", package.display()))?;
     let temporary = vacancy.temporary()?;
     let task = ui.task(format!("unpacking {}", package.display()));
     archive::unpack_into(file, temporary.path(), &archive::Limits::default())

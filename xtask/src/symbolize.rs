@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 
 use crate::host;
+use crate::input;
 use crate::process::LongCommand;
 
 /// Addresses that are asked for: a report has about 20 that matter.
@@ -259,7 +260,7 @@ fn try_symbolize(text: &str, vmlinux: &Path) -> Result<String> {
         Ok(())
     })?;
     ensure!(status.success(), "addr2line failed");
-    let answers = parse_answers(&std::fs::read_to_string(answer.path())?);
+    let answers = parse_answers(&input::text(answer.path(), input::TEXT)?);
     let lines = addresses
         .iter()
         .filter_map(|(place, address)| Some((*place, answers.get(address)?)))

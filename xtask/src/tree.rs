@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use crate::arch::Arch;
 use crate::failure::Failure;
 use crate::host;
+use crate::input;
 use crate::kconfig::{FinalConfig, Value};
 use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
@@ -96,7 +97,7 @@ impl Built {
         require(path, &missing(&[arch.image]), "")?;
         let read = |name: &str| {
             let path = path.join(name);
-            std::fs::read_to_string(&path)
+            input::text(&path, input::TEXT)
                 .with_context(|| format!("cannot read {}", path.display()))
         };
         let release = read(RELEASE)?
@@ -202,7 +203,7 @@ pub fn folder(path: &Path, layout: &Layout) -> PathBuf {
 fn stage(path: &Path, built: &Built, layout: &Layout, ui: &Ui) -> Result<PathBuf> {
     let goal = folder(path, layout);
     let key = key(path, built)?;
-    let current = || std::fs::read_to_string(goal.join(KEY)).is_ok_and(|old| old == key);
+    let current = || input::text(&goal.join(KEY), input::TEXT).is_ok_and(|old| old == key);
     if current() {
         return Ok(goal);
     }

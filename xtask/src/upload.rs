@@ -6,7 +6,7 @@
 //! looked at before the next attempt.
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result};
@@ -19,6 +19,7 @@ use crate::github::api::{self, ASSET_SIZE_MAX, ASSETS_MAX};
 use crate::github::client::{Client, Freshness, Listing};
 use crate::github::{Asset, AssetState};
 use crate::http::{self, retry::Retry};
+use crate::input;
 use crate::interrupt;
 use crate::manifest::{self, Manifest};
 use crate::sha256::Sha256;
@@ -54,6 +55,10 @@ pub struct LocalPackage {
 /// characters).
 pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
     let shown = path.display();
+    let mut file = input::open(path).map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => Failure::usage(format!("{shown} does not exist")),
+        _ => Failure::usage(format!("cannot read {shown}: {error}")),
+    })?;
     let file_name = path.file_name().unwrap_or_default().to_string_lossy();
     let Some(name) = PackageName::parse(&file_name) else {
         return Err(Failure::usage(format!("{shown} is not a kernel package"))
@@ -68,7 +73,6 @@ pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
             .into());
     }
     let context = || format!("cannot read {shown}");
-    let mut file = File::open(path).with_context(context)?;
     let size = file.metadata().with_context(context)?.len();
     if size == 0 || size >= ASSET_SIZE_MAX {
         let why = if size == 0 { "empty" } else { "2 GiB or more" };

@@ -184,6 +184,9 @@ impl fmt::Display for VmtestSuffix {
     }
 }
 
+/// Bytes of a release (`__NEW_UTS_LEN` of the kernel's `uapi/linux/utsname.h`).
+const RELEASE_MAX: usize = 64;
+
 /// What `uname -r` prints, e.g. `6.1.192-vmtest1.1default`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
@@ -279,13 +282,18 @@ impl FromStr for Release {
 
     fn from_str(text: &str) -> Result<Self, Failure> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
+        let fits = |suffix: &str| text.len() <= RELEASE_MAX && suffix.chars().all(allowed);
         match Version::split(text) {
-            Some((version, suffix)) if suffix.chars().all(allowed) => Ok(Self {
+            Some((version, suffix)) if fits(suffix) => Ok(Self {
                 version,
                 suffix: suffix.to_owned(),
             }),
-            _ => Err(Failure::usage(format!("{text:?} is not a kernel release"))
-                .hint("a release is what uname -r prints, e.g. 6.1.192-vmtest1.1default")),
+            _ => {
+                // A file that should have a release may have anything.
+                let shown = text.chars().take(RELEASE_MAX + 1).collect::<String>();
+                Err(Failure::usage(format!("{shown:?} is not a kernel release"))
+                    .hint("a release is what uname -r prints, e.g. 6.1.192-vmtest1.1default"))
+            }
         }
     }
 }

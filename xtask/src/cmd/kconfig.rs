@@ -2,9 +2,10 @@
 
 use std::io::Write;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xtask::arch;
 use xtask::failure::{Failure, FailureKind};
+use xtask::input;
 use xtask::kconfig::{FinalConfig, State, audit, merge, tree};
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
@@ -45,8 +46,8 @@ pub fn run(flags: &Kconfig, layout: &Layout, ui: &Ui) -> Result<u8> {
         return Ok(0);
     };
 
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = input::text(path, input::TEXT)
+        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
     let config = FinalConfig::parse(&text);
     if config.is_empty() {
         let what = format!("{} is not a kernel configuration", path.display());

@@ -14,6 +14,7 @@ use xtask::guest;
 use xtask::history::History;
 use xtask::host;
 use xtask::initramfs;
+use xtask::input;
 use xtask::interrupt;
 use xtask::layout::Layout;
 use xtask::project::{self, Choice, Chosen, Project};
@@ -233,7 +234,7 @@ fn close(mut folder: RunFolder, ledger: &Ledger, ui: &Ui) -> Result<results::Res
 fn default_jobs(flags: &Test, project: &Project, layout: &Layout) -> Result<usize> {
     let arch = host_arch()?;
     let processors = host::processors();
-    let meminfo = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let meminfo = input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default();
     let Some(capacity) = Capacity::parse(&meminfo, processors) else {
         return Ok(1);
     };

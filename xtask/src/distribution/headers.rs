@@ -10,6 +10,7 @@ use anyhow::{Context, Result};
 use super::debian;
 use super::extra::{self, Extra};
 use crate::failure::Failure;
+use crate::input;
 use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
 use crate::ui::Ui;
@@ -42,7 +43,7 @@ pub fn obtain(kernel: &LocalKernel, layout: &Layout, ui: &Ui) -> Result<PathBuf>
         finish: &|unpacked, goal| {
             let file = unpacked.join(&tree).join("Makefile");
             let context = || format!("cannot adapt {}", file.display());
-            let text = std::fs::read_to_string(&file).with_context(context)?;
+            let text = input::text(&file, input::TEXT).with_context(context)?;
             std::fs::write(&file, moved(&text, goal)).with_context(context)
         },
     };

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use super::compression;
 use crate::arch::Arch;
 use crate::failure::Failure;
+use crate::input;
 use crate::kernel::{LocalKernel, Origin};
 use crate::layout::Layout;
 use crate::store::Temporary;
@@ -138,7 +139,7 @@ fn config(root: &Path, release: &Release, layout: &Layout) -> Result<Option<Path
         return Ok(Some(path));
     }
     let source = root.join("proc/config.gz");
-    let Ok(bytes) = std::fs::read(&source) else {
+    let Ok(bytes) = input::bytes(&source, input::TEXT) else {
         return Ok(None);
     };
     let text = compression::decompress(&bytes, CONFIG_MAX)

@@ -1,12 +1,11 @@
 //! What the first bytes of a boot image say: for which architecture it is, and which
 //! kernel.
 
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::input;
 use crate::version::Release;
 
 /// As many bytes of an image are looked at: the text with the release stands within
@@ -44,10 +43,7 @@ impl Image {
     /// It cannot be read.
     pub fn of_file(path: &Path) -> Result<Self> {
         let context = || format!("cannot read {}", path.display());
-        let mut head = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(HEAD).read_to_end(&mut head))
-            .with_context(context)?;
+        let head = input::beginning(path, HEAD).with_context(context)?;
         Ok(Self::of(&head))
     }
 

@@ -1,8 +1,6 @@
 //! From package files to a folder of the work directory: see [`install`].
 
 use std::collections::BTreeSet;
-use std::fs::File;
-use std::io::Read;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
@@ -18,6 +16,7 @@ use crate::arch::Arch;
 use crate::archive::{self, Tree};
 use crate::failure::Failure;
 use crate::host;
+use crate::input;
 use crate::interrupt;
 use crate::kconfig::{FinalConfig, Value};
 use crate::kernel::LocalKernel;
@@ -327,18 +326,13 @@ fn endings(directory: &Path, found: &mut BTreeSet<&'static str>) -> Result<()> {
     Ok(())
 }
 
-/// Bytes of a configuration that are looked at; large ones have 300,000.
-const CONFIG_MAX: u64 = 16 << 20;
-
 /// Whether a kernel can have modules. Of one whose configuration is not known that is
 /// supposed.
 fn needs_modules(config: Option<&Path>) -> Result<bool> {
     let Some(path) = config else {
         return Ok(true);
     };
-    let mut text = Vec::new();
-    File::open(path)
-        .and_then(|file| file.take(CONFIG_MAX).read_to_end(&mut text))
+    let text = input::bytes(path, input::TEXT)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let config = FinalConfig::parse(&String::from_utf8_lossy(&text));
     Ok(*config.get("CONFIG_MODULES") == Value::Yes)
@@ -400,7 +394,7 @@ fn list_modules(root: &Path, found: &Found) -> Result<()> {
     process::run_logged(command, &root.join("depmod.log"), || Ok(()))
         .with_context(|| format!("cannot list the modules of {release}"))?;
     let list = found.modules.join("modules.dep");
-    let text = std::fs::read_to_string(&list)
+    let text = input::text(&list, input::TEXT)
         .with_context(|| format!("depmod has not made {}", list.display()))?;
     match unlisted(&text, &found.compressions) {
         None => Ok(()),

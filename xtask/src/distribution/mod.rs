@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arch::{self, Arch};
 use crate::failure::Failure;
+use crate::input;
 use crate::kernel::{self, LocalKernel};
 use crate::layout::Layout;
 use crate::request::newest_first;
@@ -81,8 +82,8 @@ impl Origin {
     /// It cannot be read, or is damaged.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE_NAME);
-        let text =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        let text = input::bytes(&path, input::SMALL)
+            .with_context(|| format!("cannot read {}", path.display()))?;
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
     }
 }

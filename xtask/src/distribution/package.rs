@@ -12,6 +12,7 @@ use super::rpm::{self, Rpm};
 use crate::arch::{self, Arch};
 use crate::archive::{Limits, Tree};
 use crate::failure::Failure;
+use crate::input;
 use crate::interrupt;
 use crate::sha256::Sha256;
 
@@ -45,10 +46,8 @@ enum Format {
 impl Format {
     /// What the first bytes of a file say.
     fn of(path: &Path) -> Result<Option<Self>> {
-        let mut start = Vec::new();
-        File::open(path)
-            .and_then(|file| file.take(8).read_to_end(&mut start))
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let start =
+            input::beginning(path, 8).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(match start {
             start if start.starts_with(deb::MAGIC) => Some(Self::Deb),
             start if start.starts_with(rpm::MAGIC) => Some(Self::Rpm),

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock;
 use crate::http::Headers;
+use crate::input;
 use crate::layout::Layout;
 use crate::sha256::Sha256;
 use crate::store::{Temporary, sweep};
@@ -98,7 +99,7 @@ impl Cache {
 
     /// The answer that was kept for an address. A damaged one is none.
     pub fn get(&self, url: &str) -> Option<Kept> {
-        let bytes = std::fs::read(self.path(url)).ok()?;
+        let bytes = input::bytes(&self.path(url), input::TEXT).ok()?;
         Kept::parse(url, &bytes)
     }
 

@@ -10,12 +10,13 @@
 
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use toml::{Table, Value};
 
 use super::api::Repository;
 use crate::failure::Failure;
 use crate::http::address;
+use crate::input;
 use crate::layout::Layout;
 use crate::nearest::nearest;
 
@@ -61,11 +62,9 @@ impl Settings {
     /// It cannot be read, or is not as the module shows it.
     pub fn load(layout: &Layout) -> Result<Self> {
         let path = layout.work().join(FILE_NAME);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(Self::parse(&path, &text)?),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Self::default()),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
+        let text = input::text_if_any(&path, input::SMALL)
+            .map_err(|error| Failure::usage(format!("{error:#}")))?;
+        Ok(Self::parse(&path, &text.unwrap_or_default())?)
     }
 
     /// Parses the text of such a file.

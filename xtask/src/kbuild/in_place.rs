@@ -16,6 +16,7 @@ use super::{FRAGMENT, Log, Make, Options, WRAPPERS, configure, log_file, targets
 use crate::arch::{self, Arch};
 use crate::failure::Failure;
 use crate::host::{find_program, processors};
+use crate::input;
 use crate::kconfig;
 use crate::kernel::LocalKernel;
 use crate::kernels::Kernels;
@@ -117,7 +118,7 @@ pub fn build(request: &InPlace, layout: &Layout, ui: &Ui) -> Result<LocalKernel>
 /// Whether `.config` has to be made. One that was made from the same options is left
 /// alone: its owner may have changed it since.
 fn to_be_configured(tree: &Path, fragments: &str) -> bool {
-    let same = std::fs::read_to_string(tree.join(CONFIGURED)).is_ok_and(|old| old == fragments);
+    let same = input::text(&tree.join(CONFIGURED), input::TEXT).is_ok_and(|old| old == fragments);
     !same || !tree.join(".config").is_file()
 }
 

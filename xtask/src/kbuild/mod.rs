@@ -28,6 +28,7 @@ use crate::clock::Utc;
 use crate::failure::Failure;
 use crate::host::{find_program, processors};
 use crate::http;
+use crate::input;
 use crate::interrupt;
 use crate::kconfig::{self, FinalConfig, Merged, tree};
 use crate::kernel::LocalKernel;
@@ -526,7 +527,7 @@ fn prepare_tree(
     );
     let file = build.join(KEY);
     if build.exists() {
-        if std::fs::read_to_string(&file).is_ok_and(|old| old == key) {
+        if input::text(&file, input::SMALL).is_ok_and(|old| old == key) {
             return remove_unfinished(build).with_context(context);
         }
         std::fs::remove_dir_all(build).with_context(context)?;
@@ -603,7 +604,7 @@ fn write_wrappers(directory: &Path, toolchain: &Toolchain, quirks: &Quirks) -> R
         let text = pahole_wrapper(&pahole.path, &quirks.pahole_flags());
         let path = directory.join("pahole");
         // Written only if it differs: objects may depend on it.
-        if std::fs::read_to_string(&path).is_ok_and(|old| old == text) {
+        if input::text(&path, input::SMALL).is_ok_and(|old| old == text) {
             return Ok(());
         }
         std::fs::write(&path, text).with_context(context)?;
@@ -654,7 +655,7 @@ fn configure(
         log.run(command, "configuring", &make.build, |_| Ok(()))?;
     }
     let path = make.build.join(".config");
-    let config = std::fs::read_to_string(&path)
+    let config = input::text(&path, input::TEXT)
         .with_context(|| format!("cannot read {}", path.display()))?;
     let audit = kconfig::audit(plan.merged, &plan.version, &config);
     let (set, absent, lost) = audit.counts();
@@ -754,9 +755,8 @@ impl Log {
             // It ended by itself, so nothing was cut off.
             let _ = std::fs::remove_file(&running);
         }
-        let bytes = std::fs::read(&self.path).unwrap_or_default();
-        let start = usize::try_from(start).unwrap_or(0).min(bytes.len());
-        let text = String::from_utf8_lossy(&bytes[start..]);
+        let bytes = input::end(&self.path, start, input::TEXT).unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes);
         if progress::disk_was_full(&text) {
             return Err(source::disk_full(build));
         }
@@ -794,7 +794,7 @@ fn compile(
     log: &mut Log,
 ) -> Result<()> {
     let file = estimate_file(layout, request, &plan.found.version);
-    let estimate = std::fs::read_to_string(&file)
+    let estimate = input::text(&file, input::SMALL)
         .ok()
         .and_then(|text| text.trim().parse().ok());
     let fresh = !make.build.join("vmlinux").exists() && !make.build.join("init/main.o").exists();

@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 
 use super::{Audited, FinalConfig, Value};
 use crate::arch::Arch;
+use crate::input;
 use crate::nearest::nearest;
 
 /// All symbols of a source tree, without `CONFIG_`.
@@ -152,7 +153,7 @@ impl Tree {
         std::fs::metadata(&top).with_context(|| format!("cannot read {}", top.display()))?;
         Ok(Self::parse(arch.source, &mut |path| {
             // Kconfig files are UTF-8 but for a few old ones with Latin-1 names in comments.
-            let bytes = std::fs::read(source.join(path)).ok()?;
+            let bytes = input::bytes(&source.join(path), input::TEXT).ok()?;
             Some(String::from_utf8_lossy(&bytes).into_owned())
         }))
     }

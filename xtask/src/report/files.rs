@@ -8,6 +8,7 @@ use anyhow::{Context, Result};
 use super::{html, junit, markdown};
 use crate::failure::Failure;
 use crate::folder::RESULTS;
+use crate::input;
 use crate::results::Results;
 use crate::store::Temporary;
 
@@ -75,14 +76,16 @@ pub fn read(path: &Path) -> Result<Results> {
 ///
 /// It is not there: a usage error. It cannot be read.
 pub fn read_text(file: &Path) -> Result<String> {
-    match std::fs::read(file) {
+    match input::bytes(file, input::LARGE) {
         Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let message = format!("there is no {}", file.display());
             let hint = "name the folder of a session, as `test` prints it at its end";
             Err(Failure::usage(message).hint(hint).into())
         }
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", file.display())),
+        Err(error) => {
+            Err(Failure::usage(format!("cannot read {}: {error}", file.display())).into())
+        }
     }
 }
 
@@ -155,7 +158,7 @@ pub fn take_logs(results: &Results, from: &Path, to: &Path) -> Result<()> {
             .components()
             .all(|part| matches!(part, std::path::Component::Normal(_)));
         let (source, goal) = (from.join(log), to.join(log));
-        if !is_inside || !source.is_file() || goal.exists() {
+        if !is_inside || goal.exists() || !is_plain_file(from, log) {
             continue;
         }
         if let Some(parent) = goal.parent() {
@@ -169,6 +172,19 @@ pub fn take_logs(results: &Results, from: &Path, to: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a path below a folder is a regular file that no link leads to. Results come from
+/// other machines: a link in them would take along a file of this one.
+fn is_plain_file(folder: &Path, path: &Path) -> bool {
+    let mut place = folder.to_owned();
+    for part in path.components() {
+        place.push(part);
+        if place.is_symlink() {
+            return false;
+        }
+    }
+    place.is_file()
 }
 
 #[cfg(test)]
@@ -243,10 +259,17 @@ mod tests {
         std::fs::create_dir(&to).unwrap();
         std::fs::write(directory.path().join("secret"), "s").unwrap();
         std::fs::write(from.join("console.log"), "c").unwrap();
+        let link = |target: &Path, name: &str| {
+            std::os::unix::fs::symlink(target, from.join(name)).unwrap();
+        };
+        link(&directory.path().join("secret"), "output.log");
+        link(directory.path(), "folder");
         let mut results = results([Sample::kernel("6.1").panicked(None)]);
         let logs = &mut results.runs[0].evidence.logs;
         logs.push(("output".to_owned(), "../secret".into()));
         logs.push(("dump".to_owned(), "gone".into()));
+        logs.push(("output".to_owned(), "output.log".into()));
+        logs.push(("output".to_owned(), "folder/secret".into()));
         take_logs(&results, &from, &to).unwrap();
         assert_eq!(
             std::fs::read_to_string(to.join("console.log")).unwrap(),

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 
 use super::{Found, Location, SourceTree};
 use crate::failure::Failure;
+use crate::input;
 use crate::sha256::Sha256;
 use crate::version::Version;
 
@@ -63,7 +64,7 @@ pub fn tree(path: &Path, found: &Found) -> Result<SourceTree> {
 /// The version that the tree's Makefile states.
 pub fn version(path: &Path) -> Result<Version> {
     let makefile = path.join("Makefile");
-    let text = std::fs::read(&makefile)
+    let text = input::bytes(&makefile, input::SMALL)
         .map_err(|error| Failure::usage(format!("cannot read {}: {error}", makefile.display())))?;
     parse_makefile(&String::from_utf8_lossy(&text)).ok_or_else(|| {
         Failure::usage(format!("{} is not a kernel source tree", path.display()))
@@ -133,7 +134,7 @@ fn git_identity(path: &Path) -> Result<Option<(String, String)>> {
     hash.update(commit);
     hash.update(changes);
     for file in untracked.split('\0').filter(|file| !file.is_empty()) {
-        let bytes = std::fs::read(path.join(file))
+        let bytes = input::bytes(&path.join(file), input::LARGE)
             .with_context(|| format!("cannot read {file} in {}", path.display()))?;
         hash.update(file.len().to_le_bytes());
         hash.update(file);

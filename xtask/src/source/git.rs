@@ -6,6 +6,7 @@ use anyhow::{Context, Result};
 
 use super::{Found, Location, Work, satisfies, whole};
 use crate::failure::Failure;
+use crate::input;
 use crate::process::LongCommand;
 use crate::version::Version;
 
@@ -129,7 +130,7 @@ impl Tag {
     /// the checkout.
     pub fn date(&self, directory: &Path) -> Result<u64> {
         let path = directory.join(DATE);
-        let text = std::fs::read_to_string(&path)
+        let text = input::text(&path, input::SMALL)
             .with_context(|| format!("cannot read {}", path.display()))?;
         std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
         text.trim()

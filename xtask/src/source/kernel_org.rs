@@ -14,6 +14,7 @@ use super::{Found, Location, Work, satisfies, whole};
 use crate::failure::Failure;
 use crate::host::find_program;
 use crate::http::{self, HttpError, Limits, absent};
+use crate::input;
 use crate::interrupt;
 use crate::kbuild::progress::thousands;
 use crate::layout::Layout;
@@ -152,7 +153,7 @@ impl Lists<'_> {
 fn fetch_list(layout: &Layout, ui: &Ui, url: &str, limits: &Limits) -> Result<String> {
     let file = layout.cache().join("kernel.org").join(key(url));
     if age(&file).is_some_and(|age| age < LIST_AGE) {
-        let list = std::fs::read_to_string(&file)
+        let list = input::text(&file, input::TEXT)
             .with_context(|| format!("cannot read {}", file.display()))?;
         return Ok(signed_text(&list)?.to_owned());
     }

@@ -20,6 +20,7 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
+use crate::input;
 use crate::interrupt;
 use crate::kbuild::progress::{disk_was_full, thousands};
 use crate::layout::Layout;
@@ -319,9 +320,8 @@ impl<'a> Work<'a> {
     fn run(&self, command: LongCommand, tick: impl FnMut() -> Result<()>) -> Result<()> {
         let start = std::fs::metadata(self.log).map_or(0, |metadata| metadata.len());
         run_logged(command, self.log, tick).map_err(|error| {
-            let log = std::fs::read(self.log).unwrap_or_default();
-            let start = usize::try_from(start).unwrap_or(0).min(log.len());
-            if disk_was_full(&String::from_utf8_lossy(&log[start..])) {
+            let log = input::end(self.log, start, input::TEXT).unwrap_or_default();
+            if disk_was_full(&String::from_utf8_lossy(&log)) {
                 disk_full(&self.layout.sources())
             } else {
                 error
@@ -425,7 +425,7 @@ fn finish(
 
 fn read_tree(path: &Path) -> Result<SourceTree> {
     let context = || format!("cannot read the source tree {}", path.display());
-    let text = std::fs::read_to_string(path.join(RECORD)).with_context(context)?;
+    let text = input::text(&path.join(RECORD), input::SMALL).with_context(context)?;
     let record = serde_json::from_str::<Record>(&text).with_context(context)?;
     Ok(SourceTree {
         path: path.canonicalize().with_context(context)?,

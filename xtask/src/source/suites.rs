@@ -17,6 +17,7 @@ use super::apt::{self, Archive, Candidate, Entry, SUITES, Suite, UpdateFailure};
 use crate::failure::Failure;
 use crate::fetch::host_arch;
 use crate::host::find_program;
+use crate::input;
 use crate::interrupt;
 use crate::kbuild::progress::thousands;
 use crate::layout::Layout;
@@ -310,8 +311,8 @@ fn read_entries(path: &Path) -> Result<Vec<Entry>> {
     if !path.is_file() {
         return Ok(Vec::new());
     }
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    let text = input::text(path, input::TEXT)
+        .with_context(|| format!("cannot read {}", path.display()))?;
     Ok(parse(&text))
 }
 
@@ -404,7 +405,7 @@ impl Prepared {
     fn known_state(&self) -> Option<State> {
         let stamp = self.stamp();
         let age = stamp.metadata().ok()?.modified().ok()?.elapsed().ok()?;
-        let text = std::fs::read_to_string(stamp).ok()?;
+        let text = input::text(&stamp, input::SMALL).ok()?;
         // Only what will be the same in an hour is believed.
         [State::Usable, State::Failed(UpdateFailure::Absent)]
             .into_iter()
@@ -433,7 +434,8 @@ impl Prepared {
             .spawn()?
             .wait()?;
         let output =
-            String::from_utf8_lossy(&std::fs::read(&log).with_context(context)?).into_owned();
+            String::from_utf8_lossy(&input::bytes(&log, input::TEXT).with_context(context)?)
+                .into_owned();
         let state = if status.success() {
             State::Usable
         } else {

@@ -1,6 +1,5 @@
 //! A running QEMU: serves its ports, keeps the limits, judges how it ended.
 
-use std::fs;
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
@@ -17,6 +16,7 @@ use super::{
 use crate::console::Console;
 use crate::dump::{self, Note};
 use crate::failure::{Failure, FailureKind};
+use crate::input;
 use crate::interrupt;
 use crate::process::{LongChild, status_in_words};
 use crate::protocol::{MarkScanner, Port, Status, StatusReader};
@@ -556,7 +556,7 @@ impl Machine {
             Ok(Some(status)) => format!("QEMU ended with {}", status_in_words(status)),
             _ => "QEMU does not answer".to_owned(),
         };
-        let words = fs::read(&self.words).unwrap_or_default();
+        let words = input::beginning(&self.words, input::SMALL).unwrap_or_default();
         let words = String::from_utf8_lossy(&words);
         // Each line begins with the program's name; the first says what went wrong.
         let word = words.lines().map(str::trim).find(|line| !line.is_empty());

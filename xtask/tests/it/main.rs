@@ -11,6 +11,7 @@ mod fake_qemu;
 mod github;
 mod github_server;
 mod html;
+mod inputs;
 mod kconfig;
 mod local;
 mod matrix;

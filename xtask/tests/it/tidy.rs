@@ -335,3 +335,18 @@ fn every_series_and_flavor_is_built_once_a_week_on_the_oldest_image() {
             .all(|line| line == "runs-on: ubuntu-22.04")
     );
 }
+
+#[test]
+fn files_are_read_in_one_place_which_knows_limits() {
+    let sources = files_below(&repository().join("xtask/src"));
+    let mut found = Vec::new();
+    for path in sources.iter().filter(|path| !path.ends_with("tests.rs")) {
+        let text = std::fs::read_to_string(path).unwrap();
+        let code = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let unlimited = ["fs::read(", "fs::read_to_string("];
+        if unlimited.iter().any(|call| code.contains(call)) {
+            found.push(relative(path));
+        }
+    }
+    assert_eq!(found, Vec::<String>::new(), "xtask::input reads files");
+}
