@@ -328,6 +328,19 @@ impl Default for Limits {
     }
 }
 
+impl Limits {
+    /// For an archive of so many bytes. Kernels are compressed to a quarter or a tenth;
+    /// what becomes a hundred times as large is no kernel, and would fill the disk.
+    pub fn of(compressed: u64) -> Self {
+        let limits = Self::default();
+        let bytes = compressed.saturating_mul(100).saturating_add(64 << 20);
+        Self {
+            bytes: limits.bytes.min(bytes),
+            ..limits
+        }
+    }
+}
+
 /// Unpacks a `tar.zst` stream into an empty directory. Decompression and writing
 /// run side by side. Permissions are 755 for directories and executables and
 /// 644 for other files, owners are ours, times are the archive's.
@@ -522,7 +535,8 @@ impl Unpacker<'_> {
             let mut entry = entry.map_err(unreadable)?;
             entries += 1;
             if entries > self.limits.entries {
-                bail!("more than {} entries", self.limits.entries);
+                let limit = self.limits.entries;
+                return Err(Failure::setup(format!("more than {limit} entries")).into());
             }
             if !self.extension(&mut entry, &mut extensions)? {
                 let extensions = std::mem::take(&mut extensions);

@@ -17,7 +17,7 @@ use anyhow::{Context, Error, Result, bail};
 use crate::arch::Arch;
 use crate::archive;
 use crate::asset::PackageName;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::github::client::{Client, Rest};
 use crate::github::{Asset, AssetState};
 use crate::http::retry::Retry;
@@ -34,6 +34,9 @@ use crate::version::Release;
 /// So often is one asset begun from the start: because it came damaged, or because
 /// it was another one after a connection broke.
 const ROUNDS: u32 = 2;
+
+/// So many bytes between two breaches of a connection are progress.
+const PROGRESS: u64 = 64 << 10;
 
 /// A kernel of the release.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -192,14 +195,18 @@ fn fetch(
         }
         Place::Vacant(vacancy) => vacancy,
     };
-    if asset.sha256().is_none() {
+    let sha256 = asset.sha256()?;
+    if sha256.is_none() {
         ui.verbose(format!(
             "{} has no checksum at GitHub; its size and zstd's checksum must do",
             asset.name
         ));
     }
+    if asset.size == 0 {
+        return Err(damaged(client, asset, &anyhow::anyhow!("it is empty")).into());
+    }
     for round in 1.. {
-        let why = match attempt(client, package, &vacancy, received) {
+        let why = match attempt(client, asset, sha256, &vacancy, received) {
             Ok(kernel) => {
                 return Ok(Downloaded {
                     kernel,
@@ -210,12 +217,9 @@ fn fetch(
             Err(Trouble::Damaged(why)) => why,
         };
         if round == ROUNDS {
-            let from = client.location();
-            return Err(
-                Failure::setup(format!("{} of {from} is damaged: {why:#}", asset.name))
-                    .hint("it was fetched twice; nothing was kept")
-                    .into(),
-            );
+            return Err(damaged(client, asset, &why)
+                .hint("it was fetched twice; nothing was kept")
+                .into());
         }
         ui.warn(format!(
             "{} came damaged, fetching it once more: {why:#}",
@@ -223,6 +227,11 @@ fn fetch(
         ));
     }
     unreachable!("the last round returns")
+}
+
+fn damaged(client: &Client, asset: &Asset, why: &Error) -> Failure {
+    let from = client.location();
+    Failure::setup(format!("{} of {from} is damaged: {why:#}", asset.name))
 }
 
 /// Why an attempt failed.
@@ -235,17 +244,22 @@ enum Trouble {
 
 fn attempt(
     client: &Client,
-    package: &Package,
+    asset: &Asset,
+    sha256: Option<&str>,
     vacancy: &Vacancy,
     received: &AtomicU64,
 ) -> Result<LocalKernel, Trouble> {
-    let asset = &package.asset;
     let temporary = vacancy.temporary().map_err(Trouble::Lasting)?;
     let mut body = Resuming::new(client, asset, received);
-    let limits = archive::Limits::default();
-    let unpacked = archive::unpack_into(&mut body, temporary.path(), &limits)
+    let limits = archive::Limits::of(asset.size);
+    let mut unpacked = archive::unpack_into(&mut body, temporary.path(), &limits);
+    // A limit, a full disk or a signal: more bytes change nothing.
+    let enough = |error: &Error| failure::kind(error).is_some() || http::is_full(error);
+    if body.trouble.is_none() && !unpacked.as_ref().is_err_and(enough) {
         // To the very end, or the checksum would be one of a part.
-        .and_then(|()| Ok(io::copy(&mut body, &mut io::sink()).map(drop)?));
+        let rest = io::copy(&mut body, &mut io::sink()).map(drop);
+        unpacked = unpacked.and_then(|()| Ok(rest?));
+    }
     let counted = body.counted;
     let result = match (body.trouble.take(), unpacked) {
         (Some(trouble), _) => Err(trouble),
@@ -259,17 +273,25 @@ fn attempt(
             let hint = "a kernel takes about 400 MB; free some space or use another --directory";
             Err(Trouble::Lasting(Failure::setup(message).hint(hint).into()))
         }
-        (None, Err(error)) => match interrupt::check() {
-            Err(interrupted) => Err(Trouble::Lasting(interrupted.into())),
-            Ok(()) => Err(Trouble::Damaged(error)),
-        },
-        (None, Ok(())) => body.verify(),
+        (None, Err(error)) => Err(match (interrupt::check(), body.verify(sha256)) {
+            (Err(interrupted), _) => Trouble::Lasting(interrupted.into()),
+            // Fetched again it would be the same.
+            (_, Ok(true)) => Trouble::Lasting(damaged(client, asset, &error).into()),
+            _ if failure::kind(&error).is_some() => {
+                Trouble::Lasting(damaged(client, asset, &error).into())
+            }
+            _ => Trouble::Damaged(error),
+        }),
+        (None, Ok(())) => body.verify(sha256).map(drop),
     };
     match result {
         // The name and what is in it must agree; that no other attempt mends.
         Ok(()) => vacancy
-            .fill(temporary, &asset.name)
-            .map_err(Trouble::Lasting),
+            .fill(
+                temporary,
+                &format!("{} of {}", asset.name, client.location()),
+            )
+            .map_err(|error| Trouble::Lasting(failure::not_the_users(error))),
         Err(trouble) => {
             received.fetch_sub(counted, Ordering::Relaxed);
             Err(trouble)
@@ -289,6 +311,8 @@ struct Resuming<'a> {
     at: usize,
     /// Bytes that came, all in all.
     position: u64,
+    /// Where `retry` began to count.
+    counts_from: u64,
     /// Bytes that come again and are not wanted.
     skip: u64,
     hash: Sha256,
@@ -310,6 +334,7 @@ impl<'a> Resuming<'a> {
             chunk: Vec::new(),
             at: 0,
             position: 0,
+            counts_from: 0,
             skip: 0,
             hash: Sha256::new(),
             retry: Retry::new(client.limits_of_transfers()),
@@ -319,14 +344,18 @@ impl<'a> Resuming<'a> {
         }
     }
 
-    /// Whether it was the right thing.
-    fn verify(&self) -> Result<(), Trouble> {
+    /// Whether the bytes so far are known to be the right ones.
+    ///
+    /// # Errors
+    ///
+    /// They are others.
+    fn verify(&self, sha256: Option<&str>) -> Result<bool, Trouble> {
         let found = self.hash.clone().finish();
-        match self.asset.sha256() {
+        match sha256 {
             Some(expected) if !expected.eq_ignore_ascii_case(&found) => Err(Trouble::Damaged(
                 anyhow::anyhow!("its checksum is {found}, not {expected}"),
             )),
-            _ => Ok(()),
+            expected => Ok(expected.is_some()),
         }
     }
 
@@ -416,9 +445,13 @@ impl<'a> Resuming<'a> {
         if chunk.is_empty() {
             return Ok(false);
         }
-        // It goes on: what was counted against an earlier breach is forgiven.
-        self.retry.reset();
         self.position += chunk.len() as u64;
+        // It goes on: what was counted against earlier breaches is forgiven, but not for a
+        // few bytes, or a server that sends no more at a time would be asked for ever.
+        if self.position - self.counts_from >= PROGRESS {
+            self.counts_from = self.position;
+            self.retry.reset();
+        }
         if self.position > self.asset.size {
             return Err(Trouble::Damaged(anyhow::anyhow!(
                 "more than its {} bytes came",

@@ -99,6 +99,15 @@ pub fn kind(error: &anyhow::Error) -> Option<FailureKind> {
     error.chain().find_map(kind_of).map(|failure| failure.kind)
 }
 
+/// An error about something that the user did not name, a downloaded package for example:
+/// what would be a usage error there is a set-up failure.
+pub fn not_the_users(error: anyhow::Error) -> anyhow::Error {
+    match kind(&error) {
+        Some(FailureKind::Usage) => Failure::setup(format!("{error:#}")).into(),
+        _ => error,
+    }
+}
+
 fn kind_of<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e Failure> {
     // What a reader or writer of ours fails with is inside such an error, and its
     // `source` is that of what is inside.

@@ -446,11 +446,12 @@ pub fn install(layout: &Layout, ui: &Ui, package: &Path) -> Result<LocalKernel> 
         }
         Place::Vacant(vacancy) => vacancy,
     };
-    let file =
-        input::open(package).with_context(|| format!("cannot open {}", package.display()))?;
+    let context = || format!("cannot open {}", package.display());
+    let file = input::open(package).with_context(context)?;
+    let limits = archive::Limits::of(file.metadata().with_context(context)?.len());
     let temporary = vacancy.temporary()?;
     let task = ui.task(format!("unpacking {}", package.display()));
-    archive::unpack_into(file, temporary.path(), &archive::Limits::default())
+    archive::unpack_into(file, temporary.path(), &limits)
         .with_context(|| format!("cannot unpack {}", package.display()))?;
     drop(task);
     vacancy.fill(temporary, &package.display().to_string())
@@ -497,11 +498,20 @@ impl Vacancy {
 
     /// Puts an unpacked package in its place. What is in it must be what its name
     /// says; `from` says in errors where it came from.
+    ///
+    /// # Errors
+    ///
+    /// Usage errors for a package of something else.
     pub fn fill(&self, temporary: Temporary, from: &str) -> Result<LocalKernel> {
-        let kernel =
-            open(temporary.path()).with_context(|| format!("{from} is not a kernel package"))?;
+        let kernel = open(temporary.path()).map_err(|error| {
+            // The temporary name is gone when this is read.
+            let place = temporary.path().display().to_string();
+            let why = format!("{error:#}").replace(&format!("{place}/"), "");
+            let why = why.replace(&place, "it");
+            Failure::usage(format!("{from} is not a kernel package: {why}"))
+        })?;
         if (kernel.arch, &kernel.release) != (self.name.arch, &self.name.release) {
-            return Err(Failure::setup(format!(
+            return Err(Failure::usage(format!(
                 "{from} holds the kernel {} for {}",
                 kernel.release, kernel.arch.name
             ))

@@ -133,9 +133,7 @@ fn plan(listing: &Listing, package: &LocalPackage, replace: bool) -> Result<Plan
     let finished = old.filter(|asset| asset.state == AssetState::Uploaded);
     if let Some(asset) = finished
         && asset.size == package.size
-        && asset
-            .sha256()
-            .is_some_and(|sum| sum.eq_ignore_ascii_case(&package.sha256))
+        && matches!(asset.sha256(), Ok(Some(sum)) if sum.eq_ignore_ascii_case(&package.sha256))
     {
         return Ok(Plan::Nothing(asset.clone()));
     }

@@ -148,10 +148,25 @@ pub enum AssetState {
 
 impl Asset {
     /// Its SHA-256 in hexadecimal, if the API says it.
-    pub fn sha256(&self) -> Option<&str> {
-        let sum = self.digest.as_deref()?.strip_prefix("sha256:")?;
-        let good = sum.len() == 64 && sum.bytes().all(|byte| byte.is_ascii_hexdigit());
-        good.then_some(sum)
+    ///
+    /// # Errors
+    ///
+    /// The API says something else, so that nobody could tell what comes.
+    pub fn sha256(&self) -> Result<Option<&str>, Failure> {
+        let Some(digest) = &self.digest else {
+            return Ok(None);
+        };
+        let sum = digest.strip_prefix("sha256:");
+        let good = |sum: &&str| sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit());
+        match sum.filter(good) {
+            Some(sum) => Ok(Some(sum)),
+            None => Err(Failure::setup(format!(
+                "the checksum of {} is {:?}, which is no SHA-256",
+                self.name,
+                clean(digest)
+            ))
+            .hint("it must be uploaded again")),
+        }
     }
 
     /// The input key of the package, if the label has one.

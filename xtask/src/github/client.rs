@@ -511,6 +511,7 @@ impl Client {
         };
         let limits = Limits {
             silence: self.limits.silence.max(UPLOAD_SILENCE),
+            head: self.limits.head.max(UPLOAD_SILENCE),
             ..self.limits
         };
         let request = Request::new(Method::Post, &url)
@@ -529,10 +530,11 @@ impl Client {
         let asset: Asset = api::parse(&body).with_context(|| format!("cannot {action}"))?;
         let sum = hash.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let sum = sum.finish();
-        let found = asset.sha256().map(str::to_ascii_lowercase);
-        if found.as_ref().is_some_and(|found| *found != sum) || asset.size != length {
+        let found = asset.digest.as_deref();
+        let other = |found: &str| !found.eq_ignore_ascii_case(&format!("sha256:{sum}"));
+        if found.is_some_and(other) || asset.size != length {
             self.delete_asset(&asset)?;
-            let found = found.unwrap_or_else(|| format!("{} bytes", asset.size));
+            let found = found.map_or_else(|| format!("{} bytes", asset.size), str::to_owned);
             let failure = Failure::setup(format!(
                 "cannot {action}: sent {length} bytes with the checksum {sum}, it has {found}"
             ));

@@ -12,13 +12,14 @@ use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use ureq::http::{self, HeaderValue, header};
 use ureq::{Agent, SendBody};
 
 use super::address::{is_loopback, join, origin};
-use super::{Answer, Headers, HttpError, Limits};
+use super::{Answer, Headers, HttpError, LEAST_PROGRESS, Limits};
 use crate::interrupt;
 
 /// So many redirects of one request are followed; browsers follow twenty.
@@ -402,10 +403,13 @@ fn transfer(
     }
     let mut body = response.into_body().into_reader();
     let mut buffer = vec![0; 1 << 17];
+    let mut pace = Pace::default();
     loop {
+        let start = Instant::now();
         match body.read(&mut buffer) {
             Ok(0) => return Ok(()),
             Ok(n) => {
+                pace.add(start.elapsed(), n as u64, limits.silence)?;
                 if sender.send(Message::Chunk(buffer[..n].to_vec())).is_err() {
                     return Ok(());
                 }
@@ -413,6 +417,31 @@ fn transfer(
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(HttpError::Broken(error.to_string())),
         }
+    }
+}
+
+/// How fast a body comes, by the time that was spent waiting for it: what the disk takes
+/// is not the server's fault.
+#[derive(Default)]
+struct Pace {
+    waited: Duration,
+    bytes: u64,
+}
+
+impl Pace {
+    fn add(&mut self, waited: Duration, bytes: u64, window: Duration) -> Result<(), HttpError> {
+        self.waited += waited;
+        self.bytes += bytes;
+        if self.waited < window {
+            return Ok(());
+        }
+        let Self { waited, bytes } = std::mem::take(self);
+        if bytes < LEAST_PROGRESS {
+            let seconds = waited.as_secs();
+            let why = format!("only {bytes} bytes came in {seconds} s");
+            return Err(HttpError::Broken(why));
+        }
+        Ok(())
     }
 }
 
@@ -491,6 +520,7 @@ fn run<S: ureq::AsSendBody>(
         .configure_request(built)
         .timeout_resolve(Some(limits.connect))
         .timeout_connect(Some(limits.connect))
+        .timeout_recv_response(Some(limits.head))
         .timeout_per_read(Some(limits.silence))
         .timeout_per_write(Some(limits.silence));
     if is_loopback(&request.url) {
@@ -558,6 +588,23 @@ mod tests {
             let hop = next_hop(&request, repeatable, status, location);
             assert_eq!(hop.as_deref(), expected, "{method} {status} {location}");
         }
+    }
+
+    #[test]
+    fn a_body_must_not_be_too_slow() {
+        let window = Duration::from_secs(30);
+        let second = Duration::from_secs(1);
+        let mut pace = Pace::default();
+        for _ in 0..100 {
+            pace.add(second, LEAST_PROGRESS / 30 + 1, window).unwrap();
+        }
+        // However fast it was before.
+        pace.add(Duration::ZERO, 1 << 30, window).unwrap();
+        let results = (0..50).map(|_| pace.add(second, 1, window));
+        assert!(matches!(
+            results.last(),
+            Some(Err(HttpError::Broken(why))) if why == "only 30 bytes came in 30 s"
+        ));
     }
 
     #[test]

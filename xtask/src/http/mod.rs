@@ -3,8 +3,8 @@
 //! [`Request`] is one request and its answer, [`retry`] says what is worth another
 //! attempt. On top of them are [`text`] and [`download`] for what anybody may
 //! have, and [`crate::github`] for an API. There is no limit on the whole of a
-//! transfer, only on finding a host, on connecting, and on silence. Proxies come
-//! from the environment as usual (`https_proxy`, `no_proxy`), and loopback never
+//! transfer, only on finding a host, on connecting, on the head of an answer, on
+//! silence, and on how slow a body may be. Proxies come from the environment as usual (`https_proxy`, `no_proxy`), and loopback never
 //! goes through one.
 
 pub mod absent;
@@ -32,8 +32,11 @@ use retry::{Class, Decision, Retry};
 pub struct Limits {
     /// For finding the host's address and for the connection, each.
     pub connect: Duration,
-    /// Without a byte, once connected.
+    /// Without a byte, once connected; and in so long a body makes at least
+    /// [`LEAST_PROGRESS`].
     pub silence: Duration,
+    /// From the request to the end of the answer's head, however its bytes come.
+    pub head: Duration,
     /// The first one included.
     pub attempts: u32,
     /// The first wait; it doubles. With four attempts and half a second a request
@@ -47,11 +50,16 @@ impl Default for Limits {
         Self {
             connect: Duration::from_secs(10),
             silence: Duration::from_secs(30),
+            head: Duration::from_secs(60),
             attempts: 4,
             pause: Duration::from_millis(500),
         }
     }
 }
+
+/// Bytes of a body in each [`Limits::silence`]. The slowest modems are a hundred times as
+/// fast; a byte now and then would keep a command waiting for ever.
+pub const LEAST_PROGRESS: u64 = 4096;
 
 /// The headers of an answer, by name in lower case.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

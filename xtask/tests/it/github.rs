@@ -30,6 +30,7 @@ fn limits() -> Limits {
     Limits {
         connect: Duration::from_secs(5),
         silence: Duration::from_millis(1_000),
+        head: Duration::from_secs(3),
         attempts: 3,
         pause: Duration::from_millis(10),
     }
@@ -425,6 +426,129 @@ fn a_package_must_hold_what_its_name_says() {
         "{message}"
     );
     setting.assert_only(&[]);
+}
+
+/// An archive whose files have those contents.
+fn archive(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let encoder = zstd::Encoder::new(Vec::new(), 1).unwrap();
+    let mut builder = tar::Builder::new(encoder);
+    for (path, contents) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(contents.len() as u64);
+        header.set_mode(0o644);
+        builder.append_data(&mut header, path, *contents).unwrap();
+    }
+    builder.into_inner().unwrap().finish().unwrap()
+}
+
+#[test]
+fn a_package_of_the_release_without_a_kernel_is_no_mistake_of_the_user_s() {
+    const NAME: &str = "build/include/config/kernel.release";
+    let elf = |machine: u8| {
+        let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+        elf.resize(18, 0);
+        elf.extend([machine, 0]);
+        elf
+    };
+    let (ours, foreign) = (elf(62), elf(22));
+    let image = ("vmlinuz", &b"image"[..]);
+    let vmlinux = ("build/vmlinux", &ours[..]);
+    let release = (NAME, &b"6.1.9-vmtest1.1default\n"[..]);
+    let below = [
+        ("lib/modules/6.1.9/vmlinuz", image.1),
+        ("lib/modules/6.1.9/build/vmlinux", vmlinux.1),
+    ];
+    let kinds: &[(Vec<u8>, &str)] = &[
+        (archive(&[]), "no vmlinuz, no build/vmlinux"),
+        (archive(&below), "no vmlinuz, no build/vmlinux"),
+        (
+            archive(&[vmlinux, release]),
+            "it is not an unpacked kernel: no vmlinuz (",
+        ),
+        (archive(&[image, release]), "no build/vmlinux ("),
+        (
+            archive(&[image, vmlinux]),
+            "no build/include/config/kernel.release (",
+        ),
+        (
+            archive(&[image, ("build/vmlinux", &foreign), release]),
+            ": build/vmlinux is for s390x",
+        ),
+        (
+            archive(&[image, ("build/vmlinux", b"text"), release]),
+            "build/vmlinux",
+        ),
+        (
+            archive(&[image, vmlinux, (NAME, b"6.1.8")]),
+            "holds the kernel 6.1.8",
+        ),
+        (
+            archive(&[image, vmlinux, (NAME, b"\x1b[31m")]),
+            "kernel.release is damaged",
+        ),
+        (zstd::encode_all(&b"text"[..], 1).unwrap(), "is damaged: "),
+        (b"text".to_vec(), "is damaged: "),
+        (Vec::new(), "is damaged: "),
+    ];
+    for (bytes, words) in kinds {
+        let setting = Setting::new(&[]);
+        setting.server.add(&file_name(RELEASE), bytes);
+        for command in ["download 6.1", "-q vm -k 6.1 -- true"] {
+            let run = setting.xtask(command).run().expect_status(3);
+            assert!(run.stderr.contains(words), "{words}: {}", run.stderr);
+            assert!(run.stderr.contains("osandov/drgn"), "{}", run.stderr);
+            assert!(!run.stderr.contains(".tmp-"), "{}", run.stderr);
+        }
+        setting.assert_only(&[]);
+        // What the release has is what it says: nothing else would come.
+        let fetched = count(&setting.server.lines(), "GET /blob/1");
+        assert_eq!(fetched, if bytes.is_empty() { 0 } else { 2 }, "{words}");
+    }
+}
+
+#[test]
+fn a_checksum_that_is_none_is_refused() {
+    let setting = Setting::new(&[RELEASE]);
+    setting
+        .server
+        .with(|state| state.assets[0].false_digest = Some("nonsense".to_owned()));
+    let message = text(setting.download());
+    assert!(message.contains("which is no SHA-256"), "{message}");
+    setting.assert_only(&[]);
+    assert_eq!(count(&setting.server.lines(), "GET /blob/1"), 0);
+}
+
+#[test]
+fn an_archive_over_the_limit_is_fetched_once_and_does_not_fill_the_disk() {
+    let bomb = archive(&[("vmlinuz", &vec![0; 100 << 20])]);
+    for digest in [true, false] {
+        let setting = Setting::new(&[]);
+        setting.server.add(&file_name(RELEASE), &bomb);
+        setting.server.with(|state| state.assets[0].digest = digest);
+        let message = text(setting.download());
+        assert!(message.contains("is damaged: "), "{message}");
+        assert!(message.contains("bytes after decompression"), "{message}");
+        setting.assert_only(&[]);
+        assert_eq!(count(&setting.server.lines(), "GET /blob/1"), 1);
+    }
+}
+
+#[test]
+fn bytes_that_come_too_slowly_keep_nobody_waiting() {
+    let setting = Setting::new(&[RELEASE]);
+    let pause = Duration::from_millis(100);
+    setting.server.always(BY_TAG, Fault::EndlessHead(pause));
+    let message = text(setting.download());
+    assert!(message.contains("broke off"), "{message}");
+    assert_eq!(setting.server.lines().len(), 3);
+
+    // Each attempt brings a little, which is no progress.
+    let setting = Setting::new(&[RELEASE]);
+    setting.server.always("/blob/1", Fault::Slow(20, pause));
+    let message = text(setting.download());
+    assert!(message.contains("bytes came in 1 s"), "{message}");
+    setting.assert_only(&[]);
+    assert_eq!(count(&setting.server.lines(), "GET /blob/1"), 3);
 }
 
 #[test]

@@ -35,6 +35,8 @@ pub enum Fault {
     Silence,
     /// The body in pieces of so many bytes, with a pause after each.
     Slow(usize, Duration),
+    /// The head of an answer that never ends, a byte at a time with that pause.
+    EndlessHead(Duration),
     /// A range is ignored.
     NoRanges,
     /// The bytes are others from the middle on.
@@ -397,6 +399,14 @@ fn serve(mut stream: TcpStream, shared: &Shared) -> std::io::Result<()> {
                 std::thread::sleep(Duration::from_millis(10));
             }
             return Ok(());
+        }
+        Some(Fault::EndlessHead(pause)) => {
+            log(shared, &question, &body, 0);
+            stream.write_all(b"HTTP/1.1 200 OK\r\nx-endless: ")?;
+            loop {
+                stream.write_all(b"a")?;
+                std::thread::sleep(*pause);
+            }
         }
         Some(Fault::Status(status, headers, text)) => Reply {
             headers: headers.clone(),

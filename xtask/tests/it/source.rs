@@ -179,6 +179,7 @@ fn limits() -> Limits {
     Limits {
         connect: Duration::from_secs(5),
         silence: Duration::from_millis(1_500),
+        head: Duration::from_secs(5),
         attempts: 3,
         pause: Duration::from_millis(10),
     }

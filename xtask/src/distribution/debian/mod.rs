@@ -151,7 +151,7 @@ pub fn obtain(kernel: &Archived, layout: &Layout, ui: &Ui) -> Result<LocalKernel
     let temporary = Temporary::directory(&goal)?;
     let files = download(&kernel.packages, &temporary, layout, ui)
         .with_context(|| format!("cannot get the kernel {} from Debian", kernel.release))?;
-    distribution::install(&files, layout, ui)
+    distribution::install(&files, layout, ui).map_err(failure::not_the_users)
 }
 
 /// The package with the debugging information of a release, of just that version.
