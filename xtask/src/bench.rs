@@ -61,6 +61,7 @@ fn time(command: &str, file: &File, log: &Path) -> Result<Duration> {
     let child = LongCommand::new("/bin/sh")
         .arg("-c")
         .arg(command)
+        .credentials()
         .log(file)?;
     let start = Instant::now();
     let status = child.spawn()?.wait()?;

@@ -251,6 +251,7 @@ pub fn run(
             .context("a step has no command")?;
         let command = LongCommand::new(program)
             .args(arguments)
+            .credentials()
             .current_dir(directory)
             .env("VMTEST_DIR", work)
             // The suites are named; a project of the caller's must not take their place.

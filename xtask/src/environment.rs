@@ -102,7 +102,8 @@ fn select(
     chosen.into_iter().collect()
 }
 
-fn is_secret(name: &OsStr) -> bool {
+/// Whether a variable of that name is to be kept from whoever need not know it.
+pub fn is_secret(name: &OsStr) -> bool {
     let upper = name.to_string_lossy().to_ascii_uppercase();
     SECRETS.iter().any(|part| upper.contains(part))
 }

@@ -152,6 +152,8 @@ pub enum Command {
     Upload(release::Upload),
     #[command(hide = true)]
     Supervise(Supervise),
+    #[command(hide = true)]
+    Enclose(Enclose),
 }
 
 /// List kernels, the newest first of each architecture
@@ -213,6 +215,19 @@ pub struct Package {
 /// Run a command that dies with the process that started this one
 #[derive(Args, Debug)]
 pub struct Supervise {
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Execute a program that sees little of this host's /proc, /sys and /dev
+#[derive(Args, Debug)]
+pub struct Enclose {
+    #[arg(long)]
+    pub staging: PathBuf,
+    #[arg(long)]
+    pub note: PathBuf,
+    #[arg(long)]
+    pub keep: Vec<PathBuf>,
     #[arg(last = true, required = true)]
     pub command: Vec<OsString>,
 }

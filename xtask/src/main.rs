@@ -21,11 +21,24 @@ fn main() -> ExitCode {
         }
         Err(error) => return fail(&Ui::new(Verbosity::Quiet), &usage_failure(&error).into()),
     };
-    // The supervisor must not touch signals or the terminal before its child runs.
-    if let flags::Command::Supervise(supervise) = &flags.command {
-        return ExitCode::from(cmd::supervise::run(supervise));
+    // The supervisor must not touch signals or the terminal before its child runs, which may
+    // have been given secrets.
+    match flags.command {
+        flags::Command::Supervise(supervise) => {
+            return ExitCode::from(cmd::supervise::run(&supervise));
+        }
+        flags::Command::Enclose(enclose) => {
+            return ExitCode::from(cmd::supervise::enclose(enclose));
+        }
+        _ => {}
     }
     let ui = Ui::new(flags.global.verbosity()).color(flags.global.color());
+    // Before there is a second thread.
+    if let Err(error) = xtask::secrets::hide() {
+        ui.warn(format!(
+            "guests may be able to read the secrets in the environment: {error:#}"
+        ));
+    }
     let result = xtask::interrupt::install().and_then(|()| cmd::run(flags, &ui));
     match result {
         Ok(status) => ExitCode::from(status),

@@ -187,6 +187,7 @@ pub(crate) fn make(
         .arg(format!("KAFLAGS={flags}"))
         .arg(format!("-j{}", host::processors()))
         .arg("modules")
+        .credentials()
         .env("LC_ALL", "C");
     for variable in MAKE_ENVIRONMENT {
         command = command.env_remove(variable);

@@ -24,6 +24,7 @@ use rustix::process::{Pid, Signal};
 use crate::environment::TOKENS;
 use crate::input;
 use crate::interrupt;
+use crate::secrets;
 
 /// The hidden command under which this binary is its own supervisor.
 pub const SUPERVISE: &str = "supervise";
@@ -31,7 +32,7 @@ pub const SUPERVISE: &str = "supervise";
 /// How long a child has between SIGTERM and SIGKILL.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// A shell for short commands, which inherit our environment but for tokens.
+/// A shell for short commands, which inherit our environment: no secrets.
 ///
 /// # Errors
 ///
@@ -61,7 +62,7 @@ pub struct LongCommand {
 
 impl LongCommand {
     /// A command that reads nothing and whose output is thrown away. It inherits our
-    /// environment but for tokens.
+    /// environment: no secrets but for [`Self::credentials`].
     pub fn new(program: impl Into<OsString>) -> Self {
         Self {
             program: program.into(),
@@ -88,6 +89,18 @@ impl LongCommand {
         self
     }
 
+    /// The same behind these words, which execute it.
+    #[must_use]
+    pub fn behind(mut self, words: Vec<OsString>) -> Self {
+        let mut words = words.into_iter();
+        if let Some(program) = words.next() {
+            let own = std::mem::replace(&mut self.program, program);
+            let own = std::iter::once(own).chain(std::mem::take(&mut self.arguments));
+            self.arguments = words.chain(own).collect();
+        }
+        self
+    }
+
     /// Sets an environment variable.
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
@@ -99,6 +112,16 @@ impl LongCommand {
     #[must_use]
     pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
         self.environment.push((name.into(), None));
+        self
+    }
+
+    /// Gives it the secrets of our environment, but for the tokens for GitHub: for programs
+    /// that act for the user elsewhere, or run what is the user's.
+    #[must_use]
+    pub fn credentials(mut self) -> Self {
+        let credentials = secrets::credentials().cloned();
+        self.environment
+            .extend(credentials.map(|(name, value)| (name, Some(value))));
         self
     }
 

@@ -123,6 +123,7 @@ pub fn prepare_tree(
         let _task = ui.task(format!("preparing {}: {step}", project.name));
         let command = LongCommand::new("/bin/sh")
             .args(["-c", step.as_str()])
+            .credentials()
             .current_dir(tree)
             .env("PYTHON", &python)
             .env("PATH", path_with(&python));
@@ -385,6 +386,7 @@ fn write_requirements(directory: &Path, name: &str, lines: &[String]) -> Result<
 fn pip(python: &Path, words: &[&str], more: &[&std::ffi::OsStr], log: &Path) -> Result<()> {
     let command = LongCommand::new(python)
         .args(["-m", "pip", "--disable-pip-version-check", "--no-input"])
+        .credentials()
         .args(words.iter().copied())
         .args(more.iter().copied());
     process::run_logged(command, log, || Ok(()))

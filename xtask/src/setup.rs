@@ -744,6 +744,7 @@ impl Installer<'_> {
         let words = self.words(words);
         let command = LongCommand::new(words[0].clone())
             .args(words[1..].iter().cloned())
+            .credentials()
             .env("DEBIAN_FRONTEND", "noninteractive")
             // Ubuntu's question which services to restart.
             .env("NEEDRESTART_SUSPEND", "1")

@@ -543,6 +543,7 @@ fn run_local(
     let words = command.words();
     let mut child = LongCommand::new(&words[0])
         .args(words[1..].iter().cloned())
+        .credentials()
         .current_dir(directory)
         .log(&log)?
         .env("VMTEST_EVENTS", events.path());

@@ -24,6 +24,7 @@ use crate::accel::{self, Kvm};
 use crate::console::Console;
 use crate::debugger::Endpoint;
 use crate::devices;
+use crate::enclosure::{self, Enclosure};
 use crate::failure::Failure;
 use crate::guest::{self, Guest};
 use crate::host;
@@ -699,16 +700,11 @@ fn boot(
         initramfs::write(&bridge, goal)?;
     }
     // Behind the initramfs: what init shows of the host must be there.
+    let guest = guest(request, means, accel, directory.path(), &mark);
     let init = directory.path().join("init");
-    fs::write(
-        &init,
-        guest::init_script(
-            &guest(request, means, accel, directory.path(), &mark),
-            &request.init_text,
-        ),
-    )
-    .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
-    .with_context(|| format!("cannot write {}", init.display()))?;
+    fs::write(&init, guest::init_script(&guest, &request.init_text))
+        .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
+        .with_context(|| format!("cannot write {}", init.display()))?;
     if let Some(disk) = &request.disk {
         let path = directory.path().join("disk");
         File::create(&path)
@@ -738,8 +734,17 @@ fn boot(
     let program = line.next().unwrap_or_default();
     let words = directory.path().join("qemu.log");
     let log = File::create(&words).with_context(|| format!("cannot write {}", words.display()))?;
-    let command = LongCommand::new(program).args(line).log(&log)?;
-    ui.verbose(command.display());
+    let qemu = LongCommand::new(program).args(line);
+    ui.verbose(qemu.display());
+    let enclosure = Enclosure::wanted(
+        directory.path(),
+        seen_by_qemu(request, &guest, directory.path()),
+    );
+    let command = match &enclosure {
+        Some(enclosure) => qemu.behind(enclosure.words()),
+        None => qemu,
+    };
+    let command = command.log(&log)?;
     let start = Instant::now();
     let child = command.spawn()?;
     let mut console = Console::open(&request.console_log)?;
@@ -751,6 +756,11 @@ fn boot(
         debugger.command(directory.path(), vmlinux.filter(|path| path.is_file()))
     });
     let connected = || {
+        if let Some(why) = enclosure.as_ref().and_then(Enclosure::failure) {
+            ui.warn_once(format!(
+                "guests can read the host's /proc, /sys and /dev, which cannot be hidden: {why}"
+            ));
+        }
         if let Some(command) = &debugger {
             ui.request(format!("the guest waits for a debugger: {command}"));
         }
@@ -803,6 +813,19 @@ fn boot(
         crash,
     };
     Ok((run, machine.alive || machine.console.any()))
+}
+
+/// What QEMU opens, for itself or for the guest, wherever it is.
+fn seen_by_qemu(request: &VmRequest, guest: &Guest, directory: &Path) -> Vec<PathBuf> {
+    let mut paths = vec![
+        directory.to_owned(),
+        request.console_log.clone(),
+        request.kernel.image.clone(),
+    ];
+    paths.extend(guest.keep.iter().cloned());
+    paths.extend(request.shares.iter().map(|share| share.host.clone()));
+    paths.extend(enclosure::named(&request.qemu_arguments));
+    paths
 }
 
 /// A directory for init, the ports' sockets and the scratch disk. Sockets have

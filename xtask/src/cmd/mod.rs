@@ -52,6 +52,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::Download(download) => release::download(&download, &layout, ui),
         Command::Upload(upload) => release::upload(&upload, &layout, ui),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
+        Command::Enclose(enclose) => Ok(supervise::enclose(enclose)),
     }
 }
 

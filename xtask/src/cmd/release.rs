@@ -12,6 +12,7 @@ use xtask::github::{Client, Location};
 use xtask::kernel::LocalKernel;
 use xtask::layout::Layout;
 use xtask::request::KernelRequest;
+use xtask::secrets;
 use xtask::ui::Ui;
 use xtask::upload;
 
@@ -27,7 +28,7 @@ pub fn client(flags: &ReleaseFlags, layout: &Layout, ui: &Ui) -> Result<Client> 
         api_url: flags.api_url.clone(),
     };
     let file = Settings::load(layout)?;
-    let variable = |name: &str| std::env::var(name).ok();
+    let variable = |name: &str| secrets::variable(name)?.into_string().ok();
     let location = Location::choose(&[&said, &file], variable("GITHUB_API_URL").as_deref())?;
     Ok(Client::new(location, token_from(variable), layout, ui))
 }

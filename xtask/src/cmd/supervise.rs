@@ -1,8 +1,10 @@
-//! `xtask supervise`: see [`xtask::process`].
+//! `xtask supervise` and `xtask enclose`: see [`xtask::process`] and [`xtask::enclosure`].
 
 use std::io::Write;
 
-use crate::flags::Supervise;
+use xtask::enclosure::Enclosure;
+
+use crate::flags::{Enclose, Supervise};
 
 /// Runs the command below the supervisor; its exit status.
 pub fn run(flags: &Supervise) -> u8 {
@@ -13,4 +15,17 @@ pub fn run(flags: &Supervise) -> u8 {
         let _ = writeln!(std::io::stderr(), "xtask: error: {error:#}");
         126
     })
+}
+
+/// Executes the command in a mount namespace; the exit status if that fails.
+pub fn enclose(flags: Enclose) -> u8 {
+    let enclosure = Enclosure {
+        staging: flags.staging,
+        note: flags.note,
+        keep: flags.keep,
+    };
+    let error = enclosure.execute(&flags.command);
+    // QEMU's own words begin with a name too.
+    let _ = writeln!(std::io::stderr(), "xtask: {error:#}");
+    126
 }

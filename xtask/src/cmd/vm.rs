@@ -18,6 +18,7 @@ use xtask::initramfs;
 use xtask::interrupt;
 use xtask::layout::Layout;
 use xtask::process::shell_quote;
+use xtask::secrets;
 use xtask::setup;
 use xtask::terminal::{self, RawTerminal};
 use xtask::ui::Ui;
@@ -139,7 +140,7 @@ pub fn extra_environment(words: &[OsString]) -> Result<Vec<(OsString, OsString)>
                 bytes[..at].to_vec(),
                 Some(OsString::from_vec(bytes[at + 1..].to_vec())),
             ),
-            None => (bytes.to_vec(), std::env::var_os(word)),
+            None => (bytes.to_vec(), secrets::variable(word)),
         };
         let name = OsString::from_vec(name);
         if name.is_empty() {

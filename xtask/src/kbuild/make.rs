@@ -225,7 +225,10 @@ impl Make {
 
     /// make with these targets, to be run to its end or killed.
     pub fn command(&self, targets: &[&str]) -> LongCommand {
-        let mut command = LongCommand::new("make").args(self.arguments(targets));
+        let mut command = LongCommand::new("make")
+            .args(self.arguments(targets))
+            // For a compiler that keeps its results on a server, as sccache does.
+            .credentials();
         for name in SCRUBBED {
             command = command.env_remove(name);
         }

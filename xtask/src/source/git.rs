@@ -8,6 +8,7 @@ use super::{Found, Location, Work, satisfies, whole};
 use crate::failure::Failure;
 use crate::input;
 use crate::process::LongCommand;
+use crate::secrets;
 use crate::version::Version;
 
 /// A tag of a repository.
@@ -32,6 +33,7 @@ pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<Found>>> {
     patterns.dedup();
     let listing = shell
         .cmd("git")
+        .envs(secrets::credentials().cloned())
         // Behind `--` an address cannot be an option.
         .args(["ls-remote", "--", url])
         .args(patterns)
@@ -94,6 +96,7 @@ pub fn fetch(work: &Work<'_>, tag: &Tag, directory: &Path) -> Result<()> {
         .task(format!("fetching {} from {}", tag.name, tag.url));
     let git = || {
         LongCommand::new("git")
+            .credentials()
             .env("GIT_TERMINAL_PROMPT", "0")
             .current_dir(directory)
     };

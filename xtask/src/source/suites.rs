@@ -455,6 +455,7 @@ impl Prepared {
 /// A command of apt that works in a private directory.
 fn apt_command(program: &str, directory: &Path) -> LongCommand {
     LongCommand::new(program)
+        .credentials()
         .arg("-c")
         .arg(directory.join("apt.conf"))
         .env("LC_ALL", "C")

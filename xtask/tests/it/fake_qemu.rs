@@ -3,10 +3,10 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::support::{GUEST_CONFIG, Run, xtask};
+use crate::support::{GUEST_CONFIG, Run, Xtask, xtask};
 
 /// Connects the ports like QEMU, then plays what `FAKE_QEMU` says.
 const FAKE: &str = r#"#!@PYTHON@
@@ -266,6 +266,28 @@ fn play(part: &str, arguments: &str) -> Run {
 fn play_on(part: &str, arguments: &str, config: &str) -> Run {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path();
+    let temporary = home.join("tmp");
+    let run = vm(home, part, config).args(arguments).args("-- true").run();
+    let left = fs::read_dir(&temporary)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect::<Vec<_>>();
+    assert_eq!(
+        left,
+        Vec::<PathBuf>::new(),
+        "temporary files left by {part:?}"
+    );
+    // What was killed takes a moment to go, on a busy machine.
+    let end = Instant::now() + Duration::from_secs(10);
+    while something_runs_in(home) && Instant::now() < end {
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(!something_runs_in(home), "{part:?} left a process");
+    run
+}
+
+/// `vm` in a home directory, with a QEMU that plays this part and a kernel of this configuration.
+pub fn vm(home: &Path, part: &str, config: &str) -> Xtask {
     let kernel = home.join("kernel");
     let temporary = home.join("tmp");
     fs::create_dir_all(&temporary).unwrap();
@@ -287,44 +309,29 @@ fn play_on(part: &str, arguments: &str, config: &str) -> Run {
     )
     .unwrap();
     let path = install(home, part);
-    let run = xtask(home)
+    xtask(home)
         .env("PATH", path)
         .env("TMPDIR", &temporary)
         .args("vm --accel tcg -k")
         .arg(&kernel)
-        .args(arguments)
-        .args("-- true")
-        .run();
-    let left = fs::read_dir(&temporary)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect::<Vec<_>>();
-    assert_eq!(
-        left,
-        Vec::<std::path::PathBuf>::new(),
-        "temporary files left by {part:?}"
-    );
-    // What was killed takes a moment to go, on a busy machine.
-    let end = Instant::now() + Duration::from_secs(10);
-    while something_runs_in(home) && Instant::now() < end {
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    assert!(!something_runs_in(home), "{part:?} left a process");
-    run
 }
 
-/// Whether a process has the directory in its command line.
-pub fn something_runs_in(directory: &Path) -> bool {
+/// The processes that have the directory in their command line.
+pub fn processes_in(directory: &Path) -> Vec<PathBuf> {
     let needle = directory.to_string_lossy().into_owned();
     let own = std::process::id().to_string();
-    fs::read_dir("/proc")
-        .unwrap()
-        .filter_map(Result::ok)
-        .any(|entry| {
-            let name = entry.file_name().to_string_lossy().into_owned();
-            let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            name != own && String::from_utf8_lossy(&line).contains(&needle)
-        })
+    let entries = fs::read_dir("/proc").unwrap().filter_map(Result::ok);
+    let found = entries.filter(|entry| {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let line = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        name != own && String::from_utf8_lossy(&line).contains(&needle)
+    });
+    found.map(|entry| entry.path()).collect()
+}
+
+/// Whether there is such a process.
+pub fn something_runs_in(directory: &Path) -> bool {
+    !processes_in(directory).is_empty()
 }
 
 #[track_caller]

@@ -20,6 +20,7 @@ mod publish;
 mod report;
 mod report_samples;
 mod runner;
+mod secrets;
 mod session;
 mod setup;
 mod source;

@@ -27,6 +27,7 @@ mod outcomes;
 #[path = "../it/package_files.rs"]
 mod package_files;
 mod release;
+mod secrets;
 mod shares;
 mod signals;
 mod streams;
