@@ -102,6 +102,14 @@ fn select(
     chosen.into_iter().collect()
 }
 
+/// Whether a shell can hand a variable of that name on (POSIX.1-2024, 3.216 "Name"); the
+/// guest's drops others without a word.
+pub fn is_exportable(name: &OsStr) -> bool {
+    let bytes = name.as_bytes();
+    let plain = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+    bytes.first().is_some_and(|first| !first.is_ascii_digit()) && bytes.iter().all(plain)
+}
+
 /// Whether a variable of that name is to be kept from whoever need not know it.
 pub fn is_secret(name: &OsStr) -> bool {
     let upper = name.to_string_lossy().to_ascii_uppercase();
@@ -199,6 +207,21 @@ mod tests {
                 ("PATH", "/bin")
             ])
         );
+    }
+
+    #[test]
+    fn names_are_those_of_shells() {
+        for (name, fits) in [
+            ("PATH", true),
+            ("_1", true),
+            ("a-b", false),
+            ("1A", false),
+            ("A B", false),
+            ("", false),
+            ("\u{e4}", false),
+        ] {
+            assert_eq!(is_exportable(OsStr::new(name)), fits, "{name}");
+        }
     }
 
     #[test]

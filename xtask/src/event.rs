@@ -292,6 +292,12 @@ impl EventParser {
     }
 }
 
+/// Seconds that somebody else states, at most a thousand years of them: the guest's clock
+/// may be set, and a larger number would print hundreds of digits.
+pub fn bounded(seconds: f64) -> f64 {
+    seconds.clamp(0.0, 1000.0 * 365.25 * 86_400.0)
+}
+
 fn parse(line: &[u8], dropped: u64) -> TestEvent {
     if line.len() <= LONGEST_LINE
         && let Ok(Line { v: 1, mut event }) = serde_json::from_slice(line)
@@ -299,10 +305,10 @@ fn parse(line: &[u8], dropped: u64) -> TestEvent {
         match &mut event {
             // Durations are sums and differences of the guest's clock.
             TestEvent::TestFinished(test) => {
-                test.seconds = test.seconds.max(0.0);
+                test.seconds = bounded(test.seconds);
                 test.expected = None;
             }
-            TestEvent::RunFinished { seconds, .. } => *seconds = seconds.max(0.0),
+            TestEvent::RunFinished { seconds, .. } => *seconds = bounded(*seconds),
             TestEvent::RunStarted { .. }
             | TestEvent::TestStarted { .. }
             | TestEvent::Garbage { .. } => {}
@@ -358,7 +364,7 @@ impl Tally {
             }
             TestEvent::RunFinished { counts, seconds } => {
                 self.finished = Some(counts.clone());
-                self.seconds = *seconds;
+                self.seconds = bounded(*seconds);
             }
             TestEvent::Garbage { .. } => self.garbage += 1,
         }

@@ -13,6 +13,7 @@ pub mod test;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use xtask::failure::Failure;
 use xtask::paint::ColorChoice;
@@ -97,16 +98,32 @@ pub fn usage_failure(error: &clap::Error) -> Failure {
     let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let first = text.split("\n\n").next().unwrap_or_default();
     let message = words(first.strip_prefix("error: ").unwrap_or(first));
+    Failure::usage(message).hint(remedy(error, &text))
+}
+
+/// The remedy of a wrong command line: what clap suggests, or what it does not know.
+fn remedy(error: &clap::Error, text: &str) -> String {
+    let unknown = match error.get(ContextKind::InvalidArg) {
+        Some(ContextValue::String(word)) if error.kind() == ErrorKind::UnknownArgument => word,
+        _ => "",
+    };
+    // Of `vm` and `test`, which pass on what is behind it.
+    let passes_on = text.contains("[-- <");
+    if !unknown.is_empty() && !unknown.starts_with('-') && passes_on {
+        return format!("what is run in the guest goes behind --: -- {unknown}");
+    }
+    if matches!(unknown, "-k" | "--kernel") {
+        return "this command takes kernels without -k; --help shows how".to_owned();
+    }
     let tips = text
         .lines()
         .filter_map(|line| line.trim().strip_prefix("tip: "))
+        .filter(|tip| passes_on || !tip.contains("use '-- "))
         .collect::<Vec<_>>();
-    let hint = if tips.is_empty() {
-        "--help says more".to_owned()
-    } else {
-        tips.join("; ")
-    };
-    Failure::usage(message).hint(hint)
+    match tips.as_slice() {
+        [] => "--help says more".to_owned(),
+        tips => tips.join("; "),
+    }
 }
 
 impl Global {

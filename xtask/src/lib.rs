@@ -54,6 +54,7 @@ pub mod output;
 pub mod package;
 pub mod paint;
 pub mod plan;
+pub mod preflight;
 pub mod process;
 pub mod project;
 pub mod protocol;

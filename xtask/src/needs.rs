@@ -6,14 +6,15 @@
 //! ([`crate::initramfs`]). What a kernel cannot do is said before it is booted.
 
 use std::collections::HashSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
+use crate::archive;
 use crate::failure::Failure;
 use crate::input;
 use crate::kconfig::{FinalConfig, Value};
-use crate::kernel::LocalKernel;
+use crate::kernel::{LocalKernel, Origin};
 
 /// What a kernel says about itself. All of it may be missing; then the kernel is trusted.
 #[derive(Clone, Debug, Default)]
@@ -247,6 +248,33 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
     })
 }
 
+/// The files of modules that modules.dep names.
+///
+/// # Errors
+///
+/// One leads out of the kernel's folder: the guest would get a file of the host in its
+/// place. A tree's folder is links to elsewhere.
+pub fn module_files(kernel: &LocalKernel, names: &[String]) -> Result<Vec<PathBuf>> {
+    let packaged = matches!(kernel.origin, Origin::Package | Origin::Distribution);
+    let file = |name: &String| {
+        let outside = |why: String| {
+            let list = kernel.modules.join("modules.dep");
+            Failure::setup(format!("{} names {name:?}: {why}", list.display()))
+        };
+        let below = archive::relative_path(name.as_bytes());
+        let below = below.map_err(|error| outside(error.to_string()))?;
+        let file = kernel.modules.join(below);
+        let real = (file.canonicalize(), kernel.modules.canonicalize());
+        if let (true, (Ok(file), Ok(folder))) = (packaged, real)
+            && !file.starts_with(folder)
+        {
+            return Err(outside(format!("it leads to {}", file.display())).into());
+        }
+        Ok(file)
+    };
+    names.iter().map(file).collect()
+}
+
 /// The name that the kernel gives to the module in a file: without folders and endings,
 /// the file may be compressed, and with `_` for `-`, which are one to the kernel
 /// (modprobe(8)).
@@ -324,6 +352,39 @@ kernel/fs/binfmt_misc.ko.xz:
         let features = REQUIRED.iter().chain(WELCOME).chain([&NETWORK, &DISK]);
         let changes = features.map(|feature| (feature.option, "m"));
         config(&changes.collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn modules_are_those_of_the_kernel() {
+        let work = tempfile::tempdir().unwrap();
+        let folder = work.path().join("kernel");
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::write(folder.join("a.ko"), "").unwrap();
+        std::fs::write(work.path().join("secret"), "").unwrap();
+        std::os::unix::fs::symlink("../secret", folder.join("link.ko")).unwrap();
+        let arch = crate::arch::find("x86_64").unwrap();
+        let kernel = LocalKernel::package(arch, "6.1.0".parse().unwrap(), &folder);
+        let files = |kernel: &LocalKernel, name: &str| {
+            module_files(kernel, &[name.to_owned()]).map_err(|error| {
+                assert_eq!(crate::failure::exit_status(&error), 3);
+                error.to_string()
+            })
+        };
+        assert_eq!(files(&kernel, "a.ko"), Ok(vec![folder.join("a.ko")]));
+        for (name, why) in [
+            ("../secret", "a path with .."),
+            ("kernel/../../secret", "a path with .."),
+            ("/etc/passwd", "an absolute path"),
+            ("link.ko", "it leads to "),
+        ] {
+            assert!(files(&kernel, name).unwrap_err().contains(why), "{name}");
+        }
+        let tree = LocalKernel {
+            origin: Origin::Tree,
+            ..kernel
+        };
+        assert!(files(&tree, "link.ko").is_ok());
+        assert!(files(&tree, "../secret").is_err());
     }
 
     #[test]

@@ -390,6 +390,13 @@ impl FromStr for Pattern {
     fn from_str(text: &str) -> Result<Self, Failure> {
         let wrong = |why: String| Failure::usage(why).hint(GRAMMAR);
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~-*?[]!,".contains(c);
+        let path = [".deb", ".rpm", ".tar.zst"]
+            .iter()
+            .any(|end| text.ends_with(end));
+        if path || text.contains('/') {
+            return Err(Failure::usage(format!("{text:?} is not a kernel request"))
+                .hint(format!("a path begins with ./, / or ~/: ./{text}")));
+        }
         if let Some(character) = text.chars().find(|c| !allowed(*c)) {
             return Err(wrong(format!(
                 "{character:?} cannot be in the kernel request {text:?}"
@@ -710,7 +717,7 @@ mod tests {
             cannot read the pattern "6.[1": invalid range pattern (a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb, debian:6.12, host)
             ' ' cannot be in the kernel request "6.1 5.4" (a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb, debian:6.12, host)
             "latest" is not a kernel request (a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb, debian:6.12, host)
-            '/' cannot be in the kernel request "6.1/../x" (a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb, debian:6.12, host)
+            "6.1/../x" is not a kernel request (a path begins with ./, / or ~/: ./6.1/../x)
             "host:6.1" asks this host for another kernel than it runs (host alone is the one that it runs)
         "#]]
         .assert_eq(

@@ -33,7 +33,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{FinishedTest, RunOutcome, Tally, TestEvent, TestOutcome};
+use crate::event::{FinishedTest, RunOutcome, Tally, TestEvent, TestOutcome, bounded};
 use crate::expect::Expectation;
 
 /// What is being tested on.
@@ -134,6 +134,21 @@ pub struct Phases {
     /// QEMU's end; of the process for `local`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<f64>,
+}
+
+impl Phases {
+    fn bounded(self) -> Self {
+        let bounded = |seconds: Option<f64>| seconds.map(bounded);
+        Self {
+            prepare: bounded(self.prepare),
+            boot: bounded(self.boot),
+            kernel: bounded(self.kernel),
+            initramfs: bounded(self.initramfs),
+            init: bounded(self.init),
+            tests: bounded(self.tests),
+            total: bounded(self.total),
+        }
+    }
 }
 
 /// What shows how a run ended.
@@ -391,7 +406,7 @@ impl TestLine<'_> {
                 TestEvent::TestFinished(FinishedTest {
                     id: self.id,
                     outcome,
-                    seconds: self.seconds,
+                    seconds: bounded(self.seconds),
                     reason: self.reason,
                     traceback: self.traceback,
                     expected: self.expected,
@@ -420,7 +435,7 @@ fn close(run: Open) -> RunRecord {
         name: run.name,
         outcome: finish.outcome,
         tally,
-        seconds: finish.seconds,
+        seconds: finish.seconds.bounded(),
         acceleration: finish.acceleration,
         retries: run.retries,
         evidence: finish.evidence,

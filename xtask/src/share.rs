@@ -5,6 +5,8 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Component, Path, PathBuf};
 
+use rustix::fs::Access;
+
 use crate::failure::Failure;
 
 /// A share as it was typed: `DIR[:GUEST]`.
@@ -51,6 +53,9 @@ impl ShareArgument {
         if !host.is_dir() {
             return Err(failure("it is not a directory".to_owned()));
         }
+        // QEMU would refuse it after everything else was made.
+        rustix::fs::access(&host, Access::READ_OK | Access::EXEC_OK)
+            .map_err(|error| failure(std::io::Error::from(error).to_string()))?;
         let guest = self.guest.clone().unwrap_or_else(|| host.clone());
         if let Some(why) = occupied(&guest) {
             let place = guest.display();

@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::arch::Arch;
+use crate::archive;
 use crate::failure::Failure;
 use crate::host;
 use crate::input;
@@ -110,6 +111,13 @@ impl Built {
             require(path, &missing(&["modules.order"]), " modules")?;
             let exists = |name: &str| path.join(format!("{name}.ko")).is_file();
             modules = module_names(&read("modules.order")?, exists);
+            for name in &modules {
+                // They become names of links.
+                archive::relative_path(name.as_bytes()).map_err(|why| {
+                    let list = path.join("modules.order");
+                    Failure::usage(format!("{} names {name:?}: {why}", list.display()))
+                })?;
+            }
             let files = modules.iter().map(|name| format!("{name}.ko"));
             let lost = files
                 .filter(|file| !path.join(file).is_file())

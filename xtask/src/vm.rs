@@ -425,24 +425,32 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
         // How far it came was the debugger's doing.
         return Ok(run);
     }
-    if alive {
-        if kvm == Kvm::Unproved {
-            accel::remember(layout, &means.tools.qemu_text, None)?;
+    // What cannot be kept is found out again by the next run.
+    let remember = |failure: Option<&str>| {
+        if kvm == Kvm::Unproved
+            && let Err(error) = accel::remember(layout, &means.tools.qemu_text, failure)
+        {
+            ui.verbose(format!("{error:#}"));
         }
+    };
+    if alive {
+        remember(None);
         return Ok(run);
     }
     let reason = match &run.outcome {
         VmOutcome::Lost(how) => how.clone(),
         _ => "a kernel started on it shows no sign of life".to_owned(),
     };
-    if kvm == Kvm::Unproved {
-        accel::remember(layout, &means.tools.qemu_text, Some(&reason))?;
-    }
-    let retry = accel::decide(request.accel, &Kvm::Fails(reason))?;
+    let retry = accel::decide(request.accel, &Kvm::Fails(reason.clone())).inspect_err(|_| {
+        remember(Some(&reason));
+    })?;
     if let Some(warning) = &retry.warning {
         ui.warn_once(warning);
     }
-    boot(retry.accel, sink).map(|(run, _)| run)
+    let (run, _) = boot(retry.accel, sink)?;
+    // A command line that QEMU refuses emulated as well says nothing about KVM.
+    remember(Some(&reason));
+    Ok(run)
 }
 
 /// The request with its shares in order, and with memory for what it asks for.
@@ -497,19 +505,18 @@ fn means(request: &VmRequest, tools: Tools) -> Result<Means> {
         network: request.network,
     };
     let loads = needs::plan(&offer, wishes, &kernel.release.to_string())?;
-    let files = |names: Vec<String>| {
-        let files = names.iter().map(|name| kernel.modules.join(name));
-        files.collect::<Vec<_>>()
-    };
     // Only for our own it was seen to work; a distribution's kernel is to find what it
     // finds on other machines.
     let ours = kernel.origin == Origin::Package;
     Ok(Means {
         tools,
-        network: request.network.then(|| Network {
-            modules: files(loads.network),
-        }),
-        bridge: files(loads.bridge),
+        network: match request.network {
+            true => Some(Network {
+                modules: needs::module_files(kernel, &loads.network)?,
+            }),
+            false => None,
+        },
+        bridge: needs::module_files(kernel, &loads.bridge)?,
         small_messages: qemu::clears_messages(&kernel.release.version)
             && offer.has(qemu::CLEARS_MEMORY) != Some(false),
         no_acpi: ours && offer.has_all(qemu::SPARE_ACPI),
@@ -786,6 +793,14 @@ fn boot(
         stage: Stage::Main,
     };
     let served = machine.serve(request, listeners, &mark, &connected, sink)?;
+    // With KVM it may be that which is refused: there is another attempt without it.
+    if !(accel == Accel::Kvm && request.accel == AccelChoice::Auto)
+        && let Some(refusal) = machine.refusal()
+    {
+        // There was no guest whose words could be in it.
+        let _ = fs::remove_file(&request.console_log);
+        return Err(refusal.into());
+    }
     let dump = match &served {
         Served::Once(outcome) | Served::Crashed(_, outcome) => {
             machine.dump(request, outcome, ui)?

@@ -17,6 +17,7 @@ use xtask::initramfs;
 use xtask::input;
 use xtask::interrupt;
 use xtask::layout::Layout;
+use xtask::preflight;
 use xtask::project::{self, Choice, Chosen, Project};
 use xtask::python::{self, Prepared};
 use xtask::queue::{self, Budget};
@@ -60,6 +61,10 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
                 .hint("its vmtest.toml needs a table [local]")
                 .into(),
         );
+    }
+    if !requests.is_empty() {
+        let memory = flags.machine.memory.or(project.memory);
+        preflight::check(memory.unwrap_or(vm::MEMORY))?;
     }
     setup::require(layout, ui, &tools(&chosen, !requests.is_empty())?, setup)?;
 

@@ -10,13 +10,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xtask::console::printable;
-use xtask::environment::{cargo_environment, cargo_paths, guest_environment, is_cargo_runner};
+use xtask::environment::{
+    cargo_environment, cargo_paths, guest_environment, is_cargo_runner, is_exportable,
+};
 use xtask::failure::{Failure, FailureKind};
 use xtask::fetch;
 use xtask::guest;
 use xtask::initramfs;
 use xtask::interrupt;
 use xtask::layout::Layout;
+use xtask::preflight;
 use xtask::process::shell_quote;
 use xtask::secrets;
 use xtask::setup;
@@ -71,6 +74,8 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
 fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmRequest> {
     // Before a kernel is fetched.
     let shares = flags.machine.shares()?;
+    let extra = extra_environment(&flags.environment)?;
+    preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;
     let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
     let kernel = super::kernel::one(&flags.kernels, &sources, layout, ui)?;
     let tty = match (flags.tty, flags.no_tty) {
@@ -82,7 +87,6 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         [] => vec![std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())],
         words => words.to_vec(),
     };
-    let extra = extra_environment(&flags.environment)?;
     let package = std::env::var_os("CARGO_MANIFEST_DIR");
     let runner = is_cargo_runner(package.as_deref(), env!("CARGO_MANIFEST_DIR").as_ref());
     let environment = match runner {
@@ -129,7 +133,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
     Ok(request)
 }
 
-/// `--env NAME=VALUE`, or `--env NAME` for the value that it has here.
+/// `--env NAME=VALUE`, or `--env NAME` for the value that it has here, if it has one.
 pub fn extra_environment(words: &[OsString]) -> Result<Vec<(OsString, OsString)>> {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let mut pairs = Vec::new();
@@ -143,18 +147,14 @@ pub fn extra_environment(words: &[OsString]) -> Result<Vec<(OsString, OsString)>
             None => (bytes.to_vec(), secrets::variable(word)),
         };
         let name = OsString::from_vec(name);
-        if name.is_empty() {
-            return Err(Failure::usage("--env needs a name").into());
+        if !is_exportable(&name) {
+            let message = format!("--env: {name:?} is not the name of a variable");
+            return Err(Failure::usage(message)
+                .hint("letters, digits and _, no digit first: what a shell can export")
+                .into());
         }
-        match value {
-            Some(value) => pairs.push((name, value)),
-            None => {
-                let message = format!("--env {}: there is no such variable here", name.display());
-                return Err(Failure::usage(message)
-                    .hint("give it a value: NAME=VALUE")
-                    .into());
-            }
-        }
+        // One that is not set here is not set there.
+        pairs.extend(value.map(|value| (name, value)));
     }
     Ok(pairs)
 }

@@ -146,11 +146,13 @@ fn config(root: &Path, release: &Release, layout: &Layout) -> Result<Option<Path
         .with_context(|| format!("cannot read {}", source.display()))?;
     let goal = layout.cache().join(format!("host/config-{release}"));
     // Always anew: another kernel may have had the same release.
-    let temporary = Temporary::file(&goal)?;
-    std::fs::write(temporary.path(), text)
-        .with_context(|| format!("cannot write {}", goal.display()))?;
-    temporary.persist()?;
-    Ok(Some(goal))
+    let keep = || {
+        let temporary = Temporary::file(&goal)?;
+        std::fs::write(temporary.path(), text)?;
+        temporary.persist()
+    };
+    // One that cannot be kept is as good as none, too.
+    Ok(keep().is_ok().then_some(goal))
 }
 
 #[cfg(test)]

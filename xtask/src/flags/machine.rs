@@ -54,7 +54,7 @@ pub struct Machine {
     /// Let the guest see what changes on the host meanwhile; slower
     #[arg(long, help_heading = "VM options")]
     pub no_cache: bool,
-    /// End the VM after this time, e.g. 20s, 5m [default: none; `test`: 1h]
+    /// End the VM after this time, e.g. 20s, 1h30m [default: none; `test`: 1h]
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
     pub timeout: Option<Limit>,
     /// End it when the command has not started after this time [default: 60s, emulated 300s]
@@ -181,23 +181,28 @@ fn duration(text: &str) -> Result<Limit, String> {
     if text == "none" {
         return Ok(Limit(None));
     }
-    let end = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let scale = match unit {
-        "" | "s" => 1.0,
-        "ms" => 0.001,
-        "m" | "min" => 60.0,
-        "h" => 3600.0,
-        _ => return Err("the units are ms, s, m and h".to_owned()),
-    };
-    match number.trim().parse::<f64>() {
-        Ok(number) if number > 0.0 && number < 1e9 => {
-            Ok(Limit(Some(Duration::from_secs_f64(number * scale))))
+    let (mut total, mut rest) = (0.0, text.trim());
+    while total == 0.0 || !rest.is_empty() {
+        let unit = rest.find(|c: char| c.is_ascii_alphabetic());
+        let (number, behind) = rest.split_at(unit.unwrap_or(rest.len()));
+        let end = behind.find(|c: char| !c.is_ascii_alphabetic());
+        let (unit, behind) = behind.split_at(end.unwrap_or(behind.len()));
+        let scale = match unit {
+            // Seconds alone; `1h30` could be anything.
+            "" if rest.len() == text.trim().len() => 1.0,
+            "s" => 1.0,
+            "ms" => 0.001,
+            "m" | "min" => 60.0,
+            "h" => 3600.0,
+            _ => return Err("the units are ms, s, m and h".to_owned()),
+        };
+        match number.trim().parse::<f64>() {
+            Ok(number) if number > 0.0 && number < 1e9 => total += number * scale,
+            _ => return Err("a time is written like 20s, 5m or 1h30m, or `none`".to_owned()),
         }
-        _ => Err("a time is written like 20s, 5m or 1h, or `none`".to_owned()),
+        rest = behind.trim_start();
     }
+    Ok(Limit(Some(Duration::from_secs_f64(total))))
 }
 
 fn mebibytes(text: &str) -> Result<u32, String> {
@@ -280,7 +285,13 @@ mod tests {
         assert_eq!(time("1.5m"), Ok(Some(Duration::from_secs(90))));
         assert_eq!(time("7"), Ok(Some(Duration::from_secs(7))));
         assert_eq!(time("none"), Ok(None));
-        for bad in ["", "s", "0", "-1s", "1d", "1e99", "nan", "inf"] {
+        assert_eq!(time("1h30m"), Ok(Some(Duration::from_secs(5400))));
+        assert_eq!(time("1m 0.5s"), Ok(Some(Duration::from_millis(60_500))));
+        let bad = [
+            "", "s", "0", "-1s", "1d", "1e99", "nan", "inf", "1h30", "1h-3m", "30 5m", "1hm",
+            "1h0m",
+        ];
+        for bad in bad {
             assert!(duration(bad).is_err(), "{bad}");
         }
         assert_eq!(mebibytes("2G"), Ok(2048));

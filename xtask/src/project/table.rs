@@ -7,6 +7,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::Discovery;
+use crate::environment::is_exportable;
 use crate::failure::Failure;
 use crate::nearest::nearest;
 
@@ -156,7 +157,7 @@ impl<'t> Table<'t> {
     /// The name of an environment variable.
     pub(super) fn variable(&mut self, key: &'static str) -> Result<Option<String>, Failure> {
         match self.string(key)? {
-            Some(name) if !is_variable(&name) => {
+            Some(name) if !is_exportable(name.as_ref()) => {
                 Err(self.error(key, &format!("{name:?} is no name for a variable")))
             }
             other => Ok(other),
@@ -173,7 +174,7 @@ impl<'t> Table<'t> {
         let mut variables = Vec::new();
         for (name, value) in table.entries.take().into_iter().flatten() {
             let name = name.get_ref().as_ref();
-            if !is_variable(name) {
+            if !is_exportable(name.as_ref()) {
                 return Err(self.error(key, &format!("{name:?} is no name for a variable")));
             }
             match value.get_ref() {
@@ -255,10 +256,4 @@ impl<'t> Table<'t> {
         }
         Err(self.error(key, "unknown key").hint(hint))
     }
-}
-
-fn is_variable(name: &str) -> bool {
-    !name.starts_with(|c: char| c.is_ascii_digit())
-        && !name.is_empty()
-        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

@@ -142,8 +142,9 @@ impl Lists<'_> {
         let result = fetch_list(self.layout, self.ui, url, &limits);
         if let Err(error) = &result
             && matches!(error.downcast_ref(), Some(HttpError::Unreachable(_)))
+            && let Err(error) = absent::note(self.layout, self.base)
         {
-            absent::note(self.layout, self.base)?;
+            self.ui.verbose(format!("{error:#}"));
         }
         result
     }

@@ -550,23 +550,41 @@ impl Machine {
         }
     }
 
+    /// Whether QEMU itself ended before there was a guest: then it says why. No other attempt
+    /// with the same command line does better.
+    pub(super) fn refusal(&mut self) -> Option<Failure> {
+        let ended = self.child.try_wait().ok().flatten()?;
+        if ended.code() != Some(1) || self.alive || self.console.any() {
+            return None;
+        }
+        let words = self.word()?;
+        Some(Failure::setup(format!(
+            "QEMU refused its command line: {words}"
+        )))
+    }
+
     /// QEMU ended, or never came up: how, and its own words.
     fn lost(&mut self) -> VmOutcome {
         let how = match self.child.try_wait() {
             Ok(Some(status)) => format!("QEMU ended with {}", status_in_words(status)),
             _ => "QEMU does not answer".to_owned(),
         };
+        self.lost_as(match self.word() {
+            None => how,
+            Some(word) => format!("{how}: {word}"),
+        })
+    }
+
+    /// What QEMU said went wrong.
+    fn word(&self) -> Option<String> {
         let words = input::beginning(&self.words, input::SMALL).unwrap_or_default();
         let words = String::from_utf8_lossy(&words);
-        // Each line begins with the program's name; the first says what went wrong.
-        let word = words.lines().map(str::trim).find(|line| !line.is_empty());
-        self.lost_as(match word {
-            None => how,
-            Some(word) => {
-                let word = word.split_once(": ").map_or(word, |(_, text)| text);
-                format!("{how}: {word}")
-            }
-        })
+        let lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
+        // Each begins with the program's name. The first says it, unless QEMU only warns.
+        let texts = lines.map(|line| line.split_once(": ").map_or(line, |(_, text)| text));
+        let texts = texts.collect::<Vec<_>>();
+        let error = texts.iter().find(|text| !text.starts_with("warning: "));
+        error.or(texts.first()).map(|text| (*text).to_owned())
     }
 
     fn lost_as(&self, how: String) -> VmOutcome {

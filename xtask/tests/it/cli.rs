@@ -48,6 +48,45 @@ fn usage_errors_are_one_line_with_status_two() {
 }
 
 #[test]
+fn usage_errors_name_the_remedy() {
+    let work = tempfile::tempdir().unwrap();
+    for (arguments, remedy) in [
+        (
+            "vm uname -r",
+            "(what is run in the guest goes behind --: -- uname)",
+        ),
+        (
+            "test -k 6.1 tests.test_a",
+            "goes behind --: -- tests.test_a)",
+        ),
+        (
+            "vm -k 6.1 --memry 2G",
+            "a similar argument exists: '--memory'",
+        ),
+        (
+            "release plan -k 6.1",
+            "(this command takes kernels without -k; ",
+        ),
+        (
+            "build-kernel -k 6.1",
+            "(this command takes kernels without -k; ",
+        ),
+        ("build-kernel --bogus", "(--help says more)"),
+        (
+            "vm -k dir/x.deb -- true",
+            "begins with ./, / or ~/: ./dir/x.deb)",
+        ),
+        ("vm -k x.rpm -- true", "begins with ./, / or ~/: ./x.rpm)"),
+        ("list x86_64:dir/x", "begins with ./, / or ~/: ./dir/x)"),
+    ] {
+        let run = xtask(work.path()).args(arguments).run().expect_status(2);
+        assert!(run.stderr.contains(remedy), "{arguments}: {}", run.stderr);
+        assert!(!run.stderr.contains("use '-- -k'"), "{}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    }
+}
+
+#[test]
 fn without_a_command_there_is_help_and_status_two() {
     let work = tempfile::tempdir().unwrap();
     let run = xtask(work.path()).run().expect_status(2);

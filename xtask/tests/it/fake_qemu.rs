@@ -17,6 +17,7 @@ if "--version" in sys.argv:
 part = os.environ["HOME"] + "/part"
 part = open(part).read()
 if part == "refuse":
+    sys.stderr.write("qemu-system-x86_64: warning: it is hot\n")
     sys.stderr.write("qemu-system-x86_64: the disk is on fire\nmore\n")
     sys.exit(1)
 if part == "deaf":
@@ -357,14 +358,14 @@ fn a_verdict_with_all_output_is_the_commands_status() {
 }
 
 #[test]
+fn qemu_that_refuses_its_command_line_loses_no_vm() {
+    let run = play("refuse", "").expect_status(3);
+    let line = "xtask: error: QEMU refused its command line: the disk is on fire\n";
+    assert_eq!(run.stderr, line);
+}
+
+#[test]
 fn qemu_that_ends_early_is_lost_with_its_own_words() {
-    check(
-        "refuse",
-        "",
-        128,
-        "",
-        "the VM was lost: QEMU ended with exit status 1: the disk is on fire",
-    );
     check(
         "gone",
         "",
@@ -535,6 +536,63 @@ fn shares_must_be_there_and_have_a_place() {
         let run = play("good", arguments).expect_status(2);
         assert!(run.stderr.contains(words), "{arguments}: {}", run.stderr);
         assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    }
+}
+
+#[test]
+fn what_this_host_cannot_give_is_said_before_a_boot() {
+    for (arguments, words) in [
+        (
+            "--memory 999G",
+            "a guest with 1022976 MiB of memory does not fit",
+        ),
+        (
+            "--env A-B=1",
+            "--env: \"A-B\" is not the name of a variable (letters",
+        ),
+        (
+            "--env =1",
+            "--env: \"\" is not the name of a variable (letters",
+        ),
+        ("--timeout 1h30", "the units are ms, s, m and h"),
+    ] {
+        let run = play("good", arguments).expect_status(2);
+        assert!(run.stderr.contains(words), "{arguments}: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    }
+    // One that is not set is not passed on.
+    play("good", "--env NOT_SET --timeout 1h30m").expect_status(42);
+}
+
+#[test]
+fn a_path_too_long_for_sockets_is_found_before_the_start() {
+    let work = tempfile::tempdir().unwrap();
+    let long = work.path().join("a".repeat(100));
+    fs::create_dir(&long).unwrap();
+    let run = xtask(work.path()).env("TMPDIR", &long);
+    // There is no such kernel: nobody looks for it.
+    let run = run.args("vm -k ./none -- true").run().expect_status(2);
+    assert!(run.stderr.contains("(set TMPDIR to "), "{}", run.stderr);
+    assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+}
+
+#[test]
+fn modules_outside_of_the_kernel_are_not_followed() {
+    let work = tempfile::tempdir().unwrap();
+    let path = install(work.path(), "good");
+    let kernel = work.path().join("kernel");
+    crate::fake_kernel::write(&kernel, "6.1.0-vmtest1.1default", "00", 0);
+    let config = format!("{GUEST_CONFIG}CONFIG_VIRTIO_NET=m\n");
+    fs::write(kernel.join("build/.config"), config).unwrap();
+    for name in ["../../../etc/virtio_net.ko", "/etc/virtio_net.ko"] {
+        fs::write(kernel.join("modules.dep"), format!("{name}:\n")).unwrap();
+        let run = xtask(work.path()).env("PATH", &path);
+        let run = run
+            .args("-q vm --accel tcg --net -k ./kernel -- true")
+            .run();
+        let run = run.expect_status(3);
+        let words = format!("modules.dep names {name:?}: ");
+        assert!(run.stderr.contains(&words), "{}", run.stderr);
     }
 }
 

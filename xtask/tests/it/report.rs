@@ -46,6 +46,31 @@ fn kernel(release: &str, outcomes: &[(&str, &str)], end: &Value) -> Vec<Value> {
     lines
 }
 
+#[test]
+fn a_clock_that_says_anything_prints_few_digits() {
+    let work = tempfile::tempdir().unwrap();
+    let mut lines = kernel(
+        "6.1.9",
+        &[("t.a", "failed")],
+        &json!({"outcome": "tests-failed"}),
+    );
+    for line in &mut lines {
+        match &mut line["seconds"] {
+            Value::Object(phases) => phases.values_mut().for_each(|v| *v = json!(1e308)),
+            Value::Null => {}
+            seconds => *seconds = json!(1e308),
+        }
+    }
+    session(&work.path().join("r"), None, &[lines]);
+    for format in ["text", "markdown", "html", "junit", "json"] {
+        let run = xtask(work.path())
+            .args("report show -v r --format")
+            .arg(format);
+        let run = run.run().expect_status(0);
+        assert!(!run.stdout.contains(&"0".repeat(20)), "{}", run.stdout);
+    }
+}
+
 /// Writes a session's results into a folder.
 fn session(folder: &Path, partition: Option<(u32, u32)>, kernels: &[Vec<Value>]) {
     let mut start = json!({

@@ -212,6 +212,11 @@ fn what_is_wrong_with_a_tree_is_one_error() {
             "/src/linux modules)",
         ],
     );
+    for name in ["fs/../../../evil.o", "/evil.ko"] {
+        home.write("modules.order", name);
+        let named = name.rsplit_once('.').unwrap().0;
+        home.fails(2, &[&format!("modules.order names {named:?}: a")]);
+    }
     fs::remove_file(home.tree().join("modules.order")).unwrap();
     home.fails(
         2,

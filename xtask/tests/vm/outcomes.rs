@@ -1,6 +1,6 @@
 //! Each way in which a VM can end has its own outcome and message.
 
-use crate::Call;
+use crate::{Call, unpacked_kernel};
 
 #[test]
 fn a_panic_is_a_panic_with_the_consoles_words() {
@@ -68,6 +68,38 @@ fn silence_meets_its_limit() {
         "{}",
         ended.stderr()
     );
+}
+
+#[test]
+fn a_command_line_that_qemu_refuses_is_no_lost_vm() {
+    for arguments in [
+        "--qemu-argument -nonsense",
+        "--qemu-argument -device --qemu-argument nonsense",
+        "--cpus 9999",
+    ] {
+        let ended = Call::vm(arguments)
+            .run_in_guest(&["true"])
+            .output()
+            .expect(3);
+        let stderr = ended.stderr();
+        let refusals = stderr.matches("error: QEMU refused its command line: ");
+        assert_eq!(refusals.count(), 1, "{stderr}");
+        assert!(!stderr.contains("console log"), "{stderr}");
+    }
+}
+
+#[test]
+fn a_cache_that_cannot_be_written_ends_nothing() {
+    let work = tempfile::tempdir().unwrap();
+    // Not even root can make a folder of it. Where there is KVM, what is known of it would go
+    // there.
+    std::fs::write(work.path().join("cache"), "").unwrap();
+    let call = Call::new("-q vm -k").with(|call| {
+        call.arg(unpacked_kernel()).env("VMTEST_DIR", work.path());
+    });
+    let ended = call.run_in_guest(&["uname", "-s"]).output().expect(0);
+    assert_eq!(ended.stdout(), "Linux\n");
+    assert_eq!(ended.stderr(), "");
 }
 
 #[test]

@@ -1,0 +1,76 @@
+//! What can be said of a VM before a kernel is fetched for it.
+
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use crate::failure::Failure;
+use crate::input;
+
+/// Bytes of a socket's path (unix(7): 108 with the zero at its end).
+const SOCKET_MAX: usize = 107;
+
+/// The longest name of a run's directory and of a socket in it.
+const NAMES: usize = "/vmtest-4194304-123456/vmtest.terminal".len();
+
+/// Looks at what a guest of so much memory, in MiB, takes of this host.
+///
+/// # Errors
+///
+/// The host has less memory; the directory for temporary files has too long a path for
+/// sockets.
+pub fn check(memory: u32) -> Result<(), Failure> {
+    let meminfo = input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default();
+    fits_memory(memory, &meminfo)?;
+    has_short_sockets(&std::env::temp_dir())
+}
+
+fn fits_memory(memory: u32, meminfo: &str) -> Result<(), Failure> {
+    let total = meminfo.lines().find_map(|line| {
+        let kibibytes = line.strip_prefix("MemTotal:")?.trim().strip_suffix("kB")?;
+        Some(kibibytes.trim().parse::<u64>().ok()? >> 10)
+    });
+    match total {
+        Some(total) if u64::from(memory) > total => Err(Failure::usage(format!(
+            "a guest with {memory} MiB of memory does not fit in this host's {total} MiB"
+        ))
+        .hint("--memory takes less")),
+        _ => Ok(()),
+    }
+}
+
+fn has_short_sockets(directory: &Path) -> Result<(), Failure> {
+    let length = directory.as_os_str().as_bytes().len();
+    if length + NAMES <= SOCKET_MAX {
+        return Ok(());
+    }
+    let most = SOCKET_MAX - NAMES;
+    Err(Failure::usage(format!(
+        "the directory for temporary files has a path of {length} bytes, too long for sockets in \
+         it: {}",
+        directory.display()
+    ))
+    .hint(format!("set TMPDIR to one of at most {most}, e.g. /tmp")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_guest_has_no_more_memory_than_the_host() {
+        let meminfo = "MemTotal:        2097152 kB\nMemFree: 1 kB\n";
+        assert!(fits_memory(2048, meminfo).is_ok());
+        assert!(fits_memory(2049, meminfo).is_err());
+        // Of a host that does not tell, nothing is known.
+        assert!(fits_memory(u32::MAX, "").is_ok());
+    }
+
+    #[test]
+    fn sockets_have_room_below_short_directories() {
+        assert!(has_short_sockets(Path::new("/tmp")).is_ok());
+        let long = format!("/{}", "a".repeat(SOCKET_MAX - NAMES));
+        assert!(has_short_sockets(Path::new(&long[1..])).is_ok());
+        let failure = has_short_sockets(Path::new(&long)).unwrap_err();
+        assert!(failure.to_string().contains("set TMPDIR"), "{failure}");
+    }
+}
