@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::failure::Failure;
 use crate::input;
 use crate::layout::Layout;
+use crate::store::Temporary;
 use crate::vm::{Accel, AccelChoice};
 
 /// What is known about KVM here.
@@ -127,16 +128,10 @@ pub fn remember(layout: &Layout, qemu: &str, failure: Option<&str>) -> Result<()
         reason: failure.unwrap_or_default().to_owned(),
     };
     let file = proof_file(layout);
-    let directory = layout.cache();
-    fs::create_dir_all(&directory)
-        .with_context(|| format!("cannot create {}", directory.display()))?;
-    let mut temporary = tempfile::NamedTempFile::new_in(&directory)
-        .with_context(|| format!("cannot write in {}", directory.display()))?;
-    serde_json::to_writer(&mut temporary, &proof)?;
-    temporary
-        .persist(&file)
+    let temporary = Temporary::file(&file)?;
+    serde_json::to_writer(temporary.as_file(), &proof)
         .with_context(|| format!("cannot write {}", file.display()))?;
-    Ok(())
+    temporary.persist()
 }
 
 #[cfg(test)]

@@ -8,11 +8,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use tempfile::TempDir;
 use xshell::cmd;
 
 use crate::accel::{self, Kvm};
 use crate::arch::Arch;
+use crate::console_log::{self, ConsoleLog};
 use crate::guest;
 use crate::host;
 use crate::initramfs;
@@ -21,6 +21,7 @@ use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::process::shell_quote;
 use crate::setup::{self, Machine, Tool};
+use crate::store::Temporary;
 use crate::ui::Ui;
 use crate::vm::{self, Accel, AccelChoice, Limits, Stdin, VmOutcome, VmRequest, VmSink};
 
@@ -215,12 +216,7 @@ pub fn examine(
             Some("only needed by cargo xtask ci"),
         ),
     ];
-    fs::create_dir_all(layout.work())
-        .with_context(|| format!("cannot create {}", layout.work().display()))?;
-    let scratch = tempfile::Builder::new()
-        .prefix(".doctor-")
-        .tempdir_in(layout.work())
-        .with_context(|| format!("cannot write in {}", layout.work().display()))?;
+    let scratch = Temporary::directory(&layout.work().join("doctor"))?;
     checks.extend(judge_path(layout.work()));
     checks.push(space(layout.work())?);
     checks.push(judge_memory(
@@ -242,7 +238,7 @@ pub fn examine(
     if let Some(qemu) = machine.find(arch.qemu) {
         checks.push(emulator(&qemu)?);
         if host::static_busybox().is_some() {
-            checks.extend(boot(layout, ui, arch, kernel, &scratch)?);
+            checks.extend(boot(layout, ui, arch, kernel, scratch.path())?);
         }
     }
     Ok(checks)
@@ -491,7 +487,7 @@ fn boot(
     ui: &Ui,
     arch: &'static Arch,
     kernel: Option<LocalKernel>,
-    scratch: &TempDir,
+    scratch: &Path,
 ) -> Result<Vec<Check>> {
     let tools = vm::Tools::find(arch)?;
     let Some(kernel) = kernel else {
@@ -503,10 +499,11 @@ fn boot(
         checks.push(judge_kvm(&accel::known(layout, &tools.qemu_text)));
         return Ok(checks);
     };
-    let file = scratch.path().join("open-file");
+    let file = scratch.join("open-file");
     fs::write(&file, "still here\n").with_context(|| format!("cannot write {}", file.display()))?;
     let name = kernel.release.to_string();
-    let console_log = layout.logs().join("doctor-console.log");
+    let console_log = console_log::path(layout)?;
+    let log = ConsoleLog::create(&console_log)?;
     let request = VmRequest {
         kernel,
         root: "/".into(),
@@ -517,7 +514,7 @@ fn boot(
             "sh".into(),
             file.clone().into(),
         ],
-        directory: scratch.path().to_owned(),
+        directory: scratch.to_owned(),
         environment: Vec::new(),
         modules: Vec::new(),
         crash: None,
@@ -556,8 +553,7 @@ fn boot(
     let words = String::from_utf8_lossy(&printed.0).trim().to_owned();
     let check = match &run.outcome {
         VmOutcome::Exited(0) if words == "still here" && kept => {
-            // Nobody looks at the kernel's words when all went well.
-            let _ = fs::remove_file(&console_log);
+            log.remove();
             Check::good(
                 "VM",
                 format!(

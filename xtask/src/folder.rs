@@ -1,4 +1,4 @@
-//! The folder of a session, `log/<when>-<process>/` in the work directory:
+//! The folder of a session, `log/<when>-<digits>/` in the work directory:
 //!
 //! - `results.jsonl`: see [`crate::results`],
 //! - `<kernel>.<arch>-output.log`: what the tests printed,
@@ -8,15 +8,17 @@
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::clock::Utc;
+use crate::clock::{self, Utc};
 use crate::failure::Failure;
 use crate::results::{self, Finish, RunName, RunRecord, Session};
 use crate::session::What;
+use crate::temporary;
 
 /// The file in a session's folder that all reports are made from.
 pub const RESULTS: &str = "results.jsonl";
@@ -39,23 +41,31 @@ impl RunFolder {
         Self::at(unique(logs)?)
     }
 
-    /// Makes this folder, or uses it if it is there and has no results.
+    /// Makes this folder, or uses it if it is there and has no results. A run that was
+    /// killed before its first line has left none.
     ///
     /// # Errors
     ///
-    /// It cannot be made; it has results, which are not overwritten.
+    /// It cannot be made; it has results, which are not overwritten; another run uses it.
     pub fn at(path: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot create {}", path.display()))?;
         let file = path.join(RESULTS);
-        let results = match File::create_new(&file) {
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                let message = format!("{} is there already", file.display());
-                let hint = "name an empty folder, or remove the results";
-                return Err(Failure::usage(message).hint(hint).into());
-            }
-            result => result.with_context(|| format!("cannot create {}", file.display()))?,
-        };
+        let context = || format!("cannot create {}", file.display());
+        // A link may lead anywhere, and a pipe waits.
+        let other = |metadata: std::fs::Metadata| !metadata.is_file();
+        if file.symlink_metadata().is_ok_and(other) {
+            return Err(there_already(&file).into());
+        }
+        let results = File::options()
+            .create(true)
+            .append(true)
+            .open(&file)
+            .with_context(context)?;
+        let free = results.try_lock().is_ok();
+        if !free || results.metadata().with_context(context)?.len() > 0 {
+            return Err(there_already(&file).into());
+        }
         Ok(Self {
             path,
             results: BufWriter::new(results),
@@ -136,29 +146,26 @@ fn finish(record: &RunRecord) -> Finish {
     }
 }
 
-/// Makes a folder that was not there below `logs`, named by time so that they sort.
+/// The usage error for a folder that has results.
+pub fn there_already(results: &Path) -> Failure {
+    Failure::usage(format!("{} is there already", results.display()))
+        .hint("name an empty folder, or remove the results")
+}
+
+/// A path below `logs` that no other run has, not in another PID namespace either. By their
+/// names folders are in the order of time.
 ///
 /// # Errors
 ///
-/// It cannot be made.
+/// The system gives no random bytes.
 pub fn unique(logs: &Path) -> Result<PathBuf> {
-    let name = format!("{}-{}", Utc::now().file_name(), std::process::id());
-    std::fs::create_dir_all(logs).with_context(|| format!("cannot create {}", logs.display()))?;
-    for number in 1.. {
-        let path = match number {
-            1 => logs.join(&name),
-            // One process may make several within a second.
-            _ => logs.join(format!("{name}-{number}")),
-        };
-        match std::fs::create_dir(&path) {
-            Ok(()) => return Ok(path),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot create {}", path.display()));
-            }
-        }
-    }
-    anyhow::bail!("there is no name left in {}", logs.display())
+    let now = SystemTime::now();
+    let second = Utc::from_seconds(clock::unix(now)).file_name();
+    let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
+    // One process may make several within a second.
+    let thousandth = since.subsec_millis();
+    let digits = temporary::random_digits(8).context("there are no random bytes")?;
+    Ok(logs.join(format!("{second}-{thousandth:03}-{digits}")))
 }
 
 /// A file of one run in a session's folder.
@@ -242,9 +249,28 @@ mod tests {
     fn results_are_not_overwritten() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("a/b");
-        drop(RunFolder::at(path.clone()).unwrap());
-        let error = RunFolder::at(path).unwrap_err();
-        assert_eq!(crate::failure::exit_status(&error), 2);
+        let status = || crate::failure::exit_status(&RunFolder::at(path.clone()).unwrap_err());
+        // A run that is there but has written nothing yet.
+        let mut folder = RunFolder::at(path.clone()).unwrap();
+        assert_eq!(status(), 2);
+        folder.end(&[]).unwrap();
+        assert_eq!(status(), 2);
+        drop(folder);
+        assert_eq!(status(), 2);
+        // One that was killed then.
+        File::create(path.join(RESULTS)).unwrap();
+        RunFolder::at(path.clone()).unwrap();
+    }
+
+    #[test]
+    fn folders_are_in_the_order_of_time_and_do_not_meet() {
+        let logs = Path::new("/l");
+        let one = unique(logs).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(2));
+        let two = unique(logs).unwrap();
+        assert!(one < two, "{} {}", one.display(), two.display());
+        let name = one.file_name().unwrap().to_str().unwrap();
+        assert_eq!(name.len(), "20261129-144100-123-01234567".len());
     }
 
     #[test]

@@ -235,7 +235,6 @@ impl History {
         let folder = self.folder.join(file_name(&arch));
         let path = folder.join(format!("{}.json", file_name(&name.kernel)));
         let _lock = store::lock(&self.layout, &self.ui, "history")?;
-        store::sweep(&folder)?;
         // Another run may have written since this one read it. What is broken is replaced.
         let mut history = read(&path).unwrap_or_default();
         history.add(record, date);

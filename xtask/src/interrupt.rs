@@ -8,7 +8,7 @@ use std::sync::{
 };
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
 
 use crate::failure::{Failure, FailureKind};
 
@@ -24,6 +24,9 @@ pub fn install() -> anyhow::Result<()> {
         let number = usize::try_from(signal)?;
         signal_hook::flag::register_usize(signal, Arc::clone(flag), number)?;
     }
+    // Beyond `ulimit -f` a write fails then, and what was begun is cleaned up. A handler, not
+    // SIG_IGN: programs that we start must not inherit it.
+    signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     Ok(())
 }
 

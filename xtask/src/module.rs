@@ -114,7 +114,6 @@ pub fn build_external(
         ui.verbose(format!("{} is already built", module.display()));
         return Ok(module);
     }
-    store::sweep(&cache)?;
     if !compiler.kernels_own {
         ui.info(format!(
             "building {name} for {} with {} ({}), because this host lacks the kernel's own compiler, {}",

@@ -218,7 +218,6 @@ pub fn package(
         None => store::package_path(layout, arch, release),
     };
     let _lock = store::lock(layout, ui, &store::lock_name(arch, release))?;
-    store::sweep_all(layout)?;
     let temporary = Temporary::directory(&goal)?;
     let stage = temporary
         .path()

@@ -178,7 +178,6 @@ pub fn prepare_release(
     if goal.is_dir() {
         return Ok(Prepared { tree, python });
     }
-    crate::store::sweep(&layout.projects())?;
     fs::create_dir_all(layout.projects())
         .with_context(|| format!("cannot create {}", layout.projects().display()))?;
     let work = crate::store::Temporary::directory(&goal)?;
@@ -300,11 +299,6 @@ pub fn environment(
     if python.exists() {
         return Ok(python);
     }
-    if goal.exists() {
-        // Its interpreter was a link to one that has been removed since.
-        fs::remove_dir_all(&goal).with_context(|| format!("cannot remove {}", goal.display()))?;
-    }
-    crate::store::sweep(&layout.projects())?;
     fs::create_dir_all(layout.projects())
         .with_context(|| format!("cannot create {}", layout.projects().display()))?;
     let work = crate::store::Temporary::directory(&goal)?;
@@ -332,6 +326,7 @@ pub fn environment(
     .map_err(|error| Failure::setup(format!("cannot install Python packages: {error:#}")))?;
     compile(&new, &venv, log)?;
     relocate(&venv, &goal)?;
+    // Another one may be there: its interpreter was a link to one that has been removed since.
     work.persist_from(&venv)?;
     Ok(python)
 }

@@ -1,19 +1,14 @@
 //! Kernels on this machine, and how things get into the work directory.
 //!
-//! A thing in the work directory is complete or absent. It is made under a
-//! temporary name beside its goal ([`Temporary`]), which its maker holds locked
-//! (flock(2)), and is then renamed. A lock dies with its holder, so a temporary
-//! name that can be locked belongs to nobody and [`sweep`] removes it. Two runs
-//! that want to make the same thing wait for each other with [`lock`].
+//! A thing in the work directory is complete or absent ([`Temporary`]). Two runs that want
+//! to make the same thing wait for each other with [`lock`].
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::fs::{File, TryLockError};
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use rustix::fs::{CWD, RenameFlags};
 
 use crate::arch::{self, Arch};
 use crate::asset::{self, PackageName};
@@ -23,12 +18,10 @@ use crate::kbuild::progress::thousands;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::request::newest_first;
+pub use crate::temporary::Temporary;
 use crate::ui::Ui;
 use crate::version::Release;
-use crate::{archive, interrupt};
-
-/// Between the name of the goal and the random end of a temporary name.
-const INFIX: &str = ".tmp-";
+use crate::{archive, interrupt, temporary};
 
 /// A lock that other runs wait for. It ends when dropped, or with this process.
 #[derive(Debug)]
@@ -71,180 +64,39 @@ pub fn lock(layout: &Layout, ui: &Ui, name: &str) -> Result<Lock> {
     }
 }
 
-/// A file or directory on its way to its goal. Dropping it removes it.
-#[derive(Debug)]
-pub struct Temporary {
-    path: PathBuf,
-    goal: PathBuf,
-    /// Locked while we live: see [`sweep`].
-    file: File,
-    directory: bool,
-    persisted: bool,
+/// Removes what killed runs have left anywhere in the work directory. Every command does it
+/// first; what cannot be read or removed stays for the next one.
+pub fn sweep_all(layout: &Layout) {
+    let mut folders = vec![
+        layout.work().to_owned(),
+        layout.packages(),
+        layout.sources(),
+        layout.builds(),
+        layout.trees(),
+        layout.projects(),
+    ];
+    folders.extend(arch::ARCHITECTURES.iter().map(|arch| layout.kernels(arch)));
+    folders.extend(with_folders_below(layout.cache(), 1));
+    folders.extend(with_folders_below(layout.logs(), 2));
+    folders.extend(with_folders_below(layout.history(), 2));
+    for folder in folders {
+        let _ = temporary::sweep(&folder);
+    }
 }
 
-impl Temporary {
-    /// An empty directory beside `goal`, whose parent is made if it is missing.
-    pub fn directory(goal: &Path) -> Result<Self> {
-        Self::new(goal, true)
-    }
-
-    /// An empty file beside `goal`, whose parent is made if it is missing.
-    pub fn file(goal: &Path) -> Result<Self> {
-        Self::new(goal, false)
-    }
-
-    fn new(goal: &Path, directory: bool) -> Result<Self> {
-        let (Some(parent), Some(name)) = (goal.parent(), goal.file_name()) else {
-            bail!("{} has no name to put something at", goal.display());
-        };
-        create_directory(parent)?;
-        let mut prefix = OsString::from(".");
-        prefix.push(name);
-        prefix.push(INFIX);
-        let context = || format!("cannot create a temporary name beside {}", goal.display());
-        loop {
-            let mut builder = tempfile::Builder::new();
-            builder.prefix(&prefix).rand_bytes(8);
-            let (path, file) = if directory {
-                let path = builder.tempdir_in(parent).with_context(context)?.keep();
-                let file = match File::open(&path) {
-                    // A sweep of another run, or another thread, has taken it for an
-                    // abandoned one.
-                    Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                    file => file.with_context(context)?,
-                };
-                (path, file)
-            } else {
-                let (file, path) = builder
-                    .tempfile_in(parent)
-                    .and_then(|file| file.keep().map_err(io::Error::from))
-                    .with_context(context)?;
-                (path, file)
-            };
-            file.lock().with_context(context)?;
-            // The same between opening and lock.
-            if same_file(&path, &file) {
-                return Ok(Self {
-                    path,
-                    goal: goal.to_owned(),
-                    file,
-                    directory,
-                    persisted: false,
-                });
-            }
+/// A folder and those in it, so many levels deep.
+fn with_folders_below(folder: PathBuf, depth: usize) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    if depth > 0 {
+        let entries = folder.read_dir().into_iter().flatten().flatten();
+        // A link may lead anywhere.
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        for entry in folders {
+            found.extend(with_folders_below(entry.path(), depth - 1));
         }
     }
-
-    /// Where it is now.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// The open file (or directory), for writing.
-    pub fn as_file(&self) -> &File {
-        &self.file
-    }
-
-    /// Puts it at its goal, replacing what is there in one step.
-    pub fn persist(self) -> Result<()> {
-        let path = self.path.clone();
-        self.persist_from(&path)
-    }
-
-    /// Puts a directory or file that was made *inside* this temporary directory
-    /// at the goal, and removes the rest.
-    pub fn persist_from(mut self, inner: &Path) -> Result<()> {
-        let goal = self.goal.clone();
-        let context = || format!("cannot put {} in place", goal.display());
-        // tempfile makes both readable by their owner only.
-        let mode = if inner.is_dir() { 0o755 } else { 0o644 };
-        rustix::fs::chmod(inner, mode.into()).with_context(context)?;
-        if !goal.is_dir() {
-            std::fs::rename(inner, &goal).with_context(context)?;
-        } else if rustix::fs::renameat_with(CWD, inner, CWD, &goal, RenameFlags::EXCHANGE).is_err()
-        {
-            // The file system cannot exchange: for a moment there is neither.
-            let old = Self::directory(&goal)?;
-            let aside = old.path.join("old");
-            std::fs::rename(&goal, &aside).with_context(context)?;
-            std::fs::rename(inner, &goal).with_context(context)?;
-        }
-        // After an exchange the old one is here; dropping removes it.
-        self.persisted = inner == self.path && !self.path.exists();
-        Ok(())
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        if !self.persisted {
-            // Nobody can be told; the next sweep tries again.
-            let _ = remove(&self.path, self.directory);
-        }
-    }
-}
-
-fn remove(path: &Path, directory: bool) -> io::Result<()> {
-    if directory {
-        std::fs::remove_dir_all(path)
-    } else {
-        std::fs::remove_file(path)
-    }
-}
-
-fn same_file(path: &Path, file: &File) -> bool {
-    match (path.symlink_metadata(), file.metadata()) {
-        (Ok(named), Ok(open)) => (named.dev(), named.ino()) == (open.dev(), open.ino()),
-        _ => false,
-    }
-}
-
-/// Removes the temporary names in `directory` whose makers are gone; how many.
-/// A directory that is not there has none.
-pub fn sweep(directory: &Path) -> Result<usize> {
-    let entries = match directory.read_dir() {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot read {}", directory.display()));
-        }
-    };
-    let mut removed = 0;
-    for entry in entries {
-        let entry = entry.with_context(|| format!("cannot read {}", directory.display()))?;
-        let kind = entry.file_type();
-        let ours = is_temporary(&entry.file_name())
-            && kind.is_ok_and(|kind| kind.is_dir() || kind.is_file());
-        if !ours {
-            continue;
-        }
-        let path = entry.path();
-        // It may end between the listing and here, by rename or by another sweep.
-        let Ok(file) = File::open(&path) else {
-            continue;
-        };
-        if file.try_lock().is_ok() && same_file(&path, &file) {
-            let directory = file.metadata().is_ok_and(|metadata| metadata.is_dir());
-            remove(&path, directory)
-                .with_context(|| format!("cannot remove the abandoned {}", path.display()))?;
-            removed += 1;
-        }
-    }
-    Ok(removed)
-}
-
-fn is_temporary(name: &OsStr) -> bool {
-    let name = name.to_string_lossy();
-    name.starts_with('.') && name.contains(INFIX)
-}
-
-/// Removes abandoned temporary names wherever kernels and packages are put.
-pub fn sweep_all(layout: &Layout) -> Result<usize> {
-    let mut removed = sweep(&layout.packages())?;
-    for arch in arch::ARCHITECTURES {
-        removed += sweep(&layout.kernels(arch))?;
-    }
-    Ok(removed)
+    found.push(folder);
+    found
 }
 
 pub(crate) fn create_directory(path: &Path) -> Result<()> {
@@ -479,7 +331,6 @@ pub struct Vacancy {
 pub fn vacancy(layout: &Layout, ui: &Ui, name: &PackageName) -> Result<Place> {
     let goal = kernel_path(layout, name.arch, &name.release);
     let lock = lock(layout, ui, &lock_name(name.arch, &name.release))?;
-    sweep(&layout.kernels(name.arch))?;
     Ok(match open(&goal) {
         Ok(kernel) => Place::Taken(kernel),
         Err(_) => Place::Vacant(Vacancy {
@@ -529,7 +380,6 @@ pub fn lock_name(arch: &Arch, release: &Release) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
     use std::time::{Duration, Instant};
 
     use super::*;
@@ -640,59 +490,40 @@ mod tests {
         assert!(survey.damaged[1].1.contains("no vmlinuz"));
     }
 
+    /// Wherever a thing is made in the work directory, what a killed run left of it goes.
     #[test]
-    fn things_are_complete_or_absent() {
+    fn the_whole_work_directory_is_swept() {
         let work = tempfile::tempdir().unwrap();
-        let goal = work.path().join("new/goal");
-        let temporary = Temporary::directory(&goal).unwrap();
-        std::fs::write(temporary.path().join("half"), "").unwrap();
-        assert!(!goal.exists());
-        drop(temporary);
-        assert!(names(goal.parent().unwrap()).is_empty());
-
-        // In place of nothing, of a directory, and from within.
-        for content in ["first", "second"] {
-            let temporary = Temporary::directory(&goal).unwrap();
-            let inner = temporary.path().join("a/b");
-            std::fs::create_dir_all(&inner).unwrap();
-            std::fs::write(inner.join("file"), content).unwrap();
-            temporary.persist_from(&inner).unwrap();
-            assert_eq!(std::fs::read_to_string(goal.join("file")).unwrap(), content);
-            assert_eq!(names(goal.parent().unwrap()), ["goal"]);
-            let mode = goal.metadata().unwrap().permissions().mode();
-            assert_eq!(mode & 0o777, 0o755);
-        }
-        let temporary = Temporary::directory(&goal).unwrap();
-        std::fs::write(temporary.path().join("third"), "").unwrap();
-        temporary.persist().unwrap();
-        assert_eq!(names(&goal), ["third"]);
-        assert_eq!(names(goal.parent().unwrap()), ["goal"]);
-
-        let file = work.path().join("file");
-        for content in ["one", "two"] {
-            let temporary = Temporary::file(&file).unwrap();
-            std::fs::write(temporary.path(), content).unwrap();
-            temporary.persist().unwrap();
-            assert_eq!(std::fs::read_to_string(&file).unwrap(), content);
-        }
-        assert_eq!(names(work.path()), ["file", "new"]);
-        assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o644);
-    }
-
-    #[test]
-    fn only_what_nobody_holds_is_swept() {
-        let work = tempfile::tempdir().unwrap();
-        assert_eq!(sweep(&work.path().join("absent")).unwrap(), 0);
-        let held = Temporary::directory(&work.path().join("held")).unwrap();
-        let file = Temporary::file(&work.path().join("file")).unwrap();
-        std::fs::create_dir_all(work.path().join(".dead.tmp-0123/x")).unwrap();
-        std::fs::write(work.path().join(".dead.tmp-4567"), "").unwrap();
-        std::fs::write(work.path().join(".hidden"), "").unwrap();
-        std::fs::create_dir(work.path().join("kernel-6.1.tmp-x")).unwrap();
-        assert_eq!(sweep(work.path()).unwrap(), 2);
-        assert!(held.path().is_dir() && file.path().is_file());
-        drop((held, file));
-        assert_eq!(names(work.path()), [".hidden", "kernel-6.1.tmp-x"]);
+        let layout = layout(work.path());
+        let folders = [
+            "",
+            "packages",
+            "src",
+            "build",
+            "trees",
+            "projects",
+            "x86_64",
+            "cache",
+            "cache/modules",
+            "cache/github",
+            "log",
+            "log/20261129-144100-abc",
+            "log/20261129-144100-abc/20261129-144101-def",
+            "history/project/x86_64",
+        ];
+        let left = folders.map(|folder| {
+            let folder = work.path().join(folder);
+            let path = folder.join(temporary::signed(".goal.tmp-").unwrap());
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        });
+        sweep_all(&layout);
+        assert_eq!(left.iter().filter(|path| path.exists()).count(), 0);
+        assert!(
+            folders
+                .iter()
+                .all(|folder| work.path().join(folder).is_dir())
+        );
     }
 
     #[test]
@@ -704,26 +535,6 @@ mod tests {
         let text = format!("{error:#}");
         assert!(text.contains("17,592,186,044,416 MiB are needed"), "{text}");
         require_space(&work.path().join("absent"), u64::MAX).unwrap();
-    }
-
-    /// What one thread has made and not locked yet is abandoned to the sweep of another.
-    #[test]
-    fn names_are_made_while_others_sweep() {
-        let work = tempfile::tempdir().unwrap();
-        let goal = work.path().join("goal");
-        let make = |make: fn(&Path) -> Result<Temporary>| {
-            for _ in 0..400 {
-                assert!(make(&goal).unwrap().path().exists());
-            }
-        };
-        std::thread::scope(|scope| {
-            let kinds = [Temporary::directory, Temporary::file, Temporary::directory];
-            let makers = kinds.map(|kind| scope.spawn(move || make(kind)));
-            while makers.iter().any(|maker| !maker.is_finished()) {
-                sweep(work.path()).unwrap();
-            }
-        });
-        assert_eq!(names(work.path()), [""; 0]);
     }
 
     #[test]

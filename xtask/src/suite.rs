@@ -29,6 +29,7 @@ use crate::python::Prepared;
 use crate::results::{Evidence, Phases, RunName, RunRecord};
 use crate::schedule;
 use crate::session::What;
+use crate::store::Temporary;
 use crate::ui::Ui;
 use crate::vm::{
     self, AccelChoice, CrashRequest, Disk, Limits, Stdin, VmOutcome, VmPhase, VmRequest, VmSink,
@@ -534,8 +535,8 @@ fn run_local(
 ) -> Result<Part> {
     // A file that is read while it grows: the runner writes whole lines, and
     // nobody has to keep a pipe open for it.
-    let events = tempfile::NamedTempFile::new().context("cannot create a temporary file")?;
-    let mut reader = events.reopen().context("cannot read the test events")?;
+    let events = Temporary::file(&sink.output_log.with_file_name("local-events"))?;
+    let mut reader = File::open(events.path()).context("cannot read the test events")?;
     let log = File::options()
         .append(true)
         .open(&sink.output_log)

@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use rustix::fs::{MemfdFlags, memfd_create};
 
 use crate::host;
 use crate::input;
@@ -246,11 +247,12 @@ fn try_symbolize(text: &str, vmlinux: &Path) -> Result<String> {
         }
     }
     ensure!(!addresses.is_empty(), "no symbol is known");
-    let answer = tempfile::NamedTempFile::new()?;
+    // In memory: a file could be left behind.
+    let mut answer = File::from(memfd_create("addr2line", MemfdFlags::CLOEXEC)?);
     let mut command = LongCommand::new(program)
         .args(["--addresses", "--inlines", "--exe"])
         .arg(vmlinux)
-        .stdout(answer.reopen()?);
+        .stdout(answer.try_clone()?);
     for address in addresses.values() {
         command = command.arg(format!("{address:#x}"));
     }
@@ -260,7 +262,10 @@ fn try_symbolize(text: &str, vmlinux: &Path) -> Result<String> {
         Ok(())
     })?;
     ensure!(status.success(), "addr2line failed");
-    let answers = parse_answers(&input::text(answer.path(), input::TEXT)?);
+    answer.rewind()?;
+    let mut said = String::new();
+    answer.take(input::TEXT).read_to_string(&mut said)?;
+    let answers = parse_answers(&said);
     let lines = addresses
         .iter()
         .filter_map(|(place, address)| Some((*place, answers.get(address)?)))

@@ -220,7 +220,6 @@ fn stage(path: &Path, built: &Built, layout: &Layout, ui: &Ui) -> Result<PathBuf
     if current() {
         return Ok(goal);
     }
-    store::sweep(&layout.trees())?;
     let depmod = host::find_program("depmod").ok_or_else(|| {
         Failure::setup("cannot list the tree's modules: depmod is missing")
             .hint("install kmod, or let --setup install what is missing")

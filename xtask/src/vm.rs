@@ -9,7 +9,6 @@ mod ports;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
-use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -37,6 +36,7 @@ use crate::process::LongCommand;
 use crate::protocol::Port;
 use crate::qemu::{self, QemuVersion, VmSpec};
 use crate::share::{self, Share};
+use crate::temporary::{self, Scratch};
 use crate::ui::Ui;
 
 /// What `--accel` says.
@@ -540,7 +540,7 @@ pub fn dry_run(request: &VmRequest, layout: &Layout) -> Result<Vec<OsString>> {
     let request = &arranged(request)?;
     let kvm = accel::known(layout, &tools.qemu_text);
     let decision = accel::decide(request.accel, &kvm)?;
-    let directory = std::env::temp_dir().join("vmtest-XXXXXX");
+    let directory = temporary::host_folder()?.join("vmtest-XXXXXX");
     let means = means(request, tools)?;
     Ok(qemu::command_line(&spec(
         request,
@@ -692,8 +692,11 @@ fn boot(
     ui: &Ui,
     sink: &mut dyn VmSink,
 ) -> Result<(VmRun, bool)> {
-    let directory = run_directory()?;
-    let mark = random_word()?;
+    // For init, the ports' sockets and the scratch disk, not in the work directory because
+    // sockets have short names. It is removed as soon as the guest's init runs, for the last
+    // time if the kernel is to be crashed.
+    let directory = Scratch::new()?;
+    let mark = temporary::random_digits(32).context("there are no random bytes")?;
     let spec = spec(request, means, accel, directory.path());
     devices::write(&request.kernel.modules, &directory.path().join(DEVICES))?;
     if let Some(goal) = &spec.initramfs {
@@ -841,46 +844,6 @@ fn seen_by_qemu(request: &VmRequest, guest: &Guest, directory: &Path) -> Vec<Pat
     paths.extend(request.shares.iter().map(|share| share.host.clone()));
     paths.extend(enclosure::named(&request.qemu_arguments));
     paths
-}
-
-/// A directory for init, the ports' sockets and the scratch disk. Sockets have
-/// short names (unix(7): 108 bytes), so it is not in the work directory. It is
-/// removed as soon as the guest's init runs (for the last time, if the kernel is to be
-/// crashed); what a run that was killed before has left is removed here.
-fn run_directory() -> Result<tempfile::TempDir> {
-    let parent = std::env::temp_dir();
-    let failure = || format!("cannot create a directory in {}", parent.display());
-    for entry in fs::read_dir(&parent)
-        .with_context(failure)?
-        .filter_map(Result::ok)
-    {
-        let name = entry.file_name();
-        let owner = name
-            .to_str()
-            .and_then(|name| name.strip_prefix(RUN_PREFIX)?.split_once('-'));
-        if let Some((owner, _)) = owner
-            && owner.parse::<u32>().is_ok()
-            && !Path::new("/proc").join(owner).exists()
-        {
-            // Somebody else's cannot be removed, and need not be.
-            let _ = fs::remove_dir_all(entry.path());
-        }
-    }
-    tempfile::Builder::new()
-        .prefix(&format!("{RUN_PREFIX}{}-", std::process::id()))
-        .tempdir_in(&parent)
-        .with_context(failure)
-}
-
-/// Run directories are called `vmtest-<process>-<random>`.
-const RUN_PREFIX: &str = "vmtest-";
-
-fn random_word() -> Result<String> {
-    let mut bytes = [0; 16];
-    File::open("/dev/urandom")
-        .and_then(|mut file| file.read_exact(&mut bytes))
-        .context("cannot read /dev/urandom")?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
 }
 
 /// A duration as people write it: `20 s`, `1.5 s`.

@@ -24,6 +24,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xtask::layout::{Files, Layout};
+use xtask::store;
 use xtask::ui::Ui;
 
 use crate::flags::{Command, Global, Xtask};
@@ -32,6 +33,7 @@ use crate::flags::{Command, Global, Xtask};
 pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     let layout = layout(&flags.global)?;
     let setup = flags.global.setup;
+    store::sweep_all(&layout);
     match flags.command {
         Command::Test(flags) => test::run(&flags, &layout, ui, setup),
         Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),

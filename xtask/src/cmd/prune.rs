@@ -11,7 +11,6 @@ use xtask::plan::{columns, megabytes};
 use xtask::prune::{self, local};
 use xtask::release::github::Github;
 use xtask::release::{self, ReleaseStore};
-use xtask::store;
 use xtask::ui::Ui;
 
 use super::release::client;
@@ -44,7 +43,6 @@ pub fn require_answer(yes: bool) -> Result<()> {
 }
 
 fn on_this_machine(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
-    store::sweep_all(layout)?;
     let entries = local::entries(layout)?;
     let kernels = entries
         .iter()

@@ -70,22 +70,11 @@ fn join(flags: &flags::Merge, layout: &Layout, ui: &Ui) -> Result<u8> {
         }
     }
 
-    let folder = match &flags.output {
-        Some(folder) => folder.clone(),
-        None => folder::unique(&layout.logs())?,
-    };
-    let goal = folder.join(RESULTS);
-    if goal.exists() {
-        let message = format!("{} is there already", goal.display());
-        let hint = "name an empty folder, or remove the results";
-        return Err(Failure::usage(message).hint(hint).into());
+    let goal = flags.output.as_ref().map(|folder| folder.join(RESULTS));
+    if let Some(goal) = goal.filter(|goal| goal.exists()) {
+        return Err(folder::there_already(&goal).into());
     }
-    files::write_file(&goal, &merged.text()?)?;
-    for file in &found {
-        let from = file.parent().unwrap_or(Path::new("."));
-        files::take_logs(&merged.results, from, &folder)?;
-    }
-    files::write(&merged.results, &folder)?;
+    let folder = files::write_merged(&merged, &found, flags.output.as_deref(), &layout.logs())?;
     let results = &merged.results;
     text(results, &folder, ui)?;
     if let Some(job) = job() {

@@ -229,9 +229,10 @@ fn close(mut folder: RunFolder, ledger: &Ledger, ui: &Ui) -> Result<results::Res
             false => ui.warn(finding.to_string()),
         }
     }
-    folder.end(&results.findings)?;
     results.finished = true;
     files::write(&results, &folder.path)?;
+    // Last: with this line the folder is finished.
+    folder.end(&results.findings)?;
     Ok(results)
 }
 

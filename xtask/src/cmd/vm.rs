@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use xtask::console::printable;
+use xtask::console_log::{self, ConsoleLog};
 use xtask::environment::{
     cargo_environment, cargo_paths, guest_environment, is_cargo_runner, is_exportable,
 };
@@ -46,6 +47,7 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
             .context("cannot write to standard output")?;
         return Ok(0);
     }
+    let log = ConsoleLog::create(&request.console_log)?;
     let raw = request
         .terminal
         .is_some()
@@ -68,7 +70,7 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     let rest = copy(&rest, std::io::stderr().as_fd());
     drop(raw);
     rest?;
-    Ok(conclude(&run?, flags.lost_status, ui))
+    Ok(conclude(&run?, log, flags.lost_status, ui))
 }
 
 fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmRequest> {
@@ -98,9 +100,8 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         Some(program) => cargo_paths(program, &environment),
         None => Vec::new(),
     };
-    let log = layout.logs().join("vm");
     let mut request = VmRequest {
-        console_log: log.join(format!("console-{}.log", std::process::id())),
+        console_log: console_log::path(layout)?,
         dump: None,
         kernel,
         root: "/".into(),
@@ -160,7 +161,7 @@ pub fn extra_environment(words: &[OsString]) -> Result<Vec<(OsString, OsString)>
 }
 
 /// Says how it ended, if not by the command's end; the exit status.
-fn conclude(run: &VmRun, lost_status: u8, ui: &Ui) -> u8 {
+fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
     if let VmOutcome::Exited(status) = run.outcome {
         ui.verbose(format!(
             "{} run {}, {} of them until the command started",
@@ -171,8 +172,7 @@ fn conclude(run: &VmRun, lost_status: u8, ui: &Ui) -> u8 {
         if let Some(spans) = &run.spans {
             ui.verbose(format!("until the command started: {spans}"));
         }
-        // Nobody looks at the kernel's words when all went well.
-        let _ = std::fs::remove_file(&run.console_log);
+        log.remove();
         return status;
     }
     let mut text = run.outcome.to_string();

@@ -70,7 +70,6 @@ impl Extra<'_> {
         if goal.is_dir() {
             return Ok(goal);
         }
-        store::sweep(&layout.kernels(kernel.arch))?;
         let packages = (self.find)(&image.version)?;
         let temporary = Temporary::directory(&goal)?;
         let files = debian::download(&packages, &temporary, layout, ui)

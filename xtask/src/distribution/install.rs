@@ -54,7 +54,6 @@ pub fn install(packages: &[PathBuf], layout: &Layout, ui: &Ui) -> Result<LocalKe
         return Ok(kernel);
     }
     let kernels = layout.kernels(arch);
-    store::sweep(&kernels)?;
     // What the kernel is called is only known when it is unpacked.
     let unpacked = Temporary::directory(&kernels.join(lock_name(&key)))?;
     let root = unpacked.path();

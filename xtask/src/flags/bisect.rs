@@ -21,7 +21,7 @@ use super::release::SourceFlags;
 Examples:
   cargo xtask bisect tests.linux_kernel.helpers.test_mm.TestMm.test_pfn -K
   cargo xtask bisect tests.test_a.A.test_b -C ~/project -k 5.10,5.15,6.1,6.6,6.12
-  cargo xtask bisect tests.test_a.A.test_b -K --results build/vmtest/log/20261125-162120-4711
+  cargo xtask bisect tests.test_a.A.test_b -K --results build/vmtest/log/20261125-162120-123-0a1b2c3d
 
 Exit status: 0 a change was found; 1 there is none; 2 usage; 3 or 4 kernels that could not be had or
 did not boot keep it from being found.")]

@@ -90,7 +90,7 @@ pub struct Merge {
 #[command(after_help = "\
 Examples:
   cargo xtask report diff before after
-  cargo xtask report diff main/results.jsonl build/vmtest/log/20261125-162120-4711
+  cargo xtask report diff main/results.jsonl build/vmtest/log/20261125-162120-123-0a1b2c3d
 
 Exit status: 1 if something is worse: a test fails or is skipped that was not, or a run ended
 worse.")]

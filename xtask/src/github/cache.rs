@@ -15,7 +15,7 @@ use crate::http::Headers;
 use crate::input;
 use crate::layout::Layout;
 use crate::sha256::Sha256;
-use crate::store::{Temporary, sweep};
+use crate::store::Temporary;
 
 /// A kept answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -110,7 +110,6 @@ impl Cache {
     /// It cannot be written.
     pub fn put(&self, kept: &Kept) -> Result<()> {
         let path = self.path(&kept.head.url);
-        sweep(&self.folder)?;
         let temporary = Temporary::file(&path)?;
         let mut bytes = serde_json::to_vec(&kept.head).context("cannot write an answer's head")?;
         bytes.push(b'\n');

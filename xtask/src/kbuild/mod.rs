@@ -39,6 +39,7 @@ use crate::package::{self, PackageInput, PackageOptions, Packaged};
 use crate::process::{shell_quote, status_in_words};
 use crate::source::{self, Found, SourceChoice, SourceRequest, SourceTree, Wanted};
 use crate::store::{self, Lock};
+use crate::temporary;
 use crate::ui::Ui;
 use crate::version::{Release, Version, VmtestSuffix};
 
@@ -139,8 +140,7 @@ pub fn build_kernel(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<
     if request.keep_build {
         ui.info(format!("build tree: {}", built.build.display()));
     } else {
-        std::fs::remove_dir_all(&built.build)
-            .with_context(|| format!("cannot remove {}", built.build.display()))?;
+        temporary::discard(&built.build)?;
     }
     ui.info(format!(
         "built {}: {} and {}",
@@ -526,11 +526,15 @@ fn prepare_tree(
         patches.iter().map(|(name, _)| name).collect::<Vec<_>>(),
     );
     let file = build.join(KEY);
-    if build.exists() {
-        if input::text(&file, input::SMALL).is_ok_and(|old| old == key) {
-            return remove_unfinished(build).with_context(context);
+    match input::text(&file, input::SMALL) {
+        Ok(old) if old == key => return remove_unfinished(build).with_context(context),
+        Ok(_) => temporary::discard(build)?,
+        Err(_) if store::entries(build)?.is_empty() => {}
+        // Whatever that is, it was not made here.
+        Err(_) => {
+            let message = format!("{} is there and is no build tree of ours", build.display());
+            return Err(Failure::setup(message).hint("move it away").into());
         }
-        std::fs::remove_dir_all(build).with_context(context)?;
     }
     std::fs::create_dir_all(build).with_context(context)?;
     std::fs::write(&file, key).with_context(context)

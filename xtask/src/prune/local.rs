@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::{Kernel, timestamp};
 use crate::arch;
@@ -10,7 +10,8 @@ use crate::asset::PackageName;
 use crate::distribution::{self, extra};
 use crate::layout::Layout;
 use crate::list::disk_usage;
-use crate::store::{self, Temporary};
+use crate::store;
+use crate::temporary;
 use crate::ui::Ui;
 
 /// An unpacked kernel, or a package file.
@@ -103,8 +104,7 @@ fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Removes a kernel or a package file. A directory gets a temporary name first: it
-/// is whole or gone, whenever this ends.
+/// Removes a kernel or a package file, which is whole or gone whenever this ends.
 ///
 /// # Errors
 ///
@@ -117,14 +117,7 @@ pub fn delete(entry: &Entry, layout: &Layout, ui: &Ui) -> Result<()> {
         None => store::lock_name(name.arch, &name.release),
     };
     let _lock = store::lock(layout, ui, &lock)?;
-    let context = || format!("cannot remove {}", entry.path.display());
-    if entry.path.is_dir() {
-        let aside = Temporary::directory(&entry.path).with_context(context)?;
-        std::fs::rename(&entry.path, aside.path().join("old")).with_context(context)?;
-        drop(aside);
-    } else {
-        std::fs::remove_file(&entry.path).with_context(context)?;
-    }
+    temporary::discard(&entry.path)?;
     ui.info(format!("removed {}", entry.path.display()));
     Ok(())
 }

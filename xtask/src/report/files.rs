@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::merge::Merged;
 use super::{html, junit, markdown};
 use crate::failure::Failure;
-use crate::folder::RESULTS;
+use crate::folder::{self, RESULTS};
 use crate::input;
 use crate::results::Results;
-use crate::store::Temporary;
+use crate::store::{self, Temporary};
 
 /// So deep below a directory results are looked for: an artifact of a job has a folder
 /// of its own, and may have the session's folder in it.
@@ -38,6 +39,64 @@ pub fn write(results: &Results, folder: &Path) -> Result<Vec<PathBuf>> {
         files.push(path);
     }
     Ok(files)
+}
+
+/// Makes the folder of merged results: that which is named, or a new one below `logs`. All
+/// that is in it comes before the results, because with them it is finished; what was killed
+/// before that can be done again.
+///
+/// # Errors
+///
+/// Something cannot be written; it is as if nothing had been then.
+pub fn write_merged(
+    merged: &Merged,
+    parts: &[PathBuf],
+    output: Option<&Path>,
+    logs: &Path,
+) -> Result<PathBuf> {
+    let folder = match output {
+        Some(folder) => folder.to_owned(),
+        None => folder::unique(logs)?,
+    };
+    let stage = match output {
+        Some(_) => Temporary::directory(&folder.join("merged"))?,
+        None => Temporary::directory(&folder)?,
+    };
+    for part in parts {
+        let from = part.parent().unwrap_or(Path::new("."));
+        take_logs(&merged.results, from, stage.path())?;
+    }
+    write(&merged.results, stage.path())?;
+    let results = stage.path().join(RESULTS);
+    write_file(&results, &merged.text()?)?;
+    match output {
+        None => stage.persist()?,
+        Some(_) => move_into(stage.path(), &folder, &results)?,
+    }
+    Ok(folder)
+}
+
+/// Moves all files into a folder, in the place of what has their names there, one of them
+/// last.
+fn move_into(from: &Path, to: &Path, last: &Path) -> Result<()> {
+    let moved = |from: &Path, to: &Path| {
+        let context = || format!("cannot create {}", to.display());
+        std::fs::rename(from, to).with_context(context)
+    };
+    let entries = store::entries(from)?.into_iter();
+    for path in entries.filter(|path| path != last) {
+        let goal = to.join(path.file_name().unwrap_or_default());
+        if path.is_dir() {
+            store::create_directory(&goal)?;
+            move_into(&path, &goal, last)?;
+        } else {
+            moved(&path, &goal)?;
+        }
+    }
+    match last.strip_prefix(from) {
+        Ok(name) => moved(last, &to.join(name)),
+        Err(_) => Ok(()),
+    }
 }
 
 /// Writes a file, complete or not at all.

@@ -5,7 +5,8 @@
 //! its archive. Release candidates are not in it. The list is kept for an hour.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::io::Write;
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -19,6 +20,7 @@ use crate::interrupt;
 use crate::kbuild::progress::thousands;
 use crate::layout::Layout;
 use crate::sha256::Sha256;
+use crate::store::Temporary;
 use crate::ui::Ui;
 use crate::version::{Series, Version};
 
@@ -160,17 +162,19 @@ fn fetch_list(layout: &Layout, ui: &Ui, url: &str, limits: &Limits) -> Result<St
     }
     let list = http::text(url, LIST_LIMIT, limits)?;
     let text = signed_text(&list).with_context(|| url.to_owned())?;
-    write(&file, &list)?;
-    match check_signature(&file) {
-        Ok(Signature::Good) => ui.verbose(format!("{url} has a good signature")),
-        Ok(Signature::Unchecked(why)) => {
+    let temporary = Temporary::file(&file)?;
+    temporary
+        .as_file()
+        .write_all(list.as_bytes())
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    // Before it is in its place, where nobody checks it any more.
+    match check_signature(temporary.path()).with_context(|| url.to_owned())? {
+        Signature::Good => ui.verbose(format!("{url} has a good signature")),
+        Signature::Unchecked(why) => {
             ui.info(format!("the signature of {url} was not checked: {why}"));
         }
-        Err(error) => {
-            let _ = std::fs::remove_file(&file);
-            return Err(error.context(url.to_owned()));
-        }
     }
+    temporary.persist()?;
     Ok(text.to_owned())
 }
 
@@ -337,17 +341,6 @@ fn age(path: &Path) -> Option<Duration> {
     let modified = path.metadata().ok()?.modified().ok()?;
     // A time in the future is no age at all.
     modified.elapsed().ok()
-}
-
-/// Writes a small file at once.
-fn write(path: &Path, text: &str) -> Result<()> {
-    let context = || format!("cannot write {}", path.display());
-    let parent = path.parent().map(PathBuf::from).unwrap_or_default();
-    std::fs::create_dir_all(&parent).with_context(context)?;
-    let file = tempfile::NamedTempFile::new_in(&parent).with_context(context)?;
-    std::fs::write(file.path(), text).with_context(context)?;
-    file.persist(path).with_context(context)?;
-    Ok(())
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::process::{LongChild, status_in_words};
 use crate::protocol::{MarkScanner, Port, Status, StatusReader};
 use crate::qmp::Monitor;
 use crate::symbolize::symbolize;
+use crate::temporary::Scratch;
 use crate::ui::Ui;
 
 /// How long a boot may take by default, with KVM and emulated.
@@ -73,7 +74,7 @@ pub(super) struct Machine {
     pub(super) console: Console,
     /// QEMU's own words.
     pub(super) words: PathBuf,
-    pub(super) directory: Option<tempfile::TempDir>,
+    pub(super) directory: Option<Scratch>,
     pub(super) boot: Option<Duration>,
     /// The guest's own times: of init's beginning and of the initramfs'.
     pub(super) times: Option<(Duration, Option<Duration>)>,

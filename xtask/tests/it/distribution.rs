@@ -65,6 +65,12 @@ impl Home {
         fs::write(path, bytes).unwrap();
     }
 
+    /// Writes what a run leaves that is killed while it unpacks.
+    fn leave_half(&self) {
+        let name = xtask::temporary::signed(".distribution-0.tmp-").unwrap();
+        self.write(&format!("x86_64/{}/half", name.display()), "");
+    }
+
     fn run(&self, arguments: &str) -> Run {
         let run = xtask(self.directory.path());
         run.env("PATH", &self.path).args(arguments).run()
@@ -118,7 +124,7 @@ fn a_package_of_debian_is_booted_and_unpacked_once() {
     let home = Home::new();
     home.write("image.deb", kernel_deb(RELEASE));
     // What a run left that was killed.
-    home.write("x86_64/.distribution-0.tmp-01234567/half", "");
+    home.leave_half();
     let run = home.dry_run("./image.deb").expect_status(0);
     let one_thread = "-accel tcg,thread=single -cpu max,la57=off -smp 1,";
     assert!(run.stdout.contains(one_thread), "{}", run.stdout);
@@ -200,7 +206,7 @@ fn kernels_of_distributions_are_listed_and_pruned() {
     assert!(run.stderr.contains(damaged), "{}", run.stderr);
     home.run("list 6.1.0-9-rt-amd64").expect_status(0);
 
-    home.write("x86_64/.distribution-0.tmp-01234567/half", "");
+    home.leave_half();
     home.run("prune --keep 1 --yes").expect_status(0);
     let left = home.kernels();
     let left = left.iter().map(|name| name.rsplit_once('-').unwrap().0);

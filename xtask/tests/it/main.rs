@@ -13,6 +13,7 @@ mod github_server;
 mod html;
 mod inputs;
 mod kconfig;
+mod leftovers;
 mod local;
 mod matrix;
 mod package_files;

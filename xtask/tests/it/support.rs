@@ -58,7 +58,12 @@ pub struct Xtask {
 
 /// The built binary, with an empty temporary directory for everything it writes.
 pub fn xtask(work: &Path) -> Xtask {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_xtask"));
+    program(env!("CARGO_BIN_EXE_xtask"), work)
+}
+
+/// The same for a program that starts the binary.
+pub fn program(name: &str, work: &Path) -> Xtask {
+    let mut command = Command::new(name);
     command
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
