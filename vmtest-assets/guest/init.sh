@@ -3,6 +3,7 @@
 # A generated prelude stands before this text and sets, quoted:
 #
 #   vmtest_busybox    the static BusyBox, an absolute path
+#   vmtest_console    the serial console's name below /dev
 #   vmtest_mark       a random word that ends each stream, and begins it after a crash
 #   vmtest_kernel     the unpacked kernel package, an absolute path
 #   vmtest_directory  the command's working directory
@@ -19,7 +20,9 @@
 #   vmtest_modules()  calls `load FILE` for each module to insert
 #   vmtest_command()  execs the command below `env -i`
 #
-# and, if the kernel is to be crashed after the command, all of them exec below
+# and makes PID 1 the leader of a session: see job_control.
+#
+# And, if the kernel is to be crashed after the command, all of them exec below
 # `env -i` as well:
 #
 #   vmtest_crash_select()   ends with status 5 if nothing is to be run after the crash
@@ -63,6 +66,7 @@ vmtest_init() {
 		say "vmcoreinfo $description"
 
 	identity
+	limits
 	devices
 	bb ip link set lo up
 	vmtest_network
@@ -283,12 +287,26 @@ newline='
 '
 
 identity() {
-	bb hostname vmtest
+	# A builtin costs no process.
+	{ echo vmtest >/proc/sys/kernel/hostname; } 2>/dev/null || bb hostname vmtest
 	# The host's may be a dangling link into /run: never write through it.
 	bb rm -f /etc/resolv.conf /etc/hostname
 	: >/etc/resolv.conf
 	echo vmtest >/etc/hostname
 	printf '%s\n' '127.0.0.1 localhost' '::1 localhost' '127.0.1.1 vmtest' >/etc/hosts
+}
+
+# Those of PID 1 on Debian, which a login has too: systemd raises these two for itself
+# (src/core/main.c, bump_rlimit_nofile: as far as fs.nr_open allows, and
+# bump_rlimit_memlock: in KiB), and Debian's pam_limits gives to a session what
+# /proc/1/limits says, but for the soft limit of descriptors, 1024. The kernel's own 4096
+# descriptors are too few for a database, its 64 KiB of locked memory (before 5.16) for io_uring.
+limits() {
+	ulimit -Hn 1048576
+	read -r _ limit _ </proc/meminfo
+	limit=$((limit / 8))
+	[ "$limit" -ge 65536 ] || limit=65536
+	ulimit -l "$limit"
 }
 
 devices() {
@@ -351,11 +369,23 @@ run_on_pipes() {
 	fi
 	[ "$phase" = main ] || mark_streams
 	say_started
-	the_command <&8 >&4 2>&5 4>&- 5>&- 6>&- 7>&- 8<&- &
+	job_control
+	: | the_command <&8 >/run/vmtest/stdout 2>/run/vmtest/stderr 4>&- 5>&- 6>&- 7>&- 8<&- &
 	command=$!
+	set +m
 	exec 8<&-
 	wait_for_command
 	mark_streams
+}
+
+# A shell without job control starts its background jobs with SIGINT and SIGQUIT ignored,
+# and no trap of a shell that begins with an ignored signal can change that (POSIX, sh, 2.11
+# and `trap`): nothing below the command could be interrupted. Job control needs a
+# controlling terminal, which the first one becomes that the leader of a session opens;
+# nobody types at the serial console. The first process of such a job leads a process
+# group, and setsid(1) would fork instead of becoming the command: that is what `: |` is for.
+job_control() {
+	{ set -m; } <"/dev/$vmtest_console"
 }
 
 # Also in front of what comes after a crash: what the first kernel's processes wrote
@@ -373,8 +403,10 @@ run_on_terminal() {
 	bb stty -F /dev/hvc0 sane columns "$vmtest_columns" rows "$vmtest_rows"
 	[ "$phase" = main ] || mark_terminal
 	say_started
-	the_command </dev/hvc0 >/dev/hvc0 2>&1 3>&- 6>&- 7>&- &
+	job_control
+	: | the_command <>/dev/hvc0 >&0 2>&0 3>&- 6>&- 7>&- &
 	command=$!
+	set +m
 	wait_for_command
 	mark_terminal
 }

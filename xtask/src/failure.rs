@@ -18,7 +18,7 @@ pub enum FailureKind {
     Vm,
     /// No tests ran.
     NoTests,
-    /// SIGINT or SIGTERM arrived; the signal's number.
+    /// SIGINT, SIGTERM or their like arrived; the signal's number.
     Interrupted(i32),
 }
 

@@ -60,6 +60,8 @@ pub const LINKS: &[&str] = &["/run/current-system", "/run/booted-system"];
 pub struct Guest {
     /// The static BusyBox.
     pub busybox: PathBuf,
+    /// The serial console's name below `/dev`.
+    pub console: &'static str,
     /// Ends each stream.
     pub mark: String,
     /// The unpacked kernel package.
@@ -139,6 +141,13 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
     script.raw(b"#!");
     script.raw(guest.busybox.as_os_str().as_bytes());
     script.raw(b" sh\n");
+    // The kernel starts its first process in no session, and a shell cannot call setsid(2).
+    script.raw(b"[ \"${1-}\" = leader ] || exec ");
+    script.word(guest.busybox.as_os_str());
+    script.raw(b" setsid ");
+    script.word(guest.busybox.as_os_str());
+    script.raw(b" sh \"$0\" leader\n");
+    script.set("vmtest_console", OsStr::new(guest.console));
     script.set("vmtest_busybox", guest.busybox.as_os_str());
     script.set("vmtest_mark", OsStr::new(&guest.mark));
     script.set("vmtest_kernel", guest.kernel.as_os_str());
@@ -295,6 +304,7 @@ mod tests {
     fn guest() -> Guest {
         Guest {
             busybox: "/bin/busybox".into(),
+            console: "ttyS0",
             mark: "mark".into(),
             kernel: "/w/kernel".into(),
             directory: "/home/me".into(),
@@ -368,6 +378,7 @@ vmtest_command
         std::fs::write(&file, &script).unwrap();
         let output = Command::new("/bin/sh")
             .arg(&file)
+            .arg("leader")
             .stdin(Stdio::null())
             .output()
             .unwrap();
@@ -413,6 +424,8 @@ vmtest_command
         });
         expect_test::expect![[r##"
             #!/bin/busybox sh
+            [ "${1-}" = leader ] || exec '/bin/busybox' setsid '/bin/busybox' sh "$0" leader
+            vmtest_console='ttyS0'
             vmtest_busybox='/bin/busybox'
             vmtest_mark='mark'
             vmtest_kernel='/w/kernel'

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM as a flag. Whoever waits for something looks at it at
+//! The signals that ask for our end as a flag. Whoever waits for something looks at it at
 //! least ten times a second, unwinds with an error, and so lets every guard
 //! (child processes, temporary files, the terminal) do its work.
 
@@ -8,7 +8,7 @@ use std::sync::{
 };
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 
 use crate::failure::{Failure, FailureKind};
 
@@ -20,7 +20,7 @@ pub const POLL: Duration = Duration::from_millis(50);
 /// Installs the handlers. Called once, by `main`; without it nothing is ever pending.
 pub fn install() -> anyhow::Result<()> {
     let flag = PENDING.get_or_init(Arc::default);
-    for signal in [SIGINT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGQUIT, SIGTERM, SIGHUP] {
         let number = usize::try_from(signal)?;
         signal_hook::flag::register_usize(signal, Arc::clone(flag), number)?;
     }
@@ -43,6 +43,7 @@ pub fn check() -> Result<(), Failure> {
         Some(signal) => {
             let name = match signal {
                 SIGINT => "SIGINT",
+                SIGQUIT => "SIGQUIT",
                 SIGTERM => "SIGTERM",
                 _ => "SIGHUP",
             };

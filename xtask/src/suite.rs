@@ -552,7 +552,7 @@ fn run_local(
         child = child.env(name, value);
     }
     let mut child = child.spawn()?;
-    sink.started();
+    sink.started()?;
     sink.boot = None;
     let mut buffer = vec![0; 64 * 1024];
     let mut drain = |sink: &mut SuiteSink<'_>| -> Result<()> {

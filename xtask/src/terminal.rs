@@ -11,7 +11,7 @@ use std::io::{IsTerminal, Read, Write};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context, Result};
-use rustix::termios::{OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
 
 /// The hidden command that [`RawTerminal`] starts.
 pub const RESTORE: &str = "restore-terminal";
@@ -53,7 +53,9 @@ impl Escape {
     }
 }
 
-/// The terminal at standard input, raw until this is dropped.
+/// The terminal at standard input, in our hands until this is dropped. Until
+/// [`RawTerminal::hand_over`] its keys for SIGINT and SIGQUIT reach us: nobody in a guest
+/// that boots would hear them.
 #[derive(Debug)]
 pub struct RawTerminal {
     saved: Termios,
@@ -61,7 +63,7 @@ pub struct RawTerminal {
 }
 
 impl RawTerminal {
-    /// Saves the settings and makes the terminal raw.
+    /// Saves the settings and makes the terminal raw but for the keys that interrupt.
     #[allow(
         clippy::disallowed_methods,
         reason = "must outlive us, so it is not a supervised child"
@@ -81,12 +83,24 @@ impl RawTerminal {
                 .read_exact(&mut [0])
                 .context("the process that restores the terminal ended")?;
         }
-        let mut raw = saved.clone();
-        raw.make_raw();
-        tcsetattr(std::io::stdin(), OptionalActions::Now, &raw)
-            .context("cannot change the terminal's settings")?;
+        let mut booting = saved.clone();
+        booting.make_raw();
+        booting.local_modes |= LocalModes::ISIG;
+        set(&booting)?;
         Ok(Self { saved, restorer })
     }
+
+    /// From now on every key is the guest's.
+    pub fn hand_over(&self) -> Result<()> {
+        let mut raw = self.saved.clone();
+        raw.make_raw();
+        set(&raw)
+    }
+}
+
+fn set(settings: &Termios) -> Result<()> {
+    tcsetattr(std::io::stdin(), OptionalActions::Now, settings)
+        .context("cannot change the terminal's settings")
 }
 
 impl Drop for RawTerminal {

@@ -182,7 +182,9 @@ pub struct CrashRequest {
 /// ends the VM and the run.
 pub trait VmSink {
     /// The guest's init has started the command.
-    fn started(&mut self) {}
+    fn started(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Bytes of the command's standard output (of a terminal, of both streams).
     fn stdout(&mut self, bytes: &[u8]) -> Result<()>;
     /// Bytes of the command's standard error.
@@ -645,6 +647,7 @@ fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mar
         .filter(|link| link.is_symlink());
     Guest {
         busybox: tools.busybox.clone(),
+        console: kernel.arch.console,
         mark: mark.to_owned(),
         kernel: request.kernel.modules.clone(),
         directory: request.directory.clone(),

@@ -54,6 +54,7 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         .then(RawTerminal::new)
         .transpose()?;
     let mut sink = Passthrough {
+        raw: raw.as_ref(),
         resized: Arc::default(),
         kernel: KernelLines {
             line: Vec::new(),
@@ -191,12 +192,17 @@ fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
 }
 
 /// Copies the guest's streams to ours.
-struct Passthrough {
+struct Passthrough<'t> {
+    raw: Option<&'t RawTerminal>,
     resized: Arc<AtomicBool>,
     kernel: KernelLines,
 }
 
-impl VmSink for Passthrough {
+impl VmSink for Passthrough<'_> {
+    fn started(&mut self) -> Result<()> {
+        self.raw.map_or(Ok(()), RawTerminal::hand_over)
+    }
+
     fn stdout(&mut self, bytes: &[u8]) -> Result<()> {
         if self.kernel.raw {
             self.kernel.seen(bytes);

@@ -227,10 +227,9 @@ impl<'s> SuiteSink<'s> {
 }
 
 impl VmSink for SuiteSink<'_> {
-    fn started(&mut self) {
+    fn started(&mut self) -> Result<()> {
         self.boot = Some(self.begin.elapsed());
-        // That nobody listens any more is noticed by `tick`.
-        let _ = self.outlet.send(What::CommandStarted);
+        self.outlet.send(What::CommandStarted)
     }
 
     fn crashing(&mut self) -> Result<()> {

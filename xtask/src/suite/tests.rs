@@ -40,7 +40,7 @@ fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<What>) {
     };
     let log = directory.path().join("output.log");
     let mut sink = SuiteSink::new(&name, outlet, &mark, log, None).unwrap();
-    sink.started();
+    sink.started().unwrap();
     sink.stdout(b"out\n").unwrap();
     for piece in events {
         sink.events(piece.as_bytes()).unwrap();

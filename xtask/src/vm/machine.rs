@@ -320,8 +320,8 @@ impl Machine {
                                     .zip(self.times)
                                     .map(|(time, times)| BootSpans::between(boot, time, times));
                                 self.phase = VmPhase::Command;
+                                sink.started()?;
                                 self.pump.start()?;
-                                sink.started();
                             }
                             Status::Fail(text) => init_failed = Some(text),
                             Status::Exit(phase, code) => {

@@ -1,7 +1,5 @@
 //! What `vm`'s options do to the machine.
 
-use std::process::Command;
-
 use crate::Call;
 
 #[test]
@@ -66,55 +64,11 @@ fn the_kernels_messages_can_be_followed() {
     assert_eq!(without.stderr(), "err\n");
 }
 
-/// Runs `xtask` on a terminal of Python's making and types into it.
-const TERMINAL: &str = r"
-import os, pty, re, select, struct, sys, termios, fcntl, time
-pid, fd = pty.fork()
-if pid == 0:
-    os.execvp(sys.argv[1], sys.argv[1:])
-fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack('HHHH', 33, 101, 0, 0))
-before = termios.tcgetattr(fd)
-seen = b''
-typed = False
-end = time.monotonic() + 120
-while time.monotonic() < end:
-    if select.select([fd], [], [], 1)[0]:
-        try:
-            data = os.read(fd, 4096)
-        except OSError:
-            break
-        if not data:
-            break
-        seen += data
-    if not typed and b'ready' in seen:
-        typed = True
-        os.write(fd, b'stty size; tty; echo typed-$((40 + 2))\nexit 7\n')
-after = termios.tcgetattr(fd)
-status = os.waitpid(pid, 0)[1]
-sys.stdout.buffer.write(seen)
-print('status', os.waitstatus_to_exitcode(status))
-print('restored', before == after)
-";
-
 #[test]
-#[allow(clippy::disallowed_methods, reason = "a short command of a test")]
 fn on_a_terminal_the_command_has_one() {
-    let output = Command::new("python3")
-        .args([
-            "-c",
-            TERMINAL,
-            env!("CARGO_BIN_EXE_xtask"),
-            "-q",
-            "vm",
-            "--from",
-            "local",
-            "-k",
-        ])
-        .arg(crate::kernel())
-        .args(["--", "sh", "-c", "echo ready; exec sh -i"])
-        .output()
-        .unwrap();
-    let stdout = String::from_utf8_lossy(&output.stdout).replace('\r', "");
+    let typed = "stty size; tty; echo typed-$((40 + 2))\nexit 7\n";
+    let command = ["sh", "-c", "echo ready; exec sh -i"];
+    let stdout = crate::terminal::vm(&["-q"], &command, &[("ready", typed)]);
     for expected in [
         "33 101\n",
         "/dev/hvc0\n",

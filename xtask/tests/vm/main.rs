@@ -26,12 +26,14 @@ mod outcomes;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../it/package_files.rs"]
 mod package_files;
+mod processes;
 mod release;
 mod secrets;
 mod shares;
 mod signals;
 mod streams;
 mod suites;
+mod terminal;
 mod tree;
 
 use std::fs;

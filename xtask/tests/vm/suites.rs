@@ -2,7 +2,7 @@
 //! run ended and in which test.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 
 use crate::{Call, Ended, unpacked_kernel};
