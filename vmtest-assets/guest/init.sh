@@ -11,7 +11,11 @@
 #   vmtest_tty        1: the command gets the terminal hvc0; 0: pipes
 #   vmtest_stdin      1: standard input comes through a port; 0: it is empty
 #   vmtest_columns, vmtest_rows
-#   vmtest_devices    an archive of device nodes for /dev, as cpio(1) reads it; empty for none
+#   vmtest_files      an archive of directories, links, files and device nodes for the
+#                     root, as cpio(1) reads it
+#   vmtest_cgroup2    options of the kernel's cgroup2, each with a comma before it
+#   vmtest_date       a `date` that sets the clock by fractions of a second; empty for none
+#   vmtest_cores      1: core dumps go to what is shared at /run/vmtest/cores
 #   vmtest_debuginfo  what becomes /usr/lib/debug; empty for none
 #   vmtest_hidden()   calls `keep PATH` and `keep_link PATH` for what the fresh mounts would hide
 #   vmtest_network()  calls `load FILE` for each module of the network's driver, and
@@ -61,16 +65,20 @@ vmtest_init() {
 	mount_fresh_file_systems
 	open_status_port
 	say "hello $phase $time${vmtest_bridge:+ $vmtest_bridge}"
+	ask_for_time
 	# For a dump of our memory; a kernel without CONFIG_CRASH_CORE has none.
 	[ -r /sys/kernel/vmcoreinfo ] && read -r description </sys/kernel/vmcoreinfo &&
 		say "vmcoreinfo $description"
 
-	identity
+	[ -e /dev/ptmx ] || bb ln -s pts/ptmx /dev/ptmx
+	sysctls
 	limits
-	devices
 	bb ip link set lo up
+	set_clock
+	start_control
 	vmtest_network
 	vmtest_shares
+	[ "$vmtest_cores" = 0 ] || keep_cores
 	if [ "$phase" = main ]; then
 		vmtest_modules || fail "cannot load a kernel module"
 	elif [ ! -e /proc/vmcore ]; then
@@ -106,6 +114,7 @@ say_started() {
 	# What made the boot quicker is no business of the tests'. A kernel without SMP has
 	# nothing to wait for.
 	[ ! -e /sys/kernel/rcu_expedited ] || echo 0 >/sys/kernel/rcu_expedited
+	[ -z "$clock" ] || wait "$clock"
 	read -r time _ </proc/uptime
 	say "started $time"
 }
@@ -123,14 +132,11 @@ rest() {
 	while :; do bb sleep 3600; done
 }
 
-# mount_required TYPE OPTIONS WHERE and mount_optional: the table's bit.
-mount_required() {
-	bb mount -t "$1" -o "$2" "$1" "$root$3" || fail "cannot mount $1 on $3"
-}
-
-# An option may be missing from the kernel, or the directory from the host.
-mount_optional() {
-	[ -d "$root$3" ] && bb mount -t "$1" -o "$2" "$1" "$root$3" 2>/dev/null
+# mount_table LINES: mounts what stands in a table as fstab(5) has it. One program for all
+# of them, because emulated each program takes as long as ten mounts.
+mount_table() {
+	echo "$1" >"$scratch/table"
+	bb mount -a -T "$scratch/table"
 }
 
 # The root is read-only and is the host's: everything that is written goes to a
@@ -143,11 +149,16 @@ overlay_root() {
 	done
 	bb mount -t tmpfs -o "mode=755,size=$vmtest_overlay" overlay "$scratch" ||
 		fail "cannot mount a tmpfs on $scratch"
-	bb mkdir "$scratch/upper" "$scratch/work" "$scratch/root"
 	root=$scratch/root
+	view=$scratch/view
+	bb mkdir "$scratch/upper" "$scratch/work" "$root" "$view"
 	bb mount -t overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" overlay "$root" ||
 		fail "cannot mount the overlay; does the kernel have CONFIG_OVERLAY_FS=y?"
-	bb mkdir -p "$root/proc" "$root/sys" "$root/dev" "$root/run" "$root/tmp" "$root/etc"
+	for directory in proc sys dev run tmp etc; do
+		[ -d "$root/$directory" ] || bb mkdir "$root/$directory"
+	done
+	# Not recursive: this shows the overlay without what is mounted on it later.
+	bb mount --bind "$root" "$view" || fail "cannot bind the overlay"
 }
 
 # What a mount covers is bound back into it: the project, the kernel package, the
@@ -167,9 +178,8 @@ keep_link() {
 	bb mkdir -p "$root${1%/*}" && bb cp -P "$view$1" "$root$1"
 }
 
-# Who loads modules for the kernel; $modprobe is who did before. A mount of bpf has it
-# look for one with programs to preload (bpf_preload), which nobody needs and which,
-# emulated, takes a fifth of init's time. Without CONFIG_MODULES there is nobody.
+# Who loads modules for the kernel; $modprobe is who did before. Without CONFIG_MODULES
+# there is nobody.
 modprobe=
 modprobe_by() {
 	[ -e "$root/proc/sys/kernel/modprobe" ] || return 0
@@ -178,41 +188,52 @@ modprobe_by() {
 }
 
 mount_fresh_file_systems() {
-	view=$scratch/view
-	bb mkdir "$view"
-	# Not recursive: this shows the overlay without what is mounted on it later.
-	bb mount --bind "$root" "$view" || fail "cannot bind the overlay"
-
 	bb mount -o move /proc "$root/proc" || fail "cannot move /proc"
-	#              type        options                                        where
-	mount_required sysfs       nosuid,nodev,noexec                            /sys
-	mount_required devtmpfs    nosuid,noexec,mode=755                         /dev
-	bb mkdir -p "$root/dev/pts" "$root/dev/shm" "$root/dev/mqueue"
-	# Nodes whose first use loads a module. Those that are there already are kept, and
-	# named, which is not worth a line on the console.
-	[ -z "$vmtest_devices" ] ||
-		(cd "$root/dev" && bb cpio -i -d <"$view$vmtest_devices") 2>"$root/dev/null"
-	mount_required tmpfs       nosuid,nodev,mode=1777                         /dev/shm
-	# drgn's own kernels before 5.10 or so have no multiple instances; gid 5 is tty.
-	mount_optional devpts      nosuid,noexec,gid=5,mode=620,ptmxmode=666      /dev/pts
-	mount_optional mqueue      nosuid,nodev,noexec                            /dev/mqueue
-	mount_required tmpfs       nosuid,nodev,mode=1777                         /tmp
-	mount_required tmpfs       nosuid,nodev,mode=755                          /run
-	mount_optional cgroup2     nosuid,nodev,noexec                            /sys/fs/cgroup
-	mount_optional debugfs     nosuid,nodev,noexec                            /sys/kernel/debug
-	mount_optional tracefs     nosuid,nodev,noexec                            /sys/kernel/tracing
-	modprobe_by ""
-	mount_optional bpf         nosuid,nodev,noexec,mode=700                   /sys/fs/bpf
-	modprobe_by "$modprobe"
-	mount_optional binfmt_misc nosuid,nodev,noexec                            /proc/sys/fs/binfmt_misc
+	# Without these there is no guest. BusyBox says which one could not be mounted.
+	words=$(mount_table "
+sysfs    $root/sys sysfs    nosuid,nodev,noexec
+devtmpfs $root/dev devtmpfs nosuid,mode=755
+tmpfs    $root/tmp tmpfs    nosuid,nodev,mode=1777
+tmpfs    $root/run tmpfs    nosuid,nodev,mode=755
+" 2>&1) || fail "${words##*"$newline"}"
+	cd "$root" || fail "cannot enter the new root"
+	# Number of blocks: not worth a line on the console.
+	words=$(bb cpio -i -d -u <"$view$vmtest_files" 2>&1) || fail "cannot unpack $vmtest_files: $words"
 
-	# Groups below the root one get the cpu controller, as an init system would give it
-	# to them; drgn's tests of task groups are skipped without. Not there before 4.15.
-	echo +cpu 2>/dev/null >"$root/sys/fs/cgroup/cgroup.subtree_control"
+	# The rest of what systemd mounts on Debian, with its options (docs/guest.md); an
+	# option may be missing from the kernel, and with it the directory. What is not
+	# there is not worth a line either.
+	#
+	# The kernel would ask modprobe for types that it does not know. And a mount of bpf
+	# has it look for a module with programs to preload (bpf_preload), which nobody needs
+	# and which, emulated, takes a fifth of init's time.
+	#
+	# Kernels before 4.7 have no multiple instances of devpts; gid 5 is tty.
+	modprobe_by ""
+	mount_table "
+tmpfs       $root/dev/shm                 tmpfs       nosuid,nodev,mode=1777
+devpts      $root/dev/pts                 devpts      nosuid,noexec,gid=5,mode=620,ptmxmode=666
+mqueue      $root/dev/mqueue              mqueue      nosuid,nodev,noexec
+hugetlbfs   $root/dev/hugepages           hugetlbfs   nosuid,nodev
+cgroup2     $root/sys/fs/cgroup           cgroup2     nosuid,nodev,noexec$vmtest_cgroup2
+pstore      $root/sys/fs/pstore           pstore      nosuid,nodev,noexec
+bpf         $root/sys/fs/bpf              bpf         nosuid,nodev,noexec,mode=700
+fusectl     $root/sys/fs/fuse/connections fusectl     nosuid,nodev,noexec
+securityfs  $root/sys/kernel/security     securityfs  nosuid,nodev,noexec
+configfs    $root/sys/kernel/config       configfs    nosuid,nodev,noexec
+debugfs     $root/sys/kernel/debug        debugfs     nosuid,nodev,noexec
+tracefs     $root/sys/kernel/tracing      tracefs     nosuid,nodev,noexec
+binfmt_misc $root/proc/sys/fs/binfmt_misc binfmt_misc nosuid,nodev,noexec
+" 2>"$root/dev/null"
+	modprobe_by "$modprobe"
+	# The one that can be a module although its directory is there.
+	binfmt=$root/proc/sys/fs/binfmt_misc
+	[ ! -d "$binfmt" ] || [ -e "$binfmt/status" ] ||
+		bb mount -t binfmt_misc -o nosuid,nodev,noexec binfmt_misc "$binfmt" 2>"$root/dev/null"
 
 	vmtest_hidden
 	read -r _ _ release _ <"$root/proc/version"
-	bb mkdir -p "$root/lib/modules/$release"
+	[ -d "$root/lib/modules/$release" ] || bb mkdir -p "$root/lib/modules/$release"
 	bb mount --bind "$view$vmtest_kernel" "$root/lib/modules/$release" ||
 		fail "cannot bind the kernel package $vmtest_kernel"
 	if [ -n "$vmtest_debuginfo" ]; then
@@ -221,11 +242,8 @@ mount_fresh_file_systems() {
 			fail "cannot bind the debugging information $vmtest_debuginfo"
 	fi
 
-	bb mkdir -p "$root/run/lock" "$root/run/vmtest/old"
-	cd "$root" || fail "cannot enter the new root"
 	bb pivot_root . run/vmtest/old || fail "cannot change the root"
 	bb umount -l /run/vmtest/old
-	bb rmdir /run/vmtest/old
 	root=
 	cd /
 	# PID 1 opened the console of the old root.
@@ -249,7 +267,29 @@ open_status_port() {
 	done
 	[ -n "${status_port-}" ] || fail "the kernel shows no virtio ports; does it have CONFIG_VIRTIO_CONSOLE=y?"
 	exec 7<>"$status_port"
-	start_control
+}
+
+# The RTC has whole seconds, the kernel reads it early, and emulated it loses some of the
+# time until now: its clock is behind by seconds. The host answers with the difference to
+# its own while init goes on. BusyBox before 1.34 has no EPOCHREALTIME.
+# shellcheck disable=SC3028
+ask_for_time() {
+	[ -z "$vmtest_date" ] || say "clock ${EPOCHREALTIME:-$("$vmtest_date" +%s.%N)}"
+}
+
+# In the background, because `date` is the host's and dynamic; its end is waited for
+# before the command starts, which is to see no jump. BusyBox's knows whole seconds only.
+clock=
+set_clock() {
+	[ -n "$vmtest_date" ] || return 0
+	while read -r word argument more <&7; do
+		case $word in
+		clock) break ;;
+		size) vmtest_columns=$argument vmtest_rows=$more ;;
+		esac
+	done
+	LC_ALL=C "$vmtest_date" -s "$argument seconds" >/dev/null 2>&1 7>&- &
+	clock=$!
 }
 
 # What the host asks for while the command runs.
@@ -286,16 +326,6 @@ crash_kernel() {
 newline='
 '
 
-identity() {
-	# A builtin costs no process.
-	{ echo vmtest >/proc/sys/kernel/hostname; } 2>/dev/null || bb hostname vmtest
-	# The host's may be a dangling link into /run: never write through it.
-	bb rm -f /etc/resolv.conf /etc/hostname
-	: >/etc/resolv.conf
-	echo vmtest >/etc/hostname
-	printf '%s\n' '127.0.0.1 localhost' '::1 localhost' '127.0.1.1 vmtest' >/etc/hosts
-}
-
 # Those of PID 1 on Debian, which a login has too: systemd raises these two for itself
 # (src/core/main.c, bump_rlimit_nofile: as far as fs.nr_open allows, and
 # bump_rlimit_memlock: in KiB), and Debian's pam_limits gives to a session what
@@ -309,12 +339,40 @@ limits() {
 	ulimit -l "$limit"
 }
 
-devices() {
-	bb ln -s /proc/self/fd /dev/fd
-	bb ln -s fd/0 /dev/stdin
-	bb ln -s fd/1 /dev/stdout
-	bb ln -s fd/2 /dev/stderr
-	[ -e /dev/ptmx ] || bb ln -s pts/ptmx /dev/ptmx
+# What systemd sets on Debian: its sysctl.d, and what it sets by itself.
+sysctls() {
+	# A builtin costs no process.
+	{ echo vmtest >/proc/sys/kernel/hostname; } 2>/dev/null || bb hostname vmtest
+	# Kernels before 4.19 lack two of them.
+	{
+		echo 1 >/proc/sys/fs/protected_hardlinks
+		echo 1 >/proc/sys/fs/protected_symlinks
+		echo 1 >/proc/sys/fs/protected_fifos
+		echo 2 >/proc/sys/fs/protected_regular
+		echo 9223372036854775807 >/proc/sys/fs/file-max
+		echo 4194304 >/proc/sys/kernel/pid_max
+		echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range
+		echo 512 >/proc/sys/net/unix/max_dgram_qlen
+	} 2>/dev/null
+	# Groups below the root one get controllers, as systemd gives them to its units;
+	# drgn's tests of task groups are skipped without `cpu`, which is not there before
+	# 4.15.
+	wanted=
+	[ ! -r /sys/fs/cgroup/cgroup.controllers ] || read -r controllers </sys/fs/cgroup/cgroup.controllers
+	for controller in ${controllers-}; do
+		case $controller in
+		cpu | cpuset | io | memory | pids) wanted="$wanted +$controller" ;;
+		esac
+	done
+	[ -z "$wanted" ] || echo "$wanted" 2>/dev/null >/sys/fs/cgroup/cgroup.subtree_control
+}
+
+# The kernel gives a dump to a program, so that neither the limit of a process (RLIMIT_CORE),
+# nor its user, nor its root directory keeps it from having one (core(5)). It waits for that
+# program, so that a dump is whole when the parent hears of the end.
+keep_cores() {
+	echo 16 >/proc/sys/kernel/core_pipe_limit
+	echo '|/run/vmtest/core %P %s %e' >/proc/sys/kernel/core_pattern
 }
 
 # Called by vmtest_network in the prelude. The one interface that has a device is it,
@@ -349,7 +407,6 @@ load() {
 # end-of-file, which a background child may put off for ever. A write of a few
 # bytes into a pipe is atomic (pipe(7)), so the mark arrives in one piece.
 run_on_pipes() {
-	bb mkfifo -m 666 /run/vmtest/stdout /run/vmtest/stderr /run/vmtest/stdin
 	exec 4<>/run/vmtest/stdout 5<>/run/vmtest/stderr
 	start_pump stdout "$stdout_port"
 	stdout_pump=$!
@@ -417,7 +474,6 @@ mark_terminal() {
 }
 
 start_events_pump() {
-	bb mkfifo -m 666 /run/vmtest/events
 	exec 6<>/run/vmtest/events
 	start_pump events "$events_port"
 	events_pump=$!

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 /// Variables that reach the guest.
 const NAMES: &[&str] = &[
-    "PATH", "HOME", "USER", "LOGNAME", "TERM", "LANG", "NO_COLOR",
+    "PATH", "HOME", "USER", "LOGNAME", "TERM", "TZ", "LANG", "NO_COLOR",
 ];
 
 /// Beginnings of variables that reach the guest.

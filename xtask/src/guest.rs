@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use crate::network::{self, Network};
 use crate::qemu;
 use crate::share::{self, Share};
+use crate::version::{Series, Version};
 
 /// The init script's path among the assets.
 pub const INIT: &str = "guest/init.sh";
@@ -28,11 +29,8 @@ pub const APPLETS: &[&str] = &[
     "ip",
     "ln",
     "mkdir",
-    "mkfifo",
     "mount",
     "pivot_root",
-    "rm",
-    "rmdir",
     "setsid",
     "sh",
     "sleep",
@@ -43,6 +41,9 @@ pub const APPLETS: &[&str] = &[
 /// Where the runner's events go in the guest: a FIFO, so that it can be opened
 /// more than once and nothing is lost when the guest ends.
 pub const EVENTS: &str = "/run/vmtest/events";
+
+/// Where the directory is shared that keeps core dumps.
+pub const CORES: &str = "/run/vmtest/cores";
 
 /// The device of the scratch disk in the guest.
 pub const DISK: &str = "/dev/vda";
@@ -88,8 +89,14 @@ pub struct Guest {
     pub shares: Vec<Share>,
     /// The network, if there is one.
     pub network: Option<Network>,
-    /// Device nodes: see [`crate::devices`].
-    pub devices: Option<PathBuf>,
+    /// The archive of its own files: see [`crate::guest_files`].
+    pub files: PathBuf,
+    /// The kernel's version: what it can do differs.
+    pub version: Version,
+    /// What sets the clock, the host's `date`: see [`crate::host::fine_date`].
+    pub date: Option<PathBuf>,
+    /// Whether core dumps go to [`CORES`].
+    pub cores: bool,
     /// The folder with debugging information that `/usr/lib/debug` becomes.
     pub debuginfo: Option<PathBuf>,
 }
@@ -165,8 +172,17 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
     script.set("vmtest_columns", OsStr::new(&columns.to_string()));
     script.set("vmtest_rows", OsStr::new(&rows.to_string()));
 
-    let devices = guest.devices.as_deref().unwrap_or(Path::new(""));
-    script.set("vmtest_devices", devices.as_os_str());
+    script.set("vmtest_files", guest.files.as_os_str());
+    script.set(
+        "vmtest_cgroup2",
+        OsStr::new(cgroup2_options(&guest.version)),
+    );
+    let date = guest.date.as_deref().unwrap_or(Path::new(""));
+    script.set("vmtest_date", date.as_os_str());
+    script.set(
+        "vmtest_cores",
+        OsStr::new(if guest.cores { "1" } else { "0" }),
+    );
     let debuginfo = guest.debuginfo.as_deref().unwrap_or(Path::new(""));
     script.set("vmtest_debuginfo", debuginfo.as_os_str());
 
@@ -222,6 +238,43 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
         script.command("vmtest_crash_command", guest, &crash.command);
     }
     script.raw(text.as_bytes());
+    script.into_bytes()
+}
+
+/// The options with which systemd mounts cgroup2, as far as the kernel knows them, each
+/// with a comma before it: "cgroup: implement \"nsdelegate\" mount option", in 4.13, and
+/// "mm: memcontrol: recursive memory.low protection", in 5.7.
+fn cgroup2_options(version: &Version) -> &'static str {
+    let since = |major, minor| version.series >= Series { major, minor };
+    if since(5, 7) {
+        ",nsdelegate,memory_recursiveprot"
+    } else if since(4, 13) {
+        ",nsdelegate"
+    } else {
+        ""
+    }
+}
+
+/// The program that takes core dumps from the kernel, by process, signal and name of the
+/// program, which may have blanks. A file is called `RELEASE-PROGRAM-PROCESS-SIGNAL.core`.
+pub fn core_handler(busybox: &Path, release: &str) -> Vec<u8> {
+    let mut script = Script::default();
+    script.raw(b"#!");
+    script.raw(busybox.as_os_str().as_bytes());
+    script.raw(b" sh\n");
+    script.set("busybox", busybox.as_os_str());
+    script.set("release", OsStr::new(release));
+    script.set("cores", OsStr::new(CORES));
+    script.raw(
+        br#"umask 077
+process=$1 signal=$(kill -l "$2")
+shift 2
+name=$cores/$release-$*-$process-SIG$signal
+number=
+while [ -e "$name$number.core" ]; do number=$((number - 1)); done
+exec "$busybox" cat >"$name$number.core"
+"#,
+    );
     script.into_bytes()
 }
 
@@ -318,7 +371,10 @@ mod tests {
             keep_links: Vec::new(),
             shares: Vec::new(),
             network: None,
-            devices: None,
+            files: "/f".into(),
+            version: "6.1".parse().unwrap(),
+            date: None,
+            cores: false,
             debuginfo: None,
         }
     }
@@ -418,7 +474,8 @@ vmtest_command
             network: Some(Network {
                 modules: vec!["/w/a b.ko".into()],
             }),
-            devices: Some("/n".into()),
+            date: Some("/bin/date".into()),
+            cores: true,
             debuginfo: Some("/d".into()),
             ..guest()
         });
@@ -435,7 +492,10 @@ vmtest_command
             vmtest_tty='1'
             vmtest_columns='100'
             vmtest_rows='30'
-            vmtest_devices='/n'
+            vmtest_files='/f'
+            vmtest_cgroup2=',nsdelegate,memory_recursiveprot'
+            vmtest_date='/bin/date'
+            vmtest_cores='1'
             vmtest_debuginfo='/d'
             vmtest_hidden() {
             	:

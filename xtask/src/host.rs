@@ -38,6 +38,22 @@ fn executable(path: &Path) -> bool {
         .is_ok_and(|metadata| metadata.is_file() && metadata.permissions().mode() & 0o111 != 0)
 }
 
+/// A `date` that can change the clock by fractions of a second, as those of GNU and of
+/// uutils can and BusyBox's cannot.
+pub fn fine_date() -> anyhow::Result<Option<PathBuf>> {
+    let Some(date) = find_program("date") else {
+        return Ok(None);
+    };
+    let shell = crate::process::shell()?;
+    let sum = xshell::cmd!(shell, "{date} -u -d '1970-01-01 UTC +1.25 seconds' +%s.%N")
+        .env("LC_ALL", "C")
+        .quiet()
+        .ignore_stderr()
+        .ignore_status()
+        .read();
+    Ok(sum.is_ok_and(|sum| sum == "1.250000000").then_some(date))
+}
+
 /// Processors that this process may use.
 pub fn processors() -> u32 {
     std::thread::available_parallelism().map_or(1, |n| u32::try_from(n.get()).unwrap_or(1))

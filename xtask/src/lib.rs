@@ -32,6 +32,7 @@ pub mod folder;
 pub mod from;
 pub mod github;
 pub mod guest;
+pub mod guest_files;
 pub mod history;
 pub mod host;
 pub mod http;

@@ -42,6 +42,8 @@ impl Port {
 ///
 /// ```text
 /// hello PHASE T [B] init runs since T, and the initramfs before it since B
+/// clock TIME       by the guest's clock it was then, in seconds since 1970; init waits for
+///                  the answer `clock DIFFERENCE`
 /// vmcoreinfo A N   where the kernel's description for dumps is: /sys/kernel/vmcoreinfo
 /// started T        the command runs since T
 /// fail TEXT        init could not start it
@@ -54,12 +56,15 @@ impl Port {
 /// `/proc/uptime`); they may be missing.
 ///
 /// The phases are `main` and, on the kernel that a planned crash starts, `crash`. The
-/// other way go `sysrq KEY`, `size COLUMNS ROWS`, `reset`, and `crash`: it tells that the
+/// other way go `sysrq KEY`, `size COLUMNS ROWS`, `clock DIFFERENCE` (seconds to add to the
+/// guest's clock), `reset`, and `crash`: it tells that the
 /// host has the verdict of the main phase and all output of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
     /// Init runs in this phase, since when, and since when the initramfs ran.
     Hello(String, Option<Duration>, Option<Duration>),
+    /// The guest's clock, since 1970.
+    Clock(Duration),
     /// The physical address and the size of the kernel's description for dumps.
     Vmcoreinfo(u64, u64),
     /// The command runs, since when.
@@ -116,6 +121,10 @@ fn parse_status(line: &str) -> Status {
             Some((address, size)) => Status::Vmcoreinfo(address, size),
             None => Status::Odd(line.to_owned()),
         },
+        "clock" => match uptime(rest) {
+            Some(time) => Status::Clock(time),
+            None => Status::Odd(line.to_owned()),
+        },
         "started" => Status::Started(uptime(rest)),
         "fail" if !rest.is_empty() => Status::Fail(rest.to_owned()),
         "crashing" if rest.is_empty() => Status::Crashing,
@@ -131,6 +140,19 @@ fn parse_status(line: &str) -> Status {
         },
         _ => Status::Odd(line.to_owned()),
     }
+}
+
+/// What is to be added to a guest's clock so that it shows the host's time, in seconds
+/// with a sign. The message took some time on its way, so the guest will be ahead by
+/// that: a file that the host has dated must not be of the future in the guest.
+pub fn clock_difference(host: Duration, guest: Duration) -> String {
+    let sign = if host >= guest { '+' } else { '-' };
+    let difference = host.abs_diff(guest);
+    format!(
+        "{sign}{}.{:06}",
+        difference.as_secs(),
+        difference.subsec_micros()
+    )
 }
 
 /// `12.34`; a guest that says nonsense has no time.
@@ -238,6 +260,25 @@ fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_answer_to_a_guests_time_is_what_it_lacks() {
+        let difference = |host: &str, guest: &str| {
+            clock_difference(uptime(host).unwrap(), uptime(guest).unwrap())
+        };
+        assert_eq!(difference("1795963189.25", "1795963187"), "+2.250000");
+        assert_eq!(difference("1795963189", "1795963189.5"), "-0.500000");
+        assert_eq!(difference("1795963189", "0.000001"), "+1795963188.999999");
+        assert_eq!(difference("5", "5"), "+0.000000");
+        let mut reader = StatusReader::default();
+        let lines = reader.feed(b"clock 1795963189.250000\nclock\nclock -1\nclock x\n");
+        assert_eq!(
+            lines[0],
+            Status::Clock(Duration::from_millis(1_795_963_189_250))
+        );
+        let odd = |line: &Status| matches!(line, Status::Odd(_));
+        assert!(lines[1..].iter().all(odd), "{lines:?}");
+    }
 
     #[test]
     fn a_guest_may_say_nonsense_about_its_time() {

@@ -22,10 +22,10 @@ use self::ports::StdinPump;
 use crate::accel::{self, Kvm};
 use crate::console::Console;
 use crate::debugger::Endpoint;
-use crate::devices;
 use crate::enclosure::{self, Enclosure};
 use crate::failure::Failure;
 use crate::guest::{self, Guest};
+use crate::guest_files::{self, GuestFiles};
 use crate::host;
 use crate::initramfs::{self, Bridge};
 use crate::kernel::{LocalKernel, Origin};
@@ -481,6 +481,10 @@ fn crash_memory(request: &VmRequest) -> Option<u32> {
 /// What a request is carried out with.
 struct Means {
     tools: Tools,
+    /// What the kernel has.
+    offer: Offer,
+    /// What sets the guest's clock.
+    date: Option<PathBuf>,
     network: Option<Network>,
     /// Modules for an initramfs; none if there is to be none.
     bridge: Vec<PathBuf>,
@@ -512,6 +516,7 @@ fn means(request: &VmRequest, tools: Tools) -> Result<Means> {
     let ours = kernel.origin == Origin::Package;
     Ok(Means {
         tools,
+        date: host::fine_date()?,
         network: match request.network {
             true => Some(Network {
                 modules: needs::module_files(kernel, &loads.network)?,
@@ -524,6 +529,7 @@ fn means(request: &VmRequest, tools: Tools) -> Result<Means> {
         no_acpi: ours && offer.has_all(qemu::SPARE_ACPI),
         smp: offer.has("CONFIG_SMP") != Some(false),
         one_thread: !ours && offer.has(qemu::PATCHES_ITSELF) != Some(false),
+        offer,
     })
 }
 
@@ -601,13 +607,23 @@ fn processors(means: &Means, accel: Accel) -> u32 {
 /// The initramfs in the run's directory.
 const INITRAMFS: &str = "initramfs";
 
-/// The archive of device nodes there.
-const DEVICES: &str = "devices";
+/// The archive of the guest's own files there.
+const FILES: &str = "files";
+
+/// What pam_systemd tells a session of root's, unless the command is told otherwise.
+const RUNTIME_DIRECTORY: (&str, &str) = ("XDG_RUNTIME_DIR", "/run/user/0");
 
 /// Init's view of the request.
 fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mark: &str) -> Guest {
     let (tools, network) = (&means.tools, &means.network);
     let mut environment = request.environment.clone();
+    if !environment
+        .iter()
+        .any(|(name, _)| name == RUNTIME_DIRECTORY.0)
+    {
+        let (name, value) = RUNTIME_DIRECTORY;
+        environment.push((name.into(), value.into()));
+    }
     environment.push(("VMTEST_EVENTS".into(), guest::EVENTS.into()));
     environment.push((
         "VMTEST_KERNEL".into(),
@@ -661,7 +677,10 @@ fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mar
         crash,
         shares: request.shares.clone(),
         network: network.clone(),
-        devices: Some(directory.join(DEVICES)).filter(|path| path.exists()),
+        files: directory.join(FILES),
+        version: kernel.release.version,
+        date: means.date.clone(),
+        cores: false,
         debuginfo: kernel.debuginfo.clone(),
     }
 }
@@ -701,7 +720,15 @@ fn boot(
     let directory = Scratch::new()?;
     let mark = temporary::random_digits(32).context("there are no random bytes")?;
     let spec = spec(request, means, accel, directory.path());
-    devices::write(&request.kernel.modules, &directory.path().join(DEVICES))?;
+    let files = GuestFiles {
+        root: &request.root,
+        release: &request.kernel.release.to_string(),
+        modules: &request.kernel.modules,
+        offer: &means.offer,
+        busybox: &means.tools.busybox,
+        machine_id: &temporary::random_digits(32).context("there are no random bytes")?,
+    };
+    guest_files::write(&files, &directory.path().join(FILES))?;
     if let Some(goal) = &spec.initramfs {
         let bridge = Bridge {
             root_options: &qemu::root_options(&spec),

@@ -49,6 +49,17 @@ class Identity(unittest.TestCase):
         time.sleep(0.05)
         self.assertGreaterEqual(time.monotonic() - before, 0.05)
 
+    def test_machine_id(self):
+        # Programs and buses tell machines apart by it (machine-id(5)).
+        self.assertRegex(Path("/etc/machine-id").read_text(), r"\A[0-9a-f]{32}\n\Z")
+
+    def test_the_hardware_clock_runs_in_utc(self):
+        self.assertEqual(Path("/etc/adjtime").read_text().splitlines()[2], "UTC")
+
+    def test_the_hardware_clock_has_its_usual_name(self):
+        if Path("/dev/rtc0").exists():
+            self.assertEqual(os.readlink("/dev/rtc"), "rtc0")
+
 
 class Process(unittest.TestCase):
     """What a login has on Debian, tests have too."""
@@ -116,6 +127,14 @@ class Environment(unittest.TestCase):
     def test_home(self):
         self.assertTrue(os.path.isabs(os.environ["HOME"]))
 
+    def test_runtime_directory(self):
+        # As pam_systemd gives it to a session (XDG Base Directory Specification).
+        path = Path(os.environ["XDG_RUNTIME_DIR"])
+        status = path.stat()
+        self.assertTrue(stat.S_ISDIR(status.st_mode))
+        self.assertEqual(stat.S_IMODE(status.st_mode), 0o700)
+        self.assertEqual(status.st_uid, os.getuid())
+
     def test_no_secret(self):
         for name in os.environ:
             self.assertNotRegex(name.upper(), "TOKEN|SECRET|PASSWORD")
@@ -160,6 +179,48 @@ class Mounts(unittest.TestCase):
             with self.subTest(where=where):
                 self.assertEqual(table[where][0], kind)
 
+    def test_what_the_kernel_has_is_mounted(self):
+        """What systemd mounts on Debian."""
+        kinds = Path("/proc/filesystems").read_text().split()
+        table = mounts()
+        seen = 0
+        for where, kind, options in [
+            ("/proc/sys/fs/binfmt_misc", "binfmt_misc", "nosuid,nodev,noexec"),
+            ("/sys/fs/bpf", "bpf", "nosuid,nodev,noexec,mode=700"),
+            ("/sys/fs/cgroup", "cgroup2", "nosuid,nodev,noexec"),
+            ("/sys/kernel/config", "configfs", "nosuid,nodev,noexec"),
+            ("/sys/kernel/debug", "debugfs", "nosuid,nodev,noexec"),
+            ("/dev/pts", "devpts", "nosuid,noexec,gid=5,mode=620"),
+            ("/dev", "devtmpfs", "nosuid,mode=755"),
+            ("/sys/fs/fuse/connections", "fusectl", "nosuid,nodev,noexec"),
+            ("/dev/hugepages", "hugetlbfs", "nosuid,nodev"),
+            ("/dev/mqueue", "mqueue", "nosuid,nodev,noexec"),
+            ("/sys/fs/pstore", "pstore", "nosuid,nodev,noexec"),
+            ("/sys/kernel/security", "securityfs", "nosuid,nodev,noexec"),
+            ("/sys/kernel/tracing", "tracefs", "nosuid,nodev,noexec"),
+        ]:
+            # A module that tests have loaded since has its directory, and no mount.
+            if kind not in kinds or not Path(where).is_dir():
+                continue
+            with self.subTest(kind=kind):
+                self.assertEqual(table.get(where, ("nothing",))[0], kind)
+                self.assertLessEqual(set(options.split(",")), set(table[where][1]))
+                seen += 1
+        self.assertGreater(seen, 3)
+
+    def test_device_nodes_can_be_mapped_as_code(self):
+        # With noexec on /dev, which older inits had, SGX and this are refused.
+        self.assertNotIn("noexec", mounts()["/dev"][1])
+
+    def test_the_table_of_mounts_has_its_old_name(self):
+        self.assertTrue(os.path.samefile("/etc/mtab", "/proc/self/mounts"))
+
+    def test_directories_of_run(self):
+        self.assertEqual(stat.S_IMODE(os.stat("/run/lock").st_mode), 0o1777)
+        self.assertEqual(Path("/run/utmp").read_bytes(), b"")
+        # Its presence says that systemd runs (sd_booted(3)).
+        self.assertFalse(Path("/run/systemd").exists())
+
     def test_proc(self):
         self.assertEqual(os.readlink("/proc/self"), str(os.getpid()))
         self.assertIn("init=", Path("/proc/cmdline").read_text())
@@ -173,6 +234,12 @@ class Mounts(unittest.TestCase):
         group.mkdir()
         self.assertTrue((group / "cgroup.procs").exists())
         group.rmdir()
+
+    def test_groups_below_the_root_have_controllers(self):
+        here = Path("/sys/fs/cgroup/cgroup.controllers").read_text().split()
+        below = Path("/sys/fs/cgroup/cgroup.subtree_control").read_text().split()
+        wanted = {"cpu", "cpuset", "io", "memory", "pids"}
+        self.assertLessEqual(wanted.intersection(here), set(below))
 
     def test_nothing_is_hidden_below_fresh_mounts(self):
         self.assertTrue(Path(__file__).is_file())
@@ -324,6 +391,42 @@ class Devices(unittest.TestCase):
                 device = (os.major(status.st_rdev), os.minor(status.st_rdev))
                 self.assertEqual(device, number)
 
+    def test_permissions_are_those_of_udevs_rules(self):
+        import grp
+
+        def number(name):
+            try:
+                return grp.getgrnam(name).gr_gid
+            except KeyError:
+                return 0
+
+        for name, mode, group in [
+            ("btrfs-control", 0o660, "disk"),
+            ("full", 0o666, "root"),
+            ("fuse", 0o666, "root"),
+            ("kmsg", 0o644, "root"),
+            ("loop-control", 0o660, "disk"),
+            ("mem", 0o640, "kmem"),
+            ("net/tun", 0o666, "root"),
+            ("null", 0o666, "root"),
+            ("ptmx", 0o666, None),
+            ("tty", 0o666, None),
+            ("tty1", 0o620, "tty"),
+            ("urandom", 0o666, "root"),
+            ("vhost-net", 0o660, "kvm"),
+        ]:
+            if not os.path.exists("/dev/" + name):
+                continue
+            with self.subTest(name=name):
+                status = os.stat("/dev/" + name)
+                self.assertEqual(oct(stat.S_IMODE(status.st_mode)), oct(mode))
+                if group:
+                    self.assertEqual(status.st_gid, number(group))
+
+    def test_memory_as_a_file(self):
+        if Path("/proc/kcore").exists():
+            self.assertTrue(os.path.samefile("/dev/core", "/proc/kcore"))
+
     def test_null_and_full(self):
         Path("/dev/null").write_text("x")
         with self.assertRaises(OSError) as caught:
@@ -392,6 +495,12 @@ class Network(unittest.TestCase):
                     client.sendall(b"x")
                     self.assertEqual(connection.recv(1), b"x")
 
+    def test_loopback_of_ipv6(self):
+        if not Path("/proc/net/if_inet6").exists():
+            return
+        with socket.socket(socket.AF_INET6) as server:
+            server.bind(("::1", 0))
+
     def test_names_of_this_machine(self):
         self.assertEqual(socket.gethostbyname("localhost"), "127.0.0.1")
         self.assertTrue(socket.gethostbyname("vmtest").startswith("127."))
@@ -402,6 +511,25 @@ class Network(unittest.TestCase):
         path = Path("/etc/resolv.conf")
         self.assertFalse(path.is_symlink())
         self.assertEqual(path.read_text(), "")
+
+
+class Settings(unittest.TestCase):
+    def test_sysctls(self):
+        """What systemd sets on Debian."""
+        for name, value in [
+            ("fs/file-max", "9223372036854775807"),
+            ("fs/protected_fifos", "1"),
+            ("fs/protected_hardlinks", "1"),
+            ("fs/protected_regular", "2"),
+            ("fs/protected_symlinks", "1"),
+            ("kernel/pid_max", "4194304"),
+            ("net/ipv4/ping_group_range", "0\t2147483647"),
+            ("net/unix/max_dgram_qlen", "512"),
+        ]:
+            path = Path("/proc/sys", name)
+            if path.exists():
+                with self.subTest(name=name):
+                    self.assertEqual(path.read_text(), value + "\n")
 
 
 class Modules(unittest.TestCase):

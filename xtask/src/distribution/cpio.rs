@@ -41,12 +41,15 @@ pub const LINK: u32 = 0o120_000;
 pub const CHARACTER: u32 = 0o020_000;
 /// A block device.
 pub const BLOCK: u32 = 0o060_000;
+/// A FIFO.
+pub const FIFO: u32 = 0o010_000;
 
 /// The permissions and set-user-ID bits of `st_mode`.
 const PERMISSIONS: u32 = 0o7777;
 
-/// Writes an archive. The same calls give the same bytes: everything is owned by root
-/// and dated 1970, and inodes are counted.
+/// Writes an archive. The same calls give the same bytes: everything is owned by root,
+/// of group root unless [`Writer::group`] says otherwise, and dated 1970, and inodes are
+/// counted.
 ///
 /// The kernel makes entries in their order and no directory that is not named: a
 /// directory comes before what is in it.
@@ -54,6 +57,7 @@ const PERMISSIONS: u32 = 0o7777;
 pub struct Writer<W> {
     out: W,
     inode: u32,
+    group: u32,
 }
 
 /// What differs between entries.
@@ -68,7 +72,17 @@ struct Entry<'a> {
 impl<W: Write> Writer<W> {
     /// An archive with nothing in it yet.
     pub fn new(out: W) -> Self {
-        Self { out, inode: 0 }
+        Self {
+            out,
+            inode: 0,
+            group: 0,
+        }
+    }
+
+    /// The group of the entries that follow.
+    pub fn group(&mut self, group: u32) -> &mut Self {
+        self.group = group;
+        self
     }
 
     /// A directory. Paths are relative to the root; `mode` is its permissions.
@@ -104,7 +118,7 @@ impl<W: Write> Writer<W> {
         self.entry(path, LINK | 0o777, bytes, (0, 0))
     }
 
-    /// A device; `mode` is [`CHARACTER`] or [`BLOCK`] and its permissions.
+    /// A device or a FIFO; `mode` is [`CHARACTER`], [`BLOCK`] or [`FIFO`] and its permissions.
     ///
     /// # Errors
     ///
@@ -116,7 +130,7 @@ impl<W: Write> Writer<W> {
         major: u32,
         minor: u32,
     ) -> Result<()> {
-        let mode = mode & (CHARACTER | BLOCK | PERMISSIONS);
+        let mode = mode & (CHARACTER | BLOCK | FIFO | PERMISSIONS);
         self.entry(path.as_ref(), mode, b"", (major, minor))
     }
 
@@ -170,7 +184,7 @@ impl<W: Write> Writer<W> {
         let (major, minor) = entry.device;
         let mut header = MAGIC.to_owned();
         for number in [
-            inode, entry.mode, 0, 0, links, 0, size, 0, 0, major, minor, name, 0,
+            inode, entry.mode, 0, self.group, links, 0, size, 0, 0, major, minor, name, 0,
         ] {
             header.push_str(&format!("{number:08x}"));
         }

@@ -5,7 +5,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context, Result};
 
@@ -19,7 +19,7 @@ use crate::failure::{Failure, FailureKind};
 use crate::input;
 use crate::interrupt;
 use crate::process::{LongChild, status_in_words};
-use crate::protocol::{MarkScanner, Port, Status, StatusReader};
+use crate::protocol::{MarkScanner, Port, Status, StatusReader, clock_difference};
 use crate::qmp::Monitor;
 use crate::symbolize::symbolize;
 use crate::temporary::Scratch;
@@ -309,6 +309,14 @@ impl Machine {
                             Status::Hello(phase, init, initramfs) => {
                                 self.times = init.map(|init| (init, initramfs));
                                 self.hello(&phase, request);
+                            }
+                            Status::Clock(guest) => {
+                                let now = SystemTime::now().duration_since(UNIX_EPOCH);
+                                let answer = clock_difference(now.unwrap_or_default(), guest);
+                                if let Some(control) = &mut wires.control {
+                                    // A guest that is gone is noticed below.
+                                    let _ = writeln!(control, "clock {answer}");
+                                }
                             }
                             Status::Vmcoreinfo(address, size) => {
                                 self.note = Some(Note { address, size });

@@ -22,6 +22,40 @@ fn memory_processors_and_parameters() {
     assert!(lines[2].contains("vmtest.x=1"), "{}", lines[2]);
 }
 
+/// A file that is shared is dated by the host, while the guest looks at its own clock
+/// before and after. How long that takes does not matter.
+#[test]
+fn the_guests_clock_is_the_hosts() {
+    let directory = tempfile::tempdir().unwrap();
+    let script = "date +%s.%N; echo >/mnt/shared/file; date +%s.%N";
+    let share = format!("-q --share-rw {}:/mnt/shared", directory.path().display());
+    let ended = Call::vm(&share).script(script).output().expect(0);
+    let file = directory.path().join("file").metadata().unwrap();
+    let dated = file.modified().unwrap();
+    let dated = dated.duration_since(std::time::UNIX_EPOCH).unwrap();
+    let stdout = ended.stdout();
+    let guest = stdout.lines().map(|line| line.parse::<f64>().unwrap());
+    let guest = guest.collect::<Vec<_>>();
+    let dated = dated.as_secs_f64();
+    assert!(
+        guest[0] - 0.5 < dated && dated < guest[1] + 0.5,
+        "{dated} by the host, {guest:?} by the guest"
+    );
+}
+
+#[test]
+fn make_finds_no_file_of_the_future_on_a_share() {
+    let directory = tempfile::tempdir().unwrap();
+    let makefile = "b: a\n\tcp a b\n";
+    std::fs::write(directory.path().join("Makefile"), makefile).unwrap();
+    let share = format!("-q --share-rw {}:/mnt/shared", directory.path().display());
+    let script = "cd /mnt/shared; for n in 1 2 3; do echo >a; make 2>&1; done";
+    let ended = Call::vm(&share).script(script).output().expect(0);
+    let stdout = ended.stdout();
+    assert!(stdout.contains("cp a b"), "{stdout}");
+    assert!(!stdout.contains("skew"), "{stdout}");
+}
+
 #[test]
 fn a_dry_run_prints_the_command_and_runs_nothing() {
     let ended = Call::vm("--dry-run -Xqemu -s")
