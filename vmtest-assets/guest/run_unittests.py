@@ -2,7 +2,7 @@
 """Runs unittest tests, and tells the host about each one as it happens.
 
     run_unittests.py [--start DIR] [--top DIR] [--pattern GLOB] [--exclude GLOB]...
-                     [--shard K/N] [--durations FILE] [--within] [--count]
+                     [--shard K/N] [--class-durations FILE] [--within] [--count]
                      [--] [UNITTEST OPTIONS] [NAME]...
 
 Without a NAME, the tests below --start are discovered the way that
@@ -14,7 +14,7 @@ nothing is run.
 With --shard, only the K-th of N parts of these tests is run. Every part is
 found by the same rule from the same tests, so that N calls run each test once.
 What shares a fixture stays together: a module with ``setUpModule`` or
-``tearDownModule``, else a class. --durations names a JSON object of the seconds
+``tearDownModule``, else a class. --class-durations names a JSON object of the seconds
 that classes took, ``{"package.module.Class": 1.5}``, by which the parts are made
 to take the same time.
 
@@ -24,7 +24,9 @@ virtual machine: the device node of a virtio port), one JSON object per line:
     {"v":1,"event":"run-started","tests":2}
     {"v":1,"event":"test-started","id":"tests.test_x.TestX.test_y"}
     {"v":1,"event":"test-finished","id":…,"outcome":…,"seconds":0.01,
-     "reason":…,"traceback":…}
+     "description":…,"reason":…,"traceback":…,
+     "subtests":[{"subtest":"(n=1)","outcome":…,"reason":…}],"more_subtests":2}
+    {"v":1,"event":"runner-died","status":139,"id":…}
     {"v":1,"event":"run-finished","counts":{"passed":1,…},"seconds":0.02}
 
 with the outcomes of OUTCOMES; ``run-started`` of a part has ``all`` as well, the
@@ -33,6 +35,15 @@ their ``tests`` add up to it. Every test of ``run-started`` gets exactly one
 ``test-finished`` unless the run is cut short, also when a fixture of its class
 or module fails or skips. What belongs to no test (``tearDownClass``) gets one
 under a name of its own, so that ``counts`` always has the sum of all lines.
+``subtests`` lists those that did not pass, the first MOST_SUBTESTS of them;
+``reason`` and ``traceback`` have their names too. ``description`` is the first
+line of the test's doc string; a test that passed comes without it.
+
+The tests run in a child process. A test that ends it (a signal, ``os._exit``)
+costs itself only: ``runner-died`` tells the status (128+N for signal N) and
+which test was running, if one was, and a new process runs the tests that are
+left. ``counts`` are those of all processes. After MOST_DEATHS, and when nothing
+was run since the last one, there is no new process, and no ``run-finished``.
 
 The exit status is 0 if all is well, also of a part that got no test because
 there are fewer classes than parts; 1 if a test failed, 2 for wrong arguments, 5
@@ -43,12 +54,14 @@ interpreter the tests run with.
 """
 
 import argparse
+import collections
 import fcntl
 import fnmatch
 import io
 import json
 import os
 import re
+import signal
 import stat
 import sys
 import traceback
@@ -68,6 +81,15 @@ OUTCOMES = (
 # memory must not cost the host megabytes per test; both ends tell the most.
 LONGEST_TRACEBACK = 48 * 1024
 LONGEST_REASON = 4 * 1024
+
+# Bounds for the subtests of one event: characters of each text, and how many are
+# listed. A test may have thousands.
+LONGEST_SUBTEST = 300
+MOST_SUBTESTS = 100
+
+# So many processes may be ended by tests. A suite whose every test crashes the
+# interpreter would start one for each, and load all tests each time.
+MOST_DEATHS = 20
 
 # Bounds for recorded durations: bytes of the file, seconds of a class.
 LONGEST_DURATIONS = 16 * 1024 * 1024
@@ -96,13 +118,35 @@ def bounded(text, longest):
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
+def one_line(text, longest):
+    """`text` as one line of about `longest` printable characters."""
+    text = str(text)
+    if len(text) > longest:
+        text = text[: longest // 2] + "…" + text[-(longest // 2) :]
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
+    )
+
+
+def subtest_name(subtest):
+    """What unittest writes behind the test's name: ``[message] (n=1)``."""
+    try:
+        name = subtest.id()[len(subtest.test_case.id()) :].strip()
+    except Exception as error:
+        # The repr() of a parameter is the project's own code.
+        name = "(description failed with {})".format(type(error).__name__)
+    return one_line(name, LONGEST_SUBTEST)
+
+
 class Events:
     """The file that takes the events. Nothing that it does ends the run."""
 
     # Tests close "all" descriptors and count on low numbers being free.
     LOWEST_DESCRIPTOR = 500
 
-    def __init__(self, path):
+    def __init__(self, path, journal=None):
+        # Takes a short form of the same events; see Past.
+        self._journal = journal
         # Absolute, because tests change directory.
         self._path = os.path.abspath(path) if path else None
         self._descriptor = -1
@@ -145,7 +189,8 @@ class Events:
         line.update(fields)
         # An empty line is nothing. With one in front, what somebody else has left
         # there without an end does not take this event with it.
-        data = ("\n" + json.dumps(line, separators=(",", ":")) + "\n").encode()
+        text = json.dumps(line, separators=(",", ":"), ensure_ascii=False)
+        data = ("\n" + text + "\n").encode("utf-8", "backslashreplace")
         try:
             # A test may have closed our descriptor, and its number may by now
             # belong to a file that is none of our business.
@@ -157,6 +202,68 @@ class Events:
         except OSError:
             # The host decides what missing events mean.
             pass
+        if self._journal is not None:
+            known = {key: fields[key] for key in ("id", "outcome") if key in fields}
+            self._journal.send(event, **known)
+
+    def close(self):
+        if self._path is not None:
+            os.close(self._descriptor)
+            self._path = None
+
+
+class Past:
+    """What the processes of a run have done before, according to their journal."""
+
+    def __init__(self):
+        # How often each test has been done with, and the outcomes.
+        self.done = collections.Counter()
+        self.counts = dict.fromkeys(OUTCOMES, 0)
+        self.begun = self.finished = False
+        self.running = None
+        self.deaths = 0
+
+    def read(self, file):
+        """Takes the lines that have been added."""
+        for line in file:
+            try:
+                line = json.loads(line)
+                event, name = line["event"], line.get("id")
+            except (ValueError, TypeError, KeyError, AttributeError):
+                # Empty, or by somebody else.
+                continue
+            if event == "run-started":
+                self.begun = True
+            elif event == "test-started":
+                self.running = name
+            elif event == "test-finished" and line.get("outcome") in self.counts:
+                self.counts[line["outcome"]] += 1
+                self.done[name] += 1
+                if self.running == name:
+                    self.running = None
+            elif event == "run-finished":
+                self.finished = True
+
+    def died(self):
+        """The test that was running is not run again."""
+        self.deaths += 1
+        if self.running is not None:
+            self.done[self.running] += 1
+        running, self.running = self.running, None
+        return running
+
+    def leave_out(self, suite):
+        """Takes what has been done out of a suite."""
+        done = collections.Counter(self.done)
+
+        def wanted(test):
+            names = [identifier(case) for case in cases([test])]
+            if not names or any(done[name] < 1 for name in names):
+                return True
+            done.subtract(names)
+            return False
+
+        prune(suite, wanted)
 
 
 class Loader(unittest.TestLoader):
@@ -354,12 +461,18 @@ class Pending:
         return taken
 
 
+# What unittest told about a test: an outcome, the reason in a few words, the
+# traceback, and the name of the subtest if it is about one.
+Record = collections.namedtuple("Record", "outcome reason text subtest")
+
+
 class Result(unittest.TextTestResult):
     """The standard result; sends the events as well."""
 
-    # Set by main().
+    # Set before a run.
     events = None
     pending = None
+    past = None
 
     # What a test can be told more than once (a failure and an error of
     # tearDown, several subtests): the first of these that occurred counts.
@@ -374,7 +487,7 @@ class Result(unittest.TextTestResult):
 
     def __init__(self, *args, **kwargs):
         super().__init__(*args, **kwargs)
-        self.counts = dict.fromkeys(OUTCOMES, 0)
+        self.counts = dict(self.past.counts)
         self._begin = perf_counter()
         self._recorded = []
 
@@ -392,15 +505,30 @@ class Result(unittest.TextTestResult):
         super().stopTest(test)
         # Nothing was recorded: KeyboardInterrupt is on its way through here.
         if self._recorded:
-            self._finish(identifier(test), seconds, self._recorded)
+            self._finish(identifier(test), seconds, self._recorded, test)
             self._recorded = []
 
-    def _record(self, outcome, reason=None, err=None, test=None):
+    def getDescription(self, test):
+        try:
+            return super().getDescription(test)
+        except Exception:
+            # The repr() of a subtest's parameter, or a shortDescription().
+            if hasattr(test, "test_case"):
+                return "{} {}".format(identifier(test.test_case), subtest_name(test))
+            return identifier(test)
+
+    def _record(self, outcome, reason=None, err=None, test=None, subtest=None):
         text = None
         if err is not None:
-            text = self._format(err, test)
+            text = bounded(self._format(err, test), LONGEST_TRACEBACK)
             reason = "".join(traceback.format_exception_only(err[0], err[1])).strip()
-        self._recorded.append((outcome, reason, text))
+            own = isinstance(test, unittest.TestCase) and subtest is None
+            if own and LOADER_ID.match(test.id()):
+                # The cause stands at the end of a traceback within the message.
+                lines = reason.splitlines()
+                reason = ": ".join([lines[0]] + lines[1:][-1:])
+        name = None if subtest is None else subtest_name(subtest)
+        self._recorded.append(Record(outcome, reason, text, name))
 
     def _format(self, err, test):
         # The method of the standard result leaves out unittest's own frames
@@ -410,18 +538,43 @@ class Result(unittest.TextTestResult):
         except Exception:
             return "".join(traceback.format_exception(*err))
 
-    def _finish(self, name, seconds, recorded):
-        outcome = min((entry[0] for entry in recorded), key=self._WORST_FIRST.index)
+    def _finish(self, name, seconds, recorded, test=None):
+        outcome = min((entry.outcome for entry in recorded), key=self._WORST_FIRST.index)
         fields = {}
-        reasons = []
+        # In the order in which they came; each once.
+        reasons = {}
+        texts = []
         for entry in recorded:
-            if entry[0] == outcome and entry[1] and entry[1] not in reasons:
-                reasons.append(entry[1])
-        texts = [entry[2] for entry in recorded if entry[2]]
+            # A test that failed may have had errors as well.
+            told = {outcome, "error"} if outcome == "failed" else {outcome}
+            if entry.outcome in told and entry.reason:
+                # Skips are grouped by their reasons, whatever the subtest.
+                named = entry.subtest is not None and outcome != "skipped"
+                template = "{0.subtest}: {0.reason}" if named else "{0.reason}"
+                reasons[template.format(entry)] = None
+            if entry.text:
+                template = "{0.text}"
+                if entry.subtest is not None:
+                    template = "{0.outcome} {0.subtest}:\n{0.text}"
+                texts.append(template.format(entry))
         if reasons:
             fields["reason"] = bounded("; ".join(reasons), LONGEST_REASON)
         if texts and outcome != "expected-failure":
             fields["traceback"] = bounded("\n".join(texts), LONGEST_TRACEBACK)
+        subtests = [entry for entry in recorded if entry.subtest is not None]
+        if subtests:
+            fields["subtests"] = [
+                {
+                    "subtest": entry.subtest,
+                    "outcome": entry.outcome,
+                    "reason": one_line(entry.reason, LONGEST_SUBTEST),
+                }
+                for entry in subtests[:MOST_SUBTESTS]
+            ]
+        if len(subtests) > MOST_SUBTESTS:
+            fields["more_subtests"] = len(subtests) - MOST_SUBTESTS
+        if test is not None and outcome != "passed":
+            fields.update(self._describe(test))
         self.counts[outcome] += 1
         self.events.send(
             "test-finished",
@@ -430,6 +583,14 @@ class Result(unittest.TextTestResult):
             seconds=round(max(seconds, 0.0), 6),
             **fields
         )
+
+    def _describe(self, test):
+        try:
+            description = test.shortDescription()
+        except Exception:
+            # A project's own.
+            description = None
+        return {"description": one_line(description, LONGEST_SUBTEST)} if description else {}
 
     # Outcomes.
 
@@ -449,7 +610,9 @@ class Result(unittest.TextTestResult):
     def addSkip(self, test, reason):
         super().addSkip(test, reason)
         if not self._fixture(test, "skipped", reason=reason):
-            self._record("skipped", reason=reason)
+            # A subtest skips itself alone.
+            subtest = test if hasattr(test, "test_case") else None
+            self._record("skipped", reason=reason, subtest=subtest)
 
     def addExpectedFailure(self, test, err):
         super().addExpectedFailure(test, err)
@@ -463,7 +626,8 @@ class Result(unittest.TextTestResult):
         super().addSubTest(test, subtest, err)
         if err is not None:
             failed = issubclass(err[0], test.failureException)
-            self._record("failed" if failed else "error", err=err, test=subtest)
+            outcome = "failed" if failed else "error"
+            self._record(outcome, err=err, test=subtest, subtest=subtest)
 
     # Fixtures of classes and modules: unittest reports them under a name that
     # is no test, and leaves their tests out without a word.
@@ -477,7 +641,7 @@ class Result(unittest.TextTestResult):
         when, kind, parent = match.groups()
         keep, self._recorded = self._recorded, []
         self._record(outcome, reason=reason, err=err, test=test)
-        (_, reason, text), self._recorded = self._recorded[0], keep
+        (_, reason, text, _), self._recorded = self._recorded[0], keep
         what = test.id() if outcome == "error" else None
         names = self.pending.take(kind, parent) if when == "setUp" else []
         if not names and outcome == "error":
@@ -485,7 +649,8 @@ class Result(unittest.TextTestResult):
             names, what = [test.id()], None
         for name in names:
             why = "{}: {}".format(what, reason) if what else reason
-            self._finish(bounded(name, LONGEST_REASON), 0.0, [(outcome, why, text)])
+            record = Record(outcome, why, text, None)
+            self._finish(bounded(name, LONGEST_REASON), 0.0, [record])
             # Once is enough.
             text = None
         return True
@@ -500,11 +665,17 @@ class Runner(unittest.TextTestRunner):
     all = None
 
     def run(self, suite):
+        if not Result.past.begun:
+            fields = {} if self.all is None else {"all": self.all}
+            Result.events.send("run-started", tests=suite.countTestCases(), **fields)
+        Result.past.leave_out(suite)
         Result.pending = Pending(suite)
-        fields = {} if self.all is None else {"all": self.all}
-        Result.events.send("run-started", tests=suite.countTestCases(), **fields)
         begin = perf_counter()
-        result = super().run(suite)
+        if Result.past.deaths and not suite.countTestCases():
+            # The last test was the one that ended the process.
+            result = self._makeResult()
+        else:
+            result = super().run(suite)
         Result.events.send(
             "run-finished",
             counts=result.counts,
@@ -558,7 +729,7 @@ def parse(arguments):
     parser.add_argument("-p", "--pattern", default="test*.py")
     parser.add_argument("--exclude", action="append", default=[], metavar="GLOB")
     parser.add_argument("--shard", type=shard, metavar="K/N")
-    parser.add_argument("--durations", metavar="FILE")
+    parser.add_argument("--class-durations", metavar="FILE")
     parser.add_argument("--within", action="store_true")
     parser.add_argument("--count", action="store_true")
     parser.add_argument("-v", "--verbose", action="store_true")
@@ -568,6 +739,7 @@ def parse(arguments):
     parser.add_argument("-b", "--buffer", action="store_true")
     parser.add_argument("-k", dest="patterns", action="append", default=[])
     parser.add_argument("--locals", action="store_true")
+    parser.add_argument("--durations", type=int, metavar="N")
     parser.add_argument("names", nargs="*", metavar="NAME")
     # "--" may be there twice: once from the host, once from the user.
     return parser.parse_args([word for word in arguments if word != "--"])
@@ -615,6 +787,93 @@ class Text(io.TextIOWrapper):
             pass
 
 
+def test(options, events, past):
+    """Loads the tests and runs those that have not been run; the exit status."""
+    Result.events, Result.past = events, past
+    if options.catch:
+        unittest.installHandler()
+    more = {}
+    if options.durations is not None and sys.version_info >= (3, 12):
+        more["durations"] = options.durations
+    runner = Runner(
+        stream=sys.stdout,
+        verbosity=2 if options.verbose else 0 if options.quiet else 1,
+        failfast=options.failfast,
+        buffer=options.buffer,
+        # As unittest's own command does, unless -W or PYTHONWARNINGS says more.
+        warnings=None if sys.warnoptions else "default",
+        tb_locals=options.locals,
+        **more
+    )
+    suite = load(options)
+    loaded = suite.countTestCases()
+    if options.count:
+        return 0 if loaded else 5
+    if options.shard:
+        runner.all = loaded
+        durations = {}
+        if options.class_durations:
+            durations = read_durations(options.class_durations)
+        take_shard(suite, options.shard[0], options.shard[1], durations)
+    result = runner.run(suite)
+    if not result.wasSuccessful():
+        return 1
+    if sum(result.counts.values()):
+        return 0
+    # An empty part is the host's to judge; it knows the others.
+    return 0 if options.shard and loaded else 5
+
+
+def in_children(options, path):
+    """Runs the tests in a child process, and in further ones for what is left when a
+    test has ended it. Returns the exit status in the last child and in this process.
+    """
+    past = Past()
+    name = path + ".journal"
+    try:
+        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+        journal = open(name, "rb")
+    except OSError:
+        return test(options, Events(path), past)
+    interrupt = signal.getsignal(signal.SIGINT)
+    while True:
+        before = sum(past.done.values())
+        try:
+            child = os.fork()
+        except OSError:
+            # With one process less than the tests are allowed.
+            return test(options, Events(path), past)
+        if child == 0:
+            signal.signal(signal.SIGINT, interrupt)
+            journal.close()
+            return test(options, Events(path, Events(name)), past)
+        # What a terminal interrupts are the tests.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        _, status = os.waitpid(child, 0)
+        status = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
+        past.read(journal)
+        # An interrupt and -f are meant for the whole run.
+        whole = status == 128 + signal.SIGINT or options.failfast
+        if past.finished or not past.begun or whole:
+            break
+        running = past.died()
+        if past.deaths > MOST_DEATHS or sum(past.done.values()) == before:
+            break
+        events = Events(path)
+        fields = {} if running is None else {"id": running}
+        events.send("runner-died", status=status, **fields)
+        events.close()
+        how = "by signal {}".format(status - 128) if status > 128 else "with status {}".format(status)
+        where = "" if running is None else " in " + running
+        print("the test process ended {}{}; a new one runs the others".format(how, where))
+    try:
+        os.unlink(name)
+    except OSError:
+        pass
+    # The last process knows nothing of those before it.
+    return 1 if past.deaths and status in (0, 5) else status
+
+
 def main():
     sys.stdout = sys.__stdout__ = Text(sys.stdout)
     sys.stderr = sys.__stderr__ = Text(sys.stderr)
@@ -627,33 +886,10 @@ def main():
         if top not in sys.path:
             sys.path.insert(0, top)
     # Tests that start Python of their own must not report as if they were us.
-    Result.events = Events(os.environ.pop("VMTEST_EVENTS", None))
-    if options.catch:
-        unittest.installHandler()
-    runner = Runner(
-        stream=sys.stdout,
-        verbosity=2 if options.verbose else 0 if options.quiet else 1,
-        failfast=options.failfast,
-        buffer=options.buffer,
-        # As unittest's own command does, unless -W or PYTHONWARNINGS says more.
-        warnings=None if sys.warnoptions else "default",
-        tb_locals=options.locals,
-    )
-    suite = load(options)
-    loaded = suite.countTestCases()
-    if options.count:
-        return 0 if loaded else 5
-    if options.shard:
-        runner.all = loaded
-        durations = read_durations(options.durations) if options.durations else {}
-        take_shard(suite, options.shard[0], options.shard[1], durations)
-    result = runner.run(suite)
-    if not result.wasSuccessful():
-        return 1
-    if sum(result.counts.values()):
-        return 0
-    # An empty part is the host's to judge; it knows the others.
-    return 0 if options.shard and loaded else 5
+    path = os.environ.pop("VMTEST_EVENTS", None)
+    if path is None or options.count:
+        return test(options, Events(path), Past())
+    return in_children(options, os.path.abspath(path))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 //! The legal order of events is
 //!
 //! ```text
-//! run-started, (test-started?, test-finished)*, run-finished
+//! run-started, (test-started?, test-finished | test-started?, runner-died)*, run-finished
 //! ```
 //!
 //! A `test-finished` without `test-started` is a test whose class or module
@@ -74,6 +74,19 @@ impl fmt::Display for TestOutcome {
     }
 }
 
+/// A subtest (`TestCase.subTest`) that did not pass.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subtest {
+    /// What unittest writes behind the test's name: `[message] (program='failing')`.
+    #[serde(rename = "subtest")]
+    pub name: String,
+    /// How it ended: failed, error or skipped.
+    pub outcome: TestOutcome,
+    /// The exception, or why it was skipped, in one line.
+    #[serde(default)]
+    pub reason: String,
+}
+
 /// A test that ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FinishedTest {
@@ -84,19 +97,87 @@ pub struct FinishedTest {
     /// How long it took.
     #[serde(default)]
     pub seconds: f64,
+    /// The first line of its doc string, if it did not pass.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
     /// Why it was skipped, or the exception in one line.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     /// The exception with its frames.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub traceback: Option<String>,
+    /// Its subtests that did not pass, the first ones of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub subtests: Vec<Subtest>,
+    /// How many more there are.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub more_subtests: u64,
+    /// That the project's list had this test fail on this kernel until a day that is over.
+    /// Set by the host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expired: Option<String>,
     /// Why the project's list of expectations has this test fail on this kernel. Set
     /// by the host; a guest that sends it is not believed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected: Option<String>,
 }
 
+/// Whether a field is left out.
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
+}
+
 impl FinishedTest {
+    /// A test that ended like this, and of which nothing else is known.
+    pub fn new(id: impl Into<String>, outcome: TestOutcome) -> Self {
+        Self {
+            id: id.into(),
+            outcome,
+            seconds: 0.0,
+            description: None,
+            reason: None,
+            traceback: None,
+            subtests: Vec::new(),
+            more_subtests: 0,
+            expired: None,
+            expected: None,
+        }
+    }
+
+    /// What belongs above its traceback, a line each: what it says of itself, what the
+    /// project's list said of it, and which of its subtests did not pass.
+    pub fn notes(&self) -> Vec<String> {
+        let subtests = self.subtests_in_words(NOTED_SUBTESTS);
+        let subtests = subtests.map(|words| format!("subtests: {words}"));
+        let notes = [self.description.clone(), self.expired.clone(), subtests];
+        notes.into_iter().flatten().collect()
+    }
+
+    /// Its subtests that did not pass in one line, `failed (n=1), (n=3); skipped (n=4); 7
+    /// more`, of which so many are named; `None` without any.
+    pub fn subtests_in_words(&self, most: usize) -> Option<String> {
+        if self.subtests.is_empty() {
+            return None;
+        }
+        let mut parts = Vec::new();
+        for outcome in TestOutcome::ALL {
+            let shown = self.subtests.iter().take(most);
+            let names = shown.filter(|subtest| subtest.outcome == outcome);
+            let names = names.map(|subtest| subtest.name.as_str());
+            let names = names.collect::<Vec<_>>();
+            if !names.is_empty() {
+                parts.push(format!("{outcome} {}", names.join(", ")));
+            }
+        }
+        let left = self.subtests.len().saturating_sub(most) as u64;
+        let more = left.saturating_add(self.more_subtests);
+        if more > 0 {
+            parts.push(format!("{more} more"));
+        }
+        Some(parts.join("; "))
+    }
+
     /// Whether it makes the run fail: a failure that nobody expects, or a pass where
     /// a failure is listed.
     pub fn is_bad(&self) -> bool {
@@ -152,6 +233,16 @@ impl Counts {
     }
 }
 
+/// The end of a test process that another one replaced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Death {
+    /// Its exit status; 128+N for signal N.
+    pub status: u8,
+    /// The test that was running.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+}
+
 /// One event of the guest's runner.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "event", rename_all = "kebab-case")]
@@ -171,6 +262,8 @@ pub enum TestEvent {
     },
     /// A test ended.
     TestFinished(FinishedTest),
+    /// The test process ended before its last test; another one runs those behind it.
+    RunnerDied(Death),
     /// The last test ended.
     RunFinished {
         /// The runner's own tally.
@@ -194,6 +287,12 @@ const LONGEST_LINE: usize = 1024 * 1024;
 
 /// How much of a line that is no event is kept.
 const LONGEST_GARBAGE: usize = 200;
+
+/// How many subtests a line about a test names.
+const NOTED_SUBTESTS: usize = 20;
+
+/// How many ends of test processes an outcome tells one by one.
+const NAMED_DEATHS: usize = 20;
 
 /// How many lines that are no events are told one by one.
 const MOST_GARBAGE: u64 = 100;
@@ -306,11 +405,12 @@ fn parse(line: &[u8], dropped: u64) -> TestEvent {
             // Durations are sums and differences of the guest's clock.
             TestEvent::TestFinished(test) => {
                 test.seconds = bounded(test.seconds);
-                test.expected = None;
+                (test.expected, test.expired) = (None, None);
             }
             TestEvent::RunFinished { seconds, .. } => *seconds = bounded(*seconds),
             TestEvent::RunStarted { .. }
             | TestEvent::TestStarted { .. }
+            | TestEvent::RunnerDied(_)
             | TestEvent::Garbage { .. } => {}
         }
         return event;
@@ -335,6 +435,8 @@ pub struct Tally {
     pub running: Option<String>,
     /// The test that finished last.
     pub last: Option<String>,
+    /// The ends of test processes that were replaced, in order.
+    pub deaths: Vec<Death>,
     /// The runner's own tally, once it is there.
     pub finished: Option<Counts>,
     /// From the first test to the last, as the runner took it.
@@ -362,6 +464,10 @@ impl Tally {
                 self.counts.add(test.outcome);
                 self.finished_tests.push(test.clone());
             }
+            TestEvent::RunnerDied(death) => {
+                self.running = None;
+                self.deaths.push(death.clone());
+            }
             TestEvent::RunFinished { counts, seconds } => {
                 self.finished = Some(counts.clone());
                 self.seconds = bounded(*seconds);
@@ -386,6 +492,7 @@ impl Tally {
             all.counts.merge(&part.counts);
             all.running = all.running.or(part.running);
             all.last = part.last.or(all.last);
+            all.deaths.extend(part.deaths);
             all.finished = match (all.finished, part.finished) {
                 (Some(mut some), Some(more)) => {
                     some.merge(&more);
@@ -418,6 +525,11 @@ impl Tally {
         skipped
     }
 
+    /// The tests that ended a process, besides the one that the outcome names.
+    pub fn killers(&self) -> impl Iterator<Item = &str> {
+        self.deaths.iter().filter_map(|death| death.id.as_deref())
+    }
+
     /// How a run ended whose command ended with `status` (128+N for signal N).
     pub fn outcome(&self, status: u8) -> RunOutcome {
         let died = |how: String| RunOutcome::RunnerDied {
@@ -427,7 +539,8 @@ impl Tally {
         let Some(finished) = &self.finished else {
             // 5 is also what the runner says, but without its last event the
             // test process may as well have called os._exit(5).
-            return died(format!("{} before the last test was done", words(status)));
+            let how = format!("{} before the last test was done", words(status));
+            return died(how + &other_deaths(&self.deaths));
         };
         if !finished.agrees_with(&self.counts) {
             return died(format!(
@@ -435,6 +548,16 @@ impl Tally {
                 finished.finished(),
                 self.counts.finished()
             ));
+        }
+        if let Some((first, others)) = self.deaths.split_first() {
+            return RunOutcome::RunnerDied {
+                how: format!(
+                    "{} before the last test was done\nthe tests behind it ran in a new process{}",
+                    words(first.status),
+                    other_deaths(others)
+                ),
+                running: first.id.clone(),
+            };
         }
         if self.bad().next().is_some() {
             return RunOutcome::TestsFailed;
@@ -451,6 +574,23 @@ impl Tally {
             )),
         }
     }
+}
+
+/// Ends of processes besides the one that the outcome is about, a line each.
+fn other_deaths(deaths: &[Death]) -> String {
+    let mut text = String::new();
+    for death in deaths.iter().take(NAMED_DEATHS) {
+        text.push_str("\nanother process ");
+        text.push_str(&words(death.status));
+        if let Some(id) = &death.id {
+            text.push_str(", while running ");
+            text.push_str(id);
+        }
+    }
+    if let Some(more @ 1..) = deaths.len().checked_sub(NAMED_DEATHS) {
+        text.push_str(&format!("\nand {more} more"));
+    }
+    text
 }
 
 /// The status of a command in a shell's way, in words.
@@ -808,14 +948,8 @@ mod tests {
         let run = |finished: u64, told: u64| {
             let mut tally = Tally::default();
             for n in 0..told {
-                tally.push(&TestEvent::TestFinished(FinishedTest {
-                    id: n.to_string(),
-                    outcome: TestOutcome::Passed,
-                    seconds: 0.0,
-                    reason: None,
-                    traceback: None,
-                    expected: None,
-                }));
+                let test = FinishedTest::new(n.to_string(), TestOutcome::Passed);
+                tally.push(&TestEvent::TestFinished(test));
             }
             let mut counts = Counts::default();
             (0..finished).for_each(|_| counts.add(TestOutcome::Passed));

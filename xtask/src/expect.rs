@@ -113,10 +113,14 @@ impl Entry {
     }
 
     fn applies(&self, kernel: &Kernel<'_>) -> bool {
+        !self.expired && self.is_about(kernel)
+    }
+
+    /// Whether it is about a kernel, on whatever day.
+    fn is_about(&self, kernel: &Kernel<'_>) -> bool {
         let asked =
             |asked: &Option<String>, is: Option<&str>| asked.is_none() || asked.as_deref() == is;
-        !self.expired
-            && asked(&self.expectation.arch, Some(&kernel.name.arch))
+        asked(&self.expectation.arch, Some(&kernel.name.arch))
             && asked(&self.expectation.flavor, kernel.name.flavor.as_deref())
             && self
                 .kernels
@@ -147,16 +151,27 @@ impl<'n> Kernel<'n> {
 #[derive(Clone, Debug, Default)]
 pub struct Applicable<'l> {
     entries: Vec<&'l Entry>,
+    /// Those whose last day is over.
+    expired: Vec<&'l Entry>,
 }
 
 impl Applicable<'_> {
     /// Sets [`FinishedTest::expected`] to the reason of the first entry that lists the
     /// test: of a bad one always, of one that passed only if the run was not `filtered`.
+    /// Of a bad one that no entry lists any more, sets [`FinishedTest::expired`].
     pub fn mark(&self, test: &mut FinishedTest, filtered: bool) {
-        test.expected = None;
+        (test.expected, test.expired) = (None, None);
         if test.outcome.is_bad() || (test.outcome == TestOutcome::Passed && !filtered) {
             let entry = self.entries.iter().find(|entry| entry.matches(&test.id));
             test.expected = entry.map(|entry| entry.expectation.reason.clone());
+        }
+        if test.expected.is_none() && test.outcome.is_bad() {
+            let entry = self.expired.iter().find(|entry| entry.matches(&test.id));
+            test.expired = entry.map(|entry| {
+                let until = entry.expectation.until.as_deref().unwrap_or_default();
+                let reason = &entry.expectation.reason;
+                format!("listed as failing until {until}, which is over ({reason})")
+            });
         }
     }
 }
@@ -200,10 +215,9 @@ impl Ledger {
         let Some(kernel) = Kernel::of(name) else {
             return Applicable::default();
         };
-        let entries = self.entries.iter().filter(|entry| entry.applies(&kernel));
-        Applicable {
-            entries: entries.collect(),
-        }
+        let entries = self.entries.iter().filter(|entry| entry.is_about(&kernel));
+        let (expired, entries) = entries.partition(|entry| entry.expired);
+        Applicable { entries, expired }
     }
 
     /// [`Applicable::mark`] for one test.
@@ -349,14 +363,7 @@ mod tests {
     }
 
     fn finished(id: &str, outcome: TestOutcome) -> FinishedTest {
-        FinishedTest {
-            id: id.to_owned(),
-            outcome,
-            seconds: 0.0,
-            reason: None,
-            traceback: None,
-            expected: None,
-        }
+        FinishedTest::new(id, outcome)
     }
 
     fn run(kernel: &str, ids: &[&str]) -> RunRecord {
@@ -501,6 +508,15 @@ mod tests {
             let mut test = finished("t.A.one", TestOutcome::Failed);
             ledger.mark(&mut test, &name("6.1.1"), false);
             assert_eq!(test.is_bad(), !counts, "{today}");
+            let said = "listed as failing until 2026-11-25, which is over (reason of t.A.one)";
+            assert_eq!(
+                test.expired.as_deref(),
+                (!counts).then_some(said),
+                "{today}"
+            );
+            let mut other = finished("t.A.two", TestOutcome::Failed);
+            ledger.mark(&mut other, &name("6.1.1"), false);
+            assert_eq!(other.expired, None);
             // Nothing matched, which an expired entry is not blamed for.
             let findings = ledger.findings(&results(vec![run("6.1.1", &[])]));
             let [finding] = &findings[..] else {

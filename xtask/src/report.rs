@@ -15,4 +15,5 @@ pub mod merge;
 mod samples;
 pub mod terminal;
 pub mod text;
+pub mod totals;
 mod words;

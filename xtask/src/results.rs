@@ -33,7 +33,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{FinishedTest, RunOutcome, Tally, TestEvent, TestOutcome, bounded};
+use crate::event::{FinishedTest, RunOutcome, Subtest, Tally, TestEvent, TestOutcome, bounded};
 use crate::expect::Expectation;
 
 /// What is being tested on.
@@ -383,8 +383,14 @@ struct TestLine<'l> {
     outcome: Option<TestOutcome>,
     #[serde(default)]
     seconds: f64,
+    description: Option<String>,
     reason: Option<String>,
     traceback: Option<String>,
+    #[serde(default)]
+    subtests: Vec<Subtest>,
+    #[serde(default)]
+    more_subtests: u64,
+    expired: Option<String>,
     expected: Option<String>,
 }
 
@@ -407,8 +413,12 @@ impl TestLine<'_> {
                     id: self.id,
                     outcome,
                     seconds: bounded(self.seconds),
+                    description: self.description,
                     reason: self.reason,
                     traceback: self.traceback,
+                    subtests: self.subtests,
+                    more_subtests: self.more_subtests,
+                    expired: self.expired,
                     expected: self.expected,
                 })
             }

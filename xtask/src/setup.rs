@@ -145,7 +145,15 @@ pub fn for_checkout() -> Vec<Tool> {
 
 /// What `cargo xtask ci` runs itself, beside all of the above.
 pub fn for_ci() -> Vec<Tool> {
-    programs(&["cargo", "git", "shellcheck", "python3", "node", "npm"])
+    programs(&[
+        "cargo",
+        "git",
+        "shellcheck",
+        "python3",
+        "node",
+        "npm",
+        "xmllint",
+    ])
 }
 
 /// A family of distributions with the same package manager and names.
@@ -332,6 +340,7 @@ const PACKAGES: &[(Row, [&str; 5])] = {
         (Program("cargo"), ["cargo", "cargo", "rust", "cargo", "cargo"]),
         (Program("node"), ["nodejs"; 5]),
         (Program("npm"), ["npm", "nodejs-npm", "npm", "npm", "npm"]),
+        (Program("xmllint"), ["libxml2-utils", "libxml2", "libxml2", "libxml2-tools", "libxml2-utils"]),
         (Program("shellcheck"), ["shellcheck", "ShellCheck", "shellcheck", "ShellCheck", "shellcheck"]),
     ]
 };

@@ -515,7 +515,7 @@ impl RunnerCommand {
             words.extend(["--shard".into(), format!("{number}/{of}").into()]);
         }
         if let Some(file) = &self.durations {
-            words.extend([OsStr::new("--durations"), file.as_os_str()].map(OsStr::to_owned));
+            words.extend([OsStr::new("--class-durations"), file.as_os_str()].map(OsStr::to_owned));
         }
         match self.select {
             None => {}
@@ -535,8 +535,11 @@ fn run_local(
 ) -> Result<Part> {
     // A file that is read while it grows: the runner writes whole lines, and
     // nobody has to keep a pipe open for it.
-    let events = Temporary::file(&sink.output_log.with_file_name("local-events"))?;
-    let mut reader = File::open(events.path()).context("cannot read the test events")?;
+    // In a folder of its own: the runner writes a file beside it.
+    let folder = Temporary::directory(&sink.output_log.with_file_name("local-events"))?;
+    let events = folder.path().join("events");
+    File::create(&events).context("cannot create a file for the test events")?;
+    let mut reader = File::open(&events).context("cannot read the test events")?;
     let log = File::options()
         .append(true)
         .open(&sink.output_log)
@@ -547,7 +550,7 @@ fn run_local(
         .credentials()
         .current_dir(directory)
         .log(&log)?
-        .env("VMTEST_EVENTS", events.path());
+        .env("VMTEST_EVENTS", &events);
     for (name, value) in environment {
         child = child.env(name, value);
     }

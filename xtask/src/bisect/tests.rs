@@ -250,14 +250,7 @@ fn an_error_of_a_run_ends_the_search() {
 fn record(outcome: RunOutcome, tests: &[(&str, TestOutcome)]) -> RunRecord {
     let mut tally = Tally::default();
     for (id, outcome) in tests {
-        tally.push(&TestEvent::TestFinished(FinishedTest {
-            id: (*id).to_owned(),
-            outcome: *outcome,
-            seconds: 0.0,
-            reason: None,
-            traceback: None,
-            expected: None,
-        }));
+        tally.push(&TestEvent::TestFinished(FinishedTest::new(*id, *outcome)));
     }
     RunRecord {
         name: RunName {

@@ -58,12 +58,8 @@ fn record(name: RunName, total: f64, tests: &[(&str, f64)]) -> RunRecord {
     let mut tally = Tally::default();
     for (id, seconds) in tests {
         tally.push(&TestEvent::TestFinished(FinishedTest {
-            id: (*id).to_owned(),
-            outcome: TestOutcome::Passed,
             seconds: *seconds,
-            reason: None,
-            traceback: None,
-            expected: None,
+            ..FinishedTest::new(*id, TestOutcome::Passed)
         }));
     }
     RunRecord {

@@ -145,6 +145,9 @@ fn of_row(matrix: &Matrix<'_>, row: &Row<'_>, tree: &Path, job: &Job) -> String 
         };
         if let Some(reason) = reason {
             let _ = write!(message, "\n{}: {reason}", matrix.runs[*run].name);
+            for note in row.cells[*run].iter().flat_map(|test| test.notes()) {
+                let _ = write!(message, "\n{note}");
+            }
             break;
         }
     }

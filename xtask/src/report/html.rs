@@ -23,6 +23,7 @@ use std::fmt::Write as _;
 
 use self::text::{Text, base64};
 use super::matrix::{Matrix, Row, Verdict};
+use super::totals::{self, Totals};
 use crate::embedded::{REPORT_SCRIPT, REPORT_STYLE};
 use crate::event;
 use crate::results::Results;
@@ -252,18 +253,15 @@ fn verdict(page: &Page<'_>) -> String {
 
 /// What the tests did, on all kernels together.
 fn counts(html: &mut String, page: &Page<'_>) {
-    let mut counts = [0_usize; Verdict::ALL.len()];
-    for verdict in page.matrix.rows.iter().flat_map(|row| &row.verdicts) {
-        counts[*verdict as usize] += 1;
-    }
+    let runs = page.matrix.runs.iter().map(|run| Totals::of(&run.tally));
+    let sum = runs.fold(Totals::default(), Totals::plus);
     let tests = plural(page.matrix.rows.len(), "test");
     put!(html, "<p>{tests}; on all kernels together: ");
-    let counts = Verdict::ALL
+    let counts = totals::COLUMNS
         .into_iter()
-        .zip(counts)
-        .rev()
-        .filter(|(verdict, count)| *count > 0 && *verdict != Verdict::Unknown)
-        .map(|(verdict, count)| counted(verdict, count))
+        .map(|(name, count)| (name, count(&sum)))
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| format!("{count} {}", totals::singular(name, count)))
         .collect::<Vec<_>>();
     html.push_str(&match counts.is_empty() {
         true => "nothing".to_owned(),
@@ -320,6 +318,15 @@ fn mark(verdict: Verdict) -> String {
         class(verdict),
         verdict.name()
     )
+}
+
+/// With a capital letter at its beginning.
+fn capitalised(text: &str) -> String {
+    let mut text = text.to_owned();
+    if let Some(first) = text.get_mut(..1) {
+        first.make_ascii_uppercase();
+    }
+    text
 }
 
 /// `1 test`, `2 tests`.

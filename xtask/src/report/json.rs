@@ -4,19 +4,25 @@
 //! ```text
 //! {"project":…,"headline":…,"findings":[…],
 //!  "runs":[{"kernel":…,"arch":…,"flavor":…,"outcome":…,"detail":…,"running":…,
-//!           "run":922,"failed":0,"skipped":22,"seconds":{"boot":2.1,…},"acceleration":…}],
+//!           "run":922,"passed":900,"failed":0,"skipped":22,"expected_failures":0,
+//!           "unexpected_successes":0,"not_run":0,"seconds":{"boot":2.1,…},"acceleration":…}],
 //!  "tests":[{"test":…,"differs":true,"words":"passes up to 6.9, fails from 6.10",
-//!            "verdicts":["passed","failed"]}],
+//!            "verdicts":["passed","failed"],
+//!            "failures":[{"run":1,"reason":…,"expired":…,
+//!                         "subtests":[{"subtest":"(n=1)","outcome":"failed","reason":…}],
+//!                         "more_subtests":0}]}],
 //!  "skips":[{"reason":…,"tests":[…],"everywhere":[…]}]}
 //! ```
 //!
-//! `verdicts` are in the order of `runs`; `null` where a run says nothing.
+//! `verdicts` are in the order of `runs`; `null` where a run says nothing. `run` of a
+//! failure is a place in `runs`. What the counts mean: [`super::totals`].
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::matrix::{Matrix, Verdict};
-use crate::event::TestOutcome;
+use super::matrix::{Matrix, Row, Verdict};
+use super::totals::Totals;
+use crate::event::Subtest;
 use crate::results::{Phases, Results, RunName};
 
 #[derive(Serialize)]
@@ -36,9 +42,8 @@ struct Run<'r> {
     outcome: &'static str,
     detail: Option<String>,
     running: Option<&'r str>,
-    run: u64,
-    failed: usize,
-    skipped: u64,
+    #[serde(flatten)]
+    totals: Totals,
     seconds: Phases,
     acceleration: Option<&'r str>,
 }
@@ -49,6 +54,17 @@ struct Test<'r> {
     differs: bool,
     words: Option<&'r str>,
     verdicts: Vec<Option<&'static str>>,
+    failures: Vec<Failure<'r>>,
+}
+
+/// What a run says about a test that made it fail.
+#[derive(Serialize)]
+struct Failure<'r> {
+    run: usize,
+    reason: Option<&'r str>,
+    expired: Option<&'r str>,
+    subtests: &'r [Subtest],
+    more_subtests: u64,
 }
 
 #[derive(Serialize)]
@@ -81,9 +97,7 @@ pub fn render(results: &Results) -> Result<String> {
                 outcome: run.outcome.name(),
                 detail: run.outcome.detail(),
                 running: run.outcome.running(),
-                run: run.tally.counts.finished(),
-                failed: run.tally.bad().count(),
-                skipped: run.tally.counts.get(TestOutcome::Skipped),
+                totals: Totals::of(&run.tally),
                 seconds: run.seconds,
                 acceleration: run.acceleration.as_deref(),
             })
@@ -96,6 +110,7 @@ pub fn render(results: &Results) -> Result<String> {
                 differs: row.differs,
                 words: row.words.as_deref(),
                 verdicts: row.verdicts.iter().map(verdict).collect(),
+                failures: row.bad().filter_map(|run| failure(row, run)).collect(),
             })
             .collect(),
         skips: matrix
@@ -110,6 +125,17 @@ pub fn render(results: &Results) -> Result<String> {
     };
     let json = serde_json::to_string(&report).context("cannot write the report as JSON")?;
     Ok(json + "\n")
+}
+
+fn failure<'r>(row: &Row<'r>, run: usize) -> Option<Failure<'r>> {
+    let test = row.cells[run]?;
+    Some(Failure {
+        run,
+        reason: test.reason.as_deref(),
+        expired: test.expired.as_deref(),
+        subtests: &test.subtests,
+        more_subtests: test.more_subtests,
+    })
 }
 
 #[cfg(test)]
@@ -139,10 +165,13 @@ mod tests {
                   "acceleration": "KVM",
                   "arch": "x86_64",
                   "detail": null,
+                  "expected_failures": 0,
                   "failed": 0,
                   "flavor": null,
                   "kernel": "6.1",
+                  "not_run": 0,
                   "outcome": "passed",
+                  "passed": 1,
                   "run": 2,
                   "running": null,
                   "seconds": {
@@ -151,16 +180,20 @@ mod tests {
                     "tests": 1.0,
                     "total": 3.5
                   },
-                  "skipped": 1
+                  "skipped": 1,
+                  "unexpected_successes": 0
                 },
                 {
                   "acceleration": "KVM",
                   "arch": "x86_64",
                   "detail": "Kernel panic - not syncing: Fatal exception",
+                  "expected_failures": 0,
                   "failed": 1,
                   "flavor": null,
                   "kernel": "6.9",
+                  "not_run": 1,
                   "outcome": "panicked",
+                  "passed": 0,
                   "run": 1,
                   "running": "t.c",
                   "seconds": {
@@ -169,7 +202,8 @@ mod tests {
                     "tests": 1.0,
                     "total": 3.5
                   },
-                  "skipped": 0
+                  "skipped": 0,
+                  "unexpected_successes": 0
                 }
               ],
               "skips": [
@@ -186,6 +220,7 @@ mod tests {
               "tests": [
                 {
                   "differs": true,
+                  "failures": [],
                   "test": "t.c",
                   "verdicts": [
                     "missing",
@@ -195,6 +230,15 @@ mod tests {
                 },
                 {
                   "differs": true,
+                  "failures": [
+                    {
+                      "expired": null,
+                      "more_subtests": 0,
+                      "reason": "AssertionError: 1 != 2",
+                      "run": 1,
+                      "subtests": []
+                    }
+                  ],
                   "test": "t.a",
                   "verdicts": [
                     "passed",
@@ -204,6 +248,7 @@ mod tests {
                 },
                 {
                   "differs": false,
+                  "failures": [],
                   "test": "t.b",
                   "verdicts": [
                     "skipped",

@@ -4,9 +4,12 @@
 //!
 //! What the format has no word for:
 //!
-//! - An expected failure is `skipped`, with its kind as `type`: it is neither a pass nor
+//! - An expected failure is `skipped`, and its message says so: it is neither a pass nor
 //!   a failure, and readers leave skipped tests alone. An unexpected success is a
-//!   `failure`.
+//!   `failure`. (`skipped` has no `type`: the first schema refuses it.)
+//! - A test with subtests is one test case, whose text names those that did not pass.
+//! - The attributes count test cases, and so the errors below too; the counts of all other
+//!   reports are properties.
 //! - A run that ended in another way than with its tests (panic, a dead process, a
 //!   kernel that could not be had) has one more test case, an `error` with what is known.
 //!   It has the name of the test that was running, if one was. So every reader sees
@@ -25,6 +28,7 @@
 use std::fmt::Write as _;
 
 use super::matrix::{Matrix, Verdict};
+use super::totals::{self, Totals};
 use crate::event::{FinishedTest, RunOutcome, TestOutcome};
 use crate::results::{Results, RunRecord};
 
@@ -107,8 +111,16 @@ fn suite(run: &RunRecord) -> Suite {
             text: run.evidence.trouble.clone(),
         };
         suite.case(name, 0.0, Some(error));
+        let others = run.tally.killers();
+        for test in others.filter(|test| Some(*test) != run.outcome.running()) {
+            let error = Kind::error(run.outcome.name(), "it ended the test process");
+            suite.case(split(test), 0.0, Some(error));
+        }
         suite.output.clone_from(&run.evidence.output_tail);
-        suite.console.clone_from(&run.evidence.console_tail);
+        // A kernel that is well has nothing to say about a runner that died.
+        if !matches!(run.outcome, RunOutcome::RunnerDied { .. }) {
+            suite.console.clone_from(&run.evidence.console_tail);
+        }
     }
     let seconds = run.seconds.total.or(run.seconds.tests);
     suite.seconds = seconds.unwrap_or(0.0);
@@ -130,9 +142,10 @@ fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
     add("flavor", run.name.flavor.clone());
     add("phase", run.name.phase.clone());
     add("acceleration", run.acceleration.clone());
-    let tests = run.tally.tests.unwrap_or(0);
-    let unrun = tests.saturating_sub(run.tally.counts.finished());
-    add("not run", (unrun > 0).then(|| unrun.to_string()));
+    let totals = Totals::of(&run.tally);
+    for (name, count) in totals::columns(&[totals]) {
+        add(name, Some(count(&totals).to_string()));
+    }
     for outcome in &run.retries {
         let detail = outcome.detail().unwrap_or_default();
         add(
@@ -174,17 +187,26 @@ fn kind(test: &FinishedTest) -> Option<Kind<'_>> {
         Verdict::Skipped => ("skipped", "skipped"),
         Verdict::Passed | Verdict::Unfinished | Verdict::Missing | Verdict::Unknown => return None,
     };
+    let mut text = test.notes();
+    text.extend(test.traceback.clone());
     Some(Kind {
         element,
         name,
         message,
-        text: test.traceback.clone().unwrap_or_default(),
+        text: text.join("\n"),
     })
 }
 
 /// The exception's class: `AssertionError` of `AssertionError: 1 != 2`.
 fn exception(test: &FinishedTest) -> &str {
-    let reason = test.reason.as_deref().unwrap_or_default();
+    let reason = match test
+        .subtests
+        .iter()
+        .find(|subtest| subtest.outcome.is_bad())
+    {
+        Some(subtest) => &subtest.reason,
+        None => test.reason.as_deref().unwrap_or_default(),
+    };
     let class = reason.split([':', '\n']).next().unwrap_or_default();
     let is_class = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
     if !class.is_empty() && class.chars().all(is_class) {
@@ -240,7 +262,10 @@ impl Suite {
             "error" => self.errors += 1,
             _ => self.skipped += 1,
         }
-        let _ = write!(xml, ">\n      <{element} type=\"{}\"", attribute(kind.name));
+        let _ = write!(xml, ">\n      <{element}");
+        if element != "skipped" {
+            let _ = write!(xml, " type=\"{}\"", attribute(kind.name));
+        }
         if let Some(message) = kind.message {
             let _ = write!(xml, " message=\"{}\"", attribute(&message));
         }
@@ -258,7 +283,7 @@ impl Suite {
             "  <testsuite name=\"{}\" package=\"{}\" id=\"{number}\" timestamp=\"{}\" \
              hostname=\"localhost\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" \
              time=\"{}\">",
-            attribute(&self.name),
+            attribute(filled(&self.name)),
             attribute(&results.session.project),
             timestamp(&results.session.started),
             self.tests,
@@ -284,9 +309,25 @@ impl Suite {
     }
 }
 
+/// A name that is not empty: blanks at its ends do not count.
+fn filled(name: &str) -> &str {
+    match name.trim_matches(XML_BLANKS) {
+        "" => "nameless",
+        _ => name,
+    }
+}
+
+/// What `xs:token` takes for a blank.
+const XML_BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
+
 /// Seconds as `xs:decimal`, which has neither exponents nor infinity.
 fn decimal(seconds: f64) -> String {
-    let seconds = if seconds.is_finite() { seconds } else { 0.0 };
+    // A guest may say anything; readers take some 18 digits.
+    let seconds = if seconds.is_finite() {
+        seconds.clamp(0.0, 1e9)
+    } else {
+        0.0
+    };
     format!("{seconds:.3}")
 }
 
@@ -389,6 +430,12 @@ mod tests {
                   <property name="arch" value="x86_64"/>
                   <property name="flavor" value="default"/>
                   <property name="acceleration" value="KVM"/>
+                  <property name="run" value="8"/>
+                  <property name="passed" value="1"/>
+                  <property name="failed" value="2"/>
+                  <property name="skipped" value="1"/>
+                  <property name="expected failures" value="2"/>
+                  <property name="unexpected successes" value="2"/>
                   <property name="seconds to prepare" value="0.500"/>
                   <property name="seconds to boot" value="2.000"/>
                   <property name="seconds of tests" value="1.000"/>
@@ -402,10 +449,10 @@ mod tests {
             </failure>
                 </testcase>
                 <testcase classname="t.A" name="out" time="0.250">
-                  <skipped type="skipped" message="not here"/>
+                  <skipped message="not here"/>
                 </testcase>
                 <testcase classname="t.A" name="known" time="0.250">
-                  <skipped type="expected-failure" message="expected failure"/>
+                  <skipped message="expected failure"/>
                 </testcase>
                 <testcase classname="t.A" name="odd" time="0.250">
                   <failure type="unexpected-success" message="it passed, but must fail"/>
@@ -415,7 +462,7 @@ mod tests {
             �</error>
                 </testcase>
                 <testcase classname="t.A" name="listed" time="2.000">
-                  <skipped type="expected-failure" message="expected failure: slow&#10;host: E: x">T</skipped>
+                  <skipped message="expected failure: slow&#10;host: E: x">T</skipped>
                 </testcase>
                 <testcase classname="t.A" name="mended" time="0.000">
                   <failure type="unexpected-success" message="it passed, but is listed as failing: slow host"/>
@@ -458,6 +505,10 @@ mod tests {
                 <properties>
                   <property name="kernel" value="local"/>
                   <property name="outcome" value="passed"/>
+                  <property name="run" value="0"/>
+                  <property name="passed" value="0"/>
+                  <property name="failed" value="0"/>
+                  <property name="skipped" value="0"/>
                   <property name="seconds to prepare" value="0.500"/>
                   <property name="seconds to boot" value="2.000"/>
                   <property name="seconds of tests" value="1.000"/>
@@ -471,6 +522,10 @@ mod tests {
                   <property name="outcome" value="panicked"/>
                   <property name="arch" value="x86_64"/>
                   <property name="acceleration" value="KVM"/>
+                  <property name="run" value="1"/>
+                  <property name="passed" value="1"/>
+                  <property name="failed" value="0"/>
+                  <property name="skipped" value="0"/>
                   <property name="not run" value="1"/>
                   <property name="seconds to prepare" value="0.500"/>
                   <property name="seconds to boot" value="2.000"/>
@@ -493,6 +548,10 @@ mod tests {
                   <property name="outcome" value="runner died"/>
                   <property name="arch" value="x86_64"/>
                   <property name="acceleration" value="KVM"/>
+                  <property name="run" value="0"/>
+                  <property name="passed" value="0"/>
+                  <property name="failed" value="0"/>
+                  <property name="skipped" value="0"/>
                   <property name="seconds to prepare" value="0.500"/>
                   <property name="seconds to boot" value="2.000"/>
                   <property name="seconds of tests" value="1.000"/>
@@ -509,6 +568,10 @@ mod tests {
                   <property name="outcome" value="no tests ran"/>
                   <property name="arch" value="x86_64"/>
                   <property name="acceleration" value="KVM"/>
+                  <property name="run" value="0"/>
+                  <property name="passed" value="0"/>
+                  <property name="failed" value="0"/>
+                  <property name="skipped" value="0"/>
                   <property name="seconds to prepare" value="0.500"/>
                   <property name="seconds to boot" value="2.000"/>
                   <property name="seconds of tests" value="1.000"/>
@@ -524,6 +587,10 @@ mod tests {
                   <property name="kernel" value="5.4.*"/>
                   <property name="outcome" value="fetch failed"/>
                   <property name="arch" value="x86_64"/>
+                  <property name="run" value="0"/>
+                  <property name="passed" value="0"/>
+                  <property name="failed" value="0"/>
+                  <property name="skipped" value="0"/>
                 </properties>
                 <testcase classname="vmtest" name="fetch failed" time="0.000">
                   <error type="fetch failed" message="fetch failed: no kernel matches"/>
@@ -572,7 +639,7 @@ mod tests {
 
     #[test]
     fn numbers_are_decimals() {
-        for (seconds, text) in [(1e-9, "0.000"), (1e20, "100000000000000000000.000")] {
+        for (seconds, text) in [(1e-9, "0.000"), (1e20, "1000000000.000"), (-1.0, "0.000")] {
             assert_eq!(decimal(seconds), text);
         }
         assert_eq!(decimal(f64::INFINITY), "0.000");

@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::matrix::{Matrix, Row, Verdict};
+use super::matrix::{Matrix, Row};
 use super::text::printable;
-use crate::event::{RunOutcome, TestOutcome};
+use super::totals::{self, Totals};
+use crate::event::RunOutcome;
 use crate::results::{Results, RunName, RunRecord};
 
 /// The most that a pull request, an issue or a comment can have: "body is too long
@@ -115,45 +116,37 @@ fn kernels(matrix: &Matrix<'_>, limit: usize) -> String {
     if matrix.runs.is_empty() {
         return String::new();
     }
-    let expected = |run: &RunRecord| {
-        let tests = run.tally.finished_tests.iter();
-        tests
-            .filter(|test| Verdict::of(test) == Verdict::ExpectedFailure)
-            .count()
-    };
-    let any_expected = matrix.runs.iter().any(|run| expected(run) > 0);
-    let mut table = String::from("\n| kernel | outcome | run | failed | skipped |");
-    table.push_str(if any_expected {
-        " expected failures | time |\n"
-    } else {
-        " time |\n"
-    });
-    table.push_str("|---|---|--:|--:|--:|--:|");
-    table.push_str(if any_expected { "--:|\n" } else { "\n" });
-    let mut section = Section::new(table, limit);
+    let totals = matrix.runs.iter().map(|run| Totals::of(&run.tally));
+    let columns = totals::columns(&totals.collect::<Vec<_>>());
+    let mut table = String::from("\n| kernel | outcome |");
+    for (name, _) in &columns {
+        let _ = write!(table, " {name} |");
+    }
+    let _ = write!(
+        table,
+        " time |\n|---|---|{}\n",
+        "--:|".repeat(columns.len() + 1)
+    );
+    let legend = format!("\n{}\n", plain(&totals::legend(&columns)));
+    let mut section = Section::new(table, limit.saturating_sub(legend.len()));
     for run in &matrix.runs {
         let mut row = format!("| {} | {} |", code(&run.name.to_string()), outcome(run));
-        let columns = 4 + usize::from(any_expected);
         if matches!(run.outcome, RunOutcome::NotStarted { .. }) {
-            row.push_str(&" |".repeat(columns));
+            row.push_str(&" |".repeat(columns.len() + 1));
         } else {
-            let counts = &run.tally.counts;
-            let _ = write!(
-                row,
-                " {} | {} | {} |",
-                counts.finished(),
-                run.tally.bad().count(),
-                counts.get(TestOutcome::Skipped)
-            );
-            if any_expected {
-                let _ = write!(row, " {} |", expected(run));
+            let totals = Totals::of(&run.tally);
+            for (_, count) in &columns {
+                let _ = write!(row, " {} |", count(&totals));
             }
             let time = run.seconds.total.map(|seconds| format!(" {seconds:.1} s"));
             let _ = write!(row, "{} |", time.unwrap_or_default());
         }
         section.item(|| row + "\n");
     }
-    section.finish()
+    match section.finish() {
+        text if text.is_empty() => text,
+        text => text + &legend,
+    }
 }
 
 /// How a run ended, bold unless it passed, and what is known about it in one line.
@@ -243,9 +236,17 @@ fn failures(matrix: &Matrix<'_>, limit: usize, longest: usize) -> String {
     section.finish()
 }
 
+/// What some kernels say about a test that failed.
+struct Said<'r> {
+    text: String,
+    notes: Vec<String>,
+    reason: &'r str,
+    kernels: Vec<&'r RunName>,
+}
+
 /// A test that failed, on all its kernels; what is said on several only once.
 fn failure(matrix: &Matrix<'_>, row: &Row<'_>, longest: usize) -> String {
-    let mut texts = Vec::<(String, &str, Vec<&RunName>)>::new();
+    let mut texts = Vec::<Said<'_>>::new();
     let mut kernels = Vec::new();
     for run in row.bad() {
         let Some(test) = row.cells[run] else { continue };
@@ -257,9 +258,16 @@ fn failure(matrix: &Matrix<'_>, row: &Row<'_>, longest: usize) -> String {
             (None, Some(traceback)) => traceback.clone(),
             (None, None) => reason.to_owned(),
         };
-        match texts.iter_mut().find(|(other, ..)| *other == text) {
-            Some((.., names)) => names.push(name),
-            None => texts.push((text, reason, vec![name])),
+        let notes = test.notes();
+        let same = |said: &&mut Said<'_>| said.text == text && said.notes == notes;
+        match texts.iter_mut().find(same) {
+            Some(said) => said.kernels.push(name),
+            None => texts.push(Said {
+                text,
+                notes,
+                reason,
+                kernels: vec![name],
+            }),
         }
     }
     let verb = row.worst().verb();
@@ -268,16 +276,19 @@ fn failure(matrix: &Matrix<'_>, row: &Row<'_>, longest: usize) -> String {
         code(row.test),
         some_kernels(&kernels)
     );
-    if let Some((_, reason, _)) = texts.first().filter(|(_, reason, _)| !reason.is_empty()) {
-        let _ = write!(item, ": {}", code(&one_line(reason)));
+    if let Some(said) = texts.first().filter(|said| !said.reason.is_empty()) {
+        let _ = write!(item, ": {}", code(&one_line(said.reason)));
     }
     item.push_str("</summary>\n");
     let each = longest / texts.len().max(1);
-    for (text, _, names) in &texts {
+    for said in &texts {
         if texts.len() > 1 {
-            let _ = write!(item, "\n{}:\n", some_kernels(names));
+            let _ = write!(item, "\n{}:\n", some_kernels(&said.kernels));
         }
-        item.push_str(&block(text, each));
+        for note in &said.notes {
+            let _ = write!(item, "\n{}\n", code(&shortened(note, each)));
+        }
+        item.push_str(&block(&said.text, each));
     }
     item + "\n</details>\n"
 }
@@ -304,11 +315,16 @@ fn ends(matrix: &Matrix<'_>, limit: usize) -> String {
         );
         let evidence = &run.evidence;
         let detail = run.outcome.detail().unwrap_or_default();
+        let console = match run.outcome {
+            // A kernel that is well has nothing to say about it.
+            RunOutcome::RunnerDied { .. } => "",
+            _ => &evidence.console_tail,
+        };
         for (what, text) in [
             ("", detail.as_str()),
             ("The kernel's end", &evidence.trouble),
             ("The end of the tests' output", &evidence.output_tail),
-            ("The end of the console", &evidence.console_tail),
+            ("The end of the console", console),
         ] {
             if text.trim().is_empty() {
                 continue;
@@ -477,11 +493,13 @@ mod tests {
 
             **partition 2 of 3 is missing**
 
-            | kernel | outcome | run | failed | skipped | time |
-            |---|---|--:|--:|--:|--:|
-            | <code>6.1.192-vmtest1.1default (x86_64)</code> | passed | 5 | 0 | 2 | 3.5 s |
-            | <code>6.9.1-vmtest1.1default (x86_64)</code> | **panicked**: <code>Kernel panic - not syncing: Fatal exception</code> in <code>t.A.crash</code> | 5 | 2 | 1 | 3.5 s |
-            | <code>5.4.&#42; (x86_64)</code> | **fetch failed**: <code>no kernel matches</code> | | | | |
+            | kernel | outcome | run | passed | failed | skipped | unexpected successes | not run | time |
+            |---|---|--:|--:|--:|--:|--:|--:|--:|
+            | <code>6.1.192-vmtest1.1default (x86_64)</code> | passed | 5 | 3 | 0 | 2 | 0 | 0 | 3.5 s |
+            | <code>6.9.1-vmtest1.1default (x86_64)</code> | **panicked**: <code>Kernel panic - not syncing: Fatal exception</code> in <code>t.A.crash</code> | 5 | 2 | 1 | 1 | 1 | 1 | 3.5 s |
+            | <code>5.4.&#42; (x86_64)</code> | **fetch failed**: <code>no kernel matches</code> | | | | | | | |
+
+            run = passed + failed + skipped + unexpected successes; failed: a failure or an error that nothing expects; unexpected successes: passed although the test itself or &#91;&#91;expect&#93;&#93; says otherwise; not run: found, but the run did not get to their end
 
             ### Not the same on every kernel
 
@@ -590,10 +608,12 @@ mod tests {
         expect![[r#"
             ## example: 2 runs: all passed
 
-            | kernel | outcome | run | failed | skipped | time |
-            |---|---|--:|--:|--:|--:|
-            | <code>6.1 (x86_64)</code> | passed | 1 | 0 | 0 | 3.5 s |
-            | <code>6.9 (x86_64)</code> | passed | 1 | 0 | 0 | 3.5 s |
+            | kernel | outcome | run | passed | failed | skipped | time |
+            |---|---|--:|--:|--:|--:|--:|
+            | <code>6.1 (x86_64)</code> | passed | 1 | 1 | 0 | 0 | 3.5 s |
+            | <code>6.9 (x86_64)</code> | passed | 1 | 1 | 0 | 0 | 3.5 s |
+
+            run = passed + failed + skipped; failed: a failure or an error that nothing expects
         "#]]
         .assert_eq(&render(&results, PULL_REQUEST));
     }

@@ -310,7 +310,7 @@ fn rows<'r>(runs: &[&'r RunRecord]) -> Vec<Row<'r>> {
                 row.verdicts[column] = verdict;
             }
         }
-        if let Some(test) = run.outcome.running() {
+        for test in run.outcome.running().into_iter().chain(run.tally.killers()) {
             let number = row_of(&mut rows, test);
             rows[number].verdicts[column] = Verdict::Unfinished;
         }

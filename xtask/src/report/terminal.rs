@@ -10,10 +10,12 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::event::{RunOutcome, TestEvent, TestOutcome};
+use crate::event::{RunOutcome, TestEvent};
 use crate::paint::Paint;
 use crate::report::github;
+use crate::report::matrix::Verdict;
 use crate::report::text::{self, failure_line, one_line, printable, run_line, test_line};
+use crate::report::totals::{self, Totals};
 use crate::results::{Results, RunName, RunRecord};
 use crate::session::{Message, What};
 use crate::ui::{Task, Ui, Verbosity};
@@ -79,9 +81,7 @@ struct Row {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Progress {
     tests: Option<u64>,
-    finished: u64,
-    bad: u64,
-    skipped: u64,
+    totals: Totals,
     running: Option<String>,
 }
 
@@ -94,10 +94,9 @@ impl Progress {
             TestEvent::TestStarted { id } => self.running = Some(id.clone()),
             TestEvent::TestFinished(test) => {
                 self.running = None;
-                self.finished += 1;
-                self.bad += u64::from(test.is_bad());
-                self.skipped += u64::from(test.outcome == TestOutcome::Skipped);
+                self.totals.add(Verdict::of(test));
             }
+            TestEvent::RunnerDied(_) => self.running = None,
             TestEvent::RunFinished { .. } | TestEvent::Garbage { .. } => {}
         }
     }
@@ -307,9 +306,6 @@ impl<W: Write> Reporter<W> {
     /// All that went wrong, then one line per run.
     fn conclusion(&self, records: &[RunRecord], not_started: usize, results: &Results) -> String {
         let findings = &results.findings;
-        let bad = records.iter().any(|r| r.outcome != RunOutcome::Passed)
-            || not_started > 0
-            || !findings.is_empty();
         let paint = self.outlook.paint;
         let mut text = text::conclusion(
             records,
@@ -317,19 +313,17 @@ impl<W: Write> Reporter<W> {
             paint,
             self.verbosity >= Verbosity::Verbose,
         );
-        if self.verbosity >= Verbosity::Normal || bad {
-            text.push_str(&text::differences(results));
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            text.push_str(&text::summary(records, paint));
-            if not_started > 0 {
-                let runs = if not_started == 1 { "run" } else { "runs" };
-                let _ = writeln!(text, "{not_started} {runs} not started (--fail-fast)");
-            }
-            for finding in findings {
-                let _ = writeln!(text, "{}", paint.bad(&printable(finding)));
-            }
+        text.push_str(&text::differences(results));
+        if !text.is_empty() {
+            text.push('\n');
+        }
+        text.push_str(&text::summary(records, paint));
+        if not_started > 0 {
+            let runs = if not_started == 1 { "run" } else { "runs" };
+            let _ = writeln!(text, "{not_started} {runs} not started (--fail-fast)");
+        }
+        for finding in findings {
+            let _ = writeln!(text, "{}", paint.bad(&printable(finding)));
         }
         text
     }
@@ -375,20 +369,19 @@ fn progress<'p>(parts: impl Iterator<Item = &'p Progress>) -> String {
             (Some(some), Some(more)) => Some(some.saturating_add(more)),
             (some, more) => some.or(more),
         };
-        all.finished += part.finished;
-        all.bad += part.bad;
-        all.skipped += part.skipped;
+        all.totals = all.totals.plus(part.totals);
         running.extend(&part.running);
     }
-    let mut text = all.finished.to_string();
+    let mut text = all.totals.run.to_string();
     if let Some(tests) = all.tests {
         let _ = write!(text, " of {tests}");
     }
-    if all.bad > 0 {
-        let _ = write!(text, ", {} failed", all.bad);
-    }
-    if all.skipped > 0 {
-        let _ = write!(text, ", {} skipped", all.skipped);
+    // What is expected is no news while it goes on.
+    for name in ["failed", "unexpected successes", "skipped"] {
+        let column = totals::COLUMNS.iter().find(|(other, _)| *other == name);
+        if let Some(count @ 1..) = column.map(|(_, count)| count(&all.totals)) {
+            let _ = write!(text, ", {count} {}", totals::singular(name, count));
+        }
     }
     for (number, running) in running.iter().enumerate() {
         // The end of a dotted name tells most; the line must fit a terminal.

@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::event::{FinishedTest, RunOutcome, Tally, TestOutcome};
+use crate::event::{FinishedTest, RunOutcome, TestOutcome};
 use crate::paint::Paint;
 use crate::report::matrix::Matrix;
+use crate::report::totals::{self, Column, Totals};
 use crate::results::{Results, RunName, RunRecord};
 
 /// All that went wrong in these runs, whose logs are in `folder`; the skipped tests as
@@ -42,6 +43,12 @@ pub fn failure_line(test: &FinishedTest, name: &RunName, paint: Paint) -> String
 
 /// What is known about an outcome in one line, with a colon before it.
 fn first_reason(test: &FinishedTest) -> String {
+    let expired = test.expired.as_ref();
+    let expired = expired.map_or(String::new(), |expired| format!("; {}", one_line(expired)));
+    reason_alone(test) + &expired
+}
+
+fn reason_alone(test: &FinishedTest) -> String {
     match (test.outcome, &test.expected, &test.reason) {
         (TestOutcome::Passed, Some(expected), _) => {
             format!(
@@ -93,17 +100,7 @@ fn run_details(record: &RunRecord) -> String {
     if let Some(test) = record.outcome.running() {
         let _ = write!(line, ", while running {}", one_line(test));
     }
-    let counts = &record.tally.counts;
-    let _ = write!(line, "; {} run", counts.finished());
-    for outcome in TestOutcome::ALL {
-        if outcome != TestOutcome::Passed && counts.get(outcome) > 0 {
-            let _ = write!(line, ", {} {}", counts.get(outcome), plural(outcome));
-        }
-    }
-    let unrun = not_run(&record.tally);
-    if unrun > 0 {
-        let _ = write!(line, ", {unrun} not run");
-    }
+    let _ = write!(line, "; {}", Totals::of(&record.tally).in_words());
     if let Some(total) = record.seconds.total {
         let _ = write!(line, "; {total:.1} s");
     }
@@ -114,23 +111,6 @@ fn run_details(record: &RunRecord) -> String {
         let _ = write!(line, ", {acceleration}");
     }
     line
-}
-
-fn plural(outcome: TestOutcome) -> &'static str {
-    match outcome {
-        TestOutcome::Passed => "passed",
-        TestOutcome::Failed => "failed",
-        TestOutcome::Error => "errors",
-        TestOutcome::Skipped => "skipped",
-        TestOutcome::ExpectedFailure => "expected failures",
-        TestOutcome::UnexpectedSuccess => "unexpected successes",
-    }
-}
-
-/// Tests that were loaded and never finished (`-f`, or a run cut short).
-fn not_run(tally: &Tally) -> u64 {
-    let tests = tally.tests.unwrap_or(0);
-    tests.saturating_sub(tally.counts.finished())
 }
 
 /// Tests that failed, each once with its traceback, on whatever kernels it did.
@@ -166,6 +146,9 @@ fn failures(text: &mut String, records: &[RunRecord], paint: Paint) {
                 }
                 let _ = writeln!(text, "--- on the first of them:");
             }
+        }
+        for note in test.notes() {
+            block(text, &note);
         }
         match (&test.expected, &test.traceback, &test.reason) {
             (Some(expected), _, _) => block(text, &format!("listed as failing: {expected}")),
@@ -214,9 +197,11 @@ fn trouble(text: &mut String, record: &RunRecord, folder: &Path, paint: Paint) {
                 &record.evidence.output_tail,
             );
             tail(text, "what the kernel said", &record.evidence.trouble);
-            // A runner that died is no matter of the kernel, unless it was the
-            // kernel that killed it: out of memory.
-            tail(text, "end of the console", &record.evidence.console_tail);
+            // Of a runner that died the console says nothing; what the kernel had to
+            // do with it (out of memory) stands above.
+            if !matches!(outcome, RunOutcome::RunnerDied { .. }) {
+                tail(text, "end of the console", &record.evidence.console_tail);
+            }
         }
     }
     if record.outcome != RunOutcome::Passed {
@@ -288,15 +273,15 @@ pub fn differences(results: &Results) -> String {
 const ALL_ROWS: usize = 16;
 
 /// A table with a line per run; of many, those that passed alike are one line.
-/// Expected failures are among the passed, unexpected successes among the failed.
+/// What the counts mean stands below it.
 pub fn summary(records: &[RunRecord], paint: Paint) -> String {
-    let mut rows = vec![
-        [
-            "kernel", "outcome", "run", "passed", "failed", "errors", "skipped", "time",
-        ]
-        .map(ToOwned::to_owned)
-        .to_vec(),
-    ];
+    let all = records.iter().map(|record| Totals::of(&record.tally));
+    let counts = totals::columns(&all.collect::<Vec<_>>());
+    let mut head = vec!["kernel", "outcome"];
+    head.extend(counts.iter().map(|(name, _)| *name));
+    let time = head.len();
+    head.push("time");
+    let mut rows = vec![head.into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()];
     // What all of them have in common needs no column.
     let accelerations = records
         .iter()
@@ -307,7 +292,7 @@ pub fn summary(records: &[RunRecord], paint: Paint) -> String {
     }
     let architectures = records.iter().map(|record| record.name.arch.as_str());
     let one_arch = architectures.collect::<BTreeSet<_>>().len() == 1;
-    let summary_row = |record| summary_row(record, one_arch);
+    let summary_row = |record| summary_row(record, one_arch, &counts);
     let fold = records.len() > ALL_ROWS;
     let folded = |record: &&RunRecord| fold && record.outcome == RunOutcome::Passed;
     for record in records.iter().filter(|record| !folded(record)) {
@@ -317,7 +302,7 @@ pub fn summary(records: &[RunRecord], paint: Paint) -> String {
     for record in records.iter().filter(folded) {
         let row = summary_row(record);
         let phase = record.name.phase.as_deref();
-        let key = (phase, [&row[1..7], &row[8..]].concat());
+        let key = (phase, [&row[1..time], &row[time + 1..]].concat());
         match alike.iter_mut().find(|(other, _)| *other == key) {
             Some((_, all)) => all.push(record),
             None => alike.push((key, vec![record])),
@@ -333,7 +318,7 @@ pub fn summary(records: &[RunRecord], paint: Paint) -> String {
             row[0] = format!("{} kernels, {first} to {last}", all.len());
             row[0].extend(phase.map(|phase| format!(", {phase}")));
             let total: f64 = all.iter().filter_map(|record| record.seconds.total).sum();
-            row[7] = format!("{total:.1} s");
+            row[time] = format!("{total:.1} s");
         }
         rows.push(row);
     }
@@ -352,7 +337,7 @@ pub fn summary(records: &[RunRecord], paint: Paint) -> String {
         for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
             // Words to the left, numbers to the right.
             let cell = match column {
-                0 | 1 | 8 => format!("{cell:<width$}  "),
+                column if column < 2 || column > time => format!("{cell:<width$}  "),
                 _ => format!("{cell:>width$}  "),
             };
             line.push_str(&match (number, column, row[1].as_str()) {
@@ -371,11 +356,11 @@ pub fn summary(records: &[RunRecord], paint: Paint) -> String {
         let arch = arch.map_or_else(String::new, |arch| format!("{arch}, "));
         let _ = writeln!(text, "{arch}{one}");
     }
+    let _ = writeln!(text, "{}", totals::legend(&counts));
     text
 }
 
-fn summary_row(record: &RunRecord, one_arch: bool) -> Vec<String> {
-    let tally = &record.tally;
+fn summary_row(record: &RunRecord, one_arch: bool, counts: &[Column]) -> Vec<String> {
     let title = match one_arch {
         true => record.name.title(),
         false => record.name.to_string(),
@@ -384,21 +369,9 @@ fn summary_row(record: &RunRecord, one_arch: bool) -> Vec<String> {
     if matches!(record.outcome, RunOutcome::NotStarted { .. }) {
         return row;
     }
-    let (mut passed, mut failed, mut errors) = (0, 0, 0);
-    for test in &tally.finished_tests {
-        match (test.is_bad(), test.outcome) {
-            (_, TestOutcome::Skipped) => {}
-            (true, TestOutcome::Error) => errors += 1,
-            (true, _) => failed += 1,
-            (false, _) => passed += 1,
-        }
-    }
+    let totals = Totals::of(&record.tally);
+    row.extend(counts.iter().map(|(_, count)| count(&totals).to_string()));
     row.extend([
-        tally.counts.finished().to_string(),
-        passed.to_string(),
-        failed.to_string(),
-        errors.to_string(),
-        tally.counts.get(TestOutcome::Skipped).to_string(),
         (record.seconds.total).map_or_else(String::new, |total| format!("{total:.1} s")),
         record.acceleration.clone().unwrap_or_default(),
     ]);

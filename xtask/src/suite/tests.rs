@@ -211,7 +211,7 @@ fn the_command_line_of_the_runner() {
         select: None,
         arguments: vec!["-k".into(), "a b".into(), "tests.test_x".into()],
     };
-    expect_test::expect!["/v/bin/python -B /run/r.py --start tests --top . --pattern test*.py --exclude tests/x/* --shard 2/3 --durations /run/d.json -k a b tests.test_x"]
+    expect_test::expect!["/v/bin/python -B /run/r.py --start tests --top . --pattern test*.py --exclude tests/x/* --shard 2/3 --class-durations /run/d.json -k a b tests.test_x"]
         .assert_eq(&command.words().join(OsStr::new(" ")).to_string_lossy());
     let last = |select| {
         let words = RunnerCommand {

@@ -90,8 +90,9 @@ fn all_is_well() {
             === local: skipped
               1  why
 
-            kernel  outcome  run  passed  failed  errors  skipped  time
-            local  passed  2  1  0  0  1  TIME s
+            kernel  outcome  run  passed  failed  skipped  time
+            local  passed  2  1  0  1  TIME s
+            run = passed + failed + skipped; failed: a failure or an error that nothing expects
         "#]],
     );
 }
@@ -113,8 +114,9 @@ fn a_test_fails() {
             AssertionError: 1 != 2
             output: WORK/log/RUN/local-output.log
 
-            kernel  outcome  run  passed  failed  errors  skipped  time
-            local  tests failed  2  1  1  0  0  TIME s
+            kernel  outcome  run  passed  failed  skipped  time
+            local  tests failed  2  1  1  0  TIME s
+            run = passed + failed + skipped; failed: a failure or an error that nothing expects
         "#]],
     );
 }
@@ -129,14 +131,16 @@ fn the_interpreter_ends_without_a_word() {
             local: runner died: ended with status 0 before the last test was done, while running test_it.A.test_b; 1 run, 1 not run; TIME s
 
             === local: runner died: ended with status 0 before the last test was done
+            the tests behind it ran in a new process
             running then: test_it.A.test_b
             --- end of the tests' output:
-            .
+            .the test process ended with status 0 in test_it.A.test_b; a new one runs the others
             ---
             output: WORK/log/RUN/local-output.log
 
-            kernel  outcome  run  passed  failed  errors  skipped  time
-            local  runner died  1  1  0  0  0  TIME s
+            kernel  outcome  run  passed  failed  skipped  not run  time
+            local  runner died  1  1  0  0  1  TIME s
+            run = passed + failed + skipped; failed: a failure or an error that nothing expects; not run: found, but the run did not get to their end
         "#]],
     );
 }
@@ -151,14 +155,17 @@ fn the_interpreter_crashes() {
             local: runner died: ended by signal 11 (SIGSEGV) before the last test was done, while running test_it.A.test_b; 0 run, 1 not run; TIME s
 
             === local: runner died: ended by signal 11 (SIGSEGV) before the last test was done
+            the tests behind it ran in a new process
             running then: test_it.A.test_b
             --- end of the tests' output:
             last words
+            the test process ended by signal 11 in test_it.A.test_b; a new one runs the others
             ---
             output: WORK/log/RUN/local-output.log
 
-            kernel  outcome  run  passed  failed  errors  skipped  time
-            local  runner died  0  0  0  0  0  TIME s
+            kernel  outcome  run  passed  failed  skipped  not run  time
+            local  runner died  0  0  0  0  1  TIME s
+            run = passed + failed + skipped; failed: a failure or an error that nothing expects; not run: found, but the run did not get to their end
         "#]],
     );
 }
@@ -177,7 +184,9 @@ fn arguments_go_to_unittest() {
     let project = project(body);
     let (run, _work) = test(project.path(), "-q -- -k test_a");
     let run = run.expect_status(0);
-    assert_eq!((run.stdout.as_str(), run.stderr.as_str()), ("", ""));
+    // The results, and nothing else.
+    assert!(run.stdout.starts_with("kernel  outcome"), "{}", run.stdout);
+    assert_eq!(run.stderr, "");
     let (run, _work) = test(project.path(), "-- test_it.A.test_b");
     run.expect_status(1);
     let (run, _work) = test(project.path(), "-- test_it.py");
@@ -249,4 +258,113 @@ fn a_prepare_step_that_fails_says_where_to_look() {
     assert!(run.stderr.contains("cannot prepare x"), "{}", run.stderr);
     assert!(run.stderr.contains("xtask: it broke"), "{}", run.stderr);
     assert!(run.stderr.contains("prepare.log"), "{}", run.stderr);
+}
+
+/// What every report of a session says, by its name: the files, and what `report show`
+/// and a job of GitHub Actions print.
+fn all_reports(project: &Path) -> Vec<(&'static str, String)> {
+    let work = tempfile::tempdir().unwrap();
+    let folder = work.path().join("reports");
+    let summary = work.path().join("summary");
+    let run = xtask(work.path())
+        .args("test -l --report-dir")
+        .arg(&folder)
+        .env("GITHUB_ACTIONS", "true")
+        .env("GITHUB_STEP_SUMMARY", &summary)
+        .current_dir(project)
+        .run();
+    let (before, annotations) = run.stdout.split_once("::error ").unwrap();
+    let mut reports = vec![
+        ("terminal", before.to_owned()),
+        ("annotations", annotations.to_owned()),
+        ("summary", std::fs::read_to_string(&summary).unwrap()),
+    ];
+    for name in ["report.html", "report.md", "junit.xml", "results.jsonl"] {
+        let text = std::fs::read_to_string(folder.join(name)).unwrap();
+        reports.push((name, text));
+    }
+    for format in ["text", "markdown", "html", "junit", "json"] {
+        let run = xtask(work.path())
+            .args("report show --format")
+            .arg(format)
+            .arg(&folder)
+            .run();
+        reports.push((format, run.stdout));
+    }
+    // As a reader sees it.
+    for (_, text) in &mut reports {
+        for (escaped, plain) in [
+            ("&#39;", "'"),
+            ("&#x27;", "'"),
+            ("&#61;", "="),
+            ("&#95;", "_"),
+        ] {
+            *text = text.replace(escaped, plain);
+        }
+    }
+    reports
+}
+
+#[test]
+fn every_report_says_which_subtests_failed() {
+    let project = project(
+        "def test_all(self):
+    'What programs do.'
+    for name, status in (('quick', 0), ('failing', 3), ('endless', None)):
+        with self.subTest(program=name):
+            if status is None: raise TimeoutError('after 5 s')
+            self.assertEqual(status, 0)",
+    );
+    for (name, text) in all_reports(project.path()) {
+        for program in ["failing", "endless"] {
+            let subtest = format!("(program='{program}')");
+            assert!(text.contains(&subtest), "{name} lacks {subtest}:\n{text}");
+        }
+        if name != "json" {
+            assert!(text.contains("What programs do."), "{name}:\n{text}");
+            assert!(
+                text.contains("failed (program='failing')"),
+                "{name}:\n{text}"
+            );
+        }
+        assert!(!text.contains("(program='quick')"), "{name}:\n{text}");
+    }
+}
+
+#[test]
+fn what_is_behind_a_dead_process_runs_and_every_killer_is_named() {
+    let project = project(
+        "def test_1(self): os._exit(0)
+def test_2(self): self.fail('after')
+def test_3(self): os.kill(os.getpid(), signal.SIGSEGV)
+def test_4(self): pass",
+    );
+    for (name, text) in all_reports(project.path()) {
+        let words = match name {
+            "results.jsonl" => "\"outcome\":\"runner-died\"",
+            _ => "runner died",
+        };
+        assert!(
+            text.contains(words) || name == "annotations",
+            "{name}:\n{text}"
+        );
+        for test in ["test_1", "test_2", "test_3"] {
+            assert!(text.contains(test), "{name} lacks {test}:\n{text}");
+        }
+        assert!(!text.contains("console"), "{name}:\n{text}");
+    }
+    let (run, _work) = test(project.path(), "");
+    let run = run.expect_status(1);
+    let row = run
+        .stdout
+        .lines()
+        .find(|line| line.starts_with("local  "))
+        .unwrap();
+    let cells = row.split_whitespace().collect::<Vec<_>>();
+    // test_2 and test_4 ended.
+    assert_eq!(
+        cells[..8],
+        ["local", "runner", "died", "2", "1", "1", "0", "2"],
+        "{row}"
+    );
 }

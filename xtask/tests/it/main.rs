@@ -3,6 +3,7 @@
 
 mod bisect;
 mod cli;
+mod counts;
 mod crash;
 mod debian;
 mod distribution;
@@ -12,6 +13,7 @@ mod github;
 mod github_server;
 mod html;
 mod inputs;
+mod junit;
 mod kconfig;
 mod leftovers;
 mod local;

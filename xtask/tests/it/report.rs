@@ -222,7 +222,7 @@ fn junit_loses_nothing() {
           t.A a 0.500
           t.A b 0.500
           t.A c 0.500
-            skipped 'skipped' 'not here' None
+            skipped None 'not here' None
         6.1.9 (x86_64) 2 0 1 0
           t.A a 0.500
           t.A b 0.000

@@ -16,12 +16,8 @@ fn session() -> Session {
 /// A finished test.
 pub fn finished(id: impl Into<String>, outcome: TestOutcome, seconds: f64) -> FinishedTest {
     FinishedTest {
-        id: id.into(),
-        outcome,
         seconds,
-        reason: None,
-        traceback: None,
-        expected: None,
+        ..FinishedTest::new(id, outcome)
     }
 }
 

@@ -134,7 +134,7 @@ class A(unittest.TestCase):
         if KERNEL == '6.1.1':
             self.fail()
         if KERNEL == '6.2.1':
-            os.kill(os.getppid(), signal.SIGKILL)
+            os.killpg(0, signal.SIGKILL)
             time.sleep(60)
         if KERNEL == '6.3.1':
             os._exit(0)
@@ -188,7 +188,7 @@ class A(unittest.TestCase):
         count = len(open(name).read()) if os.path.exists(name) else 0
         open(name, 'a').write('x')
         if KERNEL == '6.1.1' and count < 2:
-            os.kill(os.getppid(), signal.SIGKILL)
+            os.killpg(0, signal.SIGKILL)
             time.sleep(60)
         if KERNEL == '6.2.1':
             self.fail()

@@ -161,8 +161,134 @@ class Outcomes(RunnerTestCase):
             ],
         )
         mixed = self.one("test_it.A.test_mixed")
-        self.assertEqual(mixed["reason"], "AssertionError: first")
-        self.assertIn("ValueError: second", mixed["traceback"])
+        self.assertEqual(
+            mixed["reason"], "(n=1): AssertionError: first; (n=2): ValueError: second"
+        )
+        self.assertIn("failed (n=1):\nTraceback", mixed["traceback"])
+        self.assertIn("error (n=2):\nTraceback", mixed["traceback"])
+        names = ["subtest", "outcome", "reason"]
+        self.assertEqual(
+            [tuple(subtest[name] for name in names) for subtest in mixed["subtests"]],
+            [
+                ("(n=1)", "failed", "AssertionError: first"),
+                ("(n=2)", "error", "ValueError: second"),
+                ("(n=3)", "skipped", "third"),
+            ],
+        )
+        skipped = self.one("test_it.A.test_skipped")
+        # Skips are counted by their reasons.
+        self.assertEqual(skipped["reason"], "one of them")
+        self.assertEqual(skipped["subtests"][0]["subtest"], "(n=1)")
+        self.assertNotIn("subtests", self.one("test_it.A.test_fine"))
+
+    def test_subtests_have_unittests_own_names(self):
+        self.write_class(
+            """
+            def test_it(self):
+                class Bad:
+                    def __repr__(self): raise ValueError("no")
+                class Odd:
+                    def __repr__(self): return "a\\n\\x1b[31m\\udcff"
+                for message, parameters in (
+                    ("message", {}),
+                    ("message", {"n": 1}),
+                    (None, {"program": "failing", "n": 2}),
+                    (None, {}),
+                    (None, {"x": Odd()}),
+                    (None, {"x": "y" * 100000}),
+                    (None, {"x": Bad()}),
+                ):
+                    args = [] if message is None else [message]
+                    with self.subTest(*args, **parameters): self.fail()
+            """
+        )
+        self.run_tests("-v", status=1)
+        self.assert_complete()
+        subtests = self.one("test_it.A.test_it")["subtests"]
+        names = [subtest["subtest"] for subtest in subtests]
+        self.assertEqual(
+            names[:5],
+            [
+                "[message]",
+                "[message] (n=1)",
+                "(program='failing', n=2)",
+                "(<subtest>)",
+                "(x=a\\n\\x1b[31m\\udcff)",
+            ],
+        )
+        self.assertRegex(names[5], r"^\(x='yyy+…y+'\)$")
+        self.assertLess(len(names[5]), 310)
+        self.assertEqual(names[6], "(description failed with ValueError)")
+
+    def test_thousands_of_subtests_are_bounded(self):
+        self.write_class(
+            """
+            def test_it(self):
+                for n in range(3000):
+                    with self.subTest(n=n): self.fail("x" * 3000)
+            """
+        )
+        self.run_tests(status=1)
+        event = self.one("test_it.A.test_it")
+        self.assertEqual(len(event["subtests"]), 100)
+        self.assertEqual(event["more_subtests"], 2900)
+        self.assertEqual(event["subtests"][99]["subtest"], "(n=99)")
+        self.assertLess(len(json.dumps(event)), 150000)
+        # Both ends are there.
+        self.assertIn("failed (n=0):", event["traceback"])
+        self.assertIn("failed (n=2999):", event["traceback"])
+
+    def test_subtests_of_other_kinds_of_tests(self):
+        self.write_class(
+            """
+            @unittest.expectedFailure
+            def test_expected(self):
+                for n in range(3):
+                    with self.subTest(n=n): self.assertNotEqual(n, 1)
+            def test_and_itself(self):
+                with self.subTest(n=1): self.fail("in")
+                self.fail("out")
+            """
+        )
+        self.write(
+            "test_async.py",
+            """
+            import unittest
+            Case = getattr(unittest, "IsolatedAsyncioTestCase", None)
+            if Case:
+                class A(Case):
+                    async def test_it(self):
+                        with self.subTest(n=1): self.fail("later")
+            """,
+        )
+        self.run_tests(status=1)
+        self.assert_complete()
+        self.assertEqual(self.one("test_it.A.test_expected")["outcome"], "expected-failure")
+        self.assertNotIn("subtests", self.one("test_it.A.test_expected"))
+        both = self.one("test_it.A.test_and_itself")
+        self.assertEqual(both["reason"], "(n=1): AssertionError: in; AssertionError: out")
+        self.assertEqual(len(both["subtests"]), 1)
+        if hasattr(unittest, "IsolatedAsyncioTestCase"):
+            later = self.one("test_async.A.test_it")
+            self.assertEqual(later["subtests"][0]["subtest"], "(n=1)")
+
+    def test_what_a_test_says_of_itself(self):
+        self.write_class(
+            """
+            def test_failed(self):
+                "What it shows."
+                self.fail()
+            def test_passed(self):
+                "Nobody asks."
+            def test_own(self):
+                self.shortDescription = lambda: 1 / 0
+                self.fail()
+            """
+        )
+        self.run_tests(status=1)
+        self.assertEqual(self.one("test_it.A.test_failed")["description"], "What it shows.")
+        self.assertNotIn("description", self.one("test_it.A.test_passed"))
+        self.assertNotIn("description", self.one("test_it.A.test_own"))
 
     def test_test_and_tear_down_fail(self):
         self.write_class(
@@ -296,7 +422,14 @@ class Fixtures(RunnerTestCase):
             sorted(self.finished()),
             [("test_bad", "error"), ("test_it.A.test_it", "passed")],
         )
-        self.assertIn("no_such_module", self.one("test_bad")["traceback"])
+        bad = self.one("test_bad")
+        self.assertIn("no_such_module", bad["traceback"])
+        # The cause is in the line that reports quote.
+        self.assertRegex(
+            bad["reason"],
+            "^ImportError: Failed to import test module: test_bad: "
+            "ModuleNotFoundError: No module named 'no_such_module'$",
+        )
 
     def test_module_that_skips_when_imported(self):
         self.write("test_skip.py", "import unittest\nraise unittest.SkipTest('not here')\n")
@@ -396,21 +529,95 @@ class Choosing(RunnerTestCase):
 
 
 class Hostile(RunnerTestCase):
+    def deaths(self):
+        return [
+            (event["status"], event.get("id"))
+            for event in self.events
+            if event["event"] == "runner-died"
+        ]
+
     def test_os_exit(self):
         self.write_class("def test_a(self): pass\ndef test_b(self): os._exit(0)\n")
-        self.run_tests()
-        self.assertEqual(self.events[-1], {"v": 1, "event": "test-started", "id": "test_it.A.test_b"})
+        self.run_tests(status=1)
+        self.assertEqual(self.deaths(), [(0, "test_it.A.test_b")])
+        self.assert_complete()
 
     def test_signal(self):
         self.write_class("def test_b(self): os.kill(os.getpid(), signal.SIGSEGV)\n")
-        self.run_tests(status=-11)
+        self.run_tests(status=1)
+        self.assertEqual(self.deaths(), [(139, "test_it.A.test_b")])
+        self.assert_complete()
+
+    def test_what_is_behind_a_death_runs_in_a_new_process(self):
+        self.write_class(
+            """
+            @classmethod
+            def setUpClass(cls): cls.ready = os.getpid()
+            def test_1(self): self.assertTrue(self.ready)
+            def test_2(self): os.kill(os.getpid(), signal.SIGKILL)
+            def test_3(self): self.assertEqual(self.ready, os.getpid())
+            def test_4(self): os._exit(3)
+            def test_5(self): self.skipTest("why")
+            """
+        )
+        self.write_class("def test_it(self): self.fail()\n", "test_other.py")
+        self.run_tests(status=1)
+        self.assert_complete()
+        self.assertEqual(
+            self.deaths(), [(137, "test_it.A.test_2"), (3, "test_it.A.test_4")]
+        )
+        self.assertEqual(
+            self.finished(),
+            [
+                ("test_it.A.test_1", "passed"),
+                ("test_it.A.test_3", "passed"),
+                ("test_it.A.test_5", "skipped"),
+                ("test_other.A.test_it", "failed"),
+            ],
+        )
+        begun = [event for event in self.events if event["event"] == "run-started"]
+        self.assertEqual([event["tests"] for event in begun], [6])
+        left = os.listdir(str(self.events_file.parent))
+        self.assertEqual(sorted(left), ["events", "project"])
+
+    def test_a_suite_that_always_dies_ends(self):
+        body = "".join(
+            "def test_{:03}(self): os._exit(7)\n".format(n) for n in range(50)
+        )
+        self.write_class(body)
+        self.run_tests(status=7)
+        self.assertEqual(len(self.deaths()), 20)
         self.assertEqual(self.events[-1]["event"], "test-started")
+
+    def test_a_fixture_that_always_dies_ends_too(self):
+        self.write_class("def test_1(self): pass\n", "test_first.py")
+        self.write_class(
+            """
+            @classmethod
+            def setUpClass(cls): os._exit(9)
+            def test_1(self): pass
+            """,
+            "test_second.py",
+        )
+        self.run_tests(status=9)
+        self.assertEqual(self.deaths(), [(9, None)])
+        self.assertEqual(self.finished(), [("test_first.A.test_1", "passed")])
+
+    def test_a_module_that_ends_the_process_is_loaded_once(self):
+        self.write("test_it.py", "import os\nos._exit(4)\n")
+        self.run_tests(status=4)
+        self.assertEqual(self.events, [])
+
+    def test_failfast_means_the_whole_run(self):
+        self.write_class("def test_a(self): os._exit(3)\ndef test_b(self): pass\n")
+        self.run_tests("-f", status=3)
+        self.assertEqual(self.deaths(), [])
 
     def test_interrupt(self):
         self.write_class(
             "def test_a(self): raise KeyboardInterrupt\ndef test_b(self): pass\n"
         )
-        self.run_tests(status=-2)
+        self.run_tests(status=130)
         # The test that was interrupted is still the one that is running.
         self.assertEqual(self.events[-1]["id"], "test_it.A.test_a")
         self.assertEqual(self.events[-1]["event"], "test-started")

@@ -80,7 +80,7 @@ class ShardTestCase(RunnerTestCase):
     def durations(self, text):
         path = self.project.parent / "durations.json"
         path.write_text(text if isinstance(text, str) else json.dumps(text))
-        return ["--durations", str(path)]
+        return ["--class-durations", str(path)]
 
 
 class Splitting(ShardTestCase):

@@ -101,13 +101,12 @@ fn record(html: &mut String, room: &mut Room, number: usize, run: &RunRecord) {
     html.push_str("</ul>\n");
     let evidence = &run.evidence;
     block(html, room, "What the kernel said", &evidence.trouble, true);
-    block(
-        html,
-        room,
-        "End of the kernel's messages",
-        &evidence.console_tail,
-        false,
-    );
+    let console = match run.outcome {
+        // A kernel that is well has nothing to say about it.
+        RunOutcome::RunnerDied { .. } => "",
+        _ => &evidence.console_tail,
+    };
+    block(html, room, "End of the kernel's messages", console, false);
     block(
         html,
         room,

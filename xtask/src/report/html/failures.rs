@@ -7,7 +7,8 @@ use std::fmt::Write as _;
 
 use super::text::{Name, Text, lines_within, shortened};
 use super::{
-    LONGEST_BLOCK, LONGEST_TRACEBACKS, Page, Room, Section, Verdict, behaviour, mark, plural, put,
+    LONGEST_BLOCK, LONGEST_TRACEBACKS, Page, Room, Section, Verdict, behaviour, capitalised, mark,
+    plural, put,
 };
 use crate::event::FinishedTest;
 
@@ -86,7 +87,7 @@ fn ways<'p>(page: &'p Page<'_>) -> HashMap<&'p str, Ways<'p>> {
     for (number, run) in page.matrix.runs.iter().enumerate() {
         for test in run.tally.bad() {
             let ways = ways.entry(&test.id).or_default();
-            let text = (&test.reason, &test.traceback, &test.expected);
+            let text = (&test.reason, &test.traceback, &test.expected, test.notes());
             let way = (&test.id, test.outcome.name(), text);
             let place = *places.entry(way).or_insert_with(|| {
                 ways.push((test, Vec::new()));
@@ -103,6 +104,9 @@ fn ways<'p>(page: &'p Page<'_>) -> HashMap<&'p str, Ways<'p>> {
 
 /// The tracebacks that the page has already: their numbers in addresses.
 type Blocks<'r> = HashMap<&'r str, usize>;
+
+/// The bytes of what stands above a traceback, each.
+const LONGEST_NOTE: usize = 1000;
 
 /// The first line of what a failure says.
 fn reason(test: &FinishedTest) -> Option<Cow<'_, str>> {
@@ -150,10 +154,7 @@ fn way<'p>(
     runs: &[usize],
     first: bool,
 ) {
-    let mut outcome = test.outcome.name().replace('-', " ");
-    if let Some(first) = outcome.get_mut(..1) {
-        first.make_ascii_uppercase();
-    }
+    let outcome = capitalised(&test.outcome.name().replace('-', " "));
     put!(html, "<h4>{outcome} on {}", Text(&page.spans(runs)));
     match (&test.expected, reason(test)) {
         (Some(expected), _) => put!(html, ", listed to fail: {}", Text(expected)),
@@ -161,6 +162,9 @@ fn way<'p>(
         (None, _) => {}
     }
     html.push_str("</h4>\n");
+    for note in test.notes() {
+        put!(html, "<p>{}</p>\n", Text(&shortened(&note, LONGEST_NOTE)));
+    }
     let text = test.traceback.as_deref().or(test.reason.as_deref());
     let Some(text) = text.filter(|text| Some(*text) != reason(test).as_deref()) else {
         return;

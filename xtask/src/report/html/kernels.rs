@@ -3,8 +3,9 @@
 use std::fmt::Write as _;
 
 use super::text::Text;
-use super::{Page, Section, Verdict, close_table, open_table, put, seconds};
+use super::{Page, Section, capitalised, close_table, open_table, put, seconds};
 use crate::event::RunOutcome;
+use crate::report::totals::{self, Column, Totals};
 use crate::results::{Phases, RunRecord};
 
 pub(super) fn section(page: &Page<'_>) -> Section {
@@ -44,42 +45,19 @@ fn whole(seconds: &Phases) -> Option<f64> {
         .reduce(|a, b| a + b)
 }
 
-/// The counts of a run that make columns: title, count.
-fn counts(run: &RunRecord) -> [(&'static str, u64); 6] {
-    let mut counts = [0; Verdict::ALL.len()];
-    for test in &run.tally.finished_tests {
-        counts[Verdict::of(test) as usize] += 1;
-    }
-    let count = |verdict: Verdict| counts[verdict as usize];
-    let finished = run.tally.counts.finished();
-    let loaded = run.tally.tests.unwrap_or(0);
-    [
-        ("Run", finished),
-        ("Passed", count(Verdict::Passed)),
-        ("Failed", run.tally.bad().count() as u64),
-        ("Skipped", count(Verdict::Skipped)),
-        ("Expected failures", count(Verdict::ExpectedFailure)),
-        ("Not run", loaded.saturating_sub(finished)),
-    ]
-}
-
 /// What all rows of the table have in common.
 struct Table {
-    /// The titles of the counts that have a column.
-    counts: Vec<&'static str>,
+    /// The counts that have a column.
+    counts: Vec<Column>,
     /// The seconds of the longest run.
     longest: f64,
 }
 
 fn table(html: &mut String, page: &Page<'_>) {
     let runs = &page.matrix.runs;
-    let all = runs.iter().map(|run| counts(run)).collect::<Vec<_>>();
-    // The last two are rare, and a column of zeros says nothing.
-    let titles = (0..6)
-        .filter(|column| *column < 4 || all.iter().any(|counts| counts[*column].1 > 0))
-        .filter_map(|column| Some(all.first()?[column].0));
+    let all = runs.iter().map(|run| Totals::of(&run.tally));
     let table = Table {
-        counts: titles.collect(),
+        counts: totals::columns(&all.collect::<Vec<_>>()),
         longest: runs
             .iter()
             .filter_map(|run| whole(&run.seconds))
@@ -89,12 +67,15 @@ fn table(html: &mut String, page: &Page<'_>) {
         html,
         "kernels",
         "Table of kernels",
-        "How each run ended and how long it took. Expected failures are not among the \
-         failed.",
+        "How each run ended and how long it took.",
     );
     html.push_str("<thead>\n<tr><th scope=col>Kernel</th><th scope=col>Outcome</th>");
-    for title in &table.counts {
-        put!(html, "<th scope=col class=number>{title}</th>");
+    for (title, _) in &table.counts {
+        put!(
+            html,
+            "<th scope=col class=number>{}</th>",
+            capitalised(title)
+        );
     }
     for (class, title, _) in phases(&Phases::default()) {
         put!(
@@ -111,6 +92,11 @@ fn table(html: &mut String, page: &Page<'_>) {
     }
     html.push_str("</tbody>\n");
     close_table(html);
+    put!(
+        html,
+        "<p class=muted>{}</p>\n",
+        Text(&totals::legend(&table.counts))
+    );
 }
 
 fn row(html: &mut String, page: &Page<'_>, number: usize, run: &RunRecord, table: &Table) {
@@ -136,10 +122,9 @@ fn row(html: &mut String, page: &Page<'_>, number: usize, run: &RunRecord, table
             table.counts.len()
         );
     } else {
-        for (title, count) in counts(run) {
-            if table.counts.contains(&title) {
-                put!(html, "<td class=number>{count}</td>");
-            }
+        let totals = Totals::of(&run.tally);
+        for (_, count) in &table.counts {
+            put!(html, "<td class=number>{}</td>", count(&totals));
         }
     }
     let phases = phases(&run.seconds).map(|(_, _, phase)| phase);

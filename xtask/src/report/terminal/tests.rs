@@ -5,6 +5,7 @@ use expect_test::{Expect, expect};
 use super::*;
 use crate::event::FinishedTest;
 use crate::event::Tally;
+use crate::event::TestOutcome;
 use crate::event::{Counts, Stage};
 use crate::report::text::{conclusion, summary};
 use crate::results::{Evidence, Phases};
@@ -21,14 +22,12 @@ fn name(kernel: &str) -> RunName {
 
 fn finished(id: &str, outcome: TestOutcome, reason: Option<&str>) -> TestEvent {
     TestEvent::TestFinished(FinishedTest {
-        id: id.to_owned(),
-        outcome,
         seconds: 0.25,
         reason: reason.map(ToOwned::to_owned),
         traceback: outcome.is_bad().then(|| {
             "Traceback (most recent call last):\n  File \"x.py\"\nE: \x1b[31mred\n".to_owned()
         }),
-        expected: None,
+        ..FinishedTest::new(id, outcome)
     })
 }
 
@@ -179,19 +178,17 @@ fn normal_output() {
             --- end of the tests' output:
             last words
             ---
-            --- end of the console:
-            [ 1.0] Kernel panic - not syncing
-            ---
             output: log/run/output.log
             console: log/run/console.log
 
             === 5.4.* (x86_64): build failed: no compiler
 
-            kernel                    outcome       run  passed  failed  errors  skipped    time
-            6.1.192-vmtest1.1default  runner died     4       1       1       0        2  98.8 s
+            kernel                    outcome       run  passed  failed  skipped  not run    time
+            6.1.192-vmtest1.1default  runner died     4       1       1        2        1  98.8 s
             5.4.*                     build failed
-            6.12.9-vmtest1.1default   passed          1       1       0       0        0  98.8 s
+            6.12.9-vmtest1.1default   passed          1       1       0        0        4  98.8 s
             x86_64, KVM
+            run = passed + failed + skipped; failed: a failure or an error that nothing expects; not run: found, but the run did not get to their end
         "#]],
     );
 }
@@ -221,9 +218,6 @@ fn verbose_output() {
             --- end of the tests' output:
             last words
             ---
-            --- end of the console:
-            [ 1.0] Kernel panic - not syncing
-            ---
             output: log/run/output.log
             console: log/run/console.log
 
@@ -232,19 +226,29 @@ fn verbose_output() {
             === 6.1.192-vmtest1.1default (x86_64): skipped
                 2  not running in kdump
 
-            kernel                    outcome       run  passed  failed  errors  skipped    time
-            6.1.192-vmtest1.1default  runner died     4       1       1       0        2  98.8 s
+            kernel                    outcome       run  passed  failed  skipped  not run    time
+            6.1.192-vmtest1.1default  runner died     4       1       1        2        1  98.8 s
             5.4.*                     build failed
-            6.12.9-vmtest1.1default   passed          1       1       0       0        0  98.8 s
+            6.12.9-vmtest1.1default   passed          1       1       0        0        4  98.8 s
             x86_64, KVM
+            run = passed + failed + skipped; failed: a failure or an error that nothing expects; not run: found, but the run did not get to their end
         "#]],
     );
 }
 
 #[test]
-fn quiet_says_nothing_when_all_is_well() {
+fn quiet_prints_the_table_alone_when_all_is_well() {
     let passed = mixed().pop().unwrap();
-    check(Verbosity::Quiet, &[passed], expect![""]);
+    check(
+        Verbosity::Quiet,
+        &[passed],
+        expect![[r#"
+        kernel                   outcome  run  passed  failed  skipped  not run    time
+        6.12.9-vmtest1.1default  passed     1       1       0        0        4  98.8 s
+        x86_64, KVM
+        run = passed + failed + skipped; failed: a failure or an error that nothing expects; not run: found, but the run did not get to their end
+    "#]],
+    );
 }
 
 #[test]
@@ -269,9 +273,10 @@ fn quiet_shows_what_went_wrong() {
             output: log/run/output.log
             console: log/run/console.log
 
-            kernel   outcome       run  passed  failed  errors  skipped    time
-            6.1.192  tests failed    4       1       1       0        2  98.8 s
+            kernel   outcome       run  passed  failed  skipped  not run    time
+            6.1.192  tests failed    4       1       1        2        1  98.8 s
             x86_64, KVM
+            run = passed + failed + skipped; failed: a failure or an error that nothing expects; not run: found, but the run did not get to their end
         "#]],
     );
 }
@@ -306,9 +311,10 @@ fn a_kernel_that_panicked() {
             output: log/run/output.log
             console: log/run/console.log
 
-            kernel   outcome   run  passed  failed  errors  skipped    time
-            6.1.192  panicked    4       1       1       0        2  98.8 s
+            kernel   outcome   run  passed  failed  skipped  not run    time
+            6.1.192  panicked    4       1       1        2        1  98.8 s
             x86_64, KVM
+            run = passed + failed + skipped; failed: a failure or an error that nothing expects; not run: found, but the run did not get to their end
         "#]],
     );
 }
@@ -367,11 +373,12 @@ fn forty_kernels_fit_a_screen() {
         })
         .collect::<Vec<_>>();
     expect![[r#"
-        kernel                       outcome       run  passed  failed  errors  skipped      time
-        6.7.1-vmtest1.1default       no tests ran    1       1       0       0        0    98.8 s
-        35 kernels, 6.0.1 to 6.35.1  passed          1       1       0       0        0  3456.6 s
-        4 kernels, 6.36.1 to 6.39.1  passed          4       1       1       0        2   395.0 s
+        kernel                       outcome       run  passed  failed  skipped  not run      time
+        6.7.1-vmtest1.1default       no tests ran    1       1       0        0        4    98.8 s
+        35 kernels, 6.0.1 to 6.35.1  passed          1       1       0        0        4  3456.6 s
+        4 kernels, 6.36.1 to 6.39.1  passed          4       1       1        2        1   395.0 s
         x86_64, KVM
+        run = passed + failed + skipped; failed: a failure or an error that nothing expects; not run: found, but the run did not get to their end
     "#]]
     .assert_eq(&summary(&records, Paint::default()));
 }
@@ -460,15 +467,13 @@ fn in_a_job_of_github_details_are_folded_and_guests_give_no_commands() {
         --- end of the tests' output:
         \::error::mine
         ---
-        --- end of the console:
-        [ 1.0] Kernel panic - not syncing
-        ---
         output: output.log
         console: console.log
         ::endgroup::
-        kernel   outcome      run  passed  failed  errors  skipped    time
-        6.1.192  runner died    2       1       1       0        0  98.8 s
+        kernel   outcome      run  passed  failed  skipped  not run    time
+        6.1.192  runner died    2       1       1        0        3  98.8 s
         x86_64, KVM
+        run = passed + failed + skipped; failed: a failure or an error that nothing expects; not run: found, but the run did not get to their end
     "#]]
     .assert_eq(&text);
 }

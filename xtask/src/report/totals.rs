@@ -1,0 +1,236 @@
+//! How many tests did what: one definition of each count, for every report.
+//!
+//! Every test that ended is in exactly one of the counts that `run` is the sum of.
+//! What the project's list says has been taken into account: a listed failure is an
+//! expected failure, whoever expects it. (`run-finished` in the results has the guest's
+//! own counts, which know nothing of that list.)
+
+use serde::Serialize;
+
+use super::matrix::Verdict;
+use crate::event::Tally;
+
+/// The counts of one run, or of several.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Totals {
+    /// Tests that ended, skipped ones as well: the sum of the next five.
+    pub run: u64,
+    /// Those that passed.
+    pub passed: u64,
+    /// Those with a failure or an error that nothing expects.
+    pub failed: u64,
+    /// Those that were skipped.
+    pub skipped: u64,
+    /// Those that failed as they themselves or the project's list say.
+    pub expected_failures: u64,
+    /// Those that passed although they themselves or the project's list say otherwise.
+    pub unexpected_successes: u64,
+    /// Tests that were found and did not end.
+    pub not_run: u64,
+}
+
+/// One count: its name, and how it is got.
+pub type Column = (&'static str, fn(&Totals) -> u64);
+
+/// All counts, in the order of all reports.
+pub const COLUMNS: [Column; 7] = [
+    ("run", |totals| totals.run),
+    ("passed", |totals| totals.passed),
+    ("failed", |totals| totals.failed),
+    ("skipped", |totals| totals.skipped),
+    ("expected failures", |totals| totals.expected_failures),
+    ("unexpected successes", |totals| totals.unexpected_successes),
+    ("not run", |totals| totals.not_run),
+];
+
+/// So many columns are always there; of the others a column of zeros says nothing.
+const ALWAYS: usize = 4;
+
+impl Totals {
+    /// The counts of a run.
+    pub fn of(tally: &Tally) -> Self {
+        let mut totals = Self::default();
+        for test in &tally.finished_tests {
+            totals.add(Verdict::of(test));
+        }
+        let found = tally.tests.unwrap_or(0);
+        totals.not_run = found.saturating_sub(totals.run);
+        totals
+    }
+
+    /// Adds one test that ended.
+    pub fn add(&mut self, verdict: Verdict) {
+        let count = match verdict {
+            Verdict::Passed => &mut self.passed,
+            Verdict::Failed => &mut self.failed,
+            Verdict::Skipped => &mut self.skipped,
+            Verdict::ExpectedFailure => &mut self.expected_failures,
+            Verdict::UnexpectedSuccess => &mut self.unexpected_successes,
+            // These did not end.
+            Verdict::Unfinished | Verdict::Missing | Verdict::Unknown => return,
+        };
+        *count += 1;
+        self.run += 1;
+    }
+
+    /// The sum of both.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            run: self.run.saturating_add(other.run),
+            passed: self.passed.saturating_add(other.passed),
+            failed: self.failed.saturating_add(other.failed),
+            skipped: self.skipped.saturating_add(other.skipped),
+            expected_failures: self
+                .expected_failures
+                .saturating_add(other.expected_failures),
+            unexpected_successes: self
+                .unexpected_successes
+                .saturating_add(other.unexpected_successes),
+            not_run: self.not_run.saturating_add(other.not_run),
+        }
+    }
+
+    /// `922 run, 3 failed, 20 skipped`: all that is not zero but the passed ones, which
+    /// are the rest.
+    pub fn in_words(&self) -> String {
+        let mut text = format!("{} run", self.run);
+        for (name, count) in COLUMNS.into_iter().skip(2) {
+            if count(self) > 0 {
+                text.push_str(&format!(
+                    ", {} {}",
+                    count(self),
+                    singular(name, count(self))
+                ));
+            }
+        }
+        text
+    }
+}
+
+/// `1 expected failure`, `2 expected failures`: the name of a count behind a number.
+pub fn singular(name: &'static str, count: u64) -> &'static str {
+    match (name, count) {
+        ("expected failures", 1) => "expected failure",
+        ("unexpected successes", 1) => "unexpected success",
+        (name, _) => name,
+    }
+}
+
+/// The columns of a table with these rows.
+pub fn columns(rows: &[Totals]) -> Vec<Column> {
+    let shown = |(number, (_, count)): &(usize, Column)| {
+        *number < ALWAYS || rows.iter().any(|totals| count(totals) > 0)
+    };
+    let columns = COLUMNS.into_iter().enumerate().filter(shown);
+    columns.map(|(_, column)| column).collect()
+}
+
+/// What the words above a table mean, for the line below it.
+pub fn legend(columns: &[Column]) -> String {
+    let has = |name: &str| columns.iter().any(|(other, _)| *other == name);
+    let mut text = "run = passed + failed + skipped".to_owned();
+    for name in ["expected failures", "unexpected successes"] {
+        if has(name) {
+            text.push_str(" + ");
+            text.push_str(name);
+        }
+    }
+    text.push_str("; failed: a failure or an error that nothing expects");
+    for (name, meaning) in [
+        (
+            "expected failures",
+            "failed as the test itself or [[expect]] says",
+        ),
+        (
+            "unexpected successes",
+            "passed although the test itself or [[expect]] says otherwise",
+        ),
+        ("not run", "found, but the run did not get to their end"),
+    ] {
+        if has(name) {
+            text.push_str(&format!("; {name}: {meaning}"));
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::samples::{Sample, results};
+
+    #[test]
+    fn every_test_that_ended_is_counted_once() {
+        let results = results([Sample::kernel("6.1")
+            .test("t.a", "passed")
+            .test("t.b", "failed")
+            .test("t.c", "error")
+            .test("t.d", "skipped")
+            .test("t.e", "expected-failure")
+            .test("t.f", "unexpected-success")
+            .finished(serde_json::json!({
+                "id": "t.g", "outcome": "failed", "expected": "known",
+            }))
+            .finished(serde_json::json!({
+                "id": "t.h", "outcome": "passed", "expected": "known",
+            }))
+            .panicked(Some("t.i"))]);
+        let totals = Totals::of(&results.runs[0].tally);
+        assert_eq!(
+            totals,
+            Totals {
+                run: 8,
+                passed: 1,
+                failed: 2,
+                skipped: 1,
+                expected_failures: 2,
+                unexpected_successes: 2,
+                not_run: 1,
+            }
+        );
+        assert_eq!(
+            totals.in_words(),
+            "8 run, 2 failed, 1 skipped, 2 expected failures, 2 unexpected successes, 1 not run"
+        );
+        let sum = totals.plus(totals);
+        assert_eq!((sum.run, sum.failed, sum.not_run), (16, 4, 2));
+    }
+
+    #[test]
+    fn columns_of_zeros_are_left_out_and_the_words_explained() {
+        let few = Totals {
+            run: 2,
+            passed: 2,
+            ..Totals::default()
+        };
+        let names = |rows: &[Totals]| {
+            let columns = columns(rows);
+            let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+            (names, legend(&columns))
+        };
+        expect_test::expect![[r#"
+            (
+                [
+                    "run",
+                    "passed",
+                    "failed",
+                    "skipped",
+                ],
+                "run = passed + failed + skipped; failed: a failure or an error that nothing expects",
+            )
+        "#]]
+        .assert_debug_eq(&names(&[few]));
+        let all = Totals {
+            expected_failures: 1,
+            unexpected_successes: 1,
+            not_run: 1,
+            ..few
+        };
+        let (names, legend) = names(&[few, all]);
+        assert_eq!(names.len(), COLUMNS.len());
+        for (name, _) in COLUMNS {
+            assert!(legend.contains(name), "{name}");
+        }
+    }
+}
