@@ -18,7 +18,6 @@ use crate::flags::publish::Prune;
 
 /// Shows what would go, asks, and deletes it; the exit status.
 pub fn run(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
-    require_answer(flags.yes)?;
     if flags.remote {
         remote(flags, layout, ui)
     } else {
@@ -26,20 +25,18 @@ pub fn run(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
     }
 }
 
-/// That there is an answer to the question whether to delete.
+/// Whether something may be done: `yes` was said before, or is the answer to a question such
+/// as `delete 3?`.
 ///
 /// # Errors
 ///
-/// A usage error: nobody can be asked, and nobody said so before.
-pub fn require_answer(yes: bool) -> Result<()> {
-    if yes || Ui::can_ask() {
-        return Ok(());
+/// A usage error: nobody can be asked.
+pub fn confirm(question: &str, yes: bool, ui: &Ui) -> Result<bool> {
+    if !yes && !Ui::can_ask() {
+        let message = format!("{question} There is no terminal to ask on");
+        return Err(Failure::usage(message).hint("--yes answers it").into());
     }
-    Err(
-        Failure::usage("nobody can be asked whether to delete: there is no terminal")
-            .hint("--yes deletes without a question")
-            .into(),
-    )
+    Ok(yes || ui.ask(question)?)
 }
 
 fn on_this_machine(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
@@ -69,7 +66,9 @@ fn on_this_machine(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
 
 fn remote(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
     let store = Github::new(client(&flags.release, layout, ui)?, ui);
-    store.require_token("delete kernels")?;
+    if !flags.dry_run {
+        store.require_token("delete kernels")?;
+    }
     let packages = store.contents()?.packages;
     let old = release::old_packages(&packages, flags.keep, now());
     let rows = old.iter().map(|(package, reason)| Row {
@@ -116,7 +115,7 @@ fn agreed(rows: Vec<Row>, flags: &Prune, ui: &Ui) -> Result<bool> {
     }));
     std::io::stdout().write_all(columns(&lines).as_bytes())?;
     let size = megabytes(bytes, false);
-    if flags.yes || ui.ask(&format!("delete {number} with {size}?"))? {
+    if !flags.dry_run && confirm(&format!("delete {number} with {size}?"), flags.yes, ui)? {
         return Ok(true);
     }
     ui.info("nothing was deleted");

@@ -47,28 +47,28 @@ fn apply(flags: &Apply, layout: &Layout, ui: &Ui, install: bool) -> Result<u8> {
     let selection = selection(&flags.selection, layout)?;
     let store = Github::new(client(&flags.selection.release, layout, ui)?, ui);
     let keep = flags.selection.keep;
-    if keep.is_some() {
-        super::prune::require_answer(flags.yes)?;
-    }
     store.require_token("change the release")?;
     // Another run plans what this one is just doing.
     let _lock = store::lock(layout, ui, "release-apply")?;
     let options = options(&flags.selection);
     let (plan, wanted) = make_plan(&selection, &options, &store, layout, ui)?;
     std::io::stdout().write_all(plan::table(&plan).as_bytes())?;
+    // A plan with problems is refused below, whatever the answer.
+    let totals = &plan.totals;
+    if plan.problems.is_empty() && totals.uploads + totals.deletions > 0 {
+        let (uploads, deletions) = (totals.uploads, totals.deletions);
+        let question = format!("upload {uploads} and delete {deletions}?");
+        if !super::prune::confirm(&question, flags.yes, ui)? {
+            ui.info("nothing was changed");
+            return Ok(0);
+        }
+    }
     if plan
         .items
         .iter()
         .any(|item| item.action.uploads() && !item.ready)
     {
         setup::require(layout, ui, &tools(flags), install)?;
-    }
-    if !plan.deletions.is_empty() && !flags.yes {
-        let number = plan.deletions.len();
-        if !ui.ask(&format!("go on, and delete {number} at the end?"))? {
-            ui.info("nothing was changed");
-            return Ok(0);
-        }
     }
     let mut build = |item: &plan::Item| {
         let name = item

@@ -54,7 +54,8 @@ pub struct Plan {
 /// Does what `release plan` shows, one kernel at a time: build, package, upload. When it is
 /// interrupted, the same command goes on; a package that is in the work directory is not built again.
 /// A kernel that cannot be built does not stop the others. With --keep, old kernels are deleted from
-/// the release at the end; the last finished one of a series and flavor never is.
+/// the release at the end; the last finished one of a series and flavor never is. Shows the plan and
+/// asks; without a terminal it changes the release only with --yes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -71,7 +72,7 @@ pub struct Apply {
     /// Jobs of make at a time [default: one per processor]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub jobs: Option<u32>,
-    /// Delete without a question what --keep makes too much
+    /// Upload without a question, and delete what --keep makes too much
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -130,11 +131,12 @@ pub enum PlanFormat {
 /// Of each series, flavor and architecture the N newest stay. On this machine that means unpacked
 /// kernels, those of distributions apart from ours, and package files; in the release, finished
 /// packages and uploads that were begun over a day ago and never finished. What is named otherwise
-/// is left alone. Shows what would go and asks.
+/// is left alone. Shows what would go and asks; without a terminal it deletes only with --yes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
   cargo xtask prune --keep 1                      on this machine
+  cargo xtask prune --keep 1 --dry-run            only shows what would go
   cargo xtask prune --remote --keep 2 --repo me/drgn
   cargo xtask prune --keep 1 --yes                without a question, for scripts")]
 pub struct Prune {
@@ -147,6 +149,9 @@ pub struct Prune {
     /// Kernels of the release
     #[arg(long)]
     pub remote: bool,
+    /// Show what would go, and delete nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
     /// Delete without a question
     #[arg(short, long)]
     pub yes: bool,

@@ -228,7 +228,7 @@ fn what_is_planned_is_done_and_then_there_is_nothing_to_do() {
     let run = setting.release("plan 6.1").run().expect_status(0);
     assert!(run.stdout.contains("stale "), "{}", run.stdout);
     assert!(run.stdout.contains("raise revision"), "{}", run.stdout);
-    setting.release("apply 6.1").run().expect_status(0);
+    setting.release("apply --yes 6.1").run().expect_status(0);
     assert_eq!(setting.changes(), [""; 0]);
 }
 
@@ -241,7 +241,7 @@ fn a_half_finished_upload_is_replaced() {
     setting.build(&["6.1"]);
     let run = setting.release("plan 6.1").run().expect_status(0);
     assert!(run.stdout.contains("finish "), "{}", run.stdout);
-    setting.release("apply 6.1").run().expect_status(0);
+    setting.release("apply --yes 6.1").run().expect_status(0);
     assert_eq!(
         setting.changes(),
         [
@@ -256,7 +256,10 @@ fn a_half_finished_upload_is_replaced() {
 fn a_kernel_that_cannot_be_had_is_named_at_the_end_and_the_others_are_uploaded() {
     let setting = Setting::new(&[]);
     setting.build(&["6.2"]);
-    let run = setting.release("apply 6.2 6.5").run().expect_status(3);
+    let run = setting
+        .release("apply --yes 6.2 6.5")
+        .run()
+        .expect_status(3);
     assert!(
         run.stderr.contains("1 of 2 kernels could not be had"),
         "{}",
@@ -281,9 +284,31 @@ fn what_could_not_be_done_is_known_before_anything_is() {
     };
     let no_token = setting.release("apply 6.1").env("GITHUB_TOKEN", "");
     fails(no_token, 3, "there is no token");
-    let nobody = "nobody can be asked whether to delete";
-    fails(setting.release("apply 6.1 --keep 1"), 2, nobody);
-    fails(setting.command("prune --remote --keep 1"), 2, nobody);
+    for (command, question) in [
+        (
+            setting.release("apply 6.1 --keep 1"),
+            "upload 1 and delete 2?",
+        ),
+        (setting.release("apply 6.1"), "upload 1 and delete 0?"),
+        (setting.command("prune --remote --keep 1"), "delete 1 with "),
+    ] {
+        let run = command.run().expect_status(2);
+        assert!(
+            run.stdout.contains("kernel-6.1") || run.stdout.contains("ACTION"),
+            "{run:?}"
+        );
+        assert!(run.stderr.contains(question), "{}", run.stderr);
+        assert!(
+            run.stderr.contains("no terminal to ask on (--yes"),
+            "{}",
+            run.stderr
+        );
+        assert_eq!(setting.changes(), [""; 0]);
+    }
+    let dry = setting.command("prune --remote --keep 1 --dry-run");
+    let run = dry.env("GITHUB_TOKEN", "").run().expect_status(0);
+    assert_eq!(run.stdout.matches("delete ").count(), 1, "{}", run.stdout);
+    assert_eq!(setting.changes(), [""; 0]);
     fails(setting.release("plan 6.99"), 2, "did you mean");
     fails(setting.release("plan 6.1 -K"), 2, "cannot be used with");
     setting.github.with(|state| {
@@ -304,7 +329,10 @@ fn a_refused_upload_ends_the_run() {
     let setting = Setting::new(&[]);
     setting.build(&["6.1", "6.2"]);
     setting.github.fault(UPLOAD, Fault::status(403));
-    let run = setting.release("apply 6.1 6.2").run().expect_status(3);
+    let run = setting
+        .release("apply --yes 6.1 6.2")
+        .run()
+        .expect_status(3);
     assert!(run.stderr.contains("Contents: write"), "{}", run.stderr);
     assert!(
         run.stderr
@@ -314,7 +342,10 @@ fn a_refused_upload_ends_the_run() {
     );
     without_token(run);
     assert_eq!(setting.published(), [""; 0]);
-    setting.release("apply 6.1 6.2").run().expect_status(0);
+    setting
+        .release("apply --yes 6.1 6.2")
+        .run()
+        .expect_status(0);
     assert_eq!(
         setting.published(),
         ["kernel-6.1.10 uploaded", "kernel-6.2.16 uploaded"]
@@ -419,6 +450,13 @@ fn old_kernels_of_this_machine_are_pruned() {
         names.sort();
         names
     };
+    let all = (names(&kernels), names(&packages));
+    for (flag, status) in [("", 2), ("--dry-run", 0)] {
+        let run = xtask(work.path()).args("prune --keep 1").args(flag).run();
+        let run = run.expect_status(status);
+        assert_eq!(run.stdout.matches("delete ").count(), 3, "{}", run.stdout);
+        assert_eq!((names(&kernels), names(&packages)), all);
+    }
     let run = xtask(work.path()).args("prune --keep 1 --yes").run();
     let run = run.expect_status(0);
     assert_eq!(run.stdout.matches("delete ").count(), 3, "{}", run.stdout);
@@ -431,7 +469,7 @@ fn old_kernels_of_this_machine_are_pruned() {
         ]
     );
     assert_eq!(names(&packages), ["kernel-5.10.1"]);
-    let run = xtask(work.path()).args("prune --keep 1 --yes").run();
+    let run = xtask(work.path()).args("prune --keep 1").run();
     let run = run.expect_status(0);
     assert_eq!(run.stdout, "");
     assert!(run.stderr.contains("nothing to delete"), "{}", run.stderr);
