@@ -527,6 +527,11 @@ impl FinalConfig {
 pub enum State {
     /// It is as wanted.
     Set,
+    /// It is built in where a module was wanted, or the other way round.
+    There {
+        /// What it is.
+        found: Value,
+    },
     /// The version does not have it, as the fragment says.
     ExpectedAbsent,
     /// It has another value than wanted.
@@ -555,6 +560,27 @@ pub struct Audit<'a> {
 }
 
 impl<'a> Audit<'a> {
+    /// The same for a kernel that we do not build: it does not matter what is built in and
+    /// what is a module, apart from `early` options, whose modules nothing could load.
+    #[must_use]
+    pub fn with_modules(mut self, early: &[&str]) -> Self {
+        for option in &mut self.options {
+            let State::Lost { found } = &option.state else {
+                continue;
+            };
+            let there = match (&option.wanted.value, found) {
+                (Value::Yes, Value::Module) => !early.contains(&option.name),
+                (Value::Module, Value::Yes) => true,
+                _ => false,
+            };
+            if there {
+                let found = found.clone();
+                option.state = State::There { found };
+            }
+        }
+        self
+    }
+
     /// The options that are not as wanted: they stop a build.
     pub fn lost(&self) -> impl Iterator<Item = &Audited<'a>> {
         self.options
@@ -571,7 +597,7 @@ impl<'a> Audit<'a> {
                 .count()
         };
         (
-            count(|state| *state == State::Set),
+            count(|state| matches!(state, State::Set | State::There { .. })),
             count(|state| *state == State::ExpectedAbsent),
             count(|state| matches!(state, State::Lost { .. })),
         )
@@ -584,6 +610,7 @@ impl fmt::Display for Audited<'_> {
         write!(f, "{name}={value} ({origin}) ")?;
         match &self.state {
             State::Set => f.write_str("is set"),
+            State::There { found } => write!(f, "is there: it is {found}"),
             State::ExpectedAbsent => f.write_str("is absent, as expected"),
             State::Lost { found: Value::No } => f.write_str("is lost: it is not set"),
             State::Lost { found } => write!(f, "is lost: it is {found}"),

@@ -95,6 +95,15 @@ const BUILT_IN: &[(&str, &str)] = &[
 /// What loads modules before there is a root.
 const INITRAMFS: (&str, &str) = ("initramfs", "CONFIG_BLK_DEV_INITRD");
 
+/// The options of a configuration that must not be modules, because nothing could load them
+/// before there is a root.
+pub fn early(config: &FinalConfig) -> Vec<&'static str> {
+    match config.get(INITRAMFS.1) {
+        Value::Yes => Vec::new(),
+        _ => REQUIRED.iter().map(|feature| feature.option).collect(),
+    }
+}
+
 enum Place {
     BuiltIn,
     Module,

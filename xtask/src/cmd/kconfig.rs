@@ -9,6 +9,7 @@ use xtask::input;
 use xtask::kconfig::{FinalConfig, State, audit, merge, tree};
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
+use xtask::needs;
 use xtask::ui::{Ui, Verbosity};
 
 use crate::flags::Kconfig;
@@ -58,7 +59,8 @@ pub fn run(flags: &Kconfig, layout: &Layout, ui: &Ui) -> Result<u8> {
         Failure::usage(what).hint("give the version before --check")
     })?;
     kernels.require_series(version.series, arch)?;
-    let audit = audit(&merged, &version, &text);
+    let early = needs::early(&config);
+    let audit = audit(&merged, &version, &text).with_modules(&early);
     if ui.verbosity() == Verbosity::Verbose {
         for option in &audit.options {
             if !matches!(option.state, State::Lost { .. }) {

@@ -64,6 +64,28 @@ fn the_audit_finds_what_was_changed() {
     );
     assert!(lines[1].starts_with("CONFIG_ACPI=n (arch/x86_64:") && lines[1].ends_with("it is y"));
 
+    // What is built in and what is a module is for others to choose, except for what must be
+    // there before a module can be loaded.
+    let other = config
+        .replace("CONFIG_BTRFS_FS=m\n", "CONFIG_BTRFS_FS=y\n")
+        .replace("CONFIG_OVERLAY_FS=y\n", "CONFIG_OVERLAY_FS=m\n");
+    let check = |config: &str| {
+        std::fs::write(work.path().join("other"), config).unwrap();
+        let run = xtask(work.path()).args("kconfig -a x86_64 --check other");
+        run.run()
+    };
+    let run = check(&other).expect_status(1);
+    assert_eq!(run.stdout.lines().count(), 1, "{}", run.stdout);
+    assert!(
+        run.stdout.contains("CONFIG_OVERLAY_FS=y ("),
+        "{}",
+        run.stdout
+    );
+    let initramfs = format!("{other}CONFIG_BLK_DEV_INITRD=y\n");
+    let initramfs = initramfs.replace("# CONFIG_BLK_DEV_INITRD is not set\n", "");
+    let run = check(&initramfs);
+    assert!(!run.stdout.contains("CONFIG_OVERLAY_FS"), "{}", run.stdout);
+
     // With the source, the reason as well.
     std::fs::write(
         work.path().join("Kconfig"),

@@ -336,6 +336,33 @@ fn every_series_and_flavor_is_built_once_a_week_on_the_oldest_image() {
     );
 }
 
+/// The keys of the first TOML text behind `start`, with their tables.
+fn toml_keys(text: &str, start: &str) -> Vec<String> {
+    let text = &text[text.find(start).unwrap()..];
+    let text = text.split("```toml\n").nth(1).unwrap();
+    let text = text.split("```\n").next().unwrap();
+    let (mut keys, mut table) = (Vec::new(), "");
+    for line in text.lines() {
+        if let Some((name, _)) = line.strip_prefix('[').and_then(|l| l.split_once(']')) {
+            table = name;
+        } else if let Some((key, _)) = line.split_once(" = ") {
+            keys.push(format!("{table}.{key}"));
+        }
+    }
+    keys
+}
+
+#[test]
+fn the_readme_has_every_key_of_a_project_file() {
+    let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
+    let module = read("xtask/src/project.rs");
+    let module = module.lines().filter_map(|line| line.strip_prefix("//!"));
+    let module = module.map(|line| line.strip_prefix(' ').unwrap_or(line));
+    let module = module.map(|line| format!("{line}\n")).collect::<String>();
+    let keys = toml_keys(&read("README.md"), "All keys of `vmtest.toml`");
+    assert_eq!(keys, toml_keys(&module, "`vmtest.toml`"));
+}
+
 #[test]
 fn files_are_read_in_one_place_which_knows_limits() {
     let sources = files_below(&repository().join("xtask/src"));

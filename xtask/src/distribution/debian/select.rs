@@ -11,7 +11,8 @@
 //!   `linux-base-<release>` (the configuration and lists of modules).
 //! - Old signed packages stay in a suite after the modules of that version have left it:
 //!   an image alone is no kernel.
-//! - A release ends with its flavour: `-amd64`, `-rt-amd64`, `-cloud-amd64`.
+//! - A release ends with its flavour: `-amd64`, `-rt-amd64`, `-cloud-amd64`. The last has no
+//!   9p file system.
 //! - `linux-image-amd64` and `linux-image-6.12-amd64` are metapackages: they depend on
 //!   another `linux-image-`. The first is what people have installed.
 
@@ -67,6 +68,13 @@ impl What {
         }
         if let Ok(version) = text.parse() {
             return Ok(Self::Version(version));
+        }
+        if is_cloud(text) {
+            return Err(Failure::setup(format!(
+                "the kernel {text} cannot be a guest here: Debian's cloud kernels have no 9p file \
+                 system"
+            ))
+            .hint("the one without -cloud has it"));
         }
         let plain = |c: char| c.is_ascii_alphanumeric() || ".+-~".contains(c);
         if text.parse::<Release>().is_ok() && text.chars().all(plain) {
@@ -129,14 +137,24 @@ impl fmt::Display for What {
     }
 }
 
-/// Of names that begin with [`PREFIX`], those of kernels for an architecture.
+/// Whether a release, or the name of a package, is of the flavour for virtual machines of
+/// cloud providers: `CONFIG_NET_9P` is not set in it (`debian/config/config.cloud` of the
+/// source package), so that it finds no root here.
+fn is_cloud(name: &str) -> bool {
+    name.split('-').any(|part| part == "cloud")
+}
+
+/// Of names that begin with [`PREFIX`], those of kernels for an architecture that can be
+/// guests.
 pub fn names(all: Vec<String>, architecture: &str) -> Vec<String> {
     let mut names = all;
     names.retain(|name| {
         let name = name.strip_suffix("-unsigned").unwrap_or(name);
         let name = name.strip_suffix("-dbg").unwrap_or(name);
-        name.strip_suffix(architecture)
-            .is_some_and(|rest| rest.ends_with('-'))
+        !is_cloud(name)
+            && name
+                .strip_suffix(architecture)
+                .is_some_and(|rest| rest.ends_with('-'))
             && !name.starts_with("linux-headers-")
     });
     names
@@ -531,6 +549,8 @@ mod tests {
     #[test]
     fn what_there_is_not_is_one_line_that_says_what_there_is() {
         let all = [
+            "6.1.0-56-cloud-amd64",
+            "6.1.0-56-cloud",
             "6.6",
             "6.1.1",
             "6.1.0-46-amd64",
@@ -541,13 +561,15 @@ mod tests {
             "stable",
             "",
         ];
-        let mut lines = all[..8]
+        let mut lines = all[..10]
             .iter()
             .map(|text| chosen(text) + "\n")
             .collect::<String>();
         let none = select::<()>(&What::Newest, &[], "amd64").unwrap_err();
         lines += &format!("{none}\n");
         expect![[r#"
+            3: the kernel 6.1.0-56-cloud-amd64 cannot be a guest here: Debian's cloud kernels have no 9p file system (the one without -cloud has it)
+            3: the kernel 6.1.0-56-cloud cannot be a guest here: Debian's cloud kernels have no 9p file system (the one without -cloud has it)
             3: no suite of Debian has Linux 6.6 (there is 7.3-rc7, 7.2-rc3, 7.0.12, 6.12.117, 6.1.193)
             3: no suite of Debian has Linux 6.1.1 (there is 6.1.193, 6.1.192, 6.1.176, 6.1.170)
             3: no suite of Debian has the kernel 6.1.0-46-amd64 (nearest: 6.1.0-47-amd64)
@@ -606,6 +628,7 @@ mod tests {
             "linux-image-6.1.0-56-amd64-dbg",
             "linux-image-amd64",
             "linux-modules-7.2.13+deb14-amd64",
+            "linux-image-6.1.0-56-cloud-amd64",
             "linux-headers-6.1.0-56-amd64",
             "linux-image-amd64-signed-template",
             "linux-source-6.1",
