@@ -20,6 +20,8 @@ use rustix::mount::{
     unmount,
 };
 
+use crate::input;
+
 /// The hidden command.
 pub const ENCLOSE: &str = "enclose";
 
@@ -101,7 +103,7 @@ impl Enclosure {
 
     /// Why it could not be done, once QEMU runs.
     pub fn failure(&self) -> Option<String> {
-        fs::read_to_string(&self.note).ok()
+        input::text(&self.note, input::SMALL).ok()
     }
 
     /// Hides them from this process and executes the command, which happens also if they cannot be
@@ -119,7 +121,8 @@ impl Enclosure {
     }
 
     fn hide(&self) -> Result<()> {
-        let mounts = fs::read("/proc/self/mountinfo").context("cannot read the mounts")?;
+        let mounts = input::bytes(Path::new("/proc/self/mountinfo"), input::TEXT)
+            .context("cannot read the mounts")?;
         let more = elsewhere(&mounts, &self.keep);
         #[allow(
             deprecated,

@@ -3,14 +3,17 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use anyhow::Result;
+
 use crate::failure::Failure;
 use crate::input;
+use crate::temporary;
 
 /// Bytes of a socket's path (unix(7): 108 with the zero at its end).
 const SOCKET_MAX: usize = 107;
 
 /// The longest name of a run's directory and of a socket in it.
-const NAMES: usize = "/vmtest-4194304-123456/vmtest.terminal".len();
+const NAMES: usize = "/vmtest-0123456701234567/vmtest.terminal".len();
 
 /// Looks at what a guest of so much memory, in MiB, takes of this host.
 ///
@@ -18,10 +21,10 @@ const NAMES: usize = "/vmtest-4194304-123456/vmtest.terminal".len();
 ///
 /// The host has less memory; the directory for temporary files has too long a path for
 /// sockets.
-pub fn check(memory: u32) -> Result<(), Failure> {
+pub fn check(memory: u32) -> Result<()> {
     let meminfo = input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default();
     fits_memory(memory, &meminfo)?;
-    has_short_sockets(&std::env::temp_dir())
+    Ok(has_short_sockets(&temporary::host_folder()?)?)
 }
 
 fn fits_memory(memory: u32, meminfo: &str) -> Result<(), Failure> {

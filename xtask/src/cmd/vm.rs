@@ -24,6 +24,7 @@ use xtask::preflight;
 use xtask::process::shell_quote;
 use xtask::secrets;
 use xtask::setup;
+use xtask::temporary;
 use xtask::terminal::{self, RawTerminal};
 use xtask::ui::Ui;
 use xtask::vm::{self, AccelChoice, Limits, Stdin, VmOutcome, VmRequest, VmRun, VmSink};
@@ -36,7 +37,7 @@ const TROUBLE: usize = 100;
 /// Runs the command; its exit status.
 pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     setup::require(layout, ui, &setup::for_vm(fetch::host_arch()?), setup)?;
-    let request = request(flags, layout, ui, setup)?;
+    let mut request = request(flags, layout, ui, setup)?;
     if flags.dry_run {
         let line = vm::dry_run(&request, layout)?;
         let words = line
@@ -47,7 +48,16 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
             .context("cannot write to standard output")?;
         return Ok(0);
     }
-    let log = ConsoleLog::create(&request.console_log)?;
+    let log = match ConsoleLog::create(&request.console_log) {
+        Ok(log) => log,
+        // Kernels can be booted from a work directory that cannot be written.
+        Err(error) => {
+            ui.verbose(format!("{error:#}"));
+            let name = request.console_log.file_name().unwrap_or_default();
+            request.console_log = temporary::host_folder()?.join(name);
+            ConsoleLog::create(&request.console_log)?
+        }
+    };
     let raw = request
         .terminal
         .is_some()

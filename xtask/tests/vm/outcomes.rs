@@ -91,9 +91,11 @@ fn a_command_line_that_qemu_refuses_is_no_lost_vm() {
 #[test]
 fn a_cache_that_cannot_be_written_ends_nothing() {
     let work = tempfile::tempdir().unwrap();
-    // Not even root can make a folder of it. Where there is KVM, what is known of it would go
-    // there.
-    std::fs::write(work.path().join("cache"), "").unwrap();
+    // Not even root can make folders of these. Where there is KVM, what is known of it would
+    // go to the first.
+    for folder in ["cache", "log", "locks"] {
+        std::fs::write(work.path().join(folder), "").unwrap();
+    }
     let call = Call::new("-q vm -k").with(|call| {
         call.arg(unpacked_kernel()).env("VMTEST_DIR", work.path());
     });
