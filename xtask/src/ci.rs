@@ -262,12 +262,8 @@ pub fn run(
             writeln!(output, "::group::{}: {}", step.name, step.about)?;
             output.flush()?;
         }
-        ui.info(format!(
-            "{}: {}\n$ {}",
-            step.name,
-            step.about,
-            command.display()
-        ));
+        ui.info(format!("{}: {}", step.name, step.about));
+        ui.info(format!("$ {}", command.display()));
         let start = Instant::now();
         let mut child = command.spawn()?;
         let status = match child.wait() {

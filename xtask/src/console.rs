@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::shown;
 use crate::trouble::{Excerpt, Kind, sign, stamp};
 
 /// Lines that are remembered.
@@ -211,17 +212,9 @@ impl Words {
     }
 }
 
-/// Text that a terminal can be shown: a guest's console may hold anything.
-pub fn printable(line: &[u8]) -> String {
-    let text = String::from_utf8_lossy(line);
-    let shown = |c: char| {
-        if c.is_control() && c != '\t' {
-            '\u{fffd}'
-        } else {
-            c
-        }
-    };
-    text.chars().map(shown).collect()
+/// A line that can be shown: a guest's console may hold anything.
+fn printable(line: &[u8]) -> String {
+    shown::line(&String::from_utf8_lossy(line))
 }
 
 #[cfg(test)]

@@ -21,6 +21,7 @@ use crate::kernel::LocalKernel;
 use crate::layout::Layout;
 use crate::process::shell_quote;
 use crate::setup::{self, Machine, Tool};
+use crate::shown;
 use crate::store::Temporary;
 use crate::ui::Ui;
 use crate::vm::{self, Accel, AccelChoice, Limits, Stdin, VmOutcome, VmRequest, VmSink};
@@ -92,9 +93,13 @@ pub fn table(checks: &[Check]) -> String {
             Verdict::Note(what_for) => ("note", Some(what_for)),
             Verdict::Finding(mend) => ("BAD", Some(mend)),
         };
-        text += &format!("{word:4}  {:width$}  {}\n", check.name, check.seen);
+        text += &format!(
+            "{word:4}  {:width$}  {}\n",
+            check.name,
+            shown::line(&check.seen)
+        );
         if let Some(more) = more {
-            text += &format!("{:4}  {:width$}  -> {more}\n", "", "");
+            text += &format!("{:4}  {:width$}  -> {}\n", "", "", shown::line(more));
         }
     }
     text

@@ -45,7 +45,26 @@ pub struct Failure {
     pub message: String,
     /// What the user can do about it.
     pub hint: Option<String>,
+    /// Lines of a log that belong to it, which are shown below the message.
+    pub lines: String,
 }
+
+/// An error without a kind of its own that has such lines too.
+#[derive(Debug)]
+pub struct Quoting {
+    /// As [`Failure::message`].
+    pub message: String,
+    /// As [`Failure::lines`].
+    pub lines: String,
+}
+
+impl fmt::Display for Quoting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Quoting {}
 
 impl Failure {
     /// A failure without a hint.
@@ -54,6 +73,7 @@ impl Failure {
             kind,
             message: message.into(),
             hint: None,
+            lines: String::new(),
         }
     }
 
@@ -65,6 +85,13 @@ impl Failure {
     /// Could not be set up, fetched or built: exit status 3.
     pub fn setup(message: impl Into<String>) -> Self {
         Self::new(FailureKind::Setup, message)
+    }
+
+    /// Adds lines of a log.
+    #[must_use]
+    pub fn lines(mut self, lines: impl Into<String>) -> Self {
+        self.lines = lines.into();
+        self
     }
 
     /// Adds the remedy.
@@ -103,8 +130,28 @@ pub fn kind(error: &anyhow::Error) -> Option<FailureKind> {
 /// what would be a usage error there is a set-up failure.
 pub fn not_the_users(error: anyhow::Error) -> anyhow::Error {
     match kind(&error) {
-        Some(FailureKind::Usage) => Failure::setup(format!("{error:#}")).into(),
+        Some(FailureKind::Usage) => Failure::setup(format!("{error:#}"))
+            .lines(lines(&error))
+            .into(),
         _ => error,
+    }
+}
+
+/// The lines of a log that belong to an error; none: an empty string.
+pub fn lines(error: &anyhow::Error) -> &str {
+    let lines = error.chain().filter_map(|cause| {
+        let quoting = cause.downcast_ref::<Quoting>();
+        let quoted = quoting.map(|quoting| quoting.lines.as_str());
+        quoted.or_else(|| kind_of(cause).map(|failure| failure.lines.as_str()))
+    });
+    lines.filter(|lines| !lines.is_empty()).last().unwrap_or("")
+}
+
+/// An error's message, and its lines below, for a report.
+pub fn in_full(error: &anyhow::Error) -> String {
+    match lines(error) {
+        "" => format!("{error:#}"),
+        lines => format!("{error:#}\n{lines}"),
     }
 }
 

@@ -13,6 +13,7 @@ use crate::github::{Asset, AssetState};
 use crate::kernel::{LocalKernel, Origin};
 use crate::manifest::Manifest;
 use crate::request::{Candidate, newest_first};
+use crate::shown;
 use crate::version::Release;
 
 /// How the list is written.
@@ -214,7 +215,7 @@ fn table(rows: &[Row]) -> String {
     });
     head.push("PATH");
     let size = |size: Option<u64>| size.map_or_else(|| "-".to_owned(), megabytes);
-    let cells = |row: &Row| {
+    let cells = |row: &Row| -> Vec<String> {
         let mut cells = vec![
             row.release.clone(),
             row.arch.to_owned(),
@@ -232,7 +233,7 @@ fn table(rows: &[Row]) -> String {
         cells.push(size(row.size));
         let path = row.path.as_ref();
         cells.push(path.map_or_else(|| "-".to_owned(), |path| path.display().to_string()));
-        cells
+        cells.into_iter().map(|cell| shown::line(&cell)).collect()
     };
     let sizes = ["SIZE", "DOWNLOAD", "ON DISK"].map(|name| head.iter().position(|h| *h == name));
     let lines = std::iter::once(head.iter().map(|name| (*name).to_owned()).collect())

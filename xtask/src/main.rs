@@ -3,6 +3,7 @@
 mod cmd;
 mod flags;
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -10,30 +11,43 @@ use clap::error::ErrorKind;
 use flags::usage_failure;
 use xtask::ui::{Ui, Verbosity};
 
+/// As much as the main thread has elsewhere.
+const STACK: usize = 8 << 20;
+
 fn main() -> ExitCode {
+    // Where the stack is limited to less (`ulimit -s`), the command line alone needs more. With
+    // such a limit there may be no way to raise it for the main thread.
+    let thread = std::thread::Builder::new().name("main".to_owned());
+    match thread.stack_size(STACK).spawn(run) {
+        Ok(thread) => ExitCode::from(thread.join().unwrap_or(PANICKED)),
+        Err(_) => ExitCode::from(run()),
+    }
+}
+
+/// The status of a Rust program whose main thread has panicked.
+const PANICKED: u8 = 101;
+
+/// The whole program; its exit status.
+fn run() -> u8 {
     let words = flags::arguments(std::env::args_os());
     let flags = match flags::Xtask::try_parse_from(words) {
         Ok(flags) => flags,
-        Err(error) if is_help(&error) => {
-            // Nobody is left to tell when the stream is closed.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
-        }
+        Err(error) if is_help(&error) => return help(&error),
         Err(error) => return fail(&Ui::new(Verbosity::Quiet), &usage_failure(&error).into()),
     };
     // The supervisor must not touch signals or the terminal before its child runs, which may
     // have been given secrets.
     match flags.command {
         flags::Command::Supervise(supervise) => {
-            return ExitCode::from(cmd::supervise::run(&supervise));
+            return cmd::supervise::run(&supervise);
         }
         flags::Command::Enclose(enclose) => {
-            return ExitCode::from(cmd::supervise::enclose(enclose));
+            return cmd::supervise::enclose(enclose);
         }
         _ => {}
     }
     let ui = Ui::new(flags.global.verbosity()).color(flags.global.color());
-    // Before there is a second thread.
+    // Before anything else is started.
     if let Err(error) = xtask::secrets::hide() {
         ui.warn(format!(
             "guests may be able to read the secrets in the environment: {error:#}"
@@ -41,14 +55,28 @@ fn main() -> ExitCode {
     }
     let result = xtask::interrupt::install().and_then(|()| cmd::run(flags, &ui));
     match result {
-        Ok(status) => ExitCode::from(status),
+        Ok(status) => status,
         Err(error) => fail(&ui, &error),
     }
 }
 
-fn fail(ui: &Ui, error: &anyhow::Error) -> ExitCode {
-    ui.error(error);
-    ExitCode::from(xtask::failure::exit_status(error))
+/// Prints help or the version, or why it could not be.
+fn help(error: &clap::Error) -> u8 {
+    let text = error.render().to_string();
+    if error.use_stderr() {
+        // Nobody is left to tell when the stream is closed.
+        let _ = std::io::stderr().write_all(text.as_bytes());
+    } else if let Err(error) = xtask::stdout::print(&text) {
+        return fail(&Ui::new(Verbosity::Quiet), &error);
+    }
+    u8::try_from(error.exit_code()).unwrap_or(2)
+}
+
+fn fail(ui: &Ui, error: &anyhow::Error) -> u8 {
+    if !xtask::stdout::is_closed(error) {
+        ui.error(error);
+    }
+    xtask::failure::exit_status(error)
 }
 
 /// Whether clap wants to print help or the version, asked for or not.

@@ -28,7 +28,7 @@ use xshell::cmd;
 use crate::arch::{self, Arch};
 use crate::archive::{self, Created, PACKAGE_TIME};
 use crate::asset::PackageName;
-use crate::failure::Failure;
+use crate::failure::{Failure, Quoting};
 use crate::input;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
@@ -490,11 +490,12 @@ pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
     let output = process::tail_of_log(log, start, usize::MAX);
     let missed = missing_files(&output);
     if !missed.is_empty() {
-        bail!(
-            "the package lacks files that external modules need; log: {}\n{}",
-            log.display(),
-            missed.join("\n")
+        let message = format!(
+            "the package lacks files that external modules need; log: {}",
+            log.display()
         );
+        let lines = missed.join("\n");
+        return Err(Quoting { message, lines }.into());
     }
     let after = module::listing(&kernel.path)?;
     let changed = after

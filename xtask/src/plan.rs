@@ -17,6 +17,7 @@ use crate::github::api::{ASSET_SIZE_MAX, ASSETS_MAX};
 use crate::github::client::requests_to_list;
 use crate::kbuild::progress::thousands;
 use crate::prune;
+use crate::shown;
 use crate::version::{Release, Series};
 
 /// Taken for the bytes of a package when no published one says better: about what
@@ -544,7 +545,7 @@ pub fn table(plan: &ReleasePlan) -> String {
         text += "sizes with ~ are estimates, taken from packages of the same flavor\n";
     }
     for problem in &plan.problems {
-        text += &format!("problem: {problem}\n");
+        text += &format!("problem: {}\n", shown::line(&problem.to_string()));
     }
     text
 }
@@ -557,6 +558,10 @@ pub fn megabytes(bytes: u64, estimated: bool) -> String {
 
 /// Lines in columns, the fourth aligned to the right.
 pub fn columns(lines: &[[String; 5]]) -> String {
+    let lines = lines
+        .iter()
+        .map(|line| line.each_ref().map(|cell| shown::line(cell)))
+        .collect::<Vec<_>>();
     let width = |column: usize| {
         lines
             .iter()

@@ -18,10 +18,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
 
 use crate::environment::TOKENS;
+use crate::failure::Quoting;
 use crate::input;
 use crate::interrupt;
 use crate::secrets;
@@ -342,13 +343,13 @@ pub fn run_logged(
     let start = file.metadata().map(|metadata| metadata.len()).unwrap_or(0);
     let status = command.log(&file)?.spawn()?.wait_with(tick)?;
     if !status.success() {
-        let tail = tail_of_log(log, start, 20);
-        bail!(
-            "{display} ended with {}; log: {}{}{tail}",
+        let message = format!(
+            "{display} ended with {}; log: {}",
             status_in_words(status),
-            log.display(),
-            if tail.is_empty() { "" } else { "\n" },
+            log.display()
         );
+        let lines = tail_of_log(log, start, 20);
+        return Err(Quoting { message, lines }.into());
     }
     Ok(())
 }

@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use xshell::cmd;
 
-use crate::failure::Failure;
+use crate::failure::{Failure, lines};
 use crate::host;
 use crate::input;
 use crate::layout::Layout;
@@ -140,7 +140,9 @@ fn prepare_failed(project: &Project, error: anyhow::Error) -> anyhow::Error {
     if crate::failure::kind(&error).is_some() {
         return error;
     }
-    Failure::setup(format!("cannot prepare {}: {error:#}", project.name)).into()
+    Failure::setup(format!("cannot prepare {}: {error:#}", project.name))
+        .lines(lines(&error))
+        .into()
 }
 
 /// `PATH` with the interpreter's directory first: steps that say `python3` mean it.
@@ -228,7 +230,7 @@ pub fn prepare_release(
         )
     })
     .map_err(|error| {
-        Failure::setup(format!("{error:#}")).hint(
+        Failure::setup(format!("{error:#}")).lines(lines(&error)).hint(
             "pip needs an index that has it; for another interpreter or machine, test a checkout with -C",
         )
     })?;
@@ -308,6 +310,7 @@ pub fn environment(
         .arg(&venv);
     process::run_logged(create, log, || Ok(())).map_err(|error| {
         Failure::setup(format!("cannot make a Python environment: {error:#}"))
+            .lines(lines(&error))
             .hint("Debian and Ubuntu have what it needs in the package python3-venv")
     })?;
     let new = venv.join("bin/python3");
@@ -323,7 +326,9 @@ pub fn environment(
         &[file.as_os_str()],
         log,
     )
-    .map_err(|error| Failure::setup(format!("cannot install Python packages: {error:#}")))?;
+    .map_err(|error| {
+        Failure::setup(format!("cannot install Python packages: {error:#}")).lines(lines(&error))
+    })?;
     compile(&new, &venv, log)?;
     relocate(&venv, &goal)?;
     // Another one may be there: its interpreter was a link to one that has been removed since.

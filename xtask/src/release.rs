@@ -14,7 +14,7 @@ use anyhow::{Context, Error, Result};
 
 use crate::arch::Arch;
 use crate::asset::PackageName;
-use crate::failure::Failure;
+use crate::failure::{self, Failure};
 use crate::interrupt;
 use crate::kbuild;
 use crate::kernel::LocalKernel;
@@ -23,6 +23,7 @@ use crate::layout::Layout;
 use crate::manifest::Manifest;
 use crate::plan::{self, Contents, Item, Newest, Published, Ready, ReleasePlan, Wanted};
 use crate::prune;
+use crate::shown;
 use crate::source::{self, SourceChoice};
 use crate::store::{self, Temporary};
 use crate::ui::Ui;
@@ -206,16 +207,18 @@ impl Applied {
     /// The error that a run with failures ends with.
     pub fn failure(&self) -> Option<Failure> {
         let all = self.failed.len() + self.uploaded.len();
-        let reasons = self
-            .failed
-            .iter()
-            .map(|failed| format!("\n{}: {:#}", failed.title, failed.error));
-        (!self.failed.is_empty()).then(|| {
-            Failure::setup(format!(
-                "{} of {all} kernels could not be had:{}",
-                self.failed.len(),
-                reasons.collect::<String>()
-            ))
+        let reason = |failed: &Failed| {
+            let text = shown::line(&format!("{}: {:#}", failed.title, failed.error));
+            match failure::lines(&failed.error) {
+                "" => text,
+                lines => format!("{text}\n{lines}"),
+            }
+        };
+        let reasons = self.failed.iter().map(reason).collect::<Vec<_>>();
+        (!reasons.is_empty()).then(|| {
+            let count = reasons.len();
+            Failure::setup(format!("{count} of {all} kernels could not be had:"))
+                .lines(reasons.join("\n"))
         })
     }
 }

@@ -7,6 +7,7 @@
 //!
 //! The shell that we were started from keeps its own.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -33,8 +34,8 @@ const NAME: &str = "vmtest-secrets";
 /// This program.
 const OWN: &str = "/proc/self/exe";
 
-/// Takes the secrets out of the environment. Called first, while there is one thread: it does not
-/// return if it executes this program again.
+/// Takes the secrets out of the environment. Called before anything else is started: it does
+/// not return if it executes this program again.
 ///
 /// # Errors
 ///
@@ -70,6 +71,19 @@ pub fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
 pub fn credentials() -> impl Iterator<Item = &'static Pair> {
     let hidden = SECRETS.get().into_iter().flatten();
     hidden.filter(|(name, _)| !TOKENS.iter().any(|token| name == token))
+}
+
+/// The text without the tokens for GitHub: a server may repeat in its answer what it was sent.
+pub fn redacted(text: &str) -> Cow<'_, str> {
+    let mut text = Cow::Borrowed(text);
+    for token in TOKENS.iter().filter_map(variable) {
+        // As it is sent, and not so short that it is in other words.
+        let token = token.to_string_lossy().trim().to_owned();
+        if token.len() >= 8 && text.contains(&token) {
+            text = Cow::Owned(text.replace(&token, "[token]"));
+        }
+    }
+    text
 }
 
 fn execute_again(secrets: &[Pair], others: Vec<Pair>) -> Result<()> {

@@ -423,9 +423,11 @@ fn prepare_one(
 
 /// An error as a new one: [`Error`] cannot be cloned, but its kind must be kept.
 fn copy(error: &Error) -> Error {
+    let message = format!("{error:#}");
+    let lines = failure::lines(error).to_owned();
     match failure::kind(error) {
-        Some(kind) => failure::Failure::new(kind, format!("{error:#}")).into(),
-        None => Error::msg(format!("{error:#}")),
+        Some(kind) => failure::Failure::new(kind, message).lines(lines).into(),
+        None => failure::Quoting { message, lines }.into(),
     }
 }
 

@@ -18,7 +18,7 @@ pub use self::sink::{Outlet, SuiteSink};
 use crate::distribution::headers;
 use crate::environment::guest_environment;
 use crate::event::{FinishedTest, RunOutcome, Stage, Tally};
-use crate::failure::{self, FailureKind};
+use crate::failure::{self, FailureKind, in_full};
 use crate::folder;
 use crate::kernel::LocalKernel;
 use crate::layout::Layout;
@@ -123,7 +123,7 @@ impl Part {
         Self {
             outcome: RunOutcome::NotStarted {
                 stage: Stage::Setup,
-                how: format!("{error:#}"),
+                how: in_full(error),
             },
             tally: Tally::default(),
             seconds: Phases::default(),
@@ -417,7 +417,7 @@ pub fn not_started(name: RunName, stage: Stage, error: &anyhow::Error) -> RunRec
         name,
         outcome: RunOutcome::NotStarted {
             stage,
-            how: format!("{error:#}"),
+            how: in_full(error),
         },
         tally: Tally::default(),
         seconds: Phases::default(),

@@ -15,8 +15,11 @@ use anyhow::{Context, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
+use crate::failure;
 use crate::interrupt;
 use crate::paint::{ColorChoice, Paint};
+use crate::secrets;
+use crate::shown;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -128,10 +131,13 @@ impl Ui {
         }
     }
 
-    /// The error that ends the command. The chain is one line; text of several
-    /// lines (the tail of a log) keeps its lines, each with the prefix.
+    /// The error that ends the command. The chain is one line; the lines of a log that belong
+    /// to it come below, each with the prefix.
     pub fn error(&self, error: &anyhow::Error) {
         self.line(&format!("error: {error:#}"));
+        failure::lines(error)
+            .lines()
+            .for_each(|line| self.line(line));
     }
 
     /// Starts a task that a person waits for. The line is gone when the
@@ -154,7 +160,7 @@ impl Ui {
                 ProgressStyle::with_template("xtask: {wide_msg} [{elapsed}]")
                     .unwrap_or_else(|_| ProgressStyle::default_spinner()),
             );
-            bar.set_message(message.clone());
+            bar.set_message(line(&message));
             bar.enable_steady_tick(Duration::from_millis(500));
             Some(bar)
         } else {
@@ -179,7 +185,7 @@ impl Ui {
     pub fn ask(&self, question: &str) -> Result<bool> {
         self.passthrough(|| {
             let mut stderr = std::io::stderr().lock();
-            let _ = write!(stderr, "xtask: {question} [y/N] ");
+            let _ = write!(stderr, "xtask: {} [y/N] ", line(question));
             let _ = stderr.flush();
         });
         let stdin = std::io::stdin();
@@ -212,15 +218,19 @@ impl Ui {
         self.live.suspend(write);
     }
 
+    /// Text of ours and values in it: one line, whatever is in them.
     fn line(&self, text: &str) {
+        let text = line(text);
         self.passthrough(|| {
-            let mut stderr = std::io::stderr().lock();
-            for line in text.lines() {
-                // Nobody is left to tell when standard error is closed.
-                let _ = writeln!(stderr, "xtask: {line}");
-            }
+            // Nobody is left to tell when standard error is closed.
+            let _ = writeln!(std::io::stderr().lock(), "xtask: {text}");
         });
     }
+}
+
+/// What is shown of a text of ours with values in it.
+fn line(text: &str) -> String {
+    shown::line(&secrets::redacted(text))
 }
 
 /// Something that takes time; see [`Ui::task`].
@@ -236,18 +246,18 @@ impl Task {
     pub fn rename(&mut self, message: impl Into<String>) {
         self.message = message.into();
         if let Some(bar) = &self.bar {
-            bar.set_message(self.message.clone());
+            bar.set_message(line(&self.message));
         }
     }
 
     /// Says how far it is, e.g. `1,234 of about 2,100 objects`.
     pub fn update(&mut self, progress: impl AsRef<str>) {
-        let line = format!("{}: {}", self.message, progress.as_ref());
+        let text = format!("{}: {}", self.message, progress.as_ref());
         match &self.bar {
-            Some(bar) => bar.set_message(line),
+            Some(bar) => bar.set_message(line(&text)),
             None if self.last_plain.elapsed() >= PLAIN_INTERVAL => {
                 self.last_plain = Instant::now();
-                self.ui.info(line);
+                self.ui.info(text);
             }
             None => {}
         }

@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use xtask::bench::{self, Bench};
 use xtask::layout::Layout;
+use xtask::stdout::Stdout;
 use xtask::ui::Ui;
 
 use crate::flags;
@@ -18,6 +19,6 @@ pub fn run(flags: &flags::Bench, layout: &Layout, ui: &Ui) -> Result<u8> {
     let logs = layout.logs();
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
     let pairs = bench::measure(&bench, &logs.join("bench.log"), ui)?;
-    bench::table(&pairs, &mut std::io::stdout()).context("cannot write to standard output")?;
+    bench::table(&pairs, &mut Stdout).context("cannot write to standard output")?;
     Ok(0)
 }

@@ -1,7 +1,6 @@
 //! `cargo xtask bisect`: the kernel from which on a test behaves differently.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
@@ -13,6 +12,7 @@ use xtask::layout::Layout;
 use xtask::report::files;
 use xtask::request::KernelRequest;
 use xtask::results::RunRecord;
+use xtask::stdout;
 use xtask::ui::{Ui, Verbosity};
 
 use super::{kernels, test};
@@ -68,7 +68,7 @@ pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> 
         anyhow::Ok(verdict)
     })?;
     let answer = bisection.describe(&flags.test, &names);
-    writeln!(std::io::stdout(), "{answer}").context("cannot write to standard output")?;
+    stdout::print(&format!("{answer}\n"))?;
     Ok(match last {
         Step::Found { .. } => 0,
         Step::Same | Step::Run(_) => 1,

@@ -1,10 +1,9 @@
 //! `xtask build-kernel`: source, configuration, make, package.
 
 use std::ffi::{OsStr, OsString};
-use std::io::Write;
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xtask::arch::{self, Arch};
 use xtask::failure::{self, Failure, FailureKind};
 use xtask::kbuild::in_place::{self, InPlace};
@@ -14,6 +13,7 @@ use xtask::layout::Layout;
 use xtask::request::{at_home, is_path};
 use xtask::setup;
 use xtask::source::Wanted;
+use xtask::stdout;
 use xtask::ui::Ui;
 
 use crate::flags::BuildKernel;
@@ -53,9 +53,8 @@ pub fn run(flags: &BuildKernel, layout: &Layout, ui: &Ui, install: bool) -> Resu
 /// Status 3 if one of them could not be built.
 fn print_plan(requests: &[BuildRequest], layout: &Layout, ui: &Ui) -> Result<u8> {
     let planned = dry_run(requests, layout, ui)?;
-    let mut output = std::io::stdout().lock();
     for planned in &planned {
-        writeln!(output, "{planned}").context("cannot write to standard output")?;
+        stdout::print(&format!("{planned}\n"))?;
     }
     Ok(match planned.iter().all(|planned| planned.possible()) {
         true => 0,

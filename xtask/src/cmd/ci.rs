@@ -8,6 +8,7 @@ use xtask::ci::{self, StepOutcome, Surroundings};
 use xtask::failure::{Failure, FailureKind};
 use xtask::layout::{Files, Layout};
 use xtask::setup;
+use xtask::stdout::Stdout;
 use xtask::ui::Ui;
 
 use crate::flags::Ci;
@@ -40,7 +41,7 @@ pub fn run(
         setup,
     });
     let steps = ci::select(steps, &flags.steps)?;
-    let mut stdout = std::io::stdout();
+    let mut stdout = Stdout;
     if flags.list {
         for step in &steps {
             writeln!(stdout, "{:18}{}", step.name, step.about)?;

@@ -1,6 +1,7 @@
 //! `xtask completions`: shell completions on standard output.
 
 use std::io::Write;
+use xtask::stdout::Stdout;
 
 use anyhow::{Context, Result};
 use clap::CommandFactory;
@@ -13,7 +14,7 @@ pub fn run(flags: &Completions) -> Result<u8> {
     // The name of the built binary: what a shell completes is a word that it knows
     // as a command, which `cargo xtask` is not.
     clap_complete::generate(flags.shell, &mut Xtask::command(), "xtask", &mut script);
-    let mut stdout = std::io::stdout();
+    let mut stdout = Stdout;
     stdout
         .write_all(&script)
         .context("cannot write the completions")?;

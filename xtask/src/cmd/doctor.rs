@@ -1,12 +1,11 @@
 //! `xtask doctor`: see [`xtask::doctor`].
 
-use std::io::Write;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xtask::doctor;
 use xtask::failure::{Failure, FailureKind};
 use xtask::layout::Layout;
 use xtask::setup;
+use xtask::stdout;
 use xtask::store;
 use xtask::ui::Ui;
 
@@ -26,8 +25,7 @@ pub fn run(layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     }
     let kernel = store::kernels(layout, arch)?.into_iter().next();
     let checks = doctor::examine(layout, ui, arch, kernel)?;
-    write!(std::io::stdout(), "{}", doctor::table(&checks))
-        .context("cannot write to standard output")?;
+    stdout::print(&doctor::table(&checks))?;
     Ok(if doctor::any_finding(&checks) {
         FailureKind::Findings.exit_status()
     } else {

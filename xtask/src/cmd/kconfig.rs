@@ -10,6 +10,7 @@ use xtask::kconfig::{FinalConfig, State, audit, merge, tree};
 use xtask::kernels::Kernels;
 use xtask::layout::Layout;
 use xtask::needs;
+use xtask::stdout::Stdout;
 use xtask::ui::{Ui, Verbosity};
 
 use crate::flags::Kconfig;
@@ -33,7 +34,7 @@ pub fn run(flags: &Kconfig, layout: &Layout, ui: &Ui) -> Result<u8> {
     }
     let flavor = kernels.flavor(&flags.flavor)?;
     let merged = merge(&layout.configs, arch, &flavor.name)?;
-    let mut output = std::io::stdout().lock();
+    let mut output = Stdout;
 
     let Some(path) = &flags.check else {
         let version = flags.version.as_ref();

@@ -1,7 +1,5 @@
 //! `cargo xtask list`.
 
-use std::io::Write;
-
 use anyhow::Result;
 use xtask::arch;
 use xtask::distribution;
@@ -9,6 +7,7 @@ use xtask::github::client::Freshness;
 use xtask::layout::Layout;
 use xtask::list::{self, Format};
 use xtask::request::{Candidate, KernelRequest};
+use xtask::stdout;
 use xtask::store;
 use xtask::ui::Ui;
 
@@ -64,6 +63,6 @@ pub fn run(flags: &List, layout: &Layout, ui: &Ui) -> Result<u8> {
             ),
         });
     }
-    std::io::stdout().write_all(list::render(&rows, format)?.as_bytes())?;
+    stdout::print(&list::render(&rows, format)?)?;
     Ok(0)
 }

@@ -1,11 +1,10 @@
 //! `cargo xtask matrix`: the jobs of a CI's matrix.
 
-use std::io::Write;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xtask::fetch::host_arch;
 use xtask::layout::Layout;
 use xtask::matrix::{self, Format};
+use xtask::stdout;
 
 use super::kernels;
 use crate::flags::matrix::{Matrix, MatrixFormat};
@@ -18,8 +17,6 @@ pub fn run(flags: &Matrix, layout: &Layout) -> Result<u8> {
         MatrixFormat::Github => Format::Github,
         MatrixFormat::Json => Format::Json,
     };
-    std::io::stdout()
-        .write_all(matrix::render(&jobs, format)?.as_bytes())
-        .context("cannot write to standard output")?;
+    stdout::print(&matrix::render(&jobs, format)?)?;
     Ok(0)
 }

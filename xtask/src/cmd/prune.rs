@@ -1,6 +1,5 @@
 //! `xtask prune`: see [`xtask::prune`].
 
-use std::io::Write;
 use std::time::SystemTime;
 
 use anyhow::Result;
@@ -11,6 +10,7 @@ use xtask::plan::{columns, megabytes};
 use xtask::prune::{self, local};
 use xtask::release::github::Github;
 use xtask::release::{self, ReleaseStore};
+use xtask::stdout;
 use xtask::ui::Ui;
 
 use super::release::client;
@@ -113,7 +113,7 @@ fn agreed(rows: Vec<Row>, flags: &Prune, ui: &Ui) -> Result<bool> {
             row.note,
         ]
     }));
-    std::io::stdout().write_all(columns(&lines).as_bytes())?;
+    stdout::print(&columns(&lines))?;
     let size = megabytes(bytes, false);
     if !flags.dry_run && confirm(&format!("delete {number} with {size}?"), flags.yes, ui)? {
         return Ok(true);

@@ -1,6 +1,5 @@
 //! `xtask release plan` and `release apply`: see [`xtask::plan`], [`xtask::release`].
 
-use std::io::Write;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result};
@@ -14,6 +13,7 @@ use xtask::release::github::Github;
 use xtask::release::{self, ReleaseStore, Selection};
 use xtask::setup;
 use xtask::source::Wanted as WantedSource;
+use xtask::stdout;
 use xtask::store;
 use xtask::ui::Ui;
 
@@ -39,7 +39,7 @@ fn print_plan(flags: &Plan, layout: &Layout, ui: &Ui) -> Result<u8> {
         PlanFormat::Table => plan::table(&plan),
         PlanFormat::Json => plan::json(&plan).context("cannot write the plan")?,
     };
-    std::io::stdout().write_all(text.as_bytes())?;
+    stdout::print(&text)?;
     Ok(0)
 }
 
@@ -52,7 +52,7 @@ fn apply(flags: &Apply, layout: &Layout, ui: &Ui, install: bool) -> Result<u8> {
     let _lock = store::lock(layout, ui, "release-apply")?;
     let options = options(&flags.selection);
     let (plan, wanted) = make_plan(&selection, &options, &store, layout, ui)?;
-    std::io::stdout().write_all(plan::table(&plan).as_bytes())?;
+    stdout::print(&plan::table(&plan))?;
     // A plan with problems is refused below, whatever the answer.
     let totals = &plan.totals;
     if plan.problems.is_empty() && totals.uploads + totals.deletions > 0 {

@@ -1,8 +1,6 @@
 //! What the commands that touch the release have in common, and two of them.
 
-use std::io::Write;
-
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xtask::download;
 use xtask::fetch::{self, Sources};
 use xtask::from::From;
@@ -13,6 +11,7 @@ use xtask::kernel::LocalKernel;
 use xtask::layout::Layout;
 use xtask::request::KernelRequest;
 use xtask::secrets;
+use xtask::stdout;
 use xtask::ui::Ui;
 use xtask::upload;
 
@@ -77,8 +76,7 @@ pub fn download(flags: &Download, layout: &Layout, ui: &Ui) -> Result<u8> {
 }
 
 fn print(kernel: &LocalKernel) -> Result<()> {
-    writeln!(std::io::stdout(), "{}", kernel.path.display())
-        .context("cannot write to standard output")
+    stdout::print_value(&kernel.path.display().to_string())
 }
 
 /// Uploads packages and prints where they can be had.
@@ -92,8 +90,7 @@ pub fn upload(flags: &Upload, layout: &Layout, ui: &Ui) -> Result<u8> {
         .collect::<Result<Vec<_>>>()?;
     for package in &packages {
         let asset = upload::upload(&client, package, flags.replace, ui)?;
-        writeln!(std::io::stdout(), "{}", asset.browser_download_url)
-            .context("cannot write to standard output")?;
+        stdout::print_value(&asset.browser_download_url)?;
     }
     Ok(0)
 }

@@ -16,6 +16,7 @@ use xtask::report::merge::{Part, merge};
 use xtask::report::text::{conclusion, differences, printable, summary};
 use xtask::report::{files, github, html, json, junit, markdown};
 use xtask::results::Results;
+use xtask::stdout::{self, Stdout};
 use xtask::ui::{Ui, Verbosity};
 
 use crate::flags::report::{self as flags, ReportCommand, ReportFormat};
@@ -37,10 +38,12 @@ fn show(flags: &flags::Show, layout: &Layout, ui: &Ui) -> Result<u8> {
     let results = files::read(&path)?;
     match flags.format {
         ReportFormat::Text => text(&results, &folder_of(&path), ui)?,
-        ReportFormat::Markdown => print(&markdown::render(&results, markdown::PULL_REQUEST))?,
-        ReportFormat::Html => print(&html::render(&results))?,
-        ReportFormat::Junit => print(&junit::render(&results))?,
-        ReportFormat::Json => print(&json::render(&results)?)?,
+        ReportFormat::Markdown => {
+            stdout::print(&markdown::render(&results, markdown::PULL_REQUEST))?
+        }
+        ReportFormat::Html => stdout::print(&html::render(&results))?,
+        ReportFormat::Junit => stdout::print(&junit::render(&results))?,
+        ReportFormat::Json => stdout::print(&json::render(&results)?)?,
     }
     Ok(0)
 }
@@ -142,7 +145,7 @@ fn job() -> Option<github::Job> {
 }
 
 fn print(text: &str) -> Result<()> {
-    std::io::stdout()
+    Stdout
         .write_all(text.as_bytes())
         .context("cannot write the results")
 }

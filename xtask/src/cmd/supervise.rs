@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use xtask::enclosure::Enclosure;
+use xtask::shown;
 
 use crate::flags::{Enclose, Supervise};
 
@@ -12,7 +13,8 @@ pub fn run(flags: &Supervise) -> u8 {
         return 2;
     };
     xtask::process::supervise(program, arguments).unwrap_or_else(|error| {
-        let _ = writeln!(std::io::stderr(), "xtask: error: {error:#}");
+        let text = shown::line(&format!("{error:#}"));
+        let _ = writeln!(std::io::stderr(), "xtask: error: {text}");
         126
     })
 }

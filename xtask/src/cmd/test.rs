@@ -29,6 +29,7 @@ use xtask::results::{self, RunName, RunRecord};
 use xtask::schedule::{self, Capacity, Partition, RetryPolicy, VmSize};
 use xtask::session::{self, Collector, Message, Options, Session, What};
 use xtask::setup::{self, Tool};
+use xtask::stdout::Stdout;
 use xtask::suite::{self, Suite};
 use xtask::ui::Ui;
 use xtask::vm;
@@ -42,7 +43,7 @@ const RUNNER: &str = "guest/run_unittests.py";
 
 /// Runs the tests; the exit status.
 pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
-    run_to(std::io::stdout(), flags, layout, ui, setup)
+    run_to(Stdout, flags, layout, ui, setup)
 }
 
 /// The same, with the results going to `out`.

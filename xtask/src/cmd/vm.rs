@@ -1,7 +1,7 @@
 //! `cargo xtask vm`: boot a kernel and run a command in it.
 
 use std::ffi::OsString;
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::Arc;
@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use xtask::console::printable;
 use xtask::console_log::{self, ConsoleLog};
 use xtask::environment::{
     cargo_environment, cargo_paths, guest_environment, is_cargo_runner, is_exportable,
@@ -24,6 +23,8 @@ use xtask::preflight;
 use xtask::process::shell_quote;
 use xtask::secrets;
 use xtask::setup;
+use xtask::shown;
+use xtask::stdout;
 use xtask::temporary;
 use xtask::terminal::{self, RawTerminal};
 use xtask::ui::Ui;
@@ -44,8 +45,7 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
             .iter()
             .map(|word| shell_quote(&word.to_string_lossy()))
             .collect::<Vec<_>>();
-        writeln!(std::io::stdout(), "{}", words.join(" "))
-            .context("cannot write to standard output")?;
+        stdout::print_value(&words.join(" "))?;
         return Ok(0);
     }
     let log = match ConsoleLog::create(&request.console_log) {
@@ -186,18 +186,19 @@ fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
         log.remove();
         return status;
     }
-    let mut text = run.outcome.to_string();
+    let mut lines = Vec::new();
     if !run.trouble.is_empty() {
-        let lines = run.trouble.lines().take(TROUBLE).collect::<Vec<_>>();
-        text = format!("{text}\nthe kernel's words:\n{}", lines.join("\n"));
+        lines.push("the kernel's words:".to_owned());
+        lines.extend(run.trouble.lines().take(TROUBLE).map(str::to_owned));
     } else if !run.console_tail.is_empty() {
-        text = format!("{text}\nthe console's last lines:\n{}", run.console_tail);
+        lines.push("the console's last lines:".to_owned());
+        lines.push(run.console_tail.clone());
     }
-    text = format!("{text}\nconsole log: {}", run.console_log.display());
-    if let Some(dump) = &run.dump {
-        text = format!("{text}\ndump: {}", dump.display());
-    }
-    ui.error(&Failure::new(FailureKind::Vm, text).into());
+    let path = |path: &Path| shown::line(&path.display().to_string());
+    lines.push(format!("console log: {}", path(&run.console_log)));
+    lines.extend(run.dump.iter().map(|dump| format!("dump: {}", path(dump))));
+    let failure = Failure::new(FailureKind::Vm, run.outcome.to_string());
+    ui.error(&failure.lines(lines.join("\n")).into());
     lost_status
 }
 
@@ -297,7 +298,7 @@ impl KernelLines {
         }
         let line = std::mem::take(&mut self.line);
         match self.terminal {
-            true => out.extend_from_slice(printable(&line).as_bytes()),
+            true => out.extend(shown::line(&String::from_utf8_lossy(&line)).into_bytes()),
             false => out.extend_from_slice(&line),
         }
         out.extend_from_slice(end);
@@ -325,11 +326,7 @@ fn copy(bytes: &[u8], to: impl AsFd) -> Result<()> {
                 Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
                 // What the command itself would have got: SIGPIPE.
                 Err(rustix::io::Errno::PIPE) => {
-                    return Err(Failure::new(
-                        FailureKind::Interrupted(signal_hook::consts::SIGPIPE),
-                        "nobody reads our output any more",
-                    )
-                    .into());
+                    return Err(stdout::nobody_reads().into());
                 }
                 Err(error) => return Err(error).context("cannot write the guest's output"),
             }

@@ -13,6 +13,7 @@ use crate::asset::PackageName;
 use crate::failure::Failure;
 use crate::http::address::encode;
 use crate::http::{Answer, Method};
+use crate::secrets;
 
 /// What an answer is to be written in: GitHub's own kind of JSON, as its guide
 /// recommends (docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api),
@@ -307,7 +308,12 @@ impl Refusal {
 /// A text of the server in one line of ours.
 fn clean(text: &str) -> String {
     let visible = |c: char| if c.is_control() { ' ' } else { c };
-    text.chars().map(visible).take(300).collect()
+    // Before it is cut, perhaps in the middle of a token.
+    secrets::redacted(text)
+        .chars()
+        .map(visible)
+        .take(300)
+        .collect()
 }
 
 impl fmt::Display for Refusal {

@@ -676,11 +676,11 @@ fn configure(
         &FinalConfig::parse(&config),
     )?;
     Err(Failure::setup(format!(
-        "{lost} of the options wanted for {} cannot be set; {} has the rest\n{}",
+        "{lost} of the options wanted for {} cannot be set; {} has the rest",
         plan.name,
-        path.display(),
-        lines.join("\n")
+        path.display()
     ))
+    .lines(lines.join("\n"))
     .into())
 }
 
@@ -766,10 +766,11 @@ impl Log {
         }
         let lines = progress::first_errors(&text).join("\n");
         Err(Failure::setup(format!(
-            "{doing} failed: make ended with {}; log: {}\n{lines}",
+            "{doing} failed: make ended with {}; log: {}",
             status_in_words(status),
             self.path.display()
         ))
+        .lines(lines)
         .into())
     }
 }

@@ -258,7 +258,7 @@ fn a_kernel_that_cannot_be_built_does_not_stop_the_others() {
         2 of 3 kernels could not be had:
         6.1.10-vmtest1.1default: building failed; log: /w/log/make.log
         6.3 default: no suite of Debian has linux-source-6.3"]]
-    .assert_eq(&failure.to_string());
+    .assert_eq(&format!("{failure}\n{}", failure.lines));
     assert_eq!(failure.kind.exit_status(), 3);
 }
 

@@ -9,6 +9,7 @@ use crate::paint::Paint;
 use crate::report::matrix::Matrix;
 use crate::report::totals::{self, Column, Totals};
 use crate::results::{Results, RunName, RunRecord};
+use crate::shown;
 
 /// All that went wrong in these runs, whose logs are in `folder`; the skipped tests as
 /// well, if wanted.
@@ -388,16 +389,10 @@ fn short(name: &RunName) -> &str {
 
 /// A name for a line of its own: that of a test may be any text.
 pub fn one_line(text: &str) -> String {
-    printable(text).replace('\n', "\u{fffd}")
+    shown::line(text)
 }
 
 /// Text of a guest without what would move the cursor or change the terminal.
 pub fn printable(text: &str) -> String {
-    text.chars()
-        .map(|c| match c {
-            '\n' | '\t' => c,
-            c if c.is_control() => char::REPLACEMENT_CHARACTER,
-            c => c,
-        })
-        .collect()
+    shown::lines(text)
 }

@@ -19,7 +19,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::failure::Failure;
+use crate::failure::{Failure, lines};
 use crate::input;
 use crate::interrupt;
 use crate::kbuild::progress::{disk_was_full, thousands};
@@ -258,7 +258,9 @@ fn one_for_each(answers: Result<Vec<Result<Found>>>, count: usize) -> Vec<Result
         Err(error) => error,
     };
     let text = format!("{error:#}");
-    let copies = (1..count).map(|_| Err(Failure::setup(text.clone()).into()));
+    let lines = lines(&error).to_owned();
+    let copy = || Failure::setup(text.clone()).lines(lines.clone());
+    let copies = (1..count).map(|_| Err(copy().into()));
     copies.chain([Err(error)]).collect()
 }
 

@@ -168,6 +168,42 @@ fn quiet_is_silent_but_for_errors() {
 }
 
 #[test]
+fn what_cannot_be_written_is_an_error_and_a_closed_pipe_is_none() {
+    let work = tempfile::tempdir().unwrap();
+    for arguments in [
+        "--help",
+        "--version",
+        "kconfig 6.1",
+        "completions bash",
+        "ci --list",
+    ] {
+        let full = fs::File::options().write(true).open("/dev/full").unwrap();
+        let run = xtask(work.path()).args(arguments).run_into(full);
+        let run = run.expect_status(3);
+        assert!(run.stderr.contains("No space left"), "{arguments}: {run:?}");
+        assert_eq!(run.stderr.lines().count(), 1, "{arguments}: {run:?}");
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let run = xtask(work.path()).args(arguments).run_into(writer);
+        // As other programs end, by the signal.
+        assert_eq!((run.status, &*run.stderr), (141, ""), "{arguments}");
+    }
+}
+
+#[test]
+fn a_small_stack_is_enough() {
+    let work = tempfile::tempdir().unwrap();
+    for arguments in ["vm --help", "kconfig 6.1", "list"] {
+        xtask(work.path())
+            .args(arguments)
+            .behind(&["sh", "-c", "ulimit -s 256 && exec \"$@\"", "sh"])
+            .env("A_TOKEN", "x")
+            .run()
+            .expect_status(0);
+    }
+}
+
+#[test]
 fn completions_name_the_commands() {
     let work = tempfile::tempdir().unwrap();
     for shell in ["bash", "zsh", "fish"] {

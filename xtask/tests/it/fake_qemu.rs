@@ -57,6 +57,9 @@ if part == "no root":
 if part == "silent":
     time.sleep(1000)
 status(b"hello main 0.50 0.25\n")
+if part == "init lies":
+    status(b"fail a\x1b[31m\xc2\x9b\r\x00b\n")
+    time.sleep(1000)
 if part == "init fails":
     status(b"fail cannot mount tmpfs on /run\n")
     time.sleep(1000)

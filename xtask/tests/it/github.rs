@@ -687,6 +687,17 @@ fn the_token_is_in_no_output_and_no_file() {
     with_token(&upload).expect_status(0);
     with_token("list --remote").expect_status(0);
     with_token("download 6.1").expect_status(0);
+    // Far enough in the message to be cut in two.
+    let echo = format!("{{\"message\": \"{}{TOKEN}\"}}", "x".repeat(295));
+    for echo in [
+        echo,
+        format!("{{\"message\": \"Bad credentials: {TOKEN}\"}}"),
+    ] {
+        let fault = Fault::Status(401, Vec::new(), echo);
+        setting.server.always(BY_TAG, fault);
+        let run = with_token("list --remote").expect_status(3);
+        assert!(!run.stderr.contains(&TOKEN[..4]), "{}", run.stderr);
+    }
     setting.server.always(BY_TAG, Fault::status(401));
     let run = with_token("list --remote").expect_status(3);
     assert!(

@@ -26,6 +26,7 @@ mod runner;
 mod secrets;
 mod session;
 mod setup;
+mod shown;
 mod source;
 mod support;
 mod tidy;

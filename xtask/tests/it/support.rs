@@ -37,6 +37,19 @@ pub struct Run {
 }
 
 impl Run {
+    fn of(output: std::process::Output) -> Self {
+        use std::os::unix::process::ExitStatusExt;
+
+        let status = output.status;
+        Run {
+            status: status
+                .code()
+                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// Asserts the exit status, showing everything if it is another one.
     #[track_caller]
     pub fn expect_status(self, status: i32) -> Self {
@@ -88,6 +101,26 @@ impl Xtask {
         self
     }
 
+    /// Puts other words in front of the program, which execute it.
+    pub fn behind(mut self, words: &[&str]) -> Self {
+        let mut command = Command::new(words[0]);
+        command
+            .args(&words[1..])
+            .arg(self.command.get_program())
+            .args(self.command.get_args())
+            .env_clear()
+            .envs(
+                self.command
+                    .get_envs()
+                    .filter_map(|(name, value)| Some((name, value?))),
+            );
+        if let Some(directory) = self.command.get_current_dir() {
+            command.current_dir(directory);
+        }
+        self.command = command;
+        self
+    }
+
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);
@@ -120,20 +153,19 @@ impl Xtask {
         reason = "these tests look at the finished binary from outside"
     )]
     pub fn run(mut self) -> Run {
-        use std::os::unix::process::ExitStatusExt;
+        let output = self.command.stdin(Stdio::null()).output();
+        Run::of(output.expect("the binary starts"))
+    }
 
-        let output = self
-            .command
-            .stdin(Stdio::null())
-            .output()
-            .expect("the binary starts");
-        let status = output.status;
-        Run {
-            status: status
-                .code()
-                .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+    /// The same with another standard output.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "these tests look at the finished binary from outside"
+    )]
+    pub fn run_into(mut self, stdout: impl Into<Stdio>) -> Run {
+        let command = self.command.stdin(Stdio::null()).stdout(stdout.into());
+        let child = command.stderr(Stdio::piped()).spawn();
+        let output = child.and_then(Child::wait_with_output);
+        Run::of(output.expect("the binary starts"))
     }
 }

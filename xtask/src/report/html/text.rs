@@ -1,6 +1,7 @@
 //! Text of a guest as HTML. A test chooses its names and what it prints, so none of it
 //! may become markup, change what is beside it, or hide.
 
+use crate::shown;
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write as _};
 
@@ -51,35 +52,10 @@ fn escape(f: &mut Formatter<'_>, text: &str, lines: bool) -> fmt::Result {
             // The pictures of control characters stand in their order.
             '\0'..='\x1f' => f.write_char(char::from_u32(0x2400 + c as u32).unwrap_or(c))?,
             '\x7f' => f.write_char('\u{2421}')?,
-            c if is_unseen(c) => write!(f, "⟨U+{:04X}⟩", c as u32)?,
+            c if shown::is_unseen(c) => write!(f, "⟨U+{:04X}⟩", c as u32)?,
             c => f.write_char(c)?,
         }
     }
-}
-
-/// Characters that cannot be seen, or that change how others are: the controls of
-/// ISO 8859, and those of Unicode's format characters (category `Cf`) and separators
-/// that order or join text, bidirectional ones first of all (Unicode annex 9).
-fn is_unseen(c: char) -> bool {
-    matches!(
-        c,
-        '\u{80}'..='\u{9f}'
-            | '\u{ad}'
-            | '\u{34f}'
-            | '\u{61c}'
-            | '\u{115f}'..='\u{1160}'
-            | '\u{180e}'
-            | '\u{200b}'..='\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{3164}'
-            | '\u{fdd0}'..='\u{fdef}'
-            | '\u{feff}'
-            | '\u{ffa0}'
-            | '\u{fff9}'..='\u{fffb}'
-            | '\u{fffe}'..='\u{ffff}'
-            | '\u{e0000}'..='\u{e0fff}'
-    )
 }
 
 /// A dotted name of a test: the module is dimmed, so that what differs is seen first.
