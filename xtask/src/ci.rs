@@ -142,6 +142,12 @@ pub fn plan(surroundings: &Surroundings) -> Vec<Step> {
             after: None,
         },
         Step {
+            name: "kill",
+            about: "commands that are killed, or whose disk fails, lose nothing and leave nothing",
+            command: cargo(&["test", "--locked", "--test", "kill"]),
+            after: None,
+        },
+        Step {
             name: "kernel",
             about: "a kernel is built from source, unless it is there",
             command: xtask(&["build-kernel", SERIES]),
@@ -353,6 +359,7 @@ mod tests {
             for f in sys.argv[1:]: compile(open(f, '\''rb'\'').read(), f, '\''exec'\'')' vmtest-assets/guest/run_unittests.py
             tests: cargo test --locked
             openapi: cargo test --locked --test openapi
+            kill: cargo test --locked --test kill
             kernel: target/debug/xtask build-kernel 6.1 --setup
             vm-tests (after kernel): cargo test --locked --test vm
             selftest (after kernel): target/debug/xtask test -C vmtest-assets/selftest -k '6.1.*' --from local,build --setup
@@ -384,7 +391,7 @@ mod tests {
             .collect::<Vec<_>>();
         assert_eq!(names, ["format", "vm-tests"]);
         let error = select(plan(&surroundings(false)), &["tets".to_owned()]).unwrap_err();
-        expect![[r#"there is no step "tets" (format, clippy, shellcheck, guest-shellcheck, python, tests, openapi, kernel, vm-tests, selftest, drgn)"#]].assert_eq(&error.to_string());
+        expect![[r#"there is no step "tets" (format, clippy, shellcheck, guest-shellcheck, python, tests, openapi, kill, kernel, vm-tests, selftest, drgn)"#]].assert_eq(&error.to_string());
     }
 
     #[test]

@@ -253,8 +253,8 @@ fn attempt(
     let mut body = Resuming::new(client, asset, received);
     let limits = archive::Limits::of(asset.size);
     let mut unpacked = archive::unpack_into(&mut body, temporary.path(), &limits);
-    // A limit, a full disk or a signal: more bytes change nothing.
-    let enough = |error: &Error| failure::kind(error).is_some() || http::is_full(error);
+    // A limit, the disk or a signal: more bytes change nothing.
+    let enough = |error: &Error| failure::kind(error).is_some() || is_of_the_system(error);
     if body.trouble.is_none() && !unpacked.as_ref().is_err_and(enough) {
         // To the very end, or the checksum would be one of a part.
         let rest = io::copy(&mut body, &mut io::sink()).map(drop);
@@ -272,6 +272,10 @@ fn attempt(
             );
             let hint = "a kernel takes about 400 MB; free some space or use another --directory";
             Err(Trouble::Lasting(Failure::setup(message).hint(hint).into()))
+        }
+        (None, Err(error)) if is_of_the_system(&error) => {
+            let error = error.context(format!("cannot unpack {}", asset.name));
+            Err(Trouble::Lasting(error))
         }
         (None, Err(error)) => Err(match (interrupt::check(), body.verify(sha256)) {
             (Err(interrupted), _) => Trouble::Lasting(interrupted.into()),
@@ -297,6 +301,12 @@ fn attempt(
             Err(trouble)
         }
     }
+}
+
+/// Whether a system call failed; that bytes came damaged is found without one.
+fn is_of_the_system(error: &Error) -> bool {
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|error: &io::Error| error.raw_os_error().is_some())
 }
 
 /// The bytes of an asset, whatever happens to connections.

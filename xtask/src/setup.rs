@@ -153,6 +153,7 @@ pub fn for_ci() -> Vec<Tool> {
         "node",
         "npm",
         "xmllint",
+        "strace",
     ])
 }
 
@@ -341,6 +342,7 @@ const PACKAGES: &[(Row, [&str; 5])] = {
         (Program("node"), ["nodejs"; 5]),
         (Program("npm"), ["npm", "nodejs-npm", "npm", "npm", "npm"]),
         (Program("xmllint"), ["libxml2-utils", "libxml2", "libxml2", "libxml2-tools", "libxml2-utils"]),
+        (Program("strace"), ["strace"; 5]),
         (Program("shellcheck"), ["shellcheck", "ShellCheck", "shellcheck", "ShellCheck", "shellcheck"]),
     ]
 };

@@ -8,7 +8,6 @@ use anyhow::{Context, Result};
 use xtask::event::exit_status;
 use xtask::expect::Ledger;
 use xtask::failure::{Failure, FailureKind};
-use xtask::folder::{self, RESULTS};
 use xtask::layout::Layout;
 use xtask::report::diff::Diff;
 use xtask::report::matrix::Matrix;
@@ -73,10 +72,6 @@ fn join(flags: &flags::Merge, layout: &Layout, ui: &Ui) -> Result<u8> {
         }
     }
 
-    let goal = flags.output.as_ref().map(|folder| folder.join(RESULTS));
-    if let Some(goal) = goal.filter(|goal| goal.exists()) {
-        return Err(folder::there_already(&goal).into());
-    }
     let folder = files::write_merged(&merged, &found, flags.output.as_deref(), &layout.logs())?;
     let results = &merged.results;
     text(results, &folder, ui)?;

@@ -12,6 +12,7 @@ use crate::folder::{self, RESULTS};
 use crate::input;
 use crate::results::Results;
 use crate::store::{self, Temporary};
+use crate::temporary;
 
 /// So deep below a directory results are looked for: an artifact of a job has a folder
 /// of its own, and may have the session's folder in it.
@@ -47,7 +48,8 @@ pub fn write(results: &Results, folder: &Path) -> Result<Vec<PathBuf>> {
 ///
 /// # Errors
 ///
-/// Something cannot be written; it is as if nothing had been then.
+/// Something cannot be written; it is as if nothing had been then. The folder has results,
+/// which are not overwritten: a usage error.
 pub fn write_merged(
     merged: &Merged,
     parts: &[PathBuf],
@@ -58,6 +60,13 @@ pub fn write_merged(
         Some(folder) => folder.to_owned(),
         None => folder::unique(logs)?,
     };
+    let text = merged.text()?;
+    let there = folder.join(RESULTS);
+    // A run that was killed after all was in place has left something, and can be repeated.
+    let killed = temporary::sweep(&folder).unwrap_or_default() > 0;
+    if there.exists() && !(killed && read_text(&there)? == text) {
+        return Err(folder::there_already(&there).into());
+    }
     let stage = match output {
         Some(_) => Temporary::directory(&folder.join("merged"))?,
         None => Temporary::directory(&folder)?,
@@ -68,7 +77,7 @@ pub fn write_merged(
     }
     write(&merged.results, stage.path())?;
     let results = stage.path().join(RESULTS);
-    write_file(&results, &merged.text()?)?;
+    write_file(&results, &text)?;
     match output {
         None => stage.persist()?,
         Some(_) => move_into(stage.path(), &folder, &results)?,
