@@ -342,7 +342,6 @@ const PACKAGES: &[(Row, [&str; 5])] = {
         (Program("node"), ["nodejs"; 5]),
         (Program("npm"), ["npm", "nodejs-npm", "npm", "npm", "npm"]),
         (Program("xmllint"), ["libxml2-utils", "libxml2", "libxml2", "libxml2-tools", "libxml2-utils"]),
-        (Program("strace"), ["strace"; 5]),
         (Program("shellcheck"), ["shellcheck", "ShellCheck", "shellcheck", "ShellCheck", "shellcheck"]),
     ]
 };
