@@ -8,6 +8,7 @@
 #   vmtest_kernel     the unpacked kernel package, an absolute path
 #   vmtest_directory  the command's working directory
 #   vmtest_overlay    size of the overlay's tmpfs, as tmpfs(5) has it
+#   vmtest_overlay_options  mount options of the overlay, each behind a comma
 #   vmtest_tty        1: the command gets the terminal hvc0; 0: pipes
 #   vmtest_stdin      1: standard input comes through a port; 0: it is empty
 #   vmtest_columns, vmtest_rows
@@ -145,14 +146,17 @@ overlay_root() {
 	# Any directory of the host's does to hang the tmpfs on; the overlay's lower
 	# layer is the file system below it, so that nothing is hidden in the end.
 	for scratch in /tmp /mnt /run /var /usr none; do
-		[ -d "$scratch" ] && break
+		[ -d "$scratch" ] && [ ! -L "$scratch" ] && break
 	done
 	bb mount -t tmpfs -o "mode=755,size=$vmtest_overlay" overlay "$scratch" ||
 		fail "cannot mount a tmpfs on $scratch"
 	root=$scratch/root
 	view=$scratch/view
 	bb mkdir "$scratch/upper" "$scratch/work" "$root" "$view"
-	bb mount -t overlay -o "lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work" overlay "$root" ||
+	layers=lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work
+	# Again without the options: one of them may have been left out of the kernel.
+	bb mount -t overlay -o "$layers$vmtest_overlay_options" overlay "$root" ||
+		bb mount -t overlay -o "$layers" overlay "$root" ||
 		fail "cannot mount the overlay; does the kernel have CONFIG_OVERLAY_FS=y?"
 	for directory in proc sys dev run tmp etc; do
 		[ -d "$root/$directory" ] || bb mkdir "$root/$directory"
@@ -189,11 +193,15 @@ modprobe_by() {
 
 mount_fresh_file_systems() {
 	bb mount -o move /proc "$root/proc" || fail "cannot move /proc"
+	# A host's /tmp that is a link leads into the overlay; a mount through the link, which may
+	# be absolute, would be one in the old root.
+	tmp="tmpfs $root/tmp tmpfs nosuid,nodev,mode=1777"
+	[ ! -L "$root/tmp" ] || tmp=
 	# Without these there is no guest. BusyBox says which one could not be mounted.
 	words=$(mount_table "
 sysfs    $root/sys sysfs    nosuid,nodev,noexec
 devtmpfs $root/dev devtmpfs nosuid,mode=755
-tmpfs    $root/tmp tmpfs    nosuid,nodev,mode=1777
+$tmp
 tmpfs    $root/run tmpfs    nosuid,nodev,mode=755
 " 2>&1) || fail "${words##*"$newline"}"
 	cd "$root" || fail "cannot enter the new root"

@@ -59,6 +59,10 @@ pub const ASSETS: &[(&str, &str)] = &[
         include_str!("../../vmtest-assets/selftest/tests/__init__.py"),
     ),
     (
+        "selftest/tests/test_file_system.py",
+        include_str!("../../vmtest-assets/selftest/tests/test_file_system.py"),
+    ),
+    (
         "selftest/tests/test_guest.py",
         include_str!("../../vmtest-assets/selftest/tests/test_guest.py"),
     ),

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use crate::network::{self, Network};
 use crate::qemu;
+use crate::route::Route;
 use crate::share::{self, Share};
 use crate::version::{Series, Version};
 
@@ -81,10 +82,8 @@ pub struct Guest {
     pub stdin: bool,
     /// What is done after the command and its verdict.
     pub crash: Option<Crash>,
-    /// What must stay visible below the fresh mounts: directories and files.
-    pub keep: Vec<PathBuf>,
-    /// The same for symbolic links.
-    pub keep_links: Vec<PathBuf>,
+    /// What must stay visible below the fresh mounts.
+    pub hidden: Hidden,
     /// Directories besides the root, in the order in which they are mounted.
     pub shares: Vec<Share>,
     /// The network, if there is one.
@@ -120,26 +119,62 @@ pub struct Crash {
 /// has, which is less, it is less.
 const OVERLAY: &str = "50%";
 
-/// Of `paths` those that lie below a fresh mount, without those below another
-/// one of them. A path that *is* a fresh mount's directory cannot be bound into
-/// it as a whole and is left out: the guest has an empty directory there.
-pub fn hidden(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
-    let all = paths
-        .into_iter()
-        .filter(|path| {
-            FRESH
-                .iter()
-                .any(|mount| path.starts_with(mount) && path != Path::new(mount))
-        })
-        .collect::<BTreeSet<_>>();
+/// What makes the overlay one file system for programs, each with the first series that
+/// knows it: an older one refuses the whole mount.
+const OVERLAY_OPTIONS: &[((u32, u32), &str)] = &[
+    // Without it, the rename of a directory of the host is EXDEV, which `git mv` and Python's
+    // `os.rename` do not handle (Documentation/filesystems/overlayfs.rst, "renaming directories").
+    ((4, 10), "redirect_dir=on"),
+    // Without it, directories, files of the host and files of the guest have a device number
+    // each, and `du -x` and `find -xdev` leave files out ("Inode properties" there).
+    ((4, 17), "xino=on"),
+    // Without it, a new mode, owner or time of a file copies the file into the guest's memory:
+    // `chown -R` of a large tree fills it ("Metadata only copy up" there).
+    ((4, 19), "metacopy=on"),
+];
+
+/// What a kernel of this series is asked for when it mounts the overlay: `,NAME=VALUE` for each.
+fn overlay_options(series: Series) -> String {
+    OVERLAY_OPTIONS
+        .iter()
+        .filter(|((major, minor), _)| (series.major, series.minor) >= (*major, *minor))
+        .map(|(_, option)| format!(",{option}"))
+        .collect()
+}
+
+/// What init binds and links again below its fresh mounts.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Hidden {
+    /// Directories and files.
+    pub keep: Vec<PathBuf>,
+    /// Symbolic links.
+    pub links: Vec<PathBuf>,
+}
+
+/// Of the ends of `routes` those that lie below a fresh mount, without those below another
+/// one of them, and so their links. A path that *is* a fresh mount's directory cannot be bound
+/// into it as a whole and is left out: the guest has an empty directory there.
+pub fn hidden(routes: impl IntoIterator<Item = Route>) -> Hidden {
+    let below_fresh = |path: &PathBuf| {
+        FRESH
+            .iter()
+            .any(|mount| path.starts_with(mount) && path != Path::new(mount))
+    };
+    let (mut ends, mut links) = (BTreeSet::new(), BTreeSet::new());
+    for route in routes {
+        ends.extend(Some(route.end).filter(below_fresh));
+        links.extend(route.links.into_iter().filter(below_fresh));
+    }
     // Sorted by components, an ancestor comes before what is below it.
-    let mut kept: Vec<PathBuf> = Vec::new();
-    for path in all {
-        if !kept.iter().any(|ancestor| path.starts_with(ancestor)) {
-            kept.push(path);
+    let mut keep: Vec<PathBuf> = Vec::new();
+    for path in ends {
+        if !keep.iter().any(|ancestor| path.starts_with(ancestor)) {
+            keep.push(path);
         }
     }
-    kept
+    links.retain(|link| !keep.iter().any(|ancestor| link.starts_with(ancestor)));
+    let links = links.into_iter().collect();
+    Hidden { keep, links }
 }
 
 /// The whole init script: an interpreter line, the prelude and `text`.
@@ -160,6 +195,10 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
     script.set("vmtest_kernel", guest.kernel.as_os_str());
     script.set("vmtest_directory", guest.directory.as_os_str());
     script.set("vmtest_overlay", OsStr::new(OVERLAY));
+    script.set(
+        "vmtest_overlay_options",
+        OsStr::new(&overlay_options(guest.version.series)),
+    );
     script.set(
         "vmtest_stdin",
         OsStr::new(if guest.stdin { "1" } else { "0" }),
@@ -187,7 +226,8 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
     script.set("vmtest_debuginfo", debuginfo.as_os_str());
 
     script.function("vmtest_hidden", |script| {
-        for (word, paths) in [("keep", &guest.keep), ("keep_link", &guest.keep_links)] {
+        let Hidden { keep, links } = &guest.hidden;
+        for (word, paths) in [("keep", keep), ("keep_link", links)] {
             for path in paths {
                 script.raw(format!("\t{word} ").as_bytes());
                 script.word(path.as_os_str());
@@ -210,7 +250,10 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
     });
     script.function("vmtest_shares", |script| {
         for (index, share) in guest.shares.iter().enumerate() {
-            let (tag, options) = (share::tag(index), qemu::share_options(share.writable));
+            let (tag, options) = (
+                share::tag(index),
+                qemu::share_options(share.writable, guest.version.series),
+            );
             script.raw(format!("\tshare {tag} {options} ").as_bytes());
             script.word(share.guest.as_os_str());
             script.raw(b"\n");
@@ -367,8 +410,7 @@ mod tests {
             terminal: None,
             stdin: false,
             crash: None,
-            keep: Vec::new(),
-            keep_links: Vec::new(),
+            hidden: Hidden::default(),
             shares: Vec::new(),
             network: None,
             files: "/f".into(),
@@ -392,11 +434,22 @@ mod tests {
             "/dev/shm/x",
             "/dev/null",
         ];
-        let kept = hidden(paths.map(PathBuf::from));
+        let links = ["/tmp/link", "/tmp/a/link", "/srv/link", "/tmp/link", "/run"];
+        let none = Vec::new();
+        let routes = paths.map(|end| Route {
+            end: end.into(),
+            links: none.clone(),
+        });
+        let way = Route {
+            end: "/srv".into(),
+            links: links.map(PathBuf::from).to_vec(),
+        };
+        let found = hidden(routes.into_iter().chain([way]));
         assert_eq!(
-            kept,
+            found.keep,
             ["/dev/shm/x", "/run/user/1", "/tmp/a", "/tmp/ab"].map(PathBuf::from)
         );
+        assert_eq!(found.links, [PathBuf::from("/tmp/link")]);
     }
 
     /// The host's shell reads the prelude back: every byte of a hostile word must
@@ -451,6 +504,26 @@ vmtest_command
         );
     }
 
+    #[test]
+    fn file_systems_are_asked_for_what_the_kernel_knows() {
+        let overlay = |major, minor| overlay_options(Series { major, minor });
+        assert_eq!(overlay(4, 9), "");
+        assert_eq!(overlay(4, 14), ",redirect_dir=on");
+        assert_eq!(overlay(4, 17), ",redirect_dir=on,xino=on");
+        for (major, minor) in [(4, 19), (5, 4), (6, 1), (7, 3)] {
+            let all = ",redirect_dir=on,xino=on,metacopy=on";
+            assert_eq!(overlay(major, minor), all);
+        }
+        let share = |writable, major, minor| {
+            let options = qemu::share_options(writable, Series { major, minor });
+            options.split_once("msize=512000,").unwrap().1.to_owned()
+        };
+        assert_eq!(share(true, 4, 9), "cache=mmap,rw");
+        assert_eq!(share(true, 6, 3), "cache=mmap,rw");
+        assert_eq!(share(true, 6, 4), "cache=mmap,directio,rw");
+        assert_eq!(share(false, 6, 12), "cache=none,ro");
+    }
+
     fn replace(text: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
         let at = text
             .windows(from.len())
@@ -464,8 +537,10 @@ vmtest_command
         let text = |guest: &Guest| String::from_utf8(init_script(guest, "TEXT\n")).unwrap();
         let script = text(&Guest {
             terminal: Some((100, 30)),
-            keep: vec!["/tmp/x".into()],
-            keep_links: vec!["/run/current-system".into()],
+            hidden: Hidden {
+                keep: vec!["/tmp/x".into()],
+                links: vec!["/run/current-system".into()],
+            },
             shares: vec![Share {
                 host: "/h".into(),
                 guest: "/it's".into(),
@@ -488,6 +563,7 @@ vmtest_command
             vmtest_kernel='/w/kernel'
             vmtest_directory='/home/me'
             vmtest_overlay='50%'
+            vmtest_overlay_options=',redirect_dir=on,xino=on,metacopy=on'
             vmtest_stdin='0'
             vmtest_tty='1'
             vmtest_columns='100'
@@ -509,7 +585,7 @@ vmtest_command
             }
             vmtest_shares() {
             	:
-            	share vmtest.share0 trans=virtio,version=9p2000.L,cache=none,msize=512000,rw '/it'\''s'
+            	share vmtest.share0 trans=virtio,version=9p2000.L,msize=512000,cache=mmap,rw '/it'\''s'
             }
             vmtest_modules() {
             	:

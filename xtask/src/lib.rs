@@ -70,6 +70,7 @@ pub mod release;
 pub mod report;
 pub mod request;
 pub mod results;
+pub mod route;
 pub mod schedule;
 pub mod secrets;
 pub mod session;

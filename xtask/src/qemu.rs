@@ -287,13 +287,19 @@ pub fn root_options(spec: &VmSpec) -> String {
     format!("trans=virtio,version=9p2000.L,cache={cache},msize={size}")
 }
 
-/// How the guest mounts a share. Without a cache, so that each side sees at once what the
-/// other has written, also when the guest panics a moment later; `cache=mmap` holds back
-/// what is written since 6.4 (Documentation/filesystems/9p.rst). The price: a file there
-/// cannot be mapped for writing.
-pub fn share_options(writable: bool) -> String {
-    let access = if writable { "rw" } else { "ro" };
-    format!("trans=virtio,version=9p2000.L,cache=none,msize={NINEP_MESSAGE_SIZE},{access}")
+/// How the guest mounts a share. Nothing that is read or written is cached, so that each side
+/// sees at once what the other has written, also when the guest panics a moment later.
+///
+/// `cache=mmap` lets programs map a file for writing (`MAP_SHARED`; SQLite's WAL needs it). Since
+/// 6.4 it caches ordinary reads and writes as well, which `directio`, new there, undoes
+/// (Documentation/filesystems/9p.rst). Nobody writes to a read-only share, which needs neither.
+pub fn share_options(writable: bool, series: Series) -> String {
+    let access = match writable {
+        false => "cache=none,ro",
+        true if series < Series { major: 6, minor: 4 } => "cache=mmap,rw",
+        true => "cache=mmap,directio,rw",
+    };
+    format!("trans=virtio,version=9p2000.L,msize={NINEP_MESSAGE_SIZE},{access}")
 }
 
 /// The emulated processor: every feature that QEMU can emulate, because the host's

@@ -8,6 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use rustix::fs::Access;
 
 use crate::failure::Failure;
+use crate::route;
 
 /// A share as it was typed: `DIR[:GUEST]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +57,12 @@ impl ShareArgument {
         // QEMU would refuse it after everything else was made.
         rustix::fs::access(&host, Access::READ_OK | Access::EXEC_OK)
             .map_err(|error| failure(std::io::Error::from(error).to_string()))?;
-        let guest = self.guest.clone().unwrap_or_else(|| host.clone());
+        let guest = self.guest.as_ref().unwrap_or(&host);
+        // The guest has the host's links, and makes the directory where they lead.
+        let guest = match guest.components().any(|part| part == Component::ParentDir) {
+            true => guest.clone(),
+            false => route::route(guest).map_or_else(|| guest.clone(), |route| route.end),
+        };
         if let Some(why) = occupied(&guest) {
             let place = guest.display();
             return Err(

@@ -9,6 +9,7 @@ mod ports;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -35,6 +36,7 @@ use crate::network::Network;
 use crate::process::LongCommand;
 use crate::protocol::Port;
 use crate::qemu::{self, QemuVersion, VmSpec};
+use crate::route::{self, Route};
 use crate::share::{self, Share};
 use crate::temporary::{self, Scratch};
 use crate::ui::Ui;
@@ -641,7 +643,14 @@ fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mar
     });
     let mut commands = vec![&request.command];
     commands.extend(crash.iter().flat_map(|crash| [&crash.load, &crash.command]));
-    let words = commands.into_iter().flatten().map(PathBuf::from);
+    // A word with a slash may be a file's name.
+    let words = commands.into_iter().flatten();
+    let words = words.filter(|word| word.as_bytes().contains(&b'/'));
+    let words = words.map(|word| request.directory.join(word));
+    let home = request
+        .environment
+        .iter()
+        .filter(|(name, _)| name == "HOME");
     let kernel = &request.kernel;
     let needed = [
         &request.directory,
@@ -656,32 +665,37 @@ fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mar
     .chain(&kernel.debuginfo)
     .cloned()
     .chain(words)
+    .chain(home.map(|(_, value)| PathBuf::from(value)))
     .filter(|path| path.is_absolute() && path.exists());
-    let links = guest::LINKS
-        .iter()
-        .map(PathBuf::from)
-        .filter(|link| link.is_symlink());
+    let links = guest::LINKS.iter().map(PathBuf::from);
+    let links = links.filter(|link| link.is_symlink()).map(|link| Route {
+        end: "/".into(),
+        links: vec![link],
+    });
+    let hidden = guest::hidden(needed.filter_map(|path| route::route(&path)).chain(links));
+    // Init shows these by their real names: before the guest's root is its root, an absolute
+    // link leads elsewhere.
+    let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
     Guest {
         busybox: tools.busybox.clone(),
         console: kernel.arch.console,
         mark: mark.to_owned(),
-        kernel: request.kernel.modules.clone(),
+        kernel: real(kernel.modules.clone()),
         directory: request.directory.clone(),
         modules: request.modules.clone(),
         command: request.command.clone(),
         environment,
         terminal: request.terminal,
         stdin: request.stdin == Stdin::Inherit,
-        keep: guest::hidden(needed),
-        keep_links: links.collect(),
+        hidden,
         crash,
         shares: request.shares.clone(),
         network: network.clone(),
-        files: directory.join(FILES),
+        files: real(directory.join(FILES)),
         version: kernel.release.version,
         date: means.date.clone(),
         cores: false,
-        debuginfo: kernel.debuginfo.clone(),
+        debuginfo: kernel.debuginfo.clone().map(real),
     }
 }
 
@@ -870,7 +884,7 @@ fn seen_by_qemu(request: &VmRequest, guest: &Guest, directory: &Path) -> Vec<Pat
         request.console_log.clone(),
         request.kernel.image.clone(),
     ];
-    paths.extend(guest.keep.iter().cloned());
+    paths.extend(guest.hidden.keep.iter().cloned());
     paths.extend(request.shares.iter().map(|share| share.host.clone()));
     paths.extend(enclosure::named(&request.qemu_arguments));
     paths

@@ -22,6 +22,10 @@ import unittest
 from pathlib import Path
 
 
+# Files of older kernels have limits that no option mends.
+OLD = tuple(int(number) for number in os.uname().release.split("-")[0].split(".")[:2])
+
+
 def mounts():
     """Mount points with type and options; the last one mounted on a place counts."""
     table = {}
@@ -318,6 +322,70 @@ class Files(unittest.TestCase):
                 old.rename(new)
                 self.assertFalse(old.exists())
                 new.unlink()
+
+    @unittest.skipIf(OLD < (4, 10), "overlayfs renames no directory of the host before 4.10")
+    def test_renaming_a_directory_of_the_host(self):
+        old = Path(__file__).resolve().parent
+        new = old.with_name("vmtest-renamed")
+        content = sorted(os.listdir(str(old)))
+        os.rename(str(old), str(new))
+        try:
+            self.assertFalse(old.exists())
+            self.assertEqual(sorted(os.listdir(str(new))), content)
+            self.assertTrue((new / "test_guest.py").is_file())
+        finally:
+            os.rename(str(new), str(old))
+
+    @unittest.skipIf(OLD < (4, 17), "overlayfs has several device numbers before 4.17")
+    def test_one_file_system(self):
+        # For `du -x`, `find -xdev` and `tar --one-file-system`: what the host has, what the
+        # guest has written, and what it has changed.
+        project = Path(__file__).resolve().parent.parent
+        new = project / "vmtest-selftest-new"
+        new.write_text("x")
+        self.addCleanup(new.unlink)
+        (project / "tests" / "__init__.py").touch()
+        devices, inodes = set(), {}
+        for directory, _, _ in os.walk(str(project)):
+            with os.scandir(directory) as entries:
+                for entry in entries:
+                    status = entry.stat(follow_symlinks=False)
+                    devices.add(status.st_dev)
+                    if status.st_nlink == 1 or entry.is_dir():
+                        other = inodes.setdefault(status.st_ino, entry.path)
+                        self.assertEqual(other, entry.path)
+                    self.assertEqual(entry.inode(), status.st_ino, entry.path)
+        self.assertEqual(len(devices), 1)
+
+    @unittest.skipIf(OLD < (4, 19), "overlayfs copies whole files before 4.19")
+    def test_a_new_mode_copies_no_data(self):
+        path = os.path.realpath(sys.executable)
+        before = os.stat(path)
+        room = os.statvfs(path)
+        os.chmod(path, 0o700)
+        after = os.statvfs(path)
+        self.addCleanup(os.chmod, path, stat.S_IMODE(before.st_mode))
+        taken = (room.f_bfree - after.f_bfree) * room.f_frsize
+        self.assertLess(taken, 1 << 20)
+        self.assertEqual(os.stat(path).st_ino, before.st_ino)
+        self.assertEqual(os.stat(path).st_size, before.st_size)
+
+    @unittest.skipIf(OLD < (4, 19), "what is open stays the host's before 4.19")
+    def test_a_file_of_the_host_that_is_open_when_it_is_first_written(self):
+        import fcntl
+
+        path = "/etc/shells" if os.path.exists("/etc/shells") else "/etc/group"
+        content = Path(path).read_bytes()
+        self.addCleanup(Path(path).write_bytes, content)
+        with open(path, "rb") as reader:
+            fcntl.flock(reader, fcntl.LOCK_SH)
+            before = os.fstat(reader.fileno()).st_ino
+            with open(path, "ab") as writer:
+                writer.write(b"# selftest\n")
+                with self.assertRaises(BlockingIOError):
+                    fcntl.flock(writer, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.assertEqual(reader.read(), content + b"# selftest\n")
+            self.assertEqual(os.stat(path).st_ino, before)
 
     def test_hard_links(self):
         with tempfile.TemporaryDirectory(dir="/var") as name:

@@ -148,6 +148,11 @@ impl Machine {
             .extend(self.qemu_argument.iter().cloned());
         request.cache = !self.no_cache;
         request.shares = shares.to_vec();
+        // Who names a link says so to the command, too.
+        let names = self.share.iter().chain(&self.share_rw);
+        let names = names.filter(|share| share.guest.is_none());
+        let names = names.filter_map(|share| std::path::absolute(&share.host).ok());
+        request.keep.extend(names);
         request.network = self.net;
         request.debugger = self.gdb;
         request.accel = self.accel();

@@ -1,6 +1,7 @@
 //! The host's files: all of them are there, and none can be changed.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use crate::{Call, unpacked_kernel};
@@ -139,6 +140,114 @@ fn the_current_directory_and_the_kernel_may_be_below_tmp() {
         ended.stderr()
     );
     assert_eq!(fs::read_to_string(here.join("file")).unwrap(), "found");
+}
+
+/// A directory `top` below /tmp and one `outside` of it, with links between the two:
+///
+/// | | |
+/// |---|---|
+/// | `outside/in` | absolute, to `top/real` |
+/// | `outside/two` | relative, to `in` |
+/// | `top/relative` | relative, to `real/project` |
+/// | `top/out` | absolute, to `outside` |
+struct Links {
+    top: tempfile::TempDir,
+    outside: tempfile::TempDir,
+}
+
+impl Links {
+    fn new() -> Self {
+        let top = tempfile::Builder::new()
+            .prefix("vmtest-links-")
+            .tempdir_in("/tmp")
+            .unwrap();
+        let links = Self {
+            top,
+            outside: victim(),
+        };
+        let (top, outside) = (links.top.path(), links.outside.path());
+        for directory in ["real/project/tests", "real/home", "real/tmp"] {
+            fs::create_dir_all(top.join(directory)).unwrap();
+        }
+        fs::write(top.join("real/project/file"), "project\n").unwrap();
+        fs::write(top.join("real/home/file"), "home\n").unwrap();
+        let link = |target: &Path, name: PathBuf| symlink(target, name).unwrap();
+        link(&top.join("real"), outside.join("in"));
+        link(Path::new("in"), outside.join("two"));
+        link(Path::new("real/project"), top.join("relative"));
+        link(outside, top.join("out"));
+        links
+    }
+}
+
+#[test]
+fn the_guest_has_the_links_that_lead_to_what_it_is_given() {
+    let links = Links::new();
+    let (top, outside) = (links.top.path(), links.outside.path());
+    // The work directory's, for a copy of the kernel, which is then below /tmp.
+    let kernel = unpacked_kernel();
+    let copy = Path::new("x86_64").join(kernel.file_name().unwrap());
+    copy_for_boot(&kernel, &top.join("real/work").join(copy));
+    let shared = top.join("shared");
+    symlink(outside, &shared).unwrap();
+    let call = Call::new("vm").with(|call| {
+        call.env("VMTEST_DIR", outside.join("two/work"))
+            .env("HOME", outside.join("two/home"))
+            .current_dir(outside.join("two/project"))
+            .arg("--share-rw")
+            .arg(&shared);
+    });
+    // Its own TMPDIR is looked at after the run, and is a link as well.
+    let temporary = top.join("temporary");
+    symlink(call.temporary(), &temporary).unwrap();
+    let call = call.with(|call| {
+        call.env("TMPDIR", &temporary);
+    });
+    let script = "cat file ~/file \"$1\" \"$2\" \"$3\"; echo new > \"$4/new\"; modprobe -n btrfs; \
+                  stat -c %t,%T /dev/loop-control";
+    let words = [
+        outside.join("two/project/file"),
+        top.join("relative/file"),
+        top.join("out/file"),
+    ];
+    let mut words = words.map(|path| path.to_str().unwrap().to_owned()).to_vec();
+    words.push(shared.to_str().unwrap().to_owned());
+    let mut command = vec!["sh", "-c", script, "sh"];
+    command.extend(words.iter().map(String::as_str));
+    let ended = call.run_in_guest(&command).output().expect(0);
+    assert_eq!(
+        ended.stdout(),
+        "project\nhome\nproject\nproject\noriginala,ed\n",
+        "{}",
+        ended.stderr()
+    );
+    assert_eq!(fs::read_to_string(outside.join("new")).unwrap(), "new\n");
+}
+
+#[test]
+fn a_project_may_be_named_by_a_link_that_leads_below_tmp() {
+    let links = Links::new();
+    let project = links.top.path().join("real/project");
+    let python = "import os, unittest\n\n\nclass A(unittest.TestCase):\n    def test_a(self):\n        \
+                  self.assertTrue(os.path.isfile('file'))\n";
+    fs::write(project.join("tests/__init__.py"), "").unwrap();
+    fs::write(project.join("tests/test_a.py"), python).unwrap();
+    fs::write(
+        project.join("vmtest.toml"),
+        "name = \"links\"\n[tests]\nstart = \"tests\"\ntop = \".\"\n",
+    )
+    .unwrap();
+    let outside = links.outside.path();
+    for name in [
+        outside.join("two/project"),
+        links.top.path().join("out/in/project"),
+    ] {
+        let call = Call::new("test --from local -k").with(|call| {
+            call.arg(crate::kernel()).arg("-C").arg(&name);
+        });
+        let ended = call.output().expect(0);
+        assert!(ended.stdout().contains("passed"), "{}", ended.stdout());
+    }
 }
 
 fn copy_for_boot(from: &Path, to: &Path) {

@@ -126,6 +126,11 @@ impl Call {
         self
     }
 
+    /// The call's temporary directory.
+    pub fn temporary(&self) -> &Path {
+        self.temporary.path()
+    }
+
     /// Starts it; the caller ends it.
     #[allow(
         clippy::disallowed_methods,
