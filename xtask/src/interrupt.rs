@@ -2,6 +2,7 @@
 //! least ten times a second, unwinds with an error, and so lets every guard
 //! (child processes, temporary files, the terminal) do its work.
 
+use std::path::Path;
 use std::sync::{
     Arc, OnceLock,
     atomic::{AtomicUsize, Ordering},
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
 
 use crate::failure::{Failure, FailureKind};
+use crate::input;
 
 static PENDING: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
@@ -21,6 +23,10 @@ pub const POLL: Duration = Duration::from_millis(50);
 pub fn install() -> anyhow::Result<()> {
     let flag = PENDING.get_or_init(Arc::default);
     for signal in [SIGINT, SIGQUIT, SIGTERM, SIGHUP] {
+        // As nohup(1) has it.
+        if signal == SIGHUP && is_ignored(signal) {
+            continue;
+        }
         let number = usize::try_from(signal)?;
         signal_hook::flag::register_usize(signal, Arc::clone(flag), number)?;
     }
@@ -28,6 +34,18 @@ pub fn install() -> anyhow::Result<()> {
     // SIG_IGN: programs that we start must not inherit it.
     signal_hook::flag::register(SIGXFSZ, Arc::default())?;
     Ok(())
+}
+
+/// Whether we were started with a signal ignored (proc_pid_status(5)).
+fn is_ignored(signal: i32) -> bool {
+    let text = input::text(Path::new("/proc/self/status"), input::SMALL).unwrap_or_default();
+    ignores(&text, signal)
+}
+
+fn ignores(status: &str, signal: i32) -> bool {
+    let line = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = line.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
 /// The signal that has arrived, if any.
@@ -65,5 +83,18 @@ pub fn sleep(duration: Duration) -> Result<(), Failure> {
             return Ok(());
         }
         std::thread::sleep(left.min(POLL));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ignored_signal_is_found_in_the_mask() {
+        let status = "Name:\tx\nSigBlk:\t0000000000000001\nSigIgn:\t0000000000001001\n";
+        assert!(ignores(status, SIGHUP));
+        assert!(!ignores(status, SIGINT));
+        assert!(!ignores("", SIGHUP));
     }
 }

@@ -3,11 +3,13 @@
 use std::io::{self, IsTerminal, Write};
 
 use anyhow::{Context, Result};
+use rustix::io::Errno;
 use signal_hook::consts::SIGPIPE;
 
 use crate::failure::{self, Failure, FailureKind};
 use crate::secrets;
 use crate::shown;
+use crate::terminal;
 
 /// Standard output. What is written has arrived when the call returns, or is an error, which
 /// Rust's own drops at the end of the process; that nobody reads it is one that says so.
@@ -68,8 +70,10 @@ pub fn is_closed(error: &anyhow::Error) -> bool {
 }
 
 fn closed(error: io::Error) -> io::Error {
-    match error.kind() {
-        io::ErrorKind::BrokenPipe => io::Error::other(nobody_reads()),
+    let errno = Errno::from_io_error(&error);
+    match errno {
+        Some(Errno::PIPE) => io::Error::other(nobody_reads()),
+        Some(errno) if terminal::is_gone(errno, io::stdout()) => io::Error::other(terminal::gone()),
         _ => error,
     }
 }

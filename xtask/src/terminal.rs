@@ -8,10 +8,23 @@
 //! process of the terminal's session would be stopped by SIGTTOU (termios(3)).
 
 use std::io::{IsTerminal, Read, Write};
+use std::os::fd::AsFd;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcgetwinsize, tcsetattr};
+use rustix::fs::FileType;
+use rustix::io::Errno;
+use rustix::process::{getpgid, getpgrp, getppid, getsid};
+use rustix::termios::{
+    LocalModes, OptionalActions, Termios, tcdrain, tcgetattr, tcgetpgrp, tcgetwinsize, tcsetattr,
+};
+use signal_hook::consts::{SIGCONT, SIGHUP, SIGTSTP};
+use signal_hook::flag::register;
+use signal_hook::low_level::emulate_default_handler;
+
+use crate::failure::{Failure, FailureKind};
 
 /// The hidden command that [`RawTerminal`] starts.
 pub const RESTORE: &str = "restore-terminal";
@@ -19,6 +32,37 @@ pub const RESTORE: &str = "restore-terminal";
 /// Whether both our input and our output are the terminal.
 pub fn on_both_ends() -> bool {
     std::io::stdin().is_terminal() && std::io::stdout().is_terminal()
+}
+
+/// Whether a terminal listens to us: of a shell's jobs only the one in the foreground may
+/// read it and change its settings (termios(3)); another one is stopped when it tries.
+pub fn in_foreground(terminal: impl AsFd) -> bool {
+    // One that is not our session's knows nothing of jobs of ours.
+    tcgetpgrp(terminal).map_or(true, |group| group == getpgrp())
+}
+
+/// Waits, stopped as by an attempt to read, until our job is in the foreground.
+///
+/// # Errors
+///
+/// The terminal is gone, or no shell can bring us there.
+pub fn wait_for_foreground() -> Result<()> {
+    if in_foreground(std::io::stdin()) {
+        return Ok(());
+    }
+    // Harmless, and in the background the kernel stops who does it (`tty_check_change`).
+    tcdrain(std::io::stdin()).context("the terminal is another job's")
+}
+
+/// The end of a command whose terminal is gone, as by SIGHUP, which may come later or never.
+pub fn gone() -> Failure {
+    Failure::new(FailureKind::Interrupted(SIGHUP), "the terminal is gone")
+}
+
+/// Whether an error in reading or writing says that: on a file it is one of the disk.
+pub fn is_gone(error: Errno, stream: impl AsFd) -> bool {
+    let kind = rustix::fs::fstat(stream).map(|file| FileType::from_raw_mode(file.st_mode));
+    error == Errno::IO && kind.is_ok_and(|kind| kind == FileType::CharacterDevice)
 }
 
 /// Columns and rows of the terminal at standard output, or of one at standard input.
@@ -60,6 +104,10 @@ impl Escape {
 pub struct RawTerminal {
     saved: Termios,
     restorer: Child,
+    handed_over: AtomicBool,
+    /// SIGTSTP and SIGCONT.
+    stop: Arc<AtomicBool>,
+    continued: Arc<AtomicBool>,
 }
 
 impl RawTerminal {
@@ -69,9 +117,12 @@ impl RawTerminal {
         reason = "must outlive us, so it is not a supervised child"
     )]
     pub fn new() -> Result<Self> {
-        let saved = tcgetattr(std::io::stdin()).context("cannot read the terminal's settings")?;
-        let own = std::env::current_exe().context("cannot find our own executable")?;
-        let mut restorer = Command::new(own)
+        // Those of a shell that edits its command line are not what is to be restored.
+        wait_for_foreground()?;
+        let saved = tcgetattr(std::io::stdin())
+            .map_err(|error| failed(error, "cannot read the terminal's settings"))?;
+        // Not by its name: cargo may have replaced the file since we started.
+        let mut restorer = Command::new("/proc/self/exe")
             .arg(RESTORE)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -83,24 +134,74 @@ impl RawTerminal {
                 .read_exact(&mut [0])
                 .context("the process that restores the terminal ended")?;
         }
-        let mut booting = saved.clone();
-        booting.make_raw();
-        booting.local_modes |= LocalModes::ISIG;
-        set(&booting)?;
-        Ok(Self { saved, restorer })
+        let terminal = Self {
+            saved,
+            restorer,
+            handed_over: AtomicBool::new(false),
+            stop: Arc::default(),
+            continued: Arc::default(),
+        };
+        register(SIGTSTP, Arc::clone(&terminal.stop)).context("cannot handle SIGTSTP")?;
+        register(SIGCONT, Arc::clone(&terminal.continued)).context("cannot handle SIGCONT")?;
+        terminal.take()?;
+        Ok(terminal)
     }
 
     /// From now on every key is the guest's.
     pub fn hand_over(&self) -> Result<()> {
-        let mut raw = self.saved.clone();
-        raw.make_raw();
-        set(&raw)
+        self.handed_over.store(true, Ordering::SeqCst);
+        self.take()
     }
+
+    /// Does what job control asks for: a shell gets its terminal back before we are stopped, and
+    /// we take it again when we go on, also after a SIGSTOP. Whether we have been away; the
+    /// terminal may have another size then.
+    pub fn follow_jobs(&self) -> Result<bool> {
+        if self.stop.swap(false, Ordering::SeqCst) && can_be_continued() {
+            // It may be another job's already.
+            if in_foreground(std::io::stdin()) {
+                set(&self.saved)?;
+            }
+            emulate_default_handler(SIGTSTP).context("cannot stop")?;
+        }
+        let away = self.continued.swap(false, Ordering::SeqCst);
+        if away {
+            wait_for_foreground()?;
+            self.take()?;
+        }
+        Ok(away)
+    }
+
+    fn take(&self) -> Result<()> {
+        let mut settings = self.saved.clone();
+        settings.make_raw();
+        if !self.handed_over.load(Ordering::SeqCst) {
+            settings.local_modes |= LocalModes::ISIG;
+        }
+        set(&settings)
+    }
+}
+
+/// Whether our parent is a shell with job control: without one, nobody continues who is stopped
+/// (`is_orphaned_pgrp` of the kernel).
+fn can_be_continued() -> bool {
+    let Some(parent) = getppid() else {
+        return false;
+    };
+    let same_session = getsid(Some(parent)).ok() == getsid(None).ok();
+    same_session && getpgid(Some(parent)).is_ok_and(|group| group != getpgrp())
 }
 
 fn set(settings: &Termios) -> Result<()> {
     tcsetattr(std::io::stdin(), OptionalActions::Now, settings)
-        .context("cannot change the terminal's settings")
+        .map_err(|error| failed(error, "cannot change the terminal's settings"))
+}
+
+fn failed(error: Errno, what: &'static str) -> anyhow::Error {
+    match error {
+        Errno::IO => gone().into(),
+        error => anyhow::Error::from(error).context(what),
+    }
 }
 
 impl Drop for RawTerminal {

@@ -20,6 +20,7 @@ use crate::interrupt;
 use crate::paint::{ColorChoice, Paint};
 use crate::secrets;
 use crate::shown;
+use crate::terminal;
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,6 +53,8 @@ impl Ui {
     pub fn new(verbosity: Verbosity) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let terminal = std::io::stderr().is_terminal() && !dumb;
+        // A job in the background must not draw over what is typed.
+        let terminal = terminal && terminal::in_foreground(std::io::stderr());
         Self {
             verbosity,
             terminal,
@@ -183,6 +186,9 @@ impl Ui {
     /// The answer cannot be read, or a signal. Nobody can answer unless
     /// [`Ui::can_ask`].
     pub fn ask(&self, question: &str) -> Result<bool> {
+        if std::io::stdin().is_terminal() {
+            terminal::wait_for_foreground()?;
+        }
         self.passthrough(|| {
             let mut stderr = std::io::stderr().lock();
             let _ = write!(stderr, "xtask: {} [y/N] ", line(question));

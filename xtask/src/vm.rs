@@ -831,6 +831,7 @@ fn boot(
         spans: None,
         phase: VmPhase::Boot,
         last_byte: start,
+        looked: start,
         alive: false,
         accel,
         pump: StdinPump::default(),

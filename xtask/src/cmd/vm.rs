@@ -94,7 +94,11 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
     let tty = match (flags.tty, flags.no_tty) {
         (true, _) => true,
         (_, true) => false,
-        _ => terminal::on_both_ends(),
+        // In the background a command has pipes; a shell is of no use there and stops.
+        _ => {
+            terminal::on_both_ends()
+                && (flags.command.is_empty() || terminal::in_foreground(std::io::stdin()))
+        }
     };
     let command = match flags.command.as_slice() {
         [] => vec![std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())],
@@ -235,7 +239,8 @@ impl VmSink for Passthrough<'_> {
     }
 
     fn tick(&mut self) -> Result<Option<(u16, u16)>> {
-        let resized = self.resized.swap(false, Ordering::SeqCst);
+        let back = self.raw.map_or(Ok(false), RawTerminal::follow_jobs)?;
+        let resized = self.resized.swap(false, Ordering::SeqCst) || back;
         Ok(resized.then(terminal::size).flatten())
     }
 }
@@ -327,6 +332,9 @@ fn copy(bytes: &[u8], to: impl AsFd) -> Result<()> {
                 // What the command itself would have got: SIGPIPE.
                 Err(rustix::io::Errno::PIPE) => {
                     return Err(stdout::nobody_reads().into());
+                }
+                Err(error) if terminal::is_gone(error, &to) => {
+                    return Err(terminal::gone().into());
                 }
                 Err(error) => return Err(error).context("cannot write the guest's output"),
             }

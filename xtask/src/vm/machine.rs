@@ -23,6 +23,7 @@ use crate::protocol::{MarkScanner, Port, Status, StatusReader, clock_difference}
 use crate::qmp::Monitor;
 use crate::symbolize::symbolize;
 use crate::temporary::Scratch;
+use crate::terminal;
 use crate::ui::Ui;
 
 /// How long a boot may take by default, with KVM and emulated.
@@ -61,6 +62,10 @@ const LONGEST_CONSOLE: u64 = 64 << 20;
 /// Lines of the console that go with an outcome.
 const CONSOLE_TAIL: usize = 20;
 
+/// Who looks twenty times a second and has not for so long was stopped, or waited for a reader of
+/// its output.
+const STOPPED: Duration = Duration::from_secs(2);
+
 /// How many chunks may wait between a port and the sink. When they are used up the
 /// port is not read, QEMU stops taking from the guest, and the guest's writer waits.
 const QUEUE: usize = 16;
@@ -81,6 +86,8 @@ pub(super) struct Machine {
     pub(super) spans: Option<BootSpans>,
     pub(super) phase: VmPhase,
     pub(super) last_byte: Instant,
+    /// When the limits were looked at.
+    pub(super) looked: Instant,
     pub(super) alive: bool,
     pub(super) accel: Accel,
     pub(super) pump: StdinPump,
@@ -278,6 +285,18 @@ impl Machine {
         Ok(Some(streams))
     }
 
+    /// Nothing is asked of a guest for the time in which we were stopped: its output waited
+    /// for us, and our limits must not end it at once when we go on.
+    fn forget_stops(&mut self) {
+        let gap = self.looked.elapsed();
+        self.looked = Instant::now();
+        if gap >= STOPPED {
+            for instant in [&mut self.start, &mut self.begin, &mut self.last_byte] {
+                *instant += gap;
+            }
+        }
+    }
+
     fn watch(
         &mut self,
         request: &VmRequest,
@@ -290,11 +309,15 @@ impl Machine {
         let mut init_failed = None;
         let mut panicked: Option<Instant> = None;
         let mut gone: Option<Instant> = None;
+        self.looked = Instant::now();
         loop {
             interrupt::check()?;
             if self.pump.quit.load(Ordering::SeqCst) {
                 let kind = FailureKind::Interrupted(signal_hook::consts::SIGINT);
                 return Err(Failure::new(kind, "ended from the terminal by Ctrl-A X").into());
+            }
+            if self.pump.gone.load(Ordering::SeqCst) {
+                return Err(terminal::gone().into());
             }
             if let (Some((columns, rows)), Some(control)) = (sink.tick()?, &mut wires.control) {
                 // A guest that is gone is noticed below.
@@ -419,6 +442,7 @@ impl Machine {
             {
                 return Ok(Watched::As(VmOutcome::Panicked(line)));
             }
+            self.forget_stops();
             if let Some(mut limit) = self.limit(request, verdict.is_some()) {
                 self.collect_evidence(&mut wires.control);
                 if let Some(stalled) = self.console.stalled() {

@@ -1,6 +1,6 @@
 //! The host's ends of a guest's ports.
 
-use std::io::{Read, Write};
+use std::io::{IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,8 +10,9 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::VmSink;
+use crate::interrupt;
 use crate::protocol::Port;
-use crate::terminal::Escape;
+use crate::terminal::{Escape, in_foreground};
 
 /// Bytes read from a port at once.
 const CHUNK: usize = 64 << 10;
@@ -65,6 +66,8 @@ pub(super) struct StdinPump {
     pub(super) stop: Arc<AtomicBool>,
     /// Somebody at the terminal wants the VM's end.
     pub(super) quit: Arc<AtomicBool>,
+    /// Our terminal is gone.
+    pub(super) gone: Arc<AtomicBool>,
     /// Only one direction may be shut down at the end: when the socket is closed
     /// QEMU sees a hang-up and throws away what the guest has not yet taken.
     pub(super) stream: Option<UnixStream>,
@@ -78,11 +81,13 @@ impl StdinPump {
         };
         let mut stream = stream.try_clone().context("cannot share a socket")?;
         let (stop, quit) = (Arc::clone(&self.stop), Arc::clone(&self.quit));
+        let gone = Arc::clone(&self.gone);
         let terminal = self.terminal;
         std::thread::spawn(move || {
             let mut stdin = std::io::stdin().lock();
             let mut buffer = vec![0; CHUNK];
             let mut escape = Escape::default();
+            let is_terminal = stdin.is_terminal();
             while !stop.load(Ordering::SeqCst) {
                 let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
                 let timeout = rustix::event::Timespec {
@@ -94,9 +99,21 @@ impl StdinPump {
                     Ok(_) => {}
                     Err(_) => break,
                 }
-                let bytes = match stdin.read(&mut buffer) {
+                if is_terminal && !in_foreground(&stdin) {
+                    // Reading what is typed for another job would stop us.
+                    std::thread::sleep(interrupt::POLL);
+                    continue;
+                }
+                let hung_up = ready[0].revents().contains(PollFlags::HUP);
+                let read = stdin.read(&mut buffer);
+                let bytes = match read {
                     Ok(n) if n > 0 => &buffer[..n],
-                    _ => break,
+                    read => {
+                        // Raw, a terminal has no end-of-file.
+                        let lost = hung_up || terminal || read.is_err();
+                        gone.fetch_or(is_terminal && lost, Ordering::SeqCst);
+                        break;
+                    }
                 };
                 let sent = if terminal {
                     let (bytes, wanted) = escape.feed(bytes);

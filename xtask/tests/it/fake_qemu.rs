@@ -85,9 +85,20 @@ if found:
         event["v"] = 1
         ports["vmtest.events"].sendall(json.dumps(event).encode() + b"\n")
     finish(1 if outcome == "failed" else 0)
+if part == "terminal":
+    # A program that says how large its terminal has become.
+    ports["vmtest.terminal"].sendall(b"ready\r\n")
+    for line in ports["vmtest.status"].makefile("rb"):
+        ports["vmtest.terminal"].sendall(b"told " + line)
+    time.sleep(1000)
 ports["vmtest.stdout"].sendall(b"out\n")
 ports["vmtest.stderr"].sendall(b"err\n")
 if part == "good":
+    finish(42)
+if part == "late":
+    # Until somebody says so.
+    while not os.path.exists(os.environ["HOME"] + "/now"):
+        time.sleep(0.02)
     finish(42)
 # A command itself, on this host: what a guest would do with it.
 def run(function, **environment):

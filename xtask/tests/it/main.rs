@@ -13,6 +13,7 @@ mod github;
 mod github_server;
 mod html;
 mod inputs;
+mod jobs;
 mod junit;
 mod kconfig;
 mod leftovers;
