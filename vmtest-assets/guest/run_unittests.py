@@ -39,11 +39,14 @@ under a name of its own, so that ``counts`` always has the sum of all lines.
 ``reason`` and ``traceback`` have their names too. ``description`` is the first
 line of the test's doc string; a test that passed comes without it.
 
-The tests run in a child process. A test that ends it (a signal, ``os._exit``)
-costs itself only: ``runner-died`` tells the status (128+N for signal N) and
-which test was running, if one was, and a new process runs the tests that are
-left. ``counts`` are those of all processes. After MOST_DEATHS, and when nothing
-was run since the last one, there is no new process, and no ``run-finished``.
+A test that ends the process (a signal, ``os._exit``) costs itself only. What has
+been done is in a journal beside the events, ``$VMTEST_EVENTS.journal``. Who has
+started us and finds something in it when we have ended adds a line with the
+status, ``{"status":139}`` (128+N for signal N), and starts us again with the same
+arguments. We tell of that by ``runner-died``, with the test that was running, if
+one was, and run the tests that are left; ``counts`` are those of all processes.
+After MOST_DEATHS, or if nothing was run since the last one, or with -f, we end
+with that status, and without a journal.
 
 The exit status is 0 if all is well, also of a part that got no test because
 there are fewer classes than parts; 1 if a test failed, 2 for wrong arguments, 5
@@ -206,11 +209,6 @@ class Events:
             known = {key: fields[key] for key in ("id", "outcome") if key in fields}
             self._journal.send(event, **known)
 
-    def close(self):
-        if self._path is not None:
-            os.close(self._descriptor)
-            self._path = None
-
 
 class Past:
     """What the processes of a run have done before, according to their journal."""
@@ -219,38 +217,50 @@ class Past:
         # How often each test has been done with, and the outcomes.
         self.done = collections.Counter()
         self.counts = dict.fromkeys(OUTCOMES, 0)
-        self.begun = self.finished = False
-        self.running = None
+        # Of the processes before: how often one died, and of the last one how it
+        # ended, in which test, and whether it did anything.
         self.deaths = 0
+        self.status = 0
+        self.killer = None
+        self.progress = False
+        self._running = None
 
     def read(self, file):
-        """Takes the lines that have been added."""
         for line in file:
             try:
-                line = json.loads(line)
-                event, name = line["event"], line.get("id")
-            except (ValueError, TypeError, KeyError, AttributeError):
+                line = json.loads(line.decode())
+                event, name, status = line.get("event"), line.get("id"), line.get("status")
+            except (ValueError, AttributeError):
                 # Empty, or by somebody else.
                 continue
-            if event == "run-started":
-                self.begun = True
+            if type(status) is int:
+                self._died(status)
+            elif event == "run-started":
+                self.progress = False
             elif event == "test-started":
-                self.running = name
+                self._running = name
             elif event == "test-finished" and line.get("outcome") in self.counts:
                 self.counts[line["outcome"]] += 1
                 self.done[name] += 1
-                if self.running == name:
-                    self.running = None
-            elif event == "run-finished":
-                self.finished = True
+                self.progress = True
+                if self._running == name:
+                    self._running = None
+            elif event == "runner-died":
+                self.progress = False
 
-    def died(self):
-        """The test that was running is not run again."""
+    def _died(self, status):
         self.deaths += 1
-        if self.running is not None:
-            self.done[self.running] += 1
-        running, self.running = self.running, None
-        return running
+        self.status = status
+        self.killer, self._running = self._running, None
+        if self.killer is not None:
+            # It is not run again.
+            self.done[self.killer] += 1
+            self.progress = True
+
+    def goes_on(self):
+        """Whether to run what is left. An interrupt is meant for the whole run."""
+        interrupted = self.status == 128 + signal.SIGINT
+        return self.progress and self.deaths <= MOST_DEATHS and not interrupted
 
     def leave_out(self, suite):
         """Takes what has been done out of a suite."""
@@ -665,7 +675,7 @@ class Runner(unittest.TextTestRunner):
     all = None
 
     def run(self, suite):
-        if not Result.past.begun:
+        if not Result.past.deaths:
             fields = {} if self.all is None else {"all": self.all}
             Result.events.send("run-started", tests=suite.countTestCases(), **fields)
         Result.past.leave_out(suite)
@@ -824,54 +834,46 @@ def test(options, events, past):
     return 0 if options.shard and loaded else 5
 
 
-def in_children(options, path):
-    """Runs the tests in a child process, and in further ones for what is left when a
-    test has ended it. Returns the exit status in the last child and in this process.
-    """
-    past = Past()
+def with_journal(options, path):
+    """Runs the tests, or those that a process before this one has left; see above."""
     name = path + ".journal"
+    past = Past()
     try:
-        os.close(os.open(name, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600))
-        journal = open(name, "rb")
-    except OSError:
-        return test(options, Events(path), past)
-    interrupt = signal.getsignal(signal.SIGINT)
-    while True:
-        before = sum(past.done.values())
-        try:
-            child = os.fork()
-        except OSError:
-            # With one process less than the tests are allowed.
-            return test(options, Events(path), past)
-        if child == 0:
-            signal.signal(signal.SIGINT, interrupt)
-            journal.close()
-            return test(options, Events(path, Events(name)), past)
-        # What a terminal interrupts are the tests.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        _, status = os.waitpid(child, 0)
-        status = 128 + os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
-        past.read(journal)
-        # An interrupt and -f are meant for the whole run.
-        whole = status == 128 + signal.SIGINT or options.failfast
-        if past.finished or not past.begun or whole:
-            break
-        running = past.died()
-        if past.deaths > MOST_DEATHS or sum(past.done.values()) == before:
-            break
-        events = Events(path)
-        fields = {} if running is None else {"id": running}
-        events.send("runner-died", status=status, **fields)
-        events.close()
-        how = "by signal {}".format(status - 128) if status > 128 else "with status {}".format(status)
-        where = "" if running is None else " in " + running
-        print("the test process ended {}{}; a new one runs the others".format(how, where))
-    try:
-        os.unlink(name)
+        with open(name, "rb") as file:
+            past.read(file)
     except OSError:
         pass
-    # The last process knows nothing of those before it.
-    return 1 if past.deaths and status in (0, 5) else status
+    if past.deaths:
+        how = "with status {}".format(past.status)
+        if past.status > 128:
+            how = "by signal {}".format(past.status - 128)
+        where = "" if past.killer is None else " in " + past.killer
+        if not past.goes_on():
+            os.unlink(name)
+            return past.status
+        print("the test process ended {}{}; this new one runs the others".format(how, where))
+    journal = None
+    if not options.failfast:
+        try:
+            os.close(os.open(name, os.O_CREAT | os.O_WRONLY | os.O_CLOEXEC, 0o600))
+            journal = Events(name)
+        except OSError:
+            # Then a death is the end.
+            pass
+    events = Events(path, journal)
+    if past.deaths:
+        fields = {} if past.killer is None else {"id": past.killer}
+        events.send("runner-died", status=past.status, **fields)
+    process = os.getpid()
+    try:
+        return test(options, events, past)
+    finally:
+        # A child that a test has forked comes here too.
+        if journal is not None and os.getpid() == process:
+            try:
+                os.unlink(name)
+            except OSError:
+                pass
 
 
 def main():
@@ -889,7 +891,7 @@ def main():
     path = os.environ.pop("VMTEST_EVENTS", None)
     if path is None or options.count:
         return test(options, Events(path), Past())
-    return in_children(options, os.path.abspath(path))
+    return with_journal(options, os.path.abspath(path))
 
 
 if __name__ == "__main__":

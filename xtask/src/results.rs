@@ -33,8 +33,11 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::event::{FinishedTest, RunOutcome, Subtest, Tally, TestEvent, TestOutcome, bounded};
+use crate::event::{
+    self, FinishedTest, RunOutcome, Subtest, Tally, TestEvent, TestOutcome, bounded,
+};
 use crate::expect::Expectation;
+use crate::failure::FailureKind;
 
 /// What is being tested on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -305,6 +308,28 @@ impl Results {
         results.runs = open.into_iter().map(close).collect();
         anyhow::ensure!(any, "no line of it is a test result");
         Ok(results)
+    }
+
+    /// The exit status of a command that shows them: that of `test` in this session. One
+    /// that was cut short has not passed.
+    pub fn exit_status(&self) -> u8 {
+        if !self.findings.is_empty() {
+            return FailureKind::Findings.exit_status();
+        }
+        let counted = self.runs.iter().filter(|run| {
+            // With a filter, every selected test may belong to the kernel's other phase.
+            let other = |other: &RunRecord| {
+                other.name != run.name
+                    && other.name.is_same_kernel(&run.name)
+                    && other.tally.counts.finished() > 0
+            };
+            let nothing = self.session.filtered && run.outcome == RunOutcome::NoTests;
+            !(nothing && self.runs.iter().any(other))
+        });
+        match event::exit_status(counted.map(|run| &run.outcome)) {
+            0 if !self.finished => FailureKind::Vm.exit_status(),
+            status => status,
+        }
     }
 
     fn take(&mut self, value: &Value, open: &mut Vec<Open>) -> Option<()> {

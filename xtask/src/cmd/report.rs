@@ -5,7 +5,6 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use xtask::event::exit_status;
 use xtask::expect::Ledger;
 use xtask::failure::{Failure, FailureKind};
 use xtask::layout::Layout;
@@ -18,7 +17,7 @@ use xtask::results::Results;
 use xtask::stdout::{self, Stdout};
 use xtask::ui::{Ui, Verbosity};
 
-use crate::flags::report::{self as flags, ReportCommand, ReportFormat};
+use crate::flags::report::{self as flags, DiffFormat, ReportCommand, ReportFormat};
 
 /// Runs the command; the exit status.
 pub fn run(report: &flags::Report, layout: &Layout, ui: &Ui) -> Result<u8> {
@@ -44,7 +43,7 @@ fn show(flags: &flags::Show, layout: &Layout, ui: &Ui) -> Result<u8> {
         ReportFormat::Junit => stdout::print(&junit::render(&results))?,
         ReportFormat::Json => stdout::print(&json::render(&results)?)?,
     }
-    Ok(0)
+    Ok(results.exit_status())
 }
 
 fn join(flags: &flags::Merge, layout: &Layout, ui: &Ui) -> Result<u8> {
@@ -79,10 +78,7 @@ fn join(flags: &flags::Merge, layout: &Layout, ui: &Ui) -> Result<u8> {
         job.summarize(results)?;
     }
     ui.info(format!("reports: {}", folder.display()));
-    Ok(match results.findings.is_empty() {
-        true => exit_status(results.runs.iter().map(|run| &run.outcome)),
-        false => FailureKind::Findings.exit_status(),
-    })
+    Ok(results.exit_status())
 }
 
 /// The folder of a file of results, or the folder itself.
@@ -102,7 +98,11 @@ fn compare(flags: &flags::Diff) -> Result<u8> {
         return Err(Failure::usage(message).into());
     }
     let diff = Diff::new(&old, &new);
-    print_lines(&diff.text())?;
+    match flags.format {
+        DiffFormat::Text => print_lines(&diff.text())?,
+        DiffFormat::Markdown => print(&markdown::difference(&diff, markdown::PULL_REQUEST))?,
+        DiffFormat::Json => print(&json::difference(&diff)?)?,
+    }
     Ok(match diff.is_worse() {
         true => FailureKind::Findings.exit_status(),
         false => 0,

@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xtask::clock::Utc;
-use xtask::event::{RunOutcome, exit_status};
 use xtask::expect::Ledger;
-use xtask::failure::{Failure, FailureKind};
+use xtask::failure::Failure;
 use xtask::fetch::host_arch;
 use xtask::folder::RunFolder;
 use xtask::guest;
@@ -25,7 +24,7 @@ use xtask::report::files;
 use xtask::report::github::{self, Job};
 use xtask::report::terminal::{Event, Outlook, Reporter};
 use xtask::request::KernelRequest;
-use xtask::results::{self, RunName, RunRecord};
+use xtask::results::{self, RunName};
 use xtask::schedule::{self, Capacity, Partition, RetryPolicy, VmSize};
 use xtask::session::{self, Collector, Message, Options, Session, What};
 use xtask::setup::{self, Tool};
@@ -175,8 +174,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         ui,
         options,
     };
-    let records = session::run(session, &mut collector)
-        .inspect_err(|_| ui.info(format!("results so far: {}", path.display())))?;
+    let records = session::run(session, &mut collector).inspect_err(|_| keep(&path, ui))?;
     let Collected { mut reporter, .. } = collector;
     let results = close(folder, &ledger, ui)?;
     let started = records.iter().filter(|record| record.name.phase.is_none());
@@ -205,20 +203,17 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
             }
         }
     }
-    let counted = records.iter().filter(|record| {
-        // Of some tests, all may be of the kernel's other phase.
-        let other = |other: &RunRecord| {
-            other.name != record.name
-                && other.name.is_same_kernel(&record.name)
-                && other.tally.counts.finished() > 0
-        };
-        !(filtered && record.outcome == RunOutcome::NoTests && records.iter().any(other))
-    });
-    let status = exit_status(counted.map(|record| &record.outcome));
-    Ok(match results.findings.is_empty() {
-        true => status,
-        false => FailureKind::Findings.exit_status(),
-    })
+    Ok(results.exit_status())
+}
+
+/// Makes the reports of a session that was interrupted, from what was run.
+fn keep(folder: &Path, ui: &Ui) {
+    let written = files::read(folder).and_then(|results| files::write(&results, folder));
+    match written {
+        Ok(_) => ui.info(format!("reports so far: {}", folder.display())),
+        // The session's own error is the one to end with.
+        Err(error) => ui.warn(format!("{error:#}")),
+    }
 }
 
 /// Judges the list of expected failures, ends the results, and makes all reports of them.

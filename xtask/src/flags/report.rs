@@ -34,7 +34,9 @@ Examples:
   cargo xtask report show                      what the newest session printed at its end
   cargo xtask report show -v                   why tests were skipped, too
   cargo xtask report show DIR --format junit > junit.xml
-  cargo xtask report show --format json | jq -r '.tests[] | select(.differs) | .test, .words'")]
+  cargo xtask report show --format json | jq -r '.tests[] | select(.differs) | .test, .words'
+
+Exit status: that of `test` in this session; 4 if it was cut short.")]
 pub struct Show {
     /// The session's folder [default: the newest one in the work directory]
     pub dir: Option<PathBuf>,
@@ -91,6 +93,7 @@ pub struct Merge {
 Examples:
   cargo xtask report diff before after
   cargo xtask report diff main/results.jsonl build/vmtest/log/20261125-162120-123-0a1b2c3d
+  cargo xtask report diff before after --format markdown >> \"$GITHUB_STEP_SUMMARY\"
 
 Exit status: 1 if something is worse: a test fails or is skipped that was not, or a run ended
 worse.")]
@@ -101,4 +104,18 @@ pub struct Diff {
     /// The results that may be worse
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
+    /// How to print it
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: DiffFormat,
+}
+
+/// How a comparison is printed.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum DiffFormat {
+    /// What changed, a line each
+    Text,
+    /// For a pull request on GitHub, of at most 65,536 characters
+    Markdown,
+    /// An object: worse, filtered, runs, changes, not_reached
+    Json,
 }

@@ -200,31 +200,9 @@ impl<'r> Diff<'r> {
     /// The differences for a person; one line says so if there are none.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        for (runs, what) in [(&self.removed, "no longer run"), (&self.added, "new")] {
-            for run in runs {
-                let _ = writeln!(text, "{}: {what}, {}", run.name, run.outcome.name());
-            }
-        }
-        for (old, new) in &self.pairs {
-            let (a, b) = (&old.outcome, &new.outcome);
-            if rank(a) == rank(b) && a.name() == b.name() {
-                continue;
-            }
-            let _ = write!(text, "{}: {}, was {}", new.name, b.name(), a.name());
-            if old.name != new.name {
-                let _ = write!(text, " on {}", old.name);
-            }
-            if let Some(detail) = b.detail() {
-                let _ = write!(text, ": {}", detail.lines().next().unwrap_or_default());
-            }
-            if let Some(test) = b.running() {
-                let _ = write!(text, ", while running {test}");
-            }
+        for line in self.ends() {
+            text.push_str(&line);
             text.push('\n');
-        }
-        for (run, count) in &self.not_reached {
-            let tests = if *count == 1 { "test" } else { "tests" };
-            let _ = writeln!(text, "{run}: {count} {tests} not reached any more");
         }
         for group in self.changes.chunk_by(|a, b| a.kind == b.kind) {
             let Some(first) = group.first() else { continue };
@@ -255,6 +233,38 @@ impl<'r> Diff<'r> {
             text.push_str("\nonly some of the tests were asked for\n");
         }
         printable(&text)
+    }
+
+    /// How runs ended otherwise, or are only in one session, a line each.
+    pub fn ends(&self) -> Vec<String> {
+        let mut text = String::new();
+        for (runs, what) in [(&self.removed, "no longer run"), (&self.added, "new")] {
+            for run in runs {
+                let _ = writeln!(text, "{}: {what}, {}", run.name, run.outcome.name());
+            }
+        }
+        for (old, new) in &self.pairs {
+            let (a, b) = (&old.outcome, &new.outcome);
+            if rank(a) == rank(b) && a.name() == b.name() {
+                continue;
+            }
+            let _ = write!(text, "{}: {}, was {}", new.name, b.name(), a.name());
+            if old.name != new.name {
+                let _ = write!(text, " on {}", old.name);
+            }
+            if let Some(detail) = b.detail() {
+                let _ = write!(text, ": {}", detail.lines().next().unwrap_or_default());
+            }
+            if let Some(test) = b.running() {
+                let _ = write!(text, ", while running {test}");
+            }
+            text.push('\n');
+        }
+        for (run, count) in &self.not_reached {
+            let tests = if *count == 1 { "test" } else { "tests" };
+            let _ = writeln!(text, "{run}: {count} {tests} not reached any more");
+        }
+        text.lines().map(str::to_owned).collect()
     }
 
     fn kernels(&self, runs: &[&RunName]) -> String {

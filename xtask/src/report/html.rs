@@ -25,7 +25,6 @@ use self::text::{Text, base64};
 use super::matrix::{Matrix, Row, Verdict};
 use super::totals::{self, Totals};
 use crate::embedded::{REPORT_SCRIPT, REPORT_STYLE};
-use crate::event;
 use crate::results::Results;
 use crate::sha256::Sha256;
 
@@ -238,11 +237,12 @@ fn head(html: &mut String, page: &Page<'_>) {
 
 /// How the session ended, as its exit status tells it.
 fn verdict(page: &Page<'_>) -> String {
-    let runs = page.matrix.runs.iter();
-    let (class, text) = match event::exit_status(runs.map(|run| &run.outcome)) {
-        _ if page.matrix.runs.is_empty() => ("warn", "▲ nothing was run"),
-        0 if page.matrix.results.findings.is_empty() => ("good", "✓ passed"),
-        0 => ("bad", "✗ not as it should be"),
+    let results = page.matrix.results;
+    let (class, text) = match results.exit_status() {
+        _ if results.runs.is_empty() => ("warn", "▲ nothing was run"),
+        _ if !results.finished => ("warn", "▲ cut short"),
+        0 => ("good", "✓ passed"),
+        1 if !results.findings.is_empty() => ("bad", "✗ not as it should be"),
         1 => ("bad", "✗ tests failed"),
         3 => ("bad", "✗ not everything could be set up"),
         4 => ("bad", "✗ a kernel did not last"),

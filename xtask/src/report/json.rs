@@ -20,10 +20,11 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
+use super::diff::Diff;
 use super::matrix::{Matrix, Row, Verdict};
 use super::totals::Totals;
 use crate::event::Subtest;
-use crate::results::{Phases, Results, RunName};
+use crate::results::{Phases, Results, RunName, RunRecord};
 
 #[derive(Serialize)]
 struct Report<'r> {
@@ -136,6 +137,101 @@ fn failure<'r>(row: &Row<'r>, run: usize) -> Option<Failure<'r>> {
         subtests: &test.subtests,
         more_subtests: test.more_subtests,
     })
+}
+
+#[derive(Serialize)]
+struct Difference<'r> {
+    worse: bool,
+    filtered: bool,
+    runs: Vec<ComparedRun<'r>>,
+    changes: Vec<ComparedTest<'r>>,
+    not_reached: Vec<NotReached<'r>>,
+}
+
+/// A run of one session or both.
+#[derive(Serialize)]
+struct ComparedRun<'r> {
+    old: Option<Ended<'r>>,
+    new: Option<Ended<'r>>,
+}
+
+#[derive(Serialize)]
+struct Ended<'r> {
+    #[serde(flatten)]
+    name: &'r RunName,
+    outcome: &'static str,
+    detail: Option<String>,
+}
+
+#[derive(Serialize)]
+struct ComparedTest<'r> {
+    kind: String,
+    worse: bool,
+    test: &'r str,
+    old: &'static str,
+    new: &'static str,
+    reason: Option<&'r str>,
+    runs: &'r [&'r RunName],
+}
+
+#[derive(Serialize)]
+struct NotReached<'r> {
+    #[serde(flatten)]
+    name: &'r RunName,
+    tests: usize,
+}
+
+fn ended(run: &RunRecord) -> Ended<'_> {
+    Ended {
+        name: &run.name,
+        outcome: run.outcome.name(),
+        detail: run.outcome.detail(),
+    }
+}
+
+/// Two sessions compared, as an object in one line.
+///
+/// # Errors
+///
+/// None is known: nothing in it is without a form in JSON.
+pub fn difference(diff: &Diff<'_>) -> Result<String> {
+    let pairs = diff.pairs.iter().map(|(old, new)| (Some(*old), Some(*new)));
+    let removed = diff.removed.iter().map(|old| (Some(*old), None));
+    let added = diff.added.iter().map(|new| (None, Some(*new)));
+    let runs = pairs.chain(removed).chain(added);
+    let report = Difference {
+        worse: diff.is_worse(),
+        filtered: diff.filtered,
+        runs: runs
+            .map(|(old, new)| ComparedRun {
+                old: old.map(ended),
+                new: new.map(ended),
+            })
+            .collect(),
+        changes: diff
+            .changes
+            .iter()
+            .map(|change| ComparedTest {
+                kind: change.kind.to_string(),
+                worse: change.is_worse(),
+                test: change.test,
+                old: change.old.name(),
+                new: change.new.name(),
+                reason: change.reason,
+                runs: &change.runs,
+            })
+            .collect(),
+        not_reached: diff
+            .not_reached
+            .iter()
+            .map(|(name, tests)| NotReached {
+                name,
+                tests: *tests,
+            })
+            .collect(),
+    };
+    let json = serde_json::to_string(&report).context("cannot write the comparison as JSON")?;
+    Ok(json + "\n")
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::diff::Diff;
 use super::matrix::{Matrix, Row};
 use super::text::printable;
 use super::totals::{self, Totals};
@@ -364,6 +365,46 @@ fn skips(matrix: &Matrix<'_>, limit: usize) -> String {
         text.push_str(&list(&summary, "", names.into_iter(), limit / 2));
     }
     text
+}
+
+/// Two sessions compared, of at most `limit` bytes.
+pub fn difference(diff: &Diff<'_>, limit: usize) -> String {
+    let worse = match diff.is_worse() {
+        true => "something is worse",
+        false => "nothing is worse",
+    };
+    let mut section = Section::new(format!("## Compared: {worse}\n"), limit);
+    let mut first = true;
+    for line in diff.ends() {
+        let space = if std::mem::take(&mut first) { "\n" } else { "" };
+        section.item(|| format!("{space}- {}\n", plain(&line)));
+    }
+    for group in diff.changes.chunk_by(|a, b| a.kind == b.kind) {
+        for (number, change) in group.iter().enumerate() {
+            let mut item = String::new();
+            if number == 0 {
+                let _ = write!(item, "\n### {}: {}\n\n", change.kind, group.len());
+            }
+            let _ = write!(
+                item,
+                "- {} on {}: {}, was {}",
+                code(change.test),
+                some_kernels(&change.runs),
+                change.new.name(),
+                change.old.name()
+            );
+            if let Some(reason) = change.reason.filter(|reason| !reason.trim().is_empty()) {
+                let _ = write!(item, ": {}", code(&one_line(reason)));
+            }
+            section.item(|| item + "\n");
+        }
+    }
+    if diff.filtered {
+        section.item(|| "\nOnly some of the tests were asked for.\n".to_owned());
+    }
+    section
+        .finish()
+        .replace("more in report.html", "more are left out")
 }
 
 fn tests(count: usize) -> String {

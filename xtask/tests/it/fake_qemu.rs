@@ -113,12 +113,19 @@ def run(function, **environment):
         out, err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
         for pair in environment.items():
             command = command.replace("env -i", "env -i %s=%s" % pair)
-        child = subprocess.Popen(["/bin/sh", "-c", command], cwd=directory, stdout=out, stderr=err)
-        ended = False
-        while not ended:
-            ended = child.poll() is not None
-            ports["vmtest.events"].sendall(events.read())
-            time.sleep(0.01)
+        journal = events.name + ".journal"
+        for start in range(30):
+            child = subprocess.Popen(["/bin/sh", "-c", command], cwd=directory, stdout=out, stderr=err)
+            ended = False
+            while not ended:
+                ended = child.poll() is not None
+                ports["vmtest.events"].sendall(events.read())
+                time.sleep(0.01)
+            if not os.path.exists(journal) or os.path.getsize(journal) == 0:
+                break
+            with open(journal, "a") as file:
+                status = child.returncode
+                file.write('\n{"status":%d}\n' % (status if status >= 0 else 128 - status))
         for file, name in (out, "stdout"), (err, "stderr"):
             file.seek(0)
             ports["vmtest." + name].sendall(file.read())

@@ -134,7 +134,7 @@ fn the_interpreter_ends_without_a_word() {
             the tests behind it ran in a new process
             running then: test_it.A.test_b
             --- end of the tests' output:
-            .the test process ended with status 0 in test_it.A.test_b; a new one runs the others
+            .the test process ended with status 0 in test_it.A.test_b; this new one runs the others
             ---
             output: WORK/log/RUN/local-output.log
 
@@ -159,7 +159,7 @@ fn the_interpreter_crashes() {
             running then: test_it.A.test_b
             --- end of the tests' output:
             last words
-            the test process ended by signal 11 in test_it.A.test_b; a new one runs the others
+            the test process ended by signal 11 in test_it.A.test_b; this new one runs the others
             ---
             output: WORK/log/RUN/local-output.log
 

@@ -66,7 +66,7 @@ fn a_clock_that_says_anything_prints_few_digits() {
         let run = xtask(work.path())
             .args("report show -v r --format")
             .arg(format);
-        let run = run.run().expect_status(0);
+        let run = run.run().expect_status(1);
         assert!(!run.stdout.contains(&"0".repeat(20)), "{}", run.stdout);
     }
 }
@@ -146,7 +146,7 @@ fn the_newest_session_is_shown() {
     let other = xtask(work.path())
         .args("report show log/20261124-000000-2")
         .run()
-        .expect_status(0);
+        .expect_status(1);
     assert!(other.stdout.contains("failed t.A.a"), "{}", other.stdout);
     assert!(other.stdout.contains("\n  ::error::"), "{}", other.stdout);
     // In a job of GitHub Actions that would be a command.
@@ -166,7 +166,8 @@ fn a_session_has_every_format() {
     session(&work.path().join("s"), None, &[new(), old()]);
     let show = |format: &str| {
         let run = xtask(work.path()).args("report show s/results.jsonl --format");
-        run.arg(format).run().expect_status(0).stdout
+        // As that of `test`: a test failed.
+        run.arg(format).run().expect_status(1).stdout
     };
     let words = "passes up to 5.4, fails from 6.1";
     assert!(show("markdown").contains(words));
@@ -213,7 +214,7 @@ fn junit_loses_nothing() {
     let run = xtask(work.path())
         .args("report show s --format junit")
         .run();
-    let junit = run.expect_status(0).stdout;
+    let junit = run.expect_status(1).stdout;
     let shell = xshell::Shell::new().unwrap();
     let read = xshell::cmd!(shell, "python3 -I -c {READER}");
     let text = read.stdin(junit).quiet().read().unwrap();
@@ -256,7 +257,7 @@ fn partitions_become_one_session() {
             show.args("--format")
                 .arg(format)
                 .run()
-                .expect_status(0)
+                .expect_status(1)
                 .stdout
         };
         assert_eq!(show("all"), show("whole"), "{format}");
@@ -286,7 +287,7 @@ fn partitions_become_one_session() {
     passed.expect_status(1);
     assert_eq!(read(&summary), read(&path("all/report.md")) + "\n");
     let shown = xtask(work.path()).args("report show --format json").run();
-    assert!(shown.expect_status(0).stdout.contains("6.1.9"));
+    assert!(shown.expect_status(1).stdout.contains("6.1.9"));
 }
 
 #[test]
@@ -358,6 +359,28 @@ fn what_is_worse_has_a_status() {
         nothing changed on 2 kernels
     "#]]
     .assert_eq(&diff("new new/results.jsonl", 0));
+    expect_test::expect![[r###"
+        ## Compared: something is worse
+
+        - 6.1.9 (x86_64): tests failed, was panicked
+
+        ### newly failing: 1
+
+        - <code>t.A.a</code> on <code>6.1.9 (x86_64)</code>: failed, was passed: <code>AssertionError: &#60;1&#62; &#38; �&#91;31m"2"</code>
+
+        ### fixed: 1
+
+        - <code>t.A.b</code> on <code>6.1.9 (x86_64)</code>: passed, was unfinished
+    "###]].assert_eq(&diff("old new --format markdown", 1));
+    expect_test::expect![[r#"
+        ## Compared: nothing is worse
+    "#]]
+    .assert_eq(&diff("new new --format markdown", 0));
+    let json = serde_json::from_str::<Value>(&diff("old new --format json", 1)).unwrap();
+    assert_eq!(json["worse"], true);
+    assert_eq!(json["changes"][0]["kind"], "newly failing");
+    assert_eq!(json["changes"][0]["runs"][0]["kernel"], "6.1.9");
+    assert_eq!(json["runs"][1]["old"]["outcome"], "panicked");
     let text = read(&work.path().join("new/results.jsonl"));
     let text = text.replace("\"example\"", "\"other\"");
     std::fs::write(work.path().join("new/results.jsonl"), text).unwrap();

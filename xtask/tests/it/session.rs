@@ -134,7 +134,7 @@ class A(unittest.TestCase):
         if KERNEL == '6.1.1':
             self.fail()
         if KERNEL == '6.2.1':
-            os.killpg(0, signal.SIGKILL)
+            os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(60)
         if KERNEL == '6.3.1':
             os._exit(0)
@@ -188,7 +188,7 @@ class A(unittest.TestCase):
         count = len(open(name).read()) if os.path.exists(name) else 0
         open(name, 'a').write('x')
         if KERNEL == '6.1.1' and count < 2:
-            os.killpg(0, signal.SIGKILL)
+            os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(60)
         if KERNEL == '6.2.1':
             self.fail()
@@ -272,6 +272,15 @@ class A(unittest.TestCase):
         outcomes(&results),
         ["6.1.1", "6.2.1"].map(|version| (version.to_owned(), "lost"))
     );
+    // Reports are made of what was run, and say that it is not all.
+    let log = setting.work.path().join("log");
+    let folder = fs::read_dir(log).unwrap().next().unwrap().unwrap().path();
+    let report = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    assert_eq!(report("report.html"), html::render(&results));
+    assert_eq!(report("junit.xml"), junit::render(&results));
+    assert!(report("report.md").contains("**The session was cut short.**"));
+    let show = xtask(setting.work.path()).args("report show").run();
+    show.expect_status(4);
 }
 
 #[test]

@@ -109,6 +109,19 @@ fn an_interpreter_that_leaves_quietly_has_not_passed() {
 }
 
 #[test]
+fn the_tests_behind_a_dead_interpreter_run_in_a_new_one() {
+    let project = project("os.kill(os.getpid(), signal.SIGSEGV)", "");
+    let stdout = run(project.path()).expect(1).stdout();
+    let row = stdout.lines().find(|line| line.contains("  runner died  "));
+    let row = row.unwrap_or_else(|| panic!("no row of the run:\n{stdout}"));
+    let cells = row.split_whitespace().collect::<Vec<_>>();
+    // Run, passed, failed, skipped, not run.
+    assert_eq!(cells[3..8], ["2", "2", "0", "0", "1"], "{row}");
+    // The kernel has nothing to do with it.
+    assert!(!stdout.contains("end of the console"), "{stdout}");
+}
+
+#[test]
 fn an_interpreter_that_crashes_is_a_runner_that_died() {
     check(
         "os.kill(os.getpid(), signal.SIGSEGV)",
