@@ -542,6 +542,7 @@ fn boot(
         stdin: Stdin::Null,
         terminal: None,
         dump: None,
+        cores: None,
         console_log: console_log.clone(),
         init_text: layout.assets.read(guest::INIT)?.into_owned(),
         bridge_text: layout.assets.read(initramfs::BRIDGE)?.into_owned(),

@@ -43,9 +43,6 @@ pub const APPLETS: &[&str] = &[
 /// more than once and nothing is lost when the guest ends.
 pub const EVENTS: &str = "/run/vmtest/events";
 
-/// Where the directory is shared that keeps core dumps.
-pub const CORES: &str = "/run/vmtest/cores";
-
 /// The device of the scratch disk in the guest.
 pub const DISK: &str = "/dev/vda";
 
@@ -94,7 +91,7 @@ pub struct Guest {
     pub version: Version,
     /// What sets the clock, the host's `date`: see [`crate::host::fine_date`].
     pub date: Option<PathBuf>,
-    /// Whether core dumps go to [`CORES`].
+    /// Whether core dumps go to [`cores::PLACE`](crate::cores::PLACE).
     pub cores: bool,
     /// The folder with debugging information that `/usr/lib/debug` becomes.
     pub debuginfo: Option<PathBuf>,
@@ -296,29 +293,6 @@ fn cgroup2_options(version: &Version) -> &'static str {
     } else {
         ""
     }
-}
-
-/// The program that takes core dumps from the kernel, by process, signal and name of the
-/// program, which may have blanks. A file is called `RELEASE-PROGRAM-PROCESS-SIGNAL.core`.
-pub fn core_handler(busybox: &Path, release: &str) -> Vec<u8> {
-    let mut script = Script::default();
-    script.raw(b"#!");
-    script.raw(busybox.as_os_str().as_bytes());
-    script.raw(b" sh\n");
-    script.set("busybox", busybox.as_os_str());
-    script.set("release", OsStr::new(release));
-    script.set("cores", OsStr::new(CORES));
-    script.raw(
-        br#"umask 077
-process=$1 signal=$(kill -l "$2")
-shift 2
-name=$cores/$release-$*-$process-SIG$signal
-number=
-while [ -e "$name$number.core" ]; do number=$((number - 1)); done
-exec "$busybox" cat >"$name$number.core"
-"#,
-    );
-    script.into_bytes()
 }
 
 /// A shell script that is being put together.

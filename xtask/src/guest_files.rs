@@ -10,9 +10,9 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::cores;
 use crate::devices::{self, Node};
 use crate::distribution::cpio;
-use crate::guest;
 use crate::needs::Offer;
 
 /// What the files depend on.
@@ -125,7 +125,7 @@ fn archive<W: Write>(
         let mode = cpio::FIFO | 0o666;
         archive.device(format!("run/vmtest/{stream}"), mode, 0, 0)?;
     }
-    let handler = guest::core_handler(files.busybox, files.release);
+    let handler = cores::handler(files.busybox, files.release);
     archive.file("run/vmtest/core", 0o755, &handler)?;
     archive.finish()
 }

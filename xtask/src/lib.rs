@@ -15,6 +15,7 @@ pub mod ci;
 pub mod clock;
 pub mod console;
 pub mod console_log;
+pub mod cores;
 pub mod debugger;
 pub mod devices;
 pub mod distribution;

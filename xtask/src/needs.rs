@@ -34,6 +34,8 @@ pub struct Wishes {
     pub disk: bool,
     /// A network.
     pub network: bool,
+    /// Core dumps of its programs.
+    pub cores: bool,
 }
 
 /// Which modules are loaded when, in their order; files relative to the kernel's folder
@@ -74,10 +76,13 @@ const REQUIRED: &[Feature] = &[
 
 /// Loaded as well where these are modules and there is an initramfs. Without the first, a
 /// kernel waits for random numbers; the second would be loaded by the host's modprobe when
-/// init mounts it, which takes longer.
+/// init mounts it, which takes longer; the others are loaded by systemd for the file systems
+/// that it mounts, whose mount points the modules make.
 const WELCOME: &[Feature] = &[
     feature("random numbers", "CONFIG_HW_RANDOM_VIRTIO", "virtio_rng"),
     feature("binfmt_misc", "CONFIG_BINFMT_MISC", "binfmt_misc"),
+    feature("configfs", "CONFIG_CONFIGFS_FS", "configfs"),
+    feature("fuse", "CONFIG_FUSE_FS", "fuse"),
 ];
 
 const DISK: Feature = feature("virtio disks", "CONFIG_VIRTIO_BLK", "virtio_blk");
@@ -91,6 +96,9 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("devtmpfs", "CONFIG_DEVTMPFS"),
     ("scripts as programs", "CONFIG_BINFMT_SCRIPT"),
 ];
+
+/// What writes core dumps.
+const COREDUMP: &[&str] = &["CONFIG_COREDUMP", "CONFIG_ELF_CORE"];
 
 /// What loads modules before there is a root.
 const INITRAMFS: (&str, &str) = ("initramfs", "CONFIG_BLK_DEV_INITRD");
@@ -201,6 +209,14 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
             "the kernel {release} cannot be a guest here: {text}"
         ))
         .hint("kernels of ours have all of it: cargo xtask build-kernel 6.1"));
+    }
+    for option in COREDUMP {
+        if wishes.cores && offer.has(option) == Some(false) {
+            return Err(Failure::setup(format!(
+                "the kernel {release} writes no core dumps: its {option} is not set"
+            ))
+            .hint("leave out --keep-cores, or take another kernel"));
+        }
     }
     let order = |features: &[&Feature]| {
         let files = features
@@ -321,6 +337,8 @@ kernel/drivers/char/hw_random/virtio-rng.ko.xz: kernel/drivers/char/hw_random/rn
 kernel/drivers/net/virtio_net.ko.xz: kernel/drivers/net/net_failover.ko.xz kernel/net/core/failover.ko.xz
 kernel/drivers/block/virtio_blk.ko.xz:
 kernel/fs/binfmt_misc.ko.xz:
+kernel/fs/configfs/configfs.ko.xz:
+kernel/fs/fuse/fuse.ko.xz:
 ";
 
     /// A configuration with everything, changed.
@@ -355,6 +373,7 @@ kernel/fs/binfmt_misc.ko.xz:
     const NET: Wishes = Wishes {
         disk: false,
         network: true,
+        cores: false,
     };
 
     fn all_modules() -> String {
@@ -413,21 +432,33 @@ kernel/fs/binfmt_misc.ko.xz:
         assert_eq!(
             names(&loads.bridge),
             "virtio virtio_ring virtio_pci 9pnet 9pnet_virtio netfs 9p overlay \
-             virtio_console rng_core virtio_rng binfmt_misc"
+             virtio_console rng_core virtio_rng binfmt_misc configfs fuse"
         );
         assert!(loads.network.is_empty());
-        let wishes = Wishes {
-            disk: true,
-            network: true,
-        };
+        let wishes = Wishes { disk: true, ..NET };
         let loads = plan(Some(&all_modules()), DEPENDENCIES, wishes).unwrap();
         assert!(
             names(&loads.bridge).ends_with(
-                "virtio_console virtio_blk rng_core virtio_rng binfmt_misc failover \
+                "virtio_console virtio_blk rng_core virtio_rng binfmt_misc configfs fuse failover \
                  net_failover virtio_net"
             ),
             "{loads:?}"
         );
+    }
+
+    #[test]
+    fn core_dumps_are_asked_only_of_a_kernel_that_writes_them() {
+        let wishes = Wishes {
+            cores: true,
+            ..Wishes::default()
+        };
+        let without = config(&[]) + "# CONFIG_COREDUMP is not set\n";
+        let error = plan(Some(&without), "", wishes).unwrap_err();
+        assert!(error.contains("CONFIG_COREDUMP is not set"), "{error}");
+        assert!(plan(Some(&without), "", Wishes::default()).is_ok());
+        let with = config(&[]) + "CONFIG_COREDUMP=y\nCONFIG_ELF_CORE=y\n";
+        assert!(plan(Some(&with), "", wishes).is_ok());
+        assert!(plan(None, "", wishes).is_ok());
     }
 
     #[test]

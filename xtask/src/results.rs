@@ -170,6 +170,9 @@ pub struct Evidence {
     /// the folder of the results.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub logs: Vec<(String, PathBuf)>,
+    /// Core dumps of programs, where `--keep-cores` has put them on the host that ran it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cores: Vec<PathBuf>,
 }
 
 /// Everything about a run that has ended.

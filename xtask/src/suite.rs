@@ -335,6 +335,7 @@ impl Suite<'_> {
             terminal: None,
             console_log,
             dump: None,
+            cores: None,
             init_text: self.init.clone(),
             bridge_text: self.bridge.clone(),
             memory: self.project.memory.unwrap_or(vm::MEMORY),

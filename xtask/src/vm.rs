@@ -6,6 +6,7 @@
 mod machine;
 mod ports;
 
+use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fmt;
 use std::fs::{self, File};
@@ -22,6 +23,7 @@ use self::machine::{Machine, Served, Stage};
 use self::ports::StdinPump;
 use crate::accel::{self, Kvm};
 use crate::console::Console;
+use crate::cores;
 use crate::debugger::Endpoint;
 use crate::enclosure::{self, Enclosure};
 use crate::failure::Failure;
@@ -156,6 +158,8 @@ pub struct VmRequest {
     pub console_log: PathBuf,
     /// Where the guest's memory goes if it panics, gets stuck or ends by itself.
     pub dump: Option<PathBuf>,
+    /// The directory that gets core dumps of the guest's programs.
+    pub cores: Option<PathBuf>,
     /// The text of the guest's init, [`guest::INIT`] of the assets.
     pub init_text: String,
     /// The text of [`initramfs::BRIDGE`] of the assets.
@@ -282,6 +286,8 @@ pub struct VmRun {
     pub console_log: PathBuf,
     /// The guest's memory, if it was asked for and written.
     pub dump: Option<PathBuf>,
+    /// Core dumps of its programs, if they were to be kept.
+    pub cores: Vec<PathBuf>,
     /// What came after the command, if that had a verdict and there was to be a crash.
     /// The log and the dump are of both.
     pub crash: Option<PhaseRun>,
@@ -459,7 +465,13 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
 
 /// The request with its shares in order, and with memory for what it asks for.
 fn arranged(request: &VmRequest) -> Result<VmRequest> {
-    let shares = share::arrange(request.shares.clone())?;
+    let mut shares = share::arrange(request.shares.clone())?;
+    // No other share is below it or hides it: the guest's own places are not for sharing.
+    shares.extend(request.cores.as_ref().map(|directory| Share {
+        host: directory.clone(),
+        guest: cores::PLACE.into(),
+        writable: true,
+    }));
     let arch = request.kernel.arch;
     let more = crash_memory(request).map_or(0, |memory| memory - arch.crash_memory);
     Ok(VmRequest {
@@ -511,6 +523,7 @@ fn means(request: &VmRequest, tools: Tools) -> Result<Means> {
     let wishes = Wishes {
         disk: request.disk.is_some(),
         network: request.network,
+        cores: request.cores.is_some(),
     };
     let loads = needs::plan(&offer, wishes, &kernel.release.to_string())?;
     // Only for our own it was seen to work; a distribution's kernel is to find what it
@@ -694,7 +707,7 @@ fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mar
         files: real(directory.join(FILES)),
         version: kernel.release.version,
         date: means.date.clone(),
-        cores: false,
+        cores: request.cores.is_some(),
         debuginfo: kernel.debuginfo.clone().map(real),
     }
 }
@@ -840,6 +853,12 @@ fn boot(
         note: None,
         stage: Stage::Main,
     };
+    let cores = || {
+        let directory = request.cores.iter();
+        directory
+            .flat_map(|directory| cores::listed(directory, &request.kernel.release.to_string()))
+    };
+    let there = cores().collect::<BTreeSet<_>>();
     let served = machine.serve(request, listeners, &mark, &connected, sink)?;
     // With KVM it may be that which is refused: there is another attempt without it.
     if !(accel == Accel::Kvm && request.accel == AccelChoice::Auto)
@@ -872,9 +891,13 @@ fn boot(
         total: first.total,
         console_tail: first.console_tail,
         dump,
+        cores: cores().filter(|core| !there.contains(core)).collect(),
         console_log: request.console_log.clone(),
         crash,
     };
+    for core in &run.cores {
+        ui.info(format!("core dump: {}", core.display()));
+    }
     Ok((run, machine.alive || machine.console.any()))
 }
 

@@ -51,6 +51,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
     let environment = extra_environment(&flags.environment)?;
     let shares = flags.machine.shares()?;
+    let cores = flags.machine.cores()?;
     let chosen = choose(flags, layout)?;
     let project = match &chosen {
         Chosen::Tree { project, .. } | Chosen::Pinned { project } => project,
@@ -140,7 +141,10 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         arguments: flags.arguments.clone(),
         environment,
         cc: flags.cc.clone(),
-        machine: &|request, limits| flags.machine.apply(request, &shares, limits),
+        machine: &|request, limits| {
+            let directories = (shares.as_slice(), cores.as_deref());
+            flags.machine.apply(request, directories, limits)
+        },
         mark: &|name, test| ledger.mark(test, name, filtered),
         seconds: &|name| history.class_seconds(name),
     };

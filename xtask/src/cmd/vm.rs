@@ -87,6 +87,7 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
 fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmRequest> {
     // Before a kernel is fetched.
     let shares = flags.machine.shares()?;
+    let cores = flags.machine.cores()?;
     let extra = extra_environment(&flags.environment)?;
     preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;
     let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
@@ -118,6 +119,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
     let mut request = VmRequest {
         console_log: console_log::path(layout)?,
         dump: None,
+        cores: None,
         kernel,
         root: "/".into(),
         command,
@@ -145,7 +147,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
     };
     flags
         .machine
-        .apply(&mut request, &shares, Limits::default());
+        .apply(&mut request, (&shares, cores.as_deref()), Limits::default());
     Ok(request)
 }
 

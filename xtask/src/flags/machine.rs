@@ -88,6 +88,10 @@ pub struct Machine {
     /// Write the guest's memory for drgn and crash if it panics, gets stuck or ends by itself
     #[arg(long, help_heading = "VM options")]
     pub dump: bool,
+    /// Keep core dumps of the guest's programs in this directory of the host, which is made if it is
+    /// not there
+    #[arg(long, value_name = "DIR", help_heading = "VM options")]
+    pub keep_cores: Option<PathBuf>,
 }
 
 impl Machine {
@@ -103,6 +107,22 @@ impl Machine {
         };
         let all = [some(&self.share, false)?, some(&self.share_rw, true)?];
         share::arrange(all.concat())
+    }
+
+    /// Makes the directory of `--keep-cores`.
+    ///
+    /// # Errors
+    ///
+    /// A usage error: it cannot be made, or is no directory.
+    pub fn cores(&self) -> Result<Option<PathBuf>, Failure> {
+        let Some(directory) = &self.keep_cores else {
+            return Ok(None);
+        };
+        let made = std::fs::create_dir_all(directory).and_then(|()| directory.canonicalize());
+        made.map(Some).map_err(|error| {
+            let place = directory.display();
+            Failure::usage(format!("cannot keep core dumps in {place}: {error}"))
+        })
     }
 
     /// The part of a VM's request that these flags decide; the rest is the caller's.
@@ -137,7 +157,12 @@ impl Machine {
     }
 
     /// Copies what these flags say into a request.
-    pub fn apply(&self, request: &mut VmRequest, shares: &[Share], defaults: Limits) {
+    pub fn apply(
+        &self,
+        request: &mut VmRequest,
+        (shares, cores): (&[Share], Option<&Path>),
+        defaults: Limits,
+    ) {
         request.memory = self.memory.unwrap_or(request.memory);
         request.cpus = self.cpus;
         request
@@ -153,6 +178,7 @@ impl Machine {
         let names = names.filter(|share| share.guest.is_none());
         let names = names.filter_map(|share| std::path::absolute(&share.host).ok());
         request.keep.extend(names);
+        request.cores = cores.map(Path::to_owned);
         request.network = self.net;
         request.debugger = self.gdb;
         request.accel = self.accel();

@@ -76,6 +76,7 @@ impl Sample {
             output_tail: "test_a ... ok\n".to_owned(),
             console_tail: "Kernel panic - not syncing: Fatal exception\n".to_owned(),
             logs: vec![("console".to_owned(), "console.log".into())],
+            cores: Vec::new(),
         };
         let how = "Kernel panic - not syncing: Fatal exception".to_owned();
         let running = running.map(str::to_owned);

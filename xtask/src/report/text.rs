@@ -210,6 +210,9 @@ fn trouble(text: &mut String, record: &RunRecord, folder: &Path, paint: Paint) {
             let _ = writeln!(text, "{what}: {}", folder.join(log).display());
         }
     }
+    for core in &record.evidence.cores {
+        let _ = writeln!(text, "core dump: {}", core.display());
+    }
 }
 
 fn tail(text: &mut String, what: &str, lines: &str) {

@@ -46,6 +46,13 @@ pub fn merge(name: RunName, prepare: f64, mut parts: Vec<(u32, Part)>) -> RunRec
                 logs.map(move |(what, path)| (format!("{what} {shard}"), path.clone()))
             })
             .collect();
+        let cores = parts.iter().flat_map(|(_, part)| &part.evidence.cores);
+        // VMs of one kernel run at once: each sees the dumps of the other, too.
+        evidence.cores = cores
+            .cloned()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .collect();
     }
     RunRecord {
         name,

@@ -168,6 +168,7 @@ impl<'s> SuiteSink<'s> {
             trouble: phase.trouble.clone(),
             console_tail: phase.console_tail.clone(),
             logs,
+            cores: run.cores.clone(),
             ..Evidence::default()
         };
         self.finish(

@@ -56,6 +56,7 @@ fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<What>) {
             console_tail: String::new(),
             trouble: String::new(),
             dump: None,
+            cores: Vec::new(),
             console_log: "/log/console.log".into(),
             crash: None,
         })
@@ -252,6 +253,7 @@ fn what_comes_after_a_crash_is_another_part() {
         console_tail: String::new(),
         trouble: String::new(),
         dump: Some("/log/memory.dump".into()),
+        cores: Vec::new(),
         console_log: "/log/console.log".into(),
         crash: Some(PhaseRun {
             outcome: crash,

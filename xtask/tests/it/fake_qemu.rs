@@ -550,6 +550,10 @@ fn shares_must_be_there_and_have_a_place() {
         ("--share /usr:/run", "at /run: the guest has its own there"),
         ("--share /usr:mnt", "cannot share /usr:mnt: No such file"),
         (
+            "--keep-cores kernel/vmlinuz",
+            "cannot keep core dumps in kernel/vmlinuz: ",
+        ),
+        (
             "--share /usr:/a --share-rw /etc:/a",
             "are to be shared at /a",
         ),

@@ -207,6 +207,7 @@ pub fn realistic() -> Results {
                         "console".to_owned(),
                         format!("{release}/console.log").into(),
                     )],
+                    cores: Vec::new(),
                 };
                 run
             }
@@ -321,6 +322,7 @@ pub fn worst() -> Results {
             output_tail: lines.clone(),
             console_tail: lines,
             logs: Vec::new(),
+            cores: Vec::new(),
         };
         run
     });
@@ -381,6 +383,7 @@ pub fn hostile() -> Results {
                 (text(), "javascript:alert(1)".into()),
                 (text(), "/etc/passwd".into()),
             ],
+            cores: vec![HOSTILE.into()],
         };
         run
     });

@@ -43,6 +43,41 @@ fn the_guests_clock_is_the_hosts() {
     );
 }
 
+/// Whatever limit, user and root directory a program has.
+#[test]
+fn core_dumps_are_kept() {
+    let directory = tempfile::tempdir().unwrap();
+    let cores = directory.path().join("new/cores");
+    let script = "end() { ulimit -c 0; \"$@\" & kill -SEGV $!; wait $!; echo $?; }
+                  end sleep 100
+                  end setpriv --reuid=65534 sleep 200
+                  (cp \"$(command -v busybox)\" /dev/shm/busybox; end chroot /dev/shm /busybox sleep 300)";
+    let ended = Call::vm(&format!("--keep-cores {}", cores.display()))
+        .script(script)
+        .output()
+        .expect(0);
+    assert_eq!(ended.stdout(), "139\n".repeat(3), "{}", ended.stderr());
+    let mut found = std::fs::read_dir(&cores)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect::<Vec<_>>();
+    found.sort();
+    let told = ended.stderr();
+    let told = told
+        .lines()
+        .filter_map(|line| line.strip_prefix("xtask: core dump: "));
+    let told = told.map(std::path::PathBuf::from).collect::<Vec<_>>();
+    assert_eq!(told, found);
+    assert_eq!(found.len(), 3, "{found:?}");
+    for core in &found {
+        let name = core.file_name().unwrap().to_string_lossy();
+        assert!(name.ends_with("-SIGSEGV.core"), "{name}");
+        let bytes = std::fs::read(core).unwrap();
+        assert!(bytes.starts_with(b"\x7fELF"), "{name}");
+        assert!(bytes.len() > 4096, "{name}: {}", bytes.len());
+    }
+}
+
 #[test]
 fn make_finds_no_file_of_the_future_on_a_share() {
     let directory = tempfile::tempdir().unwrap();

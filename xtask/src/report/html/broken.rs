@@ -81,6 +81,13 @@ fn record(html: &mut String, room: &mut Room, number: usize, run: &RunRecord) {
             if lines == 1 { "was" } else { "were" }
         );
     }
+    for core in &run.evidence.cores {
+        put!(
+            html,
+            "<li>Core dump: <code>{}</code></li>\n",
+            Text(&core.to_string_lossy())
+        );
+    }
     for (what, log) in &run.evidence.logs {
         let path = log.to_string_lossy();
         match address(log) {
