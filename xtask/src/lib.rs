@@ -18,6 +18,7 @@ pub mod console_log;
 pub mod cores;
 pub mod debugger;
 pub mod devices;
+pub mod disk;
 pub mod distribution;
 pub mod doctor;
 pub mod download;

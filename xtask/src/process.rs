@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
 
+use crate::disk;
 use crate::environment::TOKENS;
 use crate::failure::Quoting;
 use crate::input;
@@ -343,9 +344,11 @@ pub fn run_logged(
     let start = file.metadata().map(|metadata| metadata.len()).unwrap_or(0);
     let status = command.log(&file)?.spawn()?.wait_with(tick)?;
     if !status.success() {
+        let full = disk::full(log).map(|words| format!(" ({words})"));
         let message = format!(
-            "{display} ended with {}; log: {}",
+            "{display} ended with {}{}; log: {}",
             status_in_words(status),
+            full.unwrap_or_default(),
             log.display()
         );
         let lines = tail_of_log(log, start, 20);

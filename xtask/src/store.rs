@@ -21,7 +21,7 @@ use crate::request::newest_first;
 pub use crate::temporary::Temporary;
 use crate::ui::Ui;
 use crate::version::Release;
-use crate::{archive, interrupt, temporary};
+use crate::{archive, disk, interrupt, temporary};
 
 /// A lock that other runs wait for. It ends when dropped, or with this process.
 #[derive(Debug)]
@@ -110,10 +110,9 @@ pub(crate) fn create_directory(path: &Path) -> Result<()> {
 ///
 /// Less than `bytes` are free where `path` is.
 pub fn require_space(path: &Path, bytes: u64) -> Result<()> {
-    let Ok(stat) = rustix::fs::statvfs(path) else {
+    let Some(free) = disk::free(path) else {
         return Ok(());
     };
-    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
     if free >= bytes {
         return Ok(());
     }

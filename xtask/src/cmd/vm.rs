@@ -201,7 +201,10 @@ fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
         lines.push(run.console_tail.clone());
     }
     let path = |path: &Path| shown::line(&path.display().to_string());
-    lines.push(format!("console log: {}", path(&run.console_log)));
+    // An empty one goes with us.
+    if run.console_log.metadata().is_ok_and(|log| log.len() > 0) {
+        lines.push(format!("console log: {}", path(&run.console_log)));
+    }
     lines.extend(run.dump.iter().map(|dump| format!("dump: {}", path(dump))));
     let failure = Failure::new(FailureKind::Vm, run.outcome.to_string());
     ui.error(&failure.lines(lines.join("\n")).into());

@@ -25,6 +25,7 @@ use anyhow::{Context, Result};
 
 use crate::arch::Arch;
 use crate::clock::Utc;
+use crate::disk;
 use crate::failure::Failure;
 use crate::host::{find_program, processors};
 use crate::http;
@@ -761,7 +762,7 @@ impl Log {
         }
         let bytes = input::end(&self.path, start, input::TEXT).unwrap_or_default();
         let text = String::from_utf8_lossy(&bytes);
-        if progress::disk_was_full(&text) {
+        if progress::disk_was_full(&text) || disk::full(&self.path).is_some() {
             return Err(source::disk_full(build));
         }
         let lines = progress::first_errors(&text).join("\n");

@@ -19,6 +19,7 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::disk;
 use crate::failure::{Failure, lines};
 use crate::input;
 use crate::interrupt;
@@ -349,15 +350,9 @@ impl<'a> Work<'a> {
 
 /// The error of a full disk.
 pub fn disk_full(directory: &Path) -> anyhow::Error {
-    let free = rustix::fs::statvfs(directory).map_or_else(
-        |_| String::new(),
-        |stat| {
-            format!(
-                ", {} MiB free",
-                thousands((stat.f_bavail * stat.f_frsize) >> 20)
-            )
-        },
-    );
+    let free = disk::free(directory);
+    let free = free.map(|bytes| format!(", {} MiB free", thousands(bytes >> 20)));
+    let free = free.unwrap_or_default();
     Failure::setup(format!("the disk is full: {}{free}", directory.display()))
         .hint("a kernel needs about 2 GiB for its source and 4 GiB for a build; free some space or use another --directory")
         .into()

@@ -2,7 +2,7 @@
 
 use std::io::Write;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,6 +14,7 @@ use super::{
     Accel, AccelChoice, BootSpans, PhaseRun, Stdin, VmOutcome, VmPhase, VmRequest, VmSink, seconds,
 };
 use crate::console::Console;
+use crate::disk;
 use crate::dump::{self, Note};
 use crate::failure::{Failure, FailureKind};
 use crate::input;
@@ -234,6 +235,7 @@ impl Machine {
 
     /// What has happened since `begin`.
     pub(super) fn phase_run(&mut self, request: &VmRequest, outcome: VmOutcome) -> PhaseRun {
+        let outcome = with_full_disk(outcome, &request.console_log);
         let mut trouble = self.console.trouble().to_owned();
         if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_))
             && let Some(vmlinux) = &request.kernel.vmlinux
@@ -625,5 +627,18 @@ impl Machine {
             Stage::Crashing => format!("the kernel did not come back from its crash: {how}"),
             Stage::Main | Stage::Loading | Stage::Back => how,
         })
+    }
+}
+
+/// On a full disk the console's log lacks what the kernel said of its end.
+fn with_full_disk(outcome: VmOutcome, console_log: &Path) -> VmOutcome {
+    let with = |how: String| match disk::full(console_log) {
+        Some(full) => format!("{how}; {full}"),
+        None => how,
+    };
+    match outcome {
+        VmOutcome::Lost(how) => VmOutcome::Lost(with(how)),
+        VmOutcome::Stuck(phase, limit) => VmOutcome::Stuck(phase, with(limit)),
+        other => other,
     }
 }

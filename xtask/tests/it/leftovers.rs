@@ -45,19 +45,33 @@ impl Home {
     /// The VM of `vm` in a PID namespace of its own, as in another container. Where nobody
     /// may make one, in this.
     fn vm_elsewhere(&self) -> Xtask {
-        let words = match rustix::process::geteuid().is_root() {
-            true => "--pid --fork --kill-child --mount-proc",
-            false => "--user --map-root-user --pid --fork --kill-child --mount-proc",
+        let words = "--pid --fork --kill-child --mount-proc";
+        match self.unshare(words) {
+            None => self.vm(),
+            Some(command) => {
+                let command = command.arg(env!("CARGO_BIN_EXE_xtask"));
+                self.prepared(command.args("vm --accel tcg --from local -k 6.1 -- true"))
+            }
+        }
+    }
+
+    /// What starts a program in namespaces of its own, if that may be done here.
+    fn unshare(&self, words: &str) -> Option<Xtask> {
+        let user = match rustix::process::geteuid().is_root() {
+            true => "",
+            false => "--user --map-root-user",
         };
-        let unshare = || program("unshare", self.directory.path()).args(words);
+        let unshare = || {
+            let command = program("unshare", self.directory.path());
+            command.args(user).args(words)
+        };
         let probe = unshare().arg("true").run();
         if probe.status != 0 {
-            let why = format!("no PID namespace can be made here: {}", probe.stderr);
+            let why = format!("no namespace can be made here: {}", probe.stderr);
             std::io::stderr().write_all(why.as_bytes()).unwrap();
-            return self.vm();
+            return None;
         }
-        let command = unshare().arg(env!("CARGO_BIN_EXE_xtask"));
-        self.prepared(command.args("vm --accel tcg --from local -k 6.1 -- true"))
+        Some(unshare())
     }
 
     fn run_vm(&self) -> Run {
@@ -176,6 +190,24 @@ fn what_a_killed_run_left_goes_with_the_next_command() {
     fs::write(work.join("part"), "good").unwrap();
     home.run_vm().expect_status(42);
     assert!(names(&home.temporary()).is_empty());
+}
+
+/// The console's log is there no more, and with it what the kernel said.
+#[test]
+fn a_full_disk_is_the_cause() {
+    let home = Home::new("gone");
+    fs::create_dir(home.directory.path().join("log")).unwrap();
+    let Some(command) = home.unshare("--mount") else {
+        return;
+    };
+    // Full as soon as there is something on it.
+    let script = "mount -t tmpfs -o size=32k none log && exec \"$@\"";
+    let command = command.args("sh -c").arg(script).arg("sh");
+    let command = command.arg(env!("CARGO_BIN_EXE_xtask"));
+    let run = home.prepared(command.args("vm --accel tcg --from local -k 6.1 -- true"));
+    let run = run.run().expect_status(128);
+    let full = format!("; the disk is full: {}", home.directory.path().display());
+    assert!(run.stderr.contains(&full), "{}", run.stderr);
 }
 
 #[test]
