@@ -11,6 +11,7 @@ use crate::download::{self, Package};
 use crate::failure::{self, Failure, FailureKind};
 use crate::from::From;
 use crate::github::client::{Client, Freshness};
+use crate::http::HttpError;
 use crate::kbuild::{self, BuildRequest};
 use crate::kernel::LocalKernel;
 use crate::kernels::Kernels;
@@ -200,13 +201,16 @@ pub fn choose(
         return Ok(choice.into());
     }
     let Some(request) = request else {
-        let failure = Failure::setup(format!("there is no kernel{}", place(sources, &unasked)));
-        return Err(failure
+        let place = place(sources, unasked.is_some());
+        let failure = Failure::setup(format!("there is no kernel{place}"));
+        return Err(and_unasked(failure, unasked.as_ref())
             .hint("name one to be built: --setup -k '6.1.*'")
             .into());
     };
     let releases = candidates.iter().map(Candidate::release);
-    let nothing = request.nothing_matches(releases, place(sources, &unasked).trim_start());
+    let place = place(sources, unasked.is_some());
+    let nothing = request.nothing_matches(releases, place.trim_start());
+    let nothing = and_unasked(nothing, unasked.as_ref());
     let Some(wanted) = request.buildable() else {
         return Err(nothing.into());
     };
@@ -252,17 +256,28 @@ fn is_final(error: &anyhow::Error) -> bool {
 }
 
 /// Where was looked, for an error; empty if nowhere.
-fn place(sources: &Sources, unasked: &Option<anyhow::Error>) -> String {
+fn place(sources: &Sources, unasked: bool) -> String {
     let From { local, release, .. } = sources.from;
     let location = sources.client.location();
-    match (local, release, unasked) {
-        (true, true, None) => format!(" on this machine or in {location}"),
-        (true, true, Some(error)) => format!(" on this machine (and {error:#})"),
-        (true, false, _) => " on this machine".to_owned(),
-        (false, true, None) => format!(" in {location}"),
-        (false, true, Some(error)) => format!(" to be had ({error:#})"),
-        (false, false, _) => String::new(),
+    match (local, release && !unasked) {
+        (true, true) => format!(" on this machine or in {location}"),
+        (true, false) => " on this machine".to_owned(),
+        (false, true) => format!(" in {location}"),
+        (false, false) => " to be had".to_owned(),
     }
+}
+
+/// The failure, with why the release could not be asked.
+fn and_unasked(mut failure: Failure, unasked: Option<&anyhow::Error>) -> Failure {
+    if let Some(error) = unasked {
+        // That the list cannot be had goes without saying where a host is away.
+        let why = match error.downcast_ref() {
+            Some(away @ HttpError::Unreachable(_)) => away.to_string(),
+            _ => format!("{error:#}"),
+        };
+        failure.message = format!("{}, and {why}", failure.message);
+    }
+    failure
 }
 
 /// Gets what was chosen, with debugging information if that is wanted: fetches it, or

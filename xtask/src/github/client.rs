@@ -160,7 +160,11 @@ impl Client {
         *known = Some(match &listing {
             Ok(listing) => Ok(Arc::clone(listing)),
             Err(error) => Err(Refused {
-                why: format!("{error:#}"),
+                // The whole was said once.
+                why: match http::is_unreachable(error) {
+                    true => format!("{} cannot be reached", host(&self.location.api_url)),
+                    false => format!("{error:#}"),
+                },
                 missing: is_missing(error),
             }),
         });
@@ -307,7 +311,7 @@ impl Client {
             }
             Err(error) => error,
         };
-        if let Some(HttpError::Unreachable(_)) = error.downcast_ref()
+        if http::is_unreachable(&error)
             && let Err(error) = absent::note(&self.layout, &url)
         {
             self.ui.verbose(format!("{error:#}"));
@@ -394,7 +398,10 @@ impl Client {
                 Err(error) => {
                     let refused =
                         matches!(http::status_of(&error), Some(401 | 403 | 404 | 410 | 429));
-                    let error = error.context(url.to_owned());
+                    let error = match http::is_unreachable(&error) {
+                        true => error,
+                        false => error.context(url.to_owned()),
+                    };
                     if !refused {
                         return Err(error);
                     }

@@ -1,9 +1,11 @@
 //! Hosts that could not be reached a moment ago. Where something else will do, they
 //! are passed over for a while: without a network each attempt may take seconds.
 //!
-//! A file per host in `cache/unreachable/`, whose age is what counts.
+//! A file per host in `cache/unreachable/`, whose age is what counts; and hosts that have
+//! failed in this run, which nobody asks again.
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Result;
@@ -25,12 +27,26 @@ fn marker(layout: &Layout, url: &str) -> PathBuf {
 pub fn passed_over(layout: &Layout, url: &str) -> Option<String> {
     let modified = marker(layout, url).metadata().ok()?.modified().ok()?;
     // A time in the future is no age at all.
-    let age = modified.elapsed().ok().filter(|age| *age < PASSED_OVER)?;
-    let minutes = age.as_secs().div_ceil(60);
+    modified.elapsed().ok().filter(|age| *age < PASSED_OVER)?;
+    let minutes = PASSED_OVER.as_secs() / 60;
     Some(format!(
-        "{} could not be reached {minutes} min ago",
+        "{} could not be reached in the last {minutes} min",
         host(url)
     ))
+}
+
+static FAILED: Mutex<Vec<String>> = Mutex::new(Vec::new());
+
+/// Notes that a host could not be reached, until this process ends.
+pub fn note_in_this_run(host: &str) {
+    let mut failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+    failed.push(host.to_owned());
+}
+
+/// Whether a host could not be reached before in this run.
+pub fn in_this_run(host: &str) -> bool {
+    let failed = FAILED.lock().unwrap_or_else(PoisonError::into_inner);
+    failed.iter().any(|known| known == host)
 }
 
 /// Notes that the host of an address could not be reached.
@@ -63,7 +79,7 @@ mod tests {
         note(&layout, url).unwrap();
         assert_eq!(
             passed_over(&layout, "https://api.example.org:443/other").as_deref(),
-            Some("api.example.org could not be reached 0 min ago")
+            Some("api.example.org could not be reached in the last 10 min")
         );
         assert_eq!(passed_over(&layout, "https://example.org/"), None);
         let file = std::fs::File::open(marker(&layout, url)).unwrap();

@@ -18,7 +18,7 @@ use anyhow::Result;
 use ureq::http::{self, HeaderValue, header};
 use ureq::{Agent, SendBody};
 
-use super::address::{is_loopback, join, origin};
+use super::address::{host, is_loopback, join, origin};
 use super::{Answer, Headers, HttpError, LEAST_PROGRESS, Limits};
 use crate::interrupt;
 
@@ -528,7 +528,17 @@ fn run<S: ureq::AsSendBody>(
     }
     agent()
         .run(config.build())
-        .map_err(|error| classify(&error))
+        .map_err(|error| match classify(&error) {
+            HttpError::Unreachable(why) => {
+                // What the library and the resolver put in front of the reason.
+                let why = why.strip_prefix("io: ").unwrap_or(&why);
+                let why = why
+                    .strip_prefix("failed to lookup address information: ")
+                    .unwrap_or(why);
+                HttpError::Unreachable(format!("{} cannot be reached: {why}", host(&request.url)))
+            }
+            error => error,
+        })
 }
 
 fn classify(error: &ureq::Error) -> HttpError {

@@ -97,7 +97,7 @@ pub struct Answer {
 /// Why a request failed, as far as callers branch on it.
 #[derive(Debug)]
 pub enum HttpError {
-    /// No connection: refused, no route, unknown host, no answer in time.
+    /// No connection: refused, no route, unknown host, no answer in time. Names the host.
     Unreachable(String),
     /// An answer with a status other than success.
     Answer(Box<Answer>),
@@ -122,14 +122,13 @@ impl HttpError {
 impl std::fmt::Display for HttpError {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Unreachable(why) => write!(f, "cannot be reached: {why}"),
             Self::Answer(answer) if answer.status == 404 => {
                 f.write_str("not found (HTTP status 404)")
             }
             Self::Answer(answer) => write!(f, "HTTP status {}", answer.status),
             Self::Limited(until) => write!(f, "asks to be left alone until {until}"),
             Self::Broken(why) => write!(f, "the transfer broke off: {why}"),
-            Self::Invalid(why) => f.write_str(why),
+            Self::Unreachable(why) | Self::Invalid(why) => f.write_str(why),
         }
     }
 }
@@ -282,6 +281,11 @@ fn fetch(
     Ok(hash.finish())
 }
 
+/// Whether an error says that a host could not be reached.
+pub fn is_unreachable(error: &anyhow::Error) -> bool {
+    matches!(error.downcast_ref(), Some(HttpError::Unreachable(_)))
+}
+
 /// The status in an error's chain, if a server answered.
 pub fn status_of(error: &anyhow::Error) -> Option<u16> {
     error.downcast_ref().and_then(HttpError::status)
@@ -311,6 +315,8 @@ pub fn retrying<T>(
                 notice(wait);
                 interrupt::sleep(wait)?;
             }
+            // The host alone says where.
+            Err(None) if is_unreachable(&error) => return Err(error),
             Err(None) => return Err(error.context(url.to_owned())),
             Err(Some(limited)) => return Err(limited).with_context(|| url.to_owned()),
         }

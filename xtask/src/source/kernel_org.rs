@@ -143,7 +143,7 @@ impl Lists<'_> {
         };
         let result = fetch_list(self.layout, self.ui, url, &limits);
         if let Err(error) = &result
-            && matches!(error.downcast_ref(), Some(HttpError::Unreachable(_)))
+            && http::is_unreachable(error)
             && let Err(error) = absent::note(self.layout, self.base)
         {
             self.ui.verbose(format!("{error:#}"));

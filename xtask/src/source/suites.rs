@@ -7,7 +7,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -17,6 +17,7 @@ use super::apt::{self, Archive, Candidate, Entry, SUITES, Suite, UpdateFailure};
 use crate::failure::Failure;
 use crate::fetch::host_arch;
 use crate::host::find_program;
+use crate::http::{absent, host};
 use crate::input;
 use crate::interrupt;
 use crate::kbuild::progress::thousands;
@@ -94,6 +95,7 @@ impl Suites {
                 suite,
                 directory: root.join(suite.file_name()),
                 sources: suite.sources(entry, architecture),
+                host: entry.uris.first().map_or("", |uri| host(uri)).to_owned(),
             })
             .collect::<Vec<_>>();
         let states = update(ui, &prepared)?;
@@ -320,6 +322,8 @@ struct Prepared {
     suite: &'static Suite,
     directory: PathBuf,
     sources: String,
+    /// Who is asked.
+    host: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -342,8 +346,17 @@ fn update(ui: &Ui, suites: &[Prepared]) -> Result<Vec<State>> {
     if stale.is_empty() {
         return Ok(states);
     }
-    let mut task = ui.task("reading Debian's package lists");
-    let unreachable = [AtomicBool::new(false), AtomicBool::new(false)];
+    let mut hosts = stale
+        .iter()
+        .map(|&index| suites[index].host.as_str())
+        .collect::<Vec<_>>();
+    hosts.sort_unstable();
+    hosts.dedup();
+    // Without a network it takes a minute until apt gives up.
+    let mut task = ui.task(format!(
+        "reading Debian's package lists from {}",
+        hosts.join(", ")
+    ));
     let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let results = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -352,14 +365,13 @@ fn update(ui: &Ui, suites: &[Prepared]) -> Result<Vec<State>> {
                 while let Some(&index) = stale.get(next.fetch_add(1, Ordering::SeqCst)) {
                     let prepared = &suites[index];
                     // A host that is not there for one suite is not for the next.
-                    let host = &unreachable[usize::from(prepared.suite.archive == Archive::Main)];
-                    let result = if host.load(Ordering::SeqCst) {
+                    let result = if absent::in_this_run(&prepared.host) {
                         Ok(State::Failed(UpdateFailure::Unreachable))
                     } else {
                         prepared.update(ui)
                     };
                     if matches!(result, Ok(State::Failed(UpdateFailure::Unreachable))) {
-                        host.store(true, Ordering::SeqCst);
+                        absent::note_in_this_run(&prepared.host);
                     }
                     let stop = result.is_err();
                     if let Ok(mut results) = results.lock() {

@@ -1073,6 +1073,52 @@ fn kernels_of_the_release_are_tested_in_turn_and_a_missing_one_is_a_row() {
 }
 
 #[test]
+fn a_host_that_is_not_there_is_one_sentence_and_its_cause_is_said_once() {
+    let work = tempfile::tempdir().unwrap();
+    let path = fake_qemu::install(work.path(), "good");
+    fs::write(work.path().join("vmtest.toml"), "name = \"example\"\n").unwrap();
+    let run = |arguments: &str| {
+        // Nothing listens on the discard port.
+        let run = xtask(work.path()).env("PATH", &path).args(arguments).run();
+        run.expect_status(3)
+    };
+    let away = "127.0.0.1 cannot be reached: ";
+    for (command, before) in [
+        (
+            "list --remote",
+            "cannot list what osandov/drgn (vmtest-assets) has: ",
+        ),
+        (
+            "vm -k 6.1 -- true",
+            "no kernel on this machine matches 6.1, and ",
+        ),
+        ("vm -- true", "there is no kernel on this machine, and "),
+        (
+            "vm --from release -k 6.1 -- true",
+            "no kernel to be had matches 6.1, and ",
+        ),
+    ] {
+        let run = run(command);
+        let line = format!("xtask: error: {before}{away}Connection refused (os error 111)");
+        assert!(run.stderr.starts_with(&line), "{command}: {}", run.stderr);
+        assert_eq!(run.stderr.lines().count(), 1, "{}", run.stderr);
+    }
+    let run = run("test --accel tcg -C . -k 5.4,6.1,6.12");
+    let all = run.stdout + &run.stderr;
+    let kernels = all.lines().filter(|line| line.contains(away));
+    assert!(kernels.clone().count() >= 1, "{all}");
+    for line in kernels {
+        assert!(line.contains("5.4"), "{line}");
+        assert_eq!(line.matches("127.0.0.1").count(), 1, "{line}");
+    }
+    assert!(
+        all.contains("matches 6.12, and 127.0.0.1 cannot be reached ("),
+        "{all}"
+    );
+    assert!(!all.contains("http://"), "{all}");
+}
+
+#[test]
 fn nobody_is_asked_again_and_again() {
     let setting = Setting::new(&[]);
     setting.server.always(BY_TAG, Fault::status(404));
