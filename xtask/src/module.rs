@@ -205,11 +205,11 @@ pub(crate) fn make(
             return error;
         }
         Failure::setup(format!(
-            "cannot build the module {name} for {}; log: {}\n{}",
+            "cannot build the module {name} for {}; log: {}",
             kernel.release,
-            log.display(),
-            lines.join("\n")
+            log.display()
         ))
+        .lines(lines.join("\n"))
         .into()
     })
 }

@@ -38,6 +38,7 @@ use crate::event::{
 };
 use crate::expect::Expectation;
 use crate::failure::FailureKind;
+use crate::shown;
 
 /// What is being tested on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -309,6 +310,8 @@ impl Results {
             any |= results.take(&value, &mut open).is_some();
         }
         results.runs = open.into_iter().map(close).collect();
+        results.runs.iter_mut().for_each(make_presentable);
+        present(&mut results.session.project);
         anyhow::ensure!(any, "no line of it is a test result");
         Ok(results)
     }
@@ -360,6 +363,18 @@ impl Results {
         }
         Some(())
     }
+}
+
+/// Names go into lines, tables and file names of every report; the file may come from anywhere.
+fn make_presentable(run: &mut RunRecord) {
+    let name = &mut run.name;
+    let texts = [&mut name.kernel, &mut name.arch].into_iter();
+    let more = [&mut name.flavor, &mut name.phase, &mut run.acceleration];
+    texts.chain(more.into_iter().flatten()).for_each(present);
+}
+
+fn present(text: &mut String) {
+    *text = shown::line(text);
 }
 
 /// The run of that name among those that have begun; it begins if it is not there.

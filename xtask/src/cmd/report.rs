@@ -11,7 +11,7 @@ use xtask::layout::Layout;
 use xtask::report::diff::Diff;
 use xtask::report::matrix::Matrix;
 use xtask::report::merge::{Part, merge};
-use xtask::report::text::{conclusion, differences, printable, summary};
+use xtask::report::text::{conclusion, differences, one_line, summary};
 use xtask::report::{files, github, html, json, junit, markdown};
 use xtask::results::Results;
 use xtask::stdout::{self, Stdout};
@@ -122,7 +122,7 @@ fn text(results: &Results, folder: &Path, ui: &Ui) -> Result<()> {
     }
     text.push_str(&summary(&records, paint));
     for finding in &results.findings {
-        writeln!(text, "{}", paint.bad(&printable(finding))).context("cannot format a finding")?;
+        writeln!(text, "{}", paint.bad(&one_line(finding))).context("cannot format a finding")?;
     }
     print_lines(&text)
 }

@@ -14,7 +14,7 @@ use crate::event::{RunOutcome, TestEvent};
 use crate::paint::Paint;
 use crate::report::github;
 use crate::report::matrix::Verdict;
-use crate::report::text::{self, failure_line, one_line, printable, run_line, test_line};
+use crate::report::text::{self, failure_line, one_line, run_line, test_line};
 use crate::report::totals::{self, Totals};
 use crate::results::{Results, RunName, RunRecord};
 use crate::session::{Message, What};
@@ -213,7 +213,7 @@ impl<W: Write> Reporter<W> {
                     if let Some(detail) = outcome.detail() {
                         let _ = write!(line, ": {}", detail.lines().next().unwrap_or_default());
                     }
-                    return printable(&line) + "; trying again\n";
+                    return one_line(&line) + "; trying again\n";
                 }
             }
             What::Finished(record) => {
@@ -323,7 +323,7 @@ impl<W: Write> Reporter<W> {
             let _ = writeln!(text, "{not_started} {runs} not started (--fail-fast)");
         }
         for finding in findings {
-            let _ = writeln!(text, "{}", paint.bad(&printable(finding)));
+            let _ = writeln!(text, "{}", paint.bad(&one_line(finding)));
         }
         text
     }

@@ -34,11 +34,11 @@ pub fn conclusion(records: &[RunRecord], folder: &Path, paint: Paint, with_skips
 /// `6.1.192-vmtest1.1default (x86_64): failed tests.test_x.A.b: AssertionError: …`
 pub fn failure_line(test: &FinishedTest, name: &RunName, paint: Paint) -> String {
     let rest = format!("{}{}", one_line(&test.id), first_reason(test));
-    let title = printable(&name.to_string());
+    let title = one_line(&name.to_string());
     format!(
         "{title}: {} {}\n",
         paint.bad(verdict(test)),
-        printable(&rest)
+        one_line(&rest)
     )
 }
 
@@ -79,14 +79,14 @@ pub fn test_line(test: &FinishedTest, name: Option<&RunName>, paint: Paint) -> S
         (false, TestOutcome::Passed) => paint.good(&outcome),
         (false, _) => paint.odd(&outcome),
     };
-    format!("{outcome}{}\n", printable(&line))
+    format!("{outcome}{}\n", one_line(&line))
 }
 
 /// One run in one line.
 pub fn run_line(record: &RunRecord, paint: Paint) -> String {
     let outcome = paint.outcome(&record.outcome, record.outcome.name());
-    let title = printable(&record.name.to_string());
-    format!("{title}: {outcome}{}", printable(&run_details(record)))
+    let title = one_line(&record.name.to_string());
+    format!("{title}: {outcome}{}", one_line(&run_details(record)))
 }
 
 fn run_details(record: &RunRecord) -> String {
@@ -131,19 +131,19 @@ fn failures(text: &mut String, records: &[RunRecord], paint: Paint) {
         let head = format!("{} {}", paint.bad(verdict(test)), one_line(&test.id));
         match &on[..] {
             [(record, test)] => {
-                let title = printable(&record.name.to_string());
-                let _ = writeln!(
-                    text,
-                    "\n=== {title}: {} ({:.3} s)",
-                    printable(&head),
-                    test.seconds
-                );
+                let title = one_line(&record.name.to_string());
+                let _ = writeln!(text, "\n=== {title}: {head} ({:.3} s)", test.seconds);
             }
             _ => {
                 let _ = writeln!(text, "\n=== on {} kernels: {head}", on.len());
                 for (record, other) in &on {
                     let reason = first_reason(other);
-                    let _ = writeln!(text, "{}{}", record.name, printable(&reason));
+                    let _ = writeln!(
+                        text,
+                        "{}{}",
+                        one_line(&record.name.to_string()),
+                        one_line(&reason)
+                    );
                 }
                 let _ = writeln!(text, "--- on the first of them:");
             }
@@ -170,7 +170,7 @@ fn verdict(test: &FinishedTest) -> &'static str {
 
 /// The last words of a run that was cut short, and where the logs are.
 fn trouble(text: &mut String, record: &RunRecord, folder: &Path, paint: Paint) {
-    let title = printable(&record.name.to_string());
+    let title = one_line(&record.name.to_string());
     match &record.outcome {
         RunOutcome::Passed | RunOutcome::TestsFailed => {}
         outcome => {
@@ -236,7 +236,11 @@ fn skips(text: &mut String, record: &RunRecord) {
     if skipped.is_empty() {
         return;
     }
-    let _ = write!(text, "\n=== {}: skipped\n", record.name);
+    let _ = write!(
+        text,
+        "\n=== {}: skipped\n",
+        one_line(&record.name.to_string())
+    );
     let mut reasons = skipped.iter().collect::<Vec<_>>();
     reasons.sort_by_key(|(reason, tests)| (usize::MAX - tests.len(), *reason));
     for (reason, tests) in reasons {
@@ -245,7 +249,7 @@ fn skips(text: &mut String, record: &RunRecord) {
         } else {
             reason.lines().next().unwrap_or_default()
         };
-        let _ = writeln!(text, "{:>5}  {}", tests.len(), printable(reason));
+        let _ = writeln!(text, "{:>5}  {}", tests.len(), one_line(reason));
     }
 }
 
@@ -265,7 +269,7 @@ pub fn differences(results: &Results) -> String {
             text.push_str("\nnot the same on every kernel:\n");
         }
         let words = row.words.as_deref().unwrap_or("differs");
-        let _ = writeln!(text, "  {}: {}", one_line(row.test), printable(words));
+        let _ = writeln!(text, "  {}: {}", one_line(row.test), one_line(words));
     }
     if let Some(more @ 1..) = differing.len().checked_sub(DIFFERENCES) {
         let _ = writeln!(text, "  and {more} more: see the reports");
@@ -369,7 +373,7 @@ fn summary_row(record: &RunRecord, one_arch: bool, counts: &[Column]) -> Vec<Str
         true => record.name.title(),
         false => record.name.to_string(),
     };
-    let mut row = vec![printable(&title), record.outcome.name().to_owned()];
+    let mut row = vec![one_line(&title), record.outcome.name().to_owned()];
     if matches!(record.outcome, RunOutcome::NotStarted { .. }) {
         return row;
     }

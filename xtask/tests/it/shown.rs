@@ -89,3 +89,76 @@ fn a_list_has_a_line_for_each_kernel() {
     let run = xtask(&work).args("list --format json").run();
     assert!(run.stdout.contains("\\u001b[31m"), "{:?}", run.stdout);
 }
+
+/// Results of somebody else's machine.
+fn hostile_results(folder: &std::path::Path) {
+    let name = serde_json::json!({ "kernel": HOSTILE, "arch": HOSTILE, "flavor": HOSTILE });
+    let line = |event: &str, more: serde_json::Value| {
+        let mut line = serde_json::json!({ "v": 1, "event": event });
+        for object in [&name, &more] {
+            let object = object.as_object().unwrap().clone();
+            line.as_object_mut().unwrap().extend(object);
+        }
+        format!("{line}\n")
+    };
+    let test = serde_json::json!({
+        "id": HOSTILE, "outcome": "failed", "seconds": 0.5,
+        "reason": HOSTILE, "traceback": HOSTILE,
+    });
+    let finish = serde_json::json!({
+        "outcome": "tests-failed", "status": 1, "acceleration": HOSTILE,
+    });
+    let session = serde_json::json!({
+        "project": HOSTILE, "started": HOSTILE, "kernels": [HOSTILE],
+    });
+    let text = [
+        line("session-started", session),
+        line("vm-started", serde_json::json!({})),
+        line("test-finished", test),
+        line("vm-finished", finish),
+        line("session-finding", serde_json::json!({ "text": HOSTILE })),
+        line("session-finished", serde_json::json!({})),
+    ];
+    fs::write(folder.join("results.jsonl"), text.concat()).unwrap();
+}
+
+#[test]
+fn reports_of_anybodys_results_command_nothing() {
+    let work = tempfile::tempdir().unwrap();
+    hostile_results(work.path());
+    for format in ["text", "markdown", "html", "junit"] {
+        let run = xtask(work.path())
+            .args("report show . --format")
+            .arg(format)
+            .run();
+        // The results are bad, which is a status of its own.
+        let run = run.expect_status(1);
+        let bad = |c: char| c.is_control() && c != '\n';
+        // A page and an XML file are read by programs that know the rest.
+        let strict = ["text", "markdown"].contains(&format);
+        let found = run
+            .stdout
+            .chars()
+            .find(|c| bad(*c) || (strict && *c == '\u{202e}'));
+        let allowed = format == "junit" && found.is_some_and(|c| ('\u{7f}'..'\u{a0}').contains(&c));
+        assert!(
+            found.is_none() || allowed,
+            "{format}: {found:?} in {}",
+            run.stdout
+        );
+    }
+    let text = |color: &str| {
+        let run = xtask(work.path()).args("report show .").arg(color).run();
+        run.stdout
+    };
+    // A traceback has lines of its own, like any text that tests print.
+    let lines = text("--color=never");
+    let lies = lines
+        .lines()
+        .filter(|line| line.starts_with("xtask: "))
+        .count();
+    assert_eq!(lies, 1, "{lines}");
+    // Our own colours are whole.
+    let colored = text("--color=always");
+    assert!(!colored.contains("\u{fffd}[1;31mfailed"), "{colored}");
+}
