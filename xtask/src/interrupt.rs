@@ -9,7 +9,7 @@ use std::sync::{
 };
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGXFSZ};
 
 use crate::failure::{Failure, FailureKind};
 use crate::input;
@@ -22,7 +22,7 @@ pub const POLL: Duration = Duration::from_millis(50);
 /// Installs the handlers. Called once, by `main`; without it nothing is ever pending.
 pub fn install() -> anyhow::Result<()> {
     let flag = PENDING.get_or_init(Arc::default);
-    for signal in [SIGINT, SIGQUIT, SIGTERM, SIGHUP] {
+    for signal in [SIGINT, SIGQUIT, SIGTERM, SIGHUP, SIGXCPU] {
         // As nohup(1) has it.
         if signal == SIGHUP && is_ignored(signal) {
             continue;
@@ -63,6 +63,7 @@ pub fn check() -> Result<(), Failure> {
                 SIGINT => "SIGINT",
                 SIGQUIT => "SIGQUIT",
                 SIGTERM => "SIGTERM",
+                SIGXCPU => "SIGXCPU (ulimit -t)",
                 _ => "SIGHUP",
             };
             Err(Failure::new(

@@ -66,7 +66,7 @@ fn below(path: &Path) -> BTreeMap<PathBuf, String> {
             text += &fs::read_link(&next).unwrap().to_string_lossy();
         } else if metadata.is_dir() {
             waiting.extend(entries(&next));
-        } else {
+        } else if metadata.is_file() {
             text += &Sha256::of(fs::read(&next).unwrap());
         }
         found.insert(next.strip_prefix(path).unwrap().to_owned(), text);
@@ -231,6 +231,11 @@ fn a_list_of_the_release_survives() {
 #[test]
 fn the_unpacking_of_a_distributions_package_survives() {
     try_all(&scenarios::distribution());
+}
+
+#[test]
+fn a_vm_survives() {
+    try_all(&scenarios::vm());
 }
 
 #[test]

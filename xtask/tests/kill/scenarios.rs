@@ -74,6 +74,26 @@ pub fn list(api: &str) -> Scenario {
     }
 }
 
+/// A VM whose QEMU ends at once.
+pub fn vm() -> Scenario {
+    Scenario {
+        name: "vm",
+        arguments: "-q vm --accel tcg --from local -k 6.1 -- true".to_owned(),
+        api: String::new(),
+        programs: true,
+        once: false,
+        status: 128,
+        prepare: |root| {
+            other_kernel(root);
+            program(
+                root,
+                "qemu-system-x86_64",
+                "[ \"$1\" = --version ] || kill -KILL $$\necho QEMU emulator version 7.2.22\n",
+            );
+        },
+    }
+}
+
 /// A kernel of Debian, from a file.
 pub fn distribution() -> Scenario {
     const STOCK: &str = "6.1.0-56-amd64";
