@@ -2,14 +2,16 @@
 """Runs unittest tests, and tells the host about each one as it happens.
 
     run_unittests.py [--start DIR] [--top DIR] [--pattern GLOB] [--exclude GLOB]...
-                     [--shard K/N] [--class-durations FILE] [--within] [--count]
-                     [--] [UNITTEST OPTIONS] [NAME]...
+                     [--shard K/N] [--class-durations FILE] [--within]
+                     [--count] [--check] [--] [UNITTEST OPTIONS] [NAME]...
 
 Without a NAME, the tests below --start are discovered the way that
 ``python3 -m unittest discover`` does it. A NAME (module, class or method with
 dots, a file, or a directory) replaces discovery; --within, it picks some of the
 discovered tests instead. The usual text goes to standard output. With --count,
-nothing is run.
+nothing is run. With --check, which is for the host, nothing is run either, and only
+what a NAME is in is imported: the status is 2, with one line on standard error, if
+nothing can be found in this way.
 
 With --shard, only the K-th of N parts of these tests is run. Every part is
 found by the same rule from the same tests, so that N calls run each test once.
@@ -60,6 +62,7 @@ import argparse
 import collections
 import fcntl
 import fnmatch
+import importlib.util
 import io
 import json
 import os
@@ -100,6 +103,9 @@ LONGEST_CLASS = 1e6
 
 # How unittest's suites name what failed outside of any test.
 FIXTURE = re.compile(r"^(setUp|tearDown)(Class|Module) \((.*)\)$", re.DOTALL)
+
+# Files that unittest takes for modules.
+MODULE_FILE = re.compile(r"[_a-z]\w*\.py$", re.IGNORECASE)
 
 # Modules whose import failed, or that raised SkipTest, are tests of these classes.
 LOADER_ID = re.compile(r"^unittest\.loader\.(?:_FailedTest|ModuleSkipped)\.")
@@ -742,6 +748,7 @@ def parse(arguments):
     parser.add_argument("--class-durations", metavar="FILE")
     parser.add_argument("--within", action="store_true")
     parser.add_argument("--count", action="store_true")
+    parser.add_argument("--check", action="store_true")
     parser.add_argument("-v", "--verbose", action="store_true")
     parser.add_argument("-q", "--quiet", action="store_true")
     parser.add_argument("-f", "--failfast", action="store_true")
@@ -770,6 +777,137 @@ def load(options):
         else:
             suites.append(loader.loadTestsFromName(module_name(name, top)))
     return unittest.TestSuite(suites)
+
+
+def discovery_problem(options, top):
+    """What keeps discovery from finding anything, seen without an import."""
+    start = options.start
+    if not os.path.isdir(start):
+        try:
+            found = importlib.util.find_spec(start)
+        except Exception:
+            found = None
+        # Python has a module `test` of its own.
+        places = list(found.submodule_search_locations or [found.origin or ""]) if found else []
+        inside = os.path.join(os.path.abspath(top), "")
+        if not any(os.path.abspath(place).startswith(inside) for place in places):
+            return "tests are looked for in {}, which is no directory".format(start)
+        return None
+    whole, base = os.path.abspath(start), os.path.abspath(top)
+    if whole != base:
+        if not whole.startswith(os.path.join(base, "")):
+            return "tests are looked for in {}, which is not below the top, {}".format(start, top)
+        if not os.path.isfile(os.path.join(start, "__init__.py")):
+            return "{} is no package, so that its tests cannot be found: it has no __init__.py".format(start)
+    loader = Loader([], options.exclude, top)
+    for folder, _, files in os.walk(whole):
+        for name in files:
+            path = os.path.join(folder, name)
+            # A file that cannot be looked into may have any.
+            if name == "__init__.py" and "load_tests" in source_of(path, "load_tests"):
+                return None
+            if MODULE_FILE.match(name) and loader._match_path(name, path, options.pattern):
+                return None
+    return "no file in {} matches {}".format(start, options.pattern)
+
+
+def source_of(path, otherwise):
+    try:
+        with open(path, "rb") as file:
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return otherwise
+
+
+def nearest(name, names):
+    """What to say about the known name that is most like one that is not known."""
+    import difflib
+
+    found = difflib.get_close_matches(name, sorted(names), 1)
+    return " (did you mean {}?)".format(found[0]) if found else ""
+
+
+def modules_below(top):
+    """The dotted names of all modules of the project, some thousands at most."""
+    names = set()
+    for folder, folders, files in os.walk(top):
+        folders[:] = [name for name in folders if name.isidentifier()]
+        for name in files:
+            if MODULE_FILE.match(name):
+                path = os.path.relpath(os.path.join(folder, name), top)
+                names.add(path[: -len(".py")].replace(os.sep, "."))
+        if len(names) > 5000:
+            break
+    return names
+
+
+def name_problem(name, top):
+    """Why nothing can have a name; None if something has, or if only the guest can tell.
+
+    Imports what the name is in: what depends on the kernel to be imported cannot be
+    judged here.
+    """
+    if os.path.isdir(name):
+        return None
+    dotted = module_name(name, top)
+    if dotted == name and (os.sep in name or name.endswith(".py")):
+        what = "no file that is below the top" if os.path.exists(name) else "no file"
+        return "{} is {}, and no dotted name of a test".format(name, what)
+    parts = dotted.split(".")
+    if not all(parts):
+        return "{} is no dotted name of a test, and no file".format(name)
+    for end in range(len(parts), 0, -1):
+        module = ".".join(parts[:end])
+        try:
+            found = importlib.util.find_spec(module) is not None
+        except ModuleNotFoundError as error:
+            if error.name is None or not (module + ".").startswith(error.name + "."):
+                # What it imports is not here.
+                return None
+            found = False
+        except BaseException:
+            return None
+        if found:
+            break
+    else:
+        hint = nearest(dotted, modules_below(top))
+        return "there is no test {}: the project has no module {}{}".format(name, parts[0], hint)
+    try:
+        where = importlib.import_module(module)
+    except BaseException:
+        return None
+    text = source_of(getattr(where, "__file__", None) or "", parts[-1])
+    for part in parts[end:]:
+        try:
+            where = getattr(where, part)
+        except Exception:
+            if re.search(r"\b{}\b".format(re.escape(part)), text):
+                # It may be made on some kernels only.
+                return None
+            known = [name for name in dir(where) if not name.startswith("__")]
+            if isinstance(where, type(os)):
+                # A module that is missing in a package.
+                known += [known.rpartition(".")[2] for known in modules_below(top)
+                          if known.startswith(module + ".")]
+            hint = nearest(part, known) or nearest(dotted, modules_below(top))
+            return "there is no test {}: {} has no {}{}".format(name, module, part, hint)
+    return None
+
+
+def check(options):
+    """Whether the arguments can mean anything, before a machine is started for them."""
+    top = options.top if options.top is not None else "."
+    problems = []
+    if options.within or not options.names:
+        problems.append(discovery_problem(options, top))
+    if not options.within:
+        problems += [name_problem(name, top) for name in options.names]
+    problems = [one_line(problem, LONGEST_REASON) for problem in problems if problem]
+    for problem in problems[:1]:
+        sys.stderr.write(problem + "\n")
+    # Without the threads and exit handlers of what was imported.
+    sys.stderr.flush()
+    os._exit(2 if problems else 0)
 
 
 class Text(io.TextIOWrapper):
@@ -887,6 +1025,8 @@ def main():
         top = os.path.abspath(options.top)
         if top not in sys.path:
             sys.path.insert(0, top)
+    if options.check:
+        check(options)
     # Tests that start Python of their own must not report as if they were us.
     path = os.environ.pop("VMTEST_EVENTS", None)
     if path is None or options.count:

@@ -20,7 +20,7 @@ use std::fmt;
 
 use crate::event::{RunOutcome, TestOutcome};
 use crate::request::{KernelRequest, Pattern, Selector};
-use crate::results::{Results, RunRecord};
+use crate::results::{Results, RunName, RunRecord};
 use crate::version::{Release, Version};
 
 /// What a test does on a kernel.
@@ -350,9 +350,19 @@ pub fn telling(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
 }
 
 /// What earlier results say about the test on each kernel of the list: the newest that a
-/// request matches.
-pub fn known(requests: &[KernelRequest], test: &str, results: &Results) -> Vec<Option<Verdict>> {
-    let verdict = |request: &KernelRequest| {
+/// request matches, or the one that is at the place which it names.
+pub fn known(
+    requests: &[KernelRequest],
+    places: &[Option<RunName>],
+    test: &str,
+    results: &Results,
+) -> Vec<Option<Verdict>> {
+    let verdict = |(number, request): (usize, &KernelRequest)| {
+        if let Some(Some(place)) = places.get(number) {
+            let runs = results.runs.iter();
+            let runs = runs.filter(|run| run.name.is_same_kernel(place));
+            return telling(runs.filter_map(|run| Verdict::within(run, test)));
+        }
         let runs = results.runs.iter().filter_map(|run| {
             let release = run.name.kernel.parse::<Release>().ok()?;
             let arch = crate::arch::find(&run.name.arch)?;
@@ -363,7 +373,7 @@ pub fn known(requests: &[KernelRequest], test: &str, results: &Results) -> Vec<O
         let runs = runs.iter().filter(|(release, _)| Some(release) == newest);
         telling(runs.filter_map(|(_, run)| Verdict::within(run, test)))
     };
-    requests.iter().map(verdict).collect()
+    requests.iter().enumerate().map(verdict).collect()
 }
 
 #[cfg(test)]

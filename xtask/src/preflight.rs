@@ -1,12 +1,13 @@
 //! What can be said of a VM before a kernel is fetched for it.
 
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
 use crate::failure::Failure;
 use crate::input;
+use crate::share;
 use crate::temporary;
 
 /// Bytes of a socket's path (unix(7): 108 with the zero at its end).
@@ -25,6 +26,49 @@ pub fn check(memory: u32) -> Result<()> {
     let meminfo = input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default();
     fits_memory(memory, &meminfo)?;
     Ok(has_short_sockets(&temporary::host_folder()?)?)
+}
+
+/// The current directory, for a command that is to run in it in a guest.
+///
+/// # Errors
+///
+/// A usage error: it has been deleted, or a guest cannot have it.
+pub fn current_directory() -> Result<PathBuf> {
+    let current = here()?;
+    directory(&current)?;
+    Ok(current)
+}
+
+/// The current directory.
+///
+/// # Errors
+///
+/// A usage error: it has been deleted.
+pub fn here() -> Result<PathBuf, Failure> {
+    std::env::current_dir().map_err(|error| {
+        Failure::usage(format!("there is no current directory: {error}"))
+            .hint("cd to one that is there")
+    })
+}
+
+/// Looks whether a guest can have the host's directory as its working directory.
+///
+/// # Errors
+///
+/// A usage error: it is not there, or the guest has something else in its place.
+pub fn directory(path: &Path) -> Result<(), Failure> {
+    let whole = path
+        .canonicalize()
+        .map_err(|error| Failure::usage(format!("cannot find {}: {error}", path.display())))?;
+    // A guest has its own below these by either name.
+    if share::is_guests_own(path) || share::is_guests_own(&whole) {
+        return Err(Failure::usage(format!(
+            "a guest cannot work in {}: it has its own files there",
+            path.display()
+        ))
+        .hint("use a directory elsewhere"));
+    }
+    Ok(())
 }
 
 fn fits_memory(memory: u32, meminfo: &str) -> Result<(), Failure> {
@@ -66,6 +110,24 @@ mod tests {
         assert!(fits_memory(2049, meminfo).is_err());
         // Of a host that does not tell, nothing is known.
         assert!(fits_memory(u32::MAX, "").is_ok());
+    }
+
+    #[test]
+    fn a_guest_works_where_it_has_the_hosts_files() {
+        let temporary = tempfile::tempdir().unwrap();
+        assert!(directory(temporary.path()).is_ok());
+        let gone = temporary.path().join("gone");
+        for (path, says) in [
+            (Path::new("/proc/self"), "its own files"),
+            (Path::new("/sys"), "its own files"),
+            (Path::new("/dev"), "its own files"),
+            // A link whose goal is elsewhere in the guest.
+            (Path::new("/proc/self/cwd"), "its own files"),
+            (&gone, "cannot find"),
+        ] {
+            let failure = directory(path).unwrap_err();
+            assert!(failure.to_string().contains(says), "{failure}");
+        }
     }
 
     #[test]

@@ -274,9 +274,9 @@ impl Project {
             None => None,
             Some(mut table) => {
                 let size = table.required_string("size")?;
-                let size = parse_size(&size).ok_or_else(|| {
+                let size = parse_size(&size).filter(|size| *size > 0).ok_or_else(|| {
                     table
-                        .error("size", &format!("{size:?} is not a size"))
+                        .error("size", &format!("{size:?} is not the size of a disk"))
                         .hint("a size is written like \"512 MiB\" or \"1 GiB\"")
                 })?;
                 let Some(variable) = table.variable("variable")? else {

@@ -55,6 +55,15 @@ impl Interpreter {
         } else {
             host::find_program(name)
         };
+        if program.is_none() && name.contains('/') {
+            let path = directory.join(name);
+            return Err(Failure::usage(format!(
+                "there is no Python interpreter {}",
+                path.display()
+            ))
+            .hint("python in vmtest.toml names a program, or a file in the project")
+            .into());
+        }
         let Some(program) = program else {
             return Err(
                 Failure::setup(format!("there is no Python interpreter {name}"))

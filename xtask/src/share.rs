@@ -82,6 +82,11 @@ impl ShareArgument {
 /// and writes there.
 const OWN: &[&str] = &["/dev", "/proc", "/sys", "/run/vmtest"];
 
+/// Whether a guest has something of its own there, and not what the host has.
+pub fn is_guests_own(path: &Path) -> bool {
+    OWN.iter().any(|own| path.starts_with(own))
+}
+
 /// Why nothing can be mounted there.
 fn occupied(guest: &Path) -> Option<String> {
     if guest.components().any(|part| part == Component::ParentDir) {
@@ -91,7 +96,7 @@ fn occupied(guest: &Path) -> Option<String> {
         return Some("that is its whole file system".to_owned());
     }
     // What the guest's streams go through is in /run.
-    if guest == Path::new("/run") || OWN.iter().any(|own| guest.starts_with(own)) {
+    if guest == Path::new("/run") || is_guests_own(guest) {
         return Some("the guest has its own there".to_owned());
     }
     None
@@ -113,7 +118,7 @@ pub struct Share {
 ///
 /// # Errors
 ///
-/// A usage error: two are at one place.
+/// A usage error: two are at one place, or one is at a place that nobody can make.
 pub fn arrange(mut shares: Vec<Share>) -> Result<Vec<Share>, Failure> {
     // By components, so that an ancestor comes before what is below it.
     shares.sort_by(|a, b| a.guest.cmp(&b.guest));
@@ -130,7 +135,52 @@ pub fn arrange(mut shares: Vec<Share>) -> Result<Vec<Share>, Failure> {
             .hint("name another place in the guest: DIR:GUEST"));
         }
     }
+    for share in &shares {
+        let around = shares.iter().rev();
+        let mut around =
+            around.filter(|other| *other != share && share.guest.starts_with(&other.guest));
+        has_place(share, around.next())?;
+    }
     Ok(shares)
+}
+
+/// Whether a share has a place in the guest: init makes directories, but not in what is
+/// shared read-only, and not in place of a file.
+fn has_place(share: &Share, around: Option<&Share>) -> Result<(), Failure> {
+    let place = match around {
+        // What the guest's root is, the host's is.
+        None => Some(share.guest.clone()),
+        Some(around) => {
+            let inside = share.guest.strip_prefix(&around.guest).ok();
+            inside.map(|inside| around.host.join(inside))
+        }
+    };
+    let Some(place) = place else { return Ok(()) };
+    let failure = |why: String| {
+        Failure::usage(format!(
+            "cannot share {} at {}: {why}",
+            share.host.display(),
+            share.guest.display()
+        ))
+    };
+    if let Some(around) = around
+        && !around.writable
+        && !place.is_dir()
+    {
+        return Err(failure(format!(
+            "{}, which is shared around it, has no such directory",
+            around.host.display()
+        ))
+        .hint(format!("make {}, or share it elsewhere", place.display())));
+    }
+    let there = place.ancestors().find(|path| path.exists());
+    match there {
+        Some(there) if !there.is_dir() => {
+            Err(failure(format!("{} is not a directory", there.display()))
+                .hint("name another place in the guest: DIR:GUEST"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The name by which the guest asks for a share, by its place in the list. At most 31

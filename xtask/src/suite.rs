@@ -1,6 +1,7 @@
 //! Runs a suite: what a VM (or a process of this host) sends goes to the logs of the
 //! session and, as events, to its collector; how it ended becomes one outcome.
 
+pub mod check;
 mod merge;
 mod sink;
 
@@ -155,6 +156,32 @@ impl Suite<'_> {
             select: None,
             arguments: self.arguments.clone(),
         }
+    }
+
+    /// Looks whether what is to be run can be found, as far as it can be said before: the
+    /// tests in VMs and those of the host.
+    ///
+    /// # Errors
+    ///
+    /// A usage error.
+    pub fn check(&self, in_vms: bool, local: bool) -> Result<()> {
+        let tree = &self.prepared.tree;
+        if in_vms {
+            check::tree(self.project, tree)?;
+            check::runner(&self.command(&self.project.tests, &[]), tree, &self.folder)?;
+        }
+        if let (true, Some(crash)) = (in_vms && self.loader.is_some(), &self.project.crash) {
+            let command = RunnerCommand {
+                select: Some(Select::Run),
+                ..self.command(&crash.tests, &[])
+            };
+            check::runner(&command, tree, &self.folder).context("tests after a crash")?;
+        }
+        if let (true, Some(local)) = (local, &self.project.local) {
+            let command = self.command(&local.tests, &local.exclude);
+            check::runner(&command, tree, &self.folder).context("tests of the host")?;
+        }
+        Ok(())
     }
 
     /// What is done after the main tests.
@@ -495,6 +522,10 @@ pub enum Select {
     Run,
     /// They are counted: the status is 5 if there are none.
     Count,
+    /// Whether they can be found at all: see [`check`].
+    Check,
+    /// The same where names do not replace discovery.
+    CheckWithin,
 }
 
 impl RunnerCommand {
@@ -525,6 +556,8 @@ impl RunnerCommand {
             None => {}
             Some(Select::Run) => words.push("--within".into()),
             Some(Select::Count) => words.extend(["--within".into(), "--count".into()]),
+            Some(Select::Check) => words.push("--check".into()),
+            Some(Select::CheckWithin) => words.extend(["--within".into(), "--check".into()]),
         }
         words.extend(self.arguments.iter().cloned());
         words

@@ -370,16 +370,16 @@ fn verdicts_within_longer_runs() {
     };
     let requests = ["6.1.*", "x86_64:6.1", "6.12", "./kernel"].map(|text| text.parse().unwrap());
     let expected = [Some(Verdict::Passed), Some(Verdict::Passed), None, None];
-    assert_eq!(known(&requests, "t.A.a", &results), expected);
+    assert_eq!(known(&requests, &[], "t.A.a", &results), expected);
     // What is skipped before the crash may run after it.
     let mut after = record(RunOutcome::TestsFailed, &[("t.B.a", Failed)]);
     after.name = after.name.crash();
     let mut both = results;
     both.runs.push(after);
     let expected = [Some(Verdict::Bad), Some(Verdict::Bad), None, None];
-    assert_eq!(known(&requests, "t.B.a", &both), expected);
+    assert_eq!(known(&requests, &[], "t.B.a", &both), expected);
     let expected = [Some(Verdict::Passed), Some(Verdict::Passed), None, None];
-    assert_eq!(known(&requests, "t.A.a", &both), expected);
+    assert_eq!(known(&requests, &[], "t.A.a", &both), expected);
 }
 
 #[test]

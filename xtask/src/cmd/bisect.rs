@@ -5,13 +5,14 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use xtask::bisect::{self, Bisection, Step, Verdict};
-use xtask::event::exit_status;
-use xtask::failure::Failure;
+use xtask::event::{RunOutcome, exit_status};
+use xtask::failure::{Failure, FailureKind};
 use xtask::folder;
 use xtask::layout::Layout;
+use xtask::queue;
 use xtask::report::files;
-use xtask::request::KernelRequest;
-use xtask::results::RunRecord;
+use xtask::request::{KernelRequest, Selector};
+use xtask::results::{RunName, RunRecord};
 use xtask::stdout;
 use xtask::ui::{Ui, Verbosity};
 
@@ -29,8 +30,12 @@ pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> 
     }
     let mut names = requests.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut bisection = Bisection::new(requests.len()).verify(flags.verify);
+    let places = match flags.results.is_empty() {
+        true => Vec::new(),
+        false => places(&requests, flags, layout, ui, setup)?,
+    };
     for path in &flags.results {
-        let known = bisect::known(&requests, &flags.test, &files::read(path)?);
+        let known = bisect::known(&requests, &places, &flags.test, &files::read(path)?);
         for (kernel, verdict) in known.into_iter().enumerate() {
             if let Some(verdict) = verdict {
                 bisection.answer(kernel, verdict);
@@ -51,6 +56,11 @@ pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> 
             logs.join(kernel.to_string()),
         )?;
         drop(task);
+        if record.outcome == RunOutcome::NoTests {
+            // It would be the same on every other kernel.
+            let message = format!("there is no test {} on {}", flags.test, record.name.kernel);
+            return Err(Failure::new(FailureKind::NoTests, message).into());
+        }
         let verdict = Verdict::of(&record);
         // Without a kernel it is the request's name, which stands there already.
         names[kernel] = record.name.kernel;
@@ -75,6 +85,26 @@ pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> 
         // Without any of our own to blame, they were recorded as such.
         Step::Unclear { .. } => exit_status(&missing).max(3),
     })
+}
+
+/// How the runs are called on kernels that were asked for by their place, which a
+/// pattern says nothing about; `None` for the others.
+fn places(
+    requests: &[KernelRequest],
+    flags: &Bisect,
+    layout: &Layout,
+    ui: &Ui,
+    setup: bool,
+) -> Result<Vec<Option<RunName>>> {
+    let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
+    let place = |request: &KernelRequest| match request.selector {
+        Selector::Pattern(_) => Ok(None),
+        Selector::Path(_) | Selector::Source(..) => {
+            let wanted = queue::choose(&[Some(request.clone())], &sources, layout, ui);
+            wanted.first().map(queue::Wanted::name).transpose()
+        }
+    };
+    requests.iter().map(place).collect()
 }
 
 /// The test on one kernel, by `test`, whose own words are only wanted with `-v`.

@@ -22,8 +22,9 @@ mod vm;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use xtask::layout::{Files, Layout};
+use xtask::preflight;
 use xtask::store;
 use xtask::ui::Ui;
 
@@ -63,7 +64,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
 /// copies serve.
 fn layout(global: &Global) -> Result<Layout> {
     let workspace = workspace();
-    let current = std::env::current_dir().context("cannot find the current directory")?;
+    let current = preflight::here()?;
     let work = match (&global.directory, std::env::var_os("VMTEST_DIR"), workspace) {
         (Some(directory), _, _) => directory.clone(),
         (None, Some(directory), _) if !directory.is_empty() => PathBuf::from(directory),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xtask::clock::Utc;
 use xtask::expect::Ledger;
-use xtask::failure::Failure;
+use xtask::failure::{self, Failure, FailureKind};
 use xtask::fetch::host_arch;
 use xtask::folder::RunFolder;
 use xtask::guest;
@@ -66,6 +66,9 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     if !requests.is_empty() {
         let memory = flags.machine.memory.or(project.memory);
         preflight::check(memory.unwrap_or(vm::MEMORY))?;
+        if let Chosen::Tree { path, .. } = &chosen {
+            preflight::directory(path)?;
+        }
     }
     setup::require(layout, ui, &tools(&chosen, !requests.is_empty())?, setup)?;
 
@@ -148,6 +151,8 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         mark: &|name, test| ledger.mark(test, name, filtered),
         seconds: &|name| history.class_seconds(name),
     };
+    let checked = suite.check(!wanted.is_empty(), local);
+    checked.map_err(|error| untestable(&chosen, flags, error))?;
     folder.begin(&asked)?;
     let job = Job::of(|name| std::env::var_os(name));
     let runs = wanted.len() + usize::from(local);
@@ -208,6 +213,24 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         }
     }
     Ok(results.exit_status())
+}
+
+/// Says of which project the tests cannot be found, and why it is that one.
+fn untestable(chosen: &Chosen, flags: &Test, error: anyhow::Error) -> anyhow::Error {
+    if failure::kind(&error) != Some(FailureKind::Usage) {
+        return error;
+    }
+    let (Chosen::Tree { project, .. } | Chosen::Pinned { project }) = chosen;
+    let failure = Failure::usage(format!("cannot test {}: {error:#}", project.name));
+    match chosen {
+        Chosen::Pinned { .. } if flags.profile.is_none() => failure.hint(format!(
+            "{} is tested because there is no vmtest.toml here; -C names a project, and `vm` runs \
+             any program",
+            project.name
+        )),
+        _ => failure,
+    }
+    .into()
 }
 
 /// Makes the reports of a session that was interrupted, from what was run.
@@ -293,7 +316,7 @@ fn choose(flags: &Test, layout: &Layout) -> Result<Chosen> {
     let choice = Choice {
         directory: flags.project.clone(),
         variable: std::env::var_os("VMTEST_PROJECT").map(PathBuf::from),
-        current: std::env::current_dir().context("cannot find the current directory")?,
+        current: preflight::here()?,
         profile: flags.profile.clone(),
     };
     project::choose(&choice, &layout.assets)

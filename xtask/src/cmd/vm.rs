@@ -123,7 +123,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         kernel,
         root: "/".into(),
         command,
-        directory: std::env::current_dir().context("cannot find the current directory")?,
+        directory: preflight::current_directory()?,
         environment,
         modules: Vec::new(),
         crash: None,

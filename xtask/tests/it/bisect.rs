@@ -19,6 +19,8 @@ fn home(part: &str) -> (TempDir, String, String) {
     let project = home.path().join("project");
     fs::create_dir(&project).unwrap();
     fs::write(project.join("vmtest.toml"), "name = \"example\"\n").unwrap();
+    let text = "import unittest\nclass A(unittest.TestCase):\n    def a(self): pass\n";
+    fs::write(project.join("t.py"), text).unwrap();
     for series in SERIES {
         let release = format!("{series}.7-vmtest1.1default");
         let kernel = home.path().join(format!("x86_64/kernel-{release}"));

@@ -293,6 +293,8 @@ fn crash_tests_that_need_the_module_are_not_run_without_it() {
         let mut text = fs::read_to_string(&file).unwrap();
         text += &format!("module = {needed}\n[module]\nsource = \"kmod\"\n");
         fs::write(&file, text).unwrap();
+        fs::create_dir(project.join("kmod")).unwrap();
+        fs::write(project.join("kmod/Makefile"), "obj-m := kmod.o\n").unwrap();
         let release = "6.1.0-56-amd64";
         let modules = format!("./lib/modules/{release}");
         let package = package_files::deb(

@@ -32,3 +32,4 @@ mod source;
 mod support;
 mod tidy;
 mod tree;
+mod unbootable;

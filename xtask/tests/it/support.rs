@@ -121,6 +121,24 @@ impl Xtask {
         self
     }
 
+    /// In front of it, a shell that stands in a directory and removes it.
+    pub fn in_deleted(mut self, directory: &Path, arguments: &str) -> Self {
+        let program = self.command.get_program().to_owned();
+        let variables = self.command.get_envs();
+        let variables = variables
+            .filter_map(|(name, value)| Some((name.to_owned(), value?.to_owned())))
+            .collect::<Vec<_>>();
+        self.command = Command::new("/bin/sh");
+        self.command
+            .env_clear()
+            .envs(variables)
+            .arg("-c")
+            .arg(format!("rmdir \"$PWD\" && exec \"$0\" {arguments}"))
+            .arg(program)
+            .current_dir(directory);
+        self
+    }
+
     /// Sets an environment variable.
     pub fn env(mut self, name: &str, value: impl AsRef<OsStr>) -> Self {
         self.command.env(name, value);

@@ -821,5 +821,68 @@ class Hostile(RunnerTestCase):
         self.assertIn("Ran 2 tests", self.text)
 
 
+class Checking(RunnerTestCase):
+    """What can be said before anything runs."""
+
+    def setUp(self):
+        super().setUp()
+        self.write("pkg/__init__.py", "")
+        self.write_class("def test_x(self): pass\n", "pkg/test_one.py")
+
+    def check(self, *arguments, status=0):
+        process = subprocess.run(
+            [sys.executable, str(RUNNER), "--check", "--top", "."] + list(arguments),
+            cwd=str(self.project),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+        )
+        text = process.stderr.decode()
+        self.assertEqual(process.returncode, status, text)
+        self.assertEqual(process.stdout, b"")
+        return text.splitlines()
+
+    def test_what_is_there(self):
+        for arguments in (
+            ["--start", "pkg"],
+            ["pkg"],
+            ["pkg.test_one.A.test_x"],
+            ["pkg/test_one.py", "-v", "-k", "x"],
+            ["--within", "--start", "pkg", "no.such.name"],
+        ):
+            self.assertEqual(self.check(*arguments), [])
+
+    def test_what_is_not_there_is_one_line(self):
+        for arguments in (
+            ["--start", "other"],
+            ["--start", "test"],
+            ["--start", "pkg", "--pattern", "check_*"],
+            ["--start", "pkg", "--exclude", "pkg/*"],
+            ["pkg.test_one.A.test_y"],
+            ["pkg.test_one.B"],
+            ["other"],
+            ["./program"],
+            ["a\nb"],
+        ):
+            self.assertEqual(len(self.check(*arguments, status=2)), 1, arguments)
+
+    def test_modules_that_run_at_import(self):
+        for text in ("import os; os._exit(1)", "raise SystemExit(2)", "import nothing_there"):
+            self.write("pkg/test_two.py", text)
+            process = subprocess.run(
+                [sys.executable, str(RUNNER), "--check", "pkg.test_two.A"],
+                cwd=str(self.project),
+                stderr=subprocess.DEVNULL,
+                stdin=subprocess.DEVNULL,
+                timeout=60,
+            )
+            # Only 2 says that there is nothing.
+            self.assertIn(process.returncode, (0, 1), text)
+
+    def test_tests_of_a_load_protocol_need_no_file(self):
+        self.write("own/__init__.py", "def load_tests(loader, tests, pattern): return tests\n")
+        self.assertEqual(self.check("--start", "own"), [])
+
 if __name__ == "__main__":
     unittest.main()
