@@ -98,6 +98,9 @@ pub fn packages_at(path: &Path) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
+/// More than any package has, in bytes: those with debugging information have 1 GB.
+const PACKAGE_MAX: u64 = 16 << 30;
+
 impl Package {
     /// Reads a package file up to its files, and the whole of it for its checksum.
     ///
@@ -106,7 +109,12 @@ impl Package {
     /// It cannot be read, is damaged, or is no package.
     pub fn open(path: &Path) -> Result<Self> {
         let context = || format!("cannot read the package {}", path.display());
-        let open = || File::open(path).with_context(context);
+        let open = || input::open(path).with_context(context);
+        let size = path.metadata().with_context(context)?.len();
+        if size > PACKAGE_MAX {
+            let message = format!("{} has {size} bytes, more than any package", path.display());
+            return Err(Failure::usage(message).into());
+        }
         let contents = match Format::of(path)? {
             Some(Format::Deb) => Contents::Deb(Deb::open(open()?).with_context(context)?),
             Some(Format::Rpm) => Contents::Rpm(Rpm::open(open()?).with_context(context)?),
@@ -170,7 +178,8 @@ impl Package {
     ///
     /// It is damaged, hostile or too large.
     pub fn unpack(&mut self, tree: &mut Tree) -> Result<()> {
-        let limits = Limits::default();
+        let size = self.path.metadata().map_or(0, |metadata| metadata.len());
+        let limits = Limits::of(size);
         let result = match &mut self.contents {
             Contents::Deb(deb) => deb.unpack(tree, &limits, &place),
             Contents::Rpm(rpm) => rpm.unpack(tree, &limits, &place),

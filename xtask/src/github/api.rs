@@ -117,6 +117,7 @@ pub struct Asset {
     /// Whether it is finished.
     pub state: AssetState,
     /// In bytes.
+    #[serde(deserialize_with = "size")]
     pub size: u64,
     /// `sha256:` and the hexadecimal checksum; assets uploaded before June 2025
     /// have none.
@@ -132,6 +133,12 @@ pub struct Asset {
     pub url: String,
     /// The address where anybody can have it, if the repository is public.
     pub browser_download_url: String,
+}
+
+/// A size of which a thousand can be added up; what is larger than [`ASSET_SIZE_MAX`] is no
+/// asset that GitHub has.
+fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(u64::deserialize(deserializer)?.min(1 << 40))
 }
 
 /// Whether an asset is finished.

@@ -150,6 +150,9 @@ pub fn text(url: &str, limit: usize, limits: &Limits) -> Result<String> {
         .with_context(|| url.to_owned())
 }
 
+/// More than any archive of source has, in bytes: a server must not fill the disk.
+const FILE_MAX: u64 = 4 << 30;
+
 /// Downloads a file whose SHA-256 (hexadecimal) is known. `goal` appears complete
 /// or not at all; until then the bytes are in `<goal>.partial`, where an
 /// interrupted download goes on. `progress` gets bytes received and in all.
@@ -271,8 +274,14 @@ fn fetch(
         let why = format!("asked for bytes from {received}, the answer has those from {offset}");
         return Err(HttpError::Invalid(why).into());
     }
-    let total = response.length.map(|length| length + received);
+    let total = response
+        .length
+        .map(|length| length.saturating_add(received));
     while let Some(chunk) = response.chunk()? {
+        if received > FILE_MAX {
+            let why = format!("more than {FILE_MAX} bytes come");
+            return Err(HttpError::Invalid(why).into());
+        }
         file.write_all(&chunk)?;
         hash.update(&chunk);
         received += chunk.len() as u64;

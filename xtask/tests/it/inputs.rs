@@ -1,8 +1,10 @@
 //! What the user names may be anything: a device, a named pipe, a directory, too much.
 
+use std::io::Write;
 use std::path::Path;
 
 use crate::fake_kernel;
+use crate::package_files::deb;
 use crate::support::{Run, xtask};
 
 /// One line on standard error.
@@ -103,4 +105,24 @@ fn the_pipe_of_a_shell_can_be_audited() {
         .output()
         .unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
+}
+
+#[test]
+fn packages_of_distributions_are_bounded() {
+    let work = tempfile::tempdir().unwrap();
+    let boot = |name: &str| {
+        let vm = xtask(work.path()).args("-q vm --dry-run -k").arg(name);
+        vm.args("-- true").run()
+    };
+    let path = work.path().join("huge.deb");
+    huge(&path);
+    let mut file = std::fs::File::options().write(true).open(&path).unwrap();
+    file.write_all(b"!<arch>\n").unwrap();
+    refused(boot("./huge.deb"), 2, "more than any package");
+    let control = "Package: linux-image-6.1.0-1-amd64\nVersion: 6.1-1\nArchitecture: amd64";
+    let bomb = [("./boot/vmlinuz-6.1.0-1-amd64", &vec![0; 100 << 20][..])];
+    std::fs::write(work.path().join("bomb.deb"), deb(control, &bomb)).unwrap();
+    refused(boot("./bomb.deb"), 3, "bytes after decompression");
+    let kernels = work.path().join("x86_64");
+    assert_eq!(std::fs::read_dir(kernels).unwrap().count(), 0);
 }

@@ -76,6 +76,9 @@ fn what_may_be_missing_or_new_is_no_error() {
     assert_eq!(asset.state, AssetState::Other);
     assert_eq!(asset.sha256().unwrap(), None);
     assert_eq!(asset.input_key(), Some("00ff"));
+    let huge = r#"{"id": 7, "name": "n", "state": "uploaded", "size": 18446744073709551615,
+                   "url": "u", "browser_download_url": "b"}"#;
+    assert_eq!(parse::<Asset>(huge.as_bytes()).unwrap().size, 1 << 40);
     assert_eq!(
         asset.package().unwrap().release.to_string(),
         "6.1.9-vmtest1.1default"
