@@ -48,6 +48,7 @@ pub mod kernel;
 pub mod kernels;
 pub mod layout;
 pub mod list;
+pub mod live_terminal;
 pub mod manifest;
 pub mod matrix;
 pub mod module;

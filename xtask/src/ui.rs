@@ -17,6 +17,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::failure;
 use crate::interrupt;
+use crate::live_terminal::LiveTerminal;
 use crate::paint::{ColorChoice, Paint};
 use crate::secrets;
 use crate::shown;
@@ -53,12 +54,16 @@ impl Ui {
     pub fn new(verbosity: Verbosity) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let terminal = std::io::stderr().is_terminal() && !dumb;
-        // A job in the background must not draw over what is typed.
+        // Lines of plain text are of more use to a job that begins in the background.
         let terminal = terminal && terminal::in_foreground(std::io::stderr());
+        let target = match terminal {
+            true => ProgressDrawTarget::term_like_with_hz(Box::<LiveTerminal>::default(), 10),
+            false => ProgressDrawTarget::hidden(),
+        };
         Self {
             verbosity,
             terminal,
-            live: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)),
+            live: MultiProgress::with_draw_target(target),
             color: ColorChoice::default(),
             said: Arc::default(),
         }

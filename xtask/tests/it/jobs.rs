@@ -5,6 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use crate::fake_qemu;
+use crate::support::xtask;
 
 /// What the scripts have in common. `shell(script)` runs it with job control on a new terminal;
 /// in it, "$@" is the command.
@@ -194,6 +195,34 @@ os.close(fd)
 ends_with(129)
 "#,
     );
+}
+
+#[test]
+fn live_lines_are_drawn_in_the_foreground_only() {
+    let work = tempfile::tempdir().unwrap();
+    let script = r#"
+shell('"$@"; echo stopped $?; bg; echo behind; read x; fg; echo ended $?')
+until(b"measuring")
+os.kill(child(), signal.SIGTSTP)
+until(b"stopped 148")
+until(b"behind")
+time.sleep(1.5)
+while select.select([fd], [], [], 0)[0]:
+    seen += os.read(fd, 4096)
+assert b"measuring" not in seen, seen
+type(b"\n")
+until(b"measuring")
+type(b"\x03")
+until(b"ended 130")
+"#;
+    let run = xtask(work.path())
+        .args("bench -n 1 --warm-up 0")
+        .arg("sleep 1000")
+        .arg("sleep 1000")
+        .behind(&["python3", "-c", &format!("{COMMON}{script}"), "-"])
+        .env("TERM", "xterm")
+        .run();
+    assert_eq!(run.status, 0, "{run:?}");
 }
 
 #[test]
