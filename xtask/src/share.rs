@@ -258,12 +258,48 @@ mod tests {
         let share = |guest: &str| Share {
             host: "/h".into(),
             guest: guest.into(),
-            writable: false,
+            writable: true,
         };
         let order = arrange(["/a/b/c", "/a-b", "/a", "/a/b"].map(share).to_vec()).unwrap();
         let order = order.iter().map(|share| share.guest.to_str().unwrap());
         assert_eq!(order.collect::<Vec<_>>(), ["/a", "/a/b", "/a/b/c", "/a-b"]);
         let failure = arrange(["/a", "/b", "/a/"].map(share).to_vec()).unwrap_err();
         assert!(failure.message.contains("shared at /a"), "{failure}");
+    }
+
+    #[test]
+    fn what_is_shared_read_only_must_have_the_place_of_another() {
+        let home = tempfile::tempdir().unwrap();
+        let host = home.path().canonicalize().unwrap();
+        std::fs::create_dir(host.join("there")).unwrap();
+        std::fs::write(host.join("file"), "").unwrap();
+        let arranged = |guest: &str, writable| {
+            let outer = Share {
+                host: host.clone(),
+                guest: "/mnt/a".into(),
+                writable,
+            };
+            let inner = Share {
+                host: host.clone(),
+                guest: guest.into(),
+                writable: true,
+            };
+            arrange(vec![inner, outer])
+        };
+        for (guest, writable, good) in [
+            ("/mnt/a/there", false, true),
+            ("/mnt/a/none", false, false),
+            ("/mnt/a/none", true, true),
+            ("/mnt/a/file", false, false),
+            ("/mnt/a/file/below", true, false),
+            ("/mnt/b", false, true),
+            ("/etc/passwd", false, false),
+        ] {
+            assert_eq!(
+                arranged(guest, writable).is_ok(),
+                good,
+                "{guest} {writable}"
+            );
+        }
     }
 }
