@@ -107,7 +107,9 @@ fn mistakes_are_named_with_their_line() {
     );
     check(
         "name = \"x\"\n[disk]\nsize = \"1 giga\"\nvariable = \"D\"\n",
-        expect![[r#"vmtest.toml:3: disk.size: "1 giga" is not the size of a disk (a size is written like "512 MiB" or "1 GiB")"#]],
+        expect![[
+            r#"vmtest.toml:3: disk.size: "1 giga" is not the size of a disk (a size is written like "512 MiB" or "1 GiB")"#
+        ]],
     );
     check(
         "name = \"x\"\n[disk]\nsize = \"1 GiB\"\n",
