@@ -281,7 +281,7 @@ pub struct Vm {
     pub sources: SourceFlags,
     #[command(flatten)]
     pub machine: Machine,
-    /// Pass a variable on: NAME=VALUE, or NAME for its value here
+    /// Pass a variable on: NAME=VALUE, or NAME for its value here if it has one
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub environment: Vec<OsString>,
     /// Give the command a terminal

@@ -46,7 +46,7 @@ pub struct Bisect {
     /// Compiler for the project's kernel module [default: the one that built the kernel, else gcc]
     #[arg(long, value_name = "PROGRAM")]
     pub cc: Option<String>,
-    /// Pass a variable on: NAME=VALUE, or NAME for its value here
+    /// Pass a variable on: NAME=VALUE, or NAME for its value here if it has one
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub environment: Vec<OsString>,
     #[command(flatten)]
