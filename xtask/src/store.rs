@@ -84,6 +84,10 @@ pub fn sweep_all(layout: &Layout) {
     }
 }
 
+/// Of a folder's folders that many are swept, the last by name, which are the newest
+/// sessions: thousands would cost every command a tenth of a second.
+const MOST_FOLDERS: usize = 100;
+
 /// A folder and those in it, so many levels deep.
 fn with_folders_below(folder: PathBuf, depth: usize) -> Vec<PathBuf> {
     let mut found = Vec::new();
@@ -91,8 +95,10 @@ fn with_folders_below(folder: PathBuf, depth: usize) -> Vec<PathBuf> {
         let entries = folder.read_dir().into_iter().flatten().flatten();
         // A link may lead anywhere.
         let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        for entry in folders {
-            found.extend(with_folders_below(entry.path(), depth - 1));
+        let mut folders = folders.map(|entry| entry.path()).collect::<Vec<_>>();
+        folders.sort();
+        for path in folders.into_iter().rev().take(MOST_FOLDERS) {
+            found.extend(with_folders_below(path, depth - 1));
         }
     }
     found.push(folder);

@@ -278,6 +278,22 @@ fn partitions_become_one_session() {
     // What is there is not overwritten, and without -o it goes to the log.
     let again = xtask(work.path()).args("report merge parts -o all").run();
     assert!(again.expect_status(2).stderr.contains("is there already"));
+    // Unless they came from a run that was killed: before the results, or at its very end.
+    let all = read(&path("all/results.jsonl"));
+    for results in [false, true] {
+        std::fs::write(path("all/report.md"), "old").unwrap();
+        if !results {
+            std::fs::remove_file(path("all/results.jsonl")).unwrap();
+        }
+        let left = xtask::temporary::signed(".merged.tmp-").unwrap();
+        let left = path("all").join(left);
+        std::fs::create_dir(&left).unwrap();
+        let again = xtask(work.path()).args("report merge parts -o all").run();
+        again.expect_status(1);
+        assert_eq!(read(&path("all/results.jsonl")), all);
+        assert_eq!(read(&path("all/report.md")), markdown.stdout);
+        assert!(!left.exists());
+    }
     let summary = path("summary");
     let passed = xtask(work.path())
         .env("GITHUB_ACTIONS", "true")
