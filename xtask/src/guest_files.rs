@@ -3,10 +3,11 @@
 //! program for each of them takes longer than the rest of init.
 //! `docs/guest.md` lists what there is and what is left out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -26,6 +27,8 @@ pub struct GuestFiles<'g> {
     pub modules: &'g Path,
     /// What the kernel has.
     pub offer: &'g Offer,
+    /// `PATH` of the guest's command.
+    pub path: &'g OsStr,
     /// The static BusyBox.
     pub busybox: &'g Path,
     /// 32 hexadecimal digits, of this run alone: two guests of one host are two machines
@@ -76,6 +79,9 @@ fn archive<W: Write>(
     archive.symlink("etc/mtab", "../proc/self/mounts")?;
     // QEMU's clock runs in UTC, whatever the host's does (hwclock(8)).
     archive.file("etc/adjtime", 0o644, b"0.0 0 0.0\n0\nUTC\n")?;
+    for (name, text) in git_configurations(files.root, files.path) {
+        archive.file(&name, 0o644, &text)?;
+    }
     // Where the kernel's folder of modules is mounted.
     archive.directory(format!("lib/modules/{}", files.release), 0o755)?;
 
@@ -130,6 +136,45 @@ fn archive<W: Write>(
     archive.finish()
 }
 
+/// Git refuses a tree of another user (`safe.directory` in git-config(1)). The guest's root is not
+/// the owner of what an ordinary user has, and nobody else is there to be protected from. In the
+/// system's configuration, because a command may run without our environment and without `HOME`.
+const GIT_SAFE: &[u8] = b"\n[safe]\n\tdirectory = *\n";
+
+/// The configuration files of the system for each `git` that the command finds, below `root`, with
+/// what the host has in them.
+fn git_configurations(root: &Path, path: &OsStr) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let usual = ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from);
+    for directory in std::env::split_paths(path).chain(usual) {
+        let Ok(directory) = directory.strip_prefix("/") else {
+            continue;
+        };
+        let program = root.join(directory).join("git");
+        if !program.is_file() {
+            continue;
+        }
+        // A package manager may link programs into one folder. Both places may count.
+        let real = program.canonicalize().unwrap_or_default();
+        let real = real.strip_prefix(root).unwrap_or(Path::new(""));
+        for program in [&directory.join("git"), real] {
+            // Git's Makefile: `etc` in the prefix, but /etc for /usr.
+            let prefix = program.ancestors().nth(2).unwrap_or(Path::new(""));
+            let prefix = if prefix == "usr" {
+                Path::new("")
+            } else {
+                prefix
+            };
+            for prefix in [Path::new(""), prefix] {
+                let name = prefix.join("etc/gitconfig");
+                let text = std::fs::read(root.join(&name)).unwrap_or_default();
+                files.insert(name, [&text, GIT_SAFE].concat());
+            }
+        }
+    }
+    files
+}
+
 /// Groups by name (group(5)).
 fn groups_of(text: &str) -> HashMap<String, u32> {
     let group = |line: &str| {
@@ -161,6 +206,7 @@ mod tests {
             release: "6.1.0",
             modules: root.path(),
             offer: &Offer::new(Some(config), None, ""),
+            path: OsStr::new("/usr/bin:relative"),
             busybox: Path::new("/b"),
             machine_id: "0123456789abcdef0123456789abcdef",
         };
@@ -211,6 +257,37 @@ mod tests {
         "#]]
         .assert_eq(&lines);
         assert!(!listed("", "").contains("dev/core"));
+    }
+
+    #[test]
+    fn every_git_that_is_found_is_told_to_trust_every_tree() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        assert!(git_configurations(&root, OsStr::new("/opt/bin")).is_empty());
+        for directory in ["usr/bin", "etc", "opt/bin", "opt/cellar/git/bin"] {
+            std::fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        std::fs::write(root.join("usr/bin/git"), "").unwrap();
+        std::fs::write(root.join("etc/gitconfig"), "[user]\n\tname = me").unwrap();
+        let found = git_configurations(&root, OsStr::new(""));
+        let text = &found[Path::new("etc/gitconfig")];
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            String::from_utf8_lossy(text),
+            "[user]\n\tname = me\n[safe]\n\tdirectory = *\n"
+        );
+        std::fs::write(root.join("opt/cellar/git/bin/git"), "").unwrap();
+        std::os::unix::fs::symlink("../cellar/git/bin/git", root.join("opt/bin/git")).unwrap();
+        let found = git_configurations(&root, OsStr::new("bin:/opt/bin"));
+        let names = found.keys().map(|name| name.to_str().unwrap());
+        assert_eq!(
+            names.collect::<Vec<_>>(),
+            [
+                "etc/gitconfig",
+                "opt/cellar/git/etc/gitconfig",
+                "opt/etc/gitconfig"
+            ]
+        );
     }
 
     #[test]

@@ -7,7 +7,7 @@ mod machine;
 mod ports;
 
 use std::collections::BTreeSet;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
@@ -747,7 +747,9 @@ fn boot(
     let directory = Scratch::new()?;
     let mark = temporary::random_digits(32).context("there are no random bytes")?;
     let spec = spec(request, means, accel, directory.path());
+    let path = request.environment.iter().find(|(name, _)| name == "PATH");
     let files = GuestFiles {
+        path: path.map_or(OsStr::new(""), |(_, value)| value),
         root: &request.root,
         release: &request.kernel.release.to_string(),
         modules: &request.kernel.modules,

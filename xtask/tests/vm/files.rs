@@ -250,6 +250,34 @@ fn a_project_may_be_named_by_a_link_that_leads_below_tmp() {
     }
 }
 
+/// What an ordinary user's files are to the guest's root: another user's.
+#[test]
+fn git_works_in_a_tree_of_another_user() {
+    let directory = victim();
+    let run = |words: &[&str]| {
+        let shell = xshell::Shell::new().unwrap();
+        shell.change_dir(directory.path());
+        shell.cmd(words[0]).args(&words[1..]).quiet().run().unwrap();
+    };
+    run(&["git", "init", "-q"]);
+    run(&["git", "add", "file"]);
+    if rustix::process::geteuid().is_root() {
+        run(&["chown", "-R", "65534:65534", "."]);
+    }
+    let script = "git status --short && env -i PATH=$PATH git rev-parse --is-inside-work-tree \
+                  && git config user.name me && git config --get user.name";
+    let call = Call::vm("").with(|call| {
+        call.current_dir(directory.path());
+    });
+    let ended = call.script(script).output().expect(0);
+    assert_eq!(
+        ended.stdout(),
+        "A  file\n?? moved\n?? removed\ntrue\nme\n",
+        "{}",
+        ended.stderr()
+    );
+}
+
 fn copy_for_boot(from: &Path, to: &Path) {
     fs::create_dir_all(to.join("build/include/config")).unwrap();
     for name in ["build/include/config/kernel.release", "build/vmlinux"] {
