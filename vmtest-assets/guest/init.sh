@@ -21,7 +21,8 @@
 #   vmtest_hidden()   calls `keep PATH` and `keep_link PATH` for what the fresh mounts would hide
 #   vmtest_network()  calls `load FILE` for each module of the network's driver, and
 #                     `configure ADDRESS GATEWAY NAMESERVER`; nothing without a network
-#   vmtest_shares()   calls `share TAG OPTIONS PATH` for each directory besides the root
+#   vmtest_shares()   calls `load FILE` for each module of disks' file systems, `share TAG OPTIONS
+#                     PATH` for each directory besides the root and `disk DEVICE PATH` for each disk
 #   vmtest_modules()  calls `load FILE` for each module to insert
 #   vmtest_command()  execs the command below `env -i`
 #
@@ -404,7 +405,19 @@ share() {
 	bb mount -t 9p -o "$2" "$1" "$3" || fail "cannot mount what is shared at $3"
 }
 
-# Called by vmtest_network and vmtest_modules in the prelude.
+# Called by vmtest_shares as well, for a disk with an empty file system.
+disk() {
+	[ -d "$2" ] || bb mkdir -p "$2" || fail "cannot make $2 for a disk"
+	shared=
+	[ ! -k "$2" ] || shared=1
+	bb mount -t ext4 "$1" "$2" || fail "cannot mount a disk at $2"
+	# Everybody may write where everybody could.
+	[ -z "$shared" ] || bb chmod 1777 "$2"
+	# Nobody looks for lost files there, and programs that want an empty directory find one.
+	bb rmdir "$2/lost+found" 2>/dev/null
+}
+
+# Called by vmtest_network, vmtest_shares and vmtest_modules in the prelude.
 load() {
 	bb insmod "$1" || fail "cannot insert $1"
 }

@@ -526,7 +526,7 @@ fn boot(
         keep: Vec::new(),
         memory: 512,
         cpus: Some(1),
-        disk: None,
+        disks: Vec::new(),
         shares: Vec::new(),
         network: false,
         debugger: None,

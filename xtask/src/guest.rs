@@ -22,6 +22,7 @@ pub const LOADER: &str = "guest/load_capture_kernel.py";
 /// The BusyBox applets that init uses; `doctor` checks that they are there.
 pub const APPLETS: &[&str] = &[
     "cat",
+    "chmod",
     "cp",
     "cpio",
     "env",
@@ -32,6 +33,7 @@ pub const APPLETS: &[&str] = &[
     "mkdir",
     "mount",
     "pivot_root",
+    "rmdir",
     "setsid",
     "sh",
     "sleep",
@@ -42,9 +44,6 @@ pub const APPLETS: &[&str] = &[
 /// Where the runner's events go in the guest: a FIFO, so that it can be opened
 /// more than once and nothing is lost when the guest ends.
 pub const EVENTS: &str = "/run/vmtest/events";
-
-/// The device of the scratch disk in the guest.
-pub const DISK: &str = "/dev/vda";
 
 /// Directories on which init mounts a fresh file system that would hide what
 /// the host has there. `/proc`, `/sys` and `/dev` hold nothing that a guest may see.
@@ -83,6 +82,10 @@ pub struct Guest {
     pub hidden: Hidden,
     /// Directories besides the root, in the order in which they are mounted.
     pub shares: Vec<Share>,
+    /// Disks with an empty file system: the device, and where it is mounted.
+    pub disks: Vec<(String, PathBuf)>,
+    /// Modules for that, to insert before.
+    pub disk_modules: Vec<PathBuf>,
     /// The network, if there is one.
     pub network: Option<Network>,
     /// The archive of its own files: see [`crate::guest_files`].
@@ -245,17 +248,7 @@ pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
         let nameserver = network::NAMESERVER;
         script.raw(format!("\tconfigure {address} {gateway} {nameserver}\n").as_bytes());
     });
-    script.function("vmtest_shares", |script| {
-        for (index, share) in guest.shares.iter().enumerate() {
-            let (tag, options) = (
-                share::tag(index),
-                qemu::share_options(share.writable, guest.version.series),
-            );
-            script.raw(format!("\tshare {tag} {options} ").as_bytes());
-            script.word(share.guest.as_os_str());
-            script.raw(b"\n");
-        }
-    });
+    script.function("vmtest_shares", |script| mounts(script, guest));
     script.function("vmtest_modules", |script| {
         for module in &guest.modules {
             script.raw(b"\tload ");
@@ -292,6 +285,34 @@ fn cgroup2_options(version: &Version) -> &'static str {
         ",nsdelegate"
     } else {
         ""
+    }
+}
+
+/// What mounts shares and disks: what contains another one comes first and hides nothing.
+fn mounts(script: &mut Script, guest: &Guest) {
+    for module in &guest.disk_modules {
+        script.raw(b"\tload ");
+        script.word(module.as_os_str());
+        script.raw(b"\n");
+    }
+    let shares = guest.shares.iter().enumerate().map(|(index, share)| {
+        let options = qemu::share_options(share.writable, guest.version.series);
+        (
+            &share.guest,
+            format!("share {} {options}", share::tag(index)),
+        )
+    });
+    let disks = guest
+        .disks
+        .iter()
+        .map(|(device, place)| (place, format!("disk {device}")));
+    let mut all = shares.chain(disks).collect::<Vec<_>>();
+    // By components, so that an ancestor comes before what is below it.
+    all.sort_by(|a, b| a.0.cmp(b.0));
+    for (place, words) in all {
+        script.raw(format!("\t{words} ").as_bytes());
+        script.word(place.as_os_str());
+        script.raw(b"\n");
     }
 }
 
@@ -386,6 +407,8 @@ mod tests {
             crash: None,
             hidden: Hidden::default(),
             shares: Vec::new(),
+            disks: Vec::new(),
+            disk_modules: Vec::new(),
             network: None,
             files: "/f".into(),
             version: "6.1".parse().unwrap(),
@@ -520,6 +543,8 @@ vmtest_command
                 guest: "/it's".into(),
                 writable: true,
             }],
+            disks: vec![("/dev/vda".into(), "/a".into())],
+            disk_modules: vec!["/w/ext4.ko".into()],
             network: Some(Network {
                 modules: vec!["/w/a b.ko".into()],
             }),
@@ -559,6 +584,8 @@ vmtest_command
             }
             vmtest_shares() {
             	:
+            	load '/w/ext4.ko'
+            	disk /dev/vda '/a'
             	share vmtest.share0 trans=virtio,version=9p2000.L,msize=512000,cache=mmap,rw '/it'\''s'
             }
             vmtest_modules() {

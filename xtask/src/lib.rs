@@ -75,6 +75,7 @@ pub mod request;
 pub mod results;
 pub mod route;
 pub mod schedule;
+pub mod scratch_disk;
 pub mod secrets;
 pub mod session;
 pub mod setup;

@@ -32,6 +32,8 @@ pub struct Offer {
 pub struct Wishes {
     /// A scratch disk.
     pub disk: bool,
+    /// A file system on one.
+    pub file_system: bool,
     /// A network.
     pub network: bool,
     /// Core dumps of its programs.
@@ -46,6 +48,8 @@ pub struct Loads {
     pub bridge: Vec<String>,
     /// The network's, by init.
     pub network: Vec<String>,
+    /// Those of a disk's file system, by init.
+    pub file_system: Vec<String>,
 }
 
 /// Something that may be built in or a module.
@@ -86,6 +90,10 @@ const WELCOME: &[Feature] = &[
 ];
 
 const DISK: Feature = feature("virtio disks", "CONFIG_VIRTIO_BLK", "virtio_blk");
+const FILE_SYSTEM: Feature = feature("ext4 file system", "CONFIG_EXT4_FS", "ext4");
+/// Which ext4 asks for when it is mounted, through a modprobe that need not be there; since 6.14
+/// it does without.
+const CHECKSUM: Feature = feature("checksums", "CONFIG_CRYPTO_CRC32C", "crc32c_generic");
 const NETWORK: Feature = feature("virtio network", "CONFIG_VIRTIO_NET", "virtio_net");
 
 /// What init cannot do without and what is never a module that it could load.
@@ -228,28 +236,44 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
             .filter(|file| seen.insert(file.clone()))
             .collect::<Vec<_>>()
     };
-    let network = wishes.network.then(|| offer.place(&NETWORK));
-    let network = match network {
-        Some(Place::Nowhere(why)) => {
+    let is_module = |feature: &Feature| matches!(offer.place(feature), Place::Module);
+    // What init loads, if it can.
+    let mut network = Vec::new();
+    if wishes.network {
+        if let Place::Nowhere(why) = offer.place(&NETWORK) {
             return Err(
                 Failure::setup(format!("the kernel {release} has no network: {why}"))
                     .hint("leave out --net, or take a kernel with CONFIG_VIRTIO_NET"),
             );
         }
-        Some(Place::Module) => order(&[&NETWORK]),
-        Some(Place::BuiltIn) | None => Vec::new(),
-    };
+        network.extend(Some(&NETWORK).filter(|feature| is_module(feature)));
+    }
+    let mut file_system = Vec::new();
+    if wishes.file_system {
+        if let Place::Nowhere(why) = offer.place(&FILE_SYSTEM) {
+            let message = format!("the kernel {release} cannot mount a disk: {why}");
+            return Err(Failure::setup(message)
+                .hint("leave out the path of --disk, or take a kernel with CONFIG_EXT4_FS"));
+        }
+        file_system.extend(
+            [&CHECKSUM, &FILE_SYSTEM]
+                .into_iter()
+                .filter(|feature| is_module(feature)),
+        );
+    }
+    let later = [network.as_slice(), &file_system].concat();
     // Init gives a module to the kernel as it is.
-    let compressed = network.iter().any(|file| !file.ends_with(".ko"));
+    let compressed = order(&later).iter().any(|file| !file.ends_with(".ko"));
     if wanted.is_empty() && !compressed {
         return Ok(Loads {
             bridge: Vec::new(),
-            network,
+            network: order(&network),
+            file_system: order(&file_system),
         });
     }
     if offer.has(INITRAMFS.1) == Some(false) {
-        let network = compressed.then_some(&NETWORK);
-        let modules = wanted.into_iter().chain(network);
+        let later = later.into_iter().filter(|_| compressed);
+        let modules = wanted.into_iter().chain(later);
         let names = modules.map(|feature| feature.option);
         let names = names.collect::<Vec<_>>().join(", ");
         let (what, option) = INITRAMFS;
@@ -259,17 +283,11 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
         ))
         .hint("build them in"));
     }
-    wanted.extend(
-        WELCOME
-            .iter()
-            .filter(|feature| matches!(offer.place(feature), Place::Module)),
-    );
-    if wishes.network && !network.is_empty() {
-        wanted.push(&NETWORK);
-    }
+    wanted.extend(WELCOME.iter().filter(|feature| is_module(feature)));
+    wanted.extend(later);
     Ok(Loads {
         bridge: order(&wanted),
-        network: Vec::new(),
+        ..Loads::default()
     })
 }
 
@@ -348,7 +366,8 @@ kernel/fs/fuse/fuse.ko.xz:
             .map(|feature| feature.option)
             .chain(BUILT_IN.iter().map(|(_, option)| *option))
             .chain(WELCOME.iter().map(|feature| feature.option))
-            .chain([INITRAMFS.1, NETWORK.option, DISK.option]);
+            .chain([INITRAMFS.1, NETWORK.option, DISK.option])
+            .chain([FILE_SYSTEM.option, CHECKSUM.option]);
         let value = |option: &str| {
             let change = changes.iter().find(|(name, _)| *name == option);
             change.map_or("y", |(_, value)| *value)
@@ -372,6 +391,7 @@ kernel/fs/fuse/fuse.ko.xz:
 
     const NET: Wishes = Wishes {
         disk: false,
+        file_system: false,
         network: true,
         cores: false,
     };
@@ -497,6 +517,45 @@ kernel/fs/fuse/fuse.ko.xz:
         // Nobody asked for it.
         let loads = plan(Some(&module), DEPENDENCIES, Wishes::default());
         assert_eq!(loads, Ok(Loads::default()));
+    }
+
+    #[test]
+    fn a_disk_with_a_file_system_has_the_file_system_loaded() {
+        let wishes = Wishes {
+            disk: true,
+            file_system: true,
+            cores: false,
+            network: false,
+        };
+        let names = |files: &[String]| {
+            let name = |file: &String| module_name(file);
+            files.iter().map(name).collect::<Vec<_>>().join(" ")
+        };
+        let options = |crc: &'static str| {
+            let module = [(FILE_SYSTEM.option, "m"), (CHECKSUM.option, crc)];
+            config(&module)
+        };
+        let plain = "kernel/fs/mbcache.ko:\nkernel/fs/ext4/ext4.ko: kernel/fs/mbcache.ko\n\
+                     kernel/crypto/crc32c_generic.ko:\n";
+        let loads = plan(Some(&options("m")), plain, wishes).unwrap();
+        assert_eq!(
+            names(&loads.file_system),
+            "crc32c_generic mbcache ext4",
+            "{loads:?}"
+        );
+        assert!(loads.bridge.is_empty());
+        let loads = plan(Some(&options("y")), plain, wishes).unwrap();
+        assert_eq!(names(&loads.file_system), "mbcache ext4");
+        // Before there is a root, if init cannot read them.
+        let compressed = plain.replace(".ko", ".ko.xz");
+        let loads = plan(Some(&options("m")), &compressed, wishes).unwrap();
+        assert!(names(&loads.bridge).contains("crc32c_generic mbcache ext4"));
+        assert!(loads.file_system.is_empty());
+        let error = plan(Some(&config(&[(FILE_SYSTEM.option, "n")])), "", wishes).unwrap_err();
+        assert_eq!(
+            error,
+            "the kernel 6.1.0 cannot mount a disk: its CONFIG_EXT4_FS is not set"
+        );
     }
 
     #[test]

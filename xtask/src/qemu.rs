@@ -106,8 +106,8 @@ pub struct VmSpec {
     /// How much memory the kernel sets aside for one that comes after its crash, in MiB, if
     /// one is to come.
     pub crash: Option<u32>,
-    /// The scratch disk's image.
-    pub disk: Option<PathBuf>,
+    /// The scratch disks' images.
+    pub disks: Vec<PathBuf>,
     /// Directories besides the root.
     pub shares: Vec<Share>,
     /// Whether there is a network.
@@ -208,16 +208,15 @@ pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
         option("-mon", "chardev=monitor,mode=control".into());
     }
 
-    if let Some(disk) = &spec.disk {
-        // Nothing on it is worth waiting for the host's disk.
+    for (index, disk) in spec.disks.iter().enumerate() {
+        // Nothing on it is worth waiting for the host's disk. When that is full, the guest's
+        // program is told; by default QEMU would stop the guest (qemu(1), `-drive`).
+        let drive = format!("if=none,id=disk{index},format=raw,cache=unsafe,werror=report,file=");
+        option("-drive", joined(&[drive.as_bytes(), &comma(disk)]));
         option(
-            "-drive",
-            joined(&[
-                b"if=none,id=disk,format=raw,cache=unsafe,file=",
-                &comma(disk),
-            ]),
+            "-device",
+            format!("virtio-blk-pci,drive=disk{index}").into(),
         );
-        option("-device", "virtio-blk-pci,drive=disk".into());
     }
     if spec.network {
         for (name, value) in network::QEMU {
@@ -472,7 +471,7 @@ mod tests {
             no_acpi: false,
             one_thread: false,
             crash: None,
-            disk: None,
+            disks: Vec::new(),
             shares: Vec::new(),
             network: false,
             debugger: None,
@@ -583,7 +582,7 @@ mod tests {
             accel: Accel::Kvm,
             ports: vec![Port::Events, Port::Terminal],
             monitor: true,
-            disk: Some("/tmp/vmtest-1/disk".into()),
+            disks: vec!["/tmp/vmtest-1/disk0".into(), "/tmp/vmtest-1/disk1".into()],
             cache: false,
             kernel_arguments: vec!["crashkernel=256M".into()],
             qemu_arguments: vec!["-s".into()],
@@ -610,8 +609,10 @@ mod tests {
                 -device virtconsole,chardev=port2
                 -chardev socket,id=monitor,path=/tmp/vmtest-1/vmtest.monitor
                 -mon chardev=monitor,mode=control
-                -drive if=none,id=disk,format=raw,cache=unsafe,file=/tmp/vmtest-1/disk
-                -device virtio-blk-pci,drive=disk
+                -drive if=none,id=disk0,format=raw,cache=unsafe,werror=report,file=/tmp/vmtest-1/disk0
+                -device virtio-blk-pci,drive=disk0
+                -drive if=none,id=disk1,format=raw,cache=unsafe,werror=report,file=/tmp/vmtest-1/disk1
+                -device virtio-blk-pci,drive=disk1
                 -device virtio-rng-pci
                 -kernel /w/kernel-6.1/vmlinuz
                 -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=none,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 pmtmr=0x608 no_timer_check init=/tmp/vmtest-1/init crashkernel=256M

@@ -88,7 +88,7 @@ pub fn is_guests_own(path: &Path) -> bool {
 }
 
 /// Why nothing can be mounted there.
-fn occupied(guest: &Path) -> Option<String> {
+pub(crate) fn occupied(guest: &Path) -> Option<String> {
     if guest.components().any(|part| part == Component::ParentDir) {
         return Some("a path with .. means something else there".to_owned());
     }

@@ -29,11 +29,12 @@ use crate::project::{Discovery, Project};
 use crate::python::Prepared;
 use crate::results::{Evidence, Phases, RunName, RunRecord};
 use crate::schedule;
+use crate::scratch_disk::{Disk, Purpose};
 use crate::session::What;
 use crate::store::Temporary;
 use crate::ui::Ui;
 use crate::vm::{
-    self, AccelChoice, CrashRequest, Disk, Limits, Stdin, VmOutcome, VmPhase, VmRequest, VmSink,
+    self, AccelChoice, CrashRequest, Limits, Stdin, VmOutcome, VmPhase, VmRequest, VmSink,
 };
 
 /// Nothing printed for this long while tests run means that they hang.
@@ -354,10 +355,12 @@ impl Suite<'_> {
             modules,
             crash,
             keep,
-            disk: self.project.disk.as_ref().map(|disk| Disk {
-                size: disk.size,
-                variable: disk.variable.clone(),
-            }),
+            disks: (self.project.disk.iter())
+                .map(|disk| Disk {
+                    size: disk.size,
+                    purpose: Purpose::Device(disk.variable.clone()),
+                })
+                .collect(),
             stdin: Stdin::Null,
             terminal: None,
             console_log,

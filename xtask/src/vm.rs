@@ -39,6 +39,7 @@ use crate::process::LongCommand;
 use crate::protocol::Port;
 use crate::qemu::{self, QemuVersion, VmSpec};
 use crate::route::{self, Route};
+use crate::scratch_disk::{self, Disk, Purpose};
 use crate::share::{self, Share};
 use crate::temporary::{self, Scratch};
 use crate::ui::Ui;
@@ -85,15 +86,6 @@ pub struct Limits {
     pub total: Option<Duration>,
 }
 
-/// A scratch disk: sparse, gone after the run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Disk {
-    /// Bytes.
-    pub size: u64,
-    /// The environment variable that names the device in the guest.
-    pub variable: String,
-}
-
 /// Where the command's standard input comes from.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Stdin {
@@ -129,8 +121,8 @@ pub struct VmRequest {
     pub memory: u32,
     /// Processors; `None`: min(2, host), and one if more would be of no use.
     pub cpus: Option<u32>,
-    /// The scratch disk.
-    pub disk: Option<Disk>,
+    /// Scratch disks.
+    pub disks: Vec<Disk>,
     /// Directories of the host that the guest gets besides its root.
     pub shares: Vec<Share>,
     /// Whether the guest has a network.
@@ -500,6 +492,8 @@ struct Means {
     /// What sets the guest's clock.
     date: Option<PathBuf>,
     network: Option<Network>,
+    /// Modules for the file system of disks, for init.
+    file_system: Vec<PathBuf>,
     /// Modules for an initramfs; none if there is to be none.
     bridge: Vec<PathBuf>,
     /// Whether messages of the root's file system are small.
@@ -512,6 +506,17 @@ struct Means {
     smp: bool,
 }
 
+/// The devices of the disks with a file system, and where they are mounted.
+fn mounted(disks: &[Disk]) -> impl Iterator<Item = (String, PathBuf)> {
+    disks
+        .iter()
+        .enumerate()
+        .filter_map(|(index, disk)| match &disk.purpose {
+            Purpose::Mounted(place) => Some((scratch_disk::device(index), place.clone())),
+            Purpose::Device(_) => None,
+        })
+}
+
 /// Plans how the kernel comes to its root and to what else it needs.
 ///
 /// # Errors
@@ -521,7 +526,8 @@ fn means(request: &VmRequest, tools: Tools) -> Result<Means> {
     let kernel = &request.kernel;
     let offer = Offer::read(kernel)?;
     let wishes = Wishes {
-        disk: request.disk.is_some(),
+        disk: !request.disks.is_empty(),
+        file_system: mounted(&request.disks).next().is_some(),
         network: request.network,
         cores: request.cores.is_some(),
     };
@@ -539,6 +545,7 @@ fn means(request: &VmRequest, tools: Tools) -> Result<Means> {
             false => None,
         },
         bridge: needs::module_files(kernel, &loads.bridge)?,
+        file_system: needs::module_files(kernel, &loads.file_system)?,
         small_messages: qemu::clears_messages(&kernel.release.version)
             && offer.has(qemu::CLEARS_MEMORY) != Some(false),
         no_acpi: ours && offer.has_all(qemu::SPARE_ACPI),
@@ -602,7 +609,9 @@ fn spec(request: &VmRequest, means: &Means, accel: Accel, directory: &Path) -> V
         no_acpi: accel == Accel::Tcg && means.no_acpi,
         one_thread: means.one_thread,
         crash: crash_memory(request),
-        disk: request.disk.as_ref().map(|_| directory.join("disk")),
+        disks: (0..request.disks.len())
+            .map(|index| scratch_disk::image(directory, index))
+            .collect(),
         shares: request.shares.clone(),
         network: request.network,
         debugger: request.debugger,
@@ -644,8 +653,10 @@ fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mar
         "VMTEST_KERNEL".into(),
         request.kernel.release.to_string().into(),
     ));
-    if let Some(disk) = &request.disk {
-        environment.push((disk.variable.clone().into(), guest::DISK.into()));
+    for (index, disk) in request.disks.iter().enumerate() {
+        if let Purpose::Device(variable) = &disk.purpose {
+            environment.push((variable.into(), scratch_disk::device(index).into()));
+        }
     }
     let initramfs = (!means.bridge.is_empty()).then(|| directory.join(INITRAMFS));
     let crash = request.crash.as_ref().map(|crash| guest::Crash {
@@ -675,6 +686,7 @@ fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mar
     .chain(&request.keep)
     .chain(&request.modules)
     .chain(network.iter().flat_map(|network| &network.modules))
+    .chain(&means.file_system)
     .chain(&kernel.debuginfo)
     .cloned()
     .chain(words)
@@ -703,6 +715,8 @@ fn guest(request: &VmRequest, means: &Means, accel: Accel, directory: &Path, mar
         hidden,
         crash,
         shares: request.shares.clone(),
+        disks: mounted(&request.disks).collect(),
+        disk_modules: means.file_system.clone(),
         network: network.clone(),
         files: real(directory.join(FILES)),
         version: kernel.release.version,
@@ -774,12 +788,7 @@ fn boot(
     fs::write(&init, guest::init_script(&guest, &request.init_text))
         .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
         .with_context(|| format!("cannot write {}", init.display()))?;
-    if let Some(disk) = &request.disk {
-        let path = directory.path().join("disk");
-        File::create(&path)
-            .and_then(|file| file.set_len(disk.size))
-            .with_context(|| format!("cannot create {}", path.display()))?;
-    }
+    scratch_disk::make(&request.disks, directory.path())?;
     let mut listeners = Vec::new();
     let monitor = spec.monitor.then_some(Port::Monitor);
     let ports = [Port::Status].into_iter().chain(monitor);

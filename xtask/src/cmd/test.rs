@@ -35,6 +35,7 @@ use xtask::vm;
 
 use super::kernels;
 use super::vm::extra_environment;
+use crate::flags::machine::Given;
 use crate::flags::test::Test;
 
 /// The guest's runner among the assets.
@@ -52,6 +53,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     let environment = extra_environment(&flags.environment)?;
     let shares = flags.machine.shares()?;
     let cores = flags.machine.cores()?;
+    let disks = flags.machine.disks()?;
     let chosen = choose(flags, layout)?;
     let project = match &chosen {
         Chosen::Tree { project, .. } | Chosen::Pinned { project } => project,
@@ -145,8 +147,12 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         environment,
         cc: flags.cc.clone(),
         machine: &|request, limits| {
-            let directories = (shares.as_slice(), cores.as_deref());
-            flags.machine.apply(request, directories, limits)
+            let given = Given {
+                shares: &shares,
+                disks: &disks,
+                cores: cores.as_deref(),
+            };
+            flags.machine.apply(request, given, limits)
         },
         mark: &|name, test| ledger.mark(test, name, filtered),
         seconds: &|name| history.class_seconds(name),

@@ -31,6 +31,7 @@ use xtask::ui::Ui;
 use xtask::vm::{self, AccelChoice, Limits, Stdin, VmOutcome, VmRequest, VmRun, VmSink};
 
 use crate::flags::Vm;
+use crate::flags::machine::Given;
 
 /// Lines of the kernel's words that are shown; all of them are in the console's log.
 const TROUBLE: usize = 100;
@@ -88,6 +89,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
     // Before a kernel is fetched.
     let shares = flags.machine.shares()?;
     let cores = flags.machine.cores()?;
+    let disks = flags.machine.disks()?;
     let extra = extra_environment(&flags.environment)?;
     preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;
     let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
@@ -128,7 +130,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         modules: Vec::new(),
         crash: None,
         keep,
-        disk: None,
+        disks: Vec::new(),
         stdin: Stdin::Inherit,
         terminal: tty.then(|| terminal::size().unwrap_or((80, 24))),
         init_text: layout.assets.read(guest::INIT)?.into_owned(),
@@ -145,9 +147,12 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         accel: AccelChoice::Auto,
         limits: Limits::default(),
     };
-    flags
-        .machine
-        .apply(&mut request, (&shares, cores.as_deref()), Limits::default());
+    let given = Given {
+        shares: &shares,
+        disks: &disks,
+        cores: cores.as_deref(),
+    };
+    flags.machine.apply(&mut request, given, Limits::default());
     Ok(request)
 }
 

@@ -9,7 +9,9 @@ use clap::{Args, ValueEnum};
 use xtask::debugger::Endpoint;
 use xtask::failure::Failure;
 use xtask::project::MEMORY_MIN;
+use xtask::scratch_disk::{self, Disk, DiskArgument, Purpose};
 use xtask::share::{self, Share, ShareArgument};
+use xtask::temporary;
 use xtask::vm::{AccelChoice, Limits, VmRequest};
 
 /// KVM or emulation
@@ -73,6 +75,12 @@ pub struct Machine {
     #[arg(long, value_name = "DIR[:GUEST]", help_heading = "VM options",
           value_parser = OsStringValueParser::new().map(|word| ShareArgument::parse(&word)))]
     pub share_rw: Vec<ShareArgument>,
+    /// Give the guest a scratch disk, gone afterwards: with PATH an empty ext4 file system there,
+    /// which unlike the guest's root can be an upper layer of overlayfs; without, a device that
+    /// VMTEST_DISK names (VMTEST_DISK2 the next); repeatable
+    #[arg(long, value_name = "SIZE[:PATH]", help_heading = "VM options",
+          value_parser = OsStringValueParser::new().try_map(|word| DiskArgument::parse(&word)))]
+    pub disk: Vec<DiskArgument>,
     /// A network in which the guest can call this host (as 10.0.2.2) and whom it can reach
     #[arg(long, help_heading = "VM options")]
     pub net: bool,
@@ -92,6 +100,15 @@ pub struct Machine {
     /// not there
     #[arg(long, value_name = "DIR", help_heading = "VM options")]
     pub keep_cores: Option<PathBuf>,
+}
+
+/// What the flags name that was looked for before a kernel was fetched.
+#[derive(Clone, Copy, Debug)]
+pub struct Given<'a> {
+    pub shares: &'a [Share],
+    pub disks: &'a [Disk],
+    /// The directory of core dumps.
+    pub cores: Option<&'a Path>,
 }
 
 impl Machine {
@@ -123,6 +140,35 @@ impl Machine {
             let place = directory.display();
             Failure::usage(format!("cannot keep core dumps in {place}: {error}"))
         })
+    }
+
+    /// Scratch disks, for which there must be room.
+    ///
+    /// # Errors
+    ///
+    /// A usage error or a set-up failure.
+    pub fn disks(&self) -> Result<Vec<Disk>, Failure> {
+        let directory = temporary::host_folder();
+        let directory = directory.map_err(|error| Failure::setup(format!("{error:#}")))?;
+        let disks = scratch_disk::resolve(&self.disk, &directory)?;
+        let place = |disk: &Disk| match &disk.purpose {
+            Purpose::Mounted(place) => Some(place.clone()),
+            Purpose::Device(_) => None,
+        };
+        for share in self.shares()? {
+            if disks
+                .iter()
+                .filter_map(place)
+                .any(|place| place == share.guest)
+            {
+                let place = share.guest.display();
+                return Err(Failure::usage(format!(
+                    "both a share and a disk are to be at {place}"
+                ))
+                .hint("name another place in the guest"));
+            }
+        }
+        Ok(disks)
     }
 
     /// The part of a VM's request that these flags decide; the rest is the caller's.
@@ -157,12 +203,7 @@ impl Machine {
     }
 
     /// Copies what these flags say into a request.
-    pub fn apply(
-        &self,
-        request: &mut VmRequest,
-        (shares, cores): (&[Share], Option<&Path>),
-        defaults: Limits,
-    ) {
+    pub fn apply(&self, request: &mut VmRequest, given: Given<'_>, defaults: Limits) {
         request.memory = self.memory.unwrap_or(request.memory);
         request.cpus = self.cpus;
         request
@@ -172,13 +213,14 @@ impl Machine {
             .qemu_arguments
             .extend(self.qemu_argument.iter().cloned());
         request.cache = !self.no_cache;
-        request.shares = shares.to_vec();
+        request.shares = given.shares.to_vec();
         // Who names a link says so to the command, too.
         let names = self.share.iter().chain(&self.share_rw);
         let names = names.filter(|share| share.guest.is_none());
         let names = names.filter_map(|share| std::path::absolute(&share.host).ok());
         request.keep.extend(names);
-        request.cores = cores.map(Path::to_owned);
+        request.cores = given.cores.map(Path::to_owned);
+        request.disks.extend(given.disks.iter().cloned());
         request.network = self.net;
         request.debugger = self.gdb;
         request.accel = self.accel();

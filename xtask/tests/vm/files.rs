@@ -278,6 +278,29 @@ fn git_works_in_a_tree_of_another_user() {
     );
 }
 
+/// Container engines mount an overlay whose upper layer is in /var/lib.
+#[test]
+fn a_disk_can_be_an_upper_layer_and_another_a_device() {
+    let script = "cd /var/lib && ls && mkdir l u w m && echo l >l/file && \
+        mount -t overlay -o lowerdir=l,upperdir=u,workdir=w x m && echo new >m/file && cat u/file
+        stat -c %a /tmp; stat -f -c %T /tmp; mkdir /tmp/share/x || exit 1
+        blockdev --getsize64 $VMTEST_DISK $VMTEST_DISK2";
+    let share = victim();
+    let call = Call::vm("--disk 64M:/var/lib --disk 8M --disk 1M:/tmp --disk 4M").with(|call| {
+        let share = share.path().to_str().unwrap();
+        // Within a disk, which is there first.
+        call.arg("--share-rw").arg(format!("{share}:/tmp/share"));
+    });
+    let ended = call.script(script).output().expect(0);
+    assert_eq!(
+        ended.stdout(),
+        "new\n1777\next2/ext3\n8388608\n4194304\n",
+        "{}",
+        ended.stderr()
+    );
+    assert!(share.path().join("x").is_dir());
+}
+
 fn copy_for_boot(from: &Path, to: &Path) {
     fs::create_dir_all(to.join("build/include/config")).unwrap();
     for name in ["build/include/config/kernel.release", "build/vmlinux"] {

@@ -278,7 +278,7 @@ const SHARE_LACKS: &[&str] = &[
     // Times that a program sets are whole seconds after 1970.
     "Status.test_old_and_late_times",
     "Status.test_times",
-    // A file or directory without a name. Truncating one works since QEMU 10.1.
+    // A file or directory without a name.
     "Directories.test_removed_working_directory",
     "Programs.test_temporary_files",
     "Unlink.test_allocate",
