@@ -23,8 +23,8 @@ Examples:
   cargo xtask bisect tests.test_a.A.test_b -C ~/project -k 5.10,5.15,6.1,6.6,6.12
   cargo xtask bisect tests.test_a.A.test_b -K --results build/vmtest/log/20261125-162120-123-0a1b2c3d
 
-Exit status: 0 a change was found; 1 there is none; 2 usage; 3 or 4 kernels that could not be had or
-did not boot keep it from being found.")]
+Exit status: 0 a change was found; 1 there is none; 2 usage, also a test that cannot be found; 3 or 4
+kernels that could not be had or did not boot keep it from being found; 5 a kernel ran no such test.")]
 pub struct Bisect {
     /// The test: its dotted name; a class, a module or a file is as bad as its worst test
     pub test: String,

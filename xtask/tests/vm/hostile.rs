@@ -343,6 +343,8 @@ fn all_of_unittests_outcomes_are_told() {
     );
     let subtests = left.expect("test_b_outcomes.A.test_subtests", TestOutcome::Failed);
     assert!(subtests.traceback.as_deref().unwrap().contains("2 == 2"));
+    let names = subtests.subtests.iter().map(|subtest| &*subtest.name);
+    assert_eq!(names.collect::<Vec<_>>(), ["(n=2)"]);
     for id in ["test_c_module.A.test_1", "test_c_module.A.test_2"] {
         let test = left.expect(id, TestOutcome::Error);
         assert_eq!(
