@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::failure::Failure;
+use crate::guest;
 use crate::input;
 use crate::share;
 use crate::temporary;
@@ -60,8 +61,14 @@ pub fn directory(path: &Path) -> Result<(), Failure> {
     let whole = path
         .canonicalize()
         .map_err(|error| Failure::usage(format!("cannot find {}: {error}", path.display())))?;
+    // Init shows what a run needs below these, which is also true of `/dev/shm`.
+    let shown = |path: &Path| {
+        let below = |fresh: &Path| path.starts_with(fresh) && path != fresh;
+        guest::FRESH.iter().any(|fresh| below(Path::new(fresh)))
+    };
     // A guest has its own below these by either name.
-    if share::is_guests_own(path) || share::is_guests_own(&whole) {
+    let own = |path: &Path| share::is_guests_own(path) && !shown(path);
+    if own(path) || own(&whole) {
         return Err(Failure::usage(format!(
             "a guest cannot work in {}: it has its own files there",
             path.display()
