@@ -291,13 +291,22 @@ ask_for_time() {
 clock=
 set_clock() {
 	[ -n "$vmtest_date" ] || return 0
+	source=
 	while read -r word argument more <&7; do
 		case $word in
-		clock) break ;;
+		clock)
+			# The clock runs at a wrong speed.
+			if [ -z "$more" ] || [ -n "$source" ]; then break; fi
+			source=$more
+			echo "$source" >/sys/devices/system/clocksource/clocksource0/current_clocksource
+			ask_for_time
+			;;
 		size) vmtest_columns=$argument vmtest_rows=$more ;;
 		esac
 	done
-	LC_ALL=C "$vmtest_date" -s "$argument seconds" >/dev/null 2>&1 7>&- &
+	# Between reading the clock and setting it, `date` would read /etc/localtime from the
+	# host, which takes half a second when that is busy: the clock would lose it.
+	LC_ALL=C TZ=UTC0 "$vmtest_date" -s "$argument seconds" >/dev/null 2>&1 7>&- &
 	clock=$!
 }
 

@@ -56,8 +56,8 @@ impl Port {
 /// `/proc/uptime`); they may be missing.
 ///
 /// The phases are `main` and, on the kernel that a planned crash starts, `crash`. The
-/// other way go `sysrq KEY`, `size COLUMNS ROWS`, `clock DIFFERENCE` (seconds to add to the
-/// guest's clock), `reset`, and `crash`: it tells that the
+/// other way go `sysrq KEY`, `size COLUMNS ROWS`, `clock DIFFERENCE [SOURCE]` (seconds to add
+/// to the guest's clock; the clock source to change to before asking again), `reset`, and `crash`: it tells that the
 /// host has the verdict of the main phase and all output of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {

@@ -44,6 +44,10 @@ const DRAIN_LIMIT: Duration = Duration::from_secs(30);
 const MAIN: &str = "main";
 const CRASH: &str = "crash";
 
+/// The clock source of a kernel that has measured the processor's counter wrong: slower to
+/// read, and of a frequency that every kernel knows (`drivers/clocksource/acpi_pm.c`).
+const PM_TIMER: &str = "acpi_pm";
+
 /// How long a panicked kernel may take to reset.
 const PANIC_GRACE: Duration = Duration::from_secs(5);
 
@@ -338,9 +342,12 @@ impl Machine {
                             Status::Clock(guest) => {
                                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
                                 let answer = clock_difference(now.unwrap_or_default(), guest);
+                                self.console.follow();
+                                let source = self.console.mistimed().then_some(PM_TIMER);
                                 if let Some(control) = &mut wires.control {
+                                    let source = source.unwrap_or_default();
                                     // A guest that is gone is noticed below.
-                                    let _ = writeln!(control, "clock {answer}");
+                                    let _ = writeln!(control, "clock {answer} {source}");
                                 }
                             }
                             Status::Vmcoreinfo(address, size) => {
