@@ -93,7 +93,6 @@ vmtest_init() {
 	else
 		run_on_pipes
 	fi
-	say "exit $phase $status"
 	# Nothing may be reset before the host has all that was sent: a reset drops
 	# what is queued in a port. The host says `reset` or `crash`, or ends QEMU.
 	rest
@@ -103,12 +102,14 @@ bb() {
 	"$vmtest_busybox" "$@"
 }
 
-# A line to the host. Before the port is open, the console is all there is.
+# A line to the host. Before the port is open, the console is all there is. A process of
+# root's may have left a line open there, with which ours would be none: it begins with a
+# newline, in the same write(2), for which `echo` has one and `printf` two.
 say() {
 	if [ -n "${status_port-}" ]; then
-		echo "$1" >&7
+		echo "$newline$1" >&7
 	else
-		echo "vmtest: ${1#fail }" >/dev/console
+		echo "${newline}vmtest: ${1#fail }" >/dev/console
 	fi
 }
 
@@ -467,6 +468,7 @@ run_on_pipes() {
 		goes_on || break
 		exec 8</dev/null
 	done
+	say "exit $phase $status"
 	mark_streams
 }
 
@@ -489,6 +491,8 @@ job_control() {
 	{ set -m; } <"/dev/$vmtest_console"
 }
 
+# The verdict comes before the marks: a stream that nobody takes from (a full pipe, a
+# terminal whose output was stopped) would keep it, and for the rest the host has a limit.
 # Also in front of what comes after a crash: what the first kernel's processes wrote
 # between its verdict and its end is nobody's.
 mark_streams() {
@@ -509,10 +513,13 @@ run_on_terminal() {
 	command=$!
 	set +m
 	wait_for_command
+	say "exit $phase $status"
 	mark_terminal
 }
 
 mark_terminal() {
+	# Ctrl-S stops the output until this.
+	bb stty -F /dev/hvc0 -ixon
 	printf '%s' "$vmtest_mark" >/dev/hvc0
 	printf '%s' "$vmtest_mark" >&6
 }

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::ending::{self, Ending};
 use crate::shown;
 use crate::trouble::{Excerpt, Kind, sign, stamp};
 
@@ -82,6 +83,12 @@ impl Console {
         self.words.panicked().or_else(|| self.words.oops.clone())
     }
 
+    /// How the guest ends itself, if it does, and the line that says so.
+    pub fn ending(&self) -> Option<(Ending, &str)> {
+        let (ending, line) = self.words.ending.as_ref()?;
+        Some((*ending, line))
+    }
+
     /// From now on the kernel's end is planned, until another one says its first words
     /// or [`Console::back`] is called. What was remembered of trouble is forgotten.
     pub fn plan_crash(&mut self) {
@@ -144,6 +151,7 @@ struct Words {
     panic: Option<String>,
     stall: Option<String>,
     init: Option<String>,
+    ending: Option<(Ending, String)>,
     excerpt: Excerpt,
     mistimed: bool,
     /// A crash is to come, and the first sign of it if it has.
@@ -169,7 +177,13 @@ impl Words {
                 b'\n' => {
                     let line = printable(&self.line);
                     self.line.clear();
-                    self.end_line(line);
+                    // Processes write to the console too, and need not end their lines:
+                    // the kernel's next one is one of its own all the same.
+                    let (before, line) = line.split_at(joined(&line));
+                    if !before.is_empty() {
+                        self.end_line(before.to_owned());
+                    }
+                    self.end_line(line.to_owned());
                 }
                 b'\r' => {}
                 _ if self.line.len() < LINE => self.line.push(byte),
@@ -183,6 +197,19 @@ impl Words {
         if text.starts_with(BANNER) {
             self.planned = None;
             self.mistimed = false;
+            // A kernel that panicked has started another one, which it had loaded itself.
+            self.ending = self
+                .panicked()
+                .map(|_| (Ending::PanicOver, text.to_owned()));
+        }
+        let dying = self.panic.is_some() || matches!(self.planned, Some(Some(_)));
+        match ending::of_line(text) {
+            Some(Ending::Awake) => self.ending = None,
+            Some(Ending::PanicOver) if !dying => {}
+            Some(ending) => {
+                self.ending.get_or_insert_with(|| (ending, text.to_owned()));
+            }
+            None => {}
         }
         self.mistimed |= text.contains(MISTIMED);
         if let Some(first) = &mut self.planned {
@@ -225,6 +252,18 @@ impl Words {
         let all = self.lines.iter().cloned().chain(rest).collect::<Vec<_>>();
         all[all.len().saturating_sub(lines)..].join("\n")
     }
+}
+
+/// Where the kernel's words begin in a line that a process began and did not end: at the
+/// first stamp. 0: everywhere else.
+fn joined(line: &str) -> usize {
+    if line.starts_with('[') {
+        return 0;
+    }
+    let mut stamps = line.match_indices('[').map(|(at, _)| at);
+    stamps
+        .find(|&at| stamp(&line[at..]).0.is_some())
+        .unwrap_or(0)
 }
 
 /// A line that can be shown: a guest's console may hold anything.
@@ -286,6 +325,43 @@ mod tests {
             None,
             "not a whole line yet"
         );
+    }
+
+    #[test]
+    fn a_line_that_a_process_left_open_hides_no_panic() {
+        let text = "abc [x[    1.1] Kernel panic - not syncing: x\n";
+        assert_eq!(
+            words(text).panicked().as_deref(),
+            Some("Kernel panic - not syncing: x")
+        );
+        assert_eq!(words(text).tail(2).lines().next(), Some("abc [x"));
+        for line in ["plain [text]", "[    1.1] a [    2.0] b", ""] {
+            assert_eq!(joined(line), 0, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_end_of_a_guest_is_seen_in_its_words() {
+        let ending = |text: &str| words(text).ending.map(|(ending, _)| ending);
+        let panic = "[    1.1] Kernel panic - not syncing: x\n";
+        assert_eq!(ending(panic), None);
+        assert_eq!(ending("Rebooting in 1 seconds..\n"), None);
+        for last in ["Rebooting in 30 seconds..", "---[ end Kernel panic", BANNER] {
+            let text = format!("{panic}[    1.2] {last}\n");
+            assert_eq!(ending(&text), Some(Ending::PanicOver), "{last}");
+        }
+        assert_eq!(ending("[    0.0] Linux version 6.1\n"), None);
+        let asleep = "[    1.1] PM: suspend entry (s2idle)\n";
+        assert_eq!(ending(asleep), Some(Ending::Asleep));
+        let awake = format!("{asleep}[    1.2] PM: suspend exit\n");
+        assert_eq!(ending(&awake), None);
+        // Not the first kernel's end, but that of its planned crash.
+        let mut planned = Words {
+            planned: Some(None),
+            ..Words::default()
+        };
+        planned.feed(format!("{panic}[    1.2] Rebooting in 1 seconds..\n").as_bytes());
+        assert_eq!(planned.ending.map(|e| e.0), Some(Ending::PanicOver));
     }
 
     #[test]

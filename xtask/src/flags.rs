@@ -290,7 +290,8 @@ pub struct Vm {
     /// Give the command pipes
     #[arg(long)]
     pub no_tty: bool,
-    /// Print QEMU's command line instead of running it
+    /// Print the command line that QEMU would get, to look at; without the files and sockets that
+    /// `vm` makes for it, it does not run
     #[arg(long)]
     pub dry_run: bool,
     /// Print the kernel's messages to standard error as they come

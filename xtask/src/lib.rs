@@ -25,6 +25,7 @@ pub mod download;
 pub mod dump;
 pub mod embedded;
 pub mod enclosure;
+pub mod ending;
 pub mod environment;
 pub mod event;
 pub mod expect;

@@ -250,6 +250,24 @@ impl LongChild {
         Ok(self.status)
     }
 
+    /// Whether what it runs was stopped by a signal (proc(5), `stat` and `children`).
+    pub fn stopped(&self) -> bool {
+        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        let stopped = |child: &str| {
+            let stat = read(&Path::new("/proc").join(child).join("stat"));
+            // The state stands behind the name, which may have anything in it.
+            let rest = stat.rsplit_once(") ").map(|(_, rest)| rest);
+            rest.is_some_and(|rest| rest.starts_with('T'))
+        };
+        // Each thread of the supervisor has its own.
+        let threads = std::fs::read_dir(format!("/proc/{}/task", self.child.id()));
+        let mut threads = threads.into_iter().flatten().filter_map(Result::ok);
+        threads.any(|thread| {
+            let children = read(&thread.path().join("children"));
+            children.split_whitespace().any(stopped)
+        })
+    }
+
     /// Waits, calling `tick` about every [`interrupt::POLL`]; stops with an error
     /// (and the child with it, when dropped) on a signal or when `tick` fails.
     pub fn wait_with(&mut self, mut tick: impl FnMut() -> Result<()>) -> Result<ExitStatus> {

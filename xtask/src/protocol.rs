@@ -92,12 +92,15 @@ pub struct StatusReader {
 }
 
 impl StatusReader {
-    /// Takes bytes as they come; gives the lines that are complete now.
+    /// Takes bytes as they come; gives the lines that are complete now, but for empty ones:
+    /// init puts one in front of each of its own, because a process may have left a line open.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Status> {
         let mut found = Vec::new();
         for &byte in bytes {
             if byte == b'\n' {
-                found.push(parse_status(&String::from_utf8_lossy(&self.line)));
+                if !self.line.is_empty() {
+                    found.push(parse_status(&String::from_utf8_lossy(&self.line)));
+                }
                 self.line.clear();
             } else if self.line.len() < LONGEST_STATUS {
                 self.line.push(byte);
@@ -315,7 +318,6 @@ mod tests {
     #[test]
     fn odd_lines_are_odd_and_never_a_verdict() {
         for line in [
-            "",
             "exit",
             "exit main",
             "exit main x",
@@ -337,6 +339,17 @@ mod tests {
             assert_eq!(found, [Status::Odd(line.into())]);
         }
         assert_eq!(StatusReader::default().feed(b"exit main 0"), []);
+    }
+
+    #[test]
+    fn a_line_that_somebody_left_open_takes_no_verdict_with_it() {
+        let found = StatusReader::default().feed(b"\nstarted\nex\nexit main 3\n");
+        let expected = [
+            Status::Started(None),
+            Status::Odd("ex".into()),
+            Status::Exit("main".into(), 3),
+        ];
+        assert_eq!(found, expected);
     }
 
     #[test]

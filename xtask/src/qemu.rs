@@ -95,8 +95,8 @@ pub struct VmSpec {
     pub ports: Vec<Port>,
     /// The serial console's log.
     pub console_log: PathBuf,
-    /// Whether QEMU is to be controlled, and to keep a guest that has ended.
-    pub monitor: bool,
+    /// Whether QEMU is to keep a guest that has ended.
+    pub keep: bool,
     /// Whether messages of the root's file system are small: see [`clears_messages`].
     pub small_messages: bool,
     /// Whether the kernel is told to do without ACPI: see [`SPARE_ACPI`].
@@ -197,16 +197,15 @@ pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
         option("-device", device.into());
     }
 
-    if spec.monitor {
-        option(
-            "-chardev",
-            joined(&[
-                b"socket,id=monitor,path=",
-                &comma(&socket(&spec.sockets, Port::Monitor)),
-            ]),
-        );
-        option("-mon", "chardev=monitor,mode=control".into());
-    }
+    // By it we hear that the guest was reset or paused.
+    option(
+        "-chardev",
+        joined(&[
+            b"socket,id=monitor,path=",
+            &comma(&socket(&spec.sockets, Port::Monitor)),
+        ]),
+    );
+    option("-mon", "chardev=monitor,mode=control".into());
 
     for (index, disk) in spec.disks.iter().enumerate() {
         // Nothing on it is worth waiting for the host's disk. When that is full, the guest's
@@ -241,7 +240,7 @@ pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
         ]
         .map(OsString::from),
     );
-    if spec.monitor {
+    if spec.keep {
         // With -no-reboot, a guest that resets itself after a panic is stopped and not
         // reset: its memory can be read.
         line.push("-no-shutdown".into());
@@ -466,7 +465,7 @@ mod tests {
             sockets: "/tmp/vmtest-1".into(),
             ports: vec![Port::Events, Port::Stdout, Port::Stderr, Port::Stdin],
             console_log: "/w/log/console.log".into(),
-            monitor: false,
+            keep: false,
             small_messages: false,
             no_acpi: false,
             one_thread: false,
@@ -566,6 +565,8 @@ mod tests {
                 -device virtserialport,chardev=port3,name=vmtest.stderr
                 -chardev socket,id=port4,path=/tmp/vmtest-1/vmtest.stdin
                 -device virtserialport,chardev=port4,name=vmtest.stdin
+                -chardev socket,id=monitor,path=/tmp/vmtest-1/vmtest.monitor
+                -mon chardev=monitor,mode=control
                 -device virtio-rng-pci
                 -kernel /w/kernel-6.1/vmlinuz
                 -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 pmtmr=0x608 no_timer_check tsc=reliable init=/tmp/vmtest-1/init
@@ -581,7 +582,7 @@ mod tests {
         let spec = VmSpec {
             accel: Accel::Kvm,
             ports: vec![Port::Events, Port::Terminal],
-            monitor: true,
+            keep: true,
             disks: vec!["/tmp/vmtest-1/disk0".into(), "/tmp/vmtest-1/disk1".into()],
             cache: false,
             kernel_arguments: vec!["crashkernel=256M".into()],
@@ -649,6 +650,8 @@ mod tests {
                 -device virtio-serial-pci
                 -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
                 -device virtserialport,chardev=port0,name=vmtest.status
+                -chardev socket,id=monitor,path=/tmp/vmtest-1/vmtest.monitor
+                -mon chardev=monitor,mode=control
                 -device virtio-rng-pci
                 -kernel /w/kernel-6.1/vmlinuz
                 -append rootfstype=9p rootflags=trans=virtio,version=9p2000.L,cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 pmtmr=0x608 no_timer_check tsc=reliable "init=/tmp/a b/init"

@@ -26,6 +26,7 @@ pub struct Monitor {
     /// The answer to it.
     answer: Option<Value>,
     stopped: Option<String>,
+    paused: bool,
     closed: bool,
 }
 
@@ -49,6 +50,7 @@ impl Monitor {
             last: 0,
             answer: None,
             stopped: None,
+            paused: false,
             closed: false,
         })
     }
@@ -58,6 +60,12 @@ impl Monitor {
     pub fn stopped(&mut self) -> Option<&str> {
         self.poll();
         self.stopped.as_deref()
+    }
+
+    /// Whether the guest stands still because somebody paused it, or QEMU did so itself
+    /// (`qapi/run-state.json`, STOP and RESUME), when [`Monitor::stopped`] looked last.
+    pub fn paused(&self) -> bool {
+        self.paused
     }
 
     /// Takes what QEMU has said.
@@ -90,6 +98,10 @@ impl Monitor {
         if value["event"] == "SHUTDOWN" {
             let reason = value["data"]["reason"].as_str().unwrap_or("for no reason");
             self.stopped.get_or_insert_with(|| reason.to_owned());
+        } else if value["event"] == "STOP" {
+            self.paused = true;
+        } else if value["event"] == "RESUME" {
+            self.paused = false;
         } else if value["id"] == self.last && self.last > 0 {
             self.answer = Some(value);
         }
@@ -170,6 +182,7 @@ mod tests {
             stream.write_all(GREETING).unwrap();
             let asked = command(&mut stream);
             assert_eq!(asked["arguments"]["x"], 7);
+            writeln!(stream, "{}", json!({"event": "STOP"})).unwrap();
             let stop = json!({"event": "SHUTDOWN", "data": {"reason": "guest-reset"}});
             let answer = json!({"return": [1], "id": asked["id"]});
             // An older answer is not ours.
@@ -183,6 +196,7 @@ mod tests {
         let answer = monitor.execute("x", &json!({"x": 7}), limit, || Ok(false));
         assert_eq!(answer.unwrap(), json!([1]));
         assert_eq!(monitor.stopped(), Some("guest-reset"));
+        assert!(monitor.paused());
         let error = monitor.execute("y", &json!({}), limit, || Ok(false));
         assert_eq!(error.unwrap_err().to_string(), "QEMU cannot do y: no");
     }

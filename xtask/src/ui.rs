@@ -45,7 +45,7 @@ pub struct Ui {
     terminal: bool,
     live: MultiProgress,
     color: ColorChoice,
-    /// What [`Ui::warn_once`] has said.
+    /// What [`Ui::warn_once`] and [`Ui::info_once`] have said.
     said: Arc<Mutex<HashSet<String>>>,
 }
 
@@ -132,11 +132,22 @@ impl Ui {
     /// The same, unless this very warning was given before.
     pub fn warn_once(&self, message: impl Into<String>) {
         let message = message.into();
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.insert(message.clone()) {
-            drop(said);
+        if self.first(&message) {
             self.warn(message);
         }
+    }
+
+    /// [`Ui::info`], unless this very line was printed before.
+    pub fn info_once(&self, message: impl Into<String>) {
+        let message = message.into();
+        if self.first(&message) {
+            self.info(message);
+        }
+    }
+
+    fn first(&self, message: &str) -> bool {
+        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
+        said.insert(message.to_owned())
     }
 
     /// The error that ends the command. The chain is one line; the lines of a log that belong

@@ -420,6 +420,11 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
         ui.warn_once(warning);
     }
     if decision.accel == Accel::Tcg {
+        if request.cpus.is_none()
+            && let Some(words) = means.one_processor()
+        {
+            ui.info_once(format!("{}: {words}", request.kernel.release));
+        }
         return boot(Accel::Tcg, sink).map(|(run, _)| run);
     }
     let (run, alive) = boot(Accel::Kvm, sink)?;
@@ -517,6 +522,16 @@ fn mounted(disks: &[Disk]) -> impl Iterator<Item = (String, PathBuf)> {
         })
 }
 
+impl Means {
+    /// Why an emulated guest has one processor although the kernel could use more.
+    fn one_processor(&self) -> Option<&'static str> {
+        (self.one_thread && self.smp && host::processors() > 1).then_some(
+            "one processor, because emulated ones take turns where a kernel changes its own \
+             code (CONFIG_JUMP_LABEL); --cpus gives it more",
+        )
+    }
+}
+
 /// Plans how the kernel comes to its root and to what else it needs.
 ///
 /// # Errors
@@ -604,7 +619,7 @@ fn spec(request: &VmRequest, means: &Means, accel: Accel, directory: &Path) -> V
         sockets: directory.to_owned(),
         ports,
         console_log: request.console_log.clone(),
-        monitor: request.dump.is_some(),
+        keep: request.dump.is_some(),
         small_messages: means.small_messages,
         no_acpi: accel == Accel::Tcg && means.no_acpi,
         one_thread: means.one_thread,
@@ -790,8 +805,7 @@ fn boot(
         .with_context(|| format!("cannot write {}", init.display()))?;
     scratch_disk::make(&request.disks, directory.path())?;
     let mut listeners = Vec::new();
-    let monitor = spec.monitor.then_some(Port::Monitor);
-    let ports = [Port::Status].into_iter().chain(monitor);
+    let ports = [Port::Status, Port::Monitor].into_iter();
     for port in ports.chain(spec.ports.iter().copied()) {
         let path = qemu::socket(directory.path(), port);
         let listener = UnixListener::bind(&path).and_then(|listener| {
@@ -811,7 +825,12 @@ fn boot(
     let mut line = qemu::command_line(&spec)?.into_iter();
     let program = line.next().unwrap_or_default();
     let words = directory.path().join("qemu.log");
-    let log = File::create(&words).with_context(|| format!("cannot write {}", words.display()))?;
+    let log = File::options()
+        .read(true)
+        .write(true)
+        .create_new(true)
+        .open(&words)
+        .with_context(|| format!("cannot write {}", words.display()))?;
     let qemu = LongCommand::new(program).args(line);
     ui.verbose(qemu.display());
     let enclosure = Enclosure::wanted(
@@ -848,7 +867,7 @@ fn boot(
         start,
         begin: start,
         console,
-        words,
+        words: log,
         directory: Some(directory),
         boot: None,
         times: None,
@@ -863,6 +882,7 @@ fn boot(
         monitor: None,
         note: None,
         stage: Stage::Main,
+        odd: None,
     };
     let cores = || {
         let directory = request.cores.iter();
@@ -871,6 +891,12 @@ fn boot(
     };
     let there = cores().collect::<BTreeSet<_>>();
     let served = machine.serve(request, listeners, &mark, &connected, sink)?;
+    if let Some((count, line)) = &machine.odd {
+        ui.warn(format!(
+            "a process of the guest wrote to its status port, {count} line(s) that are none of \
+             init's; the first: {line}"
+        ));
+    }
     // With KVM it may be that which is refused: there is another attempt without it.
     if !(accel == Accel::Kvm && request.accel == AccelChoice::Auto)
         && let Some(refusal) = machine.refusal()

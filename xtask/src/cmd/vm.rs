@@ -47,6 +47,10 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
             .map(|word| shell_quote(&word.to_string_lossy()))
             .collect::<Vec<_>>();
         stdout::print_value(&words.join(" "))?;
+        ui.info(
+            "this is what `vm` would start, not a command to type: vmtest-XXXXXX stands for a \
+             directory in which `vm` would write the guest's init and listen on the sockets",
+        );
         return Ok(0);
     }
     let log = match ConsoleLog::create(&request.console_log) {

@@ -1,6 +1,8 @@
 //! A running QEMU: serves its ports, keeps the limits, judges how it ended.
 
+use std::fs::File;
 use std::io::Write;
+use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -16,8 +18,8 @@ use super::{
 use crate::console::Console;
 use crate::disk;
 use crate::dump::{self, Note};
+use crate::ending::{self, Ending};
 use crate::failure::{Failure, FailureKind};
-use crate::input;
 use crate::interrupt;
 use crate::process::{LongChild, status_in_words};
 use crate::protocol::{MarkScanner, Port, Status, StatusReader, clock_difference};
@@ -64,6 +66,9 @@ const QUESTIONS: &str = "sysrq l\nsysrq w\nsysrq t\n";
 /// must not fill the host's disk. A kernel's boot prints some 30 KiB.
 const LONGEST_CONSOLE: u64 = 64 << 20;
 
+/// Bytes of QEMU's own words that are looked at: the first ones say what went wrong.
+const LONGEST_WORDS: usize = 16 << 10;
+
 /// Lines of the console that go with an outcome.
 const CONSOLE_TAIL: usize = 20;
 
@@ -82,8 +87,8 @@ pub(super) struct Machine {
     /// The beginning of what is going on: of all, or of the planned crash.
     pub(super) begin: Instant,
     pub(super) console: Console,
-    /// QEMU's own words.
-    pub(super) words: PathBuf,
+    /// QEMU's own words: open, because their file is removed with the run's directory.
+    pub(super) words: File,
     pub(super) directory: Option<Scratch>,
     pub(super) boot: Option<Duration>,
     /// The guest's own times: of init's beginning and of the initramfs'.
@@ -103,6 +108,8 @@ pub(super) struct Machine {
     /// Where the kernel's description is.
     pub(super) note: Option<Note>,
     pub(super) stage: Stage,
+    /// Lines of the status port that are none of init's: how many, and the first one.
+    pub(super) odd: Option<(u64, String)>,
 }
 
 /// How far a VM is whose kernel is to be crashed.
@@ -316,6 +323,8 @@ impl Machine {
         let mut panicked: Option<Instant> = None;
         let mut gone: Option<Instant> = None;
         self.looked = Instant::now();
+        let mut ending: Option<Instant> = None;
+        let mut silent_polls = 0;
         loop {
             interrupt::check()?;
             if self.pump.quit.load(Ordering::SeqCst) {
@@ -382,7 +391,10 @@ impl Machine {
                             }
                             Status::Nothing(_) => nothing_else = self.stage == Stage::Loading,
                             // Whatever it is, it is no verdict.
-                            Status::Odd(_) => {}
+                            Status::Odd(line) => {
+                                let (count, _) = self.odd.get_or_insert((0, line));
+                                *count += 1;
+                            }
                         }
                     }
                 }
@@ -399,12 +411,26 @@ impl Machine {
                 Err(RecvTimeoutError::Timeout) => {
                     let monitor = self.monitor.as_mut();
                     let stopped = monitor.and_then(|monitor| monitor.stopped().map(str::to_owned));
-                    if let Some(reason) = stopped {
+                    if let (Some(reason), Some(_)) = (stopped, &request.dump) {
                         self.console.follow();
-                        return Ok(Watched::As(match self.died() {
-                            Some(line) => VmOutcome::Panicked(line),
-                            None => self.lost_as(format!("the guest ended itself: {reason}")),
+                        return Ok(Watched::As(match (self.died(), self.ended_itself()) {
+                            (Some(line), _) => VmOutcome::Panicked(line),
+                            (None, Some(how)) => self.lost_as(how),
+                            (None, None) => self.lost_as(format!("QEMU was ended: {reason}")),
                         }));
+                    }
+                    match self.stands_still(request) {
+                        Some(how) => {
+                            silent_polls += 1;
+                            // Of our own looks, not of the time: we may have been stopped
+                            // ourselves, with QEMU.
+                            if interrupt::POLL * silent_polls >= ending::PAUSE_LIMIT {
+                                let limit = seconds(ending::PAUSE_LIMIT);
+                                let how = format!("{how} and did not go on within {limit}");
+                                return Ok(Watched::As(self.lost_as(how)));
+                            }
+                        }
+                        None => silent_polls = 0,
                     }
                 }
                 Err(RecvTimeoutError::Disconnected) => {
@@ -445,6 +471,11 @@ impl Machine {
             {
                 return Ok(Watched::As(self.lost()));
             }
+            if request.debugger.is_none()
+                && let Some(outcome) = self.ending(&mut ending)
+            {
+                return Ok(Watched::As(outcome));
+            }
             if let Some(line) = self.console.panicked()
                 && request.debugger.is_none()
                 && panicked.get_or_insert_with(Instant::now).elapsed() > PANIC_GRACE
@@ -472,11 +503,58 @@ impl Machine {
             self.console.back();
         }
         let last = request.crash.is_none() || self.stage == Stage::Back;
-        if last && self.monitor.is_none() && request.debugger.is_none() {
+        if last && request.dump.is_none() && request.debugger.is_none() {
             // Init is in memory and QEMU has its disk. A dump needs the directory
             // once more, and debuggers may come and go until the end.
             self.directory = None;
         }
+    }
+
+    /// What the console says about the guest's end, once that is certain; `since` is when it
+    /// was seen first.
+    fn ending(&self, since: &mut Option<Instant>) -> Option<VmOutcome> {
+        let Some((ending, line)) = self.console.ending() else {
+            *since = None;
+            return None;
+        };
+        let lasts = since.get_or_insert_with(Instant::now).elapsed();
+        match ending {
+            Ending::PanicOver => Some(match self.died() {
+                Some(line) => VmOutcome::Panicked(line),
+                None => self.lost_as(self.console.planned().unwrap_or_else(|| line.to_owned())),
+            }),
+            Ending::Gone(how) if lasts >= ending::GONE_LIMIT => {
+                Some(self.lost_as(format!("the guest {how}: {line}")))
+            }
+            Ending::Asleep if lasts >= ending::SLEEP_LIMIT => {
+                let limit = seconds(ending::SLEEP_LIMIT);
+                let how = format!("the guest went to sleep for more than {limit}: {line}");
+                Some(self.lost_as(how))
+            }
+            Ending::Gone(_) | Ending::Asleep | Ending::Awake => None,
+        }
+    }
+
+    /// What keeps QEMU from running the guest, if somebody does who is no debugger.
+    fn stands_still(&self, request: &VmRequest) -> Option<&'static str> {
+        if request.debugger.is_some() || ending::may_be_paused(&request.qemu_arguments) {
+            return None;
+        }
+        if self.monitor.as_ref().is_some_and(Monitor::paused) {
+            return Some("QEMU was paused");
+        }
+        self.child
+            .stopped()
+            .then_some("QEMU was stopped by a signal")
+    }
+
+    /// How the guest ended itself, if it did.
+    fn ended_itself(&mut self) -> Option<String> {
+        if let Some((Ending::Gone(how), line)) = self.console.ending() {
+            return Some(format!("the guest {how}: {line}"));
+        }
+        let reason = self.monitor.as_mut()?.stopped()?;
+        Some(format!("the guest {}", ending::of_shutdown(reason)?))
     }
 
     /// What the kernel said when it died. Before the planned crash was due, what looks
@@ -572,6 +650,8 @@ impl Machine {
         else {
             return Ok(None);
         };
+        // QEMU that is stopped writes nothing.
+        let trouble = trouble && !self.child.stopped();
         // Without a sign of life there is nothing to look at, and a second start to come.
         if !trouble || !(self.alive || self.console.any()) || self.child.try_wait()?.is_some() {
             return Ok(None);
@@ -608,6 +688,12 @@ impl Machine {
     /// QEMU ended, or never came up: how, and its own words.
     fn lost(&mut self) -> VmOutcome {
         let how = match self.child.try_wait() {
+            Ok(Some(status))
+                if status.success()
+                    && let Some(how) = self.ended_itself() =>
+            {
+                return self.lost_as(how);
+            }
             Ok(Some(status)) => format!("QEMU ended with {}", status_in_words(status)),
             _ => "QEMU does not answer".to_owned(),
         };
@@ -619,8 +705,9 @@ impl Machine {
 
     /// What QEMU said went wrong.
     fn word(&self) -> Option<String> {
-        let words = input::beginning(&self.words, input::SMALL).unwrap_or_default();
-        let words = String::from_utf8_lossy(&words);
+        let mut words = [0; LONGEST_WORDS];
+        let length = self.words.read_at(&mut words, 0).unwrap_or(0);
+        let words = String::from_utf8_lossy(&words[..length]);
         let lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
         // Each begins with the program's name. The first says it, unless QEMU only warns.
         let texts = lines.map(|line| line.split_once(": ").map_or(line, |(_, text)| text));

@@ -112,7 +112,7 @@ fn a_guest_that_resets_itself_is_lost_and_dumped() {
         .output()
         .expect(128);
     let stderr = ended.stderr();
-    let words = "the VM was lost: the guest ended itself: guest-reset";
+    let words = "the VM was lost: the guest restarted itself: sysrq: Resetting";
     assert!(stderr.contains(words), "{stderr}");
     let text = examine(&ended);
     assert!(text.lines().any(|line| line == "sh"), "{text}");

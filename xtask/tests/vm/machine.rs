@@ -102,6 +102,10 @@ fn a_dry_run_prints_the_command_and_runs_nothing() {
         stdout.contains("qemu-system-x86_64 ") && stdout.trim_end().ends_with(" -s"),
         "{stdout}"
     );
+    // And says what that is, because it does not run.
+    let stderr = ended.stderr();
+    assert!(stderr.contains("not a command to type"), "{stderr}");
+    assert!(stdout.contains("/vmtest-XXXXXX/init"), "{stdout}");
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod crash;
 mod debugger;
 mod distribution;
 mod dump;
+mod endings;
 #[allow(dead_code, reason = "other tests use the rest")]
 #[path = "../it/fake_kernel.rs"]
 mod fake_kernel;

@@ -177,6 +177,15 @@ fn keys_interrupt_what_runs_on_the_terminal() {
     }
 }
 
+/// A command that ends while the terminal's output is stopped has its verdict all the same.
+#[test]
+fn a_stopped_terminal_keeps_no_verdict() {
+    let script = "echo ready; read -r line; exit 5";
+    let steps = [("ready\r\n", "\x13\r")];
+    let text = terminal::vm(&["-q"], &["sh", "-c", script], &steps);
+    assert!(text.contains("status 5\nrestored True"), "{text}");
+}
+
 /// Nobody in a guest that boots hears the keys.
 #[test]
 fn keys_end_a_vm_that_boots() {

@@ -163,3 +163,27 @@ fn empty_input_and_input_that_nobody_reads() {
     running.wait().expect(0);
     drop(stdin);
 }
+
+/// A process of root's takes init's own descriptor of the status port and leaves a line
+/// open there: the verdict is not part of it.
+#[test]
+fn a_line_left_open_in_the_status_port_takes_no_verdict_with_it() {
+    let script = r#"python3 -c '
+import ctypes, os
+init = os.pidfd_open(1)
+for number in os.listdir("/proc/1/fd"):
+    if os.readlink("/proc/1/fd/" + number).startswith("/dev/vport"):
+        # pidfd_getfd(2)
+        port = ctypes.CDLL(None).syscall(438, init, int(number), 0)
+        os.write(port, b"odd\x1b[31m\nexit main 0")'; exit 42"#;
+    let ended = Call::vm("").script(script).output().expect(42);
+    let stderr = ended.stderr();
+    assert!(
+        stderr.contains("warning: a process of the guest wrote to its status port"),
+        "{stderr}"
+    );
+    assert!(
+        stderr.contains("the first: odd") && !stderr.contains('\x1b'),
+        "{stderr}"
+    );
+}
