@@ -4,12 +4,12 @@
 //! and only root may use most of what is. No udev runs in a guest, because emulated it
 //! would take longer than the kernel's boot; init unpacks these nodes from an archive.
 
-use std::io;
 use std::path::{Component, Path};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use crate::distribution::cpio;
+use crate::input;
 use crate::needs::Offer;
 
 /// A device node.
@@ -56,13 +56,8 @@ const CONSOLES: u32 = 64;
 ///
 /// A list is there and cannot be read.
 pub fn nodes(modules: &Path, offer: &Offer) -> Result<Vec<Node>> {
-    let read = |name: &str| {
-        let path = modules.join(name);
-        match std::fs::read_to_string(&path) {
-            Ok(text) => Ok(text),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
-            Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
-        }
+    let read = |name: &str| -> Result<String> {
+        Ok(input::text_if_any(&modules.join(name), input::TEXT)?.unwrap_or_default())
     };
     let mut nodes = built_in(&read("modules.builtin.modinfo")?);
     nodes.extend(known(offer));

@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 use crate::cores;
 use crate::devices::{self, Node};
 use crate::distribution::cpio;
+use crate::input;
 use crate::needs::Offer;
 
 /// What the files depend on.
@@ -47,7 +48,7 @@ const HOST_NAME: &str = "vmtest";
 pub fn write(files: &GuestFiles<'_>, goal: &Path) -> Result<()> {
     let nodes = devices::nodes(files.modules, files.offer)?;
     // Without the list every file is root's.
-    let groups = std::fs::read(files.root.join("etc/group")).unwrap_or_default();
+    let groups = input::bytes(&files.root.join("etc/group"), input::TEXT).unwrap_or_default();
     let groups = groups_of(&String::from_utf8_lossy(&groups));
     File::create(goal)
         .map_err(anyhow::Error::from)
@@ -167,7 +168,7 @@ fn git_configurations(root: &Path, path: &OsStr) -> BTreeMap<PathBuf, Vec<u8>> {
             };
             for prefix in [Path::new(""), prefix] {
                 let name = prefix.join("etc/gitconfig");
-                let text = std::fs::read(root.join(&name)).unwrap_or_default();
+                let text = input::bytes(&root.join(&name), input::SMALL).unwrap_or_default();
                 files.insert(name, [&text, GIT_SAFE].concat());
             }
         }
@@ -218,7 +219,9 @@ mod tests {
             let mut text = String::new();
             archive.read_to_string(&mut text).unwrap();
             let name = String::from_utf8(name).unwrap();
-            lines += &format!("{mode:06o} {name} {}\n", text.lines().next().unwrap_or(""));
+            let line = format!("{mode:06o} {name} {}", text.lines().next().unwrap_or(""));
+            lines += line.trim_end();
+            lines += "\n";
         }
         lines
     }
@@ -229,30 +232,30 @@ mod tests {
         expect_test::expect![[r#"
             100644 etc/hostname vmtest
             100644 etc/hosts 127.0.0.1 localhost
-            100644 etc/resolv.conf 
+            100644 etc/resolv.conf
             100444 etc/machine-id 0123456789abcdef0123456789abcdef
             120777 etc/mtab ../proc/self/mounts
             100644 etc/adjtime 0.0 0 0.0
-            040755 lib/modules/6.1.0 
-            040755 dev/pts 
-            040755 dev/mqueue 
-            040755 dev/shm 
+            040755 lib/modules/6.1.0
+            040755 dev/pts
+            040755 dev/mqueue
+            040755 dev/shm
             120777 dev/fd /proc/self/fd
             120777 dev/stdin fd/0
             120777 dev/stdout fd/1
             120777 dev/stderr fd/2
             120777 dev/core /proc/kcore
-            020660 dev/loop-control 
-            100664 run/utmp 
-            041777 run/lock 
-            040755 run/user 
-            040700 run/user/0 
-            040755 run/vmtest 
-            040755 run/vmtest/old 
-            010666 run/vmtest/stdin 
-            010666 run/vmtest/stdout 
-            010666 run/vmtest/stderr 
-            010666 run/vmtest/events 
+            020660 dev/loop-control
+            100664 run/utmp
+            041777 run/lock
+            040755 run/user
+            040700 run/user/0
+            040755 run/vmtest
+            040755 run/vmtest/old
+            010666 run/vmtest/stdin
+            010666 run/vmtest/stdout
+            010666 run/vmtest/stderr
+            010666 run/vmtest/events
             100755 run/vmtest/core #!/b sh
         "#]]
         .assert_eq(&lines);
