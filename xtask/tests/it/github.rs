@@ -1044,6 +1044,7 @@ fn kernels_of_the_release_are_tested_in_turn_and_a_missing_one_is_a_row() {
     let project = setting.work.path().join("project");
     fs::create_dir(&project).unwrap();
     fs::write(project.join("vmtest.toml"), "name = \"example\"\n").unwrap();
+    fs::write(project.join("test_a.py"), "").unwrap();
     let path = fake_qemu::install(setting.work.path(), "good");
     let test = |more: &str| {
         let run = setting.xtask("test --accel tcg -k 6.1,6.2,6.3").args(more);
@@ -1077,6 +1078,7 @@ fn a_host_that_is_not_there_is_one_sentence_and_its_cause_is_said_once() {
     let work = tempfile::tempdir().unwrap();
     let path = fake_qemu::install(work.path(), "good");
     fs::write(work.path().join("vmtest.toml"), "name = \"example\"\n").unwrap();
+    fs::write(work.path().join("test_a.py"), "").unwrap();
     let run = |arguments: &str| {
         // Nothing listens on the discard port.
         let run = xtask(work.path()).env("PATH", &path).args(arguments).run();
