@@ -398,9 +398,10 @@ pub fn capture_parameters(accel: Accel) -> Vec<String> {
 ///
 /// What else a kernel measures against the time of a busy host does not end it:
 ///
-/// - The counter's frequency (`tsc.c`, `pit_hpet_ptimer_calibrate_cpu`): disturbed readings are
-///   dropped, the PM timer (`pmtmr=`, or ACPI) is the reference, and if all are dropped the
-///   kernel goes on with the PM timer as its clock.
+/// - The counter's frequency (`tsc.c`, `pit_hpet_ptimer_calibrate_cpu`): if all readings were
+///   disturbed, the kernel goes on with the PM timer (`pmtmr=`, or ACPI) as its clock. If only
+///   the PM timer shows a disturbance, the clock is wrong, and the kernel says so: see
+///   [`crate::console::Console::mistimed`].
 /// - The local APIC's timer (`apic.c`, `calibrate_APIC_clock`): without the PM timer its check
 ///   fails and the timer is not used, with it the result is corrected.
 /// - The counters of two processors (`tsc_sync.c`), and the clock by another one
