@@ -252,7 +252,7 @@ impl LongChild {
 
     /// Whether what it runs was stopped by a signal (proc(5), `stat` and `children`).
     pub fn stopped(&self) -> bool {
-        let read = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+        let read = |path: &Path| input::text(path, input::SMALL).unwrap_or_default();
         let stopped = |child: &str| {
             let stat = read(&Path::new("/proc").join(child).join("stat"));
             // The state stands behind the name, which may have anything in it.
