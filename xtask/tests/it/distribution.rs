@@ -30,7 +30,7 @@ fn image_deb(name: &str, depends: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
 fn kernel_deb(release: &str) -> Vec<u8> {
     let image = boot_image(release);
     // As the stock kernels of distributions are.
-    let config = format!("{GUEST_CONFIG}CONFIG_JUMP_LABEL=y\n");
+    let config = format!("{GUEST_CONFIG}CONFIG_SMP=y\nCONFIG_JUMP_LABEL=y\n");
     image_deb(
         &format!("linux-image-{release}"),
         "kmod",
@@ -323,4 +323,22 @@ fn what_depmod_cannot_do_is_said() {
         assert!(run.stderr.contains(words), "{}", run.stderr);
     }
     assert_eq!(home.kernels(), [""; 0]);
+}
+
+#[test]
+fn an_emulated_stock_kernel_says_why_it_has_one_processor() {
+    let home = Home::new();
+    home.write("kernel.deb", kernel_deb(RELEASE));
+    let path = home.directory.path().join("kernel.deb");
+    for (options, said) in [("", true), ("--cpus 2", false)] {
+        let arguments = format!("vm --accel tcg {options} -k {} -- true", path.display());
+        let run = home.run(&arguments).expect_status(42);
+        // This host may have one processor.
+        let said = said && std::thread::available_parallelism().unwrap().get() > 1;
+        let line = format!("xtask: {RELEASE}: one processor, because");
+        assert_eq!(run.stderr.contains(&line), said, "{}", run.stderr);
+    }
+    let arguments = format!("-q vm --accel tcg -k {} -- true", path.display());
+    let run = home.run(&arguments).expect_status(42);
+    assert_eq!(run.stderr, "err\n");
 }
