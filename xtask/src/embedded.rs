@@ -16,6 +16,7 @@ pub const CONFIGS: &[(&str, &str)] = &[
     config!("arch/x86_64-default"),
     config!("arch/x86_64-tiny"),
     config!("base"),
+    config!("tools"),
     config!("drgn"),
     config!("flavors/alternative"),
     config!("flavors/default"),
