@@ -322,6 +322,14 @@ impl Results {
         if !self.findings.is_empty() {
             return FailureKind::Findings.exit_status();
         }
+        match self.runs_status() {
+            0 if !self.finished => FailureKind::Vm.exit_status(),
+            status => status,
+        }
+    }
+
+    /// The same of the runs alone.
+    pub fn runs_status(&self) -> u8 {
         let counted = self.runs.iter().filter(|run| {
             // With a filter, every selected test may belong to the kernel's other phase.
             let other = |other: &RunRecord| {
@@ -332,10 +340,7 @@ impl Results {
             let nothing = self.session.filtered && run.outcome == RunOutcome::NoTests;
             !(nothing && self.runs.iter().any(other))
         });
-        match event::exit_status(counted.map(|run| &run.outcome)) {
-            0 if !self.finished => FailureKind::Vm.exit_status(),
-            status => status,
-        }
+        event::exit_status(counted.map(|run| &run.outcome))
     }
 
     fn take(&mut self, value: &Value, open: &mut Vec<Open>) -> Option<()> {

@@ -235,14 +235,14 @@ fn head(html: &mut String, page: &Page<'_>) {
     html.push_str("</ul>\n");
 }
 
-/// How the session ended, as its exit status tells it.
+/// How the session ended: what a run's end says comes before what was found besides.
 fn verdict(page: &Page<'_>) -> String {
     let results = page.matrix.results;
-    let (class, text) = match results.exit_status() {
+    let (class, text) = match results.runs_status() {
         _ if results.runs.is_empty() => ("warn", "▲ nothing was run"),
         _ if !results.finished => ("warn", "▲ cut short"),
+        0 if !results.findings.is_empty() => ("bad", "✗ not as it should be"),
         0 => ("good", "✓ passed"),
-        1 if !results.findings.is_empty() => ("bad", "✗ not as it should be"),
         1 => ("bad", "✗ tests failed"),
         3 => ("bad", "✗ not everything could be set up"),
         4 => ("bad", "✗ a kernel did not last"),
