@@ -16,13 +16,13 @@ pub const CONFIGS: &[(&str, &str)] = &[
     config!("arch/x86_64-default"),
     config!("arch/x86_64-tiny"),
     config!("base"),
-    config!("tools"),
     config!("drgn"),
     config!("flavors/alternative"),
     config!("flavors/default"),
     config!("flavors/tiny"),
     config!("kernels.toml"),
     config!("patches/README.md"),
+    config!("tools"),
 ];
 
 /// The style of `report.html`: see [`crate::report::html`].
