@@ -8,6 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xtask::arch;
 use xtask::archive;
+use xtask::kernels::Kernels;
 use xtask::layout::{Files, Layout};
 use xtask::manifest::Manifest;
 use xtask::release::{self, Selection};
@@ -24,8 +25,15 @@ const TOKEN: &str = "ghp_0123456789abcdef";
 /// A point release that kernel.org has of each of these series.
 const NEWEST: [&str; 4] = ["6.1.10", "6.2.16", "6.3.13", "6.4.16"];
 
+/// What we would call the default flavor of a version now.
+fn release_of(version: &str) -> String {
+    let configs = crate::support::repository().join("kernel-configs");
+    let kernels = Kernels::load(&Files::Directory(configs)).unwrap();
+    format!("{version}-vmtest{}.1default", kernels.revision)
+}
+
 fn file_name(version: &str) -> String {
-    fake_kernel::file_name(&format!("{version}-vmtest1.1default"))
+    fake_kernel::file_name(&release_of(version))
 }
 
 struct Setting {
@@ -137,7 +145,7 @@ impl Setting {
 
 /// A name without what is the same in all of them.
 fn short(name: &str) -> String {
-    let line = name.replace("-vmtest1.1default.x86_64.tar.zst", "");
+    let line = name.replace(&format!("{}.x86_64.tar.zst", release_of("")), "");
     let line = line.replace("/repos/osandov/drgn/releases", "");
     line.split("&label=").next().unwrap_or_default().to_owned()
 }
@@ -166,7 +174,8 @@ fn what_is_planned_is_done_and_then_there_is_nothing_to_do() {
     let run = setting.release("apply 6.1 6.2 --keep 1 --yes").run();
     let run = without_token(run.expect_status(0));
     assert!(
-        run.stdout.contains("upload  6.1.10-vmtest1.1default"),
+        run.stdout
+            .contains(&format!("upload  {}", release_of("6.1.10"))),
         "{}",
         run.stdout
     );
@@ -407,11 +416,7 @@ fn old_kernels_of_a_release_are_pruned() {
     );
     let run = setting.command("prune --remote --keep 2 --yes").run();
     let run = without_token(run.expect_status(0));
-    assert!(
-        run.stdout.contains("6.1.8-vmtest1.1default"),
-        "{}",
-        run.stdout
-    );
+    assert!(run.stdout.contains(&release_of("6.1.8")), "{}", run.stdout);
     assert_eq!(
         setting.published(),
         [
@@ -433,7 +438,7 @@ fn old_kernels_of_this_machine_are_pruned() {
     let work = tempfile::tempdir().unwrap();
     let kernels = work.path().join("x86_64");
     for version in ["6.1.10", "6.1.9", "5.10.1"] {
-        let release = format!("{version}-vmtest1.1default");
+        let release = release_of(version);
         fake_kernel::write(&kernels.join(format!("kernel-{release}")), &release, "k", 0);
     }
     fake_kernel::write(&kernels.join("kernel-6.1.0"), "6.1.0", "k", 0);
@@ -463,9 +468,9 @@ fn old_kernels_of_this_machine_are_pruned() {
     assert_eq!(
         names(&kernels),
         [
-            "kernel-5.10.1-vmtest1.1default",
-            "kernel-6.1.0",
-            "kernel-6.1.10-vmtest1.1default",
+            format!("kernel-{}", release_of("5.10.1")),
+            "kernel-6.1.0".to_owned(),
+            format!("kernel-{}", release_of("6.1.10")),
         ]
     );
     assert_eq!(names(&packages), ["kernel-5.10.1"]);
