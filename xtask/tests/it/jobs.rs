@@ -17,6 +17,8 @@ def start(words):
     global pid, fd
     pid, fd = pty.fork()
     if pid == 0:
+        # Tests that nohup(1) runs ignore it, and so would their children.
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
         os.execvp(words[0], words)
 def shell(script):
     start(["bash", "--norc", "-m", "-c", script, "bash"] + command)
@@ -47,7 +49,12 @@ def wait_for(what):
 def resize(rows, columns):
     fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 def ends_with(expected):
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    ended = []
+    def has_ended():
+        ended[:] = os.waitpid(pid, os.WNOHANG)
+        return ended[0] == pid
+    wait_for(has_ended)
+    status = os.waitstatus_to_exitcode(ended[1])
     assert status == expected, status
 "#;
 
