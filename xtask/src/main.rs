@@ -1,15 +1,13 @@
 //! `cargo xtask`: parse, dispatch, print the error, set the exit status.
 
-mod cmd;
-mod flags;
-
 use std::io::Write;
 use std::process::ExitCode;
 
 use clap::Parser;
 use clap::error::ErrorKind;
-use flags::usage_failure;
-use xtask::ui::{Ui, Verbosity};
+use xtask::base::ui::{Ui, Verbosity};
+use xtask::cli;
+use xtask::cli::flags::{self, usage_failure};
 
 /// As much as the main thread has elsewhere.
 const STACK: usize = 8 << 20;
@@ -39,21 +37,21 @@ fn run() -> u8 {
     // have been given secrets.
     match flags.command {
         flags::Command::Supervise(supervise) => {
-            return cmd::supervise::run(&supervise);
+            return cli::supervise::run(&supervise);
         }
         flags::Command::Enclose(enclose) => {
-            return cmd::supervise::enclose(enclose);
+            return cli::supervise::enclose(enclose);
         }
         _ => {}
     }
     let ui = Ui::new(flags.global.verbosity()).color(flags.global.color());
     // Before anything else is started.
-    if let Err(error) = xtask::secrets::hide() {
+    if let Err(error) = xtask::base::secrets::hide() {
         ui.warn(format!(
             "guests may be able to read the secrets in the environment: {error:#}"
         ));
     }
-    let result = xtask::interrupt::install().and_then(|()| cmd::run(flags, &ui));
+    let result = xtask::base::interrupt::install().and_then(|()| cli::run(flags, &ui));
     match result {
         Ok(status) => status,
         Err(error) => fail(&ui, &error),
@@ -66,17 +64,17 @@ fn help(error: &clap::Error) -> u8 {
     if error.use_stderr() {
         // Nobody is left to tell when the stream is closed.
         let _ = std::io::stderr().write_all(text.as_bytes());
-    } else if let Err(error) = xtask::stdout::print(&text) {
+    } else if let Err(error) = xtask::base::stdout::print(&text) {
         return fail(&Ui::new(Verbosity::Quiet), &error);
     }
     u8::try_from(error.exit_code()).unwrap_or(2)
 }
 
 fn fail(ui: &Ui, error: &anyhow::Error) -> u8 {
-    if !xtask::stdout::is_closed(error) {
+    if !xtask::base::stdout::is_closed(error) {
         ui.error(error);
     }
-    xtask::failure::exit_status(error)
+    xtask::base::error::exit_status(error)
 }
 
 /// Whether clap wants to print help or the version, asked for or not.

@@ -6,7 +6,7 @@ use anyhow::{Context, Result, bail};
 use tar::EntryType;
 
 use super::{Interruptible, unreadable};
-use crate::distribution::compression::Compression;
+use crate::archive::compression::Compression;
 
 /// The contents of one file of an archive, read without unpacking anything; `None`
 /// if it is not there. Reads no further than that file.

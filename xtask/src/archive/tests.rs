@@ -6,7 +6,7 @@ use std::os::unix::fs::MetadataExt;
 
 use super::*;
 
-use crate::sha256::Sha256;
+use crate::base::sha256::Sha256;
 
 // `zstd -d` must not need options.
 const _: () = assert!(PACKAGE.window_log <= 26);

@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 
 use super::ReleaseStore;
-use crate::failure::Failure;
-use crate::github::client::{Client, Freshness, Listing, is_missing};
-use crate::github::{Asset, AssetState};
-use crate::plan::{Contents, Published};
-use crate::ui::Ui;
-use crate::upload;
+use crate::base::error::Failure;
+use crate::base::ui::Ui;
+use crate::net::github::client::{Client, Freshness, Listing, is_missing};
+use crate::net::github::{Asset, AssetState};
+use crate::release::plan::{Contents, Published};
+use crate::release::upload;
 
 /// A release, asked through a client.
 #[derive(Debug)]
@@ -115,7 +115,7 @@ impl ReleaseStore for Github {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::github::api::label;
+    use crate::net::github::api::label;
 
     #[test]
     fn packages_are_told_from_other_files() {

@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::fs::File;
 
 use super::*;
-use crate::arch;
-use crate::layout::Files;
-use crate::manifest::Origin;
-use crate::plan::Options;
-use crate::ui::Verbosity;
+use crate::base::paths::Files;
+use crate::base::ui::Verbosity;
+use crate::kernel::manifest::Origin;
+use crate::model::arch;
+use crate::release::plan::Options;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -87,7 +87,7 @@ fn published(release: &str, input_key: Option<&str>, finished: bool) -> Publishe
 
 /// A kernel that takes part in a test: release and input key.
 fn wish(release: &str, input_key: &str) -> Wanted {
-    let release = release.parse::<crate::version::Release>().unwrap();
+    let release = release.parse::<crate::model::version::Release>().unwrap();
     Wanted {
         series: release.version.series,
         flavor: release.flavor().unwrap(),
@@ -335,7 +335,7 @@ fn a_package_file_that_was_removed_is_made_from_the_unpacked_kernel() {
 
 #[test]
 fn a_plan_with_problems_is_not_begun() {
-    let crowd = (0..crate::github::api::ASSETS_MAX)
+    let crowd = (0..crate::net::github::api::ASSETS_MAX)
         .map(|number| published(&format!("5.4.{number}-vmtest1.1default"), None, true))
         .collect::<Vec<_>>();
     let mut fixture = Fixture::new(crowd);
@@ -348,7 +348,7 @@ fn a_plan_with_problems_is_not_begun() {
 #[test]
 fn the_wanted_kernels_are_in_a_fixed_order_with_keys_of_their_own() {
     let work = tempfile::tempdir().unwrap();
-    let configs = Files::Embedded(crate::embedded::CONFIGS);
+    let configs = Files::Embedded(crate::base::embedded::CONFIGS);
     let layout = Layout::new(work.path(), configs, Files::Embedded(&[]));
     let selection = Selection {
         series: ["6.1", "5.10", "6.1", "3.2"]

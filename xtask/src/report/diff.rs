@@ -8,9 +8,9 @@ use std::fmt::{self, Write as _};
 
 use super::matrix::{Matrix, Verdict, is_complete};
 use super::text::printable;
-use crate::event::RunOutcome;
-use crate::results::{Results, RunName, RunRecord};
-use crate::version::{Release, Series};
+use crate::model::results::{Results, RunName, RunRecord};
+use crate::model::test_event::RunOutcome;
+use crate::model::version::{Release, Series};
 
 /// So many kernels are named in a line.
 const NAMED_KERNELS: usize = 4;

@@ -7,12 +7,12 @@ use anyhow::{Context, Result};
 
 use super::merge::Merged;
 use super::{html, junit, markdown};
-use crate::failure::Failure;
-use crate::folder::{self, RESULTS};
-use crate::input;
-use crate::results::Results;
-use crate::store::{self, Temporary};
-use crate::temporary;
+use crate::base::error::Failure;
+use crate::base::input;
+use crate::base::temporary;
+use crate::kernel::store::{self, Temporary};
+use crate::model::results::Results;
+use crate::run::run_folder::{self, RESULTS};
 
 /// So deep below a directory results are looked for: an artifact of a job has a folder
 /// of its own, and may have the session's folder in it.
@@ -58,14 +58,14 @@ pub fn write_merged(
 ) -> Result<PathBuf> {
     let folder = match output {
         Some(folder) => folder.to_owned(),
-        None => folder::unique(logs)?,
+        None => run_folder::unique(logs)?,
     };
     let text = merged.text()?;
     let there = folder.join(RESULTS);
     // A run that was killed after all was in place has left something, and can be repeated.
     let killed = temporary::sweep(&folder).unwrap_or_default() > 0;
     if there.exists() && !(killed && read_text(&there)? == text) {
-        return Err(folder::there_already(&there).into());
+        return Err(run_folder::there_already(&there).into());
     }
     let stage = match output {
         Some(_) => Temporary::directory(&folder.join("merged"))?,
@@ -283,7 +283,7 @@ mod tests {
     fn results_are_found() {
         let directory = tempfile::tempdir().unwrap();
         let logs = directory.path();
-        let status = |error| crate::failure::exit_status(&error);
+        let status = |error| crate::base::error::exit_status(&error);
         assert_eq!(status(newest(&logs.join("none")).unwrap_err()), 2);
         assert_eq!(status(find(logs).unwrap_err()), 2);
         let text = samples::text(&samples::session(), [Sample::kernel("6.1")]);

@@ -16,8 +16,8 @@ use anyhow::{Context, Result};
 use super::markdown;
 use super::matrix::{Matrix, Row};
 use super::text::printable;
-use crate::event::RunOutcome;
-use crate::results::Results;
+use crate::model::results::Results;
+use crate::model::test_event::RunOutcome;
 
 /// GitHub shows so many errors of a step and drops the others (actions/toolkit,
 /// `docs/problem-matchers.md`, "Limitations").

@@ -24,9 +24,9 @@ use std::fmt::Write as _;
 use self::text::{Text, base64};
 use super::matrix::{Matrix, Row, Verdict};
 use super::totals::{self, Totals};
-use crate::embedded::{REPORT_SCRIPT, REPORT_STYLE};
-use crate::results::Results;
-use crate::sha256::Sha256;
+use crate::base::embedded::{REPORT_SCRIPT, REPORT_STYLE};
+use crate::base::sha256::Sha256;
+use crate::model::results::Results;
 
 /// Writes formatted text to a page; that cannot fail.
 macro_rules! put {

@@ -23,8 +23,8 @@ use serde::Serialize;
 use super::diff::Diff;
 use super::matrix::{Matrix, Row, Verdict};
 use super::totals::Totals;
-use crate::event::Subtest;
-use crate::results::{Phases, Results, RunName, RunRecord};
+use crate::model::results::{Phases, Results, RunName, RunRecord};
+use crate::model::test_event::Subtest;
 
 #[derive(Serialize)]
 struct Report<'r> {

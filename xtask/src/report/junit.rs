@@ -29,8 +29,8 @@ use std::fmt::Write as _;
 
 use super::matrix::{Matrix, Verdict};
 use super::totals::{self, Totals};
-use crate::event::{FinishedTest, RunOutcome, TestOutcome};
-use crate::results::{Results, RunRecord};
+use crate::model::results::{Results, RunRecord};
+use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 
 /// The whole document.
 pub fn render(results: &Results) -> String {

@@ -12,8 +12,8 @@ use super::diff::Diff;
 use super::matrix::{Matrix, Row};
 use super::text::printable;
 use super::totals::{self, Totals};
-use crate::event::RunOutcome;
-use crate::results::{Results, RunName, RunRecord};
+use crate::model::results::{Results, RunName, RunRecord};
+use crate::model::test_event::RunOutcome;
 
 /// The most that a pull request, an issue or a comment can have: "body is too long
 /// (maximum is 65536 characters)" is what the API says beyond that (status 422); no page

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 
 use super::words;
-use crate::event::{FinishedTest, TestOutcome};
-use crate::results::{Results, RunName, RunRecord};
-use crate::version::Release;
+use crate::model::results::{Results, RunName, RunRecord};
+use crate::model::test_event::{FinishedTest, TestOutcome};
+use crate::model::version::Release;
 
 /// What a test did on a kernel, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -6,8 +6,8 @@ use anyhow::Result;
 use serde::Deserialize;
 
 use super::matrix::order;
-use crate::failure::Failure;
-use crate::results::{self, Results, RunName, Session};
+use crate::base::error::Failure;
+use crate::model::results::{self, Results, RunName, Session};
 
 /// The results of one partition.
 #[derive(Clone, Debug)]
@@ -235,7 +235,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::expect::Expectation;
+    use crate::model::expectation::Expectation;
     use crate::report::samples::{self, Sample};
     use crate::report::{junit, markdown};
 
@@ -343,7 +343,7 @@ mod tests {
 
     fn refused(parts: &[Part], expect: &Expect) {
         let error = merge(parts).unwrap_err();
-        assert_eq!(crate::failure::exit_status(&error), 2);
+        assert_eq!(crate::base::error::exit_status(&error), 2);
         expect.assert_eq(&format!("{error:#}"));
     }
 

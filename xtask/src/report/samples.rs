@@ -3,8 +3,8 @@
 
 use serde_json::{Value, json};
 
-use crate::event::{RunOutcome, Stage};
-use crate::results::{Evidence, Finish, Phases, Results, RunName, Session, line};
+use crate::model::results::{Evidence, Finish, Phases, Results, RunName, Session, line};
+use crate::model::test_event::{RunOutcome, Stage};
 
 /// A run in the making.
 pub struct Sample {
@@ -19,7 +19,7 @@ impl Sample {
     /// Of `[ARCH:]KERNEL`, or `local`.
     pub fn kernel(text: &str) -> Self {
         let (arch, kernel) = text.split_once(':').unwrap_or(("x86_64", text));
-        let release = kernel.parse::<crate::version::Release>();
+        let release = kernel.parse::<crate::model::version::Release>();
         Self {
             name: RunName {
                 kernel: kernel.to_owned(),
@@ -123,9 +123,11 @@ impl Sample {
         let bad = |events: &[(&str, Value)]| {
             events.iter().any(|(event, fields)| {
                 *event == "test-finished"
-                    && serde_json::from_value::<crate::event::FinishedTest>(fields.clone())
-                        .unwrap()
-                        .is_bad()
+                    && serde_json::from_value::<crate::model::test_event::FinishedTest>(
+                        fields.clone(),
+                    )
+                    .unwrap()
+                    .is_bad()
             })
         };
         let outcome = self.outcome.take().unwrap_or(match bad(&self.events) {

@@ -10,15 +10,15 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
-use crate::event::{RunOutcome, TestEvent};
-use crate::paint::Paint;
+use crate::base::color::Paint;
+use crate::base::ui::{Task, Ui, Verbosity};
+use crate::model::results::{Results, RunName, RunRecord};
+use crate::model::test_event::{RunOutcome, TestEvent};
 use crate::report::github;
 use crate::report::matrix::Verdict;
 use crate::report::text::{self, failure_line, one_line, run_line, test_line};
 use crate::report::totals::{self, Totals};
-use crate::results::{Results, RunName, RunRecord};
-use crate::session::{Message, What};
-use crate::ui::{Task, Ui, Verbosity};
+use crate::run::session::{Message, What};
 
 /// What the reporter is told.
 #[derive(Clone, Copy, Debug)]

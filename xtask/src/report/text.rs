@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::Path;
 
-use crate::event::{FinishedTest, RunOutcome, TestOutcome};
-use crate::paint::Paint;
+use crate::base::color::Paint;
+use crate::base::shown;
+use crate::model::results::{Results, RunName, RunRecord};
+use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 use crate::report::matrix::Matrix;
 use crate::report::totals::{self, Column, Totals};
-use crate::results::{Results, RunName, RunRecord};
-use crate::shown;
 
 /// All that went wrong in these runs, whose logs are in `folder`; the skipped tests as
 /// well, if wanted.

@@ -8,7 +8,7 @@
 use serde::Serialize;
 
 use super::matrix::Verdict;
-use crate::event::Tally;
+use crate::model::test_event::Tally;
 
 /// The counts of one run, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

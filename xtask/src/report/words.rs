@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 
 use super::matrix::{Place, Verdict};
-use crate::results::RunName;
-use crate::version::{Release, Version};
+use crate::model::results::RunName;
+use crate::model::version::{Release, Version};
 
 /// How the columns of the matrix are called.
 pub(super) struct Columns(Vec<Column>);

@@ -15,19 +15,19 @@ use super::ports::{Message, StdinPump, deliver, read_port};
 use super::{
     Accel, AccelChoice, BootSpans, PhaseRun, Stdin, VmOutcome, VmPhase, VmRequest, VmSink, seconds,
 };
-use crate::console::Console;
-use crate::disk;
-use crate::dump::{self, Note};
-use crate::ending::{self, Ending};
-use crate::failure::{Failure, FailureKind};
-use crate::interrupt;
-use crate::process::{LongChild, status_in_words};
-use crate::protocol::{MarkScanner, Port, Status, StatusReader, clock_difference};
-use crate::qmp::Monitor;
-use crate::symbolize::symbolize;
-use crate::temporary::Scratch;
-use crate::terminal;
-use crate::ui::Ui;
+use crate::base::disk;
+use crate::base::error::{Failure, FailureKind};
+use crate::base::interrupt;
+use crate::base::process::{LongChild, status_in_words};
+use crate::base::temporary::Scratch;
+use crate::base::terminal;
+use crate::base::ui::Ui;
+use crate::vm::console::Console;
+use crate::vm::console::symbolize::symbolize;
+use crate::vm::dump::{self, Note};
+use crate::vm::ending::{self, Ending};
+use crate::vm::protocol::{MarkScanner, Port, Status, StatusReader, clock_difference};
+use crate::vm::qmp::Monitor;
 
 /// How long a boot may take by default, with KVM and emulated.
 const BOOT_LIMIT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];

@@ -10,9 +10,9 @@ use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::VmSink;
-use crate::interrupt;
-use crate::protocol::Port;
-use crate::terminal::{Escape, in_foreground};
+use crate::base::interrupt;
+use crate::base::terminal::{Escape, in_foreground};
+use crate::vm::protocol::Port;
 
 /// Bytes read from a port at once.
 const CHUNK: usize = 64 << 10;

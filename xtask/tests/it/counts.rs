@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use xtask::event::{FinishedTest, RunOutcome, TestOutcome};
-use xtask::paint::Paint;
+use xtask::base::color::Paint;
+use xtask::model::results::{Results, RunRecord};
+use xtask::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 use xtask::report::{html, json, junit, markdown, text};
-use xtask::results::{Results, RunRecord};
 
 use crate::report_samples::{failed, finished, run, skipped};
 

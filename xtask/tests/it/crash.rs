@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
+use xtask::model::results::Results;
 use xtask::report::matrix::Matrix;
-use xtask::results::Results;
 
 use crate::support::{Run, xtask};
 use crate::{fake_kernel, fake_qemu, package_files};
@@ -107,7 +107,7 @@ class D(unittest.TestCase):
 
 /// Phase, outcome and what is known about it, and the finished tests, for each run.
 fn runs(results: &Results) -> Vec<(String, String, u64)> {
-    let run = |run: &xtask::results::RunRecord| {
+    let run = |run: &xtask::model::results::RunRecord| {
         let outcome = match run.outcome.detail() {
             None => run.outcome.name().to_owned(),
             Some(detail) => format!("{}: {detail}", run.outcome.name()),

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
-use xtask::sha256::Sha256;
+use xtask::base::sha256::Sha256;
 
 use crate::package_files::boot_image;
 use crate::support::{GUEST_CONFIG, Run, xtask};

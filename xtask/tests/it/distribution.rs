@@ -67,7 +67,7 @@ impl Home {
 
     /// Writes what a run leaves that is killed while it unpacks.
     fn leave_half(&self) {
-        let name = xtask::temporary::signed(".distribution-0.tmp-").unwrap();
+        let name = xtask::base::temporary::signed(".distribution-0.tmp-").unwrap();
         self.write(&format!("x86_64/{}/half", name.display()), "");
     }
 

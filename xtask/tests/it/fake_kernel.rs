@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex};
 
 use xtask::archive;
-use xtask::manifest::{Manifest, Origin};
+use xtask::kernel::manifest::{Manifest, Origin};
 
 /// The name of a package's file.
 pub fn file_name(release: &str) -> String {

@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
-use xtask::download::{self, Downloaded};
-use xtask::failure::exit_status;
-use xtask::fetch::{self, Choice, Sources};
-use xtask::from::From;
-use xtask::github::client::{Freshness, is_missing};
-use xtask::github::location::Settings;
-use xtask::github::{Client, Location};
-use xtask::http::{Limits, Secret, absent};
-use xtask::layout::{Files, Layout};
-use xtask::ui::{Ui, Verbosity};
-use xtask::upload;
+use xtask::base::error::exit_status;
+use xtask::base::paths::{Files, Layout};
+use xtask::base::ui::{Ui, Verbosity};
+use xtask::net::github::client::{Freshness, is_missing};
+use xtask::net::github::location::Settings;
+use xtask::net::github::{Client, Location};
+use xtask::net::http::{Limits, Secret, absent};
+use xtask::release::download::{self, Downloaded};
+use xtask::release::upload;
+use xtask::supply::places::From;
+use xtask::supply::{self, Choice, Sources};
 
 use crate::fake_kernel::{self, file_name, package};
 use crate::fake_qemu;
@@ -611,7 +611,7 @@ fn too_long_a_wait_is_explained_instead() {
     setting.server.always(BY_TAG, fault);
     let run = setting.xtask("list --remote").env("TZ", "UTC-2").run();
     let run = run.expect_status(3);
-    let expected = xtask::clock::utc(reset + 7200);
+    let expected = xtask::base::time::utc(reset + 7200);
     let expected = expected.trim_end_matches(" UTC");
     assert!(
         run.stderr
@@ -938,7 +938,7 @@ fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String
         "" => None,
         text => Some(text.parse()?),
     };
-    let choice = fetch::choose(request.as_ref(), &sources, &setting.layout(), &quiet())?;
+    let choice = supply::choose(request.as_ref(), &sources, &setting.layout(), &quiet())?;
     Ok(match choice {
         Choice::Local(kernel) => format!("local {}", kernel.release),
         Choice::Release(package) => format!("release {}", package.name.release),

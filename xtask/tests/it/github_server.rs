@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use xtask::sha256::Sha256;
+use xtask::base::sha256::Sha256;
 
 /// Which host was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

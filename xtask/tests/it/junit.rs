@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use xtask::event::{Death, FinishedTest, RunOutcome, Stage, TestEvent, TestOutcome};
+use xtask::model::results::{Results, RunRecord};
+use xtask::model::test_event::{Death, FinishedTest, RunOutcome, Stage, TestEvent, TestOutcome};
 use xtask::report::junit::render;
-use xtask::results::{Results, RunRecord};
 
 use crate::report_samples::{failed, finished, hostile, large, realistic, run, skipped, worst};
 use crate::support::repository;

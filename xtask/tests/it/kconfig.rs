@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use xtask::embedded::CONFIGS;
+use xtask::base::embedded::CONFIGS;
 
 use crate::support::{repository, xtask};
 

@@ -5,7 +5,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use xtask::temporary::signed;
+use xtask::base::temporary::signed;
 
 use crate::support::{Run, Xtask, program, xtask};
 use crate::{fake_kernel, fake_qemu};

@@ -1,6 +1,6 @@
 //! Package files of kernels, as distributions make them, for tests.
 
-use xtask::distribution::cpio;
+use xtask::archive::cpio;
 
 /// The beginning of a boot image for x86, as the kernel's Documentation/arch/x86/boot.rst
 /// has it.

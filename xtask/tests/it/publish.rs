@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use xtask::arch;
 use xtask::archive;
-use xtask::kernels::Kernels;
-use xtask::layout::{Files, Layout};
-use xtask::manifest::Manifest;
+use xtask::base::paths::{Files, Layout};
+use xtask::base::ui::{Ui, Verbosity};
+use xtask::kernel::manifest::Manifest;
+use xtask::kernel::source::SourceChoice;
+use xtask::model::arch;
+use xtask::model::catalog::Kernels;
 use xtask::release::{self, Selection};
-use xtask::source::SourceChoice;
-use xtask::ui::{Ui, Verbosity};
 
 use crate::fake_kernel;
 use crate::github_server::{Fault, GitHub, UPLOAD};

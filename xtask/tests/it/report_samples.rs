@@ -1,8 +1,10 @@
 //! Made-up sessions for reports: like one of drgn's, large, hopeless and hostile.
 
-use xtask::event::{Counts, FinishedTest, RunOutcome, Stage, Tally, TestEvent, TestOutcome};
-use xtask::expect::Expectation;
-use xtask::results::{Evidence, Phases, Results, RunName, RunRecord, Session};
+use xtask::model::expectation::Expectation;
+use xtask::model::results::{Evidence, Phases, Results, RunName, RunRecord, Session};
+use xtask::model::test_event::{
+    Counts, FinishedTest, RunOutcome, Stage, Tally, TestEvent, TestOutcome,
+};
 
 fn session() -> Session {
     Session {

@@ -6,10 +6,10 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
-use xtask::failure::{FailureKind, kind};
-use xtask::layout::{Files, Layout};
-use xtask::setup::{Distribution, Family, Machine, Tool, require_on};
-use xtask::ui::{Ui, Verbosity};
+use xtask::base::error::{FailureKind, kind};
+use xtask::base::paths::{Files, Layout};
+use xtask::base::ui::{Ui, Verbosity};
+use xtask::host::setup::{Distribution, Family, Machine, Tool, require_on};
 
 /// A host in a temporary directory: `bin`, `include`, `var`, and the work directory.
 struct Host {

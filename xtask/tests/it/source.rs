@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use xtask::failure::exit_status;
-use xtask::http::{self, HttpError, Limits};
-use xtask::layout::{Files, Layout};
-use xtask::sha256::Sha256;
-use xtask::source::{self, SourceChoice, SourceRequest, Wanted};
-use xtask::ui::{Ui, Verbosity};
+use xtask::base::error::exit_status;
+use xtask::base::paths::{Files, Layout};
+use xtask::base::sha256::Sha256;
+use xtask::base::ui::{Ui, Verbosity};
+use xtask::kernel::source::{self, SourceChoice, SourceRequest, Wanted};
+use xtask::net::http::{self, HttpError, Limits};
 
 /// What the server does with a request for a path; the last one repeats.
 #[derive(Clone)]

@@ -48,7 +48,7 @@ fn every_module_has_a_module_doc() {
     assert_eq!(bare, Vec::<String>::new());
 }
 
-/// The files of a folder as [`xtask::embedded`] must have them.
+/// The files of a folder as [`xtask::base::embedded`] must have them.
 fn names(folder: &str) -> Vec<String> {
     let top = repository().join(folder);
     let mut names = files_below(&top)
@@ -68,8 +68,8 @@ fn names(folder: &str) -> Vec<String> {
 #[test]
 fn every_configuration_and_asset_is_in_the_binary() {
     for (folder, files) in [
-        ("kernel-configs", xtask::embedded::CONFIGS),
-        ("vmtest-assets", xtask::embedded::ASSETS),
+        ("kernel-configs", xtask::base::embedded::CONFIGS),
+        ("vmtest-assets", xtask::base::embedded::ASSETS),
     ] {
         let mut embedded = files
             .iter()
@@ -320,10 +320,10 @@ fn every_series_and_flavor_is_built_once_a_week_on_the_oldest_image() {
         .filter_map(|line| line.strip_prefix("- \"")?.strip_suffix('"'))
         .flat_map(|group| group.split(' '))
         .map(|series| series.parse().unwrap())
-        .collect::<Vec<xtask::version::Series>>();
+        .collect::<Vec<xtask::model::version::Series>>();
     series.sort();
-    let files = xtask::layout::Files::Embedded(xtask::embedded::CONFIGS);
-    let kernels = xtask::kernels::Kernels::load(&files).unwrap();
+    let files = xtask::base::paths::Files::Embedded(xtask::base::embedded::CONFIGS);
+    let kernels = xtask::model::catalog::Kernels::load(&files).unwrap();
     assert_eq!(series, kernels.series);
     let flavors = kernels.flavors.iter().map(|flavor| flavor.name.as_str());
     let flavors = flavors.collect::<Vec<_>>().join(", ");
@@ -355,7 +355,7 @@ fn toml_keys(text: &str, start: &str) -> Vec<String> {
 #[test]
 fn the_readme_has_every_key_of_a_project_file() {
     let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
-    let module = read("xtask/src/project.rs");
+    let module = read("xtask/src/model/project.rs");
     let module = module.lines().filter_map(|line| line.strip_prefix("//!"));
     let module = module.map(|line| line.strip_prefix(' ').unwrap_or(line));
     let module = module.map(|line| format!("{line}\n")).collect::<String>();
@@ -375,5 +375,9 @@ fn files_are_read_in_one_place_which_knows_limits() {
             found.push(relative(path));
         }
     }
-    assert_eq!(found, Vec::<String>::new(), "xtask::input reads files");
+    assert_eq!(
+        found,
+        Vec::<String>::new(),
+        "xtask::base::input reads files"
+    );
 }

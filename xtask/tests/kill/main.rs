@@ -27,7 +27,7 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use xtask::sha256::Sha256;
+use xtask::base::sha256::Sha256;
 
 use scenarios::{RELEASE, Scenario};
 use trace::{Call, Ended, Fault};

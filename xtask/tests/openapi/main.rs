@@ -26,9 +26,9 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
-use xtask::github::api::{self, Asset, Refusal, Release};
-use xtask::http::{Body, HttpError, Limits, Method, Request, Stream};
-use xtask::process::{LongChild, LongCommand};
+use xtask::base::process::{LongChild, LongCommand};
+use xtask::net::github::api::{self, Asset, Refusal, Release};
+use xtask::net::http::{Body, HttpError, Limits, Method, Request, Stream};
 
 use github_server::{Fault, GitHub, Host, Logged, UPLOAD};
 

@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 
-use xtask::event::{FinishedTest, RunOutcome, TestOutcome};
-use xtask::results::{Results, RunRecord};
+use xtask::model::results::{Results, RunRecord};
+use xtask::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 
 use crate::{Call, Ended, Running};
 

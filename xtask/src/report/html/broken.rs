@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 
 use super::text::{Lines, Name, Text, address, lines_within, shortened};
 use super::{LONGEST_BLOCK, LONGEST_CONSOLES, Page, Room, Section, plural, put};
-use crate::event::RunOutcome;
-use crate::results::RunRecord;
+use crate::model::results::RunRecord;
+use crate::model::test_event::RunOutcome;
 
 /// Whether there is more to say about a run than what its tests did.
 pub(super) fn is_shown(run: &RunRecord) -> bool {

@@ -10,7 +10,7 @@ use super::{
     LONGEST_BLOCK, LONGEST_TRACEBACKS, Page, Room, Section, Verdict, behaviour, capitalised, mark,
     plural, put,
 };
-use crate::event::FinishedTest;
+use crate::model::test_event::FinishedTest;
 
 /// The ways in which one test failed, with the runs of each, in order.
 type Ways<'r> = Vec<(&'r FinishedTest, Vec<usize>)>;

@@ -4,9 +4,9 @@ use std::fmt::Write as _;
 
 use super::text::Text;
 use super::{Page, Section, capitalised, close_table, open_table, put, seconds};
-use crate::event::RunOutcome;
+use crate::model::results::{Phases, RunRecord};
+use crate::model::test_event::RunOutcome;
 use crate::report::totals::{self, Column, Totals};
-use crate::results::{Phases, RunRecord};
 
 pub(super) fn section(page: &Page<'_>) -> Section {
     let mut html = String::new();

@@ -191,7 +191,7 @@ struct Times {
 }
 
 fn times(row: &Row<'_>) -> Option<Times> {
-    let seconds = |(run, cell): (usize, &Option<&crate::event::FinishedTest>)| {
+    let seconds = |(run, cell): (usize, &Option<&crate::model::test_event::FinishedTest>)| {
         cell.map(|test| (run, test.seconds))
     };
     let seconds = row.cells.iter().enumerate().filter_map(seconds);

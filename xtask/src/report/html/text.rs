@@ -1,7 +1,7 @@
 //! Text of a guest as HTML. A test chooses its names and what it prints, so none of it
 //! may become markup, change what is beside it, or hide.
 
-use crate::shown;
+use crate::base::shown;
 use std::borrow::Cow;
 use std::fmt::{self, Display, Formatter, Write as _};
 

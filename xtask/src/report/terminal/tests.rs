@@ -3,12 +3,12 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::event::FinishedTest;
-use crate::event::Tally;
-use crate::event::TestOutcome;
-use crate::event::{Counts, Stage};
+use crate::model::results::{Evidence, Phases};
+use crate::model::test_event::FinishedTest;
+use crate::model::test_event::Tally;
+use crate::model::test_event::TestOutcome;
+use crate::model::test_event::{Counts, Stage};
 use crate::report::text::{conclusion, summary};
-use crate::results::{Evidence, Phases};
 use std::path::Path;
 
 fn name(kernel: &str) -> RunName {

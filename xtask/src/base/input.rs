@@ -1,0 +1,207 @@
+//! Reads whole files that somebody else may have made: packages, projects, results, caches.
+//!
+//! `std::fs::read` waits for ever at a named pipe and fills the memory from `/dev/zero` or
+//! from a sparse file. Here only regular files are read, and the pipes that a shell makes
+//! for `<(command)`; both up to a limit that the caller names.
+
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::OFlags;
+
+use crate::base::interrupt;
+
+/// Bytes of a file with a line or a few fields: a release, a key, a manifest.
+pub const SMALL: u64 = 1 << 20;
+
+/// Bytes of a text that a person or a kernel build wrote: a configuration, `modules.dep`, a
+/// project file. The largest seen is 1.5 MB.
+pub const TEXT: u64 = 64 << 20;
+
+/// Bytes of what grows with use: results, logs, programs, modules.
+pub const LARGE: u64 = 1 << 30;
+
+/// `statfs` of a pipe without a name (`PIPEFS_MAGIC` of the kernel's `magic.h`).
+const PIPE_FILES: u64 = 0x5049_5045;
+
+/// Opens a regular file, or a pipe without a name, without waiting for anybody.
+///
+/// # Errors
+///
+/// It is something else, which the error names.
+pub fn open(path: &Path) -> io::Result<File> {
+    // Without it, opening a named pipe waits for a writer.
+    let flags = OFlags::NONBLOCK.bits().cast_signed();
+    let file = OpenOptions::new()
+        .read(true)
+        .custom_flags(flags)
+        .open(path)?;
+    let kind = file.metadata()?.file_type();
+    let what = if kind.is_file() || kind.is_fifo() && is_nameless(&file) {
+        return Ok(file);
+    } else if kind.is_dir() {
+        "it is a directory"
+    } else if kind.is_fifo() {
+        "it is a named pipe"
+    } else {
+        "it is a device"
+    };
+    Err(io::Error::other(format!("{what}, not a file")))
+}
+
+fn is_nameless(pipe: &File) -> bool {
+    rustix::fs::fstatfs(pipe).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(PIPE_FILES))
+}
+
+/// All bytes of a file.
+///
+/// # Errors
+///
+/// It cannot be read, is no file, or has more than `limit` bytes.
+pub fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let file = open(path)?;
+    let too_long = || io::Error::other(format!("it has more than {limit} bytes"));
+    if file.metadata()?.len() > limit {
+        return Err(too_long());
+    }
+    let mut bytes = Vec::new();
+    Patient(file).take(limit + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > limit {
+        return Err(too_long());
+    }
+    Ok(bytes)
+}
+
+/// All of a file that is UTF-8.
+///
+/// # Errors
+///
+/// As [`bytes`]; it is not UTF-8.
+pub fn text(path: &Path, limit: u64) -> io::Result<String> {
+    String::from_utf8(bytes(path, limit)?)
+        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+}
+
+/// [`text`], or `None` if there is no such file.
+///
+/// # Errors
+///
+/// As [`text`], with the path.
+pub fn text_if_any(path: &Path, limit: u64) -> Result<Option<String>> {
+    match text(path, limit) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+    }
+}
+
+/// The first `limit` bytes of a file.
+///
+/// # Errors
+///
+/// It cannot be read, or is no file.
+pub fn beginning(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    Patient(open(path)?).take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// The bytes of a file behind the first `start`, of which only the last `limit`.
+///
+/// # Errors
+///
+/// It cannot be read, or is no file.
+pub fn end(path: &Path, start: u64, limit: u64) -> io::Result<Vec<u8>> {
+    let mut file = open(path)?;
+    let length = file.metadata()?.len();
+    file.seek(SeekFrom::Start(start.max(length.saturating_sub(limit))))?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Reads a descriptor that does not block, and ends at a signal.
+struct Patient(File);
+
+impl Read for Patient {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        loop {
+            match self.0.read(buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                result => return result,
+            }
+            interrupt::check().map_err(io::Error::other)?;
+            let wait = Timespec::try_from(interrupt::POLL).map_err(io::Error::other)?;
+            match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&wait)) {
+                Ok(_) | Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn files_are_read_up_to_their_limit() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("f");
+        assert_eq!(text_if_any(&path, 9).unwrap(), None);
+        std::fs::write(&path, "0123456789").unwrap();
+        assert_eq!(bytes(&path, 10).unwrap(), b"0123456789");
+        assert_eq!(
+            bytes(&path, 9).unwrap_err().to_string(),
+            "it has more than 9 bytes"
+        );
+        assert_eq!(beginning(&path, 3).unwrap(), b"012");
+        assert_eq!(end(&path, 2, 3).unwrap(), b"789");
+        assert_eq!(end(&path, 8, 3).unwrap(), b"89");
+        std::fs::write(&path, [0xff]).unwrap();
+        assert_eq!(text(&path, 9).unwrap_err().to_string(), "it is not UTF-8");
+        // Refused by its size, before anything is read.
+        File::create(&path).unwrap().set_len(1 << 40).unwrap();
+        assert!(bytes(&path, LARGE).is_err());
+        // Files of the kernel have no size.
+        assert!(
+            !text(Path::new("/proc/self/status"), TEXT)
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn what_is_no_file_is_refused_and_nobody_waits_for_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("pipe");
+        let mode = rustix::fs::Mode::RUSR;
+        rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, mode).unwrap();
+        for (path, why) in [
+            (directory.path(), "it is a directory, not a file"),
+            (&pipe, "it is a named pipe, not a file"),
+            (Path::new("/dev/zero"), "it is a device, not a file"),
+        ] {
+            assert_eq!(bytes(path, SMALL).unwrap_err().to_string(), why);
+        }
+    }
+
+    #[test]
+    fn the_pipe_of_a_shell_is_read_to_its_end() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        let path = format!("/dev/fd/{}", reader.as_raw_fd());
+        let late = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(20));
+            writer.write_all(b"late").unwrap();
+        });
+        assert_eq!(text(Path::new(&path), SMALL).unwrap(), "late");
+        late.join().unwrap();
+    }
+}

@@ -1,0 +1,147 @@
+//! `cargo xtask bisect`: the kernel from which on a test behaves differently.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::base::error::{Failure, FailureKind};
+use crate::base::paths::Layout;
+use crate::base::stdout;
+use crate::base::ui::{Ui, Verbosity};
+use crate::model::kernel_request::{KernelRequest, Selector};
+use crate::model::results::{RunName, RunRecord};
+use crate::model::test_event::{RunOutcome, exit_status};
+use crate::report::files;
+use crate::run::bisect::{self, Bisection, Step, Verdict};
+use crate::run::queue;
+use crate::run::run_folder;
+use anyhow::{Context, Result};
+
+use super::{kernels, test};
+use crate::cli::flags::bisect::Bisect;
+use crate::cli::flags::kernels::KernelFlags;
+use crate::cli::flags::test::Test;
+
+/// Searches and prints the answer.
+pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
+    let requests = bisect::ordered(kernels::requests(&flags.kernels, layout)?);
+    if requests.len() < 2 {
+        let failure = Failure::usage("a search needs at least two kernels");
+        return Err(failure.hint("-K, or -k 5.10,6.1,6.12").into());
+    }
+    let mut names = requests.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let mut bisection = Bisection::new(requests.len()).verify(flags.verify);
+    let places = match flags.results.is_empty() {
+        true => Vec::new(),
+        false => places(&requests, flags, layout, ui, setup)?,
+    };
+    for path in &flags.results {
+        let known = bisect::known(&requests, &places, &flags.test, &files::read(path)?);
+        for (kernel, verdict) in known.into_iter().enumerate() {
+            if let Some(verdict) = verdict {
+                bisection.answer(kernel, verdict);
+                ui.info(format!("{verdict} on {}, as recorded", names[kernel]));
+            }
+        }
+    }
+    let mut missing = Vec::new();
+    let logs = run_folder::unique(&layout.logs())?;
+    let last = bisect::search(&mut bisection, |kernel| {
+        let task = ui.task(format!("testing {}", names[kernel]));
+        let record = run_one(
+            flags,
+            &requests[kernel],
+            layout,
+            ui,
+            setup,
+            logs.join(kernel.to_string()),
+        )?;
+        drop(task);
+        if record.outcome == RunOutcome::NoTests {
+            // It would be the same on every other kernel.
+            let message = format!("there is no test {} on {}", flags.test, record.name.kernel);
+            return Err(Failure::new(FailureKind::NoTests, message).into());
+        }
+        let verdict = Verdict::of(&record);
+        // Without a kernel it is the request's name, which stands there already.
+        names[kernel] = record.name.kernel;
+        let why = match (verdict, record.outcome.detail()) {
+            (Verdict::Untestable, Some(detail)) => {
+                format!(": {}: {detail}", record.outcome.name())
+            }
+            (Verdict::Untestable, None) => format!(": {}", record.outcome.name()),
+            _ => String::new(),
+        };
+        ui.info(format!("{verdict} on {}{why}", names[kernel]));
+        if verdict == Verdict::Untestable {
+            missing.push(record.outcome);
+        }
+        anyhow::Ok(verdict)
+    })?;
+    let answer = bisection.describe(&flags.test, &names);
+    stdout::print(&format!("{answer}\n"))?;
+    Ok(match last {
+        Step::Found { .. } => 0,
+        Step::Same | Step::Run(_) => 1,
+        // Without any of our own to blame, they were recorded as such.
+        Step::Unclear { .. } => exit_status(&missing).max(3),
+    })
+}
+
+/// How the runs are called on kernels that were asked for by their place, which a
+/// pattern says nothing about; `None` for the others.
+fn places(
+    requests: &[KernelRequest],
+    flags: &Bisect,
+    layout: &Layout,
+    ui: &Ui,
+    setup: bool,
+) -> Result<Vec<Option<RunName>>> {
+    let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
+    let place = |request: &KernelRequest| match request.selector {
+        Selector::Pattern(_) => Ok(None),
+        Selector::Path(_) | Selector::Source(..) => {
+            let wanted = queue::choose(&[Some(request.clone())], &sources, layout, ui);
+            wanted.first().map(queue::Wanted::name).transpose()
+        }
+    };
+    requests.iter().map(place).collect()
+}
+
+/// The test on one kernel, by `test`, whose own words are only wanted with `-v`.
+fn run_one(
+    flags: &Bisect,
+    request: &KernelRequest,
+    layout: &Layout,
+    ui: &Ui,
+    setup: bool,
+    folder: PathBuf,
+) -> Result<RunRecord> {
+    let options = Test {
+        kernels: KernelFlags {
+            kernels: vec![request.to_string()],
+            ..KernelFlags::default()
+        },
+        report_dir: Some(folder.clone()),
+        project: flags.project.clone(),
+        profile: flags.profile.clone(),
+        cc: flags.cc.clone(),
+        environment: flags.environment.clone(),
+        sources: flags.sources.clone(),
+        machine: flags.machine.clone(),
+        arguments: vec![OsString::from(&flags.test)],
+        ..Test::without_flags()?
+    };
+    let inner = match ui.verbosity() {
+        Verbosity::Verbose => ui.clone(),
+        Verbosity::Normal | Verbosity::Quiet => ui.quiet(),
+    };
+    // Its verdict is what is shown here.
+    test::run_to(std::io::sink(), &options, layout, &inner, setup)?;
+    let results = files::read(&folder)?;
+    let mut runs = results.runs;
+    // Its main tests, and those after its crash.
+    let telling = runs.iter().position(|run| Verdict::of(run).tells());
+    let telling = telling.unwrap_or(0);
+    let run = (telling < runs.len()).then(|| runs.swap_remove(telling));
+    run.with_context(|| format!("the test on {request} left no result"))
+}

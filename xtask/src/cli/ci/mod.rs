@@ -1,0 +1,71 @@
+//! `xtask ci`: see [`crate::cli::ci::steps`].
+
+pub mod steps;
+
+use std::io::Write;
+use std::path::Path;
+
+use crate::base::error::{Failure, FailureKind};
+use crate::base::paths::{Files, Layout};
+use crate::base::stdout::Stdout;
+use crate::base::ui::Ui;
+use crate::cli::ci::steps::{StepOutcome, Surroundings};
+use crate::host::setup;
+use anyhow::{Context, Result};
+
+use crate::cli::flags::Ci;
+
+/// Runs the chosen steps; the exit status.
+pub fn run(
+    flags: &Ci,
+    workspace: Option<&Path>,
+    layout: &Layout,
+    ui: &Ui,
+    setup: bool,
+) -> Result<u8> {
+    let workspace = workspace.ok_or_else(|| {
+        Failure::usage("the workspace that this binary was built from is not there")
+            .hint("ci checks that workspace; run it with `cargo xtask ci` in a clone")
+    })?;
+    let names = |folder: &str, suffix: &str| -> Result<Vec<String>> {
+        let files = Files::Directory(workspace.to_owned());
+        let mut names = files.list(folder)?;
+        names.retain(|name| name.ends_with(suffix));
+        Ok(names)
+    };
+    let mut python_files = names("vmtest-assets/guest", ".py")?;
+    python_files.extend(names("vmtest-assets/selftest/tests", ".py")?);
+    let steps = steps::plan(&Surroundings {
+        cargo: std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
+        xtask: std::env::current_exe().context("cannot find our own executable")?,
+        guest_scripts: names("vmtest-assets/guest", ".sh")?,
+        python_files,
+        setup,
+    });
+    let steps = steps::select(steps, &flags.steps)?;
+    let mut stdout = Stdout;
+    if flags.list {
+        for step in &steps {
+            writeln!(stdout, "{:18}{}", step.name, step.about)?;
+        }
+        return Ok(0);
+    }
+    let arch = crate::model::arch::host().ok_or_else(|| {
+        Failure::setup(format!(
+            "kernels for {} cannot be built yet",
+            std::env::consts::ARCH
+        ))
+    })?;
+    setup::require(layout, ui, &steps::tools(arch), setup)?;
+    let groups = std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
+    let outcomes = steps::run(&steps, workspace, layout.work(), ui, &mut stdout, groups)?;
+    write!(stdout, "{}", steps::summary(&steps, &outcomes))?;
+    let passed = outcomes
+        .iter()
+        .all(|(outcome, _)| *outcome == StepOutcome::Passed);
+    Ok(if passed {
+        0
+    } else {
+        FailureKind::Findings.exit_status()
+    })
+}

@@ -1,0 +1,80 @@
+//! Flags of the commands that touch the release, and those commands.
+
+use std::path::PathBuf;
+
+use crate::supply::places::From;
+use clap::Args;
+
+/// Which release.
+#[derive(Args, Clone, Debug)]
+pub struct ReleaseFlags {
+    /// Repository whose release has the kernels [default: osandov/drgn]
+    #[arg(long, value_name = "OWNER/NAME", help_heading = "Release")]
+    pub repo: Option<String>,
+    /// Tag of that release [default: vmtest-assets]
+    #[arg(long, value_name = "TAG", help_heading = "Release")]
+    pub tag: Option<String>,
+    /// Address of GitHub's API [default: $GITHUB_API_URL, else https://api.github.com]
+    #[arg(long, value_name = "URL", help_heading = "Release")]
+    pub api_url: Option<String>,
+}
+
+/// Where kernels may come from.
+#[derive(Args, Clone, Debug)]
+pub struct SourceFlags {
+    /// Where kernels may come from, comma-separated: local, release, build [default:
+    /// local,release; with --setup also build]
+    #[arg(long, value_name = "PLACES")]
+    pub from: Option<From>,
+    #[command(flatten)]
+    pub release: ReleaseFlags,
+}
+
+/// Download kernels from the release
+///
+/// Each request picks one kernel, the newest that matches. It is unpacked while it comes; its
+/// checksum must be the one that GitHub knows. What is here already is not fetched again. Prints the
+/// directories of the kernels.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask download '6.1.*'
+  cargo xtask download 5.10,6.1 '6.12.*tiny'     three kernels, two at a time
+  cargo xtask download 6.1 --repo someone/kernels --tag v1
+
+A token in GITHUB_TOKEN or GH_TOKEN is only needed for private repositories, and helps when the quota
+of this address is used up.")]
+pub struct Download {
+    /// Kernel: a series (6.1), a release, or shell wildcards; comma-separated, repeatable
+    #[arg(required = true, value_name = "REQUEST")]
+    pub kernels: Vec<String>,
+    /// Downloads at a time
+    #[arg(short, long, value_name = "N", default_value_t = 2,
+          value_parser = clap::value_parser!(u32).range(1..=16))]
+    pub jobs: u32,
+    #[command(flatten)]
+    pub release: ReleaseFlags,
+}
+
+/// Upload kernel packages to the release
+///
+/// The release must be there, and a token that may change it. Half of a file that an earlier upload
+/// left is removed; a finished file of the same name stays as it is without --replace.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  GITHUB_TOKEN=$(gh auth token) cargo xtask upload --repo me/kernels \\
+      build/vmtest/packages/kernel-6.1.192-vmtest1.1default.x86_64.tar.zst
+  cargo xtask upload --replace FILE
+
+GitHub takes 1,000 files per release, each smaller than 2 GiB.")]
+pub struct Upload {
+    /// Package files, as `package` and `build-kernel` leave them
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Replace finished files of the same names; they are there until the new ones are complete
+    #[arg(long)]
+    pub replace: bool,
+    #[command(flatten)]
+    pub release: ReleaseFlags,
+}

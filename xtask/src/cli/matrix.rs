@@ -1,0 +1,22 @@
+//! `cargo xtask matrix`: the jobs of a CI's matrix.
+
+use crate::base::paths::Layout;
+use crate::base::stdout;
+use crate::run::ci_matrix::{self, Format};
+use crate::supply::host_arch;
+use anyhow::Result;
+
+use super::kernels;
+use crate::cli::flags::matrix::{Matrix, MatrixFormat};
+
+/// Prints the jobs.
+pub fn run(flags: &Matrix, layout: &Layout) -> Result<u8> {
+    let requests = kernels::requests(&flags.kernels, layout)?;
+    let jobs = ci_matrix::jobs(&requests, flags.partitions, host_arch()?)?;
+    let format = match flags.format {
+        MatrixFormat::Github => Format::Github,
+        MatrixFormat::Json => Format::Json,
+    };
+    stdout::print(&ci_matrix::render(&jobs, format)?)?;
+    Ok(0)
+}

@@ -1,0 +1,123 @@
+//! `xtask prune`: see [`crate::supply::prune`].
+
+use std::time::SystemTime;
+
+use crate::base::error::Failure;
+use crate::base::paths::Layout;
+use crate::base::stdout;
+use crate::base::time;
+use crate::base::ui::Ui;
+use crate::release::github::Github;
+use crate::release::plan::{columns, megabytes};
+use crate::release::{self, ReleaseStore};
+use crate::supply::prune::{self, local};
+use anyhow::Result;
+
+use super::release::client;
+use crate::cli::flags::publish::Prune;
+
+/// Shows what would go, asks, and deletes it; the exit status.
+pub fn run(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
+    if flags.remote {
+        remote(flags, layout, ui)
+    } else {
+        on_this_machine(flags, layout, ui)
+    }
+}
+
+/// Whether something may be done: `yes` was said before, or is the answer to a question such
+/// as `delete 3?`.
+///
+/// # Errors
+///
+/// A usage error: nobody can be asked.
+pub fn confirm(question: &str, yes: bool, ui: &Ui) -> Result<bool> {
+    if !yes && !Ui::can_ask() {
+        let message = format!("{question} There is no terminal to ask on");
+        return Err(Failure::usage(message).hint("--yes answers it").into());
+    }
+    Ok(yes || ui.ask(question)?)
+}
+
+fn on_this_machine(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
+    let entries = local::entries(layout)?;
+    let kernels = entries
+        .iter()
+        .map(|entry| entry.kernel.clone())
+        .collect::<Vec<_>>();
+    let old = prune::select(&kernels, flags.keep, now())
+        .into_iter()
+        .map(|deletion| &entries[deletion.index])
+        .collect::<Vec<_>>();
+    let rows = old.iter().map(|entry| Row {
+        name: entry.kernel.name.release.to_string(),
+        arch: entry.kernel.name.arch.name,
+        bytes: entry.bytes,
+        note: entry.path.display().to_string(),
+    });
+    if !agreed(rows.collect(), flags, ui)? {
+        return Ok(0);
+    }
+    for entry in old {
+        local::delete(entry, layout, ui)?;
+    }
+    Ok(0)
+}
+
+fn remote(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
+    let store = Github::new(client(&flags.release, layout, ui)?, ui);
+    if !flags.dry_run {
+        store.require_token("delete kernels")?;
+    }
+    let packages = store.contents()?.packages;
+    let old = release::old_packages(&packages, flags.keep, now());
+    let rows = old.iter().map(|(package, reason)| Row {
+        name: package.name.release.to_string(),
+        arch: package.name.arch.name,
+        bytes: package.size,
+        note: reason.words().to_owned(),
+    });
+    if agreed(rows.collect(), flags, ui)? {
+        release::delete(&old, &store, ui)?;
+    }
+    Ok(0)
+}
+
+fn now() -> u64 {
+    time::unix(SystemTime::now())
+}
+
+/// What is to be deleted, for people.
+struct Row {
+    name: String,
+    arch: &'static str,
+    bytes: u64,
+    note: String,
+}
+
+/// Shows what is to be deleted; whether there is anything and it may be.
+fn agreed(rows: Vec<Row>, flags: &Prune, ui: &Ui) -> Result<bool> {
+    if rows.is_empty() {
+        ui.info("nothing to delete");
+        return Ok(false);
+    }
+    let mut lines = vec![["ACTION", "KERNEL", "ARCH", "SIZE", "NOTE"].map(str::to_owned)];
+    let bytes = rows.iter().map(|row| row.bytes).sum::<u64>();
+    let number = rows.len();
+    lines.extend(rows.into_iter().map(|row| {
+        [
+            "delete".to_owned(),
+            row.name,
+            row.arch.to_owned(),
+            megabytes(row.bytes, false),
+            row.note,
+        ]
+    }));
+    stdout::print(&columns(&lines))?;
+    let size = megabytes(bytes, false);
+    if !flags.dry_run && confirm(&format!("delete {number} with {size}?"), flags.yes, ui)? {
+        return Ok(true);
+    }
+    ui.info("nothing was deleted");
+    Ok(false)
+}

@@ -1,0 +1,33 @@
+//! `xtask supervise` and `xtask enclose`: see [`crate::base::process`] and [`crate::vm::enclosure`].
+
+use std::io::Write;
+
+use crate::base::shown;
+use crate::vm::enclosure::Enclosure;
+
+use crate::cli::flags::{Enclose, Supervise};
+
+/// Runs the command below the supervisor; its exit status.
+pub fn run(flags: &Supervise) -> u8 {
+    let Some((program, arguments)) = flags.command.split_first() else {
+        return 2;
+    };
+    crate::base::process::supervise(program, arguments).unwrap_or_else(|error| {
+        let text = shown::line(&format!("{error:#}"));
+        let _ = writeln!(std::io::stderr(), "xtask: error: {text}");
+        126
+    })
+}
+
+/// Executes the command in a mount namespace; the exit status if that fails.
+pub fn enclose(flags: Enclose) -> u8 {
+    let enclosure = Enclosure {
+        staging: flags.staging,
+        note: flags.note,
+        keep: flags.keep,
+    };
+    let error = enclosure.execute(&flags.command);
+    // QEMU's own words begin with a name too.
+    let _ = writeln!(std::io::stderr(), "xtask: {error:#}");
+    126
+}

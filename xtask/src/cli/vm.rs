@@ -1,0 +1,396 @@
+//! `cargo xtask vm`: boot a kernel and run a command in it.
+
+use std::ffi::OsString;
+use std::io::IsTerminal;
+use std::os::fd::AsFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::base::environment::{
+    cargo_environment, cargo_paths, guest_environment, is_cargo_runner, is_exportable,
+};
+use crate::base::error::{Failure, FailureKind};
+use crate::base::interrupt;
+use crate::base::paths::Layout;
+use crate::base::process::shell_quote;
+use crate::base::secrets;
+use crate::base::shown;
+use crate::base::stdout;
+use crate::base::temporary;
+use crate::base::terminal::{self, RawTerminal};
+use crate::base::ui::Ui;
+use crate::host::setup;
+use crate::supply;
+use crate::vm::console::log::{self, ConsoleLog};
+use crate::vm::guest;
+use crate::vm::guest::initramfs;
+use crate::vm::preflight;
+use crate::vm::{self, AccelChoice, Limits, Stdin, VmOutcome, VmRequest, VmRun, VmSink};
+use anyhow::{Context, Result};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+
+use crate::cli::flags::Vm;
+use crate::cli::flags::machine::Given;
+
+/// Lines of the kernel's words that are shown; all of them are in the console's log.
+const TROUBLE: usize = 100;
+
+/// Runs the command; its exit status.
+pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
+    setup::require(layout, ui, &setup::for_vm(supply::host_arch()?), setup)?;
+    let mut request = request(flags, layout, ui, setup)?;
+    if flags.dry_run {
+        let line = vm::dry_run(&request, layout)?;
+        let words = line
+            .iter()
+            .map(|word| shell_quote(&word.to_string_lossy()))
+            .collect::<Vec<_>>();
+        stdout::print_value(&words.join(" "))?;
+        ui.info(
+            "this is what `vm` would start, not a command to type: vmtest-XXXXXX stands for a \
+             directory in which `vm` would write the guest's init and listen on the sockets",
+        );
+        return Ok(0);
+    }
+    let log = match ConsoleLog::create(&request.console_log) {
+        Ok(log) => log,
+        // Kernels can be booted from a work directory that cannot be written.
+        Err(error) => {
+            ui.verbose(format!("{error:#}"));
+            let name = request.console_log.file_name().unwrap_or_default();
+            request.console_log = temporary::host_folder()?.join(name);
+            ConsoleLog::create(&request.console_log)?
+        }
+    };
+    let raw = request
+        .terminal
+        .is_some()
+        .then(RawTerminal::new)
+        .transpose()?;
+    let mut sink = Passthrough {
+        raw: raw.as_ref(),
+        resized: Arc::default(),
+        kernel: KernelLines {
+            line: Vec::new(),
+            terminal: std::io::stderr().is_terminal(),
+            raw: raw.is_some(),
+            middle: false,
+        },
+    };
+    if raw.is_some() {
+        signal_hook::flag::register(signal_hook::consts::SIGWINCH, Arc::clone(&sink.resized))?;
+    }
+    let run = vm::run(&request, layout, ui, &mut sink);
+    let rest = sink.kernel.finish();
+    let rest = copy(&rest, std::io::stderr().as_fd());
+    drop(raw);
+    rest?;
+    Ok(conclude(&run?, log, flags.lost_status, ui))
+}
+
+fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmRequest> {
+    // Before a kernel is fetched.
+    let shares = flags.machine.shares()?;
+    let cores = flags.machine.cores()?;
+    let disks = flags.machine.disks()?;
+    let extra = extra_environment(&flags.environment)?;
+    preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;
+    let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
+    let kernel = super::kernel::one(&flags.kernels, &sources, layout, ui)?;
+    let tty = match (flags.tty, flags.no_tty) {
+        (true, _) => true,
+        (_, true) => false,
+        // In the background a command has pipes; a shell is of no use there and stops.
+        _ => {
+            terminal::on_both_ends()
+                && (flags.command.is_empty() || terminal::in_foreground(std::io::stdin()))
+        }
+    };
+    let command = match flags.command.as_slice() {
+        [] => vec![std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())],
+        words => words.to_vec(),
+    };
+    let package = std::env::var_os("CARGO_MANIFEST_DIR");
+    let runner = is_cargo_runner(package.as_deref(), env!("CARGO_MANIFEST_DIR").as_ref());
+    let environment = match runner {
+        true => cargo_environment(std::env::vars_os(), &extra),
+        false => guest_environment(std::env::vars_os(), &extra),
+    };
+    let program = command.first().map(Path::new);
+    let keep = match program.filter(|_| runner) {
+        Some(program) => cargo_paths(program, &environment),
+        None => Vec::new(),
+    };
+    let mut request = VmRequest {
+        console_log: log::path(layout)?,
+        dump: None,
+        cores: None,
+        kernel,
+        root: "/".into(),
+        command,
+        directory: preflight::current_directory()?,
+        environment,
+        modules: Vec::new(),
+        crash: None,
+        keep,
+        disks: Vec::new(),
+        stdin: Stdin::Inherit,
+        terminal: tty.then(|| terminal::size().unwrap_or((80, 24))),
+        init_text: layout.assets.read(guest::INIT)?.into_owned(),
+        bridge_text: layout.assets.read(initramfs::BRIDGE)?.into_owned(),
+        memory: vm::MEMORY,
+        cpus: None,
+        shares: Vec::new(),
+        network: false,
+        debugger: None,
+        kernel_log: flags.kernel_log,
+        kernel_arguments: Vec::new(),
+        qemu_arguments: Vec::new(),
+        cache: true,
+        accel: AccelChoice::Auto,
+        limits: Limits::default(),
+    };
+    let given = Given {
+        shares: &shares,
+        disks: &disks,
+        cores: cores.as_deref(),
+    };
+    flags.machine.apply(&mut request, given, Limits::default());
+    Ok(request)
+}
+
+/// `--env NAME=VALUE`, or `--env NAME` for the value that it has here, if it has one.
+pub fn extra_environment(words: &[OsString]) -> Result<Vec<(OsString, OsString)>> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let mut pairs = Vec::new();
+    for word in words {
+        let bytes = word.as_bytes();
+        let (name, value) = match bytes.iter().position(|&byte| byte == b'=') {
+            Some(at) => (
+                bytes[..at].to_vec(),
+                Some(OsString::from_vec(bytes[at + 1..].to_vec())),
+            ),
+            None => (bytes.to_vec(), secrets::variable(word)),
+        };
+        let name = OsString::from_vec(name);
+        if !is_exportable(&name) {
+            let message = format!("--env: {name:?} is not the name of a variable");
+            return Err(Failure::usage(message)
+                .hint("letters, digits and _, no digit first: what a shell can export")
+                .into());
+        }
+        // One that is not set here is not set there.
+        pairs.extend(value.map(|value| (name, value)));
+    }
+    Ok(pairs)
+}
+
+/// Says how it ended, if not by the command's end; the exit status.
+fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
+    if let VmOutcome::Exited(status) = run.outcome {
+        ui.verbose(format!(
+            "{} run {}, {} of them until the command started",
+            vm::seconds(run.total),
+            run.accel.name(),
+            run.boot.map_or_else(|| "all".to_owned(), vm::seconds),
+        ));
+        if let Some(spans) = &run.spans {
+            ui.verbose(format!("until the command started: {spans}"));
+        }
+        log.remove();
+        return status;
+    }
+    let mut lines = Vec::new();
+    if !run.trouble.is_empty() {
+        lines.push("the kernel's words:".to_owned());
+        lines.extend(run.trouble.lines().take(TROUBLE).map(str::to_owned));
+    } else if !run.console_tail.is_empty() {
+        lines.push("the console's last lines:".to_owned());
+        lines.push(run.console_tail.clone());
+    }
+    let path = |path: &Path| shown::line(&path.display().to_string());
+    // An empty one goes with us.
+    if run.console_log.metadata().is_ok_and(|log| log.len() > 0) {
+        lines.push(format!("console log: {}", path(&run.console_log)));
+    }
+    lines.extend(run.dump.iter().map(|dump| format!("dump: {}", path(dump))));
+    let failure = Failure::new(FailureKind::Vm, run.outcome.to_string());
+    ui.error(&failure.lines(lines.join("\n")).into());
+    lost_status
+}
+
+/// Copies the guest's streams to ours.
+struct Passthrough<'t> {
+    raw: Option<&'t RawTerminal>,
+    resized: Arc<AtomicBool>,
+    kernel: KernelLines,
+}
+
+impl VmSink for Passthrough<'_> {
+    fn started(&mut self) -> Result<()> {
+        self.raw.map_or(Ok(()), RawTerminal::hand_over)
+    }
+
+    fn stdout(&mut self, bytes: &[u8]) -> Result<()> {
+        if self.kernel.raw {
+            self.kernel.seen(bytes);
+        }
+        copy(bytes, std::io::stdout().as_fd())
+    }
+
+    fn stderr(&mut self, bytes: &[u8]) -> Result<()> {
+        self.kernel.seen(bytes);
+        copy(bytes, std::io::stderr().as_fd())
+    }
+
+    fn events(&mut self, _bytes: &[u8]) -> Result<()> {
+        Ok(())
+    }
+
+    fn console(&mut self, bytes: &[u8]) -> Result<()> {
+        copy(&self.kernel.feed(bytes), std::io::stderr().as_fd())
+    }
+
+    fn tick(&mut self) -> Result<Option<(u16, u16)>> {
+        let back = self.raw.map_or(Ok(false), RawTerminal::follow_jobs)?;
+        let resized = self.resized.swap(false, Ordering::SeqCst) || back;
+        Ok(resized.then(terminal::size).flatten())
+    }
+}
+
+/// Makes lines of their own of the kernel's messages, among what the command prints to
+/// the same place.
+struct KernelLines {
+    /// The line that has not ended yet.
+    line: Vec<u8>,
+    /// Whether standard error is a terminal: then nothing in a message may command it.
+    terminal: bool,
+    /// Whether the guest has the terminal, so that nobody returns its carriage for us.
+    raw: bool,
+    /// Whether the command is in the middle of a line.
+    middle: bool,
+}
+
+/// Longer lines are cut in two, so that a kernel that prints no end of line fills no memory.
+const LINE: usize = 64 << 10;
+
+impl KernelLines {
+    /// Takes note of what the command has printed.
+    fn seen(&mut self, bytes: &[u8]) {
+        if let Some(last) = bytes.last() {
+            self.middle = *last != b'\n';
+        }
+    }
+
+    /// The lines that have ended.
+    fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut out = Vec::new();
+        for &byte in bytes {
+            match byte {
+                b'\n' => self.end(&mut out),
+                // The serial console's.
+                b'\r' => {}
+                _ => self.line.push(byte),
+            }
+            if self.line.len() >= LINE {
+                self.end(&mut out);
+            }
+        }
+        out
+    }
+
+    /// What was left unfinished.
+    fn finish(&mut self) -> Vec<u8> {
+        let mut out = Vec::new();
+        if !self.line.is_empty() {
+            self.end(&mut out);
+        }
+        out
+    }
+
+    fn end(&mut self, out: &mut Vec<u8>) {
+        let end: &[u8] = if self.raw { b"\r\n" } else { b"\n" };
+        // A file that is to be read by programs gets nothing that nobody wrote.
+        if self.terminal && std::mem::take(&mut self.middle) {
+            out.extend_from_slice(end);
+        }
+        let line = std::mem::take(&mut self.line);
+        match self.terminal {
+            true => out.extend(shown::line(&String::from_utf8_lossy(&line)).into_bytes()),
+            false => out.extend_from_slice(&line),
+        }
+        out.extend_from_slice(end);
+    }
+}
+
+/// Writes without being stuck in a full pipe when a signal arrives: poll(2)
+/// says that a pipe takes `PIPE_BUF` bytes at once (pipe(7)).
+fn copy(bytes: &[u8], to: impl AsFd) -> Result<()> {
+    for mut chunk in bytes.chunks(4096) {
+        while !chunk.is_empty() {
+            interrupt::check()?;
+            let mut ready = [PollFd::new(&to, PollFlags::OUT)];
+            let timeout = Timespec {
+                tv_sec: 0,
+                tv_nsec: 50_000_000,
+            };
+            match poll(&mut ready, Some(&timeout)) {
+                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
+                Ok(_) => {}
+                Err(error) => return Err(error).context("cannot wait for our output"),
+            }
+            match rustix::io::write(&to, chunk) {
+                Ok(written) => chunk = &chunk[written..],
+                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                // What the command itself would have got: SIGPIPE.
+                Err(rustix::io::Errno::PIPE) => {
+                    return Err(stdout::nobody_reads().into());
+                }
+                Err(error) if terminal::is_gone(error, &to) => {
+                    return Err(terminal::gone().into());
+                }
+                Err(error) => return Err(error).context("cannot write the guest's output"),
+            }
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines(terminal: bool, raw: bool) -> KernelLines {
+        KernelLines {
+            line: Vec::new(),
+            terminal,
+            raw,
+            middle: false,
+        }
+    }
+
+    #[test]
+    fn messages_are_whole_lines() {
+        let mut piped = lines(false, false);
+        assert_eq!(piped.feed(b"[ 0.1] one\r\n[ 0.2]"), b"[ 0.1] one\n");
+        piped.seen(b"prompt> ");
+        assert_eq!(piped.feed(b" \x1b[2J\r\nrest"), b"[ 0.2] \x1b[2J\n");
+        assert_eq!(piped.finish(), b"rest\n");
+        assert_eq!(piped.finish(), b"");
+        assert_eq!(piped.feed(&[b'x'; LINE + 1]).len(), LINE + 1);
+        assert_eq!(piped.line.len(), 1);
+    }
+
+    #[test]
+    fn on_a_terminal_they_command_nothing_and_begin_where_lines_do() {
+        let mut terminal = lines(true, true);
+        terminal.seen(b"prompt> ");
+        let shown = terminal.feed(b"\x1b[2Jone\ntwo\n");
+        let shown = String::from_utf8(shown).unwrap();
+        assert_eq!(shown, "\r\n\u{fffd}[2Jone\r\ntwo\r\n");
+        terminal.seen(b"whole\n");
+        assert_eq!(terminal.feed(b"three\n"), b"three\r\n");
+        assert_eq!(lines(true, false).feed(b"\n"), b"\n");
+    }
+}

@@ -1,0 +1,3 @@
+//! This computer: what must be installed.
+
+pub mod setup;

@@ -1,0 +1,279 @@
+//! What would be built: `build-kernel --dry-run`. Nothing is fetched but lists of versions.
+
+use std::fmt;
+
+use anyhow::Result;
+
+use super::{BuildRequest, Identity, identify, toolchain};
+use crate::base::error::{self, FailureKind};
+use crate::base::paths::Layout;
+use crate::base::ui::Ui;
+use crate::kernel::manifest::Manifest;
+use crate::kernel::source::{self, SourceRequest, Wanted};
+use crate::kernel::store;
+use crate::model::catalog::Kernels;
+use crate::model::version::Version;
+
+/// What there is of a kernel already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Nothing: it would be built.
+    Absent,
+    /// It is there, made from the same input.
+    Installed,
+    /// It is there, made from other input: it would be built again.
+    Stale,
+}
+
+/// What would be done for one request.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The version or the tree, as it was asked for.
+    pub wanted: String,
+    /// The flavor.
+    pub flavor: String,
+    /// The name of the architecture.
+    pub arch: &'static str,
+    /// The source, or in one line why it cannot be had.
+    pub source: Result<Source, String>,
+    /// How many options its configuration names, and how many of ours it has not.
+    pub options: (usize, usize),
+    /// Why compiler and kernel do not go together at all.
+    pub refused: Option<String>,
+    /// What is known to go wrong with these tools, and is worked around.
+    pub worked_around: Vec<&'static str>,
+}
+
+/// A source that was found.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// What `uname -r` would print.
+    pub release: String,
+    /// Where it comes from.
+    pub origin: String,
+    /// See [`crate::kernel::manifest`].
+    pub input_key: String,
+    /// The patches that it would get.
+    pub patches: Vec<String>,
+    /// Whether it has to be built.
+    pub state: State,
+}
+
+/// Looks at what each request would come to.
+///
+/// # Errors
+///
+/// A mistake of the user, no compiler, a signal. That a source cannot be had is part
+/// of the result.
+pub fn dry_run(requests: &[BuildRequest], layout: &Layout, ui: &Ui) -> Result<Vec<Planned>> {
+    let kernels = Kernels::load(&layout.configs)?;
+    let mut planned = Vec::new();
+    let mut last: Option<(Wanted, Result<source::Found, String>)> = None;
+    for request in requests {
+        // The flavors of one version follow each other.
+        let found = match &last {
+            Some((wanted, found)) if *wanted == request.wanted => found.clone(),
+            _ => find(request, layout, ui)?,
+        };
+        last = Some((request.wanted.clone(), found.clone()));
+        planned.push(plan(request, found, &kernels, layout)?);
+    }
+    Ok(planned)
+}
+
+fn find(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Result<source::Found, String>> {
+    let wanted = SourceRequest {
+        wanted: request.wanted.clone(),
+        choice: request.source.clone(),
+        kernel_org_url: request.kernel_org_url.clone(),
+    };
+    match source::find(layout, ui, &wanted) {
+        Ok(found) => Ok(Ok(found)),
+        Err(error) => match error::kind(&error) {
+            Some(FailureKind::Usage | FailureKind::Interrupted(_)) => Err(error),
+            _ => Ok(Err(format!("{error:#}"))),
+        },
+    }
+}
+
+fn plan(
+    request: &BuildRequest,
+    found: Result<source::Found, String>,
+    kernels: &Kernels,
+    layout: &Layout,
+) -> Result<Planned> {
+    let (wanted, mut version) = match &request.wanted {
+        Wanted::Version(version) => (version.to_string(), Some(*version)),
+        Wanted::Directory(path) => (path.display().to_string(), None),
+    };
+    let source = match found {
+        Err(why) => Err(why),
+        Ok(found) => {
+            version = Some(found.version);
+            let patched = matches!(request.wanted, Wanted::Version(_));
+            let identity = identify(
+                layout,
+                kernels,
+                found,
+                &request.flavor,
+                request.arch,
+                patched,
+            )?;
+            Ok(Source {
+                state: state(request, layout, &identity)?,
+                release: identity.release.to_string(),
+                origin: identity.found.origin,
+                input_key: identity.input_key,
+                patches: identity.patches.into_iter().map(|(name, _)| name).collect(),
+            })
+        }
+    };
+    let merged = crate::kernel::config::merge(&layout.configs, request.arch, &request.flavor)?;
+    let (mut options, mut refused, mut worked_around) = ((0, 0), None, Vec::new());
+    if let Some(version) = version {
+        let named = merged.allconfig(&version).lines().count();
+        options = (named, merged.options.len() - named);
+        let toolchain = toolchain::probe(request.arch, request.cc.as_deref())?;
+        (refused, worked_around) = tools(&toolchain, &version);
+    }
+    Ok(Planned {
+        wanted,
+        flavor: request.flavor.clone(),
+        arch: request.arch.name,
+        source,
+        options,
+        refused,
+        worked_around,
+    })
+}
+
+fn tools(
+    toolchain: &toolchain::Toolchain,
+    version: &Version,
+) -> (Option<String>, Vec<&'static str>) {
+    let quirks = toolchain.quirks(version);
+    match quirks.check(version, &toolchain.compiler) {
+        Err(error) => (Some(format!("{error:#}")), Vec::new()),
+        Ok(()) => (None, quirks.reasons().collect()),
+    }
+}
+
+fn state(request: &BuildRequest, layout: &Layout, identity: &Identity) -> Result<State> {
+    let kernels = store::kernels(layout, request.arch)?;
+    let Some(kernel) = kernels.iter().find(|k| k.release == identity.release) else {
+        return Ok(State::Absent);
+    };
+    let manifest = Manifest::read(&kernel.path)?;
+    Ok(match manifest {
+        Some(manifest) if manifest.input_key == identity.input_key => State::Installed,
+        _ => State::Stale,
+    })
+}
+
+impl Planned {
+    /// Whether nothing stands against building it.
+    pub fn possible(&self) -> bool {
+        self.source.is_ok() && self.refused.is_none()
+    }
+}
+
+impl fmt::Display for Planned {
+    /// One line for the kernel, then indented ones for what is special about it.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { wanted, flavor, .. } = self;
+        let (named, absent) = self.options;
+        let options = match absent {
+            0 => format!("{named} options"),
+            absent => format!("{named} options, {absent} not in this version"),
+        };
+        match &self.source {
+            Err(why) => write!(f, "{wanted} {flavor}: no source: {why}; {options}")?,
+            Ok(source) => {
+                let state = match (source.state, &self.refused) {
+                    (State::Installed, _) => "is there",
+                    (_, Some(_)) => "cannot be built",
+                    (State::Absent, _) => "would be built",
+                    (State::Stale, _) => "is there from other input and would be built again",
+                };
+                write!(
+                    f,
+                    "{}: {state}, from {}; {options}; input {}",
+                    source.release,
+                    source.origin,
+                    source.input_key.get(..12).unwrap_or(&source.input_key)
+                )?;
+                for patch in &source.patches {
+                    write!(f, "\n  with {patch}")?;
+                }
+            }
+        }
+        if let Some(why) = &self.refused {
+            write!(f, "\n  {why}")?;
+        }
+        for reason in &self.worked_around {
+            write!(f, "\n  worked around: {reason}")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::*;
+
+    #[test]
+    fn a_plan_says_what_is_special() {
+        let planned = Planned {
+            wanted: "6.1".to_owned(),
+            flavor: "tiny".to_owned(),
+            arch: "x86_64",
+            source: Ok(Source {
+                release: "6.1.192-vmtest1.0tiny".to_owned(),
+                origin: "debian linux-source-6.1 6.1.192-2".to_owned(),
+                input_key: "0123456789abcdef".to_owned(),
+                patches: vec!["patches/a.patch".to_owned()],
+                state: State::Absent,
+            }),
+            options: (166, 4),
+            refused: None,
+            worked_around: vec!["something goes wrong"],
+        };
+        let refused = Planned {
+            source: Ok(Source {
+                patches: Vec::new(),
+                state: State::Stale,
+                ..planned.source.clone().unwrap()
+            }),
+            options: (166, 0),
+            refused: Some("cannot build it with GCC 3".to_owned()),
+            worked_around: Vec::new(),
+            ..planned.clone()
+        };
+        let there = Planned {
+            source: Ok(Source {
+                state: State::Installed,
+                ..refused.source.clone().unwrap()
+            }),
+            refused: None,
+            ..refused.clone()
+        };
+        let unavailable = Planned {
+            source: Err("nobody has it".to_owned()),
+            ..there.clone()
+        };
+        let all = [&planned, &refused, &there, &unavailable];
+        assert_eq!(all.map(|plan| plan.possible()), [true, false, true, false]);
+        expect![[r#"
+            6.1.192-vmtest1.0tiny: would be built, from debian linux-source-6.1 6.1.192-2; 166 options, 4 not in this version; input 0123456789ab
+              with patches/a.patch
+              worked around: something goes wrong
+            6.1.192-vmtest1.0tiny: cannot be built, from debian linux-source-6.1 6.1.192-2; 166 options; input 0123456789ab
+              cannot build it with GCC 3
+            6.1.192-vmtest1.0tiny: is there, from debian linux-source-6.1 6.1.192-2; 166 options; input 0123456789ab
+            6.1 tiny: no source: nobody has it; 166 options
+        "#]]
+        .assert_eq(&all.map(|plan| format!("{plan}\n")).concat());
+    }
+}

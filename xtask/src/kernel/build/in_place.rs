@@ -1,0 +1,274 @@
+//! `build-kernel DIR --in-place`: configures and builds a source tree in itself, as its
+//! developer would, so that the next build makes only what has changed.
+//!
+//! make gets no variable that a plain `make` in the tree would not have, unless a tool and
+//! the version do not go together: whoever calls make by hand in between must not have
+//! everything made again. So nothing of what makes our packages reproducible is here, and
+//! nothing is packaged; [`crate::kernel::built_tree`] boots what comes of it.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::progress::{self, Counter};
+use super::toolchain::{self, Toolchain};
+use super::{FRAGMENT, Log, Make, Options, WRAPPERS, configure, log_file, targets};
+use crate::base::error::Failure;
+use crate::base::input;
+use crate::base::paths::Layout;
+use crate::base::process::shell_quote;
+use crate::base::programs::{find_program, processors};
+use crate::base::ui::Ui;
+use crate::kernel::built_tree;
+use crate::kernel::config;
+use crate::kernel::source::directory;
+use crate::kernel::store;
+use crate::model::arch::{self, Arch};
+use crate::model::catalog::Kernels;
+use crate::model::kernel::LocalKernel;
+use crate::model::version::Version;
+
+/// A tree to build in.
+#[derive(Clone, Debug)]
+pub struct InPlace {
+    /// The source tree.
+    pub directory: PathBuf,
+    /// The flavor.
+    pub flavor: String,
+    /// What it will run on.
+    pub arch: &'static Arch,
+    /// The compiler's program; `None`: the usual one.
+    pub cc: Option<String>,
+    /// Jobs at a time; `None`: one per processor.
+    pub jobs: Option<u32>,
+}
+
+/// In the tree: the options that it was configured with, once that has succeeded.
+/// [`FRAGMENT`], which is there before, says whose configuration it is.
+const CONFIGURED: &str = ".vmtest-configured";
+
+/// The name under which a configuration is kept that we did not make.
+const KEPT: &str = ".config.before-vmtest";
+
+/// Configures, unless that was done before with the same options, and builds.
+///
+/// # Errors
+///
+/// The directory is no source tree; options cannot be set; make fails.
+pub fn build(request: &InPlace, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+    let tree = &request.directory.canonicalize().map_err(|error| {
+        Failure::usage(format!(
+            "cannot find {}: {error}",
+            request.directory.display()
+        ))
+    })?;
+    let version = directory::version(tree)?;
+    let kernels = Kernels::load(&layout.configs)?;
+    kernels.flavor(&request.flavor)?;
+    let merged = config::merge(&layout.configs, request.arch, &request.flavor)?;
+    let toolchain = toolchain::probe(request.arch, request.cc.as_deref())?;
+    let quirks = toolchain.quirks(&version);
+    quirks.check(&version, &toolchain.compiler)?;
+    if find_program("make").is_none() {
+        return Err(Failure::setup("cannot find make")
+            .hint("--setup installs what is missing")
+            .into());
+    }
+    let folder = built_tree::folder(tree, layout);
+    let name = folder.file_name().unwrap_or_default().to_string_lossy();
+    let _lock = store::lock(layout, ui, &format!("in-place-{name}"))?;
+    let log = log_file(layout, &format!("build-{name}"))?;
+    ui.info(format!(
+        "building Linux {version} in {} with {}; log: {}",
+        tree.display(),
+        toolchain.compiler.text,
+        log.display()
+    ));
+    let mut log = Log::open(&log)?.without_marks();
+    if !quirks.pahole_flags().is_empty() {
+        super::write_wrappers(&tree.join(WRAPPERS), &toolchain, &quirks)?;
+    }
+    let make = make(request, tree, &version, &toolchain);
+    let options = Options {
+        name: format!("Linux {version}"),
+        version,
+        merged: &merged,
+        fragments: &merged.allconfig(&version),
+    };
+    if to_be_configured(tree, options.fragments) {
+        keep_configuration(tree, ui)?;
+        let configured = tree.join(CONFIGURED);
+        let _ = std::fs::remove_file(&configured);
+        configure(&make, &options, request.arch, ui, &mut log)?;
+        std::fs::write(&configured, options.fragments)
+            .with_context(|| format!("cannot write {}", configured.display()))?;
+    } else {
+        ui.verbose("it was configured with these options before");
+    }
+    compile(request.arch, &make, &options.name, ui, &mut log)?;
+    let kernel = built_tree::open(tree, layout, ui)?;
+    ui.info(format!(
+        "built {}; to boot it: cargo xtask vm -k {} -- uname -r",
+        kernel.release,
+        shell_quote(&tree.display().to_string())
+    ));
+    Ok(kernel)
+}
+
+/// Whether `.config` has to be made. One that was made from the same options is left
+/// alone: its owner may have changed it since.
+fn to_be_configured(tree: &Path, fragments: &str) -> bool {
+    let same = input::text(&tree.join(CONFIGURED), input::TEXT).is_ok_and(|old| old == fragments);
+    !same || !tree.join(".config").is_file()
+}
+
+/// Keeps a configuration that is not ours.
+fn keep_configuration(tree: &Path, ui: &Ui) -> Result<()> {
+    let (config, kept) = (tree.join(".config"), tree.join(KEPT));
+    if !config.is_file() || tree.join(FRAGMENT).exists() {
+        return Ok(());
+    }
+    std::fs::copy(&config, &kept)
+        .with_context(|| format!("cannot keep {} as {KEPT}", config.display()))?;
+    ui.info(format!(
+        "the configuration that was there is {}",
+        kept.display()
+    ));
+    Ok(())
+}
+
+/// How make is called.
+fn make(request: &InPlace, tree: &Path, version: &Version, toolchain: &Toolchain) -> Make {
+    // ccache would be another compiler to make than that of a plain `make`.
+    let toolchain = &Toolchain {
+        ccache: false,
+        ..toolchain.clone()
+    };
+    let quirks = toolchain.quirks(version);
+    let mut variables = Vec::new();
+    let mut unless = |name: &str, value: String, usual: &str| {
+        if value != usual {
+            variables.push((name.to_owned(), value));
+        }
+    };
+    let host = arch::host().map_or("", |arch| arch.kernel);
+    unless("ARCH", request.arch.kernel.to_owned(), host);
+    unless(
+        "CROSS_COMPILE",
+        toolchain.cross.clone().unwrap_or_default(),
+        "",
+    );
+    unless("CC", toolchain.cc(&quirks), "gcc");
+    unless("HOSTCC", toolchain.host_cc(&quirks), "gcc");
+    unless("KCFLAGS", quirks.compiler_flags().join(" "), "");
+    unless("HOSTCFLAGS", quirks.host_flags().join(" "), "");
+    if toolchain.pahole.is_some() && !quirks.pahole_flags().is_empty() {
+        let wrapper = tree.join(WRAPPERS).join("pahole");
+        unless("PAHOLE", wrapper.display().to_string(), "");
+    }
+    for (name, value) in quirks.make_variables() {
+        unless(name, value, "");
+    }
+    Make {
+        source: tree.to_owned(),
+        build: tree.to_owned(),
+        jobs: request.jobs.unwrap_or_else(processors).max(1),
+        variables,
+    }
+}
+
+fn compile(arch: &Arch, make: &Make, name: &str, ui: &Ui, log: &mut Log) -> Result<()> {
+    let mut counter = Counter::default();
+    let mut task = ui.task(format!("building {name}"));
+    let command = make.command(&targets(arch));
+    log.run(command, "building", &make.build, |output| {
+        counter.feed(output);
+        // How many will have to be made again, only make knows.
+        task.update(format!(
+            "{} objects",
+            progress::thousands(counter.objects())
+        ));
+        Ok(())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::toolchain;
+    use super::*;
+
+    fn toolchain(gcc: u32) -> Toolchain {
+        toolchain::example((gcc, 2, 0))
+    }
+
+    fn arguments(version: &str, toolchain: &Toolchain) -> Vec<String> {
+        let request = InPlace {
+            directory: "/l".into(),
+            flavor: "default".into(),
+            arch: arch::host().unwrap(),
+            cc: None,
+            jobs: Some(3),
+        };
+        let make = make(
+            &request,
+            Path::new("/l"),
+            &version.parse().unwrap(),
+            toolchain,
+        );
+        make.arguments(&["bzImage"])
+    }
+
+    #[test]
+    fn make_is_called_as_anybody_would() {
+        let plain = ["-C", "/l", "-j3", "bzImage"];
+        assert_eq!(arguments("6.12.1", &toolchain(12)), plain);
+        let clang = Toolchain {
+            program: "clang".into(),
+            host_program: "clang".into(),
+            ..toolchain(12)
+        };
+        let named = ["-C", "/l", "-j3", "CC=clang", "HOSTCC=clang", "bzImage"];
+        assert_eq!(arguments("6.12.1", &clang), named);
+        // What does not go together needs help all the same.
+        let old = arguments("5.10.1", &toolchain(15)).join(" ");
+        for word in [
+            "CC=gcc -std=gnu11",
+            "WERROR=0",
+            "PAHOLE=/l/.vmtest-tools/pahole",
+        ] {
+            assert!(old.contains(word), "{word}: {old}");
+        }
+    }
+
+    #[test]
+    fn a_configuration_is_made_once_and_a_foreign_one_is_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let tree = directory.path();
+        let write = |name: &str, text: &str| std::fs::write(tree.join(name), text).unwrap();
+        let ui = Ui::new(crate::base::ui::Verbosity::Quiet);
+        assert!(to_be_configured(tree, "A=y\n"));
+        keep_configuration(tree, &ui).unwrap();
+        assert!(!tree.join(KEPT).exists());
+
+        write(".config", "THEIRS=y\n");
+        assert!(to_be_configured(tree, "A=y\n"));
+        keep_configuration(tree, &ui).unwrap();
+        let kept = || std::fs::read_to_string(tree.join(KEPT)).unwrap();
+        assert_eq!(kept(), "THEIRS=y\n");
+
+        write(FRAGMENT, "A=y\n");
+        write(".config", "A=y\nMORE=y\n");
+        assert!(to_be_configured(tree, "A=y\n"), "that did not succeed");
+        write(CONFIGURED, "A=y\n");
+        assert!(!to_be_configured(tree, "A=y\n"));
+        assert!(to_be_configured(tree, "A=y\nB=y\n"));
+        keep_configuration(tree, &ui).unwrap();
+        assert_eq!(
+            kept(),
+            "THEIRS=y\n",
+            "ours is made again and need not be kept"
+        );
+        std::fs::remove_file(tree.join(".config")).unwrap();
+        assert!(to_be_configured(tree, "A=y\n"));
+    }
+}

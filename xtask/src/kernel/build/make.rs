@@ -1,0 +1,346 @@
+//! How make is called for a kernel: every variable that the build's bytes depend
+//! on is set here, and every one that the caller's environment could bring is
+//! taken out.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::toolchain::Toolchain;
+use crate::base::error::Failure;
+use crate::base::process::LongCommand;
+use crate::base::time::Utc;
+use crate::kernel::source::SourceTree;
+use crate::model::arch::Arch;
+
+/// What the kernel's own makefiles read from the environment (Documentation/kbuild
+/// /kbuild.rst and the top Makefile). A user may have any of these set for work on
+/// a kernel of their own; here they would change the result without being part of
+/// any key. `MAKEFLAGS` and `MAKELEVEL` come from a make that started us.
+const SCRUBBED: &[&str] = &[
+    "AFLAGS_KERNEL",
+    "AFLAGS_MODULE",
+    "AR",
+    "ARCH",
+    "AWK",
+    "C",
+    "CC",
+    "CFLAGS_KERNEL",
+    "CFLAGS_MODULE",
+    "CHECK",
+    "CLIPPY_CONF_DIR",
+    "CPP",
+    "CROSS_COMPILE",
+    "DEPMOD",
+    "EXTRA_CFLAGS",
+    "EXTRAVERSION",
+    "GREP_OPTIONS",
+    "HOSTAR",
+    "HOSTCC",
+    "HOSTCFLAGS",
+    "HOSTCXX",
+    "HOSTCXXFLAGS",
+    "HOSTLD",
+    "HOSTLDFLAGS",
+    "HOSTLDLIBS",
+    "HOSTRUSTC",
+    "INSTALL_MOD_PATH",
+    "INSTALL_MOD_STRIP",
+    "INSTALL_PATH",
+    "KAFLAGS",
+    "KBUILD_ABS_SRCTREE",
+    "KBUILD_BUILD_HOST",
+    "KBUILD_BUILD_TIMESTAMP",
+    "KBUILD_BUILD_USER",
+    "KBUILD_BUILD_VERSION",
+    "KBUILD_DEBARCH",
+    "KBUILD_EXTMOD",
+    "KBUILD_EXTMOD_OUTPUT",
+    "KBUILD_EXTRA_SYMBOLS",
+    "KBUILD_KCONFIG",
+    "KBUILD_MODPOST_WARN",
+    "KBUILD_OUTPUT",
+    "KBUILD_SYMTYPES",
+    "KBUILD_VERBOSE",
+    "KCFLAGS",
+    "KCONFIG_ALLCONFIG",
+    "KCONFIG_CONFIG",
+    "KCONFIG_DEFCONFIG_LIST",
+    "KCONFIG_OVERWRITECONFIG",
+    "KCONFIG_SEED",
+    "KCPPFLAGS",
+    "KERNELRELEASE",
+    "KERNELVERSION",
+    "KRUSTFLAGS",
+    "LD",
+    "LDFLAGS",
+    "LDFLAGS_MODULE",
+    "LDFLAGS_vmlinux",
+    "LLVM",
+    "LLVM_IAS",
+    "LOCALVERSION",
+    "LSMOD",
+    "M",
+    "MAKEFILES",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+    "MO",
+    "NM",
+    "O",
+    "OBJCOPY",
+    "OBJDUMP",
+    "PAHOLE",
+    "PKG_CONFIG",
+    "READELF",
+    "SOURCE_DATE_EPOCH",
+    "STRIP",
+    "SUBARCH",
+    "UIMAGE_TYPE",
+    "V",
+    "W",
+    "WERROR",
+    // gcc takes the directory's name from it when it is right but not canonical,
+    // and then no prefix map fits.
+    "PWD",
+    // These change what gcc writes or where it looks.
+    "CPATH",
+    "C_INCLUDE_PATH",
+    "COMPILER_PATH",
+    "DEPENDENCIES_OUTPUT",
+    "GCC_COLORS",
+    "GCC_EXEC_PREFIX",
+    "LIBRARY_PATH",
+];
+
+/// How make is called in one build tree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Make {
+    /// The source tree.
+    pub source: PathBuf,
+    /// The build tree (`O=`).
+    pub build: PathBuf,
+    /// Jobs at a time.
+    pub jobs: u32,
+    /// Variables on make's command line, in order. Those prevail over what the
+    /// makefiles set and reach every make below.
+    pub variables: Vec<(String, String)>,
+}
+
+impl Make {
+    /// How to call make for this kernel. `wrappers` is the directory that
+    /// [`super::write_wrappers`] fills.
+    ///
+    /// # Errors
+    ///
+    /// If a path has a character that makefiles cannot stand.
+    pub fn new(
+        source: &SourceTree,
+        build: &Path,
+        wrappers: &Path,
+        arch: &Arch,
+        local_version: &str,
+        toolchain: &Toolchain,
+        jobs: u32,
+    ) -> Result<Self> {
+        let source_path = checked(&source.path)?;
+        let build_path = checked(build)?;
+        let wrappers = checked(wrappers)?;
+        let quirks = toolchain.quirks(&source.version);
+
+        // The last map that fits wins. `./` and not nothing for the source, so that
+        // names stay relative to the compilation directory, which is `.`.
+        let mut maps = vec![
+            format!("-fdebug-prefix-map={build_path}=."),
+            format!("-fdebug-prefix-map={source_path}/=./"),
+        ];
+        if toolchain.compiler.maps_macros() {
+            // __FILE__ in warnings. The kernel does this itself since a73619a845d5
+            // ("kbuild: use -fmacro-prefix-map to make __FILE__ a relative path", 4.17),
+            // but not for the tools that are built for the host and packaged.
+            maps.push(format!("-fmacro-prefix-map={source_path}/="));
+            maps.push(format!("-fmacro-prefix-map={build_path}/="));
+        }
+        let maps = maps.join(" ");
+        let flags = |more: Vec<&str>| {
+            std::iter::once(maps.as_str())
+                .chain(more)
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+
+        let mut variables = vec![
+            ("ARCH", arch.kernel.to_owned()),
+            ("O", build_path.to_owned()),
+            // Otherwise the source's name in debugging information would be relative
+            // or absolute depending on where the build tree is (95fd3f87bfbe, 5.3).
+            ("KBUILD_ABS_SRCTREE", "1".to_owned()),
+            ("KBUILD_BUILD_USER", "vmtest".to_owned()),
+            ("KBUILD_BUILD_HOST", "vmtest".to_owned()),
+            // Otherwise it counts the builds of this tree.
+            ("KBUILD_BUILD_VERSION", "1".to_owned()),
+            (
+                "KBUILD_BUILD_TIMESTAMP",
+                Utc::from_seconds(source.date).c_locale(),
+            ),
+            // Set, even if a tree has local changes: then no `+` or `-dirty` is added.
+            ("LOCALVERSION", local_version.to_owned()),
+            ("CC", toolchain.cc(&quirks)),
+            ("HOSTCC", toolchain.host_cc(&quirks)),
+            ("KCFLAGS", flags(quirks.compiler_flags())),
+            ("KAFLAGS", maps.clone()),
+            ("HOSTCFLAGS", flags(quirks.host_flags())),
+        ];
+        if let Some(prefix) = &toolchain.cross {
+            variables.push(("CROSS_COMPILE", prefix.clone()));
+        }
+        if toolchain.pahole.is_some() {
+            variables.push(("PAHOLE", format!("{wrappers}/pahole")));
+        }
+        variables.extend(quirks.make_variables());
+        Ok(Self {
+            source: source.path.clone(),
+            build: build.to_owned(),
+            jobs,
+            variables: variables
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value))
+                .collect(),
+        })
+    }
+
+    /// make's arguments for these targets.
+    pub fn arguments(&self, targets: &[&str]) -> Vec<String> {
+        let mut arguments = vec![
+            "-C".to_owned(),
+            self.source.display().to_string(),
+            format!("-j{}", self.jobs),
+        ];
+        for (name, value) in &self.variables {
+            arguments.push(format!("{name}={value}"));
+        }
+        arguments.extend(targets.iter().map(|&target| target.to_owned()));
+        arguments
+    }
+
+    /// make with these targets, to be run to its end or killed.
+    pub fn command(&self, targets: &[&str]) -> LongCommand {
+        let mut command = LongCommand::new("make")
+            .args(self.arguments(targets))
+            // For a compiler that keeps its results on a server, as sccache does.
+            .credentials();
+        for name in SCRUBBED {
+            command = command.env_remove(name);
+        }
+        // Messages, sort order, dates.
+        command.env("LC_ALL", "C").env("TZ", "UTC")
+    }
+
+    /// What `make -s TARGET` prints, e.g. for `kernelrelease` or `image_name`.
+    pub fn read(&self, target: &str) -> Result<String> {
+        let shell = crate::base::process::shell()?;
+        for name in SCRUBBED {
+            shell.set_var(name, "");
+        }
+        let arguments = self.arguments(&["-s", target]);
+        let mut command = shell
+            .cmd("make")
+            .args(arguments)
+            .env("LC_ALL", "C")
+            .env("TZ", "UTC")
+            .quiet()
+            .ignore_stderr();
+        for name in SCRUBBED {
+            command = command.env_remove(name);
+        }
+        let output = command
+            .read()
+            .with_context(|| format!("make {target} failed in {}", self.build.display()))?;
+        Ok(output.trim().to_owned())
+    }
+}
+
+/// A path as text, if makefiles can stand it: they split words at spaces, and
+/// `$`, `#`, `%`, `:` and quotes mean something to make or to the shell.
+fn checked(path: &Path) -> Result<&str> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-+@,~".contains(c);
+    match path.to_str() {
+        Some(text) if path.is_absolute() && text.chars().all(allowed) => Ok(text),
+        _ => Err(
+            Failure::setup(format!("the kernel's makefiles cannot work in {path:?}"))
+                .hint("use a work directory without spaces and special characters: --directory")
+                .into(),
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+
+    use super::super::toolchain;
+    use super::*;
+
+    fn tree(version: &str) -> SourceTree {
+        SourceTree {
+            path: "/w/src/linux-6.1.192".into(),
+            version: version.parse().unwrap(),
+            origin: String::new(),
+            checksum: String::new(),
+            date: 1_762_452_932,
+        }
+    }
+
+    fn toolchain() -> Toolchain {
+        toolchain::example((12, 2, 0))
+    }
+
+    fn make(source: &SourceTree, build: &str, toolchain: &Toolchain) -> Result<Make> {
+        let arch = crate::model::arch::find("x86_64").unwrap();
+        let build = Path::new(build);
+        let wrappers = Path::new("/w/build/x.tools");
+        Make::new(
+            source,
+            build,
+            wrappers,
+            arch,
+            "-vmtest1.1default",
+            toolchain,
+            2,
+        )
+    }
+
+    #[test]
+    fn the_command_line() {
+        let make = make(&tree("6.1.192"), "/w/build/x", &toolchain()).unwrap();
+        let text = make.arguments(&["bzImage", "modules"]).join("\n");
+        expect![[r#"
+            -C
+            /w/src/linux-6.1.192
+            -j2
+            ARCH=x86_64
+            O=/w/build/x
+            KBUILD_ABS_SRCTREE=1
+            KBUILD_BUILD_USER=vmtest
+            KBUILD_BUILD_HOST=vmtest
+            KBUILD_BUILD_VERSION=1
+            KBUILD_BUILD_TIMESTAMP=Thu Nov  6 18:15:32 UTC 2025
+            LOCALVERSION=-vmtest1.1default
+            CC=ccache gcc
+            HOSTCC=gcc
+            KCFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
+            KAFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
+            HOSTCFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
+            PAHOLE=/w/build/x.tools/pahole
+            bzImage
+            modules"#]].assert_eq(&text);
+    }
+
+    #[test]
+    fn paths_that_break_makefiles_are_refused() {
+        for path in ["/w/a b", "/w/a:b", "/w/$a", "w", "/w/a#b", "/w/a'b", "/w/ä"] {
+            let error = make(&tree("6.1.192"), path, &toolchain()).unwrap_err();
+            assert!(error.to_string().contains("makefiles"), "{path}: {error}");
+        }
+    }
+}

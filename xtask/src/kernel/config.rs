@@ -1,0 +1,656 @@
+//! Kernel configuration: fragments are parsed and merged, and a finished
+//! `.config` is compared with what they want.
+//!
+//! A kernel is configured with `make allnoconfig KCONFIG_ALLCONFIG=<file>`
+//! (Documentation/kbuild/kconfig.rst of the kernel), so what no fragment names is
+//! off. `kernel-configs/README.md` describes the syntax of the fragments. Kconfig
+//! drops what it is told without a word when a dependency is missing; therefore
+//! [`audit`] looks at the result, and [`tree`] finds the dependency.
+
+pub mod tree;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use anyhow::{Result, bail, ensure};
+
+use crate::base::paths::Files;
+use crate::model::arch::Arch;
+use crate::model::catalog::Kernels;
+use crate::model::version::{Series, Version};
+
+/// What an option is set to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Value {
+    /// `y`: built in.
+    Yes,
+    /// `m`: a module.
+    Module,
+    /// `n`: off.
+    No,
+    /// A number, as it was written.
+    Number(String),
+    /// A string, without its quotes, escapes resolved.
+    Text(String),
+}
+
+impl Value {
+    /// Parses what stands behind the `=`; `None` if it is none of the five.
+    pub fn parse(text: &str) -> Option<Self> {
+        match text {
+            "y" => return Some(Self::Yes),
+            "m" => return Some(Self::Module),
+            "n" => return Some(Self::No),
+            _ => {}
+        }
+        if let Some(inner) = text.strip_prefix('"') {
+            let inner = inner.strip_suffix('"')?;
+            let mut value = String::new();
+            let mut characters = inner.chars();
+            while let Some(c) = characters.next() {
+                match c {
+                    '\\' => value.push(characters.next()?),
+                    '"' => return None,
+                    c => value.push(c),
+                }
+            }
+            return Some(Self::Text(value));
+        }
+        number(text).map(|_| Self::Number(text.to_owned()))
+    }
+
+    /// Whether the two mean the same: `0x10` is `16`.
+    fn same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Number(a), Self::Number(b)) => number(a) == number(b),
+            (a, b) => a == b,
+        }
+    }
+}
+
+/// The value of a decimal or hexadecimal number. Options go up to 64 bits
+/// (`ILLEGAL_POINTER_VALUE`) and may be negative.
+fn number(text: &str) -> Option<i128> {
+    if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
+        let hexadecimal = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit());
+        return i128::from_str_radix(digits, 16)
+            .ok()
+            .filter(|_| hexadecimal);
+    }
+    let digits = text.strip_prefix('-').unwrap_or(text);
+    let decimal = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit());
+    text.parse().ok().filter(|_| decimal)
+}
+
+impl fmt::Display for Value {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Yes => f.write_str("y"),
+            Self::Module => f.write_str("m"),
+            Self::No => f.write_str("n"),
+            Self::Number(text) => f.write_str(text),
+            Self::Text(text) => {
+                write!(f, "\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+            }
+        }
+    }
+}
+
+/// Where an option stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The fragment, relative to `kernel-configs/`.
+    pub file: String,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+impl fmt::Display for Origin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.line)
+    }
+}
+
+/// In which series an option exists, and under which name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Lifetime {
+    /// The first series that has it.
+    pub since: Option<Series>,
+    /// The first series that no longer has it.
+    pub until: Option<Series>,
+    /// What it is called from a series on, oldest first.
+    pub renames: Vec<(Series, String)>,
+}
+
+impl Lifetime {
+    fn contains(&self, series: Series) -> bool {
+        self.since.is_none_or(|since| series >= since)
+            && self.until.is_none_or(|until| series < until)
+    }
+}
+
+/// An option that a fragment wants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// The (oldest) name with `CONFIG_`.
+    pub option: String,
+    /// What it shall be.
+    pub value: Value,
+    /// In which series.
+    pub lifetime: Lifetime,
+    /// The comment above it, one line each, without `#`.
+    pub reason: Vec<String>,
+    /// Where it stands.
+    pub origin: Origin,
+    /// Where it stands with another value or reason that this one overrides.
+    pub overrides: Vec<Origin>,
+}
+
+impl Wanted {
+    /// What the option is called in a series; `None` if it is not there.
+    pub fn name_in(&self, series: Series) -> Option<&str> {
+        self.lifetime.contains(series).then(|| {
+            let renamed = self
+                .lifetime
+                .renames
+                .iter()
+                .rfind(|(since, _)| series >= *since);
+            renamed.map_or(self.option.as_str(), |(_, name)| name)
+        })
+    }
+}
+
+/// All fragments of a kernel, merged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Merged {
+    /// The options in the order of the fragments.
+    pub options: Vec<Wanted>,
+}
+
+/// Merges the fragments of an architecture and a flavor; of an option in several
+/// fragments the last one wins.
+///
+/// # Errors
+///
+/// A fragment cannot be read or does not follow the syntax, the flavor is unknown,
+/// or two entries stand for one option.
+pub fn merge(files: &Files, arch: &Arch, flavor: &str) -> Result<Merged> {
+    let kernels = Kernels::load(files)?;
+    kernels.flavor(flavor)?;
+    let mut paths = kernels.fragments;
+    paths.push(format!("flavors/{flavor}"));
+    paths.push(format!("arch/{}", arch.name));
+    let both = format!("arch/{}-{flavor}", arch.name);
+    if files.contains(&both) {
+        paths.push(both);
+    }
+    let mut fragments = Vec::new();
+    for path in paths {
+        let text = files.read(&path)?;
+        fragments.push(parse_fragment(&path, &text)?);
+    }
+    merge_fragments(fragments)
+}
+
+/// Merges parsed fragments, later ones over earlier ones. An option without a
+/// range of its own keeps the range of the one that it overrides.
+fn merge_fragments(fragments: Vec<Vec<Wanted>>) -> Result<Merged> {
+    let mut options: Vec<Wanted> = Vec::new();
+    for mut wanted in fragments.into_iter().flatten() {
+        if let Some(index) = options.iter().position(|old| old.option == wanted.option) {
+            let old = options.remove(index);
+            if wanted.lifetime == Lifetime::default() {
+                wanted.lifetime = old.lifetime;
+            }
+            wanted.overrides = old.overrides;
+            wanted.overrides.push(old.origin);
+        }
+        options.push(wanted);
+    }
+    // Two entries for one option would make the later line of the file that make
+    // reads win, whatever the fragments say.
+    for wanted in &options {
+        for (_, name) in &wanted.lifetime.renames {
+            if let Some(other) = options.iter().find(|other| other.option == *name) {
+                bail!(
+                    "{}: {name} is the new name of {} ({}): write {} here",
+                    other.origin,
+                    wanted.option,
+                    wanted.origin,
+                    wanted.option
+                );
+            }
+        }
+    }
+    Ok(Merged { options })
+}
+
+/// Parses one fragment. `path` is for messages and origins.
+///
+/// # Errors
+///
+/// `<path>:<line>: <what is wrong>`.
+pub fn parse_fragment(path: &str, text: &str) -> Result<Vec<Wanted>> {
+    let mut options: Vec<Wanted> = Vec::new();
+    // The comment that the next option belongs to, and whether options followed it.
+    let mut reason: Vec<String> = Vec::new();
+    let mut reason_used = false;
+    let mut lifetime: Option<Lifetime> = None;
+    let end = text.lines().count() + 1;
+    for (index, line) in text.lines().chain([""]).enumerate() {
+        let origin = Origin {
+            file: path.to_owned(),
+            line: index + 1,
+        };
+        if line.is_empty() {
+            ensure!(
+                lifetime.is_none(),
+                "{origin}: a line that begins with \"#:\" must stand right above its option{}",
+                if index + 1 == end {
+                    ", but the file ends"
+                } else {
+                    ""
+                }
+            );
+            reason.clear();
+            reason_used = false;
+        } else if let Some(directive) = line.strip_prefix("#:") {
+            let directive = parse_directive(directive).map_err(|what| {
+                anyhow::anyhow!("{origin}: {what}; see kernel-configs/README.md for the syntax")
+            })?;
+            add_directive(lifetime.get_or_insert_default(), directive, &origin)?;
+        } else if let Some(comment) = line.strip_prefix('#') {
+            ensure!(
+                lifetime.is_none(),
+                "{origin}: a line that begins with \"#:\" must stand right above its option"
+            );
+            ensure!(
+                comment.is_empty() || comment.starts_with(' '),
+                "{origin}: a comment begins with \"# \", a line about an option with \"#:\""
+            );
+            ensure!(
+                !is_unset_line(line),
+                "{origin}: write CONFIG_…=n, so that it does not look like a comment"
+            );
+            if reason_used {
+                reason.clear();
+                reason_used = false;
+            }
+            reason.push(comment.trim().to_owned());
+        } else {
+            let (option, value) = parse_option(line).map_err(|what| {
+                anyhow::anyhow!("{origin}: {what}; see kernel-configs/README.md for the syntax")
+            })?;
+            ensure!(
+                reason.iter().any(|line| !line.is_empty()),
+                "{origin}: {option} has no comment above it that says why it is there"
+            );
+            if let Some(first) = options.iter().find(|other| other.option == option) {
+                bail!(
+                    "{origin}: {option} stands in line {} already",
+                    first.origin.line
+                );
+            }
+            reason_used = true;
+            options.push(Wanted {
+                option: option.to_owned(),
+                value,
+                lifetime: lifetime.take().unwrap_or_default(),
+                reason: reason.clone(),
+                origin,
+                overrides: Vec::new(),
+            });
+        }
+    }
+    Ok(options)
+}
+
+/// `# CONFIG_FOO is not set`, which is what Kconfig writes.
+fn is_unset_line(line: &str) -> bool {
+    unset_option(line).is_some()
+}
+
+fn unset_option(line: &str) -> Option<&str> {
+    let option = line.strip_prefix("# ")?.strip_suffix(" is not set")?;
+    is_option(option).then_some(option)
+}
+
+fn is_option(text: &str) -> bool {
+    text.strip_prefix("CONFIG_").is_some_and(|name| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    })
+}
+
+fn parse_option(line: &str) -> Result<(&str, Value), String> {
+    let Some((option, value)) = line.split_once('=') else {
+        return Err(format!("{line:?} is neither an option nor a comment"));
+    };
+    if !is_option(option) {
+        return Err(format!("{option:?} is not the name of an option"));
+    }
+    let Some(value) = Value::parse(value) else {
+        return Err(format!(
+            "{value:?} is not a value (y, m, n, a number or a quoted string)"
+        ));
+    };
+    Ok((option, value))
+}
+
+enum Directive {
+    Since(Series),
+    Until(Series),
+    RenamedTo(String, Series),
+}
+
+/// Parses what stands behind `#:`.
+fn parse_directive(text: &str) -> Result<Directive, String> {
+    let series = |text: &str| {
+        text.parse::<Series>()
+            .map_err(|_| format!("{text:?} is not a series like 6.1"))
+    };
+    let text = text
+        .strip_prefix(' ')
+        .ok_or_else(|| "a space is missing behind \"#:\"".to_owned())?;
+    // A note in parentheses at the end.
+    let (text, note) = match text.split_once(" (") {
+        Some((text, note)) => (text, Some(note)),
+        None => (text, None),
+    };
+    if note.is_some_and(|note| !note.ends_with(')') || note.len() == 1) {
+        return Err("the note in parentheses is empty or does not end with the line".to_owned());
+    }
+    match text.split(' ').collect::<Vec<_>>().as_slice() {
+        ["since", since] => Ok(Directive::Since(series(since)?)),
+        ["until", until] => Ok(Directive::Until(series(until)?)),
+        ["renamed-to", option, "since", since] if is_option(option) => {
+            Ok(Directive::RenamedTo((*option).to_owned(), series(since)?))
+        }
+        _ => Err(format!("cannot understand {text:?}")),
+    }
+}
+
+fn add_directive(lifetime: &mut Lifetime, directive: Directive, origin: &Origin) -> Result<()> {
+    match directive {
+        Directive::Since(series) => {
+            ensure!(lifetime.since.is_none(), "{origin}: a second \"since\"");
+            lifetime.since = Some(series);
+        }
+        Directive::Until(series) => {
+            ensure!(lifetime.until.is_none(), "{origin}: a second \"until\"");
+            lifetime.until = Some(series);
+        }
+        Directive::RenamedTo(option, series) => {
+            ensure!(
+                lifetime
+                    .renames
+                    .last()
+                    .is_none_or(|(last, _)| *last < series),
+                "{origin}: the new names are not in the order of their series"
+            );
+            lifetime.renames.push((series, option));
+        }
+    }
+    // A range without a series in it would never be looked at.
+    let first = lifetime.since;
+    let last = lifetime.until;
+    ensure!(
+        first.zip(last).is_none_or(|(first, last)| first < last),
+        "{origin}: \"until\" is not after \"since\""
+    );
+    ensure!(
+        lifetime.renames.iter().all(|(series, _)| {
+            first.is_none_or(|first| first < *series) && last.is_none_or(|last| *series < last)
+        }),
+        "{origin}: a new name is outside the range of the option"
+    );
+    Ok(())
+}
+
+impl Merged {
+    /// The text of the file that `KCONFIG_ALLCONFIG` names, for a version. Nothing
+    /// but options, so that two texts are the same when they configure the same:
+    /// it is a part of a package's input key.
+    pub fn allconfig(&self, version: &Version) -> String {
+        let mut text = String::new();
+        for wanted in &self.options {
+            if let Some(name) = wanted.name_in(version.series) {
+                text.push_str(name);
+                text.push('=');
+                text.push_str(&wanted.value.to_string());
+                text.push('\n');
+            }
+        }
+        text
+    }
+
+    /// The options with origins and reasons, for a person; for one version or with
+    /// the ranges of all. It can be used as `KCONFIG_ALLCONFIG` as well.
+    pub fn annotated(&self, version: Option<&Version>) -> String {
+        use fmt::Write;
+
+        let mut text = String::new();
+        let mut last: Option<(&str, &[String])> = None;
+        for wanted in &self.options {
+            let name = match version {
+                Some(version) => match wanted.name_in(version.series) {
+                    Some(name) => name,
+                    None => continue,
+                },
+                None => &wanted.option,
+            };
+            let key = (wanted.origin.file.as_str(), wanted.reason.as_slice());
+            if last != Some(key) {
+                let separator = if last.is_some() { "\n" } else { "" };
+                let _ = writeln!(text, "{separator}# [{}]", wanted.origin.file);
+                for line in &wanted.reason {
+                    let _ = writeln!(text, "{}", format!("# {line}").trim_end());
+                }
+                last = Some(key);
+            }
+            if let ([origin, ..], overrides) = (wanted.overrides.as_slice(), &wanted.overrides) {
+                let _ = writeln!(
+                    text,
+                    "# (line {}; overrides {origin}{})",
+                    wanted.origin.line,
+                    if overrides.len() > 1 {
+                        " and others"
+                    } else {
+                        ""
+                    }
+                );
+            }
+            if version.is_none() {
+                let lifetime = &wanted.lifetime;
+                if let Some(since) = lifetime.since {
+                    let _ = writeln!(text, "#: since {since}");
+                }
+                if let Some(until) = lifetime.until {
+                    let _ = writeln!(text, "#: until {until}");
+                }
+                for (since, name) in &lifetime.renames {
+                    let _ = writeln!(text, "#: renamed-to {name} since {since}");
+                }
+            }
+            let _ = writeln!(text, "{name}={}", wanted.value);
+        }
+        text
+    }
+}
+
+/// A finished `.config`, parsed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FinalConfig {
+    values: BTreeMap<String, Value>,
+    /// The version in its header.
+    pub version: Option<Version>,
+}
+
+impl FinalConfig {
+    /// Parses the text of a `.config`. Lines that are not what Kconfig writes are
+    /// passed over: the file is Kconfig's, not ours.
+    pub fn parse(text: &str) -> Self {
+        let mut config = Self::default();
+        for line in text.lines() {
+            if let Some((option, value)) = line.split_once('=')
+                && is_option(option)
+            {
+                // Kconfig writes some strings with characters that it does not escape.
+                let value = Value::parse(value).unwrap_or_else(|| Value::Text(value.to_owned()));
+                config.values.insert(option.to_owned(), value);
+            } else if let Some(option) = unset_option(line) {
+                config.values.insert(option.to_owned(), Value::No);
+            } else if config.version.is_none()
+                && let Some(rest) = line.strip_prefix("# Linux/")
+                && let Some(text) = rest.strip_suffix(" Kernel Configuration")
+                && let Some((_, text)) = text.split_once(' ')
+                && let Some((version, _)) = Version::split(text)
+            {
+                config.version = Some(version);
+            }
+        }
+        config
+    }
+
+    /// Whether it has no option at all, and so is hardly a `.config`.
+    pub fn is_empty(&self) -> bool {
+        self.values.is_empty()
+    }
+
+    /// The value of an option (with `CONFIG_`); [`Value::No`] if it is not there.
+    pub fn get(&self, option: &str) -> &Value {
+        self.values.get(option).unwrap_or(&Value::No)
+    }
+}
+
+/// What became of a wanted option.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// It is as wanted.
+    Set,
+    /// It is built in where a module was wanted, or the other way round.
+    There {
+        /// What it is.
+        found: Value,
+    },
+    /// The version does not have it, as the fragment says.
+    ExpectedAbsent,
+    /// It has another value than wanted.
+    Lost {
+        /// What it is.
+        found: Value,
+    },
+}
+
+/// A wanted option and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audited<'a> {
+    /// What was wanted.
+    pub wanted: &'a Wanted,
+    /// Its name in this version; the oldest one if it is absent.
+    pub name: &'a str,
+    /// What became of it.
+    pub state: State,
+}
+
+/// The comparison of a finished `.config` with what was wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Audit<'a> {
+    /// Every wanted option.
+    pub options: Vec<Audited<'a>>,
+}
+
+impl<'a> Audit<'a> {
+    /// The same for a kernel that we do not build: it does not matter what is built in and
+    /// what is a module, apart from `early` options, whose modules nothing could load.
+    #[must_use]
+    pub fn with_modules(mut self, early: &[&str]) -> Self {
+        for option in &mut self.options {
+            let State::Lost { found } = &option.state else {
+                continue;
+            };
+            let there = match (&option.wanted.value, found) {
+                (Value::Yes, Value::Module) => !early.contains(&option.name),
+                (Value::Module, Value::Yes) => true,
+                _ => false,
+            };
+            if there {
+                let found = found.clone();
+                option.state = State::There { found };
+            }
+        }
+        self
+    }
+
+    /// The options that are not as wanted: they stop a build.
+    pub fn lost(&self) -> impl Iterator<Item = &Audited<'a>> {
+        self.options
+            .iter()
+            .filter(|option| matches!(option.state, State::Lost { .. }))
+    }
+
+    /// How many are set, expected to be absent, and lost.
+    pub fn counts(&self) -> (usize, usize, usize) {
+        let count = |wanted: fn(&State) -> bool| {
+            self.options
+                .iter()
+                .filter(|option| wanted(&option.state))
+                .count()
+        };
+        (
+            count(|state| matches!(state, State::Set | State::There { .. })),
+            count(|state| *state == State::ExpectedAbsent),
+            count(|state| matches!(state, State::Lost { .. })),
+        )
+    }
+}
+
+impl fmt::Display for Audited<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, value, origin) = (self.name, &self.wanted.value, &self.wanted.origin);
+        write!(f, "{name}={value} ({origin}) ")?;
+        match &self.state {
+            State::Set => f.write_str("is set"),
+            State::There { found } => write!(f, "is there: it is {found}"),
+            State::ExpectedAbsent => f.write_str("is absent, as expected"),
+            State::Lost { found: Value::No } => f.write_str("is lost: it is not set"),
+            State::Lost { found } => write!(f, "is lost: it is {found}"),
+        }
+    }
+}
+
+/// Compares the text of a finished `.config` with what is wanted for a version.
+pub fn audit<'a>(merged: &'a Merged, version: &Version, final_config: &str) -> Audit<'a> {
+    let config = FinalConfig::parse(final_config);
+    let options = merged.options.iter().map(|wanted| {
+        let Some(name) = wanted.name_in(version.series) else {
+            return Audited {
+                wanted,
+                name: &wanted.option,
+                state: State::ExpectedAbsent,
+            };
+        };
+        let found = config.get(name);
+        // Kconfig does not write an empty string that has no prompt, nor the
+        // values of options whose dependencies are missing.
+        let same = found.same(&wanted.value)
+            || (*found == Value::No && wanted.value == Value::Text(String::new()));
+        let state = if same {
+            State::Set
+        } else {
+            State::Lost {
+                found: found.clone(),
+            }
+        };
+        Audited {
+            wanted,
+            name,
+            state,
+        }
+    });
+    Audit {
+        options: options.collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

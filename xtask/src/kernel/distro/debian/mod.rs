@@ -1,0 +1,329 @@
+//! The kernels of Debian's archive: `-k debian:WHAT`.
+//!
+//! [`choose`] asks the archive's lists, which are used for a day, and looks whether the
+//! very packages were unpacked before; only if they were not, [`obtain`] downloads them.
+
+pub mod select;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+
+use crate::base::error::{self, Failure, FailureKind};
+use crate::base::interrupt;
+use crate::base::paths::Layout;
+use crate::base::ui::Ui;
+use crate::kernel::distro;
+use crate::kernel::distro::PackageOrigin;
+use crate::kernel::source::Work;
+use crate::kernel::source::apt::{self, Candidate};
+use crate::kernel::source::suites::{self, Lists, Package, Suites};
+use crate::kernel::store::{self, Temporary};
+use crate::model::arch::Arch;
+use crate::model::kernel::LocalKernel;
+use crate::model::version::{Release, Version};
+
+use select::{Offer, Selected, What};
+
+/// A kernel of the archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Archived {
+    /// What it runs on.
+    pub arch: &'static Arch,
+    /// What `uname -r` will print.
+    pub release: Release,
+    /// What must be downloaded.
+    packages: Vec<Package>,
+}
+
+/// Where a kernel of Debian is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// On this machine, unpacked.
+    Here(LocalKernel),
+    /// In the archive.
+    Archived(Archived),
+}
+
+/// The newest kernel that `debian:WHAT` asks for. If the archive cannot be asked, the
+/// newest that was unpacked before and is asked for.
+///
+/// # Errors
+///
+/// A usage error if `argument` says nothing. The archive cannot be asked on this host, or
+/// not now, and nothing is here that would do. No suite has such a kernel.
+pub fn choose(
+    argument: Option<&str>,
+    arch: &'static Arch,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<Found> {
+    let what = What::parse(argument)?;
+    let suites = Suites::open(layout, ui, |suite| what.wants(suite));
+    let suites = suites.and_then(|suites| match suites.unusable() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(suites),
+    });
+    let suites = match suites {
+        Ok(suites) => suites,
+        Err(error) if is_final(&error) => return Err(error),
+        Err(error) => {
+            let here = installed(&what, arch, layout)?;
+            let kernel = here.ok_or_else(|| unasked(&what, &error))?;
+            ui.info(format!(
+                "{error:#}; using {}, which is here",
+                kernel.release
+            ));
+            return Ok(Found::Here(kernel));
+        }
+    };
+    let offers = offers(&suites, arch)?;
+    let selected = select::select(&what, &offers, arch.debian)?;
+    let found = distro::find(layout, arch, &key(&selected))?;
+    Ok(match found {
+        Some(kernel) => Found::Here(kernel),
+        None => {
+            let package = |candidate: Candidate| selected.suite.package(candidate);
+            Found::Archived(Archived {
+                arch,
+                release: selected.release,
+                packages: selected.packages.into_iter().map(package).collect(),
+            })
+        }
+    })
+}
+
+fn key(selected: &Selected<Lists<'_>>) -> String {
+    let packages = selected.packages.iter();
+    distro::key(
+        &packages
+            .map(|package| package.sha256.clone())
+            .collect::<Vec<_>>(),
+    )
+}
+
+/// A signal is not a thing to go on after.
+fn is_final(error: &anyhow::Error) -> bool {
+    matches!(error::kind(error), Some(FailureKind::Interrupted(_)))
+}
+
+/// The error if the archive cannot be asked and nothing is here.
+fn unasked(what: &What, error: &anyhow::Error) -> Failure {
+    let hint = "or give a package that you have: -k ./linux-image-….deb";
+    let text = format!("cannot ask Debian for {what}: {error:#}");
+    // One pair of brackets for both remedies.
+    match text.strip_suffix(')') {
+        Some(text) => Failure::setup(format!("{text}; {hint})")),
+        None => Failure::setup(text).hint(hint.trim_start_matches("or ")),
+    }
+}
+
+/// The kernels' packages in each suite.
+fn offers<'s>(suites: &'s Suites, arch: &Arch) -> Result<Vec<Offer<Lists<'s>>>> {
+    let mut offers = Vec::new();
+    for lists in suites.usable() {
+        interrupt::check()?;
+        let names = select::names(lists.names(select::PREFIX)?, arch.debian);
+        offers.push(Offer {
+            suite: lists,
+            candidates: apt::parse_all(&lists.show(&names)?),
+        });
+    }
+    Ok(offers)
+}
+
+/// Downloads and unpacks, unless another run has done that meanwhile.
+///
+/// # Errors
+///
+/// apt or the disk fails, a signal, or the packages are no kernel.
+pub fn obtain(kernel: &Archived, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+    let sums = kernel.packages.iter();
+    let sums = sums.map(|package| package.candidate.sha256.clone());
+    let key = distro::key(&sums.collect::<Vec<_>>());
+    let _lock = store::lock(layout, ui, &format!("debian-{key}"))?;
+    if let Some(kernel) = distro::find(layout, kernel.arch, &key)? {
+        return Ok(kernel);
+    }
+    let goal = layout
+        .kernels(kernel.arch)
+        .join(format!("packages-{}", kernel.release));
+    // The files go when they are unpacked, or after an error.
+    let temporary = Temporary::directory(&goal)?;
+    let files = download(&kernel.packages, &temporary, layout, ui)
+        .with_context(|| format!("cannot get the kernel {} from Debian", kernel.release))?;
+    distro::install(&files, layout, ui).map_err(error::not_the_users)
+}
+
+/// The package with the debugging information of a release, of just that version.
+///
+/// # Errors
+///
+/// The archive cannot be asked, or does not have it (any more).
+pub fn debug_package(
+    release: &Release,
+    version: &str,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<Package> {
+    let what = format!("the debugging information of {release}");
+    let take = |lists: Lists<'_>, candidate| Ok(lists.package(candidate));
+    of_version(&debug_name(release), version, &what, layout, ui, take)
+}
+
+/// The packages with what modules are built against for a release, of just that version.
+///
+/// # Errors
+///
+/// As [`debug_package`].
+pub fn header_packages(
+    release: &Release,
+    version: &str,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<Vec<Package>> {
+    let what = format!("what modules are built against for {release}");
+    let take = |lists: Lists<'_>, first: Candidate| {
+        let mut found = vec![first];
+        let mut next = 0;
+        while let Some(candidate) = found.get(next) {
+            next += 1;
+            for needed in candidate.depends.clone() {
+                let ours = ["linux-headers-", "linux-kbuild-"];
+                let known = found.iter().any(|other| other.package == needed.package);
+                if known || !ours.iter().any(|start| needed.package.starts_with(start)) {
+                    continue;
+                }
+                let shown = lists.show(std::slice::from_ref(&needed.package))?;
+                let wanted = needed.version.as_deref();
+                let candidates = apt::parse_show(&shown, &needed.package).into_iter();
+                let newest = candidates
+                    .filter(|candidate| wanted.is_none_or(|wanted| candidate.version == wanted))
+                    .max_by(|a, b| apt::compare(&a.version, &b.version));
+                found.push(newest.with_context(|| {
+                    format!(
+                        "the suite that has {} lacks {}",
+                        found[0].package, needed.package
+                    )
+                })?);
+            }
+        }
+        Ok(found
+            .into_iter()
+            .map(|candidate| lists.package(candidate))
+            .collect())
+    };
+    of_version(&headers_name(release), version, &what, layout, ui, take)
+}
+
+/// What `take` makes of a package of just that version, in the first suite that has it.
+fn of_version<T>(
+    name: &str,
+    version: &str,
+    what: &str,
+    layout: &Layout,
+    ui: &Ui,
+    take: impl FnOnce(Lists<'_>, Candidate) -> Result<T>,
+) -> Result<T> {
+    let context = || format!("cannot get {name} {version} from Debian");
+    let suites = Suites::open(layout, ui, |_| true).with_context(context)?;
+    if let Some(failure) = suites.unusable() {
+        return Err(failure).with_context(context);
+    }
+    let mut others = Vec::new();
+    for lists in suites.usable() {
+        interrupt::check()?;
+        let shown = lists.show(&[name.to_owned()])?;
+        for candidate in apt::parse_show(&shown, name) {
+            if candidate.version == version {
+                return take(lists, candidate);
+            }
+            others.push(candidate.version);
+        }
+    }
+    let message = match others.as_slice() {
+        [] => format!("no suite of Debian has {name}, {what}"),
+        others => format!(
+            "Debian has {name} only as {}, not as {version}",
+            others.join(", ")
+        ),
+    };
+    let hint = "Debian keeps it for its newest kernels, and that of a new one may come later";
+    Err(Failure::setup(message).hint(hint).into())
+}
+
+/// The package that a kernel's image was unpacked from, if it is one of Debian's. `what` is
+/// to be had for it.
+///
+/// # Errors
+///
+/// It is none of Debian's.
+pub fn image_package(kernel: &LocalKernel, what: &str) -> Result<PackageOrigin> {
+    let packages = distro::Origin::read(&kernel.path)?.packages;
+    let names = packages.iter().map(|package| package.name.as_str());
+    let names = names.collect::<Vec<_>>().join(", ");
+    let image = packages
+        .into_iter()
+        .find(|package| select::is_image(&package.name));
+    Ok(image.ok_or_else(|| {
+        let release = &kernel.release;
+        Failure::setup(format!(
+            "nobody knows where {what} of {release} is: it is not Debian's but came in {names}"
+        ))
+        .hint("it is fetched from Debian's archive alone, and cannot be given by a path")
+    })?)
+}
+
+/// The name of the package with what modules are built against for a release.
+pub fn headers_name(release: &Release) -> String {
+    format!("linux-headers-{release}")
+}
+
+/// The name of the package with the debugging information of a release, whether its image
+/// was signed or not.
+pub fn debug_name(release: &Release) -> String {
+    format!("linux-image-{release}-dbg")
+}
+
+/// Downloads packages into a temporary directory, in which the log is too.
+///
+/// # Errors
+///
+/// There is no room for what will be unpacked of them, apt fails, or a signal.
+pub fn download(
+    packages: &[Package],
+    temporary: &Temporary,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<Vec<PathBuf>> {
+    let bytes = packages.iter().map(|package| {
+        let Candidate {
+            size, installed, ..
+        } = package.candidate;
+        size.saturating_add(installed)
+    });
+    let bytes = bytes.fold(0, u64::saturating_add);
+    store::require_space(temporary.path(), bytes)?;
+    let log = temporary.path().join("apt.log");
+    suites::download(&Work::new(layout, ui, &log), packages, temporary.path())
+}
+
+/// The newest kernel on this machine that is asked for and was unpacked from packages.
+/// Nothing here says of which suite it was.
+fn installed(what: &What, arch: &'static Arch, layout: &Layout) -> Result<Option<LocalKernel>> {
+    let mut best: Option<(Version, LocalKernel)> = None;
+    for kernel in distro::survey(layout, arch)? {
+        let packages = distro::Origin::read(&kernel.path)?.packages;
+        let image = packages
+            .iter()
+            .find(|package| select::is_image(&package.name));
+        let Some(upstream) = image.and_then(|image| apt::upstream(&image.version)) else {
+            continue;
+        };
+        let asked = what.is(&kernel.release.to_string(), &upstream, arch.debian);
+        if asked && best.as_ref().is_none_or(|(newest, _)| upstream > *newest) {
+            best = Some((upstream, kernel));
+        }
+    }
+    Ok(best.map(|(_, kernel)| kernel))
+}

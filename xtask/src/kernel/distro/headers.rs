@@ -1,0 +1,99 @@
+//! What modules are built against for a kernel of Debian: `linux-headers-<release>`, whose
+//! Makefile includes that of a package for all flavors of the kernel, and the programs of
+//! the build in `linux-kbuild-<version>`. Together they are a download of some 13 MB and
+//! take 80 MB unpacked.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::debian;
+use super::extra::{self, Extra};
+use crate::base::error::Failure;
+use crate::base::input;
+use crate::base::paths::Layout;
+use crate::base::ui::Ui;
+use crate::model::kernel::{LocalKernel, Origin};
+
+/// Where the packages have what is wanted, as they would be installed.
+const SOURCES: &str = "usr/src";
+const PROGRAMS: &str = "usr/lib";
+
+/// The tree that modules are built against for a kernel that was unpacked from a package.
+///
+/// # Errors
+///
+/// It is none of Debian's, the packages cannot be had, or a signal.
+pub fn obtain(kernel: &LocalKernel, layout: &Layout, ui: &Ui) -> Result<PathBuf> {
+    let name = debian::headers_name(&kernel.release);
+    if kernel.origin != Origin::Distribution {
+        let release = &kernel.release;
+        let message = format!("there is nothing to build modules against for {release}");
+        return Err(Failure::setup(message)
+            .hint(format!("install {name}"))
+            .into());
+    }
+    let tree = Path::new(SOURCES).join(&name);
+    let extra = Extra {
+        prefix: extra::HEADERS,
+        package: name.clone(),
+        what: "what modules are built against",
+        find: &|version| debian::header_packages(&kernel.release, version, layout, ui),
+        wanted: &wanted,
+        finish: &|unpacked, goal| {
+            let file = unpacked.join(&tree).join("Makefile");
+            let context = || format!("cannot adapt {}", file.display());
+            let text = input::text(&file, input::TEXT).with_context(context)?;
+            std::fs::write(&file, moved(&text, goal)).with_context(context)
+        },
+    };
+    let folder = extra.obtain(kernel, layout, ui)?;
+    Ok(folder.join(tree))
+}
+
+fn wanted(path: &Path) -> Option<PathBuf> {
+    let programs = path.strip_prefix(PROGRAMS).is_ok_and(|below| {
+        let first = below.components().next();
+        first.is_some_and(|first| {
+            first
+                .as_os_str()
+                .to_string_lossy()
+                .starts_with("linux-kbuild-")
+        })
+    });
+    (programs || path.starts_with(SOURCES)).then(|| path.to_owned())
+}
+
+/// A Makefile whose absolute paths lead below a folder.
+fn moved(text: &str, folder: &Path) -> String {
+    let (from, to) = (format!("/{SOURCES}/"), folder.join(SOURCES));
+    text.replace(&from, &format!("{}/", to.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_a_build_needs_is_unpacked() {
+        for (path, expected) in [
+            ("usr/src/linux-headers-6.1.0-56-amd64/.config", true),
+            ("usr/src/linux-kbuild-6.1", true),
+            ("usr/lib/linux-kbuild-6.1/scripts/basic/fixdep", true),
+            ("usr/lib/modules/6.1.0-56-amd64/build", false),
+            ("lib/modules/6.1.0-56-amd64/build", false),
+            ("usr/share/doc/x/copyright", false),
+        ] {
+            assert_eq!(wanted(Path::new(path)).is_some(), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_makefile_includes_what_is_beside_it() {
+        let text = "include /usr/src/linux-headers-6.1.0-56-common/Makefile\n";
+        assert_eq!(
+            moved(text, Path::new("/w/x86_64/headers-x")),
+            "include /w/x86_64/headers-x/usr/src/linux-headers-6.1.0-56-common/Makefile\n"
+        );
+    }
+}

@@ -1,0 +1,422 @@
+//! From package files to a folder of the work directory: see [`install`].
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::image::Image;
+use super::package::Package;
+use super::{
+    CONFIG, FILE_NAME, IMAGE, MODULES, Origin, PackageOrigin, find, folder_name, key, open,
+};
+use crate::archive::compression::Compression;
+use crate::archive::{self, Tree};
+use crate::base::error::Failure;
+use crate::base::input;
+use crate::base::interrupt;
+use crate::base::paths::Layout;
+use crate::base::process::{self, LongCommand};
+use crate::base::programs;
+use crate::base::ui::Ui;
+use crate::kernel::config::{FinalConfig, Value};
+use crate::kernel::store::{self, Temporary};
+use crate::model::arch::Arch;
+use crate::model::kernel::LocalKernel;
+use crate::model::version::Release;
+
+/// The name of the lock under which packages with that key are installed.
+pub fn lock_name(key: &str) -> String {
+    format!("distribution-{key}")
+}
+
+/// Unpacks the kernel that `.deb` or `.rpm` files hold, one or several, into the work
+/// directory, and lists its modules; unless the same files were installed before.
+///
+/// # Errors
+///
+/// One of them is no package, damaged or too large; together they are no kernel, or one
+/// for another architecture; depmod is missing or fails.
+pub fn install(packages: &[PathBuf], layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+    let packages = packages.iter().map(|path| Package::open(path));
+    let mut packages = packages.collect::<Result<Vec<_>>>()?;
+    let arch = architecture(&packages)?;
+    let checksums = packages.iter().map(|package| package.sha256.clone());
+    let key = key(&checksums.collect::<Vec<_>>());
+    let known = || find(layout, arch, &key);
+    if let Some(kernel) = known()? {
+        ui.verbose(format!("{} is already unpacked", kernel.release));
+        return Ok(kernel);
+    }
+    let _lock = store::lock(layout, ui, &lock_name(&key))?;
+    if let Some(kernel) = known()? {
+        return Ok(kernel);
+    }
+    let kernels = layout.kernels(arch);
+    // What the kernel is called is only known when it is unpacked.
+    let unpacked = Temporary::directory(&kernels.join(lock_name(&key)))?;
+    let root = unpacked.path();
+    let mut tree = Tree::new(root);
+    for package in &mut packages {
+        let _task = ui.task(format!("unpacking {} {}", package.name, package.version));
+        package.unpack(&mut tree)?;
+    }
+    let found = Found::look(root, arch, &packages)?;
+    list_modules(root, &found)?;
+    let goal = kernels.join(folder_name(&found.release, &key));
+    let temporary = Temporary::directory(&goal)?;
+    found.assemble(temporary.path(), arch, &packages)?;
+    temporary.persist()?;
+    open(&goal)
+}
+
+/// The architecture that packages are for, which is that of the first that has one.
+fn architecture(packages: &[Package]) -> Result<&'static Arch> {
+    let mut found = None;
+    for package in packages {
+        found = found.or(package.arch()?);
+    }
+    // No kernel is for any architecture.
+    Ok(found.ok_or_else(|| no_image(packages))?)
+}
+
+/// The packages by name, for errors.
+fn names(packages: &[Package]) -> String {
+    let names = packages.iter().map(|package| package.name.as_str());
+    names.collect::<Vec<_>>().join(", ")
+}
+
+/// The names of packages that those depend on and that are called `like` that.
+fn dependencies(packages: &[Package], like: impl Fn(&str) -> bool) -> String {
+    let given = |name: &str| packages.iter().any(|package| package.name == name);
+    let names = packages.iter().flat_map(Package::dependencies);
+    let names = names.filter(|name| like(name) && !given(name));
+    let names = names.collect::<BTreeSet<_>>();
+    names.into_iter().collect::<Vec<_>>().join(", ")
+}
+
+fn hold(packages: &[Package]) -> &'static str {
+    match packages {
+        [_] => "holds",
+        _ => "hold",
+    }
+}
+
+/// The error for packages without an image. A package such as `linux-image-amd64` is
+/// empty and depends on the newest kernel.
+fn no_image(packages: &[Package]) -> Failure {
+    let (names, hold) = (names(packages), hold(packages));
+    let failure = Failure::usage(format!("{names} {hold} no kernel image"));
+    let kernel = |name: &str| {
+        let starts = [
+            "linux-image-",
+            "linux-signed-image-",
+            "kernel-core",
+            "kernel-default",
+        ];
+        starts.iter().any(|start| name.starts_with(start))
+    };
+    match dependencies(packages, kernel) {
+        needed if needed.is_empty() => failure.hint(
+            "the packages with an image are called linux-image-RELEASE, kernel-core or the like",
+        ),
+        needed => failure.hint(format!(
+            "it only depends on the kernel, which is in {needed}"
+        )),
+    }
+}
+
+/// The parts of a kernel among what was unpacked.
+struct Found {
+    release: Release,
+    image: PathBuf,
+    config: Option<PathBuf>,
+    /// Below `lib/modules`.
+    modules: PathBuf,
+    /// How modules are compressed.
+    compressions: Vec<&'static str>,
+}
+
+impl Found {
+    fn look(root: &Path, arch: &Arch, packages: &[Package]) -> Result<Self> {
+        let modules_of = root.join("lib/modules");
+        let (image, called) = image(root, &modules_of, packages)?;
+        let release = match Image::of_file(&image)? {
+            Image::X86_64(said) if arch.name == "x86_64" => said,
+            Image::Unknown => {
+                let message = format!(
+                    "the image {called} of {} is of an unknown kind",
+                    names(packages)
+                );
+                return Err(Failure::usage(message).into());
+            }
+            other => {
+                let other = other.arch().unwrap_or_default();
+                let message = format!(
+                    "the image {called} of {} is for {other}, not {}",
+                    names(packages),
+                    arch.name
+                );
+                return Err(Failure::usage(message).into());
+            }
+        };
+        let release = match release {
+            Some(release) => release,
+            // Then its file is called after it.
+            None => called.parse().with_context(|| {
+                format!(
+                    "cannot say which kernel the image of {} is",
+                    names(packages)
+                )
+            })?,
+        };
+        let modules = modules_of.join(release.to_string());
+        let config = [
+            root.join(format!("boot/config-{release}")),
+            modules.join("config"),
+        ];
+        let config = config.into_iter().find(|path| path.is_file());
+        let config = config.as_deref().map(real).transpose()?;
+        let mut compressions = BTreeSet::new();
+        if modules.is_dir() {
+            endings(&modules, &mut compressions)?;
+            remove_links_out(&modules, Path::new(""))?;
+        }
+        if compressions.is_empty() && needs_modules(config.as_deref())? {
+            return Err(no_modules(&release, &modules_of, packages)?.into());
+        }
+        store::create_directory(&modules)?;
+        Ok(Self {
+            release,
+            image,
+            config,
+            modules,
+            compressions: compressions.into_iter().collect(),
+        })
+    }
+
+    /// Moves the parts into the folder that will be the kernel.
+    fn assemble(&self, folder: &Path, arch: &Arch, packages: &[Package]) -> Result<()> {
+        let put = |from: &Path, name: &str| {
+            let goal = folder.join(name);
+            std::fs::rename(from, &goal)
+                .with_context(|| format!("cannot create {}", goal.display()))
+        };
+        // The image may be among the modules: it goes first.
+        put(&self.image, IMAGE)?;
+        if let Some(config) = &self.config {
+            put(config, CONFIG)?;
+        }
+        put(&self.modules, MODULES)?;
+        let packages = packages.iter().map(|package| PackageOrigin {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            sha256: package.sha256.clone(),
+        });
+        let origin = Origin {
+            release: self.release.to_string(),
+            arch: arch.name.to_owned(),
+            packages: packages.collect(),
+        };
+        let path = folder.join(FILE_NAME);
+        let text = serde_json::to_string_pretty(&origin)? + "\n";
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+    }
+}
+
+/// The file that is the image, and the release that it is called after.
+fn image(root: &Path, modules: &Path, packages: &[Package]) -> Result<(PathBuf, String)> {
+    let mut found = Vec::new();
+    for name in entries(&root.join("boot"))? {
+        if let Some(release) = name.strip_prefix("vmlinuz-") {
+            found.push((root.join("boot").join(&name), release.to_owned()));
+        }
+    }
+    for release in entries(modules)? {
+        found.push((modules.join(&release).join("vmlinuz"), release));
+    }
+    // In some packages the one is a link to the other, and in some the link's goal is in
+    // another package.
+    found.retain(|(path, _)| path.is_file());
+    let releases = found.iter().map(|(_, release)| release.as_str());
+    let releases = releases.collect::<BTreeSet<_>>();
+    if releases.len() > 1 {
+        let releases = releases.into_iter().collect::<Vec<_>>().join(", ");
+        let (names, hold) = (names(packages), hold(packages));
+        let message = format!("{names} {hold} several kernels: {releases}");
+        return Err(Failure::usage(message)
+            .hint("give the packages of one of them")
+            .into());
+    }
+    let (path, release) = found.into_iter().next().ok_or_else(|| no_image(packages))?;
+    Ok((real(&path)?, release))
+}
+
+/// The file that a path leads to: a link would lead elsewhere when it is moved.
+fn real(path: &Path) -> Result<PathBuf> {
+    path.canonicalize()
+        .with_context(|| format!("cannot find {}", path.display()))
+}
+
+/// Removes the links among the modules that lead to another part of the package: from
+/// where the modules will be they would lead out of the kernel's folder.
+fn remove_links_out(modules: &Path, below: &Path) -> Result<()> {
+    let directory = modules.join(below);
+    let context = || format!("cannot read {}", directory.display());
+    for entry in directory.read_dir().with_context(context)? {
+        let entry = entry.with_context(context)?;
+        let name = below.join(entry.file_name());
+        let kind = entry.file_type().with_context(context)?;
+        if kind.is_dir() {
+            remove_links_out(modules, &name)?;
+        } else if kind.is_symlink() {
+            let path = entry.path();
+            let inside = path
+                .read_link()
+                .is_ok_and(|target| archive::link_stays_inside(&name, &target));
+            if !inside {
+                std::fs::remove_file(&path)
+                    .with_context(|| format!("cannot remove {}", path.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The names in a directory that may be missing, sorted. Those that are no text are none
+/// of ours.
+fn entries(directory: &Path) -> Result<Vec<String>> {
+    if !directory.is_dir() {
+        return Ok(Vec::new());
+    }
+    let context = || format!("cannot read {}", directory.display());
+    let mut names = Vec::new();
+    for entry in directory.read_dir().with_context(context)? {
+        names.extend(entry.with_context(context)?.file_name().into_string());
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// The endings that modules below a directory have.
+const ENDINGS: [(&str, Compression); 4] = [
+    (".ko", Compression::None),
+    (".ko.gz", Compression::Gzip),
+    (".ko.xz", Compression::Xz),
+    (".ko.zst", Compression::Zstd),
+];
+
+fn endings(directory: &Path, found: &mut BTreeSet<&'static str>) -> Result<()> {
+    interrupt::check()?;
+    for name in entries(directory)? {
+        let path = directory.join(&name);
+        // Links would lead in circles.
+        if path
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_dir())
+        {
+            endings(&path, found)?;
+        } else {
+            let ending = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending));
+            found.extend(ending.map(|(ending, _)| ending));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a kernel can have modules. Of one whose configuration is not known that is
+/// supposed.
+fn needs_modules(config: Option<&Path>) -> Result<bool> {
+    let Some(path) = config else {
+        return Ok(true);
+    };
+    let text = input::bytes(path, input::TEXT)
+        .with_context(|| format!("cannot read {}", path.display()))?;
+    let config = FinalConfig::parse(&String::from_utf8_lossy(&text));
+    Ok(*config.get("CONFIG_MODULES") == Value::Yes)
+}
+
+/// The error for an image without its modules.
+fn no_modules(release: &Release, directory: &Path, packages: &[Package]) -> Result<Failure> {
+    let (names, hold) = (names(packages), hold(packages));
+    let mut others = Vec::new();
+    for other in entries(directory)? {
+        let mut found = BTreeSet::new();
+        endings(&directory.join(&other), &mut found)?;
+        if !found.is_empty() {
+            others.push(other);
+        }
+    }
+    if !others.is_empty() {
+        let message = format!(
+            "{names} {hold} the image of {release}, but the modules of {}",
+            others.join(", ")
+        );
+        return Ok(Failure::usage(message));
+    }
+    let message = format!("{names} {hold} the image of {release}, but not its modules");
+    let needed = dependencies(packages, |name| name.contains("modules"));
+    let needed = match needed.as_str() {
+        "" => String::new(),
+        needed => format!(", {needed},"),
+    };
+    let hint = format!(
+        "put the package with them{needed} into one directory with this one, and give its path"
+    );
+    Ok(Failure::usage(message).hint(hint))
+}
+
+/// Makes the lists that modprobe reads, unless they came with the packages: Debian's make
+/// them when they are installed.
+fn list_modules(root: &Path, found: &Found) -> Result<()> {
+    if found.modules.join("modules.dep").is_file() {
+        return Ok(());
+    }
+    let release = &found.release;
+    let depmod = programs::find_program("depmod").ok_or_else(|| {
+        Failure::setup(format!(
+            "cannot list the modules of {release}: depmod is missing"
+        ))
+        .hint("install kmod, or let --setup install what is missing")
+    })?;
+    // Where depmod looks depends on how it was built: some distributions have moved the
+    // folder below /usr.
+    let usr = root.join("usr");
+    store::create_directory(&usr)?;
+    let link = usr.join("lib");
+    symlink("../lib", &link).with_context(|| format!("cannot create {}", link.display()))?;
+    let command = LongCommand::new(depmod)
+        .arg("-b")
+        .arg(root)
+        .arg(release.to_string());
+    process::run_logged(command, &root.join("depmod.log"), || Ok(()))
+        .with_context(|| format!("cannot list the modules of {release}"))?;
+    let list = found.modules.join("modules.dep");
+    let text = input::text(&list, input::TEXT)
+        .with_context(|| format!("depmod has not made {}", list.display()))?;
+    match unlisted(&text, &found.compressions) {
+        None => Ok(()),
+        Some(ending) => {
+            let message = format!(
+                "depmod of this host cannot read the modules of {release}, which are {ending} files"
+            );
+            Err(Failure::setup(message)
+                .hint("install a version of kmod that can: kmod --version says what it knows")
+                .into())
+        }
+    }
+}
+
+/// The first ending that no module in a list has: kmod passes over modules that it was
+/// not built to decompress.
+fn unlisted<'e>(list: &str, endings: &[&'e str]) -> Option<&'e str> {
+    let listed = |ending: &str| {
+        let mut modules = list.lines().filter_map(|line| line.split_once(':'));
+        modules.any(|(module, _)| module.ends_with(ending))
+    };
+    endings.iter().copied().find(|ending| !listed(ending))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,331 @@
+//! Kernels as distributions package them: from their package files to a folder of the
+//! work directory that can be booted.
+//!
+//! Such a folder is called `distribution-<release>-<key>`, because a release says less
+//! than with our own kernels: Debian keeps it for several versions of a package. The key
+//! is made from the package files. In the folder are `vmlinuz`, `modules/` (what becomes
+//! `/lib/modules/<release>` in the guest), `config` if the packages have it, and
+//! `origin.json`.
+
+pub mod debian;
+pub mod debuginfo;
+pub mod extra;
+pub mod headers;
+pub mod host;
+pub mod image;
+mod install;
+pub mod package;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::Failure;
+use crate::base::input;
+use crate::base::paths::Layout;
+use crate::base::sha256::Sha256;
+use crate::kernel::store::{self, Survey};
+use crate::model::arch::{self, Arch};
+use crate::model::kernel::{self, LocalKernel};
+use crate::model::kernel_request::newest_first;
+use crate::model::version::Release;
+
+pub use install::{install, lock_name};
+
+/// What the folders of distributions' kernels are called: this, the release, and the key.
+const PREFIX: &str = "distribution-";
+
+/// Part of the key: to be raised when what is in a folder changes.
+const RECIPE: &str = "1";
+
+/// Digits of a key.
+const KEY_LENGTH: usize = 12;
+
+/// In a folder: what the kernel is and where it came from.
+pub const FILE_NAME: &str = "origin.json";
+const IMAGE: &str = "vmlinuz";
+const CONFIG: &str = "config";
+const MODULES: &str = "modules";
+
+/// The contents of `origin.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// What `uname -r` prints.
+    pub release: String,
+    /// Our name of the architecture.
+    pub arch: String,
+    /// The packages that it was unpacked from.
+    pub packages: Vec<PackageOrigin>,
+}
+
+/// A package that a kernel was unpacked from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackageOrigin {
+    /// Its name, e.g. `linux-image-6.1.0-56-amd64`.
+    pub name: String,
+    /// The version of the package, e.g. `6.1.160-1`.
+    pub version: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+}
+
+impl Origin {
+    /// Reads that of a folder.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is damaged.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(FILE_NAME);
+        let text = input::bytes(&path, input::SMALL)
+            .with_context(|| format!("cannot read {}", path.display()))?;
+        serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
+    }
+}
+
+/// What tells kernels apart: made from the checksums of their package files (SHA-256,
+/// hexadecimal), whose order does not matter.
+pub fn key(sha256s: &[String]) -> String {
+    let mut sorted = sha256s.to_vec();
+    sorted.sort();
+    sorted.dedup();
+    let mut hash = Sha256::new();
+    hash.update(format!("{RECIPE}\n{}\n", sorted.join("\n")));
+    let mut key = hash.finish();
+    key.truncate(KEY_LENGTH);
+    key
+}
+
+fn folder_name(release: &Release, key: &str) -> String {
+    format!("{PREFIX}{release}-{key}")
+}
+
+/// The key at the end of a folder's name; `None` if it is not called like one.
+pub fn key_of(folder: &Path) -> Option<&str> {
+    let name = folder.file_name()?.to_str()?.strip_prefix(PREFIX)?;
+    let (_, key) = name.rsplit_once('-')?;
+    let digits = key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (digits && key.len() == KEY_LENGTH).then_some(key)
+}
+
+/// The kernel that was installed from package files with that [`key`].
+///
+/// # Errors
+///
+/// The work directory cannot be read.
+pub fn find(layout: &Layout, arch: &'static Arch, key: &str) -> Result<Option<LocalKernel>> {
+    let folders = folders(layout, arch)?.into_iter();
+    let mut same = folders.filter(|folder| key_of(folder) == Some(key));
+    // One that is damaged is made again.
+    Ok(same.find_map(|folder| open_in_place(&folder, arch).ok()))
+}
+
+/// Whether a directory is such a folder, whole or damaged.
+pub fn is_folder(path: &Path) -> bool {
+    path.join(FILE_NAME).is_file() || (path.is_dir() && key_of(path).is_some())
+}
+
+/// Opens a folder.
+///
+/// # Errors
+///
+/// A usage error that names what is missing.
+pub fn open(path: &Path) -> Result<LocalKernel> {
+    // VMs and make are started in other directories.
+    let path =
+        std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
+    let list = format!("{MODULES}/modules.dep");
+    let missing = [FILE_NAME, IMAGE, &list]
+        .into_iter()
+        .filter(|name| !path.join(name).is_file())
+        .collect::<Vec<_>>();
+    if !missing.is_empty() {
+        let message = format!(
+            "{} is not an unpacked kernel of a distribution: no {}",
+            path.display(),
+            missing.join(", no ")
+        );
+        return Err(Failure::usage(message)
+            .hint("delete it, and give the package files again")
+            .into());
+    }
+    let origin = Origin::read(&path)?;
+    let damaged = || format!("{} is damaged", path.join(FILE_NAME).display());
+    let release = origin.release.parse().with_context(damaged)?;
+    let arch = arch::find(&origin.arch).with_context(damaged)?;
+    let config = path.join(CONFIG);
+    Ok(LocalKernel {
+        arch,
+        release,
+        origin: kernel::Origin::Distribution,
+        image: path.join(IMAGE),
+        modules: path.join(MODULES),
+        config: config.is_file().then_some(config),
+        vmlinux: None,
+        build: None,
+        debuginfo: None,
+        path,
+    })
+}
+
+/// The kernels of distributions in the work directory, the newest first.
+///
+/// # Errors
+///
+/// The work directory cannot be read.
+pub fn survey(layout: &Layout, arch: &'static Arch) -> Result<Vec<LocalKernel>> {
+    Ok(survey_all(layout, arch)?.kernels)
+}
+
+/// [`survey`], with what is called like such a kernel and is none.
+///
+/// # Errors
+///
+/// As [`survey`].
+pub fn survey_all(layout: &Layout, arch: &'static Arch) -> Result<Survey> {
+    let mut survey = Survey::default();
+    for folder in folders(layout, arch)? {
+        match open_in_place(&folder, arch) {
+            Ok(kernel) => survey.kernels.push(kernel),
+            Err(error) => survey.damaged.push((folder, format!("{error:#}"))),
+        }
+    }
+    survey.kernels.sort_by(newest_first);
+    Ok(survey)
+}
+
+/// [`open`] of a folder that must be called after what is in it.
+fn open_in_place(folder: &Path, arch: &'static Arch) -> Result<LocalKernel> {
+    let kernel = open(folder)?;
+    if kernel.arch != arch {
+        bail!("it is for {}, not {}", kernel.arch.name, arch.name);
+    }
+    let name = folder_name(&kernel.release, key_of(folder).unwrap_or_default());
+    if folder.file_name() != Some(name.as_ref()) {
+        bail!("it holds the kernel {}", kernel.release);
+    }
+    Ok(kernel)
+}
+
+/// What is called like such a folder, sorted.
+fn folders(layout: &Layout, arch: &Arch) -> Result<Vec<PathBuf>> {
+    let mut folders = store::entries(&layout.kernels(arch))?;
+    folders.retain(|path| key_of(path).is_some() && path.is_dir());
+    Ok(folders)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::paths::Files;
+
+    fn folder(work: &Path, release: &str, key: &str) -> PathBuf {
+        let path = work
+            .join("x86_64")
+            .join(format!("distribution-{release}-{key}"));
+        std::fs::create_dir_all(path.join(MODULES)).unwrap();
+        for name in [IMAGE, "modules/modules.dep"] {
+            std::fs::write(path.join(name), "").unwrap();
+        }
+        let origin = Origin {
+            release: release.to_owned(),
+            arch: "x86_64".to_owned(),
+            packages: Vec::new(),
+        };
+        let text = serde_json::to_string(&origin).unwrap();
+        std::fs::write(path.join(FILE_NAME), text).unwrap();
+        path
+    }
+
+    #[test]
+    fn keys_do_not_depend_on_the_order_of_packages() {
+        let sums = ["a".repeat(64), "b".repeat(64)];
+        let reversed = [sums[1].clone(), sums[0].clone()];
+        assert_eq!(key(&sums), key(&reversed));
+        assert_ne!(key(&sums), key(&sums[..1]));
+        assert_eq!(key(&sums).len(), KEY_LENGTH);
+        let found = |name: &str| key_of(Path::new(name)).map(str::to_owned);
+        assert_eq!(
+            found("/w/distribution-6.1.0-56-amd64-0123456789ab").as_deref(),
+            Some("0123456789ab")
+        );
+        for name in [
+            "kernel-6.1.0-0123456789ab",
+            "distribution-6.1.0-56-amd64",
+            "distribution-6.1.0-0123456789ag",
+            "distribution-6.1.0-0123456789abc",
+            ".distribution-6.1.0-0123456789ab.tmp-x",
+        ] {
+            assert_eq!(found(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn kernels_of_distributions_are_found_and_damaged_ones_are_not() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let arch = arch::find("x86_64").unwrap();
+        assert!(survey(&layout, arch).unwrap().is_empty());
+        let (one, two, three) = ("0123456789ab", "0123456789ac", "0123456789ad");
+        let old = folder(work.path(), "6.1.0-48-amd64", one);
+        folder(work.path(), "6.15.3-200.fc42.x86_64", two);
+        let damaged = folder(work.path(), "6.12.118+deb13-amd64", three);
+        let moved = damaged.with_file_name("distribution-6.13.0-0123456789ae");
+        std::fs::rename(&old, &moved).unwrap();
+        std::fs::create_dir(damaged.with_file_name("kernel-6.1.0")).unwrap();
+        std::fs::remove_file(damaged.join(IMAGE)).unwrap();
+
+        let found = survey_all(&layout, arch).unwrap();
+        let releases = found
+            .kernels
+            .iter()
+            .map(|kernel| kernel.release.to_string());
+        assert_eq!(releases.collect::<Vec<_>>(), ["6.15.3-200.fc42.x86_64"]);
+        let reasons = found.damaged.iter().map(|(_, reason)| reason.as_str());
+        let reasons = reasons.collect::<Vec<_>>();
+        assert!(
+            reasons[0].contains(": no vmlinuz (delete it"),
+            "{reasons:?}"
+        );
+        assert_eq!(reasons[1], "it holds the kernel 6.1.0-48-amd64");
+        assert!(find(&layout, arch, two).unwrap().is_some());
+        assert_eq!(find(&layout, arch, three).unwrap(), None);
+
+        std::fs::rename(&moved, &old).unwrap();
+        let kernel = find(&layout, arch, one).unwrap().unwrap();
+        assert_eq!(kernel.path, old);
+        assert_eq!(kernel.origin, kernel::Origin::Distribution);
+        assert_eq!((&kernel.config, &kernel.vmlinux), (&None, &None));
+        std::fs::write(old.join(CONFIG), "").unwrap();
+        assert_eq!(open(&old).unwrap().config, Some(old.join(CONFIG)));
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_folder_is_one_error() {
+        let work = tempfile::tempdir().unwrap();
+        let path = folder(work.path(), "6.1.0-48-amd64", "0123456789ab");
+        let error = |path: &Path| format!("{:#}", open(path).unwrap_err());
+        for (text, expected) in [
+            ("{", "origin.json is damaged"),
+            ("{}", "origin.json is damaged"),
+            (
+                r#"{"release":"../x","arch":"x86_64","packages":[]}"#,
+                "is damaged",
+            ),
+            (
+                r#"{"release":"6.1.0","arch":"pdp11","packages":[]}"#,
+                "is damaged",
+            ),
+        ] {
+            std::fs::write(path.join(FILE_NAME), text).unwrap();
+            assert!(error(&path).contains(expected), "{}", error(&path));
+        }
+        assert!(is_folder(&path));
+        std::fs::remove_file(path.join("modules/modules.dep")).unwrap();
+        std::fs::remove_file(path.join(FILE_NAME)).unwrap();
+        assert!(error(&path).contains("no origin.json, no modules/modules.dep"));
+        assert!(is_folder(&path));
+        assert!(!is_folder(work.path()));
+    }
+}

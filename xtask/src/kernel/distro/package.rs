@@ -1,0 +1,314 @@
+//! A package file of a distribution, of whichever format: what it is, and the part of it
+//! that is a kernel.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::archive::deb::{self, Deb};
+use crate::archive::rpm::{self, Rpm};
+use crate::archive::{Limits, Tree};
+use crate::base::error::Failure;
+use crate::base::input;
+use crate::base::interrupt;
+use crate::base::sha256::Sha256;
+use crate::model::arch::{self, Arch};
+
+/// A package file.
+#[derive(Debug)]
+pub struct Package {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its name, e.g. `linux-image-6.1.0-56-amd64`.
+    pub name: String,
+    /// The version of the package.
+    pub version: String,
+    /// The architecture as its distribution calls it.
+    pub architecture: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    contents: Contents,
+}
+
+#[derive(Debug)]
+enum Contents {
+    Deb(Deb),
+    Rpm(Rpm),
+}
+
+enum Format {
+    Deb,
+    Rpm,
+}
+
+impl Format {
+    /// What the first bytes of a file say.
+    fn of(path: &Path) -> Result<Option<Self>> {
+        let start =
+            input::beginning(path, 8).with_context(|| format!("cannot read {}", path.display()))?;
+        Ok(match start {
+            start if start.starts_with(deb::MAGIC) => Some(Self::Deb),
+            start if start.starts_with(rpm::MAGIC) => Some(Self::Rpm),
+            _ => None,
+        })
+    }
+}
+
+/// Whether a file begins as packages of a distribution do, whatever it is called.
+///
+/// # Errors
+///
+/// It cannot be read.
+pub fn is_package(path: &Path) -> Result<bool> {
+    Ok(Format::of(path)?.is_some())
+}
+
+/// The package files that a path stands for, sorted: a file that is one, or all that are
+/// in a directory, which is how a kernel is given that comes in several. Empty if it is
+/// something else.
+///
+/// # Errors
+///
+/// Something in it cannot be read.
+pub fn packages_at(path: &Path) -> Result<Vec<PathBuf>> {
+    if path.is_file() {
+        return Ok(match is_package(path)? {
+            true => vec![path.to_owned()],
+            false => Vec::new(),
+        });
+    }
+    if !path.is_dir() {
+        return Ok(Vec::new());
+    }
+    let context = || format!("cannot read {}", path.display());
+    let mut files = Vec::new();
+    for entry in path.read_dir().with_context(context)? {
+        let file = entry.with_context(context)?.path();
+        // Not every file of a large directory is opened.
+        let named = file
+            .extension()
+            .is_some_and(|end| end == "deb" || end == "rpm");
+        if named && file.is_file() && is_package(&file)? {
+            files.push(file);
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// More than any package has, in bytes: those with debugging information have 1 GB.
+const PACKAGE_MAX: u64 = 16 << 30;
+
+impl Package {
+    /// Reads a package file up to its files, and the whole of it for its checksum.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, is damaged, or is no package.
+    pub fn open(path: &Path) -> Result<Self> {
+        let context = || format!("cannot read the package {}", path.display());
+        let open = || input::open(path).with_context(context);
+        let size = path.metadata().with_context(context)?.len();
+        if size > PACKAGE_MAX {
+            let message = format!("{} has {size} bytes, more than any package", path.display());
+            return Err(Failure::usage(message).into());
+        }
+        let contents = match Format::of(path)? {
+            Some(Format::Deb) => Contents::Deb(Deb::open(open()?).with_context(context)?),
+            Some(Format::Rpm) => Contents::Rpm(Rpm::open(open()?).with_context(context)?),
+            None => {
+                let message = format!("{} is not a package of a distribution", path.display());
+                return Err(Failure::usage(message)
+                    .hint("it begins neither as .deb nor as .rpm files do")
+                    .into());
+            }
+        };
+        let (name, version, architecture) = match &contents {
+            Contents::Deb(Deb { control, .. }) => {
+                (&control.package, &control.version, &control.architecture)
+            }
+            Contents::Rpm(rpm) => (&rpm.name, &rpm.version, &rpm.architecture),
+        };
+        Ok(Self {
+            path: path.to_owned(),
+            name: name.clone(),
+            version: version.clone(),
+            architecture: architecture.clone(),
+            sha256: checksum(open()?).with_context(context)?,
+            contents,
+        })
+    }
+
+    /// For which architecture it is; `None` if for any.
+    ///
+    /// # Errors
+    ///
+    /// A usage error if that one is not supported.
+    pub fn arch(&self) -> Result<Option<&'static Arch>> {
+        let name = self.architecture.as_str();
+        let found = match &self.contents {
+            Contents::Deb(_) if name == "all" => return Ok(None),
+            Contents::Rpm(_) if name == "noarch" => return Ok(None),
+            Contents::Deb(_) => arch::ARCHITECTURES.iter().find(|arch| arch.debian == name),
+            Contents::Rpm(_) => arch::find(name),
+        };
+        let unsupported = || {
+            let path = self.path.display();
+            Failure::usage(format!("{path} is for {name}, which is not supported"))
+        };
+        Ok(Some(found.ok_or_else(unsupported)?))
+    }
+
+    /// The names of packages that it depends on, as far as they can be told from others.
+    pub fn dependencies(&self) -> Vec<&str> {
+        match &self.contents {
+            Contents::Deb(deb) => deb.control.dependencies().collect(),
+            Contents::Rpm(rpm) => {
+                let names = rpm.requires.iter().map(String::as_str);
+                names.filter(|name| !name.contains(['/', '('])).collect()
+            }
+        }
+    }
+
+    /// Unpacks the kernel in it: see [`place`].
+    ///
+    /// # Errors
+    ///
+    /// It is damaged, hostile or too large.
+    pub fn unpack(&mut self, tree: &mut Tree) -> Result<()> {
+        let size = self.path.metadata().map_or(0, |metadata| metadata.len());
+        let limits = Limits::of(size);
+        let result = match &mut self.contents {
+            Contents::Deb(deb) => deb.unpack(tree, &limits, &place),
+            Contents::Rpm(rpm) => rpm.unpack(tree, &limits, &place),
+        };
+        result.with_context(|| format!("cannot unpack {}", self.path.display()))
+    }
+}
+
+/// Where a file of a package is unpacked to: `boot/vmlinuz-*`, `boot/config-*`, and
+/// `lib/modules/<release>/**`, which many distributions have moved below `usr`. Nothing
+/// else is.
+pub fn place(path: &Path) -> Option<PathBuf> {
+    let path = path.strip_prefix("usr").unwrap_or(path);
+    let mut parts = path.components().map(Component::as_os_str);
+    let (first, second) = (parts.next()?, parts.next()?);
+    let more = parts.next().is_some();
+    let wanted = match (first.to_str()?, second.to_str()?) {
+        ("boot", name) => !more && (name.starts_with("vmlinuz-") || name.starts_with("config-")),
+        ("lib", "modules") => more,
+        _ => false,
+    };
+    wanted.then(|| path.to_owned())
+}
+
+/// SHA-256 of a file.
+fn checksum(mut file: File) -> Result<String> {
+    let mut hash = Sha256::new();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        interrupt::check()?;
+        match file.read(&mut buffer) {
+            Ok(0) => return Ok(hash.finish()),
+            Ok(count) => hash.update(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::{deb, rpm};
+
+    #[test]
+    fn only_kernels_are_unpacked() {
+        for (path, expected) in [
+            (
+                "boot/vmlinuz-6.1.0-56-amd64",
+                Some("boot/vmlinuz-6.1.0-56-amd64"),
+            ),
+            ("boot/config-6.1.0", Some("boot/config-6.1.0")),
+            ("boot/System.map-6.1.0", None),
+            ("boot/vmlinuz-6.1.0/x", None),
+            ("boot", None),
+            ("", None),
+            ("lib/modules", None),
+            ("lib/modules/6.1.0", Some("lib/modules/6.1.0")),
+            (
+                "usr/lib/modules/6.1.0/vmlinuz",
+                Some("lib/modules/6.1.0/vmlinuz"),
+            ),
+            ("usr/lib/debug/boot/vmlinux-6.1.0", None),
+            ("usr/usr/lib/modules/6.1.0", None),
+            ("usr/share/doc/linux/copyright", None),
+            ("etc/passwd", None),
+        ] {
+            let found = place(Path::new(path));
+            assert_eq!(found.as_deref(), expected.map(Path::new), "{path}");
+        }
+    }
+
+    #[test]
+    fn packages_are_known_by_their_contents() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, bytes: &[u8]| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, bytes).unwrap();
+            path
+        };
+        let control = "Package: linux-image-amd64\nVersion: 1\nArchitecture: arm64\n\
+                       Depends: linux-image-6 (= 1), kmod";
+        let deb = write("b.rpm", &deb::tests::package(control, &[]));
+        let rpm = write("a.deb", &rpm::tests::package("kernel", "noarch", &[]));
+        let file = write("a.txt", &deb::tests::package(control, &[]));
+        write("c.deb", b"");
+        assert_eq!(
+            packages_at(directory.path()).unwrap(),
+            [rpm.clone(), deb.clone()]
+        );
+        assert_eq!(packages_at(&file).unwrap(), std::slice::from_ref(&file));
+        assert!(
+            packages_at(&directory.path().join("none"))
+                .unwrap()
+                .is_empty()
+        );
+        assert!(
+            packages_at(&directory.path().join("c.deb"))
+                .unwrap()
+                .is_empty()
+        );
+
+        let found = Package::open(&deb).unwrap();
+        assert_eq!(
+            (found.name.as_str(), found.version.as_str()),
+            ("linux-image-amd64", "1")
+        );
+        assert_eq!(found.dependencies(), ["linux-image-6", "kmod"]);
+        assert_eq!(found.sha256, Sha256::of(std::fs::read(&deb).unwrap()));
+        let error = format!("{:#}", found.arch().unwrap_err());
+        assert!(
+            error.ends_with("b.rpm is for arm64, which is not supported"),
+            "{error}"
+        );
+        let found = Package::open(&rpm).unwrap();
+        assert_eq!(found.arch().unwrap(), None);
+        assert_eq!(found.dependencies(), ["kernel-core-uname-r"]);
+
+        let error = Package::open(&write("x", b"!<arch>")).unwrap_err();
+        assert_eq!(crate::base::error::exit_status(&error), 2);
+        let error = Package::open(&write("y", deb::MAGIC)).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("damaged: it ends too early"),
+            "{error:#}"
+        );
+        let error = Package::open(&write("z", rpm::MAGIC)).unwrap_err();
+        assert!(
+            format!("{error:#}").contains("damaged: it ends too early"),
+            "{error:#}"
+        );
+    }
+}

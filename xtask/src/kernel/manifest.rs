@@ -1,0 +1,262 @@
+//! `manifest.json` at the root of a kernel package: what it was made from.
+//!
+//! Two keys stand in it. The *input key* covers what we decide: source, merged
+//! configuration, patches and package layout. When it is the same, there is
+//! nothing to build. The *build key* also covers what the host decides: compiler
+//! and pahole. It says whether two packages of one name can be expected to be
+//! the same bytes, and alone rebuilds nothing.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::archive;
+use crate::base::input;
+use crate::base::sha256::Sha256;
+
+/// The file's name in a package.
+pub const FILE_NAME: &str = "manifest.json";
+
+/// Bytes of a manifest; ours have about a thousand.
+const SIZE_MAX: u64 = 1 << 20;
+
+/// Where a kernel came from. No path and no address of a mirror is in it, so that
+/// the same kernel has the same manifest wherever it was built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// For people, e.g. `debian linux-source-6.1 6.1.192-2`.
+    pub origin: String,
+    /// SHA-256 of the source archive, a git commit, or what
+    /// [`crate::kernel::source::directory`] makes of a directory.
+    pub checksum: String,
+}
+
+/// The contents of `manifest.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// What `uname -r` prints.
+    pub release: String,
+    /// Our name of the architecture.
+    pub arch: String,
+    /// The flavor.
+    pub flavor: String,
+    /// `revision` of `kernels.toml`.
+    pub revision: u32,
+    /// The source.
+    pub source: Origin,
+    /// Names of the patches applied to it, in order.
+    pub patches: Vec<String>,
+    /// See the module.
+    pub input_key: String,
+    /// See the module.
+    pub build_key: String,
+    /// First line of the compiler's `--version`.
+    pub compiler: String,
+    /// pahole's version, e.g. `v1.24`, if the host has it.
+    pub pahole: Option<String>,
+}
+
+impl Manifest {
+    /// The manifest of an unpacked package; `None` if it has none (drgn's).
+    ///
+    /// # Errors
+    ///
+    /// If there is one and it cannot be read.
+    pub fn read(package: &Path) -> Result<Option<Self>> {
+        let path = package.join(FILE_NAME);
+        let Some(text) = input::text_if_any(&path, SIZE_MAX)? else {
+            return Ok(None);
+        };
+        let manifest = serde_json::from_str(&text)
+            .with_context(|| format!("{} is not a manifest", path.display()))?;
+        Ok(Some(manifest))
+    }
+
+    /// The manifest in a package file; `None` if it has none (drgn's).
+    ///
+    /// # Errors
+    ///
+    /// If the package or the manifest in it cannot be read.
+    pub fn of_package(package: &Path) -> Result<Option<Self>> {
+        let context = || format!("cannot read {}", package.display());
+        let file = input::open(package).with_context(context)?;
+        let bytes = archive::read_file(file, FILE_NAME, SIZE_MAX).with_context(context)?;
+        let Some(bytes) = bytes else {
+            return Ok(None);
+        };
+        let manifest = serde_json::from_slice(&bytes)
+            .with_context(|| format!("{FILE_NAME} in {} is not a manifest", package.display()))?;
+        Ok(Some(manifest))
+    }
+
+    /// The file's text: the same bytes for the same manifest.
+    pub fn to_json(&self) -> Result<String> {
+        let mut text = serde_json::to_string_pretty(self).context("cannot write a manifest")?;
+        text.push('\n');
+        Ok(text)
+    }
+}
+
+/// What the input key is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Name of the architecture.
+    pub arch: &'a str,
+    /// What `uname -r` prints.
+    pub release: &'a str,
+    /// Checksum of the source.
+    pub source: &'a str,
+    /// The merged fragments.
+    pub fragments: &'a str,
+    /// Patches: name and text, in the order of their application.
+    pub patches: &'a [(String, String)],
+    /// [`crate::kernel::package::LAYOUT`].
+    pub layout: u32,
+}
+
+impl Input<'_> {
+    /// The input key, in hexadecimal.
+    pub fn key(&self) -> String {
+        let layout = self.layout.to_string();
+        let mut fields = vec![
+            ("arch", self.arch),
+            ("release", self.release),
+            ("source", self.source),
+            ("fragments", self.fragments),
+            ("layout", &layout),
+        ];
+        for (name, text) in self.patches {
+            fields.push(("patch", name));
+            fields.push(("text", text));
+        }
+        digest("vmtest input key 1", &fields)
+    }
+}
+
+/// The build key, in hexadecimal.
+pub fn build_key(input_key: &str, compiler: &str, pahole: Option<&str>) -> String {
+    digest(
+        "vmtest build key 1",
+        &[
+            ("input", input_key),
+            ("compiler", compiler),
+            ("pahole", pahole.unwrap_or("")),
+        ],
+    )
+}
+
+/// SHA-256 over named fields. Each is preceded by its length: without that,
+/// text that moves from one field to the next would leave the key as it was.
+fn digest(kind: &str, fields: &[(&str, &str)]) -> String {
+    let mut hash = Sha256::new();
+    for part in std::iter::once(&kind).chain(fields.iter().flat_map(|(name, value)| [name, value]))
+    {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input() -> Input<'static> {
+        Input {
+            arch: "x86_64",
+            release: "6.1.192-vmtest1.1default",
+            source: "abc",
+            fragments: "CONFIG_A=y\n",
+            patches: &[],
+            layout: 1,
+        }
+    }
+
+    #[test]
+    fn the_input_key_does_not_change_between_versions_of_this_program() {
+        assert_eq!(
+            input().key(),
+            "ce958a7a40e8f0846d501a601ff18ca6c69c86f82cb6063d710ba244be87c191"
+        );
+    }
+
+    #[test]
+    fn every_input_changes_the_input_key() {
+        let patches = [("a.patch".to_owned(), "text".to_owned())];
+        let moved = [("a.patcht".to_owned(), "ext".to_owned())];
+        let keys = [
+            input(),
+            Input {
+                arch: "arm",
+                ..input()
+            },
+            Input {
+                release: "6.1.193-vmtest1.1default",
+                ..input()
+            },
+            Input {
+                source: "abd",
+                ..input()
+            },
+            Input {
+                fragments: "CONFIG_A=m\n",
+                ..input()
+            },
+            Input {
+                patches: &patches,
+                ..input()
+            },
+            Input {
+                patches: &moved,
+                ..input()
+            },
+            Input {
+                layout: 2,
+                ..input()
+            },
+        ]
+        .map(|input| input.key());
+        for (i, a) in keys.iter().enumerate() {
+            for b in &keys[i + 1..] {
+                assert_ne!(a, b);
+            }
+        }
+    }
+
+    #[test]
+    fn the_build_key_covers_the_tools() {
+        let key = build_key("k", "gcc 12", Some("v1.24"));
+        assert_eq!(key, build_key("k", "gcc 12", Some("v1.24")));
+        assert_ne!(key, build_key("k", "gcc 13", Some("v1.24")));
+        assert_ne!(key, build_key("k", "gcc 12", None));
+        assert_ne!(key, build_key("l", "gcc 12", Some("v1.24")));
+    }
+
+    #[test]
+    fn a_manifest_reads_back() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(Manifest::read(directory.path()).unwrap(), None);
+        let manifest = Manifest {
+            release: "6.1.192-vmtest1.1default".into(),
+            arch: "x86_64".into(),
+            flavor: "default".into(),
+            revision: 1,
+            source: Origin {
+                origin: "debian linux-source-6.1 6.1.192-2".into(),
+                checksum: "abc".into(),
+            },
+            patches: vec![],
+            input_key: "i".into(),
+            build_key: "b".into(),
+            compiler: "gcc".into(),
+            pahole: None,
+        };
+        let path = directory.path().join(FILE_NAME);
+        std::fs::write(&path, manifest.to_json().unwrap()).unwrap();
+        assert_eq!(Manifest::read(directory.path()).unwrap(), Some(manifest));
+        std::fs::write(&path, "{").unwrap();
+        let error = Manifest::read(directory.path()).unwrap_err();
+        assert!(format!("{error:#}").contains("is not a manifest"));
+    }
+}

@@ -1,0 +1,606 @@
+//! External kernel modules, built against a package.
+//!
+//! The package is shared and may be read-only, and before 6.13 an external module
+//! can only be built where its source is. So the source is copied, built in a
+//! directory of ours and kept in the cache under a name that depends on
+//! everything that went in.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+use xshell::cmd;
+
+use crate::base::error::Failure;
+use crate::base::input;
+use crate::base::interrupt;
+use crate::base::paths::Layout;
+use crate::base::process::{self, LongCommand};
+use crate::base::programs;
+use crate::base::sha256::Sha256;
+use crate::base::ui::Ui;
+use crate::kernel::store::{self, Temporary};
+use crate::model::arch::{self, Arch};
+use crate::model::kernel::{LocalKernel, Origin};
+
+/// Part of the cache's key: to be raised when the way of building changes.
+const RECIPE: &str = "1";
+
+/// What make would take from its environment and what would change the module,
+/// or send its output elsewhere. `MAKEFLAGS` is there when we are run by make.
+pub(crate) const MAKE_ENVIRONMENT: &[&str] = &[
+    "ARCH",
+    "CROSS_COMPILE",
+    "INSTALL_MOD_DIR",
+    "INSTALL_MOD_PATH",
+    "INSTALL_MOD_STRIP",
+    "KAFLAGS",
+    "KBUILD_CFLAGS",
+    "KBUILD_EXTMOD",
+    "KBUILD_EXTRA_SYMBOLS",
+    "KBUILD_OUTPUT",
+    "KCFLAGS",
+    "KCPPFLAGS",
+    "LLVM",
+    "LOCALVERSION",
+    "M",
+    "MAKEFLAGS",
+    "MAKELEVEL",
+    "MFLAGS",
+    "MO",
+    "O",
+    "V",
+    "W",
+];
+
+/// How a module is built.
+#[derive(Clone, Debug, Default)]
+pub struct ModuleOptions {
+    /// The compiler to take where the kernel's own is not on this host (`--cc`).
+    pub cc: Option<String>,
+    /// The output of make is appended here.
+    pub log: PathBuf,
+}
+
+/// A compiler of this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Compiler {
+    /// What make gets as `CC`.
+    pub program: String,
+    /// The first line of `--version`.
+    pub version: String,
+    /// Whether it is the one that the kernel was built with.
+    pub kernels_own: bool,
+}
+
+/// Builds the module whose Makefile is in `source`, or finds it in the cache.
+/// The path of the `.ko` file.
+///
+/// # Errors
+///
+/// No compiler; the build fails (its first error lines and the log are named);
+/// it gives no module or several.
+pub fn build_external(
+    kernel: &LocalKernel,
+    source: &Path,
+    layout: &Layout,
+    ui: &Ui,
+    options: &ModuleOptions,
+) -> Result<PathBuf> {
+    let source = source.canonicalize().map_err(|error| {
+        Failure::usage(format!("no module source {}: {error}", source.display()))
+    })?;
+    let files = source_files(&source)?;
+    let has_makefile = files
+        .keys()
+        .any(|path| path == Path::new("Makefile") || path == Path::new("Kbuild"));
+    if !has_makefile {
+        return Err(Failure::usage(format!(
+            "{} is not a module's source: it has neither a Makefile nor a Kbuild",
+            source.display()
+        ))
+        .into());
+    }
+    let name = source.file_name().unwrap_or_default().to_string_lossy();
+    let compiler = find_compiler(kernel.require_build()?, kernel.arch, options.cc.as_deref())?;
+    let key = key(kernel, &files, &compiler)?;
+    let cache = layout.cache().join("modules");
+    let goal = cache.join(format!("{name}-{}-{}", kernel.release, &key[..16]));
+    let _lock = store::lock(layout, ui, &format!("module-{}", &key[..16]))?;
+    if goal.is_dir() {
+        let module = the_module(&goal)?;
+        ui.verbose(format!("{} is already built", module.display()));
+        return Ok(module);
+    }
+    if !compiler.kernels_own {
+        ui.info(format!(
+            "building {name} for {} with {} ({}), because this host lacks the kernel's own compiler, {}",
+            kernel.release,
+            compiler.program,
+            compiler.version,
+            kernels_compiler(kernel.require_build()?)?,
+        ));
+    }
+    let temporary = Temporary::directory(&goal)?;
+    let work = temporary.path().join("source");
+    copy_source(&source, &files, &work)?;
+    let task = ui.task(format!("building {name} for {}", kernel.release));
+    make(kernel, &work, &name, &compiler, &options.log)?;
+    drop(task);
+    let built = the_module(&work)?;
+    let out = temporary.path().join("out");
+    store::create_directory(&out)?;
+    let module = built.file_name().context("the module has no name")?;
+    std::fs::rename(&built, out.join(module))
+        .with_context(|| format!("cannot move {}", built.display()))?;
+    temporary.persist_from(&out)?;
+    Ok(goal.join(module))
+}
+
+/// Runs make for the module in `directory`, which becomes its place of work.
+///
+/// Paths in the debugging information come out as if the module had been built
+/// in the kernel's own tree, below a directory `name`: headers have the same
+/// names as in the kernel's, and nothing depends on where we are.
+pub(crate) fn make(
+    kernel: &LocalKernel,
+    directory: &Path,
+    name: &str,
+    compiler: &Compiler,
+    log: &Path,
+) -> Result<()> {
+    let build = kernel.require_build()?;
+    let canonical = |path: &Path| {
+        path.canonicalize()
+            .with_context(|| format!("cannot find {}", path.display()))
+    };
+    let (real_build, real_directory) = (canonical(build)?, canonical(directory)?);
+    for path in [&real_build, &real_directory] {
+        if path.to_string_lossy().contains([' ', ':', '%']) {
+            return Err(Failure::usage(format!(
+                "the kernel's makefiles cannot work in {}: it has a space, a colon or a percent sign",
+                path.display()
+            ))
+            .hint("choose another work directory with -d")
+            .into());
+        }
+    }
+    let mut maps = vec![
+        format!("-fdebug-prefix-map={}=./{name}", real_directory.display()),
+        format!("-fdebug-prefix-map={}=.", real_build.display()),
+    ];
+    // gcc names the directory that it was called in by $PWD where that is right.
+    if build != real_build {
+        maps.push(format!("-fdebug-prefix-map={}=.", build.display()));
+    }
+    let flags = maps.join(" ");
+    let mut command = LongCommand::new("make")
+        .arg("-C")
+        .arg(real_build.clone())
+        .arg(format!("M={}", real_directory.display()))
+        .arg(format!("ARCH={}", kernel.arch.kernel))
+        .arg(format!("CC={}", compiler.program))
+        .arg(format!("KCFLAGS={flags}"))
+        .arg(format!("KAFLAGS={flags}"))
+        .arg(format!("-j{}", programs::processors()))
+        .arg("modules")
+        .credentials()
+        .env("LC_ALL", "C");
+    for variable in MAKE_ENVIRONMENT {
+        command = command.env_remove(variable);
+    }
+    if arch::host() != Some(kernel.arch) {
+        command = command.arg(format!("CROSS_COMPILE={}-", kernel.arch.triplet));
+    }
+    let start = log.metadata().map_or(0, |metadata| metadata.len());
+    process::run_logged(command, log, || Ok(())).map_err(|error| {
+        if interrupt::pending().is_some() {
+            return error;
+        }
+        let output = process::tail_of_log(log, start, usize::MAX);
+        let lines = first_errors(&output);
+        if lines.is_empty() {
+            return error;
+        }
+        Failure::setup(format!(
+            "cannot build the module {name} for {}; log: {}",
+            kernel.release,
+            log.display()
+        ))
+        .lines(lines.join("\n"))
+        .into()
+    })
+}
+
+/// The first lines of make's output that say what is wrong, at most five.
+pub fn first_errors(output: &str) -> Vec<&str> {
+    let says = |line: &&str| {
+        let line = *line;
+        [
+            " error: ",
+            " fatal error: ",
+            "undefined reference",
+            "ERROR:",
+            "Error: ",
+        ]
+        .iter()
+        .any(|mark| line.contains(mark))
+            || line.ends_with(": not found")
+            || line.contains("No such file or directory")
+            || line.contains("No rule to make target")
+    };
+    output.lines().filter(says).take(5).collect()
+}
+
+/// The only `.ko` file below a directory.
+fn the_module(directory: &Path) -> Result<PathBuf> {
+    let mut modules = files_below(directory)?
+        .into_iter()
+        .filter(|path| path.extension() == Some(OsStr::new("ko")))
+        .collect::<Vec<_>>();
+    match (modules.pop(), modules.len()) {
+        (Some(module), 0) => Ok(directory.join(module)),
+        (Some(_), others) => bail!(
+            "{} modules were built in {}, where one is wanted",
+            others + 1,
+            directory.display()
+        ),
+        (None, _) => bail!("no module was built in {}", directory.display()),
+    }
+}
+
+/// Regular files below a directory, relative to it, sorted. Links to directories
+/// are not followed.
+fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let path = directory.join(&folder);
+        let context = || format!("cannot read {}", path.display());
+        for entry in path.read_dir().with_context(context)? {
+            let entry = entry.with_context(context)?;
+            let name = folder.join(entry.file_name());
+            let kind = entry.file_type().with_context(context)?;
+            if kind.is_dir() {
+                folders.push(name);
+            } else if kind.is_file() || entry.path().is_file() {
+                files.push(name);
+            }
+        }
+    }
+    files.sort();
+    Ok(files)
+}
+
+/// The module's source: relative path and contents, without what a build in that
+/// directory left. Taken along, an old object would pass for an up-to-date one.
+fn source_files(source: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
+    let mut files = BTreeMap::new();
+    for path in files_below(source)? {
+        if is_source(&path) {
+            let full = source.join(&path);
+            let bytes = input::bytes(&full, input::LARGE)
+                .with_context(|| format!("cannot read {}", full.display()))?;
+            files.insert(path, bytes);
+        }
+    }
+    Ok(files)
+}
+
+fn is_source(path: &Path) -> bool {
+    let hidden = path
+        .components()
+        .any(|component| component.as_os_str().as_bytes().starts_with(b"."));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let built = [
+        ".o", ".ko", ".mod", ".mod.c", ".a", ".order", ".symvers", "~",
+    ]
+    .iter()
+    .any(|end| name.ends_with(end));
+    !hidden && !built
+}
+
+fn copy_source(source: &Path, files: &BTreeMap<PathBuf, Vec<u8>>, goal: &Path) -> Result<()> {
+    for (path, bytes) in files {
+        let copy = goal.join(path);
+        if let Some(parent) = copy.parent() {
+            store::create_directory(parent)?;
+        }
+        std::fs::write(&copy, bytes).with_context(|| format!("cannot write {}", copy.display()))?;
+        // Scripts that the Makefile calls must stay executable.
+        let permissions = source
+            .join(path)
+            .metadata()
+            .map(|metadata| metadata.permissions());
+        if let Ok(permissions) = permissions {
+            std::fs::set_permissions(&copy, permissions)
+                .with_context(|| format!("cannot write {}", copy.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn key(
+    kernel: &LocalKernel,
+    files: &BTreeMap<PathBuf, Vec<u8>>,
+    compiler: &Compiler,
+) -> Result<String> {
+    let mut digest = Sha256::new();
+    let mut part = |bytes: &[u8]| {
+        digest.update((bytes.len() as u64).to_le_bytes());
+        digest.update(bytes);
+    };
+    part(RECIPE.as_bytes());
+    part(kernel.release.to_string().as_bytes());
+    part(kernel.arch.name.as_bytes());
+    part(compiler.program.as_bytes());
+    part(compiler.version.as_bytes());
+    // What tells one kernel of that name from another.
+    let build = kernel.require_build()?;
+    for path in [
+        build.join(".config"),
+        build.join("Module.symvers"),
+        kernel.path.join("manifest.json"),
+    ] {
+        match input::bytes(&path, input::TEXT) {
+            Ok(bytes) => part(&bytes),
+            // drgn's packages have no manifest.
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => part(b""),
+            Err(error) => {
+                return Err(error).with_context(|| format!("cannot read {}", path.display()));
+            }
+        }
+    }
+    if kernel.origin == Origin::Tree {
+        // It changes under its name, and a module that was built before must not be
+        // loaded into what it has become.
+        let image = kernel.image.metadata().ok();
+        part(format!("{:?}", image.and_then(|image| image.modified().ok())).as_bytes());
+    }
+    for (path, bytes) in files {
+        part(path.as_os_str().as_bytes());
+        part(bytes);
+    }
+    Ok(digest.finish())
+}
+
+/// The compiler that a kernel was built with: the first line of its `--version`.
+/// It is in the configuration since Linux 4.18 (`CC_VERSION_TEXT`, Linux commit
+/// a4353898980c, "kconfig: add CC_IS_GCC and CC_VERSION_TEXT"); before, only in
+/// `generated/compile.h`.
+fn kernels_compiler(build: &Path) -> Result<String> {
+    let read = |name: &str| {
+        let path = build.join(name);
+        input::text(&path, input::TEXT).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let config = read(".config")?;
+    if let Some(version) = quoted(&config, "CONFIG_CC_VERSION_TEXT=") {
+        return Ok(version);
+    }
+    let compile = read("include/generated/compile.h").unwrap_or_default();
+    let version = quoted(&compile, "#define LINUX_COMPILER ");
+    // `gcc version 12.2.0 (Debian 12.2.0-14)` is what it was called by then.
+    Ok(version.unwrap_or_else(|| "unknown".to_owned()))
+}
+
+/// The quoted value behind `name` at the start of a line.
+fn quoted(text: &str, name: &str) -> Option<String> {
+    let value = text.lines().find_map(|line| line.strip_prefix(name))?;
+    let value = value.trim().strip_prefix('"')?.strip_suffix('"')?;
+    Some(value.to_owned())
+}
+
+/// The compiler for modules: the kernel's own if this host has it, else the one
+/// asked for, else the host's.
+pub(crate) fn find_compiler(
+    build: &Path,
+    arch: &'static Arch,
+    wanted: Option<&str>,
+) -> Result<Compiler> {
+    let kernels = kernels_compiler(build)?;
+    for program in candidates(&kernels, arch) {
+        if let Some(version) = version_of(&program)?
+            && same_compiler(&version, &kernels)
+        {
+            return Ok(Compiler {
+                program,
+                version,
+                kernels_own: true,
+            });
+        }
+    }
+    let fallback = match wanted {
+        Some(program) => program.to_owned(),
+        None if arch::host() == Some(arch) => "gcc".to_owned(),
+        None => format!("{}-gcc", arch.triplet),
+    };
+    match version_of(&fallback)? {
+        Some(version) => Ok(Compiler {
+            program: fallback,
+            version,
+            kernels_own: false,
+        }),
+        None => Err(Failure::setup(format!(
+            "no compiler for modules: neither {kernels}, nor {fallback}"
+        ))
+        .hint("install gcc, name a compiler with --cc, or let --setup install what is missing")
+        .into()),
+    }
+}
+
+/// Programs that may be the compiler with that `--version` line.
+fn candidates(version: &str, arch: &Arch) -> Vec<String> {
+    let name = version.split_whitespace().next().unwrap_or_default();
+    let kind = if version.contains("clang") {
+        "clang"
+    } else {
+        "gcc"
+    };
+    let number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
+    let major = version
+        .split_whitespace()
+        .rfind(|word| number(word))
+        .and_then(|word| word.split('.').next());
+    let mut programs = vec![name.to_owned()];
+    if let Some(major) = major {
+        programs.push(format!("{kind}-{major}"));
+        programs.push(format!("{}-{kind}-{major}", arch.triplet));
+    }
+    programs.push(kind.to_owned());
+    programs.push(format!("{}-{kind}", arch.triplet));
+    programs.retain(|program| program.contains(kind) && !program.contains('/'));
+    let mut seen = Vec::new();
+    programs.retain(|program| {
+        let new = !seen.contains(program);
+        seen.push(program.clone());
+        new
+    });
+    programs
+}
+
+/// Whether two `--version` lines are of one compiler. The first word is the name
+/// under which it was called.
+fn same_compiler(a: &str, b: &str) -> bool {
+    let rest = |text: &str| {
+        let words = text.split_whitespace();
+        let skip = usize::from(!text.contains("clang"));
+        words.skip(skip).map(str::to_owned).collect::<Vec<_>>()
+    };
+    !rest(a).is_empty() && rest(a) == rest(b)
+}
+
+/// The first line of a compiler's `--version`; `None` if there is no such program.
+fn version_of(program: &str) -> Result<Option<String>> {
+    // `ccache gcc` is a compiler, too.
+    let mut words = program.split_whitespace();
+    let Some(first) = words.next() else {
+        return Ok(None);
+    };
+    if programs::find_program(first).is_none() {
+        return Ok(None);
+    }
+    let shell = process::shell()?;
+    let output = cmd!(shell, "{first} {words...} --version")
+        .env("LC_ALL", "C")
+        .quiet()
+        .ignore_stderr()
+        .read()
+        .with_context(|| format!("cannot run {program} --version"))?;
+    Ok(output.lines().next().map(str::to_owned))
+}
+
+/// A listing by which one can tell that nothing below a directory was changed.
+pub(crate) fn listing(directory: &Path) -> Result<BTreeMap<PathBuf, (u64, SystemTime)>> {
+    let mut listing = BTreeMap::new();
+    for path in files_below(directory)? {
+        let metadata = directory
+            .join(&path)
+            .symlink_metadata()
+            .with_context(|| format!("cannot look at {}", path.display()))?;
+        let time = metadata.modified().context("no modification times")?;
+        listing.insert(path, (metadata.len(), time));
+    }
+    Ok(listing)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DEBIAN: &str = "gcc (Debian 12.2.0-14+deb12u1) 12.2.0";
+
+    #[test]
+    fn the_kernels_compiler_is_looked_for_under_its_names() {
+        let x86_64 = arch::find("x86_64").unwrap();
+        for (version, expected) in [
+            (
+                DEBIAN,
+                "gcc gcc-12 x86_64-linux-gnu-gcc-12 x86_64-linux-gnu-gcc",
+            ),
+            (
+                "x86_64-linux-gcc (GCC) 12.2.0",
+                "x86_64-linux-gcc gcc-12 x86_64-linux-gnu-gcc-12 gcc x86_64-linux-gnu-gcc",
+            ),
+            (
+                "Debian clang version 16.0.6 (15~deb12u1)",
+                "clang-16 x86_64-linux-gnu-clang-16 clang x86_64-linux-gnu-clang",
+            ),
+            ("unknown", "gcc x86_64-linux-gnu-gcc"),
+            ("", "gcc x86_64-linux-gnu-gcc"),
+        ] {
+            assert_eq!(candidates(version, x86_64).join(" "), expected, "{version}");
+        }
+    }
+
+    #[test]
+    fn compilers_are_compared_without_their_names() {
+        for (a, b, same) in [
+            (DEBIAN, DEBIAN, true),
+            (DEBIAN, "gcc-12 (Debian 12.2.0-14+deb12u1) 12.2.0", true),
+            (DEBIAN, "gcc (Debian 12.2.0-14) 12.2.0", false),
+            (DEBIAN, "x86_64-linux-gcc (GCC) 12.2.0", false),
+            ("x86_64-linux-gcc (GCC) 12.2.0", "gcc (GCC) 12.2.0", true),
+            ("clang version 16.0.6", "clang version 17.0.1", false),
+            ("unknown", "unknown", false),
+        ] {
+            assert_eq!(same_compiler(a, b), same, "{a} and {b}");
+            assert_eq!(same_compiler(b, a), same, "{b} and {a}");
+        }
+    }
+
+    #[test]
+    fn the_kernels_compiler_is_read_from_the_configuration_or_the_header() {
+        let directory = tempfile::tempdir().unwrap();
+        let generated = directory.path().join("include/generated");
+        std::fs::create_dir_all(&generated).unwrap();
+        let header = "#define LINUX_COMPILE_BY \"x\"\n#define LINUX_COMPILER \"gcc (GCC) 9.4.0\"\n";
+        std::fs::write(generated.join("compile.h"), header).unwrap();
+        let config = directory.path().join(".config");
+        std::fs::write(&config, "CONFIG_64BIT=y\n").unwrap();
+        assert_eq!(
+            kernels_compiler(directory.path()).unwrap(),
+            "gcc (GCC) 9.4.0"
+        );
+        std::fs::write(&config, format!("CONFIG_CC_VERSION_TEXT=\"{DEBIAN}\"\n")).unwrap();
+        assert_eq!(kernels_compiler(directory.path()).unwrap(), DEBIAN);
+    }
+
+    #[test]
+    fn build_products_are_no_source() {
+        for (path, expected) in [
+            ("drgn_test.c", true),
+            ("Makefile", true),
+            ("sub/x.h", true),
+            ("drgn_test.o", false),
+            ("drgn_test.ko", false),
+            ("drgn_test.mod", false),
+            ("drgn_test.mod.c", false),
+            (".drgn_test.o.cmd", false),
+            (".git/config", false),
+            ("Module.symvers", false),
+            ("modules.order", false),
+        ] {
+            assert_eq!(is_source(Path::new(path)), expected, "{path}");
+        }
+    }
+
+    #[test]
+    fn the_first_errors_are_found_in_the_noise() {
+        let output = "make: Entering directory '/k'\n  CC [M]  /m/x.o\n\
+                      /m/x.c:3:10: fatal error: linux/nothing.h: No such file or directory\n\
+                      compilation terminated.\n\
+                      make[1]: *** [scripts/Makefile.build:250: /m/x.o] Error 1\n";
+        assert_eq!(
+            first_errors(output),
+            ["/m/x.c:3:10: fatal error: linux/nothing.h: No such file or directory"]
+        );
+        assert_eq!(
+            first_errors("ERROR: modpost: \"foo\" [/m/x.ko] undefined!\n"),
+            ["ERROR: modpost: \"foo\" [/m/x.ko] undefined!"]
+        );
+        assert!(first_errors("  LD [M]  /m/x.ko\n").is_empty());
+    }
+}

@@ -1,0 +1,13 @@
+//! Values without effects: what all rooms speak of.
+
+pub mod arch;
+pub mod catalog;
+pub mod expectation;
+pub mod kernel;
+pub mod kernel_request;
+pub mod package_name;
+pub mod project;
+pub mod results;
+pub mod test_event;
+pub mod version;
+pub mod version_range;

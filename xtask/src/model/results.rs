@@ -1,0 +1,708 @@
+//! `results.jsonl`: all that is known about a session, one JSON object per line.
+//! Every report is made from it, so that a report can be made again later, and on
+//! another machine.
+//!
+//! ```text
+//! {"v":1,"event":"session-started","project":"drgn","kernels":["6.1.*"],"filtered":false,…}
+//! {"v":1,"event":"vm-started","kernel":"6.1.192-vmtest1.1default","arch":"x86_64","flavor":"default"}
+//! {"v":1,"event":"run-started","tests":922,"kernel":…}          and the guest's other events
+//! {"v":1,"event":"vm-retried","outcome":"lost","how":…,"kernel":…}
+//! {"v":1,"event":"vm-finished","outcome":"passed","seconds":{"boot":2.1,…},"kernel":…}
+//! {"v":1,"event":"session-finding","text":"partition 2 of 3 is missing"}
+//! {"v":1,"event":"session-finished"}
+//! ```
+//!
+//! The tests after a kernel's crash are a run of their own: all of its lines have
+//! `"suite":"crash"`, and it has its own `vm-started`, which is the crash, and
+//! `vm-finished`. It is there if the main tests came to a verdict (and, when only some
+//! tests were asked for, there are some of these among them).
+//!
+//! Lines of several kernels are mixed as they come; those of one kernel are in
+//! order. A kernel whose tests are split over several VMs has `shard` (1 and up) in
+//! all lines but `vm-started` and `vm-finished`, which there is one of per kernel.
+//! A finding is what is wrong with the session and with no single run. After
+//! `vm-retried` the events of that kernel (of that shard) begin anew. A file
+//! that was cut short has kernels without `vm-finished`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::base::error::FailureKind;
+use crate::base::shown;
+use crate::model::expectation::Expectation;
+use crate::model::test_event::{
+    self, FinishedTest, RunOutcome, Subtest, Tally, TestEvent, TestOutcome, bounded,
+};
+
+/// What is being tested on.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct RunName {
+    /// The kernel's release, the request that gave no kernel, or `local`.
+    pub kernel: String,
+    /// The architecture's name; empty for `local`.
+    pub arch: String,
+    /// The kernel's flavor, if it has one.
+    pub flavor: Option<String>,
+    /// [`CRASH`] for the tests after the kernel's crash. In a line it is called `suite`,
+    /// because outcomes have a phase of their own.
+    #[serde(rename = "suite", default, skip_serializing_if = "Option::is_none")]
+    pub phase: Option<String>,
+}
+
+/// The phase of tests that run after a kernel's crash.
+pub const CRASH: &str = "crash";
+
+impl RunName {
+    /// The tests after this kernel's crash.
+    pub fn crash(&self) -> Self {
+        Self {
+            phase: Some(CRASH.to_owned()),
+            ..self.clone()
+        }
+    }
+
+    /// The kernel and the phase: `6.1.192-vmtest1.1default crash`.
+    pub fn title(&self) -> String {
+        match &self.phase {
+            None => self.kernel.clone(),
+            Some(phase) => format!("{} {phase}", self.kernel),
+        }
+    }
+
+    /// Whether both are of one kernel, whatever the phase.
+    pub fn is_same_kernel(&self, other: &Self) -> bool {
+        self.kernel == other.kernel && self.arch == other.arch && self.flavor == other.flavor
+    }
+}
+
+impl fmt::Display for RunName {
+    /// `6.1.192-vmtest1.1default (x86_64)`, with the phase behind the kernel if there is
+    /// one, or `local`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.title())?;
+        match self.arch.as_str() {
+            "" => Ok(()),
+            arch => write!(f, " ({arch})"),
+        }
+    }
+}
+
+/// One call of `test`: what it was asked to do.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Session {
+    /// The project's name.
+    pub project: String,
+    /// When it began, `2026-11-25T16:21:20Z`.
+    pub started: String,
+    /// The kernel requests, all of them, whatever the partition.
+    pub kernels: Vec<String>,
+    /// Which part of them: the first number of the second, both from 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub partition: Option<(u32, u32)>,
+    /// Only some of the tests were asked for.
+    #[serde(default)]
+    pub filtered: bool,
+    /// The failures that the project lists.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub expectations: Vec<Expectation>,
+}
+
+/// Seconds by phase; absent where it was not reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Phases {
+    /// Getting the kernel and building the test module.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub prepare: Option<f64>,
+    /// From QEMU's start, or that of the crash, to the tests' start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub boot: Option<f64>,
+    /// Of that, the kernel from its first moment to its first program.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel: Option<f64>,
+    /// Of that, the initramfs, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub initramfs: Option<f64>,
+    /// Of that, init from its first line to the tests' start.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<f64>,
+    /// From the first test to the last, as the guest took it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tests: Option<f64>,
+    /// From QEMU's start to its end, or that of the crash; of a crash, from there to
+    /// QEMU's end; of the process for `local`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<f64>,
+}
+
+impl Phases {
+    fn bounded(self) -> Self {
+        let bounded = |seconds: Option<f64>| seconds.map(bounded);
+        Self {
+            prepare: bounded(self.prepare),
+            boot: bounded(self.boot),
+            kernel: bounded(self.kernel),
+            initramfs: bounded(self.initramfs),
+            init: bounded(self.init),
+            tests: bounded(self.tests),
+            total: bounded(self.total),
+        }
+    }
+}
+
+/// What shows how a run ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Evidence {
+    /// What the kernel said about its end, cut out of its messages.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub trouble: String,
+    /// The last lines of what the tests printed.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub output_tail: String,
+    /// The last lines of the kernel's messages.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub console_tail: String,
+    /// The logs: what they hold (`output`, `console`, `dump`), and where they are, in
+    /// the folder of the results.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub logs: Vec<(String, PathBuf)>,
+    /// Core dumps of programs, where `--keep-cores` has put them on the host that ran it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub cores: Vec<PathBuf>,
+}
+
+/// Everything about a run that has ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RunRecord {
+    /// What it was.
+    pub name: RunName,
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// What its tests did.
+    pub tally: Tally,
+    /// How long it took.
+    pub seconds: Phases,
+    /// How the processors ran, for people; `None` for `local`.
+    pub acceleration: Option<String>,
+    /// How VMs ended that were started again.
+    pub retries: Vec<RunOutcome>,
+    /// What shows how it ended.
+    pub evidence: Evidence,
+}
+
+/// The line `vm-finished`, without what is in every line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finish {
+    /// How the run ended.
+    #[serde(flatten)]
+    pub outcome: RunOutcome,
+    /// How long it took.
+    #[serde(default)]
+    pub seconds: Phases,
+    /// How the processors ran, for people.
+    #[serde(default)]
+    pub acceleration: Option<String>,
+    /// What shows how it ended.
+    #[serde(default)]
+    pub evidence: Evidence,
+}
+
+/// All that a results file holds.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Results {
+    /// What was asked for; that of an old file is empty.
+    pub session: Session,
+    /// The runs, in the order of their first lines. One without `vm-finished` is
+    /// [`RunOutcome::Lost`].
+    pub runs: Vec<RunRecord>,
+    /// What is wrong with the session as a whole, for people: it makes it fail.
+    pub findings: Vec<String>,
+    /// The last line is there.
+    pub finished: bool,
+}
+
+/// A line of the file, as JSON; `name` is left out of the session's own lines. The
+/// event is in the fields already if it is empty here.
+///
+/// # Errors
+///
+/// The fields are no structure.
+pub fn line(
+    event: &str,
+    name: Option<&RunName>,
+    shard: Option<u32>,
+    fields: &impl Serialize,
+) -> Result<String> {
+    let mut line = serde_json::Map::new();
+    line.insert("v".to_owned(), 1.into());
+    if !event.is_empty() {
+        line.insert("event".to_owned(), event.into());
+    }
+    let mut add = |value: Value| {
+        if let Value::Object(fields) = value {
+            for (name, value) in fields {
+                line.entry(name).or_insert(value);
+            }
+        }
+    };
+    add(serde_json::to_value(fields).context("cannot write a result as JSON")?);
+    if let Some(name) = name {
+        add(serde_json::to_value(name).context("cannot write a result as JSON")?);
+    }
+    if let Some(shard) = shard {
+        line.insert("shard".to_owned(), shard.into());
+    }
+    Ok(Value::Object(line).to_string())
+}
+
+/// The line of a finding.
+///
+/// # Errors
+///
+/// None is known: a text can be written as JSON.
+pub fn finding(text: &str) -> Result<String> {
+    line(
+        "session-finding",
+        None,
+        None,
+        &serde_json::json!({ "text": text }),
+    )
+}
+
+/// What a run's lines have given so far.
+struct Open {
+    name: RunName,
+    shards: BTreeMap<u32, Tally>,
+    retries: Vec<RunOutcome>,
+    finish: Option<Finish>,
+}
+
+impl Results {
+    /// Reads a file's text. Lines that are not ours are left out, as is one that was
+    /// cut off at the end.
+    ///
+    /// # Errors
+    ///
+    /// No line is one of ours.
+    pub fn parse(text: &str) -> Result<Self> {
+        let mut results = Self::default();
+        let mut open = Vec::<Open>::new();
+        let mut any = text.is_empty();
+        for line in text.lines() {
+            if let Ok(line) = serde_json::from_str::<TestLine<'_>>(line)
+                && line.is_whole()
+            {
+                line.take(&mut open);
+                any = true;
+                continue;
+            }
+            let Ok(value) = serde_json::from_str::<Value>(line) else {
+                continue;
+            };
+            if value["v"] != 1 {
+                continue;
+            }
+            any |= results.take(&value, &mut open).is_some();
+        }
+        results.runs = open.into_iter().map(close).collect();
+        results.runs.iter_mut().for_each(make_presentable);
+        present(&mut results.session.project);
+        anyhow::ensure!(any, "no line of it is a test result");
+        Ok(results)
+    }
+
+    /// The exit status of a command that shows them: that of `test` in this session. One
+    /// that was cut short has not passed.
+    pub fn exit_status(&self) -> u8 {
+        if !self.findings.is_empty() {
+            return FailureKind::Findings.exit_status();
+        }
+        match self.runs_status() {
+            0 if !self.finished => FailureKind::Vm.exit_status(),
+            status => status,
+        }
+    }
+
+    /// The same of the runs alone.
+    pub fn runs_status(&self) -> u8 {
+        let counted = self.runs.iter().filter(|run| {
+            // With a filter, every selected test may belong to the kernel's other phase.
+            let other = |other: &RunRecord| {
+                other.name != run.name
+                    && other.name.is_same_kernel(&run.name)
+                    && other.tally.counts.finished() > 0
+            };
+            let nothing = self.session.filtered && run.outcome == RunOutcome::NoTests;
+            !(nothing && self.runs.iter().any(other))
+        });
+        test_event::exit_status(counted.map(|run| &run.outcome))
+    }
+
+    fn take(&mut self, value: &Value, open: &mut Vec<Open>) -> Option<()> {
+        match value["event"].as_str()? {
+            "session-started" => self.session = Session::deserialize(value).ok()?,
+            "session-finding" => self.findings.push(value["text"].as_str()?.to_owned()),
+            "session-finished" => self.finished = true,
+            event => {
+                let name = RunName::deserialize(value).ok()?;
+                let (flavor, phase) = (name.flavor.as_deref(), name.phase.as_deref());
+                let index = index(open, &name.kernel, &name.arch, flavor, phase);
+                let run = open.get_mut(index)?;
+                let shard = value["shard"].as_u64().unwrap_or(0);
+                let tally = run.shards.entry(u32::try_from(shard).ok()?).or_default();
+                match event {
+                    "vm-started" => {}
+                    "vm-retried" => {
+                        *tally = Tally::default();
+                        run.retries.push(RunOutcome::deserialize(value).ok()?);
+                    }
+                    "vm-finished" => run.finish = Some(Finish::deserialize(value).ok()?),
+                    _ => tally.push(&TestEvent::deserialize(value).ok()?),
+                }
+            }
+        }
+        Some(())
+    }
+}
+
+/// Names go into lines, tables and file names of every report; the file may come from anywhere.
+fn make_presentable(run: &mut RunRecord) {
+    let name = &mut run.name;
+    let texts = [&mut name.kernel, &mut name.arch].into_iter();
+    let more = [&mut name.flavor, &mut name.phase, &mut run.acceleration];
+    texts.chain(more.into_iter().flatten()).for_each(present);
+}
+
+fn present(text: &mut String) {
+    *text = shown::line(text);
+}
+
+/// The run of that name among those that have begun; it begins if it is not there.
+fn index(
+    open: &mut Vec<Open>,
+    kernel: &str,
+    arch: &str,
+    flavor: Option<&str>,
+    phase: Option<&str>,
+) -> usize {
+    let found = open.iter().rposition(|Open { name, .. }| {
+        name.kernel == kernel
+            && name.arch == arch
+            && name.flavor.as_deref() == flavor
+            && name.phase.as_deref() == phase
+    });
+    found.unwrap_or_else(|| {
+        open.push(Open {
+            name: RunName {
+                kernel: kernel.to_owned(),
+                arch: arch.to_owned(),
+                flavor: flavor.map(str::to_owned),
+                phase: phase.map(str::to_owned),
+            },
+            shards: BTreeMap::new(),
+            retries: Vec::new(),
+            finish: None,
+        });
+        open.len() - 1
+    })
+}
+
+/// A line about one test, as most are: read without detours, which halves the time that
+/// a report of many kernels takes.
+#[derive(Deserialize)]
+struct TestLine<'l> {
+    v: u64,
+    event: &'l str,
+    #[serde(borrow)]
+    kernel: Cow<'l, str>,
+    #[serde(borrow)]
+    arch: Cow<'l, str>,
+    flavor: Option<String>,
+    #[serde(rename = "suite")]
+    phase: Option<String>,
+    #[serde(default)]
+    shard: u32,
+    id: String,
+    outcome: Option<TestOutcome>,
+    #[serde(default)]
+    seconds: f64,
+    description: Option<String>,
+    reason: Option<String>,
+    traceback: Option<String>,
+    #[serde(default)]
+    subtests: Vec<Subtest>,
+    #[serde(default)]
+    more_subtests: u64,
+    expired: Option<String>,
+    expected: Option<String>,
+}
+
+impl TestLine<'_> {
+    fn is_whole(&self) -> bool {
+        let whole = match self.event {
+            "test-started" => true,
+            "test-finished" => self.outcome.is_some(),
+            _ => false,
+        };
+        whole && self.v == 1
+    }
+
+    fn take(self, open: &mut Vec<Open>) {
+        let (flavor, phase) = (self.flavor.as_deref(), self.phase.as_deref());
+        let index = index(open, &self.kernel, &self.arch, flavor, phase);
+        let event = match self.outcome {
+            Some(outcome) if self.event == "test-finished" => {
+                TestEvent::TestFinished(FinishedTest {
+                    id: self.id,
+                    outcome,
+                    seconds: bounded(self.seconds),
+                    description: self.description,
+                    reason: self.reason,
+                    traceback: self.traceback,
+                    subtests: self.subtests,
+                    more_subtests: self.more_subtests,
+                    expired: self.expired,
+                    expected: self.expected,
+                })
+            }
+            _ => TestEvent::TestStarted { id: self.id },
+        };
+        if let Some(run) = open.get_mut(index) {
+            run.shards.entry(self.shard).or_default().push(&event);
+        }
+    }
+}
+
+fn close(run: Open) -> RunRecord {
+    let tally = Tally::merge(run.shards.into_values());
+    let finish = run.finish.unwrap_or_else(|| Finish {
+        outcome: RunOutcome::Lost {
+            how: "the session ended before this run did".to_owned(),
+            running: tally.running.clone(),
+        },
+        seconds: Phases::default(),
+        acceleration: None,
+        evidence: Evidence::default(),
+    });
+    RunRecord {
+        name: run.name,
+        outcome: finish.outcome,
+        tally,
+        seconds: finish.seconds.bounded(),
+        acceleration: finish.acceleration,
+        retries: run.retries,
+        evidence: finish.evidence,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn name() -> RunName {
+        RunName {
+            kernel: "6.1.192-vmtest1.1default".to_owned(),
+            arch: "x86_64".to_owned(),
+            flavor: Some("default".to_owned()),
+            phase: None,
+        }
+    }
+
+    fn text(lines: &[(&str, Option<u32>, Value)]) -> String {
+        let line = |(event, shard, fields): &(&str, Option<u32>, Value)| {
+            let name = name();
+            let session = event.starts_with("session");
+            line(event, (!session).then_some(&name), *shard, fields).unwrap() + "\n"
+        };
+        lines.iter().map(line).collect()
+    }
+
+    fn finished(id: &str) -> Value {
+        serde_json::json!({"id": id, "outcome": "passed", "seconds": 0.5})
+    }
+
+    fn counts(passed: u64) -> Value {
+        serde_json::json!({"counts": {"passed": passed}, "seconds": 1.0})
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let session = Session {
+            project: "drgn".to_owned(),
+            started: "2026-11-25T16:21:20Z".to_owned(),
+            kernels: vec!["6.1.*".to_owned()],
+            partition: Some((1, 2)),
+            filtered: true,
+            expectations: vec![Expectation {
+                test: "t.*".to_owned(),
+                kernels: Some(">=5.11".to_owned()),
+                flavor: None,
+                arch: None,
+                reason: "why".to_owned(),
+                until: None,
+            }],
+        };
+        let finish = Finish {
+            outcome: RunOutcome::Panicked {
+                how: "Kernel panic".to_owned(),
+                running: Some("t.A.b".to_owned()),
+            },
+            seconds: Phases {
+                boot: Some(2.0),
+                total: Some(9.0),
+                ..Phases::default()
+            },
+            acceleration: Some("KVM".to_owned()),
+            evidence: Evidence {
+                trouble: "Kernel panic\nCall Trace:".to_owned(),
+                logs: vec![("console".to_owned(), "console.log".into())],
+                ..Evidence::default()
+            },
+        };
+        let text = text(&[
+            (
+                "session-started",
+                None,
+                serde_json::to_value(&session).unwrap(),
+            ),
+            ("vm-started", None, serde_json::json!({})),
+            ("run-started", None, serde_json::json!({"tests": 2})),
+            ("test-finished", None, finished("t.A.a")),
+            ("test-started", None, serde_json::json!({"id": "t.A.b"})),
+            ("vm-finished", None, serde_json::to_value(&finish).unwrap()),
+            ("session-finding", None, serde_json::json!({"text": "odd"})),
+            ("session-finished", None, serde_json::json!({})),
+        ]);
+        let results = Results::parse(&text).unwrap();
+        assert_eq!(results.session, session);
+        assert!(results.finished);
+        assert_eq!(results.findings, ["odd"]);
+        let [run] = &results.runs[..] else {
+            panic!("{results:?}")
+        };
+        assert_eq!(run.name, name());
+        assert_eq!(run.outcome, finish.outcome);
+        assert_eq!(run.seconds, finish.seconds);
+        assert_eq!(run.evidence, finish.evidence);
+        assert_eq!(run.tally.finished_tests[0].id, "t.A.a");
+        assert_eq!(run.tally.running.as_deref(), Some("t.A.b"));
+    }
+
+    #[test]
+    fn shards_are_one_run_and_a_retry_begins_anew() {
+        let results = Results::parse(&text(&[
+            ("vm-started", None, serde_json::json!({})),
+            ("run-started", Some(1), serde_json::json!({"tests": 2})),
+            ("run-started", Some(2), serde_json::json!({"tests": 1})),
+            ("test-finished", Some(1), finished("t.A.a")),
+            ("test-finished", Some(2), finished("t.B.a")),
+            (
+                "vm-retried",
+                Some(1),
+                serde_json::json!({"outcome": "lost", "how": "killed", "running": null}),
+            ),
+            ("run-finished", Some(2), counts(1)),
+            ("run-started", Some(1), serde_json::json!({"tests": 2})),
+            ("test-finished", Some(1), finished("t.A.a")),
+            ("test-finished", Some(1), finished("t.A.b")),
+            ("run-finished", Some(1), counts(2)),
+            (
+                "vm-finished",
+                None,
+                serde_json::json!({"outcome": "passed"}),
+            ),
+        ]))
+        .unwrap();
+        let run = &results.runs[0];
+        assert_eq!(run.outcome, RunOutcome::Passed);
+        assert_eq!(run.tally.tests, Some(3));
+        assert_eq!(run.tally.counts.finished(), 3);
+        assert_eq!(run.retries.len(), 1);
+    }
+
+    #[test]
+    fn tests_after_a_crash_are_a_run_of_their_own() {
+        let crash = name().crash();
+        assert_eq!(crash.to_string(), "6.1.192-vmtest1.1default crash (x86_64)");
+        let of = |name: &RunName, event, fields: &Value| {
+            line(event, Some(name), None, fields).unwrap() + "\n"
+        };
+        let mut text = String::new();
+        for (run, outcome) in [(&name(), "passed"), (&crash, "tests-failed")] {
+            text += &of(run, "vm-started", &json!({}));
+            text += &of(run, "test-finished", &finished("t.A.a"));
+            text += &of(
+                run,
+                "vm-retried",
+                &json!({"outcome": "stuck", "phase": "boot", "how": "", "running": null}),
+            );
+            text += &of(run, "test-finished", &finished("t.A.a"));
+            text += &of(run, "vm-finished", &json!({ "outcome": outcome }));
+        }
+        assert_eq!(text.matches(r#""suite":"crash""#).count(), 5);
+        let results = Results::parse(&text).unwrap();
+        let [main, after] = &results.runs[..] else {
+            panic!("{results:?}")
+        };
+        assert_eq!((&main.name, &after.name), (&name(), &crash));
+        assert_eq!(main.outcome, RunOutcome::Passed);
+        assert_eq!(after.outcome, RunOutcome::TestsFailed);
+        assert_eq!(after.tally.counts.finished(), 1);
+        assert!(main.name.is_same_kernel(&crash));
+    }
+
+    #[test]
+    fn lines_about_tests_are_read_as_all_others() {
+        let texts = json!({
+            "reason": "\"\\u{7}é", "traceback": "a\n", "expected": "e", "shard": 3, "more": [1],
+        });
+        let tests = [
+            json!({"event": "test-started", "id": "a\tb", "outcome": "odd"}),
+            json!({"event": "test-started", "id": "a", "outcome": "passed", "kernel": "\u{1}"}),
+            json!({"event": "test-finished", "id": "a", "outcome": "error"}),
+            json!({"event": "test-finished", "id": "a"}),
+            json!({"event": "test-finished", "id": 1, "outcome": "error"}),
+            json!({"event": "test-finished", "id": "b", "outcome": "passed", "seconds": -1, "v": 2}),
+        ];
+        let mut text = String::new();
+        for test in tests {
+            for extra in [&json!({}), &texts] {
+                let mut line = json!({"v": 1, "kernel": "6.1", "arch": "x", "flavor": null});
+                let map = line.as_object_mut().unwrap();
+                for fields in [extra, &test] {
+                    map.extend(fields.as_object().unwrap().clone());
+                }
+                text += &format!("{line}\n");
+            }
+        }
+        // A name with an escape in it is not read directly.
+        let slow = text.replace("\"test-", "\"\\u0074est-");
+        assert_ne!(slow, text);
+        let results = Results::parse(&text).unwrap();
+        assert_eq!(results.runs.len(), 2);
+        assert_eq!(results.runs[0].tally.counts.finished(), 2);
+        assert_eq!(results, Results::parse(&slow).unwrap());
+    }
+
+    #[test]
+    fn a_cut_file_has_lost_runs() {
+        let text = text(&[
+            ("vm-started", None, serde_json::json!({})),
+            ("test-started", None, serde_json::json!({"id": "t.A.b"})),
+            ("test-finished", None, finished("t.A.b")),
+        ]);
+        for end in text.find('\n').unwrap() + 1..text.len() {
+            let results = Results::parse(&text[..end]).unwrap();
+            assert!(!results.finished);
+            assert_eq!(results.runs[0].outcome.name(), "lost");
+        }
+        assert!(Results::parse("nothing\n{}\n[]").is_err());
+    }
+}

@@ -1,0 +1,368 @@
+//! Requests and answers of GitHub's REST API for releases, as values: nothing
+//! here touches the network.
+//!
+//! Endpoints: docs.github.com/en/rest/releases/releases and
+//! docs.github.com/en/rest/releases/assets, version 2022-11-28.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Deserialize;
+
+use crate::base::error::Failure;
+use crate::base::secrets;
+use crate::model::package_name::PackageName;
+use crate::net::http::address::encode;
+use crate::net::http::{Answer, Method};
+
+/// What an answer is to be written in: GitHub's own kind of JSON, as its guide
+/// recommends (docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api),
+/// or what its description of the API calls the same thing.
+pub const ACCEPT: &str = "application/vnd.github+json, application/json;q=0.9";
+
+/// Asks for the bytes of an asset instead of its description.
+pub const ACCEPT_BYTES: &str = "application/octet-stream";
+
+/// The version of the API that these requests and answers are those of.
+pub const VERSION: &str = "2022-11-28";
+
+/// Assets in one answer, the most there can be.
+pub const PAGE: usize = 100;
+
+/// A release holds so many assets
+/// (docs.github.com/en/repositories/releasing-projects-on-github/about-releases).
+pub const ASSETS_MAX: usize = 1000;
+
+/// An asset is smaller than this, in bytes (same page).
+pub const ASSET_SIZE_MAX: u64 = 2 << 30;
+
+/// No answer is longer, in bytes: a hundred assets take about 200,000.
+pub const ANSWER_MAX: usize = 16 << 20;
+
+/// The label of an asset says which input key its package has: after this.
+pub const LABEL_PREFIX: &str = "vmtest-input-key=";
+
+/// `OWNER/NAME`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repository {
+    owner: String,
+    name: String,
+}
+
+impl FromStr for Repository {
+    type Err = Failure;
+
+    /// Owners are letters, digits and `-`; names may have `.` and `_` as well, but
+    /// are neither `.` nor `..`, which would lead elsewhere in an address.
+    fn from_str(text: &str) -> Result<Self, Failure> {
+        let wrong = || {
+            Failure::usage(format!("{text:?} is not a repository"))
+                .hint("a repository is OWNER/NAME, e.g. osandov/drgn")
+        };
+        let (owner, name) = text.split_once('/').ok_or_else(wrong)?;
+        let fits = |text: &str, more: &str| {
+            !text.is_empty()
+                && text.len() <= 100
+                && text
+                    .chars()
+                    .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+        };
+        // Users of enterprises have `_` in theirs.
+        let good = fits(owner, "-_") && fits(name, "-_.") && name != "." && name != "..";
+        good.then(|| Self {
+            owner: owner.to_owned(),
+            name: name.to_owned(),
+        })
+        .ok_or_else(wrong)
+    }
+}
+
+impl fmt::Display for Repository {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.owner, self.name)
+    }
+}
+
+/// A release, without its assets' order meaning anything.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Release {
+    /// What other requests name it by.
+    pub id: u64,
+    /// The git tag.
+    #[serde(rename = "tag_name")]
+    pub tag: String,
+    /// Not published; cannot be found by its tag.
+    #[serde(default)]
+    pub draft: bool,
+    /// Neither it nor its assets can be changed; missing in older answers.
+    #[serde(default)]
+    pub immutable: bool,
+    /// Template of the address that takes new assets.
+    pub upload_url: String,
+    /// Assets, as far as the release itself lists them.
+    #[serde(default)]
+    pub assets: Vec<Asset>,
+}
+
+/// A file of a release.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub struct Asset {
+    /// What other requests name it by.
+    pub id: u64,
+    /// The file's name.
+    pub name: String,
+    /// Free text, shown instead of the name.
+    #[serde(default)]
+    pub label: Option<String>,
+    /// Whether it is finished.
+    pub state: AssetState,
+    /// In bytes.
+    #[serde(deserialize_with = "size")]
+    pub size: u64,
+    /// `sha256:` and the hexadecimal checksum; assets uploaded before June 2025
+    /// have none.
+    #[serde(default)]
+    pub digest: Option<String>,
+    /// When it was begun, as in RFC 3339.
+    #[serde(default)]
+    pub created_at: Option<String>,
+    /// When it was last changed, as in RFC 3339.
+    #[serde(default)]
+    pub updated_at: Option<String>,
+    /// The address of the API for it.
+    pub url: String,
+    /// The address where anybody can have it, if the repository is public.
+    pub browser_download_url: String,
+}
+
+/// A size of which a thousand can be added up; what is larger than [`ASSET_SIZE_MAX`] is no
+/// asset that GitHub has.
+fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(u64::deserialize(deserializer)?.min(1 << 40))
+}
+
+/// Whether an asset is finished.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum AssetState {
+    /// It is.
+    Uploaded,
+    /// An upload was begun, and failed or goes on. It can be deleted.
+    Starter,
+    /// Something that this program does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl Asset {
+    /// Its SHA-256 in hexadecimal, if the API says it.
+    ///
+    /// # Errors
+    ///
+    /// The API says something else, so that nobody could tell what comes.
+    pub fn sha256(&self) -> Result<Option<&str>, Failure> {
+        let Some(digest) = &self.digest else {
+            return Ok(None);
+        };
+        let sum = digest.strip_prefix("sha256:");
+        let good = |sum: &&str| sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit());
+        match sum.filter(good) {
+            Some(sum) => Ok(Some(sum)),
+            None => Err(Failure::setup(format!(
+                "the checksum of {} is {:?}, which is no SHA-256",
+                self.name,
+                clean(digest)
+            ))
+            .hint("it must be uploaded again")),
+        }
+    }
+
+    /// The input key of the package, if the label has one.
+    pub fn input_key(&self) -> Option<&str> {
+        let key = self.label.as_deref()?.strip_prefix(LABEL_PREFIX)?;
+        let good = !key.is_empty() && key.bytes().all(|byte| byte.is_ascii_hexdigit());
+        good.then_some(key)
+    }
+
+    /// The kernel whose package it is named as; `None` if it is something else.
+    pub fn package(&self) -> Option<PackageName> {
+        PackageName::parse(&self.name)
+    }
+}
+
+/// The label of a package's asset.
+pub fn label(input_key: &str) -> String {
+    format!("{LABEL_PREFIX}{input_key}")
+}
+
+/// What is asked of the API: a method, the path after its address, and a JSON body.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Call {
+    /// What is to be done.
+    pub method: Method,
+    /// Begins with a slash.
+    pub path: String,
+    /// JSON.
+    pub body: Option<String>,
+}
+
+impl Call {
+    fn new(method: Method, repository: &Repository, path: fmt::Arguments<'_>) -> Self {
+        Self {
+            method,
+            path: format!("/repos/{repository}/releases{path}"),
+            body: None,
+        }
+    }
+
+    /// The published release of a tag ("Get a release by tag name").
+    pub fn release_by_tag(repository: &Repository, tag: &str) -> Self {
+        let tag = encode(tag);
+        Self::new(Method::Get, repository, format_args!("/tags/{tag}"))
+    }
+
+    /// One page of the assets of a release, the first being 1 ("List release assets").
+    pub fn assets(repository: &Repository, release: u64, page: usize) -> Self {
+        Self::new(
+            Method::Get,
+            repository,
+            format_args!("/{release}/assets?per_page={PAGE}&page={page}"),
+        )
+    }
+
+    /// Another name for an asset ("Update a release asset").
+    pub fn rename_asset(repository: &Repository, asset: u64, name: &str) -> Self {
+        let body = serde_json::json!({ "name": name });
+        Self {
+            body: Some(body.to_string()),
+            ..Self::new(Method::Patch, repository, format_args!("/assets/{asset}"))
+        }
+    }
+
+    /// Deletes an asset ("Delete a release asset").
+    pub fn delete_asset(repository: &Repository, asset: u64) -> Self {
+        Self::new(Method::Delete, repository, format_args!("/assets/{asset}"))
+    }
+}
+
+/// The address for a new asset, from a release's `upload_url`, which is a template
+/// that ends with `{?name,label}` (RFC 6570, section 3.2.8).
+pub fn upload_url(template: &str, name: &str, label: Option<&str>) -> String {
+    let base = template.split('{').next().unwrap_or_default();
+    let mut url = format!("{base}?name={}", encode(name));
+    if let Some(label) = label {
+        url.push_str("&label=");
+        url.push_str(&encode(label));
+    }
+    url
+}
+
+/// Reads an answer.
+///
+/// # Errors
+///
+/// It is not the JSON that was expected.
+pub fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(body)
+}
+
+/// What the API says when it refuses: `message`, and `errors` of 422
+/// (docs.github.com/en/rest/using-the-rest-api/troubleshooting-the-rest-api).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refusal {
+    /// For people; empty if the answer was no JSON.
+    pub message: String,
+    /// `code` of the errors, e.g. `already_exists`.
+    pub codes: Vec<String>,
+    /// `message` of the errors.
+    pub details: Vec<String>,
+}
+
+impl Refusal {
+    /// Reads the body of an answer; whatever it is, there is a result, because
+    /// gateways in between answer with pages of their own.
+    pub fn parse(body: &[u8]) -> Self {
+        let Ok(value) = serde_json::from_slice::<serde_json::Value>(body) else {
+            return Self::default();
+        };
+        let errors = value["errors"].as_array().cloned().unwrap_or_default();
+        let texts = |key: &str| {
+            let text = |error: &serde_json::Value| error[key].as_str().map(clean);
+            errors.iter().filter_map(text).collect::<Vec<_>>()
+        };
+        let mut details = texts("message");
+        details.extend(errors.iter().filter_map(|error| error.as_str().map(clean)));
+        Self {
+            message: value["message"].as_str().map(clean).unwrap_or_default(),
+            codes: texts("code"),
+            details,
+        }
+    }
+
+    /// Whether an asset of that name is there already.
+    pub fn already_exists(&self) -> bool {
+        self.codes.iter().any(|code| code == "already_exists")
+    }
+
+    /// Whether the release can never be changed again.
+    pub fn immutable(&self) -> bool {
+        std::iter::once(&self.message)
+            .chain(&self.details)
+            .any(|text| text.to_lowercase().contains("immutable"))
+    }
+}
+
+/// A text of the server in one line of ours.
+fn clean(text: &str) -> String {
+    let visible = |c: char| if c.is_control() { ' ' } else { c };
+    // Before it is cut, perhaps in the middle of a token.
+    secrets::redacted(text)
+        .chars()
+        .map(visible)
+        .take(300)
+        .collect()
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)?;
+        let more = self.details.iter().chain(&self.codes);
+        for (number, text) in more.enumerate() {
+            f.write_str(if number == 0 { ": " } else { ", " })?;
+            f.write_str(text)?;
+        }
+        Ok(())
+    }
+}
+
+/// The failure that an answer stands for. `action` is what was tried, e.g. `upload
+/// a.tar.zst to osandov/drgn`; `token` whether one was sent.
+pub fn failure(action: &str, answer: &Answer, token: bool) -> Failure {
+    let refusal = Refusal::parse(&answer.body);
+    let mut message = format!("cannot {action}: HTTP status {}", answer.status);
+    if refusal != Refusal::default() {
+        message = format!("{message}, {refusal}");
+    }
+    let hint = match answer.status {
+        401 => "the token in GITHUB_TOKEN or GH_TOKEN is wrong or has expired",
+        403 | 404 if !token => {
+            "check --repo and --tag; a private repository, and every change, needs a token in \
+             GITHUB_TOKEN"
+        }
+        403 => {
+            "the token must have \"Contents: write\" for this repository; in GitHub Actions: \
+             permissions: contents: write"
+        }
+        404 => "check --repo and --tag, and that the token may see this repository",
+        422 if refusal.already_exists() => "an asset of that name is there already; --replace",
+        422 if refusal.immutable() => {
+            "this release is immutable, nothing in it can ever be changed; use another --tag"
+        }
+        301 | 302 | 307 | 308 => "the repository may have another name now: --repo",
+        _ => return Failure::setup(message),
+    };
+    Failure::setup(message).hint(hint)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,164 @@
+//! Answers of the API, kept with their validators: asking whether one still holds
+//! is cheap, and it serves when nobody answers.
+//!
+//! A file per address in `cache/github/`. The first line is JSON, the rest is the
+//! body as it came.
+
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::base::input;
+use crate::base::paths::Layout;
+use crate::base::sha256::Sha256;
+use crate::base::time;
+use crate::kernel::store::Temporary;
+use crate::net::http::Headers;
+
+/// A kept answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    /// What is known about it.
+    pub head: Head,
+    /// As it came.
+    pub body: Vec<u8>,
+}
+
+/// What is known about a kept answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The address, because the file's name is only a checksum of it.
+    pub url: String,
+    /// Its validator.
+    pub etag: String,
+    /// When it was last known to hold, in seconds since 1970.
+    pub checked: u64,
+    /// For so many seconds after that the server wants nobody to ask again.
+    pub fresh: u64,
+}
+
+impl Kept {
+    /// An answer to keep; `None` if it has no validator.
+    pub fn new(url: &str, headers: &Headers, body: &[u8], now: SystemTime) -> Option<Self> {
+        Some(Self {
+            head: Head {
+                url: url.to_owned(),
+                etag: headers.get("etag")?.to_owned(),
+                checked: time::unix(now),
+                fresh: headers.get("cache-control").map_or(0, max_age),
+            },
+            body: body.to_vec(),
+        })
+    }
+
+    /// Whether it need not be asked for again yet. A clock that was set back makes
+    /// nothing fresh.
+    pub fn fresh(&self, now: SystemTime) -> bool {
+        let now = time::unix(now);
+        let until = self.head.checked.saturating_add(self.head.fresh);
+        now >= self.head.checked && now < until
+    }
+
+    fn parse(url: &str, bytes: &[u8]) -> Option<Self> {
+        let end = bytes.iter().position(|&byte| byte == b'\n')?;
+        let head = serde_json::from_slice::<Head>(&bytes[..end]).ok()?;
+        (head.url == url).then(|| Self {
+            head,
+            body: bytes[end + 1..].to_vec(),
+        })
+    }
+}
+
+/// `max-age` of `Cache-Control` in seconds (RFC 9111, section 5.2.2.1), at most a
+/// minute, which is what GitHub says: uploads should be seen soon.
+fn max_age(value: &str) -> u64 {
+    let mut directives = value.split(',').map(str::trim);
+    let age = directives.find_map(|directive| directive.strip_prefix("max-age="));
+    age.and_then(|age| age.parse().ok()).unwrap_or(0).min(60)
+}
+
+/// The folder of kept answers.
+#[derive(Clone, Debug)]
+pub struct Cache {
+    folder: PathBuf,
+}
+
+impl Cache {
+    /// That of a work directory.
+    pub fn new(layout: &Layout) -> Self {
+        Self {
+            folder: layout.cache().join("github"),
+        }
+    }
+
+    fn path(&self, url: &str) -> PathBuf {
+        self.folder.join(Sha256::of(url.as_bytes()))
+    }
+
+    /// The answer that was kept for an address. A damaged one is none.
+    pub fn get(&self, url: &str) -> Option<Kept> {
+        let bytes = input::bytes(&self.path(url), input::TEXT).ok()?;
+        Kept::parse(url, &bytes)
+    }
+
+    /// Keeps an answer.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn put(&self, kept: &Kept) -> Result<()> {
+        let path = self.path(&kept.head.url);
+        let temporary = Temporary::file(&path)?;
+        let mut bytes = serde_json::to_vec(&kept.head).context("cannot write an answer's head")?;
+        bytes.push(b'\n');
+        bytes.extend_from_slice(&kept.body);
+        std::fs::write(temporary.path(), bytes)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        temporary.persist()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::paths::Files;
+
+    #[test]
+    fn answers_are_kept_and_damaged_ones_are_none() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let cache = Cache::new(&layout);
+        assert_eq!(cache.get("u"), None);
+        let now = time::from_unix(1000).unwrap();
+        let headers = Headers::from_pairs(&[
+            ("etag", "W/\"a\nb\""),
+            ("cache-control", "private, max-age=30, s-maxage=60"),
+        ]);
+        let kept = Kept::new("u", &headers, b"{\n}\n\xff", now).unwrap();
+        cache.put(&kept).unwrap();
+        assert_eq!(cache.get("u"), Some(kept.clone()));
+        for (seconds, fresh) in [(999, false), (1000, true), (1029, true), (1030, false)] {
+            assert_eq!(kept.fresh(time::from_unix(seconds).unwrap()), fresh);
+        }
+        std::fs::write(cache.path("u"), "{").unwrap();
+        assert_eq!(cache.get("u"), None);
+        std::fs::write(cache.path("v"), std::fs::read(cache.path("u")).unwrap()).unwrap();
+        assert_eq!(cache.get("v"), None);
+        assert_eq!(Kept::new("u", &Headers::default(), b"", now), None);
+    }
+
+    #[test]
+    fn nothing_is_fresh_for_longer_than_a_minute() {
+        for (value, expected) in [
+            ("max-age=5", 5),
+            ("public, max-age=86400", 60),
+            ("no-cache", 0),
+            ("max-age=x", 0),
+            ("s-maxage=60", 0),
+        ] {
+            assert_eq!(max_age(value), expected, "{value}");
+        }
+    }
+}

@@ -1,0 +1,649 @@
+//! Asks GitHub's API: which assets a release has, their bytes, and changes.
+//!
+//! What may be kept is kept ([`super::cache`]): an answer that did not change costs
+//! nothing of the quota for those who have a token
+//! (docs.github.com/en/rest/using-the-rest-api/best-practices-for-using-the-rest-api),
+//! and when nobody answers, what was said before serves, with a notice.
+//!
+//! The token goes to the origin of the API, and to that of the `upload_url` which
+//! the API itself answered. The bytes of assets come from other hosts, to which it
+//! does not go.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+
+use super::api::{self, Asset, Call, Release};
+use super::cache::{Cache, Kept};
+use super::location::Location;
+use crate::base::environment::TOKENS;
+use crate::base::error::Failure;
+use crate::base::paths::Layout;
+use crate::base::sha256::Sha256;
+use crate::base::time;
+use crate::base::ui::Ui;
+use crate::net::http::absent;
+use crate::net::http::address::{host, is_private, origin};
+use crate::net::http::{self, Body, HttpError, Limits, Method, Request, Response, Secret, Stream};
+
+/// A release that lists fewer assets in itself lists all: the documentation does
+/// not promise that it does, and no answer of this API is cut to fewer than this
+/// by default.
+const EMBEDDED: usize = 30;
+
+/// Requests that it takes to list a release with so many assets.
+pub fn requests_to_list(assets: usize) -> usize {
+    if assets < EMBEDDED {
+        return 1;
+    }
+    // The last page is known by not being full.
+    1 + (assets / api::PAGE + 1).min(api::ASSETS_MAX / api::PAGE)
+}
+
+/// A wait that is worth a line.
+const LONG_WAIT: Duration = Duration::from_secs(3);
+
+/// A server may take so long to look at what was uploaded before it answers.
+const UPLOAD_SILENCE: Duration = Duration::from_secs(120);
+
+/// Whether what the API said a moment ago is new enough.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Freshness {
+    /// As long as the server wants nobody to ask again, at most a minute.
+    Usual,
+    /// It must say that it still holds.
+    Checked,
+}
+
+/// All that a release has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Listing {
+    /// The release itself.
+    pub release: Release,
+    /// All of its assets, whatever they are.
+    pub assets: Vec<Asset>,
+    /// Nobody could be asked, and this is what was said before.
+    pub outdated: bool,
+}
+
+impl Listing {
+    /// The asset of that name.
+    pub fn asset(&self, name: &str) -> Option<&Asset> {
+        self.assets.iter().find(|asset| asset.name == name)
+    }
+}
+
+/// The part of an asset that is wanted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rest {
+    /// From this byte on.
+    pub offset: u64,
+    /// If it is still this one, by its validator; else all of it.
+    pub validator: String,
+}
+
+/// Somebody who can be asked for one release.
+#[derive(Debug)]
+pub struct Client {
+    location: Location,
+    token: Option<Secret>,
+    cache: Cache,
+    layout: Layout,
+    limits: Limits,
+    ui: Ui,
+    listing: Mutex<Option<Result<Arc<Listing>, Refused>>>,
+    told: AtomicBool,
+}
+
+/// The token of `GITHUB_TOKEN`, else of `GH_TOKEN`.
+pub fn token_from(variable: impl Fn(&str) -> Option<String>) -> Option<Secret> {
+    TOKENS
+        .into_iter()
+        .filter_map(variable)
+        .find(|token| !token.trim().is_empty())
+        .map(|token| Secret::new(&token))
+}
+
+impl Client {
+    /// A client; it asks nobody yet.
+    pub fn new(location: Location, token: Option<Secret>, layout: &Layout, ui: &Ui) -> Self {
+        Self {
+            location,
+            token,
+            cache: Cache::new(layout),
+            layout: layout.clone(),
+            limits: Limits::default(),
+            ui: ui.clone(),
+            listing: Mutex::default(),
+            told: AtomicBool::new(false),
+        }
+    }
+
+    /// With other limits.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// Time limits and the number of attempts, for what is built on this.
+    pub fn limits_of_transfers(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Which release it is.
+    pub fn location(&self) -> &Location {
+        &self.location
+    }
+
+    /// The release and its assets. Asked for once in the life of a client, with or
+    /// without success, unless it must be checked: a test run that looks for forty
+    /// kernels must not wait forty times for a host that is not there.
+    ///
+    /// # Errors
+    ///
+    /// There is no such release (see [`is_missing`]), or nobody can be asked and
+    /// nothing was kept.
+    pub fn listing(&self, freshness: Freshness) -> Result<Arc<Listing>> {
+        let mut known = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
+        match (known.as_ref(), freshness) {
+            (Some(Ok(listing)), Freshness::Usual) => return Ok(Arc::clone(listing)),
+            (Some(Err(refused)), Freshness::Usual) => return Err(refused.error()),
+            _ => {}
+        }
+        let listing = self.fetch_listing(freshness).map(Arc::new);
+        *known = Some(match &listing {
+            Ok(listing) => Ok(Arc::clone(listing)),
+            Err(error) => Err(Refused {
+                // The whole was said once.
+                why: match http::is_unreachable(error) {
+                    true => format!("{} cannot be reached", host(&self.location.api_url)),
+                    false => format!("{error:#}"),
+                },
+                missing: is_missing(error),
+            }),
+        });
+        listing
+    }
+
+    /// Whether the API could not be reached a few minutes ago; in words, that it
+    /// could not. For who has something else that will do.
+    pub fn passed_over(&self) -> Option<String> {
+        absent::passed_over(&self.layout, &self.location.api_url)
+    }
+
+    /// A warning about this release, which is said once in the life of a client.
+    pub fn warn_once(&self, message: impl AsRef<str>) {
+        if !self.told.swap(true, Ordering::Relaxed) {
+            self.ui.warn(message);
+        }
+    }
+
+    fn fetch_listing(&self, freshness: Freshness) -> Result<Listing> {
+        let Location {
+            repository, tag, ..
+        } = &self.location;
+        let call = Call::release_by_tag(repository, tag);
+        let (mut release, mut outdated) = self.get::<Release>(&call, freshness)?;
+        let mut assets = std::mem::take(&mut release.assets);
+        if assets.len() >= EMBEDDED {
+            assets.clear();
+            for page in 1..=api::ASSETS_MAX / api::PAGE {
+                let call = Call::assets(repository, release.id, page);
+                let (more, old) = self.get::<Vec<Asset>>(&call, freshness)?;
+                outdated |= old;
+                let last = more.len() < api::PAGE;
+                assets.extend(more);
+                if last {
+                    break;
+                }
+            }
+            // Between two pages an asset can move from one to the other.
+            assets.sort_by_key(|asset| asset.id);
+            assets.dedup_by_key(|asset| asset.id);
+        }
+        if outdated {
+            let when = self
+                .cache
+                .get(&self.url(&call))
+                .map(|kept| kept.head.checked);
+            let when = when.map_or_else(String::new, |at| format!(" of {}", time::local(at)));
+            self.ui.warn(format!(
+                "using the list{when} of what {} has",
+                self.location
+            ));
+        }
+        Ok(Listing {
+            release,
+            assets,
+            outdated,
+        })
+    }
+
+    fn url(&self, call: &Call) -> String {
+        format!("{}{}", self.location.api_url, call.path)
+    }
+
+    /// A request to the API.
+    fn request(&self, method: Method, url: &str) -> Request {
+        Request::new(method, url)
+            .header("accept", api::ACCEPT)
+            .header("x-github-api-version", api::VERSION)
+            .authorization(self.token_for(url))
+    }
+
+    /// The token, if the API itself answers at this address.
+    fn token_for(&self, url: &str) -> Option<Secret> {
+        let same = origin(url).is_some() && origin(url) == origin(&self.location.api_url);
+        self.token.clone().filter(|_| same)
+    }
+
+    /// Says that it takes longer because somebody asked for that.
+    fn notice(&self, wait: Duration) {
+        if wait >= LONG_WAIT {
+            let host = host(&self.location.api_url);
+            let seconds = wait.as_secs();
+            self.ui
+                .info(format!("{host} has enough of us; going on in {seconds} s"));
+        }
+    }
+
+    /// Gets something, and whether that is only what was said before.
+    fn get<T: for<'de> Deserialize<'de>>(
+        &self,
+        call: &Call,
+        freshness: Freshness,
+    ) -> Result<(T, bool)> {
+        let url = self.url(call);
+        let kept = self.cache.get(&url);
+        let parse_kept = |kept: &Kept| api::parse::<T>(&kept.body).ok();
+        if let (Some(kept), Freshness::Usual) = (&kept, freshness)
+            && kept.fresh(SystemTime::now())
+            && let Some(value) = parse_kept(kept)
+        {
+            return Ok((value, false));
+        }
+        let asked = http::retrying(&url, &self.limits, &|wait| self.notice(wait), || {
+            let mut request = self.request(call.method, &url);
+            if let Some(kept) = &kept {
+                request = request.header("if-none-match", &kept.head.etag);
+            }
+            let mut response = request.send(&self.limits)?;
+            let body = response.bytes(api::ANSWER_MAX)?;
+            let now = SystemTime::now();
+            let body = match &kept {
+                Some(kept) if response.status == 304 => kept.body.clone(),
+                _ => body,
+            };
+            let value = api::parse::<T>(&body).map_err(|error| {
+                HttpError::Invalid(format!("the answer is not that of GitHub's API: {error}"))
+            })?;
+            let etag = kept.as_ref().map(|kept| kept.head.etag.clone());
+            let mut answer = Kept::new(&url, &response.headers, &body, now);
+            if let (None, 304, Some(etag)) = (&answer, response.status, etag) {
+                // It need not repeat its validator.
+                answer = kept.clone().map(|kept| Kept {
+                    head: super::cache::Head {
+                        etag,
+                        checked: time::unix(now),
+                        ..kept.head
+                    },
+                    ..kept
+                });
+            }
+            // It only saves the next run something.
+            if let Some(answer) = answer
+                && let Err(error) = self.cache.put(&answer)
+            {
+                self.ui.verbose(format!("{error:#}"));
+            }
+            Ok(value)
+        });
+        let error = match asked {
+            Ok(value) => {
+                absent::forget(&self.layout, &url);
+                return Ok((value, false));
+            }
+            Err(error) => error,
+        };
+        if http::is_unreachable(&error)
+            && let Err(error) = absent::note(&self.layout, &url)
+        {
+            self.ui.verbose(format!("{error:#}"));
+        }
+        // Serves when the trouble is not of what was asked.
+        let passing = match error.downcast_ref::<HttpError>() {
+            Some(HttpError::Answer(answer)) => answer.status >= 500 || answer.status == 429,
+            Some(_) => true,
+            None => false,
+        };
+        if passing && let Some(value) = kept.as_ref().and_then(parse_kept) {
+            self.ui.warn(format!("{error:#}"));
+            return Ok((value, true));
+        }
+        let action = format!("list what {} has", self.location);
+        Err(self.explain(&action, error))
+    }
+
+    /// An error with what was tried (e.g. `delete a from b`) and, if there is one, the
+    /// remedy. The [`HttpError`] stays in the chain unless it was an answer that says
+    /// no.
+    pub fn explain(&self, action: &str, error: anyhow::Error) -> anyhow::Error {
+        match error.downcast_ref::<HttpError>() {
+            Some(HttpError::Answer(answer)) if answer.status < 500 => {
+                let failure = api::failure(action, answer, self.token.is_some());
+                match answer.status {
+                    404 => Missing(failure).into(),
+                    _ => failure.into(),
+                }
+            }
+            Some(HttpError::Limited(until)) => {
+                let failure = Failure::setup(format!(
+                    "cannot {action}: {} answers no more until {until}",
+                    host(&self.location.api_url)
+                ));
+                match self.token {
+                    Some(_) => failure.into(),
+                    None => failure
+                        .hint("with a token in GITHUB_TOKEN the quota is larger")
+                        .into(),
+                }
+            }
+            Some(_) => error.context(format!("cannot {action}")),
+            // Ours, and it says what was tried.
+            None => error,
+        }
+    }
+
+    /// The bytes of an asset, or the rest of them. One attempt at each address where
+    /// they can be.
+    ///
+    /// Without a token the public address is asked first, because requests to the
+    /// API count against a small quota; with one the API, which also knows private
+    /// repositories, and the public address if the API refuses or its quota is used
+    /// up ("Get a release asset").
+    ///
+    /// # Errors
+    ///
+    /// The [`HttpError`] of the last address.
+    pub fn open(&self, asset: &Asset, rest: Option<&Rest>) -> Result<Response> {
+        let public = (asset.browser_download_url.as_str(), false);
+        let from_api = (asset.url.as_str(), true);
+        let addresses = match self.token_for(&asset.url) {
+            Some(_) => [from_api, public],
+            None => [public, from_api],
+        };
+        let mut last = None;
+        for (url, api) in addresses {
+            let mut request = if api {
+                Request::new(Method::Get, url)
+                    .header("accept", api::ACCEPT_BYTES)
+                    .header("x-github-api-version", api::VERSION)
+                    .authorization(self.token_for(url))
+            } else {
+                Request::new(Method::Get, url)
+            };
+            if let Some(Rest { offset, validator }) = rest {
+                request = request
+                    .header("range", format!("bytes={offset}-"))
+                    .header("if-range", validator);
+            }
+            match request.send(&self.limits) {
+                Ok(response) => return Ok(response),
+                Err(error) => {
+                    let refused =
+                        matches!(http::status_of(&error), Some(401 | 403 | 404 | 410 | 429));
+                    let error = match http::is_unreachable(&error) {
+                        true => error,
+                        false => error.context(url.to_owned()),
+                    };
+                    if !refused {
+                        return Err(error);
+                    }
+                    // What the first one said is about the address that should work.
+                    last = last.or(Some(error));
+                }
+            }
+        }
+        Err(last.context("an asset without an address")?)
+    }
+
+    /// That there is a token.
+    ///
+    /// # Errors
+    ///
+    /// There is none; what to do about it. `action` is what was tried.
+    pub fn require_token(&self, action: &str) -> Result<()> {
+        match self.token {
+            Some(_) => Ok(()),
+            None => Err(
+                Failure::setup(format!("cannot {action}: there is no token"))
+                    .hint("GITHUB_TOKEN or GH_TOKEN must have one with \"Contents: write\"")
+                    .into(),
+            ),
+        }
+    }
+
+    /// Changes something; the body of the answer.
+    fn change(&self, call: &Call, action: &str) -> Result<Vec<u8>> {
+        self.require_token(action)?;
+        let url = self.url(call);
+        let mut attempts = 0;
+        let changed = http::retrying(&url, &self.limits, &|wait| self.notice(wait), || {
+            attempts += 1;
+            let mut request = self.request(call.method, &url);
+            if let Some(body) = &call.body {
+                request = request.body(Body::Json(body.clone().into_bytes()));
+            }
+            request.send(&self.limits)?.bytes(api::ANSWER_MAX)
+        });
+        self.forget();
+        match changed {
+            // An earlier attempt did it, and its answer was lost.
+            Err(error)
+                if call.method == Method::Delete
+                    && attempts > 1
+                    && http::status_of(&error) == Some(404) =>
+            {
+                Ok(Vec::new())
+            }
+            changed => changed.map_err(|error| self.explain(action, error)),
+        }
+    }
+
+    /// What was known is known no more.
+    fn forget(&self) {
+        *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Gives an asset another name.
+    ///
+    /// # Errors
+    ///
+    /// No token, or the API refuses.
+    pub fn rename_asset(&self, asset: &Asset, name: &str) -> Result<Asset> {
+        let action = format!("rename {} in {} to {name}", asset.name, self.location);
+        let call = Call::rename_asset(&self.location.repository, asset.id, name);
+        let body = self.change(&call, &action)?;
+        api::parse(&body).with_context(|| format!("cannot {action}"))
+    }
+
+    /// Deletes an asset.
+    ///
+    /// # Errors
+    ///
+    /// No token, or the API refuses.
+    pub fn delete_asset(&self, asset: &Asset) -> Result<()> {
+        let action = format!("delete {} from {}", asset.name, self.location);
+        let call = Call::delete_asset(&self.location.repository, asset.id);
+        self.change(&call, &action).map(drop)
+    }
+
+    /// Sends `length` bytes of a file as a new asset. One attempt: what a failed
+    /// one leaves behind must be looked at first. `progress` gets bytes sent.
+    ///
+    /// # Errors
+    ///
+    /// No token; the API refuses, or gets other bytes than were sent, which are then
+    /// deleted. What is an [`HttpError`] is for [`Client::explain`], if another attempt
+    /// cannot do better.
+    pub fn upload(
+        &self,
+        release: &Release,
+        name: &str,
+        label: Option<&str>,
+        (file, length): (File, u64),
+        mut progress: impl FnMut(u64),
+    ) -> Result<Asset> {
+        let action = format!("upload {name} to {}", self.location);
+        self.require_token(&action)?;
+        let url = api::upload_url(&release.upload_url, name, label);
+        if !is_private(&url) {
+            let message = format!("cannot {action}: its address {url} is not encrypted");
+            return Err(Failure::setup(message).into());
+        }
+        let (sent, hash) = (Arc::new(AtomicU64::new(0)), Arc::default());
+        let stream = Stream {
+            reader: Box::new(Hashing {
+                inner: file,
+                hash: Arc::clone(&hash),
+            }),
+            length,
+            sent: Arc::clone(&sent),
+        };
+        let limits = Limits {
+            silence: self.limits.silence.max(UPLOAD_SILENCE),
+            head: self.limits.head.max(UPLOAD_SILENCE),
+            ..self.limits
+        };
+        let request = Request::new(Method::Post, &url)
+            .header("accept", api::ACCEPT)
+            .header("x-github-api-version", api::VERSION)
+            // The only type that the description of the API knows for an asset.
+            .header("content-type", "application/octet-stream")
+            // The API answered this address.
+            .authorization(self.token.clone())
+            .body(Body::Stream(stream));
+        let answer = request
+            .send_watched(&limits, || progress(sent.load(Ordering::Relaxed)))
+            .and_then(|mut response| response.bytes(api::ANSWER_MAX));
+        self.forget();
+        let body = answer?;
+        let asset: Asset = api::parse(&body).with_context(|| format!("cannot {action}"))?;
+        let sum = hash.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sum = sum.finish();
+        let found = asset.digest.as_deref();
+        let other = |found: &str| !found.eq_ignore_ascii_case(&format!("sha256:{sum}"));
+        if found.is_some_and(other) || asset.size != length {
+            self.delete_asset(&asset)?;
+            let found = found.map_or_else(|| format!("{} bytes", asset.size), str::to_owned);
+            let failure = Failure::setup(format!(
+                "cannot {action}: sent {length} bytes with the checksum {sum}, it has {found}"
+            ));
+            return Err(failure.hint("it was deleted; try again").into());
+        }
+        Ok(asset)
+    }
+}
+
+/// What came instead of a listing.
+#[derive(Debug)]
+struct Refused {
+    why: String,
+    missing: bool,
+}
+
+impl Refused {
+    fn error(&self) -> anyhow::Error {
+        let failure = Failure::setup(&self.why);
+        match self.missing {
+            true => Missing(failure).into(),
+            false => failure.into(),
+        }
+    }
+}
+
+/// The failure when what was asked for is not there.
+#[derive(Debug)]
+struct Missing(Failure);
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl std::error::Error for Missing {}
+
+/// Whether an error says that there is no such release, or asset.
+pub fn is_missing(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.is::<Missing>())
+}
+
+/// A reader whose checksum can be had afterwards.
+struct Hashing {
+    inner: File,
+    hash: Arc<Mutex<Sha256>>,
+}
+
+impl Read for Hashing {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        let mut hash = self.hash.lock().unwrap_or_else(PoisonError::into_inner);
+        hash.update(&buffer[..count]);
+        Ok(count)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::paths::Files;
+    use crate::base::ui::Verbosity;
+    use crate::net::github::location::Settings;
+
+    #[test]
+    fn the_first_token_counts_and_an_empty_one_is_none() {
+        let token = |github: &str, gh: &str| {
+            let (github, gh) = (github.to_owned(), gh.to_owned());
+            token_from(move |name| match name {
+                "GITHUB_TOKEN" => Some(github.clone()),
+                "GH_TOKEN" => Some(gh.clone()),
+                _ => None,
+            })
+        };
+        assert_eq!(token("a", "b"), Some(Secret::new("a")));
+        assert_eq!(token(" \n", "b"), Some(Secret::new("b")));
+        assert_eq!(token("", ""), None);
+        assert_eq!(token_from(|_| None), None);
+    }
+
+    #[test]
+    fn the_token_goes_to_the_api_and_is_not_shown() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let settings = Settings {
+            api_url: Some("https://ghe.example.org/api/v3".into()),
+            ..Settings::default()
+        };
+        let location = Location::choose(&[&settings], None).unwrap();
+        let token = Some(Secret::new("ghp_secret"));
+        let client = Client::new(location, token, &layout, &Ui::new(Verbosity::Quiet));
+        for (url, goes) in [
+            ("https://ghe.example.org/api/v3/repos", true),
+            ("https://ghe.example.org:443/", true),
+            ("http://ghe.example.org/", false),
+            ("https://ghe.example.org:8443/", false),
+            ("https://ghe.example.org.evil.org/", false),
+            ("nonsense", false),
+        ] {
+            assert_eq!(client.token_for(url).is_some(), goes, "{url}");
+        }
+        assert!(!format!("{client:?}").contains("ghp_secret"));
+    }
+}

@@ -1,0 +1,246 @@
+//! Which release is meant: flags, else the work directory's `config.toml`, else
+//! the release that drgn's project publishes.
+//!
+//! ```toml
+//! [release]
+//! repo = "osandov/drgn"
+//! tag = "vmtest-assets"
+//! api-url = "https://api.github.com"
+//! ```
+
+use std::path::Path;
+
+use anyhow::Result;
+use toml::{Table, Value};
+
+use super::api::Repository;
+use crate::base::error::Failure;
+use crate::base::input;
+use crate::base::paths::Layout;
+use crate::base::suggest::nearest;
+use crate::net::http::address;
+
+/// The file in the work directory.
+pub const FILE_NAME: &str = "config.toml";
+
+/// The repository whose kernels are used.
+pub const DEFAULT_REPOSITORY: &str = "osandov/drgn";
+
+/// The tag of its release.
+pub const DEFAULT_TAG: &str = "vmtest-assets";
+
+/// GitHub's API for everybody.
+pub const DEFAULT_API_URL: &str = "https://api.github.com";
+
+/// A release of a repository, and who is asked for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Location {
+    /// The repository.
+    pub repository: Repository,
+    /// The tag of the release.
+    pub tag: String,
+    /// The address of the API, without a slash at its end.
+    pub api_url: String,
+}
+
+/// What was said of it in one place.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// `OWNER/NAME`.
+    pub repository: Option<String>,
+    /// The tag of the release.
+    pub tag: Option<String>,
+    /// The address of the API.
+    pub api_url: Option<String>,
+}
+
+impl Settings {
+    /// The settings in the work directory's `config.toml`; none if there is no file.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read, or is not as the module shows it.
+    pub fn load(layout: &Layout) -> Result<Self> {
+        let path = layout.work().join(FILE_NAME);
+        let text = input::text_if_any(&path, input::SMALL)
+            .map_err(|error| Failure::usage(format!("{error:#}")))?;
+        Ok(Self::parse(&path, &text.unwrap_or_default())?)
+    }
+
+    /// Parses the text of such a file.
+    ///
+    /// # Errors
+    ///
+    /// Usage errors that name the key, and of an unknown one the nearest known.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
+        let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));
+        let top = text.parse::<Table>().map_err(|error| {
+            let line = error.span().map_or(1, |span| {
+                text[..span.start.min(text.len())].matches('\n').count() + 1
+            });
+            let first = error
+                .message()
+                .lines()
+                .next()
+                .unwrap_or_default()
+                .to_owned();
+            wrong(format!("line {line}: {first}"))
+        })?;
+        let unknown = |prefix: &str, key: &str, known: &[&str]| {
+            let hint = match nearest(key, known.iter().copied()) {
+                Some(near) => format!("did you mean {near:?}?"),
+                None => format!("known here: {}", known.join(", ")),
+            };
+            wrong(format!("{prefix}{key}: unknown key")).hint(hint)
+        };
+        let mut settings = Self::default();
+        for (key, value) in &top {
+            let ("release", Value::Table(table)) = (key.as_str(), value) else {
+                return Err(match key.as_str() {
+                    "release" => wrong("release: must be a table".to_owned()),
+                    key => unknown("", key, &["release"]),
+                });
+            };
+            for (key, value) in table {
+                let field = match key.as_str() {
+                    "repo" => &mut settings.repository,
+                    "tag" => &mut settings.tag,
+                    "api-url" => &mut settings.api_url,
+                    key => return Err(unknown("release.", key, &["repo", "tag", "api-url"])),
+                };
+                match value {
+                    Value::String(text) => *field = Some(text.clone()),
+                    _ => return Err(wrong(format!("release.{key}: must be a string"))),
+                }
+            }
+        }
+        Ok(settings)
+    }
+}
+
+impl Location {
+    /// What was said first counts: each field of the first settings that have it,
+    /// else the default. `environment` is `GITHUB_API_URL`, which GitHub Actions
+    /// sets.
+    ///
+    /// # Errors
+    ///
+    /// Usage errors for what is no repository, tag or address.
+    pub fn choose(said: &[&Settings], environment: Option<&str>) -> Result<Self, Failure> {
+        let first = |field: fn(&Settings) -> &Option<String>, default: &str| {
+            let found = said.iter().find_map(|settings| field(settings).clone());
+            found.unwrap_or_else(|| default.to_owned())
+        };
+        let environment = environment.filter(|url| !url.is_empty());
+        let url = first(|s| &s.api_url, environment.unwrap_or(DEFAULT_API_URL));
+        let tag = first(|s| &s.tag, DEFAULT_TAG);
+        // What git-check-ref-format(1) forbids anyway, as far as it matters here.
+        if tag.is_empty() || tag.contains(|c: char| c.is_control() || c == ' ') {
+            return Err(Failure::usage(format!("{tag:?} is not a tag")));
+        }
+        Ok(Self {
+            repository: first(|s| &s.repository, DEFAULT_REPOSITORY).parse()?,
+            tag,
+            api_url: checked_url(&url)?,
+        })
+    }
+}
+
+impl std::fmt::Display for Location {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} ({})", self.repository, self.tag)
+    }
+}
+
+/// An address that a token may be sent to.
+fn checked_url(url: &str) -> Result<String, Failure> {
+    let hint = "e.g. https://api.github.com, or https://HOST/api/v3 of an enterprise server";
+    let wrong = |why: &str| Failure::usage(format!("the API's address {url:?} {why}")).hint(hint);
+    if address::origin(url).is_none() || address::host(url).is_empty() {
+        return Err(wrong("is not one of HTTP"));
+    }
+    if url.contains(['?', '#', '@', ' ']) {
+        return Err(wrong("has more than a host and a path"));
+    }
+    if !address::is_private(url) {
+        return Err(wrong("is not encrypted, and not on this machine"));
+    }
+    Ok(url.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Settings, String> {
+        Settings::parse(Path::new("config.toml"), text).map_err(|failure| failure.to_string())
+    }
+
+    fn settings(repository: &str, tag: &str, url: &str) -> Settings {
+        let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        Settings {
+            repository: some(repository),
+            tag: some(tag),
+            api_url: some(url),
+        }
+    }
+
+    #[test]
+    fn files_are_read_and_mistakes_are_named() {
+        assert_eq!(parse(""), Ok(Settings::default()));
+        let text = "[release]\nrepo = \"a/b\"\ntag = \"t\"\napi-url = \"https://x\"\n";
+        assert_eq!(parse(text), Ok(settings("a/b", "t", "https://x")));
+        let wrong = [
+            "[relaese]\n",
+            "[release]\nrepro = \"a/b\"\n",
+            "[release]\ncolour = 1\n",
+            "[release]\ntag = 1\n",
+            "release = 1\n",
+            "\n[release\n",
+        ];
+        expect_test::expect![[r#"
+            config.toml: relaese: unknown key (did you mean "release"?)
+            config.toml: release.repro: unknown key (did you mean "repo"?)
+            config.toml: release.colour: unknown key (known here: repo, tag, api-url)
+            config.toml: release.tag: must be a string
+            config.toml: release: must be a table
+            config.toml: line 2: unclosed table, expected `]`
+        "#]]
+        .assert_eq(&wrong.map(|text| parse(text).unwrap_err() + "\n").concat());
+    }
+
+    #[test]
+    fn flags_go_before_the_file_and_the_file_before_the_default() {
+        let flags = settings("f/f", "", "");
+        let file = settings("c/c", "c", "");
+        let chosen = Location::choose(&[&flags, &file], Some("https://e/api/v3/")).unwrap();
+        assert_eq!(chosen.to_string(), "f/f (c)");
+        assert_eq!(chosen.api_url, "https://e/api/v3");
+        let chosen = Location::choose(&[], Some("")).unwrap();
+        assert_eq!(chosen.to_string(), "osandov/drgn (vmtest-assets)");
+        assert_eq!(chosen.api_url, DEFAULT_API_URL);
+    }
+
+    #[test]
+    fn addresses_that_a_token_must_not_go_to_are_refused() {
+        for url in ["http://127.0.0.1:80", "https://ghe.example.org/api/v3"] {
+            let file = settings("", "", url);
+            assert_eq!(Location::choose(&[&file], None).unwrap().api_url, url);
+        }
+        for url in [
+            "http://api.github.com",
+            "ftp://api.github.com",
+            "api.github.com",
+            "https://",
+            "https://user:word@api.github.com",
+            "https://api.github.com/?x",
+        ] {
+            let file = settings("", "", url);
+            let failure = Location::choose(&[&file], None).unwrap_err();
+            assert!(
+                failure.message.starts_with("the API's address"),
+                "{failure}"
+            );
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Clients of servers. They know no kernel on this machine.
+
+pub mod github;
+pub mod http;

@@ -1,0 +1,386 @@
+//! Carries out a release plan: builds what is missing and uploads it, one kernel at
+//! a time, so that an interruption loses one at most; then deletes what is old.
+//!
+//! What holds the published kernels is a [`ReleaseStore`], so that the order of
+//! things, and what happens after a failure, is tested without a network.
+
+pub mod download;
+pub mod github;
+pub mod plan;
+pub mod upload;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Error, Result};
+
+use crate::archive;
+use crate::base::error::{self, Failure};
+use crate::base::interrupt;
+use crate::base::paths::Layout;
+use crate::base::programs;
+use crate::base::shown;
+use crate::base::ui::Ui;
+use crate::kernel::build;
+use crate::kernel::manifest::Manifest;
+use crate::kernel::source::{self, SourceChoice};
+use crate::kernel::store::{self, Temporary};
+use crate::model::arch::Arch;
+use crate::model::catalog::Kernels;
+use crate::model::kernel::LocalKernel;
+use crate::model::package_name::PackageName;
+use crate::model::version::{Series, Version};
+use crate::release::plan::{Contents, Item, Newest, Published, Ready, ReleasePlan, Wanted};
+use crate::supply::prune;
+
+/// Where kernels are published.
+pub trait ReleaseStore {
+    /// What there is now, not what there was a moment ago.
+    ///
+    /// # Errors
+    ///
+    /// Nobody can be asked.
+    fn contents(&self) -> Result<Contents>;
+
+    /// Publishes a package file under its own name and with the input key that its
+    /// manifest has, in place of a half-finished upload of that name.
+    ///
+    /// # Errors
+    ///
+    /// It is refused, or does not arrive whole.
+    fn upload(&self, file: &Path) -> Result<()>;
+
+    /// Deletes a package. One that is not there any more is no error: another run
+    /// may have deleted it just now.
+    ///
+    /// # Errors
+    ///
+    /// It is refused.
+    fn delete(&self, package: &Published) -> Result<()>;
+}
+
+/// Which kernels a release should have.
+#[derive(Clone, Debug)]
+pub struct Selection {
+    /// The series. Those that an architecture does not have are left out for it.
+    pub series: Vec<Series>,
+    /// The flavors.
+    pub flavors: Vec<String>,
+    /// The architectures.
+    pub architectures: Vec<&'static Arch>,
+    /// Where source comes from.
+    pub source: SourceChoice,
+    /// See [`source::SourceRequest::kernel_org_url`].
+    pub kernel_org_url: String,
+}
+
+/// The newest kernel of each selected series, flavor and architecture: by
+/// architecture, then series from the oldest, then flavor as selected. Nothing is
+/// fetched but lists.
+///
+/// # Errors
+///
+/// A fragment or patch cannot be read, or a signal. That a source cannot be had is
+/// said in [`Wanted::newest`].
+pub fn wanted(selection: &Selection, layout: &Layout, ui: &Ui) -> Result<Vec<Wanted>> {
+    let kernels = Kernels::load(&layout.configs)?;
+    let mut series = selection.series.clone();
+    series.sort();
+    series.dedup();
+    let versions = series
+        .iter()
+        .map(|series| Version {
+            series: *series,
+            point: None,
+            candidate: None,
+        })
+        .collect::<Vec<_>>();
+    let found = source::find_all(
+        layout,
+        ui,
+        &versions,
+        &selection.source,
+        &selection.kernel_org_url,
+    )?;
+    let found = series.into_iter().zip(found).collect::<BTreeMap<_, _>>();
+    let mut wanted = Vec::new();
+    for arch in &selection.architectures {
+        let known = kernels.series_of(arch).collect::<Vec<_>>();
+        for (series, found) in found.iter().filter(|(series, _)| known.contains(series)) {
+            for flavor in &selection.flavors {
+                let newest = match found {
+                    Ok(found) => {
+                        let found = found.clone();
+                        let identity =
+                            build::identify(layout, &kernels, found, flavor, arch, true)?;
+                        Ok(Newest {
+                            release: identity.release,
+                            input_key: identity.input_key,
+                        })
+                    }
+                    Err(error) => Err(one_line(error)),
+                };
+                wanted.push(Wanted {
+                    series: *series,
+                    flavor: flavor.clone(),
+                    arch,
+                    newest,
+                });
+            }
+        }
+    }
+    Ok(wanted)
+}
+
+fn one_line(error: &Error) -> String {
+    let text = format!("{error:#}");
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+/// Package files in the work directory of wanted kernels that are not published. A
+/// file that cannot be read is no package: it is built again.
+///
+/// # Errors
+///
+/// A signal.
+pub fn ready(
+    wanted: &[Wanted],
+    contents: &Contents,
+    layout: &Layout,
+    ui: &Ui,
+) -> Result<Vec<Ready>> {
+    let mut ready = Vec::new();
+    for wanted in wanted {
+        interrupt::check()?;
+        let Ok(newest) = &wanted.newest else {
+            continue;
+        };
+        let name = PackageName {
+            arch: wanted.arch,
+            release: newest.release.clone(),
+        };
+        let published = contents
+            .packages
+            .iter()
+            .any(|package| package.finished && package.name == name);
+        let path = store::package_path(layout, name.arch, &name.release);
+        let Ok(metadata) = path.metadata() else {
+            continue;
+        };
+        if published {
+            continue;
+        }
+        match Manifest::of_package(&path) {
+            Ok(Some(manifest)) => ready.push(Ready {
+                name,
+                input_key: manifest.input_key,
+                size: metadata.len(),
+            }),
+            Ok(None) => ui.verbose(format!("{} has no manifest", path.display())),
+            Err(error) => {
+                interrupt::check()?;
+                ui.warn(format!("{error:#}; it is made again"));
+            }
+        }
+    }
+    Ok(ready)
+}
+
+/// A kernel that could not be built, and why.
+#[derive(Debug)]
+pub struct Failed {
+    /// Its release.
+    pub title: String,
+    /// Names the log.
+    pub error: Error,
+}
+
+/// What [`apply`] has done.
+#[derive(Debug, Default)]
+pub struct Applied {
+    /// Packages that were uploaded.
+    pub uploaded: Vec<PackageName>,
+    /// Kernels that could not be built, or whose source could not be had.
+    pub failed: Vec<Failed>,
+    /// Packages that were deleted.
+    pub deleted: Vec<PackageName>,
+}
+
+impl Applied {
+    /// The error that a run with failures ends with.
+    pub fn failure(&self) -> Option<Failure> {
+        let all = self.failed.len() + self.uploaded.len();
+        let reason = |failed: &Failed| {
+            let text = shown::line(&format!("{}: {:#}", failed.title, failed.error));
+            match error::lines(&failed.error) {
+                "" => text,
+                lines => format!("{text}\n{lines}"),
+            }
+        };
+        let reasons = self.failed.iter().map(reason).collect::<Vec<_>>();
+        (!reasons.is_empty()).then(|| {
+            let count = reasons.len();
+            Failure::setup(format!("{count} of {all} kernels could not be had:"))
+                .lines(reasons.join("\n"))
+        })
+    }
+}
+
+/// Does what the plan says, in its order. `build` leaves the unpacked kernel and,
+/// as far as it packages, the package file in the work directory.
+///
+/// A kernel that cannot be built does not stop the others. One that cannot be
+/// uploaded does: the next would fare no better, and hours of building would be in
+/// vain. Its package stays, so that the next run only uploads it.
+///
+/// With `keep`, old kernels of what was wanted are deleted at the end, as the
+/// release then is and not as it was planned.
+///
+/// # Errors
+///
+/// The plan has problems; the store refuses something; a signal.
+#[allow(
+    clippy::too_many_arguments,
+    reason = "what is to be done, on what, and by whom: each is used once"
+)]
+pub fn apply(
+    plan: &ReleasePlan,
+    wanted: &[Wanted],
+    keep: Option<NonZeroUsize>,
+    now: u64,
+    store: &dyn ReleaseStore,
+    layout: &Layout,
+    ui: &Ui,
+    build: &mut dyn FnMut(&Item) -> Result<LocalKernel>,
+) -> Result<Applied> {
+    if let Some(problem) = plan.problems.first() {
+        return Err(Failure::setup(problem.clone()).into());
+    }
+    let mut applied = Applied::default();
+    let count = plan.totals.uploads;
+    let mut number = 0;
+    for item in &plan.items {
+        let Some(name) = item.package.as_ref().filter(|_| item.action.uploads()) else {
+            if item.action == plan::Action::Unavailable {
+                applied.failed.push(Failed {
+                    title: item.title(),
+                    error: Error::msg(item.note.clone().unwrap_or_default()),
+                });
+            }
+            continue;
+        };
+        number += 1;
+        ui.info(format!("{number} of {count}: {}", item.title()));
+        interrupt::check()?;
+        let package = if item.ready {
+            Ok(store::package_path(layout, name.arch, &name.release))
+        } else {
+            build(item).and_then(|kernel| packaged(&kernel, name, layout, ui))
+        };
+        let package = match package {
+            Ok(package) => package,
+            Err(error) => {
+                interrupt::check()?;
+                ui.warn(format!("{}: {error:#}", item.title()));
+                applied.failed.push(Failed {
+                    title: item.title(),
+                    error,
+                });
+                continue;
+            }
+        };
+        store.upload(&package).with_context(|| {
+            format!(
+                "{} was kept, the next run only uploads it",
+                package.display()
+            )
+        })?;
+        applied.uploaded.push(name.clone());
+    }
+    if let Some(keep) = keep {
+        interrupt::check()?;
+        applied.deleted = prune_store(wanted, keep, now, store, ui)?;
+    }
+    Ok(applied)
+}
+
+/// The package file of a kernel that was built, made from the unpacked kernel if
+/// it was removed: the same bytes.
+fn packaged(kernel: &LocalKernel, name: &PackageName, layout: &Layout, ui: &Ui) -> Result<PathBuf> {
+    if (kernel.arch, &kernel.release) != (name.arch, &name.release) {
+        return Err(Failure::setup(format!(
+            "built {}, which is not what was planned; its source changed meanwhile",
+            kernel.release
+        ))
+        .hint("the same command again plans anew")
+        .into());
+    }
+    let path = store::package_path(layout, name.arch, &name.release);
+    let same = |package: &Path| -> Result<bool> {
+        let unpacked = Manifest::read(&kernel.path)?;
+        Ok(unpacked.is_some() && Manifest::of_package(package)? == unpacked)
+    };
+    if path.is_file() && same(&path)? {
+        return Ok(path);
+    }
+    let _lock = store::lock(layout, ui, &store::lock_name(kernel.arch, &kernel.release))?;
+    let _task = ui.task(format!("packaging {}", kernel.release));
+    let temporary = Temporary::file(&path)?;
+    archive::create(&kernel.path, temporary.as_file(), programs::processors())
+        .with_context(|| format!("cannot package {}", kernel.path.display()))?;
+    temporary.persist()?;
+    Ok(path)
+}
+
+/// Deletes old packages of what is wanted.
+fn prune_store(
+    wanted: &[Wanted],
+    keep: NonZeroUsize,
+    now: u64,
+    store: &dyn ReleaseStore,
+    ui: &Ui,
+) -> Result<Vec<PackageName>> {
+    let mut packages = store.contents()?.packages;
+    packages.retain(|package| plan::is_of(wanted, &package.name));
+    let old = old_packages(&packages, keep, now);
+    delete(&old, store, ui)
+}
+
+/// The packages that may go, with the reason.
+pub fn old_packages(
+    packages: &[Published],
+    keep: NonZeroUsize,
+    now: u64,
+) -> Vec<(&Published, prune::Reason)> {
+    let kernels = packages.iter().map(Published::kernel).collect::<Vec<_>>();
+    prune::select(&kernels, keep, now)
+        .into_iter()
+        .map(|deletion| (&packages[deletion.index], deletion.reason))
+        .collect()
+}
+
+/// Deletes packages, in this order.
+///
+/// # Errors
+///
+/// The store refuses, or a signal; those before are deleted then.
+pub fn delete(
+    packages: &[(&Published, prune::Reason)],
+    store: &dyn ReleaseStore,
+    ui: &Ui,
+) -> Result<Vec<PackageName>> {
+    let mut deleted = Vec::new();
+    for (package, reason) in packages {
+        interrupt::check()?;
+        store
+            .delete(package)
+            .with_context(|| format!("cannot delete {}", package.name))?;
+        ui.info(format!("deleted {}: {}", package.name, reason.words()));
+        deleted.push(package.name.clone());
+    }
+    Ok(deleted)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,524 @@
+//! Python for a project: the interpreter, a virtual environment with what the
+//! project needs, and a pinned release from PyPI.
+//!
+//! Everything comes through pip, so that the user's index, proxy and
+//! certificates count, and with recorded hashes, so that it does not matter
+//! where it came from. Nothing of a distribution's Python packages is used: a
+//! virtual environment is made without them, so that tests see the same packages
+//! on every host.
+//!
+//! Byte code is compiled when a tree is made. A guest cannot write it, and an
+//! emulated guest needs seconds to compile what a test suite imports.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use xshell::cmd;
+
+use crate::base::error::{Failure, lines};
+use crate::base::input;
+use crate::base::paths::Layout;
+use crate::base::process::{self, LongCommand};
+use crate::base::programs;
+use crate::base::sha256::Sha256;
+use crate::base::ui::Ui;
+use crate::model::project::{Project, Release};
+
+/// Part of the names of what this module makes. Raised when it makes it otherwise.
+const RECIPE: u32 = 1;
+
+/// An interpreter on this host.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Interpreter {
+    /// What it calls itself: absolute, links unresolved.
+    pub path: PathBuf,
+    /// `major.minor.micro`.
+    pub version: String,
+    /// Which compiled modules it takes, e.g. `cpython-311-x86_64-linux-gnu`.
+    pub abi: String,
+}
+
+impl Interpreter {
+    /// Asks an interpreter who it is. What is in `PATH` may be a shim (a shell
+    /// script that looks for a version in files of the current directory), which
+    /// would cost a guest seconds and may find another one there.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such program or it is no Python.
+    pub fn find(name: &str, directory: &Path) -> Result<Self> {
+        let program = if name.contains('/') {
+            Some(directory.join(name)).filter(|path| path.is_file())
+        } else {
+            programs::find_program(name)
+        };
+        if program.is_none() && name.contains('/') {
+            let path = directory.join(name);
+            return Err(Failure::usage(format!(
+                "there is no Python interpreter {}",
+                path.display()
+            ))
+            .hint("python in vmtest.toml names a program, or a file in the project")
+            .into());
+        }
+        let Some(program) = program else {
+            return Err(
+                Failure::setup(format!("there is no Python interpreter {name}"))
+                    .hint("install python3, or run with --setup")
+                    .into(),
+            );
+        };
+        let shell = process::shell().context("cannot find the current directory")?;
+        let script = "import json, platform, sys, sysconfig; print(json.dumps(\
+            {'path': sys.executable, 'version': platform.python_version(), \
+            'abi': sysconfig.get_config_var('SOABI') or ''}))";
+        let answer = cmd!(shell, "{program} -c {script}")
+            .quiet()
+            .read()
+            .with_context(|| format!("{} is no usable Python interpreter", program.display()))?;
+        parse_answer(&answer)
+            .with_context(|| format!("{} is no usable Python interpreter", program.display()))
+    }
+}
+
+fn parse_answer(answer: &str) -> Result<Interpreter> {
+    #[derive(Deserialize)]
+    struct Answer {
+        path: PathBuf,
+        version: String,
+        abi: String,
+    }
+    let Answer { path, version, abi } =
+        serde_json::from_str(answer.lines().last().unwrap_or_default())?;
+    let numbers = version
+        .split('.')
+        .map(str::parse)
+        .take(2)
+        .collect::<Result<Vec<u32>, _>>();
+    if !matches!(numbers.as_deref(), Ok([3, minor]) if *minor >= 6) {
+        bail!("it is Python {version}; 3.6 or newer is needed");
+    }
+    if !path.is_absolute() {
+        bail!("it does not know its own path");
+    }
+    Ok(Interpreter { path, version, abi })
+}
+
+/// A tree that is ready to be tested.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Prepared {
+    /// The tree.
+    pub tree: PathBuf,
+    /// The interpreter for it, absolute; that of a virtual environment if the
+    /// project needs packages.
+    pub python: PathBuf,
+}
+
+/// Makes a checkout ready: its packages, then its own `prepare` steps in it. The
+/// steps find the interpreter as `$PYTHON`; that is all we do in a user's tree.
+pub fn prepare_tree(
+    project: &Project,
+    tree: &Path,
+    layout: &Layout,
+    ui: &Ui,
+    log: &Path,
+) -> Result<Prepared> {
+    let interpreter = Interpreter::find(&project.python, tree)?;
+    let python = environment(&interpreter, &project.requirements, layout, ui, log)?;
+    for step in &project.prepare {
+        let _task = ui.task(format!("preparing {}: {step}", project.name));
+        let command = LongCommand::new("/bin/sh")
+            .args(["-c", step.as_str()])
+            .credentials()
+            .current_dir(tree)
+            .env("PYTHON", &python)
+            .env("PATH", path_with(&python));
+        process::run_logged(command, log, || Ok(()))
+            .map_err(|error| prepare_failed(project, error))?;
+    }
+    Ok(Prepared {
+        tree: tree.to_owned(),
+        python,
+    })
+}
+
+fn prepare_failed(project: &Project, error: anyhow::Error) -> anyhow::Error {
+    if crate::base::error::kind(&error).is_some() {
+        return error;
+    }
+    Failure::setup(format!("cannot prepare {}: {error:#}", project.name))
+        .lines(lines(&error))
+        .into()
+}
+
+/// `PATH` with the interpreter's directory first: steps that say `python3` mean it.
+fn path_with(python: &Path) -> OsString {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = python
+        .parent()
+        .map(Path::to_owned)
+        .into_iter()
+        .chain(std::env::split_paths(&path));
+    // A directory with a `:` in its name cannot be in PATH.
+    std::env::join_paths(directories).unwrap_or(path)
+}
+
+/// The pinned release of a project: its source archive, unpacked, with the
+/// compiled module of its wheel. Made once per interpreter.
+pub fn prepare_release(
+    project: &Project,
+    release: &Release,
+    layout: &Layout,
+    ui: &Ui,
+    log: &Path,
+) -> Result<Prepared> {
+    let interpreter = Interpreter::find(&project.python, Path::new("/"))?;
+    let python = environment(&interpreter, &project.requirements, layout, ui, log)?;
+    let name = format!("{}-{}", release.name, release.version);
+    let key = key(&interpreter, &release_key(release));
+    let goal = layout.projects().join(format!("{name}-{key}"));
+    let tree = goal.clone();
+    if goal.is_dir() {
+        return Ok(Prepared { tree, python });
+    }
+    let _task = ui.task(format!("fetching {name} from the Python package index"));
+    let _lock = crate::kernel::store::lock(layout, ui, &format!("project-{name}-{key}"))?;
+    if goal.is_dir() {
+        return Ok(Prepared { tree, python });
+    }
+    fs::create_dir_all(layout.projects())
+        .with_context(|| format!("cannot create {}", layout.projects().display()))?;
+    let work = crate::kernel::store::Temporary::directory(&goal)?;
+    let download = work.path().join("download");
+    fs::create_dir(&download).with_context(|| format!("cannot create {}", download.display()))?;
+
+    let source = requirement(release, std::slice::from_ref(&release.source));
+    let source = write_requirements(&download, "source.txt", &[source])?;
+    pip(
+        &python,
+        &[
+            "download",
+            "--no-deps",
+            "--no-build-isolation",
+            "--no-binary=:all:",
+            "--dest",
+        ],
+        &[
+            download.as_os_str(),
+            "--requirement".as_ref(),
+            source.as_os_str(),
+        ],
+        log,
+    )
+    .with_context(|| format!("cannot fetch the source of {name}"))?;
+    let archive = format!("{name}.tar.gz");
+    let unpack = LongCommand::new(&python)
+        .args(["-m", "tarfile", "-e"])
+        .arg(download.join(&archive))
+        .arg(&download);
+    process::run_logged(unpack, log, || Ok(()))
+        .with_context(|| format!("cannot unpack {archive}"))?;
+    let unpacked = download.join(&name);
+
+    let wheel = requirement(release, &release.wheels);
+    let wheel = write_requirements(&download, "wheel.txt", &[wheel])?;
+    let target = download.join("wheel");
+    pip(
+        &python,
+        &["install", "--no-deps", "--only-binary=:all:", "--target"],
+        &[target.as_os_str(), "--requirement".as_ref(), wheel.as_os_str()],
+        log,
+    )
+    .with_context(|| {
+        format!(
+            "cannot fetch a wheel of {name} for Python {} ({})",
+            interpreter.version, interpreter.abi
+        )
+    })
+    .map_err(|error| {
+        Failure::setup(format!("{error:#}")).lines(lines(&error)).hint(
+            "pip needs an index that has it; for another interpreter or machine, test a checkout with -C",
+        )
+    })?;
+    for pattern in &release.extension {
+        take(&target, pattern, &unpacked)
+            .with_context(|| format!("the wheel of {name} is not as expected"))?;
+    }
+    compile(&python, &unpacked, log)?;
+    work.persist_from(&unpacked)?;
+    Ok(Prepared { tree, python })
+}
+
+fn requirement(release: &Release, hashes: &[String]) -> String {
+    let mut line = format!("{}=={}", release.name, release.version);
+    for hash in hashes {
+        line.push_str(" --hash=");
+        line.push_str(hash);
+    }
+    line
+}
+
+fn release_key(release: &Release) -> Vec<String> {
+    let mut parts = vec![requirement(release, std::slice::from_ref(&release.source))];
+    parts.push(requirement(release, &release.wheels));
+    parts.extend(release.extension.iter().cloned());
+    parts
+}
+
+/// Moves what matches `pattern` in `from` into `to`.
+fn take(from: &Path, pattern: &str, to: &Path) -> Result<()> {
+    let pattern = glob::Pattern::new(pattern).context("a bad pattern in the project file")?;
+    let mut found = false;
+    for entry in fs::read_dir(from).with_context(|| format!("cannot read {}", from.display()))? {
+        let entry = entry?;
+        let name = entry.file_name();
+        if pattern.matches(&name.to_string_lossy()) {
+            found = true;
+            fs::rename(entry.path(), to.join(&name))
+                .with_context(|| format!("cannot move {}", entry.path().display()))?;
+        }
+    }
+    if !found {
+        bail!("nothing in it matches {pattern}");
+    }
+    Ok(())
+}
+
+/// The interpreter of an environment with these packages; the given one itself if
+/// there are none. Environments are shared by all projects that ask for the same.
+pub fn environment(
+    interpreter: &Interpreter,
+    requirements: &[String],
+    layout: &Layout,
+    ui: &Ui,
+    log: &Path,
+) -> Result<PathBuf> {
+    if requirements.is_empty() {
+        return Ok(interpreter.path.clone());
+    }
+    let key = key(interpreter, requirements);
+    let goal = layout.projects().join(format!("python-{key}"));
+    let python = goal.join("bin/python3");
+    if python.exists() {
+        return Ok(python);
+    }
+    let _task = ui.task("making a Python environment");
+    let _lock = crate::kernel::store::lock(layout, ui, &format!("python-{key}"))?;
+    if python.exists() {
+        return Ok(python);
+    }
+    fs::create_dir_all(layout.projects())
+        .with_context(|| format!("cannot create {}", layout.projects().display()))?;
+    let work = crate::kernel::store::Temporary::directory(&goal)?;
+    let venv = work.path().join("python");
+    let create = LongCommand::new(&interpreter.path)
+        .args(["-m", "venv"])
+        .arg(&venv);
+    process::run_logged(create, log, || Ok(())).map_err(|error| {
+        Failure::setup(format!("cannot make a Python environment: {error:#}"))
+            .lines(lines(&error))
+            .hint("Debian and Ubuntu have what it needs in the package python3-venv")
+    })?;
+    let new = venv.join("bin/python3");
+    let file = write_requirements(work.path(), "requirements.txt", requirements)?;
+    pip(
+        &new,
+        &[
+            "install",
+            "--no-deps",
+            "--only-binary=:all:",
+            "--requirement",
+        ],
+        &[file.as_os_str()],
+        log,
+    )
+    .map_err(|error| {
+        Failure::setup(format!("cannot install Python packages: {error:#}")).lines(lines(&error))
+    })?;
+    compile(&new, &venv, log)?;
+    relocate(&venv, &goal)?;
+    // Another one may be there: its interpreter was a link to one that has been removed since.
+    work.persist_from(&venv)?;
+    Ok(python)
+}
+
+/// The scripts of an environment name its interpreter by path.
+fn relocate(venv: &Path, goal: &Path) -> Result<()> {
+    let bin = venv.join("bin");
+    for entry in fs::read_dir(&bin).with_context(|| format!("cannot read {}", bin.display()))? {
+        let path = entry?.path();
+        if path.is_symlink() || !path.is_file() {
+            continue;
+        }
+        // Not text: a program of a package, which names nothing.
+        let Ok(text) = input::text(&path, input::TEXT) else {
+            continue;
+        };
+        let moved = text.replace(
+            &*venv.as_os_str().to_string_lossy(),
+            &goal.as_os_str().to_string_lossy(),
+        );
+        if moved != text {
+            fs::write(&path, moved).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+fn key(interpreter: &Interpreter, parts: &[String]) -> String {
+    let mut hash = Sha256::new();
+    let interpreter = [
+        interpreter.path.to_string_lossy().into_owned(),
+        interpreter.version.clone(),
+        interpreter.abi.clone(),
+        RECIPE.to_string(),
+    ];
+    for part in interpreter.iter().chain(parts) {
+        // The length keeps neighbours apart.
+        hash.update(part.len().to_le_bytes());
+        hash.update(part.as_bytes());
+    }
+    hash.finish()[..16].to_owned()
+}
+
+fn write_requirements(directory: &Path, name: &str, lines: &[String]) -> Result<PathBuf> {
+    let path = directory.join(name);
+    fs::write(&path, lines.join("\n") + "\n")
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// Runs pip. Hashes in a requirements file switch its `--require-hashes` on.
+fn pip(python: &Path, words: &[&str], more: &[&std::ffi::OsStr], log: &Path) -> Result<()> {
+    let command = LongCommand::new(python)
+        .args(["-m", "pip", "--disable-pip-version-check", "--no-input"])
+        .credentials()
+        .args(words.iter().copied())
+        .args(more.iter().copied());
+    process::run_logged(command, log, || Ok(()))
+}
+
+/// Compiles byte code. A file with a syntax error (a test's input) is not ours.
+fn compile(python: &Path, tree: &Path, log: &Path) -> Result<()> {
+    let command = LongCommand::new("/bin/sh")
+        .args(["-c", r#""$0" -m compileall -q "$1" || :"#])
+        .arg(python)
+        .arg(tree);
+    process::run_logged(command, log, || Ok(()))
+        .with_context(|| format!("cannot compile {}", tree.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn interpreter() -> Interpreter {
+        Interpreter {
+            path: "/usr/bin/python3".into(),
+            version: "3.11.2".to_owned(),
+            abi: "cpython-311-x86_64-linux-gnu".to_owned(),
+        }
+    }
+
+    #[test]
+    fn answers_of_interpreters() {
+        let answer = |version: &str, path: &str| {
+            let text = format!(
+                "a shim's greeting\n{{\"path\": \"{path}\", \"version\": \"{version}\", \"abi\": \"x\"}}"
+            );
+            parse_answer(&text).map_err(|error| error.to_string())
+        };
+        let path = |version| answer(version, "/usr/bin/python3").map(|found| found.path);
+        assert_eq!(path("3.6.0"), Ok("/usr/bin/python3".into()));
+        assert_eq!(path("3.15.0rc1"), Ok("/usr/bin/python3".into()));
+        assert_eq!(
+            path("3.5.9"),
+            Err("it is Python 3.5.9; 3.6 or newer is needed".to_owned())
+        );
+        assert_eq!(
+            path("2.7.18"),
+            Err("it is Python 2.7.18; 3.6 or newer is needed".to_owned())
+        );
+        assert_eq!(
+            answer("3.11.2", ""),
+            Err("it does not know its own path".to_owned())
+        );
+        assert!(parse_answer("").is_err());
+    }
+
+    #[test]
+    fn the_hosts_interpreter_is_found() {
+        let found = Interpreter::find("python3", Path::new("/")).unwrap();
+        assert!(found.path.is_absolute());
+        let again = Interpreter::find(&found.path.to_string_lossy(), Path::new("/")).unwrap();
+        assert_eq!(again, found);
+        let error = Interpreter::find("no-such-python", Path::new("/")).unwrap_err();
+        assert_eq!(crate::base::error::exit_status(&error), 3);
+        assert!(Interpreter::find("/bin/sh", Path::new("/")).is_err());
+    }
+
+    #[test]
+    fn keys_tell_interpreters_and_packages_apart() {
+        let words = |list: &[&str]| list.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
+        let base = key(&interpreter(), &words(&["a", "bc"]));
+        assert_eq!(base.len(), 16);
+        assert_eq!(base, key(&interpreter(), &words(&["a", "bc"])));
+        assert_ne!(base, key(&interpreter(), &words(&["ab", "c"])));
+        let newer = Interpreter {
+            version: "3.11.3".to_owned(),
+            ..interpreter()
+        };
+        assert_ne!(base, key(&newer, &words(&["a", "bc"])));
+    }
+
+    #[test]
+    fn a_requirement_lists_its_hashes() {
+        let release = Release {
+            name: "drgn".to_owned(),
+            version: "0.3.0".to_owned(),
+            source: "sha256:aa".to_owned(),
+            wheels: vec!["sha256:bb".to_owned(), "sha256:cc".to_owned()],
+            extension: vec![],
+        };
+        assert_eq!(
+            requirement(&release, &release.wheels),
+            "drgn==0.3.0 --hash=sha256:bb --hash=sha256:cc"
+        );
+    }
+
+    #[test]
+    fn what_a_wheel_lacks_is_an_error() {
+        let from = tempfile::tempdir().unwrap();
+        let to = tempfile::tempdir().unwrap();
+        fs::write(from.path().join("_drgn.abi3.so"), "x").unwrap();
+        fs::write(from.path().join("drgn.py"), "x").unwrap();
+        take(from.path(), "_drgn.*.so", to.path()).unwrap();
+        assert!(to.path().join("_drgn.abi3.so").is_file());
+        assert!(!to.path().join("drgn.py").exists());
+        let error = take(from.path(), "drgn.libs", to.path()).unwrap_err();
+        assert_eq!(error.to_string(), "nothing in it matches drgn.libs");
+    }
+
+    #[test]
+    fn scripts_of_an_environment_move_with_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let venv = directory.path().join("tmp");
+        fs::create_dir_all(venv.join("bin")).unwrap();
+        fs::write(
+            venv.join("bin/pip"),
+            format!("#!{}/bin/python3\nimport pip\n", venv.display()),
+        )
+        .unwrap();
+        fs::write(venv.join("bin/binary"), b"\x7fELF\xff").unwrap();
+        std::os::unix::fs::symlink("/usr/bin/python3", venv.join("bin/python3")).unwrap();
+        relocate(&venv, Path::new("/goal")).unwrap();
+        assert_eq!(
+            fs::read_to_string(venv.join("bin/pip")).unwrap(),
+            "#!/goal/bin/python3\nimport pip\n"
+        );
+        assert_eq!(fs::read(venv.join("bin/binary")).unwrap(), b"\x7fELF\xff");
+    }
+}

@@ -1,0 +1,260 @@
+//! The kernels of a session: what each request picks, in which order they are
+//! prepared, and which of them are deleted again if the disk is to be spared.
+
+use std::path::PathBuf;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use anyhow::{Error, Result};
+
+use crate::base::paths::Layout;
+use crate::base::ui::Ui;
+use crate::kernel::store;
+use crate::model::kernel::LocalKernel;
+use crate::model::kernel_request::KernelRequest;
+use crate::model::package_name::PackageName;
+use crate::model::results::RunName;
+use crate::model::test_event::Stage;
+use crate::run::schedule;
+use crate::supply::list::disk_usage;
+use crate::supply::prune::local;
+use crate::supply::{self, Choice, Sources};
+
+/// A request, and where its kernel will come from.
+#[derive(Debug)]
+pub struct Wanted {
+    /// What was asked for; `None` is the newest kernel.
+    pub request: Option<KernelRequest>,
+    /// Where it is, or why there is none.
+    pub choice: Result<Choice>,
+}
+
+impl Wanted {
+    /// What is known of its name before it is here.
+    ///
+    /// # Errors
+    ///
+    /// This machine's architecture is unknown.
+    pub fn name(&self) -> Result<RunName> {
+        let (kernel, arch, flavor) = match &self.choice {
+            Ok(Choice::Local(kernel)) => return Ok(name(kernel)),
+            Ok(Choice::Release(package)) => {
+                let release = &package.name.release;
+                (
+                    release.to_string(),
+                    Some(package.name.arch),
+                    release.flavor(),
+                )
+            }
+            Ok(Choice::Debian(kernel)) => (kernel.release.to_string(), Some(kernel.arch), None),
+            _ => {
+                let request = self.request.as_ref();
+                let kernel = request.map_or_else(|| "newest".to_owned(), ToString::to_string);
+                (kernel, request.and_then(|request| request.arch), None)
+            }
+        };
+        let arch = match arch {
+            Some(arch) => arch,
+            None => supply::host_arch()?,
+        };
+        Ok(RunName {
+            kernel,
+            arch: arch.name.to_owned(),
+            flavor,
+            phase: None,
+        })
+    }
+
+    /// What is done to get it, for an error.
+    pub fn stage(&self) -> Stage {
+        match self.choice {
+            Ok(Choice::Build(..)) => Stage::Build,
+            _ => Stage::Fetch,
+        }
+    }
+
+    /// What is here comes before what must be fetched, and that before what must be
+    /// built: tests run meanwhile.
+    fn effort(&self) -> u8 {
+        match self.choice {
+            Err(_) | Ok(Choice::Local(_)) => 0,
+            Ok(Choice::File(_)) => 1,
+            Ok(Choice::Release(_) | Choice::Debian(_)) => 2,
+            Ok(Choice::Build(..)) => 3,
+        }
+    }
+}
+
+/// How a run on a kernel is called.
+pub fn name(kernel: &LocalKernel) -> RunName {
+    RunName {
+        kernel: kernel.release.to_string(),
+        arch: kernel.arch.name.to_owned(),
+        flavor: kernel.release.flavor(),
+        phase: None,
+    }
+}
+
+/// Decides for each request, in their order; what several ask for is there once.
+pub fn choose(
+    requests: &[Option<KernelRequest>],
+    sources: &Sources,
+    layout: &Layout,
+    ui: &Ui,
+) -> Vec<Wanted> {
+    let mut wanted = Vec::<Wanted>::new();
+    for request in requests {
+        let choice = supply::choose(request.as_ref(), sources, layout, ui);
+        let twice = wanted.iter().any(|other| match (&other.choice, &choice) {
+            (Ok(other), Ok(choice)) => other == choice,
+            _ => false,
+        });
+        if twice {
+            let request = request
+                .as_ref()
+                .map_or("newest".to_owned(), ToString::to_string);
+            ui.verbose(format!("{request} picks a kernel that is tested already"));
+            continue;
+        }
+        wanted.push(Wanted {
+            request: request.clone(),
+            choice,
+        });
+    }
+    wanted
+}
+
+/// The order in which kernels are prepared, as indices: by what it takes to get
+/// them, and among equals by how long their tests will take.
+pub fn order(wanted: &[Wanted], estimates: &[Option<Duration>]) -> Vec<usize> {
+    let mut order = schedule::slowest_first(estimates);
+    order.sort_by_key(|index| wanted.get(*index).map_or(0, Wanted::effort));
+    order
+}
+
+/// Deletes kernels of the release that have been tested, the first ones first, while
+/// all unpacked kernels take more bytes than the budget.
+#[derive(Debug)]
+pub struct Budget {
+    bytes: Option<u64>,
+    tested: Mutex<Vec<LocalKernel>>,
+}
+
+impl Budget {
+    /// A budget; without bytes nothing is ever deleted.
+    pub fn new(bytes: Option<u64>) -> Self {
+        Self {
+            bytes,
+            tested: Mutex::default(),
+        }
+    }
+
+    /// That a kernel of the release was tested, whatever came of it.
+    ///
+    /// # Errors
+    ///
+    /// A kernel that is to be deleted cannot be, or a signal.
+    pub fn tested(&self, kernel: LocalKernel, layout: &Layout, ui: &Ui) -> Result<()> {
+        let Some(budget) = self.bytes else {
+            return Ok(());
+        };
+        let mut all = self
+            .tested
+            .lock()
+            .map_err(|_| Error::msg("another thread has failed"))?;
+        all.push(kernel);
+        let mut taken = 0;
+        for kernel in store::kernels(layout, supply::host_arch()?)? {
+            taken += disk_usage(&kernel.path)?;
+        }
+        let sizes = all
+            .iter()
+            .map(|kernel| Ok((kernel.path.clone(), disk_usage(&kernel.path)?)))
+            .collect::<Result<Vec<_>>>()?;
+        let spare = to_delete(&sizes, taken, budget);
+        let (gone, kept) = std::mem::take(&mut *all)
+            .into_iter()
+            .partition(|kernel| spare.contains(&kernel.path));
+        *all = kept;
+        drop(all);
+        for kernel in gone {
+            let name = PackageName {
+                arch: kernel.arch,
+                release: kernel.release,
+            };
+            local::delete(&local::Entry::unpacked(name, kernel.path), layout, ui)?;
+        }
+        Ok(())
+    }
+}
+
+/// Of kernels with their bytes, those that must go until what is taken is within the
+/// budget, the first ones first.
+fn to_delete(tested: &[(PathBuf, u64)], mut taken: u64, budget: u64) -> Vec<PathBuf> {
+    let mut spare = Vec::new();
+    for (path, bytes) in tested {
+        if taken <= budget {
+            break;
+        }
+        taken -= (*bytes).min(taken);
+        spare.push(path.clone());
+    }
+    spare
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_deleted_than_the_budget_asks_for() {
+        let tested =
+            [("a", 30), ("b", 20), ("c", 10)].map(|(path, bytes)| (PathBuf::from(path), bytes));
+        let delete = |taken, budget| {
+            to_delete(&tested, taken, budget)
+                .iter()
+                .map(|path| path.display().to_string())
+                .collect::<Vec<_>>()
+                .join(" ")
+        };
+        for (taken, budget, expected) in [
+            (100, 100, ""),
+            (100, 99, "a"),
+            (100, 70, "a"),
+            (100, 69, "a b"),
+            (100, 40, "a b c"),
+            (100, 0, "a b c"),
+            (10, 0, "a"),
+        ] {
+            assert_eq!(delete(taken, budget), expected, "{taken} {budget}");
+        }
+    }
+
+    #[test]
+    fn the_slowest_comes_first_among_what_is_as_near() {
+        let wanted = |request: &str, build: bool| {
+            let request = request.parse::<KernelRequest>().unwrap();
+            let choice = match build {
+                true => Ok(Choice::Build(
+                    request.buildable().unwrap(),
+                    crate::model::arch::host().unwrap(),
+                )),
+                false => Err(Error::msg("none")),
+            };
+            Wanted {
+                request: Some(request),
+                choice,
+            }
+        };
+        let all = [
+            wanted("6.1", true),
+            wanted("6.2", false),
+            wanted("6.3", false),
+            wanted("6.4", false),
+            wanted("6.5", false),
+        ];
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        let estimates = [None, seconds(1), seconds(7), None, seconds(7)];
+        assert_eq!(order(&all, &estimates), [3, 2, 4, 1, 0]);
+    }
+}

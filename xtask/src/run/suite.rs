@@ -1,0 +1,656 @@
+//! Runs a suite: what a VM (or a process of this host) sends goes to the logs of the
+//! session and, as events, to its collector; how it ended becomes one outcome.
+
+pub mod check;
+mod merge;
+mod sink;
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+pub use self::merge::merge;
+pub use self::sink::{Outlet, SuiteSink};
+use crate::base::environment::guest_environment;
+use crate::base::error::{self, FailureKind, in_full};
+use crate::base::paths::Layout;
+use crate::base::process::LongCommand;
+use crate::base::ui::Ui;
+use crate::kernel::distro::headers;
+use crate::kernel::module::{self, ModuleOptions};
+use crate::kernel::store::Temporary;
+use crate::model::kernel::LocalKernel;
+use crate::model::project::{Discovery, Project};
+use crate::model::results::{Evidence, Phases, RunName, RunRecord};
+use crate::model::test_event::{FinishedTest, RunOutcome, Stage, Tally};
+use crate::run::python::Prepared;
+use crate::run::run_folder;
+use crate::run::schedule;
+use crate::run::session::What;
+use crate::vm::scratch_disk::{Disk, Purpose};
+use crate::vm::{
+    self, AccelChoice, CrashRequest, Limits, Stdin, VmOutcome, VmPhase, VmRequest, VmSink,
+};
+
+/// Nothing printed for this long while tests run means that they hang.
+const IDLE: Duration = Duration::from_secs(600);
+
+/// So often the runner is started on the host, as in a guest; it ends by itself before.
+const MOST_STARTS: u32 = 30;
+
+/// No suite may take longer.
+const TOTAL: Duration = Duration::from_secs(3600);
+
+/// The tests of a project, and what all their runs have in common.
+pub struct Suite<'s> {
+    /// The project.
+    pub project: &'s Project,
+    /// Its tree and interpreter on this host.
+    pub prepared: Prepared,
+    /// The guest's runner, `run_unittests.py`.
+    pub runner: PathBuf,
+    /// What loads a capture kernel in the guest, [`crate::vm::guest::LOADER`] of the assets,
+    /// a file; `None`: the tests after a crash are left out, or there are none.
+    pub loader: Option<PathBuf>,
+    /// The folder of the session's logs.
+    pub folder: PathBuf,
+    /// The text of the guest's init, [`crate::vm::guest::INIT`] of the assets.
+    pub init: String,
+    /// The text of the initramfs' script, [`crate::vm::guest::initramfs::BRIDGE`] of the assets.
+    pub bridge: String,
+    /// The user's arguments, for unittest.
+    pub arguments: Vec<OsString>,
+    /// The user's variables.
+    pub environment: Vec<(OsString, OsString)>,
+    /// The compiler for the project's kernel module.
+    pub cc: Option<String>,
+    /// What the user says about VMs; gets the limits that hold otherwise.
+    pub machine: &'s (dyn Fn(&mut VmRequest, Limits) + Sync),
+    /// Marks tests that are expected to fail.
+    pub mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
+    /// How long each class of tests took on a kernel, in seconds, by `module.Class`.
+    pub seconds: &'s (dyn Fn(&RunName) -> BTreeMap<String, f64> + Sync),
+}
+
+/// One VM of a suite.
+#[derive(Clone, Copy)]
+pub struct Guest<'g> {
+    /// The run.
+    pub name: &'g RunName,
+    /// The kernel.
+    pub kernel: &'g LocalKernel,
+    /// The project's module, built for it.
+    pub module: Option<&'g Path>,
+    /// The file of [`Suite::durations`].
+    pub durations: Option<&'g Path>,
+    /// Which part of the tests: the first number of the second, from 1.
+    pub split: Option<(u32, u32)>,
+    /// How often it was tried before.
+    pub attempt: u32,
+    /// Which tests run in it.
+    pub phases: Phase,
+}
+
+/// Which tests of a kernel run in a VM.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// The main ones.
+    Main,
+    /// The main ones, and then those after a crash.
+    Both,
+    /// Those after a crash.
+    Crash,
+}
+
+/// What one VM (or this host) gave of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Part {
+    /// How it ended.
+    pub outcome: RunOutcome,
+    /// What its tests did.
+    pub tally: Tally,
+    /// How long it took.
+    pub seconds: Phases,
+    /// How the processors ran, for people.
+    pub acceleration: Option<String>,
+    /// What shows how it ended.
+    pub evidence: Evidence,
+}
+
+impl Part {
+    /// A VM that could not be started.
+    pub fn failed(error: &anyhow::Error) -> Self {
+        Self {
+            outcome: RunOutcome::NotStarted {
+                stage: Stage::Setup,
+                how: in_full(error),
+            },
+            tally: Tally::default(),
+            seconds: Phases::default(),
+            acceleration: None,
+            evidence: Evidence::default(),
+        }
+    }
+}
+
+impl Suite<'_> {
+    /// Whether there are tests after a crash to run on a kernel, with or without the
+    /// project's module.
+    pub fn crashes(&self, module: bool) -> bool {
+        let crash = self.project.crash.as_ref();
+        crash.is_some_and(|crash| module || !crash.module) && self.loader.is_some()
+    }
+
+    fn command(&self, discovery: &Discovery, exclude: &[String]) -> RunnerCommand {
+        RunnerCommand {
+            python: self.prepared.python.clone(),
+            runner: self.runner.clone(),
+            discovery: discovery.clone(),
+            exclude: exclude.to_vec(),
+            split: None,
+            durations: None,
+            select: None,
+            arguments: self.arguments.clone(),
+        }
+    }
+
+    /// Looks whether what is to be run can be found, as far as it can be said before: the
+    /// tests in VMs and those of the host.
+    ///
+    /// # Errors
+    ///
+    /// A usage error.
+    pub fn check(&self, in_vms: bool, local: bool) -> Result<()> {
+        let tree = &self.prepared.tree;
+        if in_vms {
+            check::tree(self.project, tree)?;
+            check::runner(&self.command(&self.project.tests, &[]), tree, &self.folder)?;
+        }
+        if let (true, Some(crash)) = (in_vms && self.loader.is_some(), &self.project.crash) {
+            let command = RunnerCommand {
+                select: Some(Select::Run),
+                ..self.command(&crash.tests, &[])
+            };
+            check::runner(&command, tree, &self.folder).context("tests after a crash")?;
+        }
+        if let (true, Some(local)) = (local, &self.project.local) {
+            let command = self.command(&local.tests, &local.exclude);
+            check::runner(&command, tree, &self.folder).context("tests of the host")?;
+        }
+        Ok(())
+    }
+
+    /// What is done after the main tests.
+    fn crash(&self) -> Option<CrashRequest> {
+        let (crash, loader) = (self.project.crash.as_ref()?, self.loader.as_ref()?);
+        let command = |select| RunnerCommand {
+            select: Some(select),
+            ..self.command(&crash.tests, &[])
+        };
+        // Whether the user's arguments leave any of them is known by looking.
+        let select = selects(&self.arguments).then(|| command(Select::Count).words());
+        Some(CrashRequest {
+            command: command(Select::Run).words(),
+            select,
+            python: self.prepared.python.clone(),
+            loader: loader.clone(),
+            trigger: crash.trigger.clone(),
+        })
+    }
+
+    /// The project's kernel module, built for a kernel.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be built.
+    pub fn module(
+        &self,
+        kernel: &LocalKernel,
+        layout: &Layout,
+        ui: &Ui,
+    ) -> Result<Option<PathBuf>> {
+        let Some(module) = &self.project.module else {
+            return Ok(None);
+        };
+        let source = self.prepared.tree.join(&module.source);
+        let options = ModuleOptions {
+            cc: self.cc.clone(),
+            log: self.folder.join("module.log"),
+        };
+        let build =
+            |kernel: &LocalKernel| module::build_external(kernel, &source, layout, ui, &options);
+        if kernel.build.is_some() {
+            return build(kernel).map(Some);
+        }
+        // A distribution's kernel comes without what it was built in, and where that can be
+        // had, its programs may not run here. Most tests do not need the module, and those
+        // that do say so.
+        let with_headers = || {
+            build(&LocalKernel {
+                build: Some(headers::obtain(kernel, layout, ui)?),
+                ..kernel.clone()
+            })
+        };
+        let error = match with_headers() {
+            Ok(module) => return Ok(Some(module)),
+            Err(error) => error,
+        };
+        if let Some(FailureKind::Interrupted(_)) = error::kind(&error) {
+            return Err(error);
+        }
+        let crash = match self.crashes(true) && !self.crashes(false) {
+            true => ", and those after a crash,",
+            false => "",
+        };
+        ui.warn(format!(
+            "{}: no test module, and tests that need it{crash} cannot run: {error:#}",
+            kernel.release
+        ));
+        Ok(None)
+    }
+
+    /// Writes down how long each class took on a kernel like this one, for VMs that
+    /// share its tests: all of them must share them out alike.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be written.
+    pub fn durations(&self, name: &RunName) -> Result<PathBuf> {
+        let path = run_folder::log_file(&self.folder, name, "durations.json");
+        let text = schedule::shards_file(&(self.seconds)(name));
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(path)
+    }
+
+    /// Runs one VM to its end. The second value is what came after the crash, if there was
+    /// to be one and the main tests came to a verdict (and some are selected that run
+    /// after it).
+    ///
+    /// # Errors
+    ///
+    /// It cannot be started; a signal; the session is over.
+    pub fn run_vm(
+        &self,
+        guest: Guest<'_>,
+        outlet: Outlet<'_>,
+        layout: &Layout,
+        ui: &Ui,
+    ) -> Result<(Part, Option<Part>)> {
+        let mut what = String::new();
+        if let Some((shard, _)) = guest.split {
+            what = format!("{shard}-");
+        }
+        if guest.attempt > 0 {
+            what = format!("{what}retry{}-", guest.attempt);
+        }
+        let log = |name, kind| run_folder::log_file(&self.folder, name, &format!("{what}{kind}"));
+        let after = guest.name.crash();
+        let name = match guest.phases {
+            Phase::Main | Phase::Both => guest.name,
+            // A VM of its own, in which nothing runs before the crash.
+            Phase::Crash => &after,
+        };
+        let request = self.request(guest, log(name, "console.log"));
+        let crash = match guest.phases {
+            Phase::Main => None,
+            Phase::Both | Phase::Crash => Some((&after, log(&after, "output.log"))),
+        };
+        let mut sink = SuiteSink::new(name, outlet, self.mark, log(name, "output.log"), crash)?;
+        let run = vm::run(&request, layout, ui, &mut sink)?;
+        sink.finish_vm(&run)
+    }
+
+    fn request(&self, guest: Guest<'_>, console_log: PathBuf) -> VmRequest {
+        let command = match guest.phases {
+            Phase::Main | Phase::Both => RunnerCommand {
+                split: guest.split,
+                durations: guest.durations.map(Path::to_owned),
+                ..self.command(&self.project.tests, &[])
+            }
+            .words(),
+            Phase::Crash => vec!["true".into()],
+        };
+        let crash = match guest.phases {
+            Phase::Main => None,
+            Phase::Both => self.crash(),
+            // Its tests were selected once.
+            Phase::Crash => self.crash().map(|crash| CrashRequest {
+                select: None,
+                ..crash
+            }),
+        };
+        let mut environment = vec![
+            // Tests that start Python find the one that runs them.
+            ("PYTHON".into(), self.prepared.python.clone().into()),
+            // What is written is gone with the guest, and writing it takes time.
+            ("PYTHONDONTWRITEBYTECODE".into(), "1".into()),
+        ];
+        environment.extend(pairs(&self.project.environment));
+        let mut modules = Vec::new();
+        let mut keep = vec![self.prepared.tree.clone(), self.runner.clone()];
+        // The environment that the interpreter is in: `<it>/bin/python3`.
+        keep.extend(self.prepared.python.ancestors().nth(2).map(Path::to_owned));
+        if let (Some(file), Some(module)) = (guest.module, &self.project.module) {
+            if let Some(variable) = &module.variable {
+                environment.push((variable.into(), file.into()));
+            }
+            if module.load {
+                modules.push(file.to_owned());
+            } else {
+                keep.push(file.to_owned());
+            }
+        }
+        environment.extend(self.environment.iter().cloned());
+        let mut request = VmRequest {
+            kernel: guest.kernel.clone(),
+            root: "/".into(),
+            command,
+            directory: self.prepared.tree.clone(),
+            environment: guest_environment(std::env::vars_os(), &environment),
+            modules,
+            crash,
+            keep,
+            disks: (self.project.disk.iter())
+                .map(|disk| Disk {
+                    size: disk.size,
+                    purpose: Purpose::Device(disk.variable.clone()),
+                })
+                .collect(),
+            stdin: Stdin::Null,
+            terminal: None,
+            console_log,
+            dump: None,
+            cores: None,
+            init_text: self.init.clone(),
+            bridge_text: self.bridge.clone(),
+            memory: self.project.memory.unwrap_or(vm::MEMORY),
+            cpus: None,
+            shares: Vec::new(),
+            network: false,
+            debugger: None,
+            kernel_log: false,
+            kernel_arguments: Vec::new(),
+            qemu_arguments: Vec::new(),
+            cache: true,
+            accel: AccelChoice::Auto,
+            limits: Limits::default(),
+        };
+        let limits = Limits {
+            boot: None,
+            idle: Some(IDLE),
+            total: Some(TOTAL),
+        };
+        (self.machine)(&mut request, limits);
+        request
+    }
+
+    /// Runs the host's own tests, with the runner of the guest.
+    ///
+    /// # Errors
+    ///
+    /// They cannot be started; a signal; the session is over.
+    pub fn run_local(&self, outlet: Outlet<'_>) -> Result<RunRecord> {
+        let name = local_name();
+        outlet.send(What::Started(name.clone()))?;
+        let local = (self.project.local.as_ref()).context("the project has no local tests")?;
+        let command = self.command(&local.tests, &local.exclude);
+        let mut environment = pairs(&local.environment);
+        environment.push(("PYTHON".into(), self.prepared.python.clone().into()));
+        environment.extend(self.environment.iter().cloned());
+        let log = run_folder::log_file(&self.folder, &name, "output.log");
+        let sink = SuiteSink::new(&name, outlet, self.mark, log, None)?;
+        let part = run_local(&command, &self.prepared.tree, &environment, sink)?;
+        Ok(merge(name, 0.0, vec![(1, part)]))
+    }
+}
+
+/// Options of unittest that change what is printed, and not which tests run.
+const ALL_THE_SAME: [&str; 9] = [
+    "-v",
+    "--verbose",
+    "-q",
+    "--quiet",
+    "-b",
+    "--buffer",
+    "-c",
+    "--catch",
+    "--locals",
+];
+
+/// Whether the user's arguments for unittest may leave tests out.
+pub fn selects(arguments: &[OsString]) -> bool {
+    let same = |argument: &OsString| argument.to_str().is_some_and(|a| ALL_THE_SAME.contains(&a));
+    !arguments.iter().all(same)
+}
+
+/// What the run of the host's own tests is called.
+pub fn local_name() -> RunName {
+    RunName {
+        kernel: "local".to_owned(),
+        arch: String::new(),
+        flavor: None,
+        phase: None,
+    }
+}
+
+fn pairs(environment: &[(String, String)]) -> Vec<(OsString, OsString)> {
+    environment
+        .iter()
+        .map(|(name, value)| (name.into(), value.into()))
+        .collect()
+}
+
+/// Records a run that never started, because its kernel could not be had.
+pub fn not_started(name: RunName, stage: Stage, error: &anyhow::Error) -> RunRecord {
+    RunRecord {
+        name,
+        outcome: RunOutcome::NotStarted {
+            stage,
+            how: in_full(error),
+        },
+        tally: Tally::default(),
+        seconds: Phases::default(),
+        acceleration: None,
+        retries: Vec::new(),
+        evidence: Evidence::default(),
+    }
+}
+
+/// The outcome of a run in a VM.
+pub fn vm_outcome(tally: &Tally, outcome: &VmOutcome) -> RunOutcome {
+    let running = tally.running.clone();
+    match outcome {
+        VmOutcome::Exited(status) => tally.outcome(*status),
+        VmOutcome::InitFailed(words) => RunOutcome::Lost {
+            how: format!("the guest could not start the tests: {words}"),
+            running,
+        },
+        VmOutcome::Lost(how) => RunOutcome::Lost {
+            how: how.clone(),
+            running,
+        },
+        VmOutcome::Panicked(how) => RunOutcome::Panicked {
+            how: how.clone(),
+            running,
+        },
+        VmOutcome::Stuck(phase, how) => RunOutcome::Stuck {
+            phase: match phase {
+                VmPhase::Boot => "boot",
+                VmPhase::Command => "command",
+                VmPhase::Shutdown => "shutdown",
+                VmPhase::Capture => "capture boot",
+            }
+            .to_owned(),
+            how: how.clone(),
+            running,
+        },
+        // Nothing was wrong with the VM: the tests need what it does not have.
+        VmOutcome::NotCrashed(words) => RunOutcome::NotStarted {
+            stage: Stage::Setup,
+            how: format!("the kernel was not crashed: {words}"),
+        },
+    }
+}
+
+/// The guest's runner and its arguments, as a command line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunnerCommand {
+    /// The interpreter, absolute.
+    pub python: PathBuf,
+    /// `run_unittests.py`, absolute.
+    pub runner: PathBuf,
+    /// What is discovered.
+    pub discovery: Discovery,
+    /// Files that are left out, relative to the top.
+    pub exclude: Vec<String>,
+    /// Which part of the tests: the first number of the second, from 1.
+    pub split: Option<(u32, u32)>,
+    /// How long classes took, for sharing them out.
+    pub durations: Option<PathBuf>,
+    /// What the names among the arguments mean; `None`: they replace discovery.
+    pub select: Option<Select>,
+    /// The user's arguments, for unittest.
+    pub arguments: Vec<OsString>,
+}
+
+/// What is done with the discovered tests that the arguments name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Select {
+    /// They are run.
+    Run,
+    /// They are counted: the status is 5 if there are none.
+    Count,
+    /// Whether they can be found at all: see [`check`].
+    Check,
+    /// The same where names do not replace discovery.
+    CheckWithin,
+}
+
+impl RunnerCommand {
+    /// Program and arguments.
+    pub fn words(&self) -> Vec<OsString> {
+        let mut words: Vec<OsString> = vec![
+            self.python.clone().into(),
+            // The guest must not spend time on writing what is gone after the run.
+            "-B".into(),
+            self.runner.clone().into(),
+            "--start".into(),
+            self.discovery.start.clone().into(),
+            "--top".into(),
+            self.discovery.top.clone().into(),
+            "--pattern".into(),
+            self.discovery.pattern.clone().into(),
+        ];
+        for glob in &self.exclude {
+            words.extend(["--exclude".into(), glob.into()]);
+        }
+        if let Some((number, of)) = self.split {
+            words.extend(["--shard".into(), format!("{number}/{of}").into()]);
+        }
+        if let Some(file) = &self.durations {
+            words.extend([OsStr::new("--class-durations"), file.as_os_str()].map(OsStr::to_owned));
+        }
+        match self.select {
+            None => {}
+            Some(Select::Run) => words.push("--within".into()),
+            Some(Select::Count) => words.extend(["--within".into(), "--count".into()]),
+            Some(Select::Check) => words.push("--check".into()),
+            Some(Select::CheckWithin) => words.extend(["--within".into(), "--check".into()]),
+        }
+        words.extend(self.arguments.iter().cloned());
+        words
+    }
+}
+
+fn run_local(
+    command: &RunnerCommand,
+    directory: &Path,
+    environment: &[(OsString, OsString)],
+    mut sink: SuiteSink<'_>,
+) -> Result<Part> {
+    // In a folder of its own: the runner writes a file beside it.
+    let folder = Temporary::directory(&sink.output_log.with_file_name("local-events"))?;
+    let events = folder.path().join("events");
+    let journal = folder.path().join("events.journal");
+    // A file that is read while it grows: the runner writes whole lines, and
+    // nobody has to keep a pipe open for it.
+    File::create(&events).context("cannot create a file for the test events")?;
+    let mut reader = File::open(&events).context("cannot read the test events")?;
+    sink.started()?;
+    sink.boot = None;
+    let mut environment = environment.to_vec();
+    environment.insert(0, ("VMTEST_EVENTS".into(), events.into()));
+    for start in 1.. {
+        let status = run_once(command, directory, &environment, &mut reader, &mut sink)?;
+        // As the guest's init does: what a process has left, another one runs.
+        let left = journal.metadata().is_ok_and(|journal| journal.len() > 0);
+        if !left || start >= MOST_STARTS {
+            return sink.finish_local(status);
+        }
+        let file = File::options().append(true).open(&journal);
+        file.and_then(|mut file| writeln!(file, "\n{{\"status\":{status}}}"))
+            .with_context(|| format!("cannot write {}", journal.display()))?;
+    }
+    anyhow::bail!("the test process was started too often")
+}
+
+/// One process of the runner, to its end; its status, 128+N for signal N.
+fn run_once(
+    command: &RunnerCommand,
+    directory: &Path,
+    environment: &[(OsString, OsString)],
+    reader: &mut File,
+    sink: &mut SuiteSink<'_>,
+) -> Result<u8> {
+    let log = File::options()
+        .append(true)
+        .open(&sink.output_log)
+        .with_context(|| format!("cannot write {}", sink.output_log.display()))?;
+    let words = command.words();
+    let mut child = LongCommand::new(&words[0])
+        .args(words[1..].iter().cloned())
+        .credentials()
+        .current_dir(directory)
+        .log(&log)?;
+    for (name, value) in environment {
+        child = child.env(name, value);
+    }
+    let mut child = child.spawn()?;
+    let mut buffer = vec![0; 64 * 1024];
+    let mut drain = |sink: &mut SuiteSink<'_>| -> Result<()> {
+        loop {
+            match reader
+                .read(&mut buffer)
+                .context("cannot read the test events")?
+            {
+                0 => return Ok(()),
+                n => sink.events(&buffer[..n])?,
+            }
+        }
+    };
+    let status = child.wait_with(|| {
+        sink.outlet.check()?;
+        drain(sink)
+    })?;
+    drain(sink)?;
+    Ok(shell_status(status))
+}
+
+/// 128+N for signal N, as a shell has it.
+fn shell_status(status: std::process::ExitStatus) -> u8 {
+    use std::os::unix::process::ExitStatusExt;
+    let number = match (status.code(), status.signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => 128 + signal,
+        (None, None) => 255,
+    };
+    u8::try_from(number).unwrap_or(255)
+}
+
+#[cfg(test)]
+mod tests;

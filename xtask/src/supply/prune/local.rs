@@ -1,0 +1,227 @@
+//! The kernels on this machine that [`super`] chooses among, and their removal.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+
+use super::{Kernel, timestamp};
+use crate::base::paths::Layout;
+use crate::base::temporary;
+use crate::base::ui::Ui;
+use crate::kernel::distro;
+use crate::kernel::distro::extra;
+use crate::kernel::store;
+use crate::model::arch;
+use crate::model::package_name::PackageName;
+use crate::supply::list::disk_usage;
+
+/// An unpacked kernel, or a package file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// As [`super`] looks at it; always finished, because what is not has another
+    /// name in the work directory.
+    pub kernel: Kernel,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes on disk.
+    pub bytes: u64,
+}
+
+impl Entry {
+    /// An unpacked kernel whose size does not matter.
+    pub fn unpacked(name: PackageName, path: PathBuf) -> Self {
+        Self {
+            kernel: Kernel {
+                name,
+                finished: true,
+                distribution: false,
+                created: String::new(),
+            },
+            path,
+            bytes: 0,
+        }
+    }
+}
+
+/// The unpacked kernels, those of distributions as well and their debugging information,
+/// and the package files in the work directory. Directories that are named like kernels but
+/// are none are left out, so that nothing is deleted that nobody understands.
+///
+/// # Errors
+///
+/// A directory cannot be read.
+pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
+    let mut entries = Vec::<Entry>::new();
+    let mut add = |name: PackageName, path: PathBuf| -> Result<()> {
+        let extra = extra::release_of(&path).is_some();
+        // Goes with its kernel, and by itself once that is gone.
+        let orphaned = extra && entries.iter().all(|entry| entry.kernel.name != name);
+        entries.push(Entry {
+            kernel: Kernel {
+                name,
+                finished: !orphaned,
+                distribution: extra || distro::key_of(&path).is_some(),
+                created: match orphaned {
+                    true => timestamp(0),
+                    false => String::new(),
+                },
+            },
+            bytes: disk_usage(&path)?,
+            path,
+        });
+        Ok(())
+    };
+    for arch in arch::ARCHITECTURES {
+        let distributions = distro::survey(layout, arch)?;
+        for kernel in store::kernels(layout, arch)?
+            .into_iter()
+            .chain(distributions)
+        {
+            let name = PackageName {
+                arch: kernel.arch,
+                release: kernel.release,
+            };
+            add(name, kernel.path)?;
+        }
+        for (release, path) in extra::survey(layout, arch)? {
+            add(PackageName { arch, release }, path)?;
+        }
+    }
+    for path in package_files(&layout.packages())? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(name) = PackageName::parse(&name) {
+            add(name, path.clone())?;
+        }
+    }
+    Ok(entries)
+}
+
+fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = store::entries(directory)?;
+    files.retain(|path| {
+        path.symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_file())
+    });
+    Ok(files)
+}
+
+/// Removes a kernel or a package file, which is whole or gone whenever this ends.
+///
+/// # Errors
+///
+/// It cannot be moved or removed, or a signal while another run works on it.
+pub fn delete(entry: &Entry, layout: &Layout, ui: &Ui) -> Result<()> {
+    let name = &entry.kernel.name;
+    let lock = match distro::key_of(&entry.path) {
+        Some(key) => distro::lock_name(key),
+        None if extra::release_of(&entry.path).is_some() => extra::lock_name(&entry.path),
+        None => store::lock_name(name.arch, &name.release),
+    };
+    let _lock = store::lock(layout, ui, &lock)?;
+    temporary::discard(&entry.path)?;
+    ui.info(format!("removed {}", entry.path.display()));
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::paths::Files;
+    use crate::base::ui::Verbosity;
+
+    fn unpacked(layout: &Layout, release: &str) -> PathBuf {
+        let arch = arch::find("x86_64").unwrap();
+        let path = store::kernel_path(layout, arch, &release.parse().unwrap());
+        std::fs::create_dir_all(path.join("build/include/config")).unwrap();
+        std::fs::write(path.join("vmlinuz"), "image").unwrap();
+        let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+        elf.resize(18, 0);
+        elf.extend_from_slice(&62_u16.to_le_bytes());
+        std::fs::write(path.join("build/vmlinux"), elf).unwrap();
+        let name = path.join("build/include/config/kernel.release");
+        std::fs::write(name, format!("{release}\n")).unwrap();
+        path
+    }
+
+    #[test]
+    fn kernels_and_packages_are_found_and_removed_and_the_rest_stays() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        assert!(entries(&layout).unwrap().is_empty());
+        let kernel = unpacked(&layout, "6.1.9-vmtest1.1default");
+        std::fs::create_dir(kernel.with_file_name("kernel-6.1.8-vmtest1.1default")).unwrap();
+        let packages = layout.packages();
+        std::fs::create_dir(&packages).unwrap();
+        let package = packages.join("kernel-6.1.9-vmtest1.1default.x86_64.tar.zst");
+        for name in ["notes.txt", "kernel-6.1.9.tar.zst"] {
+            std::fs::write(packages.join(name), "").unwrap();
+        }
+        std::fs::write(&package, "x").unwrap();
+
+        let found = entries(&layout).unwrap();
+        let paths = found.iter().map(|entry| &entry.path).collect::<Vec<_>>();
+        assert_eq!(paths, [&kernel, &package]);
+        assert!(found.iter().all(|entry| entry.bytes > 0));
+        let ui = Ui::new(Verbosity::Quiet);
+        for entry in &found {
+            delete(entry, &layout, &ui).unwrap();
+        }
+        assert!(entries(&layout).unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(&packages).unwrap().count(), 2);
+        let left = std::fs::read_dir(kernel.parent().unwrap()).unwrap();
+        let names = left
+            .map(|entry| entry.unwrap().file_name())
+            .collect::<Vec<_>>();
+        assert_eq!(names, ["kernel-6.1.8-vmtest1.1default"]);
+        assert!(delete(&found[1], &layout, &ui).is_err());
+    }
+
+    #[test]
+    fn debugging_information_goes_with_its_kernel() {
+        let work = tempfile::tempdir().unwrap();
+        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let folder = |name: &str| work.path().join("x86_64").join(name);
+        for release in ["6.1.0-54-amd64", "6.1.0-56-amd64"] {
+            let kernel = folder(&format!("distribution-{release}-0123456789ab"));
+            std::fs::create_dir_all(kernel.join("modules")).unwrap();
+            for name in ["vmlinuz", "modules/modules.dep"] {
+                std::fs::write(kernel.join(name), "").unwrap();
+            }
+            let origin = format!(r#"{{"release":"{release}","arch":"x86_64","packages":[]}}"#);
+            std::fs::write(kernel.join("origin.json"), origin).unwrap();
+        }
+        for release in ["6.1.0-54-amd64", "6.1.0-56-amd64", "6.1.0-58-amd64"] {
+            let path = folder(&format!("debuginfo-{release}-0123456789ab"));
+            std::fs::create_dir(path).unwrap();
+        }
+        let old = || {
+            let entries = entries(&layout).unwrap();
+            let kernels = entries.iter().map(|entry| entry.kernel.clone());
+            let kernels = kernels.collect::<Vec<_>>();
+            let keep = std::num::NonZeroUsize::MIN;
+            let now = 1_800_000_000;
+            let indices = super::super::select(&kernels, keep, now).into_iter();
+            let old = indices.map(|deletion| entries[deletion.index].clone());
+            old.collect::<Vec<_>>()
+        };
+        let ui = Ui::new(Verbosity::Quiet);
+        // Whatever is not the newest kernel or its; what is newer still has no kernel.
+        let found = old();
+        let names = found.iter().map(|entry| entry.path.file_name().unwrap());
+        let mut names = names.collect::<Vec<_>>();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "debuginfo-6.1.0-54-amd64-0123456789ab",
+                "debuginfo-6.1.0-58-amd64-0123456789ab",
+                "distribution-6.1.0-54-amd64-0123456789ab",
+            ]
+        );
+        for entry in &found {
+            delete(entry, &layout, &ui).unwrap();
+        }
+        assert_eq!(old(), []);
+        assert!(folder("debuginfo-6.1.0-56-amd64-0123456789ab").is_dir());
+    }
+}

@@ -1,0 +1,179 @@
+//! KVM or emulation. That `/dev/kvm` is there, opens and lets a VM be created does
+//! not mean that a kernel runs on it: on a host that is itself virtual without
+//! hardware virtualisation (`kvm_pvm`; no `vmx` or `svm` among the CPU's flags)
+//! QEMU aborts (`failed to set MSR`), or a stock kernel hangs right after its
+//! decompression. So the first VM of each boot of the host is the proof, and the
+//! answer is remembered until the host or QEMU changes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use serde::{Deserialize, Serialize};
+
+use crate::base::error::Failure;
+use crate::base::input;
+use crate::base::paths::Layout;
+use crate::kernel::store::Temporary;
+use crate::vm::{Accel, AccelChoice};
+
+/// What is known about KVM here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kvm {
+    /// A kernel has run on it since the host was booted.
+    Works,
+    /// It does not work; why, in words.
+    Fails(String),
+    /// There is a device, but nothing has run on it yet.
+    Unproved,
+}
+
+/// What a VM is started with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Decision {
+    /// How its processors run.
+    pub accel: Accel,
+    /// Whether a VM without a sign of life is to be started again, emulated.
+    pub fall_back: bool,
+    /// What the user should know.
+    pub warning: Option<String>,
+}
+
+/// Decides, from what was asked for and what is known.
+///
+/// # Errors
+///
+/// If KVM was asked for and is known not to work.
+pub fn decide(choice: AccelChoice, kvm: &Kvm) -> Result<Decision, Failure> {
+    let decision = |accel, fall_back, warning| {
+        Ok(Decision {
+            accel,
+            fall_back,
+            warning,
+        })
+    };
+    match (choice, kvm) {
+        (AccelChoice::Tcg, _) => decision(Accel::Tcg, false, None),
+        (AccelChoice::Auto, Kvm::Works | Kvm::Unproved) => decision(Accel::Kvm, true, None),
+        (AccelChoice::Auto, Kvm::Fails(reason)) => decision(
+            Accel::Tcg,
+            false,
+            Some(format!("KVM does not work here: {reason}; emulating")),
+        ),
+        (AccelChoice::Kvm, Kvm::Works | Kvm::Unproved) => decision(Accel::Kvm, false, None),
+        (AccelChoice::Kvm, Kvm::Fails(reason)) => {
+            Err(Failure::setup(format!("KVM does not work here: {reason}"))
+                .hint("--accel tcg emulates instead"))
+        }
+    }
+}
+
+/// The remembered answer.
+#[derive(Debug, Deserialize, PartialEq, Serialize)]
+struct Proof {
+    boot: String,
+    qemu: String,
+    works: bool,
+    reason: String,
+}
+
+fn proof_file(layout: &Layout) -> PathBuf {
+    layout.cache().join("kvm.json")
+}
+
+fn boot_id() -> String {
+    input::text(Path::new("/proc/sys/kernel/random/boot_id"), input::SMALL)
+        .unwrap_or_default()
+        .trim()
+        .to_owned()
+}
+
+/// Looks at the device and at what is remembered. `qemu` is QEMU's path and version.
+pub fn known(layout: &Layout, qemu: &str) -> Kvm {
+    if let Err(error) = fs::File::options().read(true).write(true).open("/dev/kvm") {
+        return Kvm::Fails(match error.kind() {
+            std::io::ErrorKind::NotFound => "there is no /dev/kvm".to_owned(),
+            std::io::ErrorKind::PermissionDenied => {
+                "/dev/kvm may not be opened by this user (the group kvm may)".to_owned()
+            }
+            _ => format!("/dev/kvm cannot be opened: {error}"),
+        });
+    }
+    remembered(&proof_file(layout), &boot_id(), qemu)
+}
+
+fn remembered(file: &Path, boot: &str, qemu: &str) -> Kvm {
+    // A file that cannot be read is as good as none: the next VM is the proof.
+    let proof = input::bytes(file, input::SMALL)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Proof>(&text).ok());
+    match proof {
+        Some(proof) if proof.boot == boot && proof.qemu == qemu && !boot.is_empty() => {
+            if proof.works {
+                Kvm::Works
+            } else {
+                Kvm::Fails(proof.reason)
+            }
+        }
+        _ => Kvm::Unproved,
+    }
+}
+
+/// Remembers what a VM on KVM has shown.
+pub fn remember(layout: &Layout, qemu: &str, failure: Option<&str>) -> Result<()> {
+    let proof = Proof {
+        boot: boot_id(),
+        qemu: qemu.to_owned(),
+        works: failure.is_none(),
+        reason: failure.unwrap_or_default().to_owned(),
+    };
+    let file = proof_file(layout);
+    let temporary = Temporary::file(&file)?;
+    serde_json::to_writer(temporary.as_file(), &proof)
+        .with_context(|| format!("cannot write {}", file.display()))?;
+    temporary.persist()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::paths::Files;
+
+    #[test]
+    fn what_is_asked_for_and_what_is_known_decide() {
+        let fails = Kvm::Fails("no".into());
+        let accel = |choice, kvm: &Kvm| decide(choice, kvm).map(|d| (d.accel, d.fall_back));
+        for (choice, kvm, expected) in [
+            (AccelChoice::Auto, &Kvm::Works, (Accel::Kvm, true)),
+            (AccelChoice::Auto, &Kvm::Unproved, (Accel::Kvm, true)),
+            (AccelChoice::Auto, &fails, (Accel::Tcg, false)),
+            (AccelChoice::Kvm, &Kvm::Works, (Accel::Kvm, false)),
+            (AccelChoice::Kvm, &Kvm::Unproved, (Accel::Kvm, false)),
+            (AccelChoice::Tcg, &Kvm::Works, (Accel::Tcg, false)),
+            (AccelChoice::Tcg, &fails, (Accel::Tcg, false)),
+        ] {
+            assert_eq!(accel(choice, kvm).unwrap(), expected, "{choice:?} {kvm:?}");
+        }
+        assert!(decide(AccelChoice::Kvm, &fails).is_err());
+        assert!(decide(AccelChoice::Auto, &fails).unwrap().warning.is_some());
+        assert_eq!(decide(AccelChoice::Tcg, &fails).unwrap().warning, None);
+    }
+
+    #[test]
+    fn a_proof_holds_until_the_host_or_qemu_changes() {
+        let directory = tempfile::tempdir().unwrap();
+        let empty = Files::Embedded(&[]);
+        let layout = Layout::new(directory.path(), empty.clone(), empty);
+        let file = proof_file(&layout);
+        assert_eq!(remembered(&file, "b", "q"), Kvm::Unproved);
+        remember(&layout, "q", Some("aborted")).unwrap();
+        let boot = boot_id();
+        assert_eq!(remembered(&file, &boot, "q"), Kvm::Fails("aborted".into()));
+        assert_eq!(remembered(&file, "another boot", "q"), Kvm::Unproved);
+        assert_eq!(remembered(&file, &boot, "another qemu"), Kvm::Unproved);
+        remember(&layout, "q", None).unwrap();
+        assert_eq!(remembered(&file, &boot, "q"), Kvm::Works);
+        fs::write(&file, "{").unwrap();
+        assert_eq!(remembered(&file, &boot, "q"), Kvm::Unproved);
+    }
+}

@@ -1,0 +1,402 @@
+//! Source lines for the addresses in a kernel's report: `panic+0xfc/0x2b2` becomes
+//! `panic+0xfc/0x2b2 (kernel/panic.c:276)`, by the package's `vmlinux` and
+//! `addr2line` of the binutils. Without one of them the text stays as it is.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use crate::base::input;
+use crate::base::process::LongCommand;
+use crate::base::programs;
+
+/// Addresses that are asked for: a report has about 20 that matter.
+const MOST: usize = 64;
+
+/// How long `addr2line` may take; it needs a second for a kernel of ours.
+const LIMIT: Duration = Duration::from_secs(15);
+
+/// A symbol table larger than this is not one of a kernel's that we know.
+const LARGEST_TABLE: u64 = 256 << 20;
+
+/// A place in the kernel's code as a report names it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+struct Place {
+    name: String,
+    offset: u64,
+    /// From this symbol to the next.
+    size: u64,
+    /// Whether this is the address of an instruction and not one to return to.
+    exact: bool,
+}
+
+/// A place in a text, and the byte behind it.
+type Mention = (usize, Place);
+
+/// All places of the kernel's own code (not of a module's) in a text.
+fn mentions(text: &str) -> Vec<Mention> {
+    let mut found = Vec::new();
+    let mut start = 0;
+    for line in text.split_inclusive('\n') {
+        let exact = ["RIP:", "pc :", "PC is at"]
+            .iter()
+            .any(|word| line.contains(word));
+        for (at, _) in line.match_indices("+0x") {
+            let other = |c: char| !(c.is_ascii_alphanumeric() || "_.$".contains(c));
+            let name = line[..at].rsplit(other).next().unwrap_or_default();
+            let rest = &line[at + 1..];
+            let Some((offset, rest)) = hexadecimal(rest) else {
+                continue;
+            };
+            let Some((size, rest)) = rest.strip_prefix('/').and_then(hexadecimal) else {
+                continue;
+            };
+            if !name.is_empty() && !rest.starts_with(" [") {
+                let place = Place {
+                    name: name.to_owned(),
+                    offset,
+                    size,
+                    exact,
+                };
+                found.push((start + line.len() - rest.len(), place));
+            }
+        }
+        start += line.len();
+    }
+    found
+}
+
+/// Reads `0x1f` from the beginning of a text.
+fn hexadecimal(text: &str) -> Option<(u64, &str)> {
+    let digits = text.strip_prefix("0x")?;
+    let end = digits
+        .find(|c: char| !c.is_ascii_hexdigit())
+        .unwrap_or(digits.len());
+    let (number, rest) = digits.split_at(end);
+    Some((u64::from_str_radix(number, 16).ok()?, rest))
+}
+
+/// The symbols of a kernel.
+struct Symbols {
+    by_name: HashMap<String, Vec<u64>>,
+    /// Where symbols begin.
+    starts: BTreeSet<u64>,
+}
+
+impl Symbols {
+    /// Reads the symbol table of an ELF file of 64 bits, the lower byte first: elf(5).
+    fn read(path: &Path, wanted: &BTreeSet<&str>) -> Result<Self> {
+        let mut file = File::open(path)?;
+        let mut part = |start: u64, length: u64| -> Result<Vec<u8>> {
+            ensure!(length <= LARGEST_TABLE, "a table of {length} bytes");
+            file.seek(SeekFrom::Start(start))?;
+            let mut bytes = Vec::new();
+            (&mut file).take(length).read_to_end(&mut bytes)?;
+            ensure!(bytes.len() as u64 == length, "the file is too short");
+            Ok(bytes)
+        };
+        let header = part(0, 64)?;
+        ensure!(
+            header.starts_with(b"\x7fELF\x02\x01"),
+            "no ELF file of ours"
+        );
+        let (entry, count) = (number(&header, 0x3a, 2), number(&header, 0x3c, 2));
+        ensure!(entry >= 64, "sections of {entry} bytes");
+        let sections = part(number(&header, 0x28, 8), entry * count)?;
+        let section = |index: u64| {
+            let start = usize::try_from(index * entry).unwrap_or(usize::MAX);
+            sections.get(start..).unwrap_or_default()
+        };
+        // SHT_SYMTAB is 2; its link is the table of the names.
+        let table = (0..count).map(section).find(|s| number(s, 4, 4) == 2);
+        let table = table.context("the file has no symbol table")?;
+        let names = section(number(table, 0x28, 4));
+        let symbols = part(number(table, 0x18, 8), number(table, 0x20, 8))?;
+        let names = part(number(names, 0x18, 8), number(names, 0x20, 8))?;
+        let mut found = Self {
+            by_name: HashMap::new(),
+            starts: BTreeSet::new(),
+        };
+        for symbol in symbols.chunks_exact(24) {
+            // Functions and things without a type, which those of assembly may be
+            // (STT_FUNC and STT_NOTYPE), of some section.
+            let kind = number(symbol, 4, 1) & 0xf;
+            let value = number(symbol, 8, 8);
+            if !matches!(kind, 0 | 2) || number(symbol, 6, 2) == 0 || value == 0 {
+                continue;
+            }
+            found.starts.insert(value);
+            let name = usize::try_from(number(symbol, 0, 4))?;
+            let name = names.get(name..).unwrap_or_default();
+            let end = name.iter().position(|&byte| byte == 0).unwrap_or(0);
+            if let Ok(name) = std::str::from_utf8(&name[..end])
+                && wanted.contains(name)
+            {
+                found
+                    .by_name
+                    .entry(name.to_owned())
+                    .or_default()
+                    .push(value);
+            }
+        }
+        Ok(found)
+    }
+
+    /// The address of a place before the kernel was moved; `None` if it is not known,
+    /// or not certain: several static functions may have one name.
+    fn address(&self, place: &Place) -> Option<u64> {
+        let all = self.by_name.get(&place.name)?;
+        let sized = |start: &&u64| {
+            let next = self.starts.range(*start + 1..).next();
+            next.is_some_and(|next| next - *start == place.size)
+        };
+        let start = match &all[..] {
+            [only] => only,
+            _ => {
+                let mut fitting = all.iter().filter(sized);
+                let one = fitting.next()?;
+                if fitting.next().is_some() {
+                    return None;
+                }
+                one
+            }
+        };
+        // An address to return to is behind the call, which may be the last
+        // instruction of its line.
+        let offset = if place.exact {
+            place.offset
+        } else {
+            place.offset.saturating_sub(1)
+        };
+        start.checked_add(offset)
+    }
+}
+
+/// A number of an ELF structure; 0 where the bytes are missing.
+fn number(bytes: &[u8], start: usize, length: usize) -> u64 {
+    let bytes = bytes.get(start..start + length).unwrap_or_default();
+    bytes
+        .iter()
+        .rev()
+        .fold(0, |sum, &byte| (sum << 8) | u64::from(byte))
+}
+
+/// The source lines in what `addr2line --addresses --inlines` says, by address: the
+/// innermost first.
+fn parse_answers(text: &str) -> BTreeMap<u64, Vec<String>> {
+    let mut answers = BTreeMap::<u64, Vec<String>>::new();
+    let mut current = None;
+    for line in text.lines() {
+        if let Some((address, "")) = hexadecimal(line) {
+            current = Some(address);
+            continue;
+        }
+        let Some(address) = current else { continue };
+        let line = line.split(" (discriminator").next().unwrap_or_default();
+        let (file, number) = line.rsplit_once(':').unwrap_or_default();
+        if file == "??" || !number.starts_with(|c: char| c.is_ascii_digit()) || number == "0" {
+            continue;
+        }
+        let mut file = file;
+        while let Some(rest) = file.strip_prefix("./") {
+            file = rest;
+        }
+        let known = answers.entry(address).or_default();
+        known.push(format!("{file}:{number}"));
+    }
+    answers
+}
+
+/// The text with source lines behind the places that have one.
+fn annotate(text: &str, lines: &HashMap<&Place, &Vec<String>>) -> String {
+    let mut out = String::new();
+    let mut done = 0;
+    for (end, place) in &mentions(text) {
+        if let Some(lines) = lines.get(place).filter(|lines| !lines.is_empty()) {
+            out += &text[done..*end];
+            out += &format!(" ({})", lines.join(" inlined at "));
+            done = *end;
+        }
+    }
+    out + &text[done..]
+}
+
+/// The text with source lines where they are known. Never an error: a report without
+/// them is as good a report.
+pub fn symbolize(text: &str, vmlinux: &Path) -> String {
+    try_symbolize(text, vmlinux).unwrap_or_else(|_| text.to_owned())
+}
+
+fn try_symbolize(text: &str, vmlinux: &Path) -> Result<String> {
+    let mentions = mentions(text);
+    let program = programs::find_program("addr2line").filter(|_| !mentions.is_empty());
+    let program = program.context("nothing to ask, or nobody")?;
+    let names = mentions.iter().map(|(_, place)| &*place.name).collect();
+    let symbols = Symbols::read(vmlinux, &names)?;
+    let mut addresses = BTreeMap::new();
+    for (_, place) in &mentions {
+        if addresses.len() < MOST
+            && let Some(address) = symbols.address(place)
+        {
+            addresses.insert(place, address);
+        }
+    }
+    ensure!(!addresses.is_empty(), "no symbol is known");
+    // In memory: a file could be left behind.
+    let mut answer = File::from(memfd_create("addr2line", MemfdFlags::CLOEXEC)?);
+    let mut command = LongCommand::new(program)
+        .args(["--addresses", "--inlines", "--exe"])
+        .arg(vmlinux)
+        .stdout(answer.try_clone()?);
+    for address in addresses.values() {
+        command = command.arg(format!("{address:#x}"));
+    }
+    let end = Instant::now() + LIMIT;
+    let status = command.spawn()?.wait_with(|| {
+        ensure!(Instant::now() < end, "addr2line takes too long");
+        Ok(())
+    })?;
+    ensure!(status.success(), "addr2line failed");
+    answer.rewind()?;
+    let mut said = String::new();
+    answer.take(input::TEXT).read_to_string(&mut said)?;
+    let answers = parse_answers(&said);
+    let lines = addresses
+        .iter()
+        .filter_map(|(place, address)| Some((*place, answers.get(address)?)))
+        .collect();
+    Ok(annotate(text, &lines))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+RIP: 0010:sysrq_handle_crash+0xc/0x10
+ panic+0xfc/0x2b2
+ ? oops_init+0x2/0x1000 [oops]
+[<ffffffff8107a1b2>] do_it.isra.0+0x1/0x20
+x+0x, +0x1/0x2, y+0x1 z+0x1/2
+ panic+0xfc/0x2b2 again";
+
+    fn place(name: &str, offset: u64, size: u64, exact: bool) -> Place {
+        Place {
+            name: name.to_owned(),
+            offset,
+            size,
+            exact,
+        }
+    }
+
+    #[test]
+    fn places_are_found_and_annotated() {
+        let crash = place("sysrq_handle_crash", 0xc, 0x10, true);
+        let panic = place("panic", 0xfc, 0x2b2, false);
+        let found = mentions(TEXT);
+        let places = found.iter().map(|(_, place)| place).collect::<Vec<_>>();
+        let other = place("do_it.isra.0", 1, 0x20, false);
+        assert_eq!(places, [&crash, &panic, &other, &panic]);
+        let (one, two) = (
+            vec!["drivers/tty/sysrq.c:155".to_owned()],
+            vec!["a.h:1".to_owned(), "kernel/panic.c:276".to_owned()],
+        );
+        let none = Vec::new();
+        let lines = HashMap::from([(&crash, &one), (&panic, &two), (&other, &none)]);
+        let text = annotate(TEXT, &lines);
+        let lines = text.lines().collect::<Vec<_>>();
+        assert_eq!(
+            lines[0],
+            "RIP: 0010:sysrq_handle_crash+0xc/0x10 (drivers/tty/sysrq.c:155)"
+        );
+        let panic = " panic+0xfc/0x2b2 (a.h:1 inlined at kernel/panic.c:276)";
+        assert_eq!(lines[1], panic);
+        assert_eq!(lines[5], format!("{panic} again"));
+        assert_eq!(lines[2..5], TEXT.lines().collect::<Vec<_>>()[2..5]);
+    }
+
+    #[test]
+    fn any_text_is_a_text() {
+        for text in [
+            "",
+            "+0x",
+            "+0x1/0x2",
+            "é+0x1/0x2",
+            "a+0x1/0x",
+            "a+0xffffffffffffffffff/0x1",
+        ] {
+            assert_eq!(annotate(text, &HashMap::new()), text);
+            assert_eq!(symbolize(text, Path::new("/nonexistent")), text);
+        }
+    }
+
+    #[test]
+    fn answers_are_read() {
+        let text = "\
+0xffffffff813a4abe
+././kernel/panic.c:276
+0xffffffff8126b46e
+./include/linux/x.h:10 (discriminator 3)
+/src/drivers/tty/sysrq.c:155
+0x0000000000000001
+??:0
+0x0000000000000002
+??:?
+kernel/x.c:?
+";
+        let answers = parse_answers(text);
+        assert_eq!(answers[&0xffff_ffff_813a_4abe], ["kernel/panic.c:276"]);
+        assert_eq!(
+            answers[&0xffff_ffff_8126_b46e],
+            ["include/linux/x.h:10", "/src/drivers/tty/sysrq.c:155"]
+        );
+        assert_eq!(answers.len(), 2);
+    }
+
+    #[test]
+    fn a_name_that_is_there_twice_is_told_apart_by_its_size() {
+        let symbols = Symbols {
+            by_name: HashMap::from([
+                ("a".to_owned(), vec![0x100]),
+                ("b".to_owned(), vec![0x200, 0x300]),
+            ]),
+            starts: BTreeSet::from([0x100, 0x200, 0x300, 0x310, 0x500]),
+        };
+        let address = |name: &str, size, exact| symbols.address(&place(name, 4, size, exact));
+        assert_eq!(address("a", 0x99, true), Some(0x104));
+        assert_eq!(address("a", 0x99, false), Some(0x103));
+        assert_eq!(address("b", 0x10, true), Some(0x304));
+        assert_eq!(address("b", 0x100, true), Some(0x204));
+        assert_eq!(address("b", 0x20, true), None);
+        assert_eq!(address("c", 0x20, true), None);
+    }
+
+    #[test]
+    fn the_symbols_of_a_real_file_are_read_and_of_others_not() {
+        let program = std::env::current_exe().unwrap();
+        let symbols = Symbols::read(&program, &BTreeSet::from(["main", "no_such_symbol"])).unwrap();
+        assert_eq!(symbols.by_name["main"].len(), 1);
+        assert!(symbols.starts.contains(&symbols.by_name["main"][0]));
+        assert_eq!(symbols.by_name.len(), 1);
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        for length in [0, 10, 64, 1000] {
+            let mut bytes = std::fs::read(&program).unwrap();
+            bytes.truncate(length);
+            std::fs::write(file.path(), bytes).unwrap();
+            assert!(Symbols::read(file.path(), &BTreeSet::new()).is_err());
+        }
+        // Sections that claim to be anywhere.
+        std::io::Write::write_all(&mut file, b"\x7fELF\x02\x01").unwrap();
+        std::fs::write(
+            file.path(),
+            [&b"\x7fELF\x02\x01"[..], &[0xff; 200]].concat(),
+        )
+        .unwrap();
+        assert!(Symbols::read(file.path(), &BTreeSet::new()).is_err());
+    }
+}

@@ -1,0 +1,138 @@
+//! Writes the memory of a guest that is in trouble to a file that drgn and crash open.
+
+pub mod kdump;
+
+use std::fs::File;
+use std::io::Read;
+use std::os::unix::fs::FileExt as _;
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use rustix::fs::{CWD, FileType, Mode, OFlags};
+use serde_json::json;
+
+use crate::base::ui::Ui;
+use crate::kernel::store::Temporary;
+use crate::vm::dump::kdump::{Assembler, Vmcoreinfo};
+use crate::vm::qmp::Monitor;
+
+/// How long a dump may take. QEMU compresses some 50 MiB in a second.
+const LIMIT: Duration = Duration::from_secs(900);
+
+/// How long QEMU may take for a page.
+const SHORT: Duration = Duration::from_secs(30);
+
+/// A dump has the headers, a bit for each page (twice) and 24 bytes for each page besides
+/// what it holds, all in all less than a hundredth of the memory.
+fn longest(memory: u64) -> u64 {
+    memory + memory / 64 + (1 << 20)
+}
+
+/// The most that a kernel's description may have: it is 4 KiB and a note's head.
+const LONGEST_NOTE: u64 = 64 << 10;
+
+/// Where the guest's kernel keeps its description.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The physical address.
+    pub address: u64,
+    /// Bytes.
+    pub size: u64,
+}
+
+/// Writes the memory, of so many bytes, to `goal`; whether the kernel's description is
+/// in it, without which drgn cannot open it. The guest stands still meanwhile.
+/// `directory` is for what is needed on the way.
+///
+/// # Errors
+///
+/// There is no room for it, QEMU refuses, or a signal arrives.
+pub fn write(
+    monitor: &mut Monitor,
+    note: Option<Note>,
+    memory: u64,
+    directory: &Path,
+    goal: &Path,
+    ui: &Ui,
+) -> Result<bool> {
+    let temporary = Temporary::file(goal)?;
+    let longest = longest(memory);
+    let free = rustix::fs::fstatvfs(temporary.as_file())
+        .map(|status| status.f_bavail.saturating_mul(status.f_frsize))
+        .unwrap_or(u64::MAX);
+    ensure!(
+        free >= longest,
+        "a dump may need {} MiB, and there are {} where {} is to be",
+        longest >> 20,
+        free >> 20,
+        goal.display()
+    );
+    let mut task = ui.task("writing the guest's memory");
+    let pipe = directory.join("dump");
+    rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
+        .with_context(|| format!("cannot create {}", pipe.display()))?;
+    // QEMU finds a reader and does not wait; nor do we wait for it.
+    let reader = rustix::fs::open(&pipe, OFlags::RDONLY | OFlags::NONBLOCK, Mode::empty());
+    let mut reader = File::from(reader.context("cannot open the dump's pipe")?);
+    // More at once; the default will do.
+    let _ = rustix::pipe::fcntl_setpipe_size(&reader, 1 << 20);
+    let file = temporary.as_file().try_clone();
+    let mut assembler = Assembler::new(file.context("cannot share the dump's file")?, longest);
+    let mut buffer = vec![0; 1 << 20];
+    let mut written = 0_u64;
+    let mut drain = |assembler: &mut Assembler| -> Result<bool> {
+        match reader.read(&mut buffer) {
+            Ok(0) => Ok(false),
+            Ok(n) => {
+                written += n as u64;
+                task.update(format!("{} MiB", written >> 20));
+                assembler.push(&buffer[..n]).map(|()| true)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(true),
+            Err(error) => Err(error).context("cannot read the dump from QEMU"),
+        }
+    };
+    let arguments = json!({
+        "paging": false,
+        "protocol": format!("file:{}", utf8(&pipe)?),
+        // All versions have it if they have zlib, and all readers read it.
+        "format": "kdump-zlib",
+    });
+    monitor.execute("dump-guest-memory", &arguments, LIMIT, || {
+        drain(&mut assembler)
+    })?;
+    while !assembler.ended() && drain(&mut assembler)? {}
+    let file = assembler.finish()?;
+    let description = match note {
+        Some(note) => description(monitor, note, directory)?,
+        None => None,
+    };
+    if let Some(description) = &description {
+        kdump::add_vmcoreinfo(&file, description)?;
+    }
+    temporary.persist()?;
+    Ok(description.is_some())
+}
+
+/// Reads the kernel's description from the guest's memory; `None` if there is none.
+fn description(monitor: &mut Monitor, note: Note, directory: &Path) -> Result<Option<Vmcoreinfo>> {
+    if note.size > LONGEST_NOTE {
+        return Ok(None);
+    }
+    let path = directory.join("vmcoreinfo");
+    let arguments = json!({"val": note.address, "size": note.size, "filename": utf8(&path)?});
+    monitor.execute("pmemsave", &arguments, SHORT, || Ok(false))?;
+    let context = || format!("cannot read {}", path.display());
+    let file = File::open(&path).with_context(context)?;
+    let mut bytes = vec![0; usize::try_from(note.size)?];
+    file.read_exact_at(&mut bytes, 0).with_context(context)?;
+    Ok(kdump::vmcoreinfo(&bytes))
+}
+
+/// A path as JSON has it.
+fn utf8(path: &Path) -> Result<&str> {
+    let text = path.to_str();
+    text.with_context(|| format!("cannot tell QEMU the path {}", path.display()))
+}

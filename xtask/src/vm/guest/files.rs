@@ -1,0 +1,302 @@
+//! The files, links, directories and device nodes that a distribution's init makes at
+//! every boot, as one archive that the guest's init unpacks over its root: emulated, a
+//! program for each of them takes longer than the rest of init.
+//! `docs/guest.md` lists what there is and what is left out.
+
+use std::collections::{BTreeMap, HashMap};
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use crate::archive::cpio;
+use crate::base::input;
+use crate::vm::guest::cores;
+use crate::vm::guest::device_nodes::{self, Node};
+use crate::vm::guest::requirements::Offer;
+
+/// What the files depend on.
+#[derive(Clone, Debug)]
+pub struct GuestFiles<'g> {
+    /// The guest's root on the host, whose `/etc/group` knows the groups' numbers.
+    pub root: &'g Path,
+    /// What `uname -r` prints.
+    pub release: &'g str,
+    /// The kernel's folder of modules.
+    pub modules: &'g Path,
+    /// What the kernel has.
+    pub offer: &'g Offer,
+    /// `PATH` of the guest's command.
+    pub path: &'g OsStr,
+    /// The static BusyBox.
+    pub busybox: &'g Path,
+    /// 32 hexadecimal digits, of this run alone: two guests of one host are two machines
+    /// (machine-id(5)).
+    pub machine_id: &'g str,
+}
+
+/// The guest's name.
+const HOST_NAME: &str = "vmtest";
+
+/// Writes the archive.
+///
+/// # Errors
+///
+/// A list of the kernel's cannot be read, or the archive not be written.
+pub fn write(files: &GuestFiles<'_>, goal: &Path) -> Result<()> {
+    let nodes = device_nodes::nodes(files.modules, files.offer)?;
+    // Without the list every file is root's.
+    let groups = input::bytes(&files.root.join("etc/group"), input::TEXT).unwrap_or_default();
+    let groups = groups_of(&String::from_utf8_lossy(&groups));
+    File::create(goal)
+        .map_err(anyhow::Error::from)
+        .and_then(|file| archive(files, &nodes, &groups, BufWriter::new(file)))
+        .and_then(|mut file| Ok(file.flush()?))
+        .with_context(|| format!("cannot write {}", goal.display()))
+}
+
+fn archive<W: Write>(
+    files: &GuestFiles<'_>,
+    nodes: &[Node],
+    groups: &HashMap<String, u32>,
+    out: W,
+) -> Result<W> {
+    let group = |name: &str| groups.get(name).copied().unwrap_or(0);
+    let mut archive = cpio::Writer::new(out);
+
+    archive.file("etc/hostname", 0o644, format!("{HOST_NAME}\n").as_bytes())?;
+    let hosts =
+        format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {HOST_NAME}\n");
+    archive.file("etc/hosts", 0o644, hosts.as_bytes())?;
+    // The host's may be a link that leads below /run, and its server cannot be reached.
+    archive.file("etc/resolv.conf", 0o644, b"")?;
+    archive.file(
+        "etc/machine-id",
+        0o444,
+        format!("{}\n", files.machine_id).as_bytes(),
+    )?;
+    archive.symlink("etc/mtab", "../proc/self/mounts")?;
+    // QEMU's clock runs in UTC, whatever the host's does (hwclock(8)).
+    archive.file("etc/adjtime", 0o644, b"0.0 0 0.0\n0\nUTC\n")?;
+    for (name, text) in git_configurations(files.root, files.path) {
+        archive.file(&name, 0o644, &text)?;
+    }
+    // Where the kernel's folder of modules is mounted.
+    archive.directory(format!("lib/modules/{}", files.release), 0o755)?;
+
+    for name in ["pts", "mqueue", "shm"] {
+        archive.directory(format!("dev/{name}"), 0o755)?;
+    }
+    if files.offer.has("CONFIG_HUGETLBFS") != Some(false) {
+        archive.directory("dev/hugepages", 0o755)?;
+    }
+    for (name, target) in [
+        ("fd", "/proc/self/fd"),
+        ("stdin", "fd/0"),
+        ("stdout", "fd/1"),
+        ("stderr", "fd/2"),
+    ] {
+        archive.symlink(format!("dev/{name}"), target)?;
+    }
+    let has = |option| files.offer.has(option) == Some(true);
+    if has("CONFIG_PROC_KCORE") {
+        archive.symlink("dev/core", "/proc/kcore")?;
+    }
+    if has("CONFIG_RTC_INTF_DEV") && has("CONFIG_RTC_DRV_CMOS") {
+        archive.symlink("dev/rtc", "rtc0")?;
+    }
+    for node in nodes {
+        let (major, minor) = node.number;
+        archive.group(group(node.group)).device(
+            format!("dev/{}", node.name),
+            node.mode,
+            major,
+            minor,
+        )?;
+    }
+
+    archive.group(group("utmp")).file("run/utmp", 0o664, b"")?;
+    archive.group(0);
+    for (name, mode) in [
+        ("lock", 0o1777),
+        ("user", 0o755),
+        ("user/0", 0o700),
+        ("vmtest", 0o755),
+        ("vmtest/old", 0o755),
+    ] {
+        archive.directory(format!("run/{name}"), mode)?;
+    }
+    for stream in ["stdin", "stdout", "stderr", "events"] {
+        let mode = cpio::FIFO | 0o666;
+        archive.device(format!("run/vmtest/{stream}"), mode, 0, 0)?;
+    }
+    let handler = cores::handler(files.busybox, files.release);
+    archive.file("run/vmtest/core", 0o755, &handler)?;
+    archive.finish()
+}
+
+/// Git refuses a tree of another user (`safe.directory` in git-config(1)). The guest's root is not
+/// the owner of what an ordinary user has, and nobody else is there to be protected from. In the
+/// system's configuration, because a command may run without our environment and without `HOME`.
+const GIT_SAFE: &[u8] = b"\n[safe]\n\tdirectory = *\n";
+
+/// The configuration files of the system for each `git` that the command finds, below `root`, with
+/// what the host has in them.
+fn git_configurations(root: &Path, path: &OsStr) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut files = BTreeMap::new();
+    let usual = ["/usr/local/bin", "/usr/bin", "/bin"].map(PathBuf::from);
+    for directory in std::env::split_paths(path).chain(usual) {
+        let Ok(directory) = directory.strip_prefix("/") else {
+            continue;
+        };
+        let program = root.join(directory).join("git");
+        if !program.is_file() {
+            continue;
+        }
+        // A package manager may link programs into one folder. Both places may count.
+        let real = program.canonicalize().unwrap_or_default();
+        let real = real.strip_prefix(root).unwrap_or(Path::new(""));
+        for program in [&directory.join("git"), real] {
+            // Git's Makefile: `etc` in the prefix, but /etc for /usr.
+            let prefix = program.ancestors().nth(2).unwrap_or(Path::new(""));
+            let prefix = if prefix == "usr" {
+                Path::new("")
+            } else {
+                prefix
+            };
+            for prefix in [Path::new(""), prefix] {
+                let name = prefix.join("etc/gitconfig");
+                let text = input::bytes(&root.join(&name), input::SMALL).unwrap_or_default();
+                files.insert(name, [&text, GIT_SAFE].concat());
+            }
+        }
+    }
+    files
+}
+
+/// Groups by name (group(5)).
+fn groups_of(text: &str) -> HashMap<String, u32> {
+    let group = |line: &str| {
+        let mut fields = line.split(':');
+        let (name, _password, number) = (fields.next()?, fields.next()?, fields.next()?);
+        Some((name.to_owned(), number.parse().ok()?))
+    };
+    text.lines().filter_map(group).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::archive::cpio::Header;
+
+    fn listed(config: &str, group: &str) -> String {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("etc")).unwrap();
+        std::fs::write(root.path().join("etc/group"), group).unwrap();
+        std::fs::write(
+            root.path().join("modules.devname"),
+            "loop loop-control c10:237\n",
+        )
+        .unwrap();
+        let files = GuestFiles {
+            root: root.path(),
+            release: "6.1.0",
+            modules: root.path(),
+            offer: &Offer::new(Some(config), None, ""),
+            path: OsStr::new("/usr/bin:relative"),
+            busybox: Path::new("/b"),
+            machine_id: "0123456789abcdef0123456789abcdef",
+        };
+        let goal = root.path().join("files");
+        write(&files, &goal).unwrap();
+        let mut archive = cpio::Reader::new(File::open(&goal).unwrap());
+        let mut lines = String::new();
+        while let Some(Header::Named { name, mode, .. }) = archive.advance().unwrap() {
+            let mut text = String::new();
+            archive.read_to_string(&mut text).unwrap();
+            let name = String::from_utf8(name).unwrap();
+            let line = format!("{mode:06o} {name} {}", text.lines().next().unwrap_or(""));
+            lines += line.trim_end();
+            lines += "\n";
+        }
+        lines
+    }
+
+    #[test]
+    fn the_archive_has_what_an_init_makes() {
+        let lines = listed("CONFIG_PROC_KCORE=y\n", "");
+        expect_test::expect![[r#"
+            100644 etc/hostname vmtest
+            100644 etc/hosts 127.0.0.1 localhost
+            100644 etc/resolv.conf
+            100444 etc/machine-id 0123456789abcdef0123456789abcdef
+            120777 etc/mtab ../proc/self/mounts
+            100644 etc/adjtime 0.0 0 0.0
+            040755 lib/modules/6.1.0
+            040755 dev/pts
+            040755 dev/mqueue
+            040755 dev/shm
+            120777 dev/fd /proc/self/fd
+            120777 dev/stdin fd/0
+            120777 dev/stdout fd/1
+            120777 dev/stderr fd/2
+            120777 dev/core /proc/kcore
+            020660 dev/loop-control
+            100664 run/utmp
+            041777 run/lock
+            040755 run/user
+            040700 run/user/0
+            040755 run/vmtest
+            040755 run/vmtest/old
+            010666 run/vmtest/stdin
+            010666 run/vmtest/stdout
+            010666 run/vmtest/stderr
+            010666 run/vmtest/events
+            100755 run/vmtest/core #!/b sh
+        "#]]
+        .assert_eq(&lines);
+        assert!(!listed("", "").contains("dev/core"));
+    }
+
+    #[test]
+    fn every_git_that_is_found_is_told_to_trust_every_tree() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        assert!(git_configurations(&root, OsStr::new("/opt/bin")).is_empty());
+        for directory in ["usr/bin", "etc", "opt/bin", "opt/cellar/git/bin"] {
+            std::fs::create_dir_all(root.join(directory)).unwrap();
+        }
+        std::fs::write(root.join("usr/bin/git"), "").unwrap();
+        std::fs::write(root.join("etc/gitconfig"), "[user]\n\tname = me").unwrap();
+        let found = git_configurations(&root, OsStr::new(""));
+        let text = &found[Path::new("etc/gitconfig")];
+        assert_eq!(found.len(), 1);
+        assert_eq!(
+            String::from_utf8_lossy(text),
+            "[user]\n\tname = me\n[safe]\n\tdirectory = *\n"
+        );
+        std::fs::write(root.join("opt/cellar/git/bin/git"), "").unwrap();
+        std::os::unix::fs::symlink("../cellar/git/bin/git", root.join("opt/bin/git")).unwrap();
+        let found = git_configurations(&root, OsStr::new("bin:/opt/bin"));
+        let names = found.keys().map(|name| name.to_str().unwrap());
+        assert_eq!(
+            names.collect::<Vec<_>>(),
+            [
+                "etc/gitconfig",
+                "opt/cellar/git/etc/gitconfig",
+                "opt/etc/gitconfig"
+            ]
+        );
+    }
+
+    #[test]
+    fn groups_are_the_hosts() {
+        let groups = groups_of("root:x:0:\ndisk:x:6:me,you\nodd\nbad:x:y:\n");
+        assert_eq!(groups.len(), 2);
+        assert_eq!(groups["disk"], 6);
+    }
+}

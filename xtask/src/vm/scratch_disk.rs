@@ -1,0 +1,262 @@
+//! Scratch disks: a project's `[disk]`, and `--disk`. Each is a sparse file on the host that is
+//! gone after the run.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use anyhow::{Context, Result};
+use xshell::cmd;
+
+use crate::base::disk;
+use crate::base::error::Failure;
+use crate::base::programs;
+use crate::base::route;
+use crate::model::project::parse_size;
+use crate::vm::share;
+
+/// A disk of a guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disk {
+    /// Bytes.
+    pub size: u64,
+    /// What it is in the guest.
+    pub purpose: Purpose,
+}
+
+/// What a disk is in the guest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// A device that this environment variable names.
+    Device(String),
+    /// An empty file system, mounted there.
+    Mounted(PathBuf),
+}
+
+/// A disk as it was typed: `SIZE[:PATH]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DiskArgument {
+    size: u64,
+    place: Option<PathBuf>,
+}
+
+/// What makes the file system, on the host: emulated, it would take longer. The kernel's ext4
+/// can be an upper layer of overlayfs, which our root cannot.
+pub const MKFS: &str = "mkfs.ext4";
+
+/// A smaller ext4 has no room for files; QEMU knows blocks of 512 bytes.
+const SMALLEST: u64 = 1 << 20;
+
+/// Disks of a guest: a machine has some thirty places for devices.
+const MOST: usize = 16;
+
+/// The first `--disk` without a path is named by this variable, the next by this one and a 2.
+const VARIABLE: &str = "VMTEST_DISK";
+
+impl DiskArgument {
+    /// Reads `SIZE` or `SIZE:PATH`.
+    ///
+    /// # Errors
+    ///
+    /// What is wrong with it.
+    pub fn parse(word: &OsStr) -> Result<Self, String> {
+        let bytes = word.as_bytes();
+        let end = bytes.iter().position(|byte| *byte == b':');
+        let size = String::from_utf8_lossy(&bytes[..end.unwrap_or(bytes.len())]);
+        let size = parse_size(&size)
+            .filter(|size| *size <= i64::MAX as u64)
+            .ok_or_else(|| format!("{size:?} is not a size like 512M or 4G"))?;
+        if size < SMALLEST || !size.is_multiple_of(512) {
+            return Err("a disk has 1M or more, in blocks of 512 bytes".to_owned());
+        }
+        let place = end.map(|end| PathBuf::from(OsString::from_vec(bytes[end + 1..].to_vec())));
+        if let Some(place) = &place {
+            if !place.is_absolute() {
+                return Err("what stands behind the colon is an absolute path".to_owned());
+            }
+            if place.components().any(|part| part == Component::ParentDir) {
+                return Err("a path with .. means something else in the guest".to_owned());
+            }
+        }
+        Ok(Self { size, place })
+    }
+}
+
+/// The disks of a command line, whose images are to be files in `directory`.
+///
+/// # Errors
+///
+/// Usage errors: too many, two at one place, or one where the guest has its own. A set-up
+/// failure: there is no room for what the guest may write, or no program that makes file systems.
+pub fn resolve(arguments: &[DiskArgument], directory: &Path) -> Result<Vec<Disk>, Failure> {
+    let mut disks: Vec<Disk> = Vec::new();
+    let mut variables = 0;
+    for DiskArgument { size, place } in arguments {
+        let purpose = match place {
+            None => {
+                variables += 1;
+                let number = if variables == 1 {
+                    String::new()
+                } else {
+                    variables.to_string()
+                };
+                Purpose::Device(format!("{VARIABLE}{number}"))
+            }
+            Some(place) => {
+                // Where the guest's links lead, as with a share.
+                let place = route::route(place).map_or_else(|| place.clone(), |route| route.end);
+                if let Some(why) = share::occupied(&place) {
+                    let place = place.display();
+                    return Err(Failure::usage(format!("no disk can be at {place}: {why}"))
+                        .hint("name another path: --disk SIZE:PATH"));
+                }
+                Purpose::Mounted(place)
+            }
+        };
+        let disk = Disk {
+            size: *size,
+            purpose,
+        };
+        if let Purpose::Mounted(place) = &disk.purpose
+            && disks.iter().any(|other| other.purpose == disk.purpose)
+        {
+            let place = place.display();
+            return Err(Failure::usage(format!("two disks are to be at {place}")));
+        }
+        disks.push(disk);
+    }
+    if disks.len() > MOST {
+        return Err(Failure::usage(format!("a guest has at most {MOST} disks")));
+    }
+    let mounted = |disk: &Disk| matches!(disk.purpose, Purpose::Mounted(_));
+    if disks.iter().any(mounted) && programs::find_program(MKFS).is_none() {
+        return Err(Failure::setup(format!(
+            "--disk SIZE:PATH needs {MKFS}, which is not installed"
+        ))
+        .hint("install e2fsprogs, or leave out PATH for a disk without a file system"));
+    }
+    let free = disk::free(directory).unwrap_or(u64::MAX);
+    let size = disks
+        .iter()
+        .fold(0, |sum: u64, disk| sum.saturating_add(disk.size));
+    if size > free {
+        return Err(Failure::setup(format!(
+            "no room for disks of {} MiB in {}: {} MiB are free",
+            size >> 20,
+            directory.display(),
+            free >> 20
+        ))
+        .hint("take a smaller --disk, or set TMPDIR to a directory with room"));
+    }
+    Ok(disks)
+}
+
+/// The file of a disk, by its place in the list, in the run's directory.
+pub fn image(directory: &Path, index: usize) -> PathBuf {
+    directory.join(format!("disk{index}"))
+}
+
+/// The device of a disk in the guest, by its place in the list.
+pub fn device(index: usize) -> String {
+    // Some thirty are all that a machine can have.
+    let letter = u8::try_from(index).map_or(b'z', |index| b'a'.saturating_add(index));
+    format!("/dev/vd{}", char::from(letter.min(b'z')))
+}
+
+/// Makes the images.
+///
+/// # Errors
+///
+/// A file cannot be made, or no file system in it.
+pub fn make(disks: &[Disk], directory: &Path) -> Result<()> {
+    for (index, disk) in disks.iter().enumerate() {
+        let path = image(directory, index);
+        File::create(&path)
+            .and_then(|file| file.set_len(disk.size))
+            .with_context(|| format!("cannot create {}", path.display()))?;
+        if let Purpose::Mounted(_) = disk.purpose {
+            let shell = crate::base::process::shell()?;
+            let mkfs = programs::find_program(MKFS).context("mkfs.ext4 is not installed")?;
+            // Without a journal, which is for disks that outlive their machine, and with
+            // nothing for root alone, which is everybody there.
+            let features = ["-q", "-F", "-m", "0", "-O", "^has_journal"];
+            let more = "root_owner=0:0,lazy_itable_init=1,nodiscard";
+            cmd!(shell, "{mkfs} {features...} -E {more} {path}")
+                .quiet()
+                .ignore_stdout()
+                .run()
+                .with_context(|| format!("cannot make a file system in {}", path.display()))?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argument(text: &str) -> Result<DiskArgument, String> {
+        DiskArgument::parse(OsStr::new(text))
+    }
+
+    #[test]
+    fn a_disk_is_a_size_and_perhaps_a_path() {
+        let parsed = |size, place: Option<&str>| {
+            Ok(DiskArgument {
+                size,
+                place: place.map(PathBuf::from),
+            })
+        };
+        assert_eq!(argument("64M"), parsed(64 << 20, None));
+        assert_eq!(
+            argument("1 GiB:/var/lib"),
+            parsed(1 << 30, Some("/var/lib"))
+        );
+        assert_eq!(argument("4G:/a:b"), parsed(4 << 30, Some("/a:b")));
+        for bad in [
+            "",
+            ":",
+            "x",
+            "-1G",
+            "0",
+            "512",
+            "1000001",
+            "4G:",
+            "4G:var",
+            "4G:/a/../b",
+            "99999999T",
+        ] {
+            assert!(argument(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn disks_have_names_or_places_and_there_must_be_room() {
+        let here = Path::new("/");
+        let all = |words: &[&str]| {
+            let arguments = words.iter().map(|word| argument(word).unwrap());
+            resolve(&arguments.collect::<Vec<_>>(), here)
+        };
+        let disks = all(&["1M", "2M"]).unwrap();
+        let names = disks.iter().map(|disk| format!("{:?}", disk.purpose));
+        assert_eq!(
+            names.collect::<Vec<_>>().join(" "),
+            "Device(\"VMTEST_DISK\") Device(\"VMTEST_DISK2\")"
+        );
+        for (words, expected) in [
+            (vec!["1M:/proc/x"], "the guest has its own there"),
+            (vec!["1M:/"], "whole file system"),
+            (vec!["1M:/a", "1M:/a/"], "two disks are to be at /a"),
+            (vec!["1M"; MOST + 1], "at most 16 disks"),
+            (vec!["1000000T"], "no room for disks of"),
+        ] {
+            let failure = all(&words).unwrap_err().to_string();
+            assert!(failure.contains(expected), "{words:?}: {failure}");
+        }
+        assert_eq!(
+            (device(0).as_str(), device(15).as_str()),
+            ("/dev/vda", "/dev/vdp")
+        );
+    }
+}

@@ -1,0 +1,305 @@
+//! Directories of the host that a guest gets besides its root: `--share` and
+//! `--share-rw`. What a guest writes goes to its own memory, except in the latter.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
+
+use rustix::fs::Access;
+
+use crate::base::error::Failure;
+use crate::base::route;
+
+/// A share as it was typed: `DIR[:GUEST]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareArgument {
+    /// The directory of the host.
+    pub host: PathBuf,
+    /// Where the guest sees it, an absolute path; `None`: where the host has it.
+    pub guest: Option<PathBuf>,
+}
+
+impl ShareArgument {
+    /// Splits at the last colon that an absolute path follows, so that other colons
+    /// may be in the directory's name.
+    pub fn parse(word: &OsStr) -> Self {
+        let bytes = word.as_bytes();
+        let path = |bytes: &[u8]| PathBuf::from(OsString::from_vec(bytes.to_vec()));
+        match bytes.windows(2).rposition(|pair| pair == b":/") {
+            Some(colon) if colon > 0 => Self {
+                host: path(&bytes[..colon]),
+                guest: Some(path(&bytes[colon + 1..])),
+            },
+            _ => Self {
+                host: path(bytes),
+                guest: None,
+            },
+        }
+    }
+
+    /// Looks for the directory on this host.
+    ///
+    /// # Errors
+    ///
+    /// A usage error: it is not there, or is no directory, or the guest cannot have
+    /// it there.
+    pub fn resolve(&self, writable: bool) -> Result<Share, Failure> {
+        let failure = |why: String| {
+            Failure::usage(format!("cannot share {}: {why}", self.host.display()))
+                .hint("a share is DIR or DIR:GUEST, and GUEST begins with /")
+        };
+        // QEMU and the guest know it by its one name: a path by way of a symbolic link
+        // leads there in both.
+        let host = (self.host.canonicalize()).map_err(|error| failure(error.to_string()))?;
+        if !host.is_dir() {
+            return Err(failure("it is not a directory".to_owned()));
+        }
+        // QEMU would refuse it after everything else was made.
+        rustix::fs::access(&host, Access::READ_OK | Access::EXEC_OK)
+            .map_err(|error| failure(std::io::Error::from(error).to_string()))?;
+        let guest = self.guest.as_ref().unwrap_or(&host);
+        // The guest has the host's links, and makes the directory where they lead.
+        let guest = match guest.components().any(|part| part == Component::ParentDir) {
+            true => guest.clone(),
+            false => route::route(guest).map_or_else(|| guest.clone(), |route| route.end),
+        };
+        if let Some(why) = occupied(&guest) {
+            let place = guest.display();
+            return Err(
+                Failure::usage(format!("cannot share a directory at {place}: {why}"))
+                    .hint("name another place in the guest: DIR:GUEST"),
+            );
+        }
+        Ok(Share {
+            host,
+            guest,
+            writable,
+        })
+    }
+}
+
+/// Below these the guest has what the host has nothing to do with, and init mounts
+/// and writes there.
+const OWN: &[&str] = &["/dev", "/proc", "/sys", "/run/vmtest"];
+
+/// Whether a guest has something of its own there, and not what the host has.
+pub fn is_guests_own(path: &Path) -> bool {
+    OWN.iter().any(|own| path.starts_with(own))
+}
+
+/// Why nothing can be mounted there.
+pub(crate) fn occupied(guest: &Path) -> Option<String> {
+    if guest.components().any(|part| part == Component::ParentDir) {
+        return Some("a path with .. means something else there".to_owned());
+    }
+    if guest == Path::new("/") {
+        return Some("that is its whole file system".to_owned());
+    }
+    // What the guest's streams go through is in /run.
+    if guest == Path::new("/run") || is_guests_own(guest) {
+        return Some("the guest has its own there".to_owned());
+    }
+    None
+}
+
+/// A directory of the host that the guest gets besides its root.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The directory of the host, absolute.
+    pub host: PathBuf,
+    /// Where the guest has it, absolute.
+    pub guest: PathBuf,
+    /// Whether what the guest writes reaches the host.
+    pub writable: bool,
+}
+
+/// The shares in the order in which they are mounted: what contains another one comes
+/// first and hides nothing.
+///
+/// # Errors
+///
+/// A usage error: two are at one place, or one is at a place that nobody can make.
+pub fn arrange(mut shares: Vec<Share>) -> Result<Vec<Share>, Failure> {
+    // By components, so that an ancestor comes before what is below it.
+    shares.sort_by(|a, b| a.guest.cmp(&b.guest));
+    for pair in shares.windows(2) {
+        if let [one, two] = pair
+            && one.guest == two.guest
+        {
+            return Err(Failure::usage(format!(
+                "both {} and {} are to be shared at {}",
+                one.host.display(),
+                two.host.display(),
+                one.guest.display()
+            ))
+            .hint("name another place in the guest: DIR:GUEST"));
+        }
+    }
+    for share in &shares {
+        let around = shares.iter().rev();
+        let mut around =
+            around.filter(|other| *other != share && share.guest.starts_with(&other.guest));
+        has_place(share, around.next())?;
+    }
+    Ok(shares)
+}
+
+/// Whether a share has a place in the guest: init makes directories, but not in what is
+/// shared read-only, and not in place of a file.
+fn has_place(share: &Share, around: Option<&Share>) -> Result<(), Failure> {
+    let place = match around {
+        // What the guest's root is, the host's is.
+        None => Some(share.guest.clone()),
+        Some(around) => {
+            let inside = share.guest.strip_prefix(&around.guest).ok();
+            inside.map(|inside| around.host.join(inside))
+        }
+    };
+    let Some(place) = place else { return Ok(()) };
+    let failure = |why: String| {
+        Failure::usage(format!(
+            "cannot share {} at {}: {why}",
+            share.host.display(),
+            share.guest.display()
+        ))
+    };
+    if let Some(around) = around
+        && !around.writable
+        && !place.is_dir()
+    {
+        return Err(failure(format!(
+            "{}, which is shared around it, has no such directory",
+            around.host.display()
+        ))
+        .hint(format!("make {}, or share it elsewhere", place.display())));
+    }
+    let there = place.ancestors().find(|path| path.exists());
+    match there {
+        Some(there) if !there.is_dir() => {
+            Err(failure(format!("{} is not a directory", there.display()))
+                .hint("name another place in the guest: DIR:GUEST"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The name by which the guest asks for a share, by its place in the list. At most 31
+/// bytes (QEMU, `hw/9pfs/9p.h`, `MAX_TAG_LEN`).
+pub fn tag(index: usize) -> String {
+    format!("vmtest.share{index}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn argument(text: &str) -> (String, Option<String>) {
+        let ShareArgument { host, guest } = ShareArgument::parse(OsStr::new(text));
+        let text = |path: PathBuf| path.display().to_string();
+        (text(host), guest.map(text))
+    }
+
+    #[test]
+    fn the_guests_path_is_behind_the_last_colon_that_can_be_one() {
+        let pair = |host: &str, guest: &str| (host.to_owned(), Some(guest.to_owned()));
+        let alone = |host: &str| (host.to_owned(), None);
+        assert_eq!(argument("/a"), alone("/a"));
+        assert_eq!(argument("."), alone("."));
+        assert_eq!(argument("/a:/b"), pair("/a", "/b"));
+        assert_eq!(argument("a b,c:/d e"), pair("a b,c", "/d e"));
+        assert_eq!(argument("/a:b"), alone("/a:b"));
+        assert_eq!(argument("/a:b:/c"), pair("/a:b", "/c"));
+        assert_eq!(argument("/a:/b:/c"), pair("/a:/b", "/c"));
+        assert_eq!(argument("/a:"), alone("/a:"));
+        assert_eq!(argument(":/a"), alone(":/a"));
+        assert_eq!(argument(""), alone(""));
+    }
+
+    #[test]
+    fn what_cannot_be_shared_is_the_users_mistake() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().canonicalize().unwrap();
+        std::fs::write(path.join("file"), "").unwrap();
+        std::os::unix::fs::symlink(&path, path.join("link")).unwrap();
+        let resolve = |host: &Path, guest: Option<&str>| {
+            let argument = ShareArgument {
+                host: host.to_owned(),
+                guest: guest.map(PathBuf::from),
+            };
+            argument.resolve(true).map_err(|failure| {
+                assert_eq!(failure.kind, crate::base::error::FailureKind::Usage);
+                failure.message
+            })
+        };
+        let found = resolve(&path.join("link"), None).unwrap();
+        assert_eq!((&found.host, &found.guest), (&path, &path));
+        for (host, guest, words) in [
+            (path.join("none"), None, "No such file"),
+            (path.join("file"), None, "not a directory"),
+            (PathBuf::new(), None, "cannot share"),
+            (PathBuf::from("/"), None, "whole file system"),
+            (path.clone(), Some("/"), "whole file system"),
+            (path.clone(), Some("//"), "whole file system"),
+            (path.clone(), Some("/run"), "its own"),
+            (path.clone(), Some("/run/vmtest/x"), "its own"),
+            (path.clone(), Some("/dev/shm"), "its own"),
+            (path.clone(), Some("/tmp/../dev"), ".."),
+        ] {
+            let error = resolve(&host, guest).unwrap_err();
+            assert!(error.contains(words), "{host:?} {guest:?}: {error}");
+        }
+        for guest in ["/tmp", "/run/user", "/devices", "/mnt/new/one"] {
+            assert!(resolve(&path, Some(guest)).is_ok(), "{guest}");
+        }
+    }
+
+    #[test]
+    fn what_contains_another_comes_first() {
+        let share = |guest: &str| Share {
+            host: "/h".into(),
+            guest: guest.into(),
+            writable: true,
+        };
+        let order = arrange(["/a/b/c", "/a-b", "/a", "/a/b"].map(share).to_vec()).unwrap();
+        let order = order.iter().map(|share| share.guest.to_str().unwrap());
+        assert_eq!(order.collect::<Vec<_>>(), ["/a", "/a/b", "/a/b/c", "/a-b"]);
+        let failure = arrange(["/a", "/b", "/a/"].map(share).to_vec()).unwrap_err();
+        assert!(failure.message.contains("shared at /a"), "{failure}");
+    }
+
+    #[test]
+    fn what_is_shared_read_only_must_have_the_place_of_another() {
+        let home = tempfile::tempdir().unwrap();
+        let host = home.path().canonicalize().unwrap();
+        std::fs::create_dir(host.join("there")).unwrap();
+        std::fs::write(host.join("file"), "").unwrap();
+        let arranged = |guest: &str, writable| {
+            let outer = Share {
+                host: host.clone(),
+                guest: "/mnt/a".into(),
+                writable,
+            };
+            let inner = Share {
+                host: host.clone(),
+                guest: guest.into(),
+                writable: true,
+            };
+            arrange(vec![inner, outer])
+        };
+        for (guest, writable, good) in [
+            ("/mnt/a/there", false, true),
+            ("/mnt/a/none", false, false),
+            ("/mnt/a/none", true, true),
+            ("/mnt/a/file", false, false),
+            ("/mnt/a/file/below", true, false),
+            ("/mnt/b", false, true),
+            ("/etc/passwd", false, false),
+        ] {
+            assert_eq!(
+                arranged(guest, writable).is_ok(),
+                good,
+                "{guest} {writable}"
+            );
+        }
+    }
+}
