@@ -23,6 +23,7 @@ mod package_files;
 mod publish;
 mod report;
 mod report_samples;
+mod rooms;
 mod runner;
 mod secrets;
 mod session;
