@@ -346,7 +346,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::report::samples::{Sample, results};
+    use crate::report::tests::{Sample, results};
 
     fn check(
         old: impl IntoIterator<Item = Sample>,

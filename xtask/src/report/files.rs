@@ -258,7 +258,7 @@ fn is_plain_file(folder: &Path, path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples::{self, Sample, results};
+    use crate::report::tests::{self as samples, Sample, results};
 
     #[test]
     fn all_reports_are_written() {

@@ -242,7 +242,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::report::samples::{Sample, results};
+    use crate::report::tests::{Sample, results};
 
     #[test]
     fn a_job_is_known_by_its_environment() {

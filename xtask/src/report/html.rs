@@ -415,9 +415,9 @@ mod tests {
     fn neighbours_are_named_as_ranges() {
         let kernels = ["5.4", "5.10", "5.15", "6.1", "6.6", "6.12"];
         let samples = kernels.map(|kernel| {
-            super::super::samples::Sample::kernel(&format!("{kernel}.1-vmtest1.1default"))
+            super::super::tests::Sample::kernel(&format!("{kernel}.1-vmtest1.1default"))
         });
-        let results = super::super::samples::results(samples);
+        let results = super::super::tests::results(samples);
         let page = Page {
             matrix: Matrix::new(&results),
             rows: HashMap::new(),

@@ -237,7 +237,7 @@ pub fn difference(diff: &Diff<'_>) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples::{Sample, results};
+    use crate::report::tests::{Sample, results};
 
     #[test]
     fn programs_get_what_people_get() {

@@ -504,7 +504,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::report::samples::{Sample, results};
+    use crate::report::tests::{Sample, results};
 
     #[test]
     fn a_report() {

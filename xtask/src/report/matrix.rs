@@ -409,7 +409,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::report::samples::{Sample, results};
+    use crate::report::tests::{Sample, results};
 
     /// The words of a test `t` that did `outcomes` on kernels, written
     /// `KERNEL=OUTCOME`.

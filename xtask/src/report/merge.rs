@@ -236,7 +236,7 @@ mod tests {
 
     use super::*;
     use crate::model::expectation::Expectation;
-    use crate::report::samples::{self, Sample};
+    use crate::report::tests::{self as samples, Sample};
     use crate::report::{junit, markdown};
 
     fn samples() -> [Sample; 4] {

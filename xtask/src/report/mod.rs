@@ -12,7 +12,7 @@ pub mod markdown;
 pub mod matrix;
 pub mod merge;
 #[cfg(test)]
-mod samples;
+mod tests;
 pub mod terminal;
 pub mod text;
 pub mod totals;

@@ -158,7 +158,7 @@ pub fn legend(columns: &[Column]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::samples::{Sample, results};
+    use crate::report::tests::{Sample, results};
 
     #[test]
     fn every_test_that_ended_is_counted_once() {
