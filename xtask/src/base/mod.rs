@@ -19,6 +19,7 @@ pub mod sha256;
 pub mod shown;
 pub mod stdout;
 pub mod suggest;
+pub mod table;
 pub mod temporary;
 pub mod terminal;
 pub mod time;

@@ -5,10 +5,11 @@ use std::time::SystemTime;
 use crate::base::error::Failure;
 use crate::base::paths::Layout;
 use crate::base::stdout;
+use crate::base::table;
 use crate::base::time;
 use crate::base::ui::Ui;
 use crate::release::github::Github;
-use crate::release::plan::{columns, megabytes};
+use crate::release::plan::megabytes;
 use crate::release::{self, ReleaseStore};
 use crate::supply::prune::{self, local};
 use anyhow::Result;
@@ -113,7 +114,7 @@ fn agreed(rows: Vec<Row>, flags: &Prune, ui: &Ui) -> Result<bool> {
             row.note,
         ]
     }));
-    stdout::print(&columns(&lines))?;
+    stdout::print(&table::columns(&lines, &[3]))?;
     let size = megabytes(bytes, false);
     if !flags.dry_run && confirm(&format!("delete {number} with {size}?"), flags.yes, ui)? {
         return Ok(true);

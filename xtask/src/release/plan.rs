@@ -12,6 +12,7 @@ use std::num::NonZeroUsize;
 use serde::{Serialize, Serializer};
 
 use crate::base::shown;
+use crate::base::table;
 use crate::kernel::build::progress::thousands;
 use crate::model::arch::Arch;
 use crate::model::package_name::PackageName;
@@ -525,7 +526,7 @@ pub fn table(plan: &ReleasePlan) -> String {
             deletion.reason.words().to_owned(),
         ]
     }));
-    let mut text = columns(&lines);
+    let mut text = table::columns(&lines, &[3]);
     let totals = &plan.totals;
     text += &format!(
         "to upload: {}, {}; to delete: {}, {}\n",
@@ -554,29 +555,6 @@ pub fn table(plan: &ReleasePlan) -> String {
 pub fn megabytes(bytes: u64, estimated: bool) -> String {
     let about = if estimated { "~" } else { "" };
     format!("{about}{} MB", thousands(bytes.div_ceil(1_000_000)))
-}
-
-/// Lines in columns, the fourth aligned to the right.
-pub fn columns(lines: &[[String; 5]]) -> String {
-    let lines = lines
-        .iter()
-        .map(|line| line.each_ref().map(|cell| shown::line(cell)))
-        .collect::<Vec<_>>();
-    let width = |column: usize| {
-        lines
-            .iter()
-            .map(|line| line[column].chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let (a, b, c, d) = (width(0), width(1), width(2), width(3));
-    lines
-        .iter()
-        .map(|[one, two, three, four, five]| {
-            let line = format!("{one:a$}  {two:b$}  {three:c$}  {four:>d$}  {five}");
-            line.trim_end().to_owned() + "\n"
-        })
-        .collect()
 }
 
 fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {

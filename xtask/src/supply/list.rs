@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::base::shown;
+use crate::base::table;
 use crate::kernel::manifest::Manifest;
 use crate::model::arch::Arch;
 use crate::model::kernel::{LocalKernel, Origin};
@@ -197,12 +197,12 @@ pub fn disk_usage(path: &Path) -> Result<u64> {
 pub fn render(rows: &[Row], format: Format) -> Result<String> {
     match format {
         Format::Json => Ok(serde_json::to_string_pretty(rows)? + "\n"),
-        Format::Text => Ok(table(rows)),
+        Format::Text => Ok(columns(rows)),
     }
 }
 
 /// What is in the release takes columns only if that was asked for.
-fn table(rows: &[Row]) -> String {
+fn columns(rows: &[Row]) -> String {
     if rows.is_empty() {
         return String::new();
     }
@@ -233,35 +233,22 @@ fn table(rows: &[Row]) -> String {
         cells.push(size(row.size));
         let path = row.path.as_ref();
         cells.push(path.map_or_else(|| "-".to_owned(), |path| path.display().to_string()));
-        cells.into_iter().map(|cell| shown::line(&cell)).collect()
+        cells
     };
-    let sizes = ["SIZE", "DOWNLOAD", "ON DISK"].map(|name| head.iter().position(|h| *h == name));
+    let right = |(column, name): (usize, &&str)| {
+        ["SIZE", "DOWNLOAD", "ON DISK"]
+            .contains(name)
+            .then_some(column)
+    };
+    let right = head
+        .iter()
+        .enumerate()
+        .filter_map(right)
+        .collect::<Vec<_>>();
     let lines = std::iter::once(head.iter().map(|name| (*name).to_owned()).collect())
         .chain(rows.iter().map(cells))
         .collect::<Vec<_>>();
-    let width = |column: usize| {
-        lines
-            .iter()
-            .map(|line| line[column].len())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths = (0..head.len()).map(width).collect::<Vec<_>>();
-    let line = |cells: &Vec<String>| {
-        let mut text = String::new();
-        for (column, cell) in cells.iter().enumerate() {
-            let width = widths[column];
-            if column + 1 == cells.len() {
-                text.push_str(cell);
-            } else if sizes.contains(&Some(column)) {
-                text.push_str(&format!("{cell:>width$}  "));
-            } else {
-                text.push_str(&format!("{cell:width$}  "));
-            }
-        }
-        text + "\n"
-    };
-    lines.iter().map(line).collect()
+    table::columns(&lines, &right)
 }
 
 #[cfg(test)]

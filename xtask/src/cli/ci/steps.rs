@@ -14,6 +14,7 @@ use anyhow::{Context, Result};
 
 use crate::base::error::Failure;
 use crate::base::process::{LongCommand, status_in_words};
+use crate::base::table;
 use crate::base::ui::Ui;
 use crate::host::setup::{self, Tool};
 use crate::model::arch::Arch;
@@ -296,27 +297,21 @@ pub fn run(
 
 /// The summary: a line per step, and a last one that counts.
 pub fn summary(steps: &[Step], outcomes: &[(StepOutcome, Duration)]) -> String {
-    let width = steps.iter().map(|step| step.name.len()).max().unwrap_or(0);
-    let mut text = String::new();
-    let mut bad = 0;
+    let mut rows = Vec::new();
+    let mut passed = 0;
     for (step, (outcome, duration)) in steps.iter().zip(outcomes) {
         let (word, rest) = match outcome {
             StepOutcome::Passed => ("passed", String::new()),
-            StepOutcome::Failed(how) => ("FAILED", format!("  {how}")),
-            StepOutcome::LeftOut(after) => ("left out", format!("  {after} had failed")),
+            StepOutcome::Failed(how) => ("FAILED", how.clone()),
+            StepOutcome::LeftOut(after) => ("left out", format!("{after} had failed")),
         };
-        bad += usize::from(*outcome != StepOutcome::Passed);
-        text += &format!(
-            "{:width$}  {word:8} {:6.0} s{rest}\n",
-            step.name,
-            duration.as_secs_f64()
-        );
+        passed += usize::from(*outcome == StepOutcome::Passed);
+        let seconds = duration.as_secs_f64();
+        let outcome = format!("{word:8} {seconds:6.0} s");
+        rows.push([step.name.to_string(), outcome, rest]);
     }
-    text + &format!(
-        "{} of {} steps passed\n",
-        outcomes.len() - bad,
-        outcomes.len()
-    )
+    let all = outcomes.len();
+    table::columns(&rows, &[]) + &format!("{passed} of {all} steps passed\n")
 }
 
 #[cfg(test)]

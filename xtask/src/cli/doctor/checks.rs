@@ -14,7 +14,7 @@ use crate::base::input;
 use crate::base::paths::Layout;
 use crate::base::process::shell_quote;
 use crate::base::programs;
-use crate::base::shown;
+use crate::base::table;
 use crate::base::ui::Ui;
 use crate::host::setup::{self, Machine, Tool};
 use crate::kernel::store::Temporary;
@@ -84,25 +84,17 @@ pub fn any_finding(checks: &[Check]) -> bool {
 
 /// The checks for people, a line each and one more below those that are not good.
 pub fn table(checks: &[Check]) -> String {
-    let width = checks.iter().map(|check| check.name.len()).max();
-    let width = width.unwrap_or(0);
-    let mut text = String::new();
+    let mut rows = Vec::new();
     for check in checks {
         let (word, more) = match &check.verdict {
-            Verdict::Good => ("ok", None),
+            Verdict::Good => ("ok  ", None),
             Verdict::Note(what_for) => ("note", Some(what_for)),
-            Verdict::Finding(mend) => ("BAD", Some(mend)),
+            Verdict::Finding(mend) => ("BAD ", Some(mend)),
         };
-        text += &format!(
-            "{word:4}  {:width$}  {}\n",
-            check.name,
-            shown::line(&check.seen)
-        );
-        if let Some(more) = more {
-            text += &format!("{:4}  {:width$}  -> {}\n", "", "", shown::line(more));
-        }
+        rows.push([word.to_owned(), check.name.to_owned(), check.seen.clone()]);
+        rows.extend(more.map(|more| [String::new(), String::new(), format!("-> {more}")]));
     }
-    text
+    table::columns(&rows, &[])
 }
 
 /// Bytes that one kernel build needs below the work directory: source archive
