@@ -27,18 +27,27 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::base::error::FailureKind;
+use crate::base::error::{Failure, FailureKind};
 use crate::base::shown;
 use crate::model::expectation::Expectation;
 use crate::model::test_event::{
     self, FinishedTest, RunOutcome, Subtest, Tally, TestEvent, TestOutcome, bounded,
 };
+
+/// The file in a session's folder that all reports are made from.
+pub const RESULTS: &str = "results.jsonl";
+
+/// The usage error for a folder that has results: they are never overwritten.
+pub fn there_already(results: &Path) -> Failure {
+    Failure::usage(format!("{} is there already", results.display()))
+        .hint("name an empty folder, or remove the results")
+}
 
 /// What is being tested on.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]

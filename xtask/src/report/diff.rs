@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 
 use super::matrix::{Matrix, Verdict, is_complete};
-use super::text::printable;
+use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::RunOutcome;
 use crate::model::version::{Release, Series};
@@ -232,7 +232,7 @@ impl<'r> Diff<'r> {
         if self.filtered {
             text.push_str("\nonly some of the tests were asked for\n");
         }
-        printable(&text)
+        shown::lines(&text)
     }
 
     /// How runs ended otherwise, or are only in one session, a line each.

@@ -1,75 +1,46 @@
 //! The reports beside a session's `results.jsonl`, and where results are.
 
-use std::io::Write;
-use std::path::{Path, PathBuf};
+use std::io::{ErrorKind, Write};
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::formats::{FORMATS, Look};
 use super::merge::Merged;
-use super::{html, junit, markdown};
 use crate::base::error::Failure;
 use crate::base::input;
-use crate::base::temporary;
-use crate::kernel::store::{self, Temporary};
-use crate::model::results::Results;
-use crate::run::run_folder::{self, RESULTS};
+use crate::base::temporary::{self, Temporary};
+use crate::model::results::{RESULTS, Results, there_already};
 
-/// So deep below a directory results are looked for: an artifact of a job has a folder
+/// How deep below a directory results are looked for: an artifact of a job has a folder
 /// of its own, and may have the session's folder in it.
 const DEPTH: usize = 4;
 
-/// Writes all reports into a session's folder, each of them complete or not at all; the
-/// files.
-///
-/// # Errors
-///
-/// One cannot be written.
-pub fn write(results: &Results, folder: &Path) -> Result<Vec<PathBuf>> {
-    let reports = [
-        ("junit.xml", junit::render(results)),
-        (
-            "report.md",
-            markdown::render(results, markdown::PULL_REQUEST),
-        ),
-        ("report.html", html::render(results)),
-    ];
-    let mut files = Vec::new();
-    for (name, text) in reports {
-        let path = folder.join(name);
-        write_file(&path, &text)?;
-        files.push(path);
+/// Writes the reports that are files into a session's folder, each complete or not at all.
+pub fn write(results: &Results, folder: &Path) -> Result<()> {
+    for format in &FORMATS {
+        if let Some(name) = format.file {
+            let text = (format.render)(results, &Look::default())?;
+            write_file(&folder.join(name), &text)?;
+        }
     }
-    Ok(files)
+    Ok(())
 }
 
-/// Makes the folder of merged results: that which is named, or a new one below `logs`. All
-/// that is in it comes before the results, because with them it is finished; what was killed
-/// before that can be done again.
-///
-/// # Errors
-///
-/// Something cannot be written; it is as if nothing had been then. The folder has results,
-/// which are not overwritten: a usage error.
-pub fn write_merged(
-    merged: &Merged,
-    parts: &[PathBuf],
-    output: Option<&Path>,
-    logs: &Path,
-) -> Result<PathBuf> {
-    let folder = match output {
-        Some(folder) => folder.to_owned(),
-        None => run_folder::unique(logs)?,
-    };
+/// Makes the folder of merged results, a new one or one that is there. All else in it comes
+/// before the results, because with them it is finished; what was killed before that can be
+/// done again, and what fails leaves the folder as it was.
+pub fn write_merged(merged: &Merged, parts: &[PathBuf], folder: &Path, new: bool) -> Result<()> {
     let text = merged.text()?;
     let there = folder.join(RESULTS);
     // A run that was killed after all was in place has left something, and can be repeated.
-    let killed = temporary::sweep(&folder).unwrap_or_default() > 0;
+    let killed = temporary::sweep(folder).unwrap_or_default() > 0;
     if there.exists() && !(killed && read_text(&there)? == text) {
-        return Err(run_folder::there_already(&there).into());
+        return Err(there_already(&there).into());
     }
-    let stage = match output {
-        Some(_) => Temporary::directory(&folder.join("merged"))?,
-        None => Temporary::directory(&folder)?,
+    let stage = match new {
+        true => Temporary::directory(folder)?,
+        false => Temporary::directory(&folder.join("merged"))?,
     };
     for part in parts {
         let from = part.parent().unwrap_or(Path::new("."));
@@ -78,42 +49,47 @@ pub fn write_merged(
     write(&merged.results, stage.path())?;
     let results = stage.path().join(RESULTS);
     write_file(&results, &text)?;
-    match output {
-        None => stage.persist()?,
-        Some(_) => move_into(stage.path(), &folder, &results)?,
+    if new {
+        return stage.persist();
     }
-    Ok(folder)
+    move_into(stage.path(), folder, &results)?;
+    rename(&results, &there)
 }
 
-/// Moves all files into a folder, in the place of what has their names there, one of them
-/// last.
-fn move_into(from: &Path, to: &Path, last: &Path) -> Result<()> {
-    let moved = |from: &Path, to: &Path| {
-        let context = || format!("cannot create {}", to.display());
-        std::fs::rename(from, to).with_context(context)
-    };
-    let entries = store::entries(from)?.into_iter();
-    for path in entries.filter(|path| path != last) {
+/// Moves all files but one into a folder, in the place of what has their names there.
+fn move_into(from: &Path, to: &Path, but: &Path) -> Result<()> {
+    for path in entries(from)? {
         let goal = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
-            store::create_directory(&goal)?;
-            move_into(&path, &goal, last)?;
-        } else {
-            moved(&path, &goal)?;
+            create_directory(&goal)?;
+            move_into(&path, &goal, but)?;
+        } else if path != but {
+            rename(&path, &goal)?;
         }
     }
-    match last.strip_prefix(from) {
-        Ok(name) => moved(last, &to.join(name)),
-        Err(_) => Ok(()),
-    }
+    Ok(())
 }
 
-/// Writes a file, complete or not at all.
-///
-/// # Errors
-///
-/// It cannot be written.
-pub fn write_file(path: &Path, text: &str) -> Result<()> {
+fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).with_context(|| format!("cannot create {}", to.display()))
+}
+
+fn create_directory(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
+/// What is in a folder, sorted.
+fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = folder.read_dir().and_then(|entries| {
+        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+        paths.collect::<Result<Vec<_>, _>>()
+    });
+    let mut paths = entries.with_context(|| format!("cannot read {}", folder.display()))?;
+    paths.sort();
+    Ok(paths)
+}
+
+fn write_file(path: &Path, text: &str) -> Result<()> {
     let file = Temporary::file(path)?;
     file.as_file()
         .write_all(text.as_bytes())
@@ -122,64 +98,40 @@ pub fn write_file(path: &Path, text: &str) -> Result<()> {
 }
 
 /// Reads the results at a path: a session's folder, or the file itself.
-///
-/// # Errors
-///
-/// There are none, or it has no line of ours: usage errors. It cannot be read.
 pub fn read(path: &Path) -> Result<Results> {
-    let file = if path.is_dir() {
-        path.join(RESULTS)
-    } else {
-        path.to_owned()
+    let file = match path.is_dir() {
+        true => path.join(RESULTS),
+        false => path.to_owned(),
     };
-    let text = read_text(&file)?;
-    let results = Results::parse(&text)
-        .map_err(|error| Failure::usage(format!("cannot read {}: {error:#}", file.display())))?;
-    Ok(results)
+    Results::parse(&read_text(&file)?).map_err(|error| {
+        Failure::usage(format!("cannot read {}: {error:#}", file.display())).into()
+    })
 }
 
-/// The text of a results file. What is not UTF-8 is replaced: a line of it is cut off.
-///
-/// # Errors
-///
-/// It is not there: a usage error. It cannot be read.
+/// The text of a results file. What is not UTF-8 is replaced: it is in a line that was cut off.
 pub fn read_text(file: &Path) -> Result<String> {
-    match input::bytes(file, input::LARGE) {
-        Ok(bytes) => Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            let message = format!("there is no {}", file.display());
-            let hint = "name the folder of a session, as `test` prints it at its end";
-            Err(Failure::usage(message).hint(hint).into())
+    let failure = match input::bytes(file, input::LARGE) {
+        Ok(bytes) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            Failure::usage(format!("there is no {}", file.display()))
+                .hint("name the folder of a session, as `test` prints it at its end")
         }
-        Err(error) => {
-            Err(Failure::usage(format!("cannot read {}: {error}", file.display())).into())
-        }
-    }
+        Err(error) => Failure::usage(format!("cannot read {}: {error}", file.display())),
+    };
+    Err(failure.into())
 }
 
-/// The newest session's folder below `logs`: they are named by time. Folders without
+/// The newest session's results below `logs`: folders are named by time. Those without
 /// results are of commands that have none.
-///
-/// # Errors
-///
-/// There is none: a usage error.
 pub fn newest(logs: &Path) -> Result<PathBuf> {
-    let mut folders = results_below(logs, 2)?;
-    match folders.pop() {
-        Some(file) => Ok(file),
-        None => {
-            let message = format!("there are no results in {}", logs.display());
-            let hint = "cargo xtask test leaves some, or name their folder";
-            Err(Failure::usage(message).hint(hint).into())
-        }
-    }
+    results_below(logs, 2)?.pop().ok_or_else(|| {
+        Failure::usage(format!("there are no results in {}", logs.display()))
+            .hint("cargo xtask test leaves some, or name their folder")
+            .into()
+    })
 }
 
-/// The results files at and below a path, sorted.
-///
-/// # Errors
-///
-/// There are none: a usage error. A directory cannot be read.
+/// The results files at and below a path, sorted; a usage error if there are none.
 pub fn find(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(vec![path.to_owned()]);
@@ -199,40 +151,25 @@ fn results_below(folder: &Path, depth: usize) -> Result<Vec<PathBuf>> {
     }
     let mut files = Vec::new();
     if depth > 1 && folder.is_dir() {
-        let context = || format!("cannot read {}", folder.display());
-        for entry in folder.read_dir().with_context(context)? {
-            let entry = entry.with_context(context)?;
+        for path in entries(folder)? {
             // A link may lead back up.
-            if entry.file_type().with_context(context)?.is_dir() {
-                files.extend(results_below(&entry.path(), depth - 1)?);
+            if path.is_dir() && !path.is_symlink() {
+                files.extend(results_below(&path, depth - 1)?);
             }
         }
     }
-    files.sort();
     Ok(files)
 }
 
 /// Puts the logs that the results name beside the merged ones, under the names that they
 /// have there. Large ones (memory dumps) are linked where that can be done.
-///
-/// # Errors
-///
-/// One cannot be copied.
-pub fn take_logs(results: &Results, from: &Path, to: &Path) -> Result<()> {
-    let logs = results.runs.iter().flat_map(|run| &run.evidence.logs);
-    for (_, log) in logs {
-        // One with a place of its own stays there; nothing may lead out of the folder.
-        let is_inside = log
-            .components()
-            .all(|part| matches!(part, std::path::Component::Normal(_)));
+fn take_logs(results: &Results, from: &Path, to: &Path) -> Result<()> {
+    for (_, log) in results.runs.iter().flat_map(|run| &run.evidence.logs) {
         let (source, goal) = (from.join(log), to.join(log));
-        if !is_inside || goal.exists() || !is_plain_file(from, log) {
+        if goal.exists() || !is_plain_file(from, log) {
             continue;
         }
-        if let Some(parent) = goal.parent() {
-            std::fs::create_dir_all(parent)
-                .with_context(|| format!("cannot create {}", parent.display()))?;
-        }
+        create_directory(goal.parent().unwrap_or(to))?;
         if std::fs::hard_link(&source, &goal).is_err() {
             std::fs::copy(&source, &goal).with_context(|| {
                 format!("cannot copy {} to {}", source.display(), goal.display())
@@ -242,13 +179,14 @@ pub fn take_logs(results: &Results, from: &Path, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Whether a path below a folder is a regular file that no link leads to. Results come from
-/// other machines: a link in them would take along a file of this one.
+/// Whether a path is that of a regular file below a folder, and no link leads to it. Results
+/// come from other machines: a link in them would take along a file of this one. A log with
+/// a place of its own stays there.
 fn is_plain_file(folder: &Path, path: &Path) -> bool {
     let mut place = folder.to_owned();
     for part in path.components() {
         place.push(part);
-        if place.is_symlink() {
+        if !matches!(part, Component::Normal(_)) || place.is_symlink() {
             return false;
         }
     }
@@ -265,18 +203,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let results = results([Sample::kernel("6.1").test("t", "passed")]);
         std::fs::write(directory.path().join("junit.xml"), "old").unwrap();
-        let mut files = write(&results, directory.path()).unwrap();
-        files.sort();
-        let mut there = directory
-            .path()
-            .read_dir()
-            .unwrap()
-            .map(|entry| entry.unwrap().path())
-            .collect::<Vec<_>>();
-        there.sort();
-        assert_eq!(files, there);
+        write(&results, directory.path()).unwrap();
+        let files =
+            ["junit.xml", "report.html", "report.md"].map(|name| directory.path().join(name));
+        assert_eq!(entries(directory.path()).unwrap(), files);
         let junit = std::fs::read_to_string(&files[0]).unwrap();
-        assert_eq!(junit, junit::render(&results));
+        assert_eq!(junit, crate::report::junit::render(&results));
     }
 
     #[test]

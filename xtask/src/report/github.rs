@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 
 use super::markdown;
 use super::matrix::{Matrix, Row};
-use super::text::printable;
+use crate::base::shown;
 use crate::model::results::Results;
 use crate::model::test_event::RunOutcome;
 
@@ -81,7 +81,7 @@ impl Job {
 
 /// Begins a group of lines that is folded in the log.
 pub fn group(title: &str) -> String {
-    format!("::group::{}\n", data(&printable(title)))
+    format!("::group::{}\n", data(&shown::lines(title)))
 }
 
 /// Ends a group; groups do not nest.
@@ -159,12 +159,12 @@ fn error(place: Option<(String, u32)>, title: &str, message: &str) -> String {
     if let Some((file, number)) = place {
         let _ = write!(line, "file={},line={number},", property(&file));
     }
-    let message = printable(message.trim());
+    let message = shown::lines(message.trim());
     let message = match message.char_indices().nth(LONGEST_MESSAGE) {
         Some((end, _)) => format!("{}…", &message[..end]),
         None => message,
     };
-    let title = property(&printable(title));
+    let title = property(&shown::lines(title));
     let _ = writeln!(line, "title={title}::{}", data(&message));
     line
 }

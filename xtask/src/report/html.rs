@@ -23,7 +23,7 @@ use std::fmt::Write as _;
 
 use self::text::{Text, base64};
 use super::matrix::{Matrix, Row, Verdict};
-use super::totals::{self, Totals};
+use super::totals::{Totals, plural};
 use crate::base::embedded::{REPORT_SCRIPT, REPORT_STYLE};
 use crate::base::sha256::Sha256;
 use crate::model::results::Results;
@@ -257,12 +257,7 @@ fn counts(html: &mut String, page: &Page<'_>) {
     let sum = runs.fold(Totals::default(), Totals::plus);
     let tests = plural(page.matrix.rows.len(), "test");
     put!(html, "<p>{tests}; on all kernels together: ");
-    let counts = totals::COLUMNS
-        .into_iter()
-        .map(|(name, count)| (name, count(&sum)))
-        .filter(|(_, count)| *count > 0)
-        .map(|(name, count)| format!("{count} {}", totals::singular(name, count)))
-        .collect::<Vec<_>>();
+    let counts = sum.counted().map(|(_, words)| words).collect::<Vec<_>>();
     html.push_str(&match counts.is_empty() {
         true => "nothing".to_owned(),
         false => counts.join(", "),
@@ -327,14 +322,6 @@ fn capitalised(text: &str) -> String {
         first.make_ascii_uppercase();
     }
     text
-}
-
-/// `1 test`, `2 tests`.
-fn plural(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    }
 }
 
 /// `2 failed`, `2 expected failures`.

@@ -143,7 +143,7 @@ fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
     add("phase", run.name.phase.clone());
     add("acceleration", run.acceleration.clone());
     let totals = Totals::of(&run.tally);
-    for (name, count) in totals::columns(&[totals]) {
+    for (name, count) in totals::columns(&[run]) {
         add(name, Some(count(&totals).to_string()));
     }
     for outcome in &run.retries {

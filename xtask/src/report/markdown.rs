@@ -10,8 +10,8 @@ use std::fmt::Write as _;
 
 use super::diff::Diff;
 use super::matrix::{Matrix, Row};
-use super::text::printable;
 use super::totals::{self, Totals};
+use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::RunOutcome;
 
@@ -117,8 +117,7 @@ fn kernels(matrix: &Matrix<'_>, limit: usize) -> String {
     if matrix.runs.is_empty() {
         return String::new();
     }
-    let totals = matrix.runs.iter().map(|run| Totals::of(&run.tally));
-    let columns = totals::columns(&totals.collect::<Vec<_>>());
+    let columns = totals::columns(&matrix.runs);
     let mut table = String::from("\n| kernel | outcome |");
     for (name, _) in &columns {
         let _ = write!(table, " {name} |");
@@ -438,7 +437,7 @@ fn one_line(text: &str) -> String {
 
 /// Text that is only text.
 fn plain(text: &str) -> String {
-    let text = printable(text);
+    let text = shown::lines(text);
     let mut escaped = String::with_capacity(text.len());
     let mut before = ' ';
     let mut rest = text.chars().peekable();
@@ -469,7 +468,7 @@ fn code(text: &str) -> String {
 
 /// Lines of a guest, of about `longest` bytes at most: both ends tell the most.
 fn block(text: &str, longest: usize) -> String {
-    let text = printable(&shortened(text.trim_end(), longest));
+    let text = shown::lines(&shortened(text.trim_end(), longest));
     let mut fence = String::from("```");
     while text.contains(&fence) {
         fence.push('`');

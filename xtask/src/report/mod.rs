@@ -4,6 +4,7 @@
 
 pub mod diff;
 pub mod files;
+pub mod formats;
 pub mod github;
 pub mod html;
 pub mod json;
@@ -11,9 +12,9 @@ pub mod junit;
 pub mod markdown;
 pub mod matrix;
 pub mod merge;
+pub mod terminal;
 #[cfg(test)]
 mod tests;
-pub mod terminal;
 pub mod text;
 pub mod totals;
 mod words;

@@ -11,13 +11,15 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use crate::base::color::Paint;
+use crate::base::shown;
 use crate::base::ui::{Task, Ui, Verbosity};
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, TestEvent};
+use crate::report::formats::Look;
 use crate::report::github;
 use crate::report::matrix::Verdict;
-use crate::report::text::{self, failure_line, one_line, run_line, test_line};
-use crate::report::totals::{self, Totals};
+use crate::report::text::{self, failure_line, run_line, test_line};
+use crate::report::totals::Totals;
 use crate::run::session::{Message, What};
 
 /// What the reporter is told.
@@ -139,7 +141,14 @@ impl<W: Write> Reporter<W> {
                 results,
             } => {
                 self.total = None;
-                self.conclusion(records, not_started, results)
+                let look = Look {
+                    folder: self.outlook.folder.clone(),
+                    paint: self.outlook.paint,
+                    skips: self.verbosity >= Verbosity::Verbose,
+                    in_job: self.outlook.github,
+                };
+                let records = records.iter().collect::<Vec<_>>();
+                text::session(&records, not_started, results, &look)
             }
         };
         if text.is_empty() {
@@ -213,7 +222,7 @@ impl<W: Write> Reporter<W> {
                     if let Some(detail) = outcome.detail() {
                         let _ = write!(line, ": {}", detail.lines().next().unwrap_or_default());
                     }
-                    return one_line(&line) + "; trying again\n";
+                    return shown::line(&line) + "; trying again\n";
                 }
             }
             What::Finished(record) => {
@@ -302,31 +311,6 @@ impl<W: Write> Reporter<W> {
         let by_clock = (all / jobs).max(longest) - spent;
         Some(by_clock.clamp(0.0, (sum / jobs).max(longest)))
     }
-
-    /// All that went wrong, then one line per run.
-    fn conclusion(&self, records: &[RunRecord], not_started: usize, results: &Results) -> String {
-        let findings = &results.findings;
-        let paint = self.outlook.paint;
-        let mut text = text::conclusion(
-            records,
-            &self.outlook.folder,
-            paint,
-            self.verbosity >= Verbosity::Verbose,
-        );
-        text.push_str(&text::differences(results));
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        text.push_str(&text::summary(records, paint));
-        if not_started > 0 {
-            let runs = if not_started == 1 { "run" } else { "runs" };
-            let _ = writeln!(text, "{not_started} {runs} not started (--fail-fast)");
-        }
-        for finding in findings {
-            let _ = writeln!(text, "{}", paint.bad(&one_line(finding)));
-        }
-        text
-    }
 }
 
 /// Folds each block that begins with `===` and ends with an empty line before the next
@@ -378,9 +362,8 @@ fn progress<'p>(parts: impl Iterator<Item = &'p Progress>) -> String {
     }
     // What is expected is no news while it goes on.
     for name in ["failed", "unexpected successes", "skipped"] {
-        let column = totals::COLUMNS.iter().find(|(other, _)| *other == name);
-        if let Some(count @ 1..) = column.map(|(_, count)| count(&all.totals)) {
-            let _ = write!(text, ", {count} {}", totals::singular(name, count));
+        if let Some((_, words)) = all.totals.counted().find(|(other, _)| *other == name) {
+            let _ = write!(text, ", {words}");
         }
     }
     for (number, running) in running.iter().enumerate() {
@@ -388,7 +371,7 @@ fn progress<'p>(parts: impl Iterator<Item = &'p Progress>) -> String {
         let parts = running.rsplit('.').take(2).collect::<Vec<_>>();
         let short = parts.into_iter().rev().collect::<Vec<_>>().join(".");
         let before = if number == 0 { ": " } else { ", " };
-        let _ = write!(text, "{before}{}", one_line(&short));
+        let _ = write!(text, "{before}{}", shown::line(&short));
     }
     text
 }

@@ -2,28 +2,55 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::path::Path;
 
+use super::formats::Look;
+use super::matrix::Matrix;
+use super::totals::{self, Column, Totals, plural};
 use crate::base::color::Paint;
 use crate::base::shown;
+use crate::base::table;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
-use crate::report::matrix::Matrix;
-use crate::report::totals::{self, Column, Totals};
 
-/// All that went wrong in these runs, whose logs are in `folder`; the skipped tests as
-/// well, if wanted.
-pub fn conclusion(records: &[RunRecord], folder: &Path, paint: Paint, with_skips: bool) -> String {
+/// What `report show` prints: the end of `test` again.
+pub fn render(results: &Results, look: &Look) -> String {
+    let runs = Matrix::new(results).runs;
+    look.printed(session(&runs, 0, results, look))
+}
+
+/// The end of `test`: all that went wrong, then a line per run.
+pub fn session(
+    records: &[&RunRecord],
+    not_started: usize,
+    results: &Results,
+    look: &Look,
+) -> String {
+    let mut text = conclusion(records, look) + &differences(results);
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    text += &summary(records, look.paint);
+    if not_started > 0 {
+        let runs = plural(not_started, "run");
+        let _ = writeln!(text, "{runs} not started (--fail-fast)");
+    }
+    for finding in &results.findings {
+        let _ = writeln!(text, "{}", look.paint.bad(&shown::line(finding)));
+    }
+    text
+}
+
+/// All that went wrong in these runs, and why tests were skipped if that is wanted.
+pub fn conclusion(records: &[&RunRecord], look: &Look) -> String {
     let mut text = String::new();
-    failures(&mut text, records, paint);
+    failures(&mut text, records, look.paint);
     for record in records {
         // Of many whose tests failed the logs are where all of them are.
-        if record.outcome == RunOutcome::TestsFailed && records.len() > 1 {
-            continue;
+        if record.outcome != RunOutcome::TestsFailed || records.len() == 1 {
+            trouble(&mut text, record, look);
         }
-        trouble(&mut text, record, folder, paint);
     }
-    if with_skips {
+    if look.skips {
         for record in records {
             skips(&mut text, record);
         }
@@ -33,128 +60,103 @@ pub fn conclusion(records: &[RunRecord], folder: &Path, paint: Paint, with_skips
 
 /// `6.1.192-vmtest1.1default (x86_64): failed tests.test_x.A.b: AssertionError: …`
 pub fn failure_line(test: &FinishedTest, name: &RunName, paint: Paint) -> String {
-    let rest = format!("{}{}", one_line(&test.id), first_reason(test));
-    let title = one_line(&name.to_string());
-    format!(
-        "{title}: {} {}\n",
-        paint.bad(verdict(test)),
-        one_line(&rest)
-    )
+    let rest = shown::line(&format!("{}{}", test.id, reason(test)));
+    format!("{}: {} {rest}\n", title(name), paint.bad(verdict(test)))
+}
+
+fn title(name: &RunName) -> String {
+    shown::line(&name.to_string())
 }
 
 /// What is known about an outcome in one line, with a colon before it.
-fn first_reason(test: &FinishedTest) -> String {
-    let expired = test.expired.as_ref();
-    let expired = expired.map_or(String::new(), |expired| format!("; {}", one_line(expired)));
-    reason_alone(test) + &expired
-}
-
-fn reason_alone(test: &FinishedTest) -> String {
-    match (test.outcome, &test.expected, &test.reason) {
+fn reason(test: &FinishedTest) -> String {
+    let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
+    let mut text = match (test.outcome, &test.expected, &test.reason) {
         (TestOutcome::Passed, Some(expected), _) => {
-            format!(
-                ": listed as failing ({})",
-                expected.lines().next().unwrap_or_default()
-            )
+            format!(": listed as failing ({})", first(expected))
         }
         (TestOutcome::Passed, None, _) | (_, _, None) => String::new(),
-        (_, _, Some(reason)) => match reason.lines().next() {
-            Some(line) => format!(": {line}"),
-            None => String::new(),
-        },
+        (_, _, Some(reason)) if reason.is_empty() => String::new(),
+        (_, _, Some(reason)) => format!(": {}", first(reason)),
+    };
+    if let Some(expired) = &test.expired {
+        let _ = write!(text, "; {expired}");
     }
+    text
 }
 
 /// `    passed   0.123 s  tests.test_x.TestX.test_y`
 pub fn test_line(test: &FinishedTest, name: Option<&RunName>, paint: Paint) -> String {
-    let mut line = format!(" {:>9.3} s  ", test.seconds);
-    if let Some(name) = name {
-        let _ = write!(line, "{}  ", name.title());
-    }
-    line.push_str(&one_line(&test.id));
-    line.push_str(&first_reason(test));
     let outcome = format!("{:>18}", test.outcome);
     let outcome = match (test.is_bad(), test.outcome) {
         (true, _) => paint.bad(&outcome),
         (false, TestOutcome::Passed) => paint.good(&outcome),
         (false, _) => paint.odd(&outcome),
     };
-    format!("{outcome}{}\n", one_line(&line))
+    let name = name.map_or_else(String::new, |name| name.title() + "  ");
+    let rest = shown::line(&format!("{name}{}{}", test.id, reason(test)));
+    format!("{outcome} {:>9.3} s  {rest}\n", test.seconds)
 }
 
 /// One run in one line.
 pub fn run_line(record: &RunRecord, paint: Paint) -> String {
-    let outcome = paint.outcome(&record.outcome, record.outcome.name());
-    let title = one_line(&record.name.to_string());
-    format!("{title}: {outcome}{}", one_line(&run_details(record)))
-}
-
-fn run_details(record: &RunRecord) -> String {
+    let outcome = &record.outcome;
     let mut line = String::new();
-    if let Some(detail) = record.outcome.detail() {
-        let first = detail.lines().next().unwrap_or_default();
-        let _ = write!(line, ": {first}");
+    if let Some(detail) = outcome.detail() {
+        let _ = write!(line, ": {}", detail.lines().next().unwrap_or_default());
     }
-    if matches!(record.outcome, RunOutcome::NotStarted { .. }) {
-        return line;
+    if !matches!(outcome, RunOutcome::NotStarted { .. }) {
+        if let Some(test) = outcome.running() {
+            let _ = write!(line, ", while running {test}");
+        }
+        let _ = write!(line, "; {}", Totals::of(&record.tally).in_words());
+        if let Some(total) = record.seconds.total {
+            let _ = write!(line, "; {total:.1} s");
+        }
+        if let Some(boot) = record.seconds.boot {
+            let _ = write!(line, " (boot {boot:.1} s)");
+        }
+        if let Some(acceleration) = &record.acceleration {
+            let _ = write!(line, ", {acceleration}");
+        }
     }
-    if let Some(test) = record.outcome.running() {
-        let _ = write!(line, ", while running {}", one_line(test));
-    }
-    let _ = write!(line, "; {}", Totals::of(&record.tally).in_words());
-    if let Some(total) = record.seconds.total {
-        let _ = write!(line, "; {total:.1} s");
-    }
-    if let Some(boot) = record.seconds.boot {
-        let _ = write!(line, " (boot {boot:.1} s)");
-    }
-    if let Some(acceleration) = &record.acceleration {
-        let _ = write!(line, ", {acceleration}");
-    }
-    line
+    let (title, name) = (title(&record.name), paint.outcome(outcome, outcome.name()));
+    format!("{title}: {name}{}", shown::line(&line))
 }
 
 /// Tests that failed, each once with its traceback, on whatever kernels it did.
-fn failures(text: &mut String, records: &[RunRecord], paint: Paint) {
-    let mut tests = Vec::<(&FinishedTest, Vec<(&RunRecord, &FinishedTest)>)>::new();
+fn failures(text: &mut String, records: &[&RunRecord], paint: Paint) {
+    let mut tests = Vec::<Vec<(&RunRecord, &FinishedTest)>>::new();
     let mut index = BTreeMap::<(&str, TestOutcome), usize>::new();
     for record in records {
         for test in record.tally.bad() {
             let at = *index.entry((&test.id, test.outcome)).or_insert_with(|| {
-                tests.push((test, Vec::new()));
+                tests.push(Vec::new());
                 tests.len() - 1
             });
-            tests[at].1.push((record, test));
+            tests[at].push((record, test));
         }
     }
-    for (test, on) in tests {
-        let head = format!("{} {}", paint.bad(verdict(test)), one_line(&test.id));
-        match &on[..] {
-            [(record, test)] => {
-                let title = one_line(&record.name.to_string());
-                let _ = writeln!(text, "\n=== {title}: {head} ({:.3} s)", test.seconds);
+    for on in tests {
+        let (record, test) = on[0];
+        let head = format!("{} {}", paint.bad(verdict(test)), shown::line(&test.id));
+        if on.len() == 1 {
+            let (title, seconds) = (title(&record.name), test.seconds);
+            let _ = writeln!(text, "\n=== {title}: {head} ({seconds:.3} s)");
+        } else {
+            let _ = writeln!(text, "\n=== on {} kernels: {head}", on.len());
+            for (record, other) in &on {
+                let reason = shown::line(&reason(other));
+                let _ = writeln!(text, "{}{reason}", title(&record.name));
             }
-            _ => {
-                let _ = writeln!(text, "\n=== on {} kernels: {head}", on.len());
-                for (record, other) in &on {
-                    let reason = first_reason(other);
-                    let _ = writeln!(
-                        text,
-                        "{}{}",
-                        one_line(&record.name.to_string()),
-                        one_line(&reason)
-                    );
-                }
-                let _ = writeln!(text, "--- on the first of them:");
-            }
+            text.push_str("--- on the first of them:\n");
         }
         for note in test.notes() {
             block(text, &note);
         }
         match (&test.expected, &test.traceback, &test.reason) {
             (Some(expected), _, _) => block(text, &format!("listed as failing: {expected}")),
-            (None, Some(traceback), _) => block(text, traceback),
-            (None, None, Some(reason)) => block(text, reason),
+            (None, Some(why), _) | (None, None, Some(why)) => block(text, why),
             (None, None, None) => {}
         }
     }
@@ -169,63 +171,54 @@ fn verdict(test: &FinishedTest) -> &'static str {
 }
 
 /// The last words of a run that was cut short, and where the logs are.
-fn trouble(text: &mut String, record: &RunRecord, folder: &Path, paint: Paint) {
-    let title = one_line(&record.name.to_string());
-    match &record.outcome {
-        RunOutcome::Passed | RunOutcome::TestsFailed => {}
-        outcome => {
-            let name = paint.outcome(outcome, outcome.name());
-            let _ = write!(text, "\n=== {title}: {name}");
-            if let Some(detail) = outcome.detail() {
-                let _ = write!(text, ": {detail}");
-            }
-            text.push('\n');
-            if let Some(test) = outcome.running() {
-                let _ = writeln!(text, "running then: {}", one_line(test));
-            } else if let Some(test) = &record.tally.last {
-                let _ = writeln!(text, "last test finished: {}", one_line(test));
-            }
-            if record.tally.garbage > 0 {
-                let _ = writeln!(
-                    text,
-                    "lines on the events port that are no events: {}",
-                    record.tally.garbage
-                );
-            }
-            tail(
-                text,
-                "end of the tests' output",
-                &record.evidence.output_tail,
-            );
-            tail(text, "what the kernel said", &record.evidence.trouble);
-            // Of a runner that died the console says nothing; what the kernel had to
-            // do with it (out of memory) stands above.
-            if !matches!(outcome, RunOutcome::RunnerDied { .. }) {
-                tail(text, "end of the console", &record.evidence.console_tail);
+fn trouble(text: &mut String, record: &RunRecord, look: &Look) {
+    let (outcome, evidence) = (&record.outcome, &record.evidence);
+    if !matches!(outcome, RunOutcome::Passed | RunOutcome::TestsFailed) {
+        let name = look.paint.outcome(outcome, outcome.name());
+        let _ = write!(text, "\n=== {}: {name}", title(&record.name));
+        if let Some(detail) = outcome.detail() {
+            let _ = write!(text, ": {}", shown::lines(&detail));
+        }
+        text.push('\n');
+        if let Some(test) = outcome.running() {
+            let _ = writeln!(text, "running then: {}", shown::line(test));
+        } else if let Some(test) = &record.tally.last {
+            let _ = writeln!(text, "last test finished: {}", shown::line(test));
+        }
+        if let lines @ 1.. = record.tally.garbage {
+            let _ = writeln!(text, "lines on the events port that are no events: {lines}");
+        }
+        // Of a runner that died the console says nothing; what the kernel had to
+        // do with it (out of memory) is in `trouble`.
+        let console = match outcome {
+            RunOutcome::RunnerDied { .. } => "",
+            _ => &evidence.console_tail,
+        };
+        for (what, lines) in [
+            ("end of the tests' output", evidence.output_tail.as_str()),
+            ("what the kernel said", &evidence.trouble),
+            ("end of the console", console),
+        ] {
+            if !lines.trim().is_empty() {
+                let _ = writeln!(text, "--- {what}:");
+                block(text, lines);
+                text.push_str("---\n");
             }
         }
     }
-    if record.outcome != RunOutcome::Passed {
-        for (what, log) in &record.evidence.logs {
-            let _ = writeln!(text, "{what}: {}", folder.join(log).display());
+    if *outcome != RunOutcome::Passed {
+        for (what, log) in &evidence.logs {
+            let _ = writeln!(text, "{what}: {}", look.folder.join(log).display());
         }
     }
-    for core in &record.evidence.cores {
+    for core in &evidence.cores {
         let _ = writeln!(text, "core dump: {}", core.display());
-    }
-}
-
-fn tail(text: &mut String, what: &str, lines: &str) {
-    if !lines.trim().is_empty() {
-        let _ = writeln!(text, "--- {what}:");
-        block(text, lines);
-        let _ = writeln!(text, "---");
     }
 }
 
 fn block(text: &mut String, lines: &str) {
     for line in lines.trim_end().lines() {
-        text.push_str(&printable(line));
+        text.push_str(&shown::lines(line));
         text.push('\n');
     }
 }
@@ -236,20 +229,12 @@ fn skips(text: &mut String, record: &RunRecord) {
     if skipped.is_empty() {
         return;
     }
-    let _ = write!(
-        text,
-        "\n=== {}: skipped\n",
-        one_line(&record.name.to_string())
-    );
+    let _ = writeln!(text, "\n=== {}: skipped", title(&record.name));
     let mut reasons = skipped.iter().collect::<Vec<_>>();
     reasons.sort_by_key(|(reason, tests)| (usize::MAX - tests.len(), *reason));
     for (reason, tests) in reasons {
-        let reason = if reason.is_empty() {
-            "without a reason"
-        } else {
-            reason.lines().next().unwrap_or_default()
-        };
-        let _ = writeln!(text, "{:>5}  {}", tests.len(), one_line(reason));
+        let reason = reason.lines().next().unwrap_or("without a reason");
+        let _ = writeln!(text, "{:>5}  {}", tests.len(), shown::line(reason));
     }
 }
 
@@ -259,17 +244,14 @@ const DIFFERENCES: usize = 12;
 /// Which tests are not the same on every kernel, and since when; empty for one kernel.
 pub fn differences(results: &Results) -> String {
     let matrix = Matrix::new(results);
-    if matrix.runs.len() < 2 {
+    let differing = matrix.differing().collect::<Vec<_>>();
+    if matrix.runs.len() < 2 || differing.is_empty() {
         return String::new();
     }
-    let differing = matrix.differing().collect::<Vec<_>>();
-    let mut text = String::new();
+    let mut text = "\nnot the same on every kernel:\n".to_owned();
     for row in differing.iter().take(DIFFERENCES) {
-        if text.is_empty() {
-            text.push_str("\nnot the same on every kernel:\n");
-        }
         let words = row.words.as_deref().unwrap_or("differs");
-        let _ = writeln!(text, "  {}: {}", one_line(row.test), one_line(words));
+        let _ = writeln!(text, "  {}: {}", shown::line(row.test), shown::line(words));
     }
     if let Some(more @ 1..) = differing.len().checked_sub(DIFFERENCES) {
         let _ = writeln!(text, "  and {more} more: see the reports");
@@ -282,90 +264,72 @@ const ALL_ROWS: usize = 16;
 
 /// A table with a line per run; of many, those that passed alike are one line.
 /// What the counts mean stands below it.
-pub fn summary(records: &[RunRecord], paint: Paint) -> String {
-    let all = records.iter().map(|record| Totals::of(&record.tally));
-    let counts = totals::columns(&all.collect::<Vec<_>>());
+pub fn summary(records: &[&RunRecord], paint: Paint) -> String {
+    let counts = totals::columns(records);
+    let accelerations = records.iter().filter_map(|run| run.acceleration.as_deref());
+    let accelerations = accelerations.collect::<BTreeSet<_>>();
+    let arches = records.iter().map(|run| run.name.arch.as_str());
+    let one_arch = arches.clone().collect::<BTreeSet<_>>().len() == 1;
     let mut head = vec!["kernel", "outcome"];
     head.extend(counts.iter().map(|(name, _)| *name));
-    let time = head.len();
     head.push("time");
-    let mut rows = vec![head.into_iter().map(ToOwned::to_owned).collect::<Vec<_>>()];
-    // What all of them have in common needs no column.
-    let accelerations = records
-        .iter()
-        .filter_map(|record| record.acceleration.as_ref());
-    let accelerations = accelerations.collect::<BTreeSet<_>>();
+    let time = head.len() - 1;
     if accelerations.len() > 1 {
-        rows[0].push("acceleration".to_owned());
+        head.push("acceleration");
     }
-    let architectures = records.iter().map(|record| record.name.arch.as_str());
-    let one_arch = architectures.collect::<BTreeSet<_>>().len() == 1;
-    let summary_row = |record| summary_row(record, one_arch, &counts);
-    let fold = records.len() > ALL_ROWS;
-    let folded = |record: &&RunRecord| fold && record.outcome == RunOutcome::Passed;
-    for record in records.iter().filter(|record| !folded(record)) {
-        rows.push(summary_row(record));
-    }
+    let fold = |run: &RunRecord| records.len() > ALL_ROWS && run.outcome == RunOutcome::Passed;
+    let mut rows = vec![head.iter().map(ToString::to_string).collect::<Vec<_>>()];
+    // Runs that are one line, by all that this says of them but the kernel and the time.
     let mut alike = Vec::<((Option<&str>, Vec<String>), Vec<&RunRecord>)>::new();
-    for record in records.iter().filter(folded) {
-        let row = summary_row(record);
-        let phase = record.name.phase.as_deref();
-        let key = (phase, [&row[1..time], &row[time + 1..]].concat());
-        match alike.iter_mut().find(|(other, _)| *other == key) {
-            Some((_, all)) => all.push(record),
-            None => alike.push((key, vec![record])),
+    for record in records {
+        let row = summary_row(record, one_arch, &counts);
+        let key = (
+            record.name.phase.as_deref(),
+            [
+                &row[1..row.len().min(time)],
+                row.get(time + 1..).unwrap_or_default(),
+            ]
+            .concat(),
+        );
+        if !fold(record) {
+            rows.push(row);
+        } else if let Some((_, all)) = alike.iter_mut().find(|(other, _)| *other == key) {
+            all.push(record);
+        } else {
+            alike.push((key, vec![record]));
         }
     }
     for ((phase, _), all) in alike {
-        let (Some(first), Some(last)) = (all.first(), all.last()) else {
-            continue;
-        };
-        let mut row = summary_row(first);
-        if all.len() > 1 {
+        let mut row = summary_row(all[0], one_arch, &counts);
+        if let [first, .., last] = all[..] {
             let (first, last) = (short(&first.name), short(&last.name));
             row[0] = format!("{} kernels, {first} to {last}", all.len());
             row[0].extend(phase.map(|phase| format!(", {phase}")));
-            let total: f64 = all.iter().filter_map(|record| record.seconds.total).sum();
+            let total: f64 = all.iter().filter_map(|run| run.seconds.total).sum();
             row[time] = format!("{total:.1} s");
         }
         rows.push(row);
     }
-    let columns = rows[0].len();
-    let width = |column: usize| {
-        rows.iter()
-            .filter_map(|row| row.get(column))
-            .map(|cell| cell.chars().count())
-            .max()
-            .unwrap_or(0)
-    };
-    let widths = (0..columns).map(width).collect::<Vec<_>>();
-    let mut text = String::new();
-    for (number, row) in rows.iter().enumerate() {
-        let mut line = String::new();
-        for (column, (cell, width)) in row.iter().zip(&widths).enumerate() {
-            // Words to the left, numbers to the right.
-            let cell = match column {
-                column if column < 2 || column > time => format!("{cell:<width$}  "),
-                _ => format!("{cell:>width$}  "),
-            };
-            line.push_str(&match (number, column, row[1].as_str()) {
-                (1.., 1, "passed") => paint.good(&cell),
-                (1.., 1, "no tests ran") => paint.odd(&cell),
-                (1.., 1, _) => paint.bad(&cell),
-                _ => cell,
-            });
-        }
-        text.push_str(line.trim_end());
-        text.push('\n');
+    for row in &mut rows {
+        row.truncate(head.len());
     }
+    // Words to the left, numbers to the right.
+    let numbers = (2..=time).collect::<Vec<_>>();
+    let mut text = table::painted(&rows, &numbers, |row, column, cell| {
+        match (row, column, rows[row][1].as_str()) {
+            (1.., 1, "passed") => paint.good(&cell),
+            (1.., 1, "no tests ran") => paint.odd(&cell),
+            (1.., 1, _) => paint.bad(&cell),
+            _ => cell,
+        }
+    });
+    // What all have in common needs no column.
     if let [one] = accelerations.into_iter().collect::<Vec<_>>()[..] {
-        let mut all = records.iter().map(|record| record.name.arch.as_str());
-        let arch = all.find(|arch| one_arch && !arch.is_empty());
+        let arch = arches.clone().find(|arch| one_arch && !arch.is_empty());
         let arch = arch.map_or_else(String::new, |arch| format!("{arch}, "));
         let _ = writeln!(text, "{arch}{one}");
     }
-    let _ = writeln!(text, "{}", totals::legend(&counts));
-    text
+    text + &totals::legend(&counts) + "\n"
 }
 
 fn summary_row(record: &RunRecord, one_arch: bool, counts: &[Column]) -> Vec<String> {
@@ -373,16 +337,14 @@ fn summary_row(record: &RunRecord, one_arch: bool, counts: &[Column]) -> Vec<Str
         true => record.name.title(),
         false => record.name.to_string(),
     };
-    let mut row = vec![one_line(&title), record.outcome.name().to_owned()];
-    if matches!(record.outcome, RunOutcome::NotStarted { .. }) {
-        return row;
+    let mut row = vec![title, record.outcome.name().to_owned()];
+    if !matches!(record.outcome, RunOutcome::NotStarted { .. }) {
+        let totals = Totals::of(&record.tally);
+        row.extend(counts.iter().map(|(_, count)| count(&totals).to_string()));
+        let total = record.seconds.total;
+        row.push(total.map_or_else(String::new, |total| format!("{total:.1} s")));
+        row.push(record.acceleration.clone().unwrap_or_default());
     }
-    let totals = Totals::of(&record.tally);
-    row.extend(counts.iter().map(|(_, count)| count(&totals).to_string()));
-    row.extend([
-        (record.seconds.total).map_or_else(String::new, |total| format!("{total:.1} s")),
-        record.acceleration.clone().unwrap_or_default(),
-    ]);
     row
 }
 
@@ -392,14 +354,4 @@ fn short(name: &RunName) -> &str {
     kernel
         .split_once("-vmtest")
         .map_or(kernel, |(version, _)| version)
-}
-
-/// A name for a line of its own: that of a test may be any text.
-pub fn one_line(text: &str) -> String {
-    shown::line(text)
-}
-
-/// Text of a guest without what would move the cursor or change the terminal.
-pub fn printable(text: &str) -> String {
-    shown::lines(text)
 }

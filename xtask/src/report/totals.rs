@@ -8,6 +8,7 @@
 use serde::Serialize;
 
 use super::matrix::Verdict;
+use crate::model::results::RunRecord;
 use crate::model::test_event::Tally;
 
 /// The counts of one run, or of several.
@@ -15,11 +16,9 @@ use crate::model::test_event::Tally;
 pub struct Totals {
     /// Tests that ended, skipped ones as well: the sum of the next five.
     pub run: u64,
-    /// Those that passed.
     pub passed: u64,
     /// Those with a failure or an error that nothing expects.
     pub failed: u64,
-    /// Those that were skipped.
     pub skipped: u64,
     /// Those that failed as they themselves or the project's list say.
     pub expected_failures: u64,
@@ -46,15 +45,26 @@ pub const COLUMNS: [Column; 7] = [
 /// So many columns are always there; of the others a column of zeros says nothing.
 const ALWAYS: usize = 4;
 
+/// What the less plain words above a table mean.
+const MEANINGS: [(&str, &str); 3] = [
+    (
+        "expected failures",
+        "failed as the test itself or [[expect]] says",
+    ),
+    (
+        "unexpected successes",
+        "passed although the test itself or [[expect]] says otherwise",
+    ),
+    ("not run", "found, but the run did not get to their end"),
+];
+
 impl Totals {
-    /// The counts of a run.
     pub fn of(tally: &Tally) -> Self {
         let mut totals = Self::default();
         for test in &tally.finished_tests {
             totals.add(Verdict::of(test));
         }
-        let found = tally.tests.unwrap_or(0);
-        totals.not_run = found.saturating_sub(totals.run);
+        totals.not_run = tally.tests.unwrap_or(0).saturating_sub(totals.run);
         totals
     }
 
@@ -73,84 +83,82 @@ impl Totals {
         self.run += 1;
     }
 
-    /// The sum of both.
     #[must_use]
     pub fn plus(self, other: Self) -> Self {
+        // A guest may say that it has found any number of tests.
+        let sum = u64::saturating_add;
         Self {
-            run: self.run.saturating_add(other.run),
-            passed: self.passed.saturating_add(other.passed),
-            failed: self.failed.saturating_add(other.failed),
-            skipped: self.skipped.saturating_add(other.skipped),
-            expected_failures: self
-                .expected_failures
-                .saturating_add(other.expected_failures),
-            unexpected_successes: self
-                .unexpected_successes
-                .saturating_add(other.unexpected_successes),
-            not_run: self.not_run.saturating_add(other.not_run),
+            run: sum(self.run, other.run),
+            passed: sum(self.passed, other.passed),
+            failed: sum(self.failed, other.failed),
+            skipped: sum(self.skipped, other.skipped),
+            expected_failures: sum(self.expected_failures, other.expected_failures),
+            unexpected_successes: sum(self.unexpected_successes, other.unexpected_successes),
+            not_run: sum(self.not_run, other.not_run),
         }
+    }
+
+    /// All counts that are not zero: `920 passed`, `1 expected failure`.
+    pub fn counted(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let counts = COLUMNS.map(|(name, count)| (name, count(self)));
+        let counts = counts.into_iter().filter(|(_, count)| *count > 0);
+        counts.map(|(name, count)| {
+            let words = match (name, count) {
+                ("expected failures", 1) => "expected failure",
+                ("unexpected successes", 1) => "unexpected success",
+                (name, _) => name,
+            };
+            (name, format!("{count} {words}"))
+        })
     }
 
     /// `922 run, 3 failed, 20 skipped`: all that is not zero but the passed ones, which
     /// are the rest.
     pub fn in_words(&self) -> String {
-        let mut text = format!("{} run", self.run);
-        for (name, count) in COLUMNS.into_iter().skip(2) {
-            if count(self) > 0 {
-                text.push_str(&format!(
-                    ", {} {}",
-                    count(self),
-                    singular(name, count(self))
-                ));
-            }
-        }
-        text
+        let others = self
+            .counted()
+            .filter(|(name, _)| !["run", "passed"].contains(name));
+        let others = others.map(|(_, words)| format!(", {words}"));
+        format!("{} run", self.run) + &others.collect::<String>()
     }
 }
 
-/// `1 expected failure`, `2 expected failures`: the name of a count behind a number.
-pub fn singular(name: &'static str, count: u64) -> &'static str {
-    match (name, count) {
-        ("expected failures", 1) => "expected failure",
-        ("unexpected successes", 1) => "unexpected success",
-        (name, _) => name,
+/// `1 test`, `2 tests`.
+pub fn plural(count: usize, what: &str) -> String {
+    match count {
+        1 => format!("1 {what}"),
+        count => format!("{count} {what}s"),
     }
 }
 
-/// The columns of a table with these rows.
-pub fn columns(rows: &[Totals]) -> Vec<Column> {
-    let shown = |(number, (_, count)): &(usize, Column)| {
+/// The columns of a table of these runs.
+pub fn columns(runs: &[&RunRecord]) -> Vec<Column> {
+    columns_of(
+        &runs
+            .iter()
+            .map(|run| Totals::of(&run.tally))
+            .collect::<Vec<_>>(),
+    )
+}
+
+fn columns_of(rows: &[Totals]) -> Vec<Column> {
+    let columns = COLUMNS.into_iter().enumerate();
+    let shown = columns.filter(|(number, (_, count))| {
         *number < ALWAYS || rows.iter().any(|totals| count(totals) > 0)
-    };
-    let columns = COLUMNS.into_iter().enumerate().filter(shown);
-    columns.map(|(_, column)| column).collect()
+    });
+    shown.map(|(_, column)| column).collect()
 }
 
 /// What the words above a table mean, for the line below it.
 pub fn legend(columns: &[Column]) -> String {
-    let has = |name: &str| columns.iter().any(|(other, _)| *other == name);
+    let shown = |(name, _): &&(&str, &str)| columns.iter().any(|(other, _)| other == name);
     let mut text = "run = passed + failed + skipped".to_owned();
-    for name in ["expected failures", "unexpected successes"] {
-        if has(name) {
-            text.push_str(" + ");
-            text.push_str(name);
-        }
+    for (name, _) in MEANINGS[..2].iter().filter(shown) {
+        text += &format!(" + {name}");
     }
-    text.push_str("; failed: a failure or an error that nothing expects");
-    for (name, meaning) in [
-        (
-            "expected failures",
-            "failed as the test itself or [[expect]] says",
-        ),
-        (
-            "unexpected successes",
-            "passed although the test itself or [[expect]] says otherwise",
-        ),
-        ("not run", "found, but the run did not get to their end"),
-    ] {
-        if has(name) {
-            text.push_str(&format!("; {name}: {meaning}"));
-        }
+    text += "; failed: a failure or an error that nothing expects";
+    for (name, meaning) in MEANINGS.iter().filter(shown) {
+        text += &format!("; {name}: {meaning}");
     }
     text
 }
@@ -205,7 +213,7 @@ mod tests {
             ..Totals::default()
         };
         let names = |rows: &[Totals]| {
-            let columns = columns(rows);
+            let columns = columns_of(rows);
             let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>();
             (names, legend(&columns))
         };

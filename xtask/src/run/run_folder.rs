@@ -14,14 +14,10 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::base::error::Failure;
 use crate::base::temporary;
 use crate::base::time::{self, Utc};
-use crate::model::results::{self, Finish, RunName, RunRecord, Session};
+use crate::model::results::{self, Finish, RESULTS, RunName, RunRecord, Session, there_already};
 use crate::run::session::What;
-
-/// The file in a session's folder that all reports are made from.
-pub const RESULTS: &str = "results.jsonl";
 
 /// The folder, and the results file while it is written.
 #[derive(Debug)]
@@ -144,12 +140,6 @@ fn finish(record: &RunRecord) -> Finish {
         acceleration: record.acceleration.clone(),
         evidence: record.evidence.clone(),
     }
-}
-
-/// The usage error for a folder that has results.
-pub fn there_already(results: &Path) -> Failure {
-    Failure::usage(format!("{} is there already", results.display()))
-        .hint("name an empty folder, or remove the results")
 }
 
 /// A path below `logs` that no other run has, not in another PID namespace either. By their

@@ -116,7 +116,8 @@ fn all_reports_of_a_session_count_alike() {
     let results = session();
     let expected = expected();
 
-    let summary = text::summary(&results.runs, Paint::default());
+    let runs = results.runs.iter().collect::<Vec<_>>();
+    let summary = text::summary(&runs, Paint::default());
     let lines = summary.lines().collect::<Vec<_>>();
     let head = cells(lines[0]);
     for (line, expected) in lines[1..].iter().zip(&expected) {

@@ -2,15 +2,14 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
+use clap::{Args, Subcommand};
+
+use crate::report::formats::{Comparison, FORMATS, ReportFormat};
 
 /// Show, join and compare results of `test`
-///
-/// `test` leaves a folder with results.jsonl, which has everything, and reports made from it:
-/// report.html, report.md and junit.xml. The folder of a session is named wherever DIR is asked for; the
-/// results.jsonl itself will do.
 #[derive(Args, Debug)]
-#[command(after_help = "\
+#[command(long_about = long_about(), after_help = "\
 Examples:
   cargo xtask report show
   cargo xtask report merge results-*/ -o results
@@ -41,23 +40,8 @@ pub struct Show {
     /// The session's folder [default: the newest one in the work directory]
     pub dir: Option<PathBuf>,
     /// How to print it
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub format: ReportFormat,
-}
-
-/// How a report is printed.
-#[derive(ValueEnum, Clone, Copy, Debug)]
-pub enum ReportFormat {
-    /// Failures, and a table of the kernels
-    Text,
-    /// For a pull request on GitHub, of at most 65,536 characters
-    Markdown,
-    /// A page that needs nothing but itself
-    Html,
-    /// JUnit XML: one suite per kernel
-    Junit,
-    /// An object: project, headline, findings, runs, tests (with what each run says), skips
-    Json,
+    #[arg(long, value_parser = show_formats(), default_value = "text", value_name = "FORMAT")]
+    pub format: &'static ReportFormat,
 }
 
 /// Join the partitions of one session, tested on several machines
@@ -105,17 +89,42 @@ pub struct Diff {
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
     /// How to print it
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub format: DiffFormat,
+    #[arg(long, value_parser = diff_formats(), default_value = "text", value_name = "FORMAT")]
+    pub format: &'static Comparison,
 }
 
-/// How a comparison is printed.
-#[derive(ValueEnum, Clone, Copy, Debug)]
-pub enum DiffFormat {
-    /// What changed, a line each
-    Text,
-    /// For a pull request on GitHub, of at most 65,536 characters
-    Markdown,
-    /// An object: worse, filtered, runs, changes, not_reached
-    Json,
+fn long_about() -> String {
+    let files = FORMATS.iter().filter_map(|format| format.file);
+    format!(
+        "Show, join and compare results of `test`\n\n`test` leaves a folder with results.jsonl, \
+         which has everything, and reports made from it: {}. The folder of a session is named \
+         wherever DIR is asked for; the results.jsonl itself will do.",
+        files.collect::<Vec<_>>().join(", ")
+    )
+}
+
+fn show_formats() -> impl TypedValueParser<Value = &'static ReportFormat> {
+    formats(|format| Some((format.help, format)))
+}
+
+fn diff_formats() -> impl TypedValueParser<Value = &'static Comparison> {
+    formats(|format| {
+        let comparison = format.comparison.as_ref()?;
+        Some((comparison.help, comparison))
+    })
+}
+
+/// Takes the names of the formats that `of` gives something for: its help and its value.
+fn formats<V: Clone + Send + Sync + 'static>(
+    of: fn(&'static ReportFormat) -> Option<(&'static str, V)>,
+) -> impl TypedValueParser<Value = V> {
+    let values = FORMATS.iter().filter_map(move |format| {
+        let (help, _) = of(format)?;
+        Some(PossibleValue::new(format.name).help(help))
+    });
+    PossibleValuesParser::new(values).try_map(move |name| {
+        let format = FORMATS.iter().find(|format| format.name == name);
+        let (_, value) = format.and_then(of).ok_or("there is no such format")?;
+        Ok::<_, &'static str>(value)
+    })
 }

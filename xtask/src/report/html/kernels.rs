@@ -55,9 +55,8 @@ struct Table {
 
 fn table(html: &mut String, page: &Page<'_>) {
     let runs = &page.matrix.runs;
-    let all = runs.iter().map(|run| Totals::of(&run.tally));
     let table = Table {
-        counts: totals::columns(&all.collect::<Vec<_>>()),
+        counts: totals::columns(runs),
         longest: runs
             .iter()
             .filter_map(|run| whole(&run.seconds))

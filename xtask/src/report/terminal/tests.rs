@@ -9,7 +9,6 @@ use crate::model::test_event::Tally;
 use crate::model::test_event::TestOutcome;
 use crate::model::test_event::{Counts, Stage};
 use crate::report::text::{conclusion, summary};
-use std::path::Path;
 
 fn name(kernel: &str) -> RunName {
     RunName {
@@ -349,10 +348,11 @@ fn a_failure_on_several_kernels_has_one_traceback() {
         E: �[31mred
     "#]]
     .assert_eq(&conclusion(
-        &records,
-        Path::new("log/run"),
-        Paint::default(),
-        false,
+        &records.each_ref(),
+        &Look {
+            folder: "log/run".into(),
+            ..Look::default()
+        },
     ));
 }
 
@@ -380,7 +380,7 @@ fn forty_kernels_fit_a_screen() {
         x86_64, KVM
         run = passed + failed + skipped; failed: a failure or an error that nothing expects; not run: found, but the run did not get to their end
     "#]]
-    .assert_eq(&summary(&records, Paint::default()));
+    .assert_eq(&summary(&records.iter().collect::<Vec<_>>(), Paint::default()));
 }
 
 #[test]
