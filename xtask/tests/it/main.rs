@@ -7,9 +7,11 @@ mod counts;
 mod crash;
 mod debian;
 mod distribution;
+#[path = "../support/src/fake_kernel.rs"]
 mod fake_kernel;
 mod fake_qemu;
 mod github;
+#[path = "../support/src/github_server.rs"]
 mod github_server;
 mod html;
 mod inputs;
@@ -19,6 +21,7 @@ mod kconfig;
 mod leftovers;
 mod local;
 mod matrix;
+#[path = "../support/src/package_files.rs"]
 mod package_files;
 mod publish;
 mod report;
@@ -30,6 +33,7 @@ mod session;
 mod setup;
 mod shown;
 mod source;
+#[path = "../support/src/binary.rs"]
 mod support;
 mod tidy;
 mod tree;

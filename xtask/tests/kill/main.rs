@@ -10,13 +10,13 @@
 //! ```
 
 #[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../it/fake_kernel.rs"]
+#[path = "../support/src/fake_kernel.rs"]
 mod fake_kernel;
 #[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../it/github_server.rs"]
+#[path = "../support/src/github_server.rs"]
 mod github_server;
 #[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../it/package_files.rs"]
+#[path = "../support/src/package_files.rs"]
 mod package_files;
 mod scenarios;
 mod trace;

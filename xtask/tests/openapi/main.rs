@@ -9,13 +9,13 @@
 //!   made at random from its schemas, can be read.
 
 #[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../it/fake_kernel.rs"]
+#[path = "../support/src/fake_kernel.rs"]
 mod fake_kernel;
 #[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../it/github_server.rs"]
+#[path = "../support/src/github_server.rs"]
 mod github_server;
 #[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../it/support.rs"]
+#[path = "../support/src/binary.rs"]
 mod support;
 
 use std::collections::BTreeSet;
