@@ -6,8 +6,10 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::{Run, xtask};
-use crate::{fake_kernel, fake_qemu};
+use crate::xtask;
+use support::binary::Run;
+use support::fake_kernel;
+use support::fake_qemu;
 
 /// The kernels of the list, the oldest first.
 const SERIES: [&str; 5] = ["5.10", "5.15", "6.1", "6.6", "6.12"];

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::support::xtask;
+use crate::xtask;
 
 /// The commands that `--help` lists.
 pub fn commands() -> Vec<String> {

@@ -7,8 +7,11 @@ use std::path::Path;
 use xtask::model::results::Results;
 use xtask::report::matrix::Matrix;
 
-use crate::support::{Run, xtask};
-use crate::{fake_kernel, fake_qemu, package_files};
+use crate::xtask;
+use support::binary::Run;
+use support::fake_kernel;
+use support::fake_qemu;
+use support::package_files;
 
 /// A project whose tests after a crash are those of `after/`.
 struct Setting {

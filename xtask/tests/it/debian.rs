@@ -7,9 +7,12 @@ use std::path::{Path, PathBuf};
 use expect_test::{Expect, expect};
 use xtask::base::sha256::Sha256;
 
-use crate::package_files::boot_image;
-use crate::support::{GUEST_CONFIG, Run, xtask};
-use crate::{fake_qemu, package_files};
+use crate::xtask;
+use support::binary::Run;
+use support::fake_kernel::GUEST_CONFIG;
+use support::fake_qemu;
+use support::package_files;
+use support::package_files::boot_image;
 
 /// Where the host's source lists are.
 const APT_CONFIG: &str = r#"#!/bin/sh

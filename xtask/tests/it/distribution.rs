@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::fake_qemu;
-use crate::package_files::{boot_image, deb, rpm};
-use crate::support::{GUEST_CONFIG, Run, xtask};
+use crate::xtask;
+use support::binary::Run;
+use support::fake_kernel::GUEST_CONFIG;
+use support::fake_qemu;
+use support::package_files::{boot_image, deb, rpm};
 
 /// Lists what it finds, as `depmod -b ROOT RELEASE`; not what zstd has compressed, which
 /// kmod passes over if it was built without it.

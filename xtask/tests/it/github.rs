@@ -17,10 +17,11 @@ use xtask::release::upload;
 use xtask::supply::places::From;
 use xtask::supply::{self, Choice, Sources};
 
-use crate::fake_kernel::{self, file_name, package};
-use crate::fake_qemu;
-use crate::github_server::{BY_TAG, Fault, GitHub, Host, UPLOAD};
-use crate::support::{Xtask, xtask};
+use crate::xtask;
+use support::binary::Xtask;
+use support::fake_kernel::{self, file_name, package};
+use support::fake_qemu;
+use support::github_server::{BY_TAG, Fault, GitHub, Host, UPLOAD};
 
 const TOKEN: &str = "ghp_0123456789abcdef";
 const RELEASE: &str = "6.1.9-vmtest1.1default";
@@ -55,7 +56,7 @@ impl Setting {
     }
 
     fn layout(&self) -> Layout {
-        let configs = crate::support::repository().join("kernel-configs");
+        let configs = support::host::repository().join("kernel-configs");
         Layout::new(
             self.work.path(),
             Files::Directory(configs),
@@ -135,7 +136,7 @@ impl Setting {
 
     /// Names and states of what the release has.
     fn assets(&self) -> Vec<(String, &'static str)> {
-        let named = |asset: &crate::github_server::FakeAsset| (asset.name.clone(), asset.state);
+        let named = |asset: &support::github_server::FakeAsset| (asset.name.clone(), asset.state);
         self.server
             .with(|state| state.assets.iter().map(named).collect())
     }

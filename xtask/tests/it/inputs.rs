@@ -3,9 +3,10 @@
 use std::io::Write;
 use std::path::Path;
 
-use crate::fake_kernel;
-use crate::package_files::deb;
-use crate::support::{Run, xtask};
+use crate::xtask;
+use support::binary::Run;
+use support::fake_kernel;
+use support::package_files::deb;
 
 /// One line on standard error.
 #[track_caller]

@@ -2,10 +2,10 @@
 //! terminal. The shell has a terminal of its own, and a script types.
 
 use std::fs;
-use std::time::{Duration, Instant};
 
-use crate::fake_qemu;
-use crate::support::xtask;
+use crate::xtask;
+use support::fake_qemu;
+use support::host::no_process_is_left_in;
 
 /// What the scripts have in common. `shell(script)` runs it with job control on a new terminal;
 /// in it, "$@" is the command.
@@ -67,17 +67,13 @@ fn check(part: &str, options: &str, script: &str) {
 fn check_command(part: &str, arguments: &str, script: &str) {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path();
-    let vm = fake_qemu::vm(home, part, "").args(arguments);
+    let vm = fake_qemu::vm(xtask(home), home, part, "").args(arguments);
     let script = format!("{COMMON}{script}");
     let home_word = home.to_str().unwrap();
     let vm = vm.behind(&["python3", "-c", &script, home_word]);
     let run = vm.env("TERM", "xterm").run();
     assert_eq!(run.status, 0, "{run:?}");
-    let end = Instant::now() + Duration::from_secs(20);
-    while fake_qemu::something_runs_in(home) {
-        assert!(Instant::now() < end, "a process is left");
-        std::thread::sleep(Duration::from_millis(20));
-    }
+    no_process_is_left_in(home);
     let left = fs::read_dir(home.join("tmp")).unwrap().count();
     assert_eq!(left, 0, "temporary files are left");
 }

@@ -9,7 +9,7 @@ use xtask::model::test_event::{Death, FinishedTest, RunOutcome, Stage, TestEvent
 use xtask::report::junit::render;
 
 use crate::report_samples::{failed, finished, hostile, large, realistic, run, skipped, worst};
-use crate::support::repository;
+use support::host::repository;
 
 /// Fails unless both schemas take the document.
 #[allow(

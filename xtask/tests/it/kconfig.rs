@@ -5,7 +5,8 @@ use std::path::Path;
 
 use xtask::base::embedded::CONFIGS;
 
-use crate::support::{repository, xtask};
+use crate::xtask;
+use support::host::repository;
 
 /// A `.config` as Kconfig would write it if it took everything.
 fn finished(work: &Path, version: &str) -> String {

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use xtask::base::temporary::signed;
 
-use crate::support::{Run, Xtask, program, xtask};
-use crate::{fake_kernel, fake_qemu};
+use crate::xtask;
+use support::binary::{Run, Xtask};
+use support::fake_kernel;
+use support::fake_qemu;
 
 /// A work directory with a kernel, and a QEMU that does what it is told.
 struct Home {
@@ -62,7 +64,7 @@ impl Home {
             false => "--user --map-root-user",
         };
         let unshare = || {
-            let command = program("unshare", self.directory.path());
+            let command = Xtask::new("unshare", self.directory.path());
             command.args(user).args(words)
         };
         let probe = unshare().arg("true").run();
@@ -226,7 +228,7 @@ fn a_file_size_limit_is_an_error_and_leaves_nothing() {
     let home = Home::new("good");
     // Blocks of 512 bytes: less than init's text, more than what is written before.
     let script = "ulimit -f 4 && exec \"$@\"";
-    let command = program("sh", home.directory.path());
+    let command = Xtask::new("sh", home.directory.path());
     let command = command.arg("-c").arg(script).arg("sh");
     let command = command.arg(env!("CARGO_BIN_EXE_xtask"));
     let command = command.args("vm --accel tcg --from local -k 6.1 -- true");

@@ -6,7 +6,8 @@ use std::path::Path;
 use expect_test::{Expect, expect};
 use tempfile::TempDir;
 
-use crate::support::{Run, xtask};
+use crate::xtask;
+use support::binary::Run;
 
 /// A project with one test file, whose class `A` has this body.
 fn project(body: &str) -> TempDir {

@@ -7,12 +7,8 @@ mod counts;
 mod crash;
 mod debian;
 mod distribution;
-#[path = "../support/src/fake_kernel.rs"]
-mod fake_kernel;
 mod fake_qemu;
 mod github;
-#[path = "../support/src/github_server.rs"]
-mod github_server;
 mod html;
 mod inputs;
 mod jobs;
@@ -21,8 +17,6 @@ mod kconfig;
 mod leftovers;
 mod local;
 mod matrix;
-#[path = "../support/src/package_files.rs"]
-mod package_files;
 mod publish;
 mod report;
 mod report_samples;
@@ -33,8 +27,15 @@ mod session;
 mod setup;
 mod shown;
 mod source;
-#[path = "../support/src/binary.rs"]
-mod support;
 mod tidy;
 mod tree;
 mod unbootable;
+
+use std::path::Path;
+
+use support::binary::Xtask;
+
+/// The built binary, with this directory for everything that it writes.
+fn xtask(work: &Path) -> Xtask {
+    Xtask::new(env!("CARGO_BIN_EXE_xtask"), work)
+}

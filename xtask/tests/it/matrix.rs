@@ -3,7 +3,8 @@
 use expect_test::expect;
 use serde_json::Value;
 
-use crate::support::{Run, xtask};
+use crate::xtask;
+use support::binary::Run;
 
 fn matrix(arguments: &str) -> Run {
     let work = tempfile::tempdir().unwrap();

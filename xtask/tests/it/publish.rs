@@ -15,10 +15,11 @@ use xtask::model::arch;
 use xtask::model::catalog::Kernels;
 use xtask::release::{self, Selection};
 
-use crate::fake_kernel;
-use crate::github_server::{Fault, GitHub, UPLOAD};
 use crate::source::{Server, list};
-use crate::support::{Run, Xtask, xtask};
+use crate::xtask;
+use support::binary::{Run, Xtask};
+use support::fake_kernel;
+use support::github_server::{Fault, GitHub, UPLOAD};
 
 const TOKEN: &str = "ghp_0123456789abcdef";
 
@@ -27,7 +28,7 @@ const NEWEST: [&str; 4] = ["6.1.10", "6.2.16", "6.3.13", "6.4.16"];
 
 /// What we would call the default flavor of a version now.
 fn release_of(version: &str) -> String {
-    let configs = crate::support::repository().join("kernel-configs");
+    let configs = support::host::repository().join("kernel-configs");
     let kernels = Kernels::load(&Files::Directory(configs)).unwrap();
     format!("{version}-vmtest{}.1default", kernels.revision)
 }
@@ -63,7 +64,7 @@ impl Setting {
     }
 
     fn layout(&self) -> Layout {
-        let configs = crate::support::repository().join("kernel-configs");
+        let configs = support::host::repository().join("kernel-configs");
         let configs = Files::Directory(configs);
         Layout::new(self.work.path(), configs, Files::Embedded(&[]))
     }
@@ -124,7 +125,7 @@ impl Setting {
     /// Names and states of what is published, sorted.
     fn published(&self) -> Vec<String> {
         let mut assets = self.github.with(|state| {
-            let line = |asset: &crate::github_server::FakeAsset| {
+            let line = |asset: &support::github_server::FakeAsset| {
                 format!("{} {}", short(&asset.name), asset.state)
             };
             state.assets.iter().map(line).collect::<Vec<_>>()

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use crate::support::xtask;
+use crate::xtask;
 
 /// The lines of one kernel, on which tests did `outcomes`.
 fn kernel(release: &str, outcomes: &[(&str, &str)], end: &Value) -> Vec<Value> {

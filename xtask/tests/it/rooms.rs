@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::support::repository;
+use support::host::repository;
 
 /// Each room with the rooms that it may import; see `xtask/ARCHITECTURE.md`.
 const ROOMS: [(&str, &[&str]); 12] = [

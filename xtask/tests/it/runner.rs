@@ -2,7 +2,7 @@
 
 use std::process::{Command, Stdio};
 
-use crate::support::repository;
+use support::host::repository;
 
 #[test]
 #[allow(

@@ -1,11 +1,13 @@
 //! Variables with secrets: who has them.
 
 use std::fs;
-use std::path::Path;
-use std::time::{Duration, Instant};
+use std::path::{Path, PathBuf};
 
-use crate::support::{Xtask, xtask};
-use crate::{fake_kernel, fake_qemu};
+use crate::xtask;
+use support::binary::Xtask;
+use support::fake_kernel;
+use support::fake_qemu;
+use support::host::{processes_in, wait_for};
 
 const SECRETS: [(&str, &str); 4] = [
     ("GITHUB_TOKEN", "hidden-1"),
@@ -31,36 +33,29 @@ fn environment(process: &Path) -> String {
 fn no_process_of_a_vm_can_be_asked_for_them() {
     let directory = tempfile::tempdir().unwrap();
     let home = directory.path();
-    let command = fake_qemu::vm(home, "hang", "").args("-- true");
+    let command = fake_qemu::vm(xtask(home), home, "hang", "").args("-- true");
     let mut child = with_secrets(command).env("HARMLESS", "shown").start();
     // What plays QEMU.
-    let runs = |process: &Path| {
-        let exe = fs::read_link(process.join("exe")).unwrap_or_default();
-        let line = fs::read(process.join("cmdline")).unwrap_or_default();
-        exe.to_string_lossy().contains("python")
-            && String::from_utf8_lossy(&line).contains("-append")
+    let runs = |(id, line): &(u32, String)| {
+        let exe = fs::read_link(format!("/proc/{id}/exe")).unwrap_or_default();
+        exe.to_string_lossy().contains("python") && line.contains("-append")
     };
-    let end = Instant::now() + Duration::from_secs(60);
-    let processes = loop {
-        let processes = fake_qemu::processes_in(home);
-        if processes.iter().any(|process| runs(process)) {
-            break processes;
-        }
-        assert!(Instant::now() < end, "QEMU does not run");
-        std::thread::sleep(Duration::from_millis(20));
-    };
-    let own = format!("/proc/{}", child.id());
-    assert!(processes.contains(&own.clone().into()), "{processes:?}");
+    let processes = wait_for("QEMU runs", || {
+        let processes = processes_in(home);
+        processes.iter().any(runs).then_some(processes)
+    });
+    assert!(processes.iter().any(|(id, _)| *id == child.id()));
     // Us, the supervisor, QEMU.
     assert!(processes.len() >= 3, "{processes:?}");
-    for process in &processes {
-        let environment = environment(process);
+    for (id, _) in &processes {
+        let process = PathBuf::from(format!("/proc/{id}"));
+        let environment = environment(&process);
         assert!(environment.contains("HARMLESS=shown"), "{environment}");
         assert!(!environment.contains("hidden"), "{environment}");
         for entry in fs::read_dir(process.join("fd")).unwrap().flatten() {
             let link = fs::read_link(entry.path()).unwrap_or_default();
             if link.to_string_lossy().contains("memfd") {
-                assert!(process.ends_with(child.id().to_string()), "{process:?}");
+                assert_eq!(*id, child.id());
                 assert_eq!(fs::read(entry.path()).unwrap(), b"");
             }
         }
@@ -72,7 +67,7 @@ fn no_process_of_a_vm_can_be_asked_for_them() {
 #[test]
 fn a_guest_gets_those_that_are_named() {
     let directory = tempfile::tempdir().unwrap();
-    let command = fake_qemu::vm(directory.path(), "run", "")
+    let command = fake_qemu::vm(xtask(directory.path()), directory.path(), "run", "")
         .args("--env my_password --env GITHUB_TOKEN -- /usr/bin/env");
     let run = with_secrets(command).run().expect_status(0);
     for line in ["my_password=hidden-4\n", "GITHUB_TOKEN=hidden-1\n"] {

@@ -8,8 +8,11 @@ use std::time::{Duration, Instant};
 use xtask::model::results::{Phases, Results, RunRecord};
 use xtask::report::{html, junit, markdown};
 
-use crate::support::{Run, xtask};
-use crate::{fake_kernel, fake_qemu};
+use crate::xtask;
+use support::binary::Run;
+use support::fake_kernel;
+use support::fake_qemu;
+use support::host::processes_in;
 
 /// A work directory with kernels, and a project.
 struct Setting {
@@ -42,7 +45,7 @@ impl Setting {
         self.work.path().join("project")
     }
 
-    fn command(&self, arguments: &str) -> crate::support::Xtask {
+    fn command(&self, arguments: &str) -> support::binary::Xtask {
         xtask(self.work.path())
             .args("test --accel tcg --from local")
             .args(arguments)
@@ -265,7 +268,7 @@ class A(unittest.TestCase):
     let status = child.wait().unwrap();
     assert_eq!(status.code(), Some(143));
     assert!(!here("6.3.1"));
-    assert!(!fake_qemu::something_runs_in(setting.work.path()));
+    assert_eq!(processes_in(setting.work.path()), []);
     let results = setting.results();
     assert!(!results.finished);
     assert_eq!(

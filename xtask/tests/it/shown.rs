@@ -3,9 +3,11 @@
 
 use std::fs;
 
-use crate::package_files::deb;
-use crate::support::{Run, xtask};
-use crate::{fake_kernel, fake_qemu};
+use crate::xtask;
+use support::binary::Run;
+use support::fake_kernel;
+use support::fake_qemu;
+use support::package_files::deb;
 
 /// What would turn a terminal red, end the line, and lie in the next one.
 const HOSTILE: &str = "a\u{1b}[31m\u{9b}1m\u{202e}\u{7f}\nxtask: all is well";
@@ -67,7 +69,7 @@ fn settings_and_packages_are_shown_in_one_line() {
 #[test]
 fn what_a_guest_says_is_shown_in_one_line() {
     let directory = tempfile::tempdir().unwrap();
-    let run = fake_qemu::vm(directory.path(), "init lies", "")
+    let run = fake_qemu::vm(xtask(directory.path()), directory.path(), "init lies", "")
         .args("-- true")
         .run();
     assert!(run.stderr.contains("the guest's init failed: a"), "{run:?}");

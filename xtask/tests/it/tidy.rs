@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::support::repository;
+use support::host::repository;
 
 /// The files below a folder, without what is not ours: build products.
 pub fn files_below(folder: &Path) -> Vec<PathBuf> {
@@ -268,7 +268,7 @@ fn workflows_call_commands_that_there_are_with_options_that_they_have() {
                 let words = call.split_whitespace().collect::<Vec<_>>();
                 let is_name = |word: &&&str| word.chars().all(|c| c.is_ascii_lowercase());
                 let command = words.iter().take_while(is_name).copied();
-                let mut help = crate::support::xtask(work.path());
+                let mut help = crate::xtask(work.path());
                 for word in command {
                     help = help.arg(word);
                 }

@@ -4,8 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::fake_qemu;
-use crate::support::{GUEST_CONFIG, Run, xtask};
+use crate::xtask;
+use support::binary::Run;
+use support::fake_kernel::GUEST_CONFIG;
+use support::fake_qemu;
 
 /// What kbuild leaves of a kernel with two modules, as far as anybody looks at it.
 const MAKE: &str = r#"#!/bin/sh

@@ -6,8 +6,10 @@ use std::path::Path;
 
 use tempfile::TempDir;
 
-use crate::support::{Run, Xtask, xtask};
-use crate::{fake_kernel, fake_qemu};
+use crate::xtask;
+use support::binary::{Run, Xtask};
+use support::fake_kernel;
+use support::fake_qemu;
 
 /// A home with a project, two kernels, and a QEMU that must not be called.
 struct Home {

@@ -9,15 +9,6 @@
 //! VMTEST_KILL=all cargo test --test kill -- --nocapture
 //! ```
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../support/src/fake_kernel.rs"]
-mod fake_kernel;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../support/src/github_server.rs"]
-mod github_server;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../support/src/package_files.rs"]
-mod package_files;
 mod scenarios;
 mod trace;
 
@@ -27,7 +18,8 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use xtask::base::sha256::Sha256;
+use support::fake_kernel;
+use support::sha256;
 
 use scenarios::{RELEASE, Scenario};
 use trace::{Call, Ended, Fault};
@@ -67,7 +59,7 @@ fn below(path: &Path) -> BTreeMap<PathBuf, String> {
         } else if metadata.is_dir() {
             waiting.extend(entries(&next));
         } else if metadata.is_file() {
-            text += &Sha256::of(fs::read(&next).unwrap());
+            text += &sha256(fs::read(&next).unwrap());
         }
         found.insert(next.strip_prefix(path).unwrap().to_owned(), text);
     }
@@ -214,7 +206,7 @@ fn try_all(scenario: &Scenario) {
 
 #[test]
 fn a_download_survives() {
-    let server = github_server::GitHub::start();
+    let server = support::github_server::GitHub::start();
     let name = fake_kernel::file_name(RELEASE);
     server.add(&name, &fake_kernel::package(RELEASE));
     try_all(&scenarios::download(&server.api));
@@ -222,7 +214,7 @@ fn a_download_survives() {
 
 #[test]
 fn a_list_of_the_release_survives() {
-    let server = github_server::GitHub::start();
+    let server = support::github_server::GitHub::start();
     let name = fake_kernel::file_name(RELEASE);
     server.add(&name, &fake_kernel::package(RELEASE));
     try_all(&scenarios::list(&server.api));

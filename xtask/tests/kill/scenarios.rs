@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde_json::json;
 
-use crate::fake_kernel;
-use crate::package_files::{boot_image, deb};
+use support::fake_kernel;
+use support::package_files::{boot_image, deb};
 
 /// The kernel that most of them are about.
 pub const RELEASE: &str = "6.1.9-vmtest1.1default";

@@ -8,16 +8,6 @@
 //! - Every answer that the description documents for these endpoints, and answers
 //!   made at random from its schemas, can be read.
 
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../support/src/fake_kernel.rs"]
-mod fake_kernel;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../support/src/github_server.rs"]
-mod github_server;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../support/src/binary.rs"]
-mod support;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::net::{TcpListener, TcpStream};
@@ -30,7 +20,9 @@ use xtask::base::process::{LongChild, LongCommand};
 use xtask::net::github::api::{self, Asset, Refusal, Release};
 use xtask::net::http::{Body, HttpError, Limits, Method, Request, Stream};
 
-use github_server::{Fault, GitHub, Host, Logged, UPLOAD};
+use support::binary::Xtask;
+use support::fake_kernel;
+use support::github_server::{Fault, GitHub, Host, Logged, UPLOAD};
 
 /// Below these paths are the endpoints that a client of releases may use.
 const RELEASES: &str = "/repos/{owner}/{repo}/releases";
@@ -111,7 +103,7 @@ impl Prism {
 
 /// The packages, installed once for each state of the lock file.
 fn install() -> PathBuf {
-    let source = support::repository().join("xtask/tests/openapi");
+    let source = support::host::repository().join("xtask/tests/openapi");
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("openapi");
     let lock = fs::read(source.join("package-lock.json")).unwrap();
     let done = folder.join("installed.json");
@@ -208,7 +200,7 @@ fn requests_of_all_flows() -> Vec<Logged> {
     let work = tempfile::tempdir().unwrap();
     let github = GitHub::start();
     let run = |arguments: &str, token: &str| {
-        support::xtask(work.path())
+        Xtask::new(env!("CARGO_BIN_EXE_xtask"), work.path())
             .env("GITHUB_API_URL", &github.api)
             .env("GITHUB_TOKEN", token)
             .args(arguments)

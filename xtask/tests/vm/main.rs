@@ -14,19 +14,10 @@ mod debugger;
 mod distribution;
 mod dump;
 mod endings;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../support/src/fake_kernel.rs"]
-mod fake_kernel;
 mod files;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../support/src/github_server.rs"]
-mod github_server;
 mod hostile;
 mod machine;
 mod outcomes;
-#[allow(dead_code, reason = "other tests use the rest")]
-#[path = "../support/src/package_files.rs"]
-mod package_files;
 mod processes;
 mod release;
 mod secrets;

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::fake_kernel;
-use crate::github_server::{GitHub, Host};
 use crate::{Call, Ended, listed, repository};
+use support::fake_kernel;
+use support::github_server::{GitHub, Host};
 
 /// Runs `xtask` with a token, this GitHub and this work directory.
 fn run(github: &GitHub, work: &tempfile::TempDir, arguments: &str) -> Ended {

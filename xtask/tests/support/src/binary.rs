@@ -4,27 +4,6 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-/// The part of a configuration without which a kernel cannot be a guest.
-pub const GUEST_CONFIG: &str = "\
-CONFIG_PROC_FS=y
-CONFIG_SYSFS=y
-CONFIG_TMPFS=y
-CONFIG_DEVTMPFS=y
-CONFIG_BINFMT_SCRIPT=y
-CONFIG_VIRTIO_PCI=y
-CONFIG_NET_9P_VIRTIO=y
-CONFIG_9P_FS=y
-CONFIG_OVERLAY_FS=y
-CONFIG_VIRTIO_CONSOLE=y
-";
-
-/// The repository's top.
-pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate is in a folder of the repository")
-}
-
 /// What a run of the binary left behind.
 #[derive(Debug)]
 pub struct Run {
@@ -69,26 +48,22 @@ pub struct Xtask {
     command: Command,
 }
 
-/// The built binary, with an empty temporary directory for everything it writes.
-pub fn xtask(work: &Path) -> Xtask {
-    program(env!("CARGO_BIN_EXE_xtask"), work)
-}
-
-/// The same for a program that starts the binary.
-pub fn program(name: &str, work: &Path) -> Xtask {
-    let mut command = Command::new(name);
-    command
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("HOME", work)
-        .env("VMTEST_DIR", work)
-        // No test asks GitHub: nothing listens on the discard port.
-        .env("GITHUB_API_URL", "http://127.0.0.1:9")
-        .current_dir(work);
-    Xtask { command }
-}
-
 impl Xtask {
+    /// The built binary (`env!("CARGO_BIN_EXE_xtask")`, which only tests have), or a program
+    /// that starts it, with an empty temporary directory for everything it writes.
+    pub fn new(program: impl AsRef<OsStr>, work: &Path) -> Self {
+        let mut command = Command::new(program);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("HOME", work)
+            .env("VMTEST_DIR", work)
+            // No test asks GitHub: nothing listens on the discard port.
+            .env("GITHUB_API_URL", "http://127.0.0.1:9")
+            .current_dir(work);
+        Self { command }
+    }
+
     /// Adds arguments, split at blanks.
     pub fn args(mut self, arguments: &str) -> Self {
         self.command.args(arguments.split_whitespace());

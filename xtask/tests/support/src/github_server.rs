@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use xtask::base::sha256::Sha256;
+use crate::sha256;
 
 /// Which host was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,10 +68,6 @@ pub struct Logged {
     /// Names in lower case.
     pub headers: Vec<(String, String)>,
     /// What was sent behind them.
-    #[allow(
-        dead_code,
-        reason = "read by the tests against the description of the API"
-    )]
     pub body: Vec<u8>,
     /// The answer's.
     pub status: u16,
@@ -261,7 +257,7 @@ impl State {
 
 fn describe(asset: &FakeAsset, urls: &[String; 3]) -> Value {
     let (id, name) = (asset.id, &asset.name);
-    let sum = || Sha256::of(&*asset.bytes);
+    let sum = || sha256(&*asset.bytes);
     let sum = asset.false_digest.clone().unwrap_or_else(sum);
     json!({
         "id": id,
@@ -533,7 +529,7 @@ fn api(question: &Question, body: &[u8], state: &mut State, urls: &[String; 3]) 
     };
     reply.headers.extend(state.headers.iter().cloned());
     if reply.status == 200 {
-        let etag = format!("W/\"{}\"", Sha256::of(&reply.body));
+        let etag = format!("W/\"{}\"", sha256(&reply.body));
         if question.header("if-none-match") == Some(&etag) {
             reply = Reply::new(304, "");
         }
@@ -598,7 +594,7 @@ fn blob(question: &Question, fault: Option<&Fault>, bytes: &[u8]) -> Reply {
         Some(Fault::Other(bytes)) => bytes.clone(),
         _ => bytes.to_vec(),
     };
-    let etag = format!("\"{}\"", Sha256::of(&bytes));
+    let etag = format!("\"{}\"", sha256(&bytes));
     if let Some(Fault::Corrupt) = fault {
         let middle = bytes.len() / 2;
         bytes[middle..].iter_mut().for_each(|byte| *byte ^= 0x55);

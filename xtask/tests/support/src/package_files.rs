@@ -1,6 +1,6 @@
 //! Package files of kernels, as distributions make them, for tests.
 
-use xtask::archive::cpio;
+use std::io::Write;
 
 /// The beginning of a boot image for x86, as the kernel's Documentation/arch/x86/boot.rst
 /// has it.
@@ -14,8 +14,8 @@ pub fn boot_image(release: &str) -> Vec<u8> {
     image
 }
 
-/// An archive; names are those of the files.
-fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
+/// A tar archive of these files.
+pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     let mut builder = tar::Builder::new(Vec::new());
     for (path, contents) in files {
         let mut header = tar::Header::new_gnu();
@@ -48,6 +48,26 @@ pub fn deb(control: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
     bytes
 }
 
+/// A cpio archive of the format "newc" (the kernel's
+/// `Documentation/driver-api/early-userspace/buffer-format.rst`).
+fn cpio(files: &[(&str, &[u8])]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let mut entry = |inode: usize, mode: u32, path: &str, contents: &[u8]| {
+        let (size, name) = (contents.len(), path.len() + 1);
+        write!(bytes, "070701{inode:08x}{mode:08x}{:08x}{:08x}", 0, 0).unwrap();
+        write!(bytes, "{:08x}{:08x}{size:08x}", 1, 0).unwrap();
+        write!(bytes, "{:032x}{name:08x}{:08x}{path}\0", 0, 0).unwrap();
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+        bytes.extend(contents);
+        bytes.resize(bytes.len().next_multiple_of(4), 0);
+    };
+    for (inode, (path, contents)) in (1..).zip(files) {
+        entry(inode, 0o100_644, path, contents);
+    }
+    entry(0, 0, "TRAILER!!!", b"");
+    bytes
+}
+
 /// An `.rpm`, whose payload is not compressed.
 pub fn rpm(name: &str, architecture: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
     let texts = [
@@ -69,13 +89,9 @@ pub fn rpm(name: &str, architecture: &str, files: &[(&str, &[u8])]) -> Vec<u8> {
         start.extend((bytes as u32).to_be_bytes());
         start
     };
-    let mut payload = cpio::Writer::new(Vec::new());
-    for (path, contents) in files {
-        payload.file(path, 0o644, contents).unwrap();
-    }
     let mut bytes = vec![0xed, 0xab, 0xee, 0xdb];
     bytes.resize(96, 0);
     bytes.extend(header(0, 0));
     bytes.extend(header(4, store.len()));
-    [bytes, index, store, payload.finish().unwrap()].concat()
+    [bytes, index, store, cpio(files)].concat()
 }
