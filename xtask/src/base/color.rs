@@ -1,7 +1,5 @@
 //! Colours of results on a terminal. They only repeat what words say.
 
-use crate::model::test_event::RunOutcome;
-
 /// What `--color` says.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ColorChoice {
@@ -36,15 +34,6 @@ impl Paint {
             ColorChoice::Auto => able && no_color.is_none_or(str::is_empty),
         };
         Self { on }
-    }
-
-    /// An outcome's name, or other words of its kind.
-    pub fn outcome(self, outcome: &RunOutcome, words: &str) -> String {
-        match outcome {
-            RunOutcome::Passed => self.good(words),
-            RunOutcome::NoTests | RunOutcome::NotStarted { .. } => self.odd(words),
-            _ => self.bad(words),
-        }
     }
 
     /// As it should be: green.
@@ -100,10 +89,7 @@ mod tests {
     #[test]
     fn words_stay_what_they_are() {
         let paint = Paint::new(ColorChoice::Always, false, None, None);
-        assert_eq!(
-            paint.outcome(&RunOutcome::Passed, "passed"),
-            "\x1b[32mpassed\x1b[0m"
-        );
+        assert_eq!(paint.good("passed"), "\x1b[32mpassed\x1b[0m");
         assert_eq!(Paint::default().bad("failed"), "failed");
     }
 }

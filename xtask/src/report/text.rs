@@ -120,8 +120,16 @@ pub fn run_line(record: &RunRecord, paint: Paint) -> String {
             let _ = write!(line, ", {acceleration}");
         }
     }
-    let (title, name) = (title(&record.name), paint.outcome(outcome, outcome.name()));
+    let (title, name) = (title(&record.name), painted(outcome, paint));
     format!("{title}: {name}{}", shown::line(&line))
+}
+
+fn painted(outcome: &RunOutcome, paint: Paint) -> String {
+    match outcome {
+        RunOutcome::Passed => paint.good(outcome.name()),
+        RunOutcome::NoTests | RunOutcome::NotStarted { .. } => paint.odd(outcome.name()),
+        _ => paint.bad(outcome.name()),
+    }
 }
 
 /// Tests that failed, each once with its traceback, on whatever kernels it did.
@@ -174,7 +182,7 @@ fn verdict(test: &FinishedTest) -> &'static str {
 fn trouble(text: &mut String, record: &RunRecord, look: &Look) {
     let (outcome, evidence) = (&record.outcome, &record.evidence);
     if !matches!(outcome, RunOutcome::Passed | RunOutcome::TestsFailed) {
-        let name = look.paint.outcome(outcome, outcome.name());
+        let name = painted(outcome, look.paint);
         let _ = write!(text, "\n=== {}: {name}", title(&record.name));
         if let Some(detail) = outcome.detail() {
             let _ = write!(text, ": {}", shown::lines(&detail));
