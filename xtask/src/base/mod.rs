@@ -5,6 +5,7 @@ pub mod bounded_log;
 pub mod color;
 pub mod disk;
 pub mod embedded;
+pub mod env;
 pub mod environment;
 pub mod error;
 pub mod input;

@@ -3,10 +3,10 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use crate::base::env::Env;
 use crate::base::error::{Failure, FailureKind};
-use crate::base::paths::Layout;
 use crate::base::stdout;
-use crate::base::ui::{Ui, Verbosity};
+use crate::base::ui::Verbosity;
 use crate::model::kernel_request::{KernelRequest, Selector};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, exit_status};
@@ -22,8 +22,8 @@ use crate::cli::flags::kernels::KernelFlags;
 use crate::cli::flags::test::Test;
 
 /// Searches and prints the answer.
-pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
-    let requests = bisect::ordered(kernels::requests(&flags.kernels, layout)?);
+pub fn run(env: &Env, flags: &Bisect, setup: bool) -> Result<u8> {
+    let requests = bisect::ordered(kernels::requests(&flags.kernels, &env.paths)?);
     if requests.len() < 2 {
         let failure = Failure::usage("a search needs at least two kernels");
         return Err(failure.hint("-K, or -k 5.10,6.1,6.12").into());
@@ -32,26 +32,26 @@ pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> 
     let mut bisection = Bisection::new(requests.len()).verify(flags.verify);
     let places = match flags.results.is_empty() {
         true => Vec::new(),
-        false => places(&requests, flags, layout, ui, setup)?,
+        false => places(env, &requests, flags, setup)?,
     };
     for path in &flags.results {
         let known = bisect::known(&requests, &places, &flags.test, &files::read(path)?);
         for (kernel, verdict) in known.into_iter().enumerate() {
             if let Some(verdict) = verdict {
                 bisection.answer(kernel, verdict);
-                ui.info(format!("{verdict} on {}, as recorded", names[kernel]));
+                env.ui
+                    .info(format!("{verdict} on {}, as recorded", names[kernel]));
             }
         }
     }
     let mut missing = Vec::new();
-    let logs = run_folder::unique(&layout.logs())?;
+    let logs = run_folder::unique(&env.paths.logs())?;
     let last = bisect::search(&mut bisection, |kernel| {
-        let task = ui.task(format!("testing {}", names[kernel]));
+        let task = env.ui.task(format!("testing {}", names[kernel]));
         let record = run_one(
+            env,
             flags,
             &requests[kernel],
-            layout,
-            ui,
             setup,
             logs.join(kernel.to_string()),
         )?;
@@ -71,7 +71,7 @@ pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> 
             (Verdict::Untestable, None) => format!(": {}", record.outcome.name()),
             _ => String::new(),
         };
-        ui.info(format!("{verdict} on {}{why}", names[kernel]));
+        env.ui.info(format!("{verdict} on {}{why}", names[kernel]));
         if verdict == Verdict::Untestable {
             missing.push(record.outcome);
         }
@@ -90,17 +90,16 @@ pub fn run(flags: &Bisect, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> 
 /// How the runs are called on kernels that were asked for by their place, which a
 /// pattern says nothing about; `None` for the others.
 fn places(
+    env: &Env,
     requests: &[KernelRequest],
     flags: &Bisect,
-    layout: &Layout,
-    ui: &Ui,
     setup: bool,
 ) -> Result<Vec<Option<RunName>>> {
-    let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
+    let sources = super::release::sources(env, &flags.sources, &flags.machine, setup)?;
     let place = |request: &KernelRequest| match request.selector {
         Selector::Pattern(_) => Ok(None),
         Selector::Path(_) | Selector::Source(..) => {
-            let wanted = queue::choose(&[Some(request.clone())], &sources, layout, ui);
+            let wanted = queue::choose(env, &[Some(request.clone())], &sources);
             wanted.first().map(queue::Wanted::name).transpose()
         }
     };
@@ -109,10 +108,9 @@ fn places(
 
 /// The test on one kernel, by `test`, whose own words are only wanted with `-v`.
 fn run_one(
+    env: &Env,
     flags: &Bisect,
     request: &KernelRequest,
-    layout: &Layout,
-    ui: &Ui,
     setup: bool,
     folder: PathBuf,
 ) -> Result<RunRecord> {
@@ -131,12 +129,12 @@ fn run_one(
         arguments: vec![OsString::from(&flags.test)],
         ..Test::without_flags()?
     };
-    let inner = match ui.verbosity() {
-        Verbosity::Verbose => ui.clone(),
-        Verbosity::Normal | Verbosity::Quiet => ui.quiet(),
-    };
+    let mut inner = env.clone();
+    if env.ui.verbosity() != Verbosity::Verbose {
+        inner.ui = env.ui.quiet();
+    }
     // Its verdict is what is shown here.
-    test::run_to(std::io::sink(), &options, layout, &inner, setup)?;
+    test::run_to(&inner, std::io::sink(), &options, setup)?;
     let results = files::read(&folder)?;
     let mut runs = results.runs;
     // Its main tests, and those after its crash.

@@ -3,10 +3,10 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::paths::Layout;
 use crate::base::stdout;
-use crate::base::ui::Ui;
 use crate::host::setup;
 use crate::kernel::build::in_place::{self, InPlace};
 use crate::kernel::build::{self, BuildRequest, dry_run::dry_run};
@@ -19,40 +19,40 @@ use anyhow::Result;
 use crate::cli::flags::BuildKernel;
 
 /// Builds every kernel that was asked for; stops at the first that fails.
-pub fn run(flags: &BuildKernel, layout: &Layout, ui: &Ui, install: bool) -> Result<u8> {
+pub fn run(env: &Env, flags: &BuildKernel, install: bool) -> Result<u8> {
     // What is wrong with them is said before anything is installed.
     let in_place = flags
         .in_place
-        .then(|| in_place(flags, layout))
+        .then(|| in_place(flags, &env.paths))
         .transpose()?;
     let requests = match in_place {
         Some(_) => Vec::new(),
-        None => requests(flags, layout)?,
+        None => requests(flags, &env.paths)?,
     };
     let mut tools = setup::for_build();
     if flags.cc.is_some() {
         // Whether that one is there is said where it is looked at.
         tools.retain(|tool| *tool != setup::Tool::program("gcc"));
     }
-    setup::require(layout, ui, &tools, install)?;
+    setup::require(env, &tools, install)?;
     if flags.dry_run {
-        return print_plan(&requests, layout, ui);
+        return print_plan(env, &requests);
     }
     if flags.configure_only {
-        return try_configurations(&requests, layout, ui);
+        return try_configurations(env, &requests);
     }
     for request in in_place.iter().flatten() {
-        in_place::build(request, layout, ui)?;
+        in_place::build(env, request)?;
     }
     for request in &requests {
-        build::build_kernel(request, layout, ui)?;
+        build::build_kernel(env, request)?;
     }
     Ok(0)
 }
 
 /// Status 3 if one of them could not be built.
-fn print_plan(requests: &[BuildRequest], layout: &Layout, ui: &Ui) -> Result<u8> {
-    let planned = dry_run(requests, layout, ui)?;
+fn print_plan(env: &Env, requests: &[BuildRequest]) -> Result<u8> {
+    let planned = dry_run(env, requests)?;
     for planned in &planned {
         stdout::print(&format!("{planned}\n"))?;
     }
@@ -63,14 +63,14 @@ fn print_plan(requests: &[BuildRequest], layout: &Layout, ui: &Ui) -> Result<u8>
 }
 
 /// All of them, so that one command names everything that is wrong with a change.
-fn try_configurations(requests: &[BuildRequest], layout: &Layout, ui: &Ui) -> Result<u8> {
+fn try_configurations(env: &Env, requests: &[BuildRequest]) -> Result<u8> {
     let mut status = 0;
     for request in requests {
-        if let Err(error) = build::try_configuration(request, layout, ui) {
+        if let Err(error) = build::try_configuration(env, request) {
             if let Some(FailureKind::Usage | FailureKind::Interrupted(_)) = error::kind(&error) {
                 return Err(error);
             }
-            ui.error(&error);
+            env.ui.error(&error);
             status = error::exit_status(&error);
         }
     }

@@ -2,11 +2,11 @@
 
 use std::io::Write;
 
+use crate::base::env::Env;
 use crate::base::error::{Failure, FailureKind};
 use crate::base::input;
-use crate::base::paths::Layout;
 use crate::base::stdout::Stdout;
-use crate::base::ui::{Ui, Verbosity};
+use crate::base::ui::Verbosity;
 use crate::kernel::config::{FinalConfig, State, audit, merge, tree};
 use crate::model::arch;
 use crate::model::catalog::Kernels;
@@ -16,8 +16,8 @@ use anyhow::Result;
 use crate::cli::flags::Kconfig;
 
 /// Runs the command; the exit status of the process.
-pub fn run(flags: &Kconfig, layout: &Layout, ui: &Ui) -> Result<u8> {
-    let kernels = Kernels::load(&layout.configs)?;
+pub fn run(env: &Env, flags: &Kconfig) -> Result<u8> {
+    let kernels = Kernels::load(&env.paths.configs)?;
     let arch = match &flags.arch {
         Some(name) => arch::find(name).ok_or_else(|| {
             let known = kernels.architectures.iter().map(|(arch, _)| arch.name);
@@ -33,7 +33,7 @@ pub fn run(flags: &Kconfig, layout: &Layout, ui: &Ui) -> Result<u8> {
         kernels.require_series(version.series, arch)?;
     }
     let flavor = kernels.flavor(&flags.flavor)?;
-    let merged = merge(&layout.configs, arch, &flavor.name)?;
+    let merged = merge(&env.paths.configs, arch, &flavor.name)?;
     let mut output = Stdout;
 
     let Some(path) = &flags.check else {
@@ -62,7 +62,7 @@ pub fn run(flags: &Kconfig, layout: &Layout, ui: &Ui) -> Result<u8> {
     kernels.require_series(version.series, arch)?;
     let early = requirements::early(&config);
     let audit = audit(&merged, &version, &text).with_modules(&early);
-    if ui.verbosity() == Verbosity::Verbose {
+    if env.ui.verbosity() == Verbosity::Verbose {
         for option in &audit.options {
             if !matches!(option.state, State::Lost { .. }) {
                 writeln!(output, "{option}")?;
@@ -77,7 +77,7 @@ pub fn run(flags: &Kconfig, layout: &Layout, ui: &Ui) -> Result<u8> {
         writeln!(output, "{line}")?;
     }
     let (set, absent, lost) = audit.counts();
-    ui.info(format!(
+    env.ui.info(format!(
         "{} against {version} {}: {set} options set, {absent} expected absent, {lost} lost",
         path.display(),
         flavor.name

@@ -1,15 +1,14 @@
 //! From what `-k` says to kernels on this machine.
 
+use crate::base::env::Env;
 use crate::base::error::Failure;
-use crate::base::paths::Layout;
-use crate::base::ui::Ui;
 use crate::model::kernel::LocalKernel;
 use crate::model::kernel_request::KernelRequest;
 use crate::supply::{self, Sources};
 use anyhow::Result;
 
 /// The one kernel of a command that runs one.
-pub fn one(words: &[String], sources: &Sources, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+pub fn one(env: &Env, words: &[String], sources: &Sources) -> Result<LocalKernel> {
     let mut requests = Vec::new();
     for word in words {
         requests.extend(KernelRequest::parse_list(word)?);
@@ -19,5 +18,5 @@ pub fn one(words: &[String], sources: &Sources, layout: &Layout, ui: &Ui) -> Res
             .hint("`test` takes several")
             .into());
     }
-    supply::resolve(requests.first(), sources, layout, ui)
+    supply::resolve(env, requests.first(), sources)
 }

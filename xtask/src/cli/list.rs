@@ -1,8 +1,7 @@
 //! `cargo xtask list`.
 
-use crate::base::paths::Layout;
+use crate::base::env::Env;
 use crate::base::stdout;
-use crate::base::ui::Ui;
 use crate::kernel::distro;
 use crate::kernel::store;
 use crate::model::arch;
@@ -15,15 +14,16 @@ use super::release;
 use crate::cli::flags::{List, ListFormat};
 
 /// Prints the kernels on this machine, in the release, or in both.
-pub fn run(flags: &List, layout: &Layout, ui: &Ui) -> Result<u8> {
+pub fn run(env: &Env, flags: &List) -> Result<u8> {
     let request = flags.pattern.as_deref();
     let request = request.map(str::parse::<KernelRequest>).transpose()?;
     let mut kernels = Vec::new();
     for arch in arch::ARCHITECTURES {
-        let distributions = distro::survey_all(layout, arch)?;
-        for survey in [store::survey(layout, arch)?, distributions] {
+        let distributions = distro::survey_all(&env.paths, arch)?;
+        for survey in [store::survey(&env.paths, arch)?, distributions] {
             for (path, reason) in survey.damaged {
-                ui.warn(format!("{} is no kernel: {reason}", path.display()));
+                env.ui
+                    .warn(format!("{} is no kernel: {reason}", path.display()));
             }
             kernels.extend(survey.kernels);
         }
@@ -32,7 +32,7 @@ pub fn run(flags: &List, layout: &Layout, ui: &Ui) -> Result<u8> {
     let mut place = "on this machine".to_owned();
     let mut assets = Vec::new();
     if flags.remote {
-        let client = release::client(&flags.release, layout, ui)?;
+        let client = release::client(env, &flags.release)?;
         assets = client.listing(Freshness::Checked)?.assets.clone();
         place = match local {
             true => format!("on this machine or in {}", client.location()),
@@ -55,11 +55,11 @@ pub fn run(flags: &List, layout: &Layout, ui: &Ui) -> Result<u8> {
         ListFormat::Json => Format::Json,
     };
     if rows.is_empty() && format == Format::Text {
-        ui.info(match flags.remote {
+        env.ui.info(match flags.remote {
             true => format!("no kernels {place}"),
             false => format!(
                 "no kernels in {}; cargo xtask build-kernel 6.1 builds one",
-                layout.work().display()
+                env.paths.work().display()
             ),
         });
     }

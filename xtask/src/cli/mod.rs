@@ -23,6 +23,7 @@ mod vm;
 
 use std::path::{Path, PathBuf};
 
+use crate::base::env::Env;
 use crate::base::paths::{Files, Layout};
 use crate::base::ui::Ui;
 use crate::kernel::store;
@@ -33,28 +34,32 @@ use crate::cli::flags::{Command, Global, Xtask};
 
 /// Runs the command; the exit status of the process.
 pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
-    let layout = layout(&flags.global)?;
+    let paths = paths(&flags.global)?;
+    let env = &Env {
+        paths,
+        ui: ui.clone(),
+    };
     let setup = flags.global.setup;
-    store::sweep_all(&layout);
+    store::sweep_all(&env.paths);
     match flags.command {
-        Command::Test(flags) => test::run(&flags, &layout, ui, setup),
-        Command::Vm(flags) => vm::run(&flags, &layout, ui, setup),
-        Command::Kconfig(flags) => kconfig::run(&flags, &layout, ui),
-        Command::BuildKernel(flags) => build_kernel::run(&flags, &layout, ui, setup),
+        Command::Test(flags) => test::run(env, &flags, setup),
+        Command::Vm(flags) => vm::run(env, &flags, setup),
+        Command::Kconfig(flags) => kconfig::run(env, &flags),
+        Command::BuildKernel(flags) => build_kernel::run(env, &flags, setup),
         Command::RestoreTerminal => crate::base::terminal::restore().map(|()| 0),
-        Command::Doctor(_) => doctor::run(&layout, ui, setup),
-        Command::Bisect(flags) => bisect::run(&flags, &layout, ui, setup),
-        Command::Bench(flags) => bench::run(&flags, &layout, ui),
-        Command::Ci(ci) => ci::run(&ci, workspace(), &layout, ui, setup),
+        Command::Doctor(_) => doctor::run(env, setup),
+        Command::Bisect(flags) => bisect::run(env, &flags, setup),
+        Command::Bench(flags) => bench::run(env, &flags),
+        Command::Ci(ci) => ci::run(env, &ci, workspace(), setup),
         Command::Completions(completions) => completions::run(&completions),
-        Command::List(list) => list::run(&list, &layout, ui),
-        Command::Matrix(flags) => matrix::run(&flags, &layout),
-        Command::Package(package) => package::run(&package, &layout, ui),
-        Command::Release(release) => publish::run(&release, &layout, ui, setup),
-        Command::Report(report) => report::run(&report, &layout, ui),
-        Command::Prune(prune) => prune::run(&prune, &layout, ui),
-        Command::Download(download) => release::download(&download, &layout, ui),
-        Command::Upload(upload) => release::upload(&upload, &layout, ui),
+        Command::List(list) => list::run(env, &list),
+        Command::Matrix(flags) => matrix::run(&flags, &env.paths),
+        Command::Package(package) => package::run(env, &package),
+        Command::Release(release) => publish::run(env, &release, setup),
+        Command::Report(report) => report::run(env, &report),
+        Command::Prune(prune) => prune::run(env, &prune),
+        Command::Download(download) => release::download(env, &download),
+        Command::Upload(upload) => release::upload(env, &upload),
         Command::Supervise(supervise) => Ok(supervise::run(&supervise)),
         Command::Enclose(enclose) => Ok(supervise::enclose(enclose)),
     }
@@ -63,7 +68,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
 /// The places of this run: the only code that knows the repository. When the
 /// binary runs away from the workspace that it was built from, the embedded
 /// copies serve.
-fn layout(global: &Global) -> Result<Layout> {
+fn paths(global: &Global) -> Result<Layout> {
     let workspace = workspace();
     let current = preflight::here()?;
     let work = match (&global.directory, std::env::var_os("VMTEST_DIR"), workspace) {

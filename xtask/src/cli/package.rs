@@ -1,20 +1,19 @@
 //! `cargo xtask package`.
 
-use crate::base::paths::Layout;
+use crate::base::env::Env;
 use crate::base::programs;
-use crate::base::ui::Ui;
 use crate::kernel::package::{self, FoundBuild, PackageInput, PackageOptions};
 use anyhow::{Context, Result};
 
 use crate::cli::flags::Package;
 
 /// Packages a finished build tree.
-pub fn run(flags: &Package, layout: &Layout, ui: &Ui) -> Result<u8> {
+pub fn run(env: &Env, flags: &Package) -> Result<u8> {
     let found = FoundBuild::at(&flags.build_dir)?;
-    let logs = layout.logs();
+    let logs = env.paths.logs();
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
     let log = logs.join(format!("package-{}.log", found.release));
-    ui.info(format!(
+    env.ui.info(format!(
         "packaging {} from {}; log: {}",
         found.release,
         found.build.display(),
@@ -35,7 +34,8 @@ pub fn run(flags: &Package, layout: &Layout, ui: &Ui) -> Result<u8> {
         log: &log,
         workers: programs::processors(),
     };
-    let packaged = package::package(&input, layout, ui, &options)?;
-    ui.info(format!("unpacked: {}", packaged.kernel.path.display()));
+    let packaged = package::package(env, &input, &options)?;
+    env.ui
+        .info(format!("unpacked: {}", packaged.kernel.path.display()));
     Ok(0)
 }

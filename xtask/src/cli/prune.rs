@@ -2,8 +2,8 @@
 
 use std::time::SystemTime;
 
+use crate::base::env::Env;
 use crate::base::error::Failure;
-use crate::base::paths::Layout;
 use crate::base::stdout;
 use crate::base::table;
 use crate::base::time;
@@ -18,11 +18,11 @@ use super::release::client;
 use crate::cli::flags::publish::Prune;
 
 /// Shows what would go, asks, and deletes it; the exit status.
-pub fn run(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
+pub fn run(env: &Env, flags: &Prune) -> Result<u8> {
     if flags.remote {
-        remote(flags, layout, ui)
+        remote(env, flags)
     } else {
-        on_this_machine(flags, layout, ui)
+        on_this_machine(env, flags)
     }
 }
 
@@ -40,8 +40,8 @@ pub fn confirm(question: &str, yes: bool, ui: &Ui) -> Result<bool> {
     Ok(yes || ui.ask(question)?)
 }
 
-fn on_this_machine(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
-    let entries = local::entries(layout)?;
+fn on_this_machine(env: &Env, flags: &Prune) -> Result<u8> {
+    let entries = local::entries(&env.paths)?;
     let kernels = entries
         .iter()
         .map(|entry| entry.kernel.clone())
@@ -56,17 +56,17 @@ fn on_this_machine(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
         bytes: entry.bytes,
         note: entry.path.display().to_string(),
     });
-    if !agreed(rows.collect(), flags, ui)? {
+    if !agreed(rows.collect(), flags, &env.ui)? {
         return Ok(0);
     }
     for entry in old {
-        local::delete(entry, layout, ui)?;
+        local::delete(env, entry)?;
     }
     Ok(0)
 }
 
-fn remote(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
-    let store = Github::new(client(&flags.release, layout, ui)?, ui);
+fn remote(env: &Env, flags: &Prune) -> Result<u8> {
+    let store = Github::new(client(env, &flags.release)?, &env.ui);
     if !flags.dry_run {
         store.require_token("delete kernels")?;
     }
@@ -78,8 +78,8 @@ fn remote(flags: &Prune, layout: &Layout, ui: &Ui) -> Result<u8> {
         bytes: package.size,
         note: reason.words().to_owned(),
     });
-    if agreed(rows.collect(), flags, ui)? {
-        release::delete(&old, &store, ui)?;
+    if agreed(rows.collect(), flags, &env.ui)? {
+        release::delete(&old, &store, &env.ui)?;
     }
     Ok(0)
 }

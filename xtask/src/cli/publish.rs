@@ -2,11 +2,11 @@
 
 use std::time::SystemTime;
 
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::paths::Layout;
 use crate::base::stdout;
 use crate::base::time;
-use crate::base::ui::Ui;
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
 use crate::kernel::source::Wanted as WantedSource;
@@ -23,18 +23,18 @@ use crate::cli::flags;
 use crate::cli::flags::publish::{Apply, Plan, PlanFormat, Release, ReleaseCommand};
 
 /// Plans, or plans and applies; the exit status.
-pub fn run(flags: &Release, layout: &Layout, ui: &Ui, install: bool) -> Result<u8> {
+pub fn run(env: &Env, flags: &Release, install: bool) -> Result<u8> {
     match &flags.command {
-        ReleaseCommand::Plan(flags) => print_plan(flags, layout, ui),
-        ReleaseCommand::Apply(flags) => apply(flags, layout, ui, install),
+        ReleaseCommand::Plan(flags) => print_plan(env, flags),
+        ReleaseCommand::Apply(flags) => apply(env, flags, install),
     }
 }
 
-fn print_plan(flags: &Plan, layout: &Layout, ui: &Ui) -> Result<u8> {
-    let selection = selection(&flags.selection, layout)?;
-    let store = Github::new(client(&flags.selection.release, layout, ui)?, ui);
+fn print_plan(env: &Env, flags: &Plan) -> Result<u8> {
+    let selection = selection(&flags.selection, &env.paths)?;
+    let store = Github::new(client(env, &flags.selection.release)?, &env.ui);
     let options = options(&flags.selection);
-    let (plan, _) = make_plan(&selection, &options, &store, layout, ui)?;
+    let (plan, _) = make_plan(env, &selection, &options, &store)?;
     let text = match flags.format {
         PlanFormat::Table => plan::table(&plan),
         PlanFormat::Json => plan::json(&plan).context("cannot write the plan")?,
@@ -43,23 +43,23 @@ fn print_plan(flags: &Plan, layout: &Layout, ui: &Ui) -> Result<u8> {
     Ok(0)
 }
 
-fn apply(flags: &Apply, layout: &Layout, ui: &Ui, install: bool) -> Result<u8> {
-    let selection = selection(&flags.selection, layout)?;
-    let store = Github::new(client(&flags.selection.release, layout, ui)?, ui);
+fn apply(env: &Env, flags: &Apply, install: bool) -> Result<u8> {
+    let selection = selection(&flags.selection, &env.paths)?;
+    let store = Github::new(client(env, &flags.selection.release)?, &env.ui);
     let keep = flags.selection.keep;
     store.require_token("change the release")?;
     // Another run plans what this one is just doing.
-    let _lock = store::lock(layout, ui, "release-apply")?;
+    let _lock = store::lock(env, "release-apply")?;
     let options = options(&flags.selection);
-    let (plan, wanted) = make_plan(&selection, &options, &store, layout, ui)?;
+    let (plan, wanted) = make_plan(env, &selection, &options, &store)?;
     stdout::print(&plan::table(&plan))?;
     // A plan with problems is refused below, whatever the answer.
     let totals = &plan.totals;
     if plan.problems.is_empty() && totals.uploads + totals.deletions > 0 {
         let (uploads, deletions) = (totals.uploads, totals.deletions);
         let question = format!("upload {uploads} and delete {deletions}?");
-        if !super::prune::confirm(&question, flags.yes, ui)? {
-            ui.info("nothing was changed");
+        if !super::prune::confirm(&question, flags.yes, &env.ui)? {
+            env.ui.info("nothing was changed");
             return Ok(0);
         }
     }
@@ -68,7 +68,7 @@ fn apply(flags: &Apply, layout: &Layout, ui: &Ui, install: bool) -> Result<u8> {
         .iter()
         .any(|item| item.action.uploads() && !item.ready)
     {
-        setup::require(layout, ui, &tools(flags), install)?;
+        setup::require(env, &tools(flags), install)?;
     }
     let mut build = |item: &plan::Item| {
         let name = item
@@ -83,19 +83,10 @@ fn apply(flags: &Apply, layout: &Layout, ui: &Ui, install: bool) -> Result<u8> {
             jobs: flags.jobs,
             ..BuildRequest::new(name.release.version, &item.flavor, name.arch)
         };
-        build::build_kernel(&request, layout, ui)
+        build::build_kernel(env, &request)
     };
-    let applied = release::apply(
-        &plan,
-        &wanted,
-        keep,
-        options.now,
-        &store,
-        layout,
-        ui,
-        &mut build,
-    )?;
-    ui.info(format!(
+    let applied = release::apply(env, &plan, &wanted, keep, options.now, &store, &mut build)?;
+    env.ui.info(format!(
         "uploaded {}, deleted {}",
         applied.uploaded.len(),
         applied.deleted.len()
@@ -117,15 +108,14 @@ fn tools(flags: &Apply) -> Vec<setup::Tool> {
 }
 
 fn make_plan(
+    env: &Env,
     selection: &Selection,
     options: &Options,
     store: &dyn ReleaseStore,
-    layout: &Layout,
-    ui: &Ui,
 ) -> Result<(ReleasePlan, Vec<Wanted>)> {
     let contents = store.contents()?;
-    let wanted = release::wanted(selection, layout, ui)?;
-    let ready = release::ready(&wanted, &contents, layout, ui)?;
+    let wanted = release::wanted(env, selection)?;
+    let ready = release::ready(env, &wanted, &contents)?;
     Ok((plan::plan(&wanted, &contents, &ready, options), wanted))
 }
 

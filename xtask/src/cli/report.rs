@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
+use crate::base::env::Env;
 use crate::base::error::{Failure, FailureKind};
-use crate::base::paths::Layout;
 use crate::base::stdout::{self, Stdout};
 use crate::base::ui::{Ui, Verbosity};
 use crate::cli::flags::report::{self as flags, ReportCommand};
@@ -18,25 +18,25 @@ use crate::report::{files, github, text};
 use crate::run::run_folder;
 
 /// Runs the command; the exit status.
-pub fn run(report: &flags::Report, layout: &Layout, ui: &Ui) -> Result<u8> {
+pub fn run(env: &Env, report: &flags::Report) -> Result<u8> {
     match &report.command {
-        ReportCommand::Show(flags) => show(flags, layout, ui),
-        ReportCommand::Merge(flags) => join(flags, layout, ui),
-        ReportCommand::Diff(flags) => compare(flags, ui),
+        ReportCommand::Show(flags) => show(env, flags),
+        ReportCommand::Merge(flags) => join(env, flags),
+        ReportCommand::Diff(flags) => compare(flags, &env.ui),
     }
 }
 
-fn show(flags: &flags::Show, layout: &Layout, ui: &Ui) -> Result<u8> {
+fn show(env: &Env, flags: &flags::Show) -> Result<u8> {
     let path = match &flags.dir {
         Some(path) => path.clone(),
-        None => files::newest(&layout.logs())?,
+        None => files::newest(&env.paths.logs())?,
     };
     let results = files::read(&path)?;
     let folder = match path.is_dir() {
         true => &path,
         false => path.parent().unwrap_or(Path::new(".")),
     };
-    let text = (flags.format.render)(&results, &look(folder, ui))?;
+    let text = (flags.format.render)(&results, &look(folder, &env.ui))?;
     match flags.format.colored {
         true => print(&text)?,
         false => stdout::print(&text)?,
@@ -44,7 +44,7 @@ fn show(flags: &flags::Show, layout: &Layout, ui: &Ui) -> Result<u8> {
     Ok(results.exit_status())
 }
 
-fn join(flags: &flags::Merge, layout: &Layout, ui: &Ui) -> Result<u8> {
+fn join(env: &Env, flags: &flags::Merge) -> Result<u8> {
     let mut found = Vec::new();
     for path in &flags.dirs {
         found.extend(files::find(path)?);
@@ -64,22 +64,22 @@ fn join(flags: &flags::Merge, layout: &Layout, ui: &Ui) -> Result<u8> {
         for finding in Ledger::of(&merged.results.session)?.findings(&merged.results) {
             match finding.is_bad() {
                 true => merged.results.findings.push(finding.to_string()),
-                false => ui.warn(finding.to_string()),
+                false => env.ui.warn(finding.to_string()),
             }
         }
     }
 
     let folder = match &flags.output {
         Some(folder) => folder.clone(),
-        None => run_folder::unique(&layout.logs())?,
+        None => run_folder::unique(&env.paths.logs())?,
     };
     files::write_merged(&merged, &found, &folder, flags.output.is_none())?;
     let results = &merged.results;
-    print(&text::render(results, &look(&folder, ui)))?;
+    print(&text::render(results, &look(&folder, &env.ui)))?;
     if let Some(job) = job() {
         job.summarize(results)?;
     }
-    ui.info(format!("reports: {}", folder.display()));
+    env.ui.info(format!("reports: {}", folder.display()));
     Ok(results.exit_status())
 }
 

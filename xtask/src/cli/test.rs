@@ -3,6 +3,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
+use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::input;
 use crate::base::interrupt;
@@ -42,19 +43,19 @@ use crate::cli::flags::test::Test;
 const RUNNER: &str = "guest/run_unittests.py";
 
 /// Runs the tests; the exit status.
-pub fn run(flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
-    run_to(Stdout, flags, layout, ui, setup)
+pub fn run(env: &Env, flags: &Test, setup: bool) -> Result<u8> {
+    run_to(env, Stdout, flags, setup)
 }
 
 /// The same, with the results going to `out`.
-pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
-    let requests = wanted(flags, layout)?;
-    let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
+pub fn run_to(env: &Env, out: impl Write, flags: &Test, setup: bool) -> Result<u8> {
+    let requests = wanted(flags, &env.paths)?;
+    let sources = super::release::sources(env, &flags.sources, &flags.machine, setup)?;
     let environment = extra_environment(&flags.environment)?;
     let shares = flags.machine.shares()?;
     let cores = flags.machine.cores()?;
     let disks = flags.machine.disks()?;
-    let chosen = choose(flags, layout)?;
+    let chosen = choose(flags, &env.paths)?;
     let project = match &chosen {
         Chosen::Tree { project, .. } | Chosen::Pinned { project } => project,
     };
@@ -72,17 +73,17 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
             preflight::directory(path)?;
         }
     }
-    setup::require(layout, ui, &tools(&chosen, !requests.is_empty())?, setup)?;
+    setup::require(env, &tools(&chosen, !requests.is_empty())?, setup)?;
 
     let filtered = suite::selects(&flags.arguments);
     let mut folder = match &flags.report_dir {
         Some(path) => RunFolder::at(std::path::absolute(path)?)?,
-        None => RunFolder::create(&layout.logs())?,
+        None => RunFolder::create(&env.paths.logs())?,
     };
     let path = folder.path.clone();
-    let prepared = prepare(&chosen, layout, ui, &path.join("prepare.log"))?;
+    let prepared = prepare(env, &chosen, &path.join("prepare.log"))?;
     let runner = path.join("run_unittests.py");
-    std::fs::write(&runner, layout.assets.read(RUNNER)?.as_bytes())
+    std::fs::write(&runner, env.paths.assets.read(RUNNER)?.as_bytes())
         .with_context(|| format!("cannot write {}", runner.display()))?;
 
     let mine = match flags.partition {
@@ -91,14 +92,14 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     };
     // One machine is enough for what is no kernel's.
     let local = flags.local && flags.partition.is_none_or(|part| part.contains(0));
-    let wanted = queue::choose(&mine, &sources, layout, ui);
+    let wanted = queue::choose(env, &mine, &sources);
     let crashes = project.crash.is_some() && !flags.no_crash && !wanted.is_empty();
     let loader = path.join("load_capture_kernel.py");
     if crashes {
-        std::fs::write(&loader, layout.assets.read(guest::LOADER)?.as_bytes())
+        std::fs::write(&loader, env.paths.assets.read(guest::LOADER)?.as_bytes())
             .with_context(|| format!("cannot write {}", loader.display()))?;
     }
-    let mut history = History::load(layout, &project.name, ui);
+    let mut history = History::load(env, &project.name);
     let estimate = |name: &RunName| match filtered {
         // Nothing is known about some of the tests.
         true => None,
@@ -115,7 +116,7 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
     let order = queue::order(&wanted, &estimates);
     let jobs = match flags.jobs {
         Some(jobs) => usize::try_from(jobs)?,
-        None => default_jobs(flags, project, layout)?,
+        None => default_jobs(flags, project, &env.paths)?,
     };
     let options = Options {
         jobs,
@@ -141,8 +142,8 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         runner,
         loader: crashes.then_some(loader),
         folder: path.clone(),
-        init: layout.assets.read(guest::INIT)?.into_owned(),
-        bridge: layout.assets.read(initramfs::BRIDGE)?.into_owned(),
+        init: env.paths.assets.read(guest::INIT)?.into_owned(),
+        bridge: env.paths.assets.read(initramfs::BRIDGE)?.into_owned(),
         arguments: flags.arguments.clone(),
         environment,
         cc: flags.cc.clone(),
@@ -169,14 +170,14 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         seconds: seconds.map(|time| Some(time?.as_secs_f64())).collect(),
         jobs: options.jobs,
         folder: path.clone(),
-        paint: ui.paint(),
+        paint: env.ui.paint(),
         github: job.is_some(),
     };
     let mut collector = Collected {
         // The second half is of tests after a crash.
         names: vec![None; 2 * runs],
         folder: &mut folder,
-        reporter: Reporter::new(out, ui.verbosity(), Some(ui.clone()), outlook),
+        reporter: Reporter::new(out, env.ui.verbosity(), Some(env.ui.clone()), outlook),
     };
     let session = Session {
         suite: &suite,
@@ -185,13 +186,12 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
         order: &order,
         sources: &sources,
         budget: &Budget::new(flags.disk_budget),
-        layout,
-        ui,
+        env,
         options,
     };
-    let records = session::run(session, &mut collector).inspect_err(|_| keep(&path, ui))?;
+    let records = session::run(session, &mut collector).inspect_err(|_| keep(&path, &env.ui))?;
     let Collected { mut reporter, .. } = collector;
-    let results = close(folder, &ledger, ui)?;
+    let results = close(folder, &ledger, &env.ui)?;
     let started = records.iter().filter(|record| record.name.phase.is_none());
     let finished = Event::Finished {
         records: &records,
@@ -208,13 +208,13 @@ pub fn run_to(out: impl Write, flags: &Test, layout: &Layout, ui: &Ui, setup: bo
             .context("cannot write the annotations")?;
         job.summarize(&results)?;
     }
-    ui.info(format!("reports: {}", path.display()));
+    env.ui.info(format!("reports: {}", path.display()));
     if !filtered {
         for record in &records {
             if let Err(error) = history.record(record, &asked.started) {
                 interrupt::check()?;
                 // The results are there; the next estimate is worse for it.
-                ui.warn(format!("{error:#}"));
+                env.ui.warn(format!("{error:#}"));
             }
         }
     }
@@ -362,15 +362,15 @@ fn tools(chosen: &Chosen, in_vm: bool) -> Result<Vec<Tool>> {
     Ok(tools)
 }
 
-fn prepare(chosen: &Chosen, layout: &Layout, ui: &Ui, log: &Path) -> Result<Prepared> {
+fn prepare(env: &Env, chosen: &Chosen, log: &Path) -> Result<Prepared> {
     match chosen {
-        Chosen::Tree { project, path } => python::prepare_tree(project, path, layout, ui, log),
+        Chosen::Tree { project, path } => python::prepare_tree(env, project, path, log),
         Chosen::Pinned { project } => {
             let release = project
                 .release
                 .as_ref()
                 .with_context(|| format!("the profile {} has no release", project.name))?;
-            python::prepare_release(project, release, layout, ui, log)
+            python::prepare_release(env, project, release, log)
         }
     }
 }

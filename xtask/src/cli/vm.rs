@@ -7,12 +7,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::base::env::Env;
 use crate::base::environment::{
     cargo_environment, cargo_paths, guest_environment, is_cargo_runner, is_exportable,
 };
 use crate::base::error::{Failure, FailureKind};
 use crate::base::interrupt;
-use crate::base::paths::Layout;
 use crate::base::process::shell_quote;
 use crate::base::secrets;
 use crate::base::shown;
@@ -37,17 +37,17 @@ use crate::cli::flags::machine::Given;
 const TROUBLE: usize = 100;
 
 /// Runs the command; its exit status.
-pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
-    setup::require(layout, ui, &setup::for_vm(supply::host_arch()?), setup)?;
-    let mut request = request(flags, layout, ui, setup)?;
+pub fn run(env: &Env, flags: &Vm, setup: bool) -> Result<u8> {
+    setup::require(env, &setup::for_vm(supply::host_arch()?), setup)?;
+    let mut request = request(env, flags, setup)?;
     if flags.dry_run {
-        let line = vm::dry_run(&request, layout)?;
+        let line = vm::dry_run(&request, &env.paths)?;
         let words = line
             .iter()
             .map(|word| shell_quote(&word.to_string_lossy()))
             .collect::<Vec<_>>();
         stdout::print_value(&words.join(" "))?;
-        ui.info(
+        env.ui.info(
             "this is what `vm` would start, not a command to type: vmtest-XXXXXX stands for a \
              directory in which `vm` would write the guest's init and listen on the sockets",
         );
@@ -57,7 +57,7 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
         Ok(log) => log,
         // Kernels can be booted from a work directory that cannot be written.
         Err(error) => {
-            ui.verbose(format!("{error:#}"));
+            env.ui.verbose(format!("{error:#}"));
             let name = request.console_log.file_name().unwrap_or_default();
             request.console_log = temporary::host_folder()?.join(name);
             ConsoleLog::create(&request.console_log)?
@@ -81,23 +81,23 @@ pub fn run(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<u8> {
     if raw.is_some() {
         signal_hook::flag::register(signal_hook::consts::SIGWINCH, Arc::clone(&sink.resized))?;
     }
-    let run = vm::run(&request, layout, ui, &mut sink);
+    let run = vm::run(env, &request, &mut sink);
     let rest = sink.kernel.finish();
     let rest = copy(&rest, std::io::stderr().as_fd());
     drop(raw);
     rest?;
-    Ok(conclude(&run?, log, flags.lost_status, ui))
+    Ok(conclude(&run?, log, flags.lost_status, &env.ui))
 }
 
-fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmRequest> {
+fn request(env: &Env, flags: &Vm, setup: bool) -> Result<VmRequest> {
     // Before a kernel is fetched.
     let shares = flags.machine.shares()?;
     let cores = flags.machine.cores()?;
     let disks = flags.machine.disks()?;
     let extra = extra_environment(&flags.environment)?;
     preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;
-    let sources = super::release::sources(&flags.sources, &flags.machine, layout, ui, setup)?;
-    let kernel = super::kernel::one(&flags.kernels, &sources, layout, ui)?;
+    let sources = super::release::sources(env, &flags.sources, &flags.machine, setup)?;
+    let kernel = super::kernel::one(env, &flags.kernels, &sources)?;
     let tty = match (flags.tty, flags.no_tty) {
         (true, _) => true,
         (_, true) => false,
@@ -123,7 +123,7 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         None => Vec::new(),
     };
     let mut request = VmRequest {
-        console_log: log::path(layout)?,
+        console_log: log::path(&env.paths)?,
         dump: None,
         cores: None,
         kernel,
@@ -137,8 +137,8 @@ fn request(flags: &Vm, layout: &Layout, ui: &Ui, setup: bool) -> Result<VmReques
         disks: Vec::new(),
         stdin: Stdin::Inherit,
         terminal: tty.then(|| terminal::size().unwrap_or((80, 24))),
-        init_text: layout.assets.read(guest::INIT)?.into_owned(),
-        bridge_text: layout.assets.read(initramfs::BRIDGE)?.into_owned(),
+        init_text: env.paths.assets.read(guest::INIT)?.into_owned(),
+        bridge_text: env.paths.assets.read(initramfs::BRIDGE)?.into_owned(),
         memory: vm::MEMORY,
         cpus: None,
         shares: Vec::new(),

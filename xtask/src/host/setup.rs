@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::paths::Layout;
@@ -606,25 +607,19 @@ impl Machine {
 ///
 /// One error that lists all that is missing, with the line that installs it; or
 /// that of the package manager, with the end of its output.
-pub fn require(layout: &Layout, ui: &Ui, tools: &[Tool], setup: bool) -> Result<()> {
-    require_on(&Machine::probe(), layout, ui, tools, setup)
+pub fn require(env: &Env, tools: &[Tool], setup: bool) -> Result<()> {
+    require_on(env, &Machine::probe(), tools, setup)
 }
 
 /// [`require`] on a host that is described by a value.
-pub fn require_on(
-    machine: &Machine,
-    layout: &Layout,
-    ui: &Ui,
-    tools: &[Tool],
-    setup: bool,
-) -> Result<()> {
+pub fn require_on(env: &Env, machine: &Machine, tools: &[Tool], setup: bool) -> Result<()> {
     let mut missing = machine.missing(tools);
     if missing.is_empty() {
         return Ok(());
     }
     // Another run may just be installing the same.
     let _lock = if setup {
-        let lock = store::lock(layout, ui, "setup")?;
+        let lock = store::lock(env, "setup")?;
         missing = machine.missing(tools);
         if missing.is_empty() {
             return Ok(());
@@ -664,14 +659,14 @@ pub fn require_on(
         .hint(format!("run {line}"))
         .into());
     }
-    ui.info(format!("missing: {list}"));
+    env.ui.info(format!("missing: {list}"));
     let installer = Installer {
         machine,
         manager,
         sudo,
-        log: log_file(layout)?,
+        log: log_file(&env.paths)?,
     };
-    installer.install(ui, family, &packages)?;
+    installer.install(&env.ui, family, &packages)?;
     let still = machine.missing(&missing);
     if still.is_empty() {
         return Ok(());

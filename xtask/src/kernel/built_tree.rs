@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::archive;
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::paths::Layout;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
 use crate::base::sha256::Sha256;
-use crate::base::ui::Ui;
 use crate::kernel::config::{FinalConfig, Value};
 use crate::kernel::store::{self, Temporary};
 use crate::model::arch::Arch;
@@ -53,13 +53,13 @@ pub fn is_tree(path: &Path) -> bool {
 ///
 /// A usage error that names what is missing and the command that makes it: the tree was
 /// not built, or its modules were not. It is for another architecture.
-pub fn open(path: &Path, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+pub fn open(env: &Env, path: &Path) -> Result<LocalKernel> {
     // Of several names of one tree this is the same.
     let path = &path
         .canonicalize()
         .with_context(|| format!("cannot find {}", path.display()))?;
     let built = Built::look(path)?;
-    let modules = stage(path, &built, layout, ui)?;
+    let modules = stage(env, path, &built)?;
     Ok(LocalKernel {
         arch: built.arch,
         release: built.release,
@@ -208,15 +208,15 @@ pub fn folder(path: &Path, layout: &Layout) -> PathBuf {
 }
 
 /// Makes the folder that becomes `/lib/modules/<release>`, unless it is there.
-fn stage(path: &Path, built: &Built, layout: &Layout, ui: &Ui) -> Result<PathBuf> {
-    let goal = folder(path, layout);
+fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
+    let goal = folder(path, &env.paths);
     let key = key(path, built)?;
     let current = || input::text(&goal.join(KEY), input::TEXT).is_ok_and(|old| old == key);
     if current() {
         return Ok(goal);
     }
     let name = goal.file_name().unwrap_or_default().to_string_lossy();
-    let _lock = store::lock(layout, ui, &format!("tree-{name}"))?;
+    let _lock = store::lock(env, &format!("tree-{name}"))?;
     if current() {
         return Ok(goal);
     }

@@ -14,14 +14,13 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::paths::Layout;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
 use crate::base::sha256::Sha256;
-use crate::base::ui::Ui;
 use crate::kernel::store::{self, Temporary};
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::{LocalKernel, Origin};
@@ -84,10 +83,9 @@ pub struct Compiler {
 /// No compiler; the build fails (its first error lines and the log are named);
 /// it gives no module or several.
 pub fn build_external(
+    env: &Env,
     kernel: &LocalKernel,
     source: &Path,
-    layout: &Layout,
-    ui: &Ui,
     options: &ModuleOptions,
 ) -> Result<PathBuf> {
     let source = source.canonicalize().map_err(|error| {
@@ -107,16 +105,17 @@ pub fn build_external(
     let name = source.file_name().unwrap_or_default().to_string_lossy();
     let compiler = find_compiler(kernel.require_build()?, kernel.arch, options.cc.as_deref())?;
     let key = key(kernel, &files, &compiler)?;
-    let cache = layout.cache().join("modules");
+    let cache = env.paths.cache().join("modules");
     let goal = cache.join(format!("{name}-{}-{}", kernel.release, &key[..16]));
-    let _lock = store::lock(layout, ui, &format!("module-{}", &key[..16]))?;
+    let _lock = store::lock(env, &format!("module-{}", &key[..16]))?;
     if goal.is_dir() {
         let module = the_module(&goal)?;
-        ui.verbose(format!("{} is already built", module.display()));
+        env.ui
+            .verbose(format!("{} is already built", module.display()));
         return Ok(module);
     }
     if !compiler.kernels_own {
-        ui.info(format!(
+        env.ui.info(format!(
             "building {name} for {} with {} ({}), because this host lacks the kernel's own compiler, {}",
             kernel.release,
             compiler.program,
@@ -127,7 +126,9 @@ pub fn build_external(
     let temporary = Temporary::directory(&goal)?;
     let work = temporary.path().join("source");
     copy_source(&source, &files, &work)?;
-    let task = ui.task(format!("building {name} for {}", kernel.release));
+    let task = env
+        .ui
+        .task(format!("building {name} for {}", kernel.release));
     make(kernel, &work, &name, &compiler, &options.log)?;
     drop(task);
     let built = the_module(&work)?;

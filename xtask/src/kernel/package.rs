@@ -26,13 +26,12 @@ use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
 use crate::archive::{self, Created, PACKAGE_TIME};
+use crate::base::env::Env;
 use crate::base::error::{Failure, Quoting};
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::paths::Layout;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
-use crate::base::ui::Ui;
 use crate::kernel::module;
 use crate::kernel::store::{self, Temporary};
 use crate::model::arch::{self, Arch};
@@ -203,30 +202,29 @@ pub struct Packaged {
 /// The build tree is not finished; a program is missing; no external module can
 /// be built against the staged files. Nothing is left in place then.
 pub fn package(
+    env: &Env,
     input: &PackageInput<'_>,
-    layout: &Layout,
-    ui: &Ui,
     options: &PackageOptions<'_>,
 ) -> Result<Packaged> {
     let (arch, release) = (input.arch, &input.release);
     check_finished(input)?;
-    let goal = store::kernel_path(layout, arch, release);
+    let goal = store::kernel_path(&env.paths, arch, release);
     let name = PackageName {
         arch,
         release: release.clone(),
     };
     let archive = match options.output {
         Some(directory) => directory.join(name.to_string()),
-        None => store::package_path(layout, arch, release),
+        None => store::package_path(&env.paths, arch, release),
     };
-    let _lock = store::lock(layout, ui, &store::lock_name(arch, release))?;
+    let _lock = store::lock(env, &store::lock_name(arch, release))?;
     let temporary = Temporary::directory(&goal)?;
     let stage = temporary
         .path()
         .join("lib/modules")
         .join(release.to_string());
 
-    let mut task = ui.task(format!("packaging {release}"));
+    let mut task = env.ui.task(format!("packaging {release}"));
     task.update("installing modules");
     install_modules(input, temporary.path(), &stage, options.log)?;
     task.update("copying what external modules need");
@@ -241,7 +239,7 @@ pub fn package(
     drop(task);
     file.persist()?;
     temporary.persist_from(&stage)?;
-    ui.info(format!(
+    env.ui.info(format!(
         "{} ({} bytes, sha256 {})",
         archive.display(),
         created.bytes,

@@ -12,13 +12,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::archive;
 use crate::base::disk;
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
 use crate::base::paths::Layout;
 use crate::base::temporary;
 pub use crate::base::temporary::Temporary;
-use crate::base::ui::Ui;
 use crate::kernel::build::progress::thousands;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::LocalKernel;
@@ -37,8 +37,8 @@ pub struct Lock {
 ///
 /// The file stays: removing it would let a third run lock a new file of the
 /// same name while the second still waits on the old one.
-pub fn lock(layout: &Layout, ui: &Ui, name: &str) -> Result<Lock> {
-    let directory = layout.locks();
+pub fn lock(env: &Env, name: &str) -> Result<Lock> {
+    let directory = env.paths.locks();
     create_directory(&directory)?;
     let path = directory.join(name);
     let file = File::options()
@@ -58,7 +58,7 @@ pub fn lock(layout: &Layout, ui: &Ui, name: &str) -> Result<Lock> {
         }
         if !said {
             said = true;
-            ui.info(format!(
+            env.ui.info(format!(
                 "waiting for another run, which holds {}",
                 path.display()
             ));
@@ -289,7 +289,7 @@ pub(crate) fn elf_architecture(path: &Path) -> Result<&'static Arch> {
 /// Unpacks a package file into the work directory, unless the kernel is there:
 /// packages never change under one name. The name says what it is, and what is
 /// in it must agree.
-pub fn install(layout: &Layout, ui: &Ui, package: &Path) -> Result<LocalKernel> {
+pub fn install(env: &Env, package: &Path) -> Result<LocalKernel> {
     let name = package.file_name().unwrap_or_default().to_string_lossy();
     let Some(parsed) = PackageName::parse(&name) else {
         return Err(
@@ -301,9 +301,10 @@ pub fn install(layout: &Layout, ui: &Ui, package: &Path) -> Result<LocalKernel> 
                 .into(),
         );
     };
-    let vacancy = match vacancy(layout, ui, &parsed)? {
+    let vacancy = match vacancy(env, &parsed)? {
         Place::Taken(kernel) => {
-            ui.verbose(format!("{} is already unpacked", parsed.release));
+            env.ui
+                .verbose(format!("{} is already unpacked", parsed.release));
             return Ok(kernel);
         }
         Place::Vacant(vacancy) => vacancy,
@@ -312,7 +313,7 @@ pub fn install(layout: &Layout, ui: &Ui, package: &Path) -> Result<LocalKernel> 
     let file = input::open(package).with_context(context)?;
     let limits = archive::Limits::of(file.metadata().with_context(context)?.len());
     let temporary = vacancy.temporary()?;
-    let task = ui.task(format!("unpacking {}", package.display()));
+    let task = env.ui.task(format!("unpacking {}", package.display()));
     archive::unpack_into(file, temporary.path(), &limits)
         .with_context(|| format!("cannot unpack {}", package.display()))?;
     drop(task);
@@ -338,9 +339,9 @@ pub struct Vacancy {
 
 /// Looks whether a kernel is there, after waiting for another run that may be
 /// about to put it there.
-pub fn vacancy(layout: &Layout, ui: &Ui, name: &PackageName) -> Result<Place> {
-    let goal = kernel_path(layout, name.arch, &name.release);
-    let lock = lock(layout, ui, &lock_name(name.arch, &name.release))?;
+pub fn vacancy(env: &Env, name: &PackageName) -> Result<Place> {
+    let goal = kernel_path(&env.paths, name.arch, &name.release);
+    let lock = lock(env, &lock_name(name.arch, &name.release))?;
     Ok(match open(&goal) {
         Ok(kernel) => Place::Taken(kernel),
         Err(_) => Place::Vacant(Vacancy {
@@ -393,16 +394,6 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use super::*;
-    use crate::base::paths::Files;
-    use crate::base::ui::Verbosity;
-
-    fn layout(work: &Path) -> Layout {
-        Layout::new(work, Files::Embedded(&[]), Files::Embedded(&[]))
-    }
-
-    fn quiet() -> Ui {
-        Ui::new(Verbosity::Quiet)
-    }
 
     /// The least that is a kernel.
     fn fake_kernel(path: &Path, release: &str, machine: u16) {
@@ -466,10 +457,10 @@ mod tests {
     #[test]
     fn kernels_are_listed_newest_first_and_damaged_ones_apart() {
         let work = tempfile::tempdir().unwrap();
-        let layout = layout(work.path());
+        let env = Env::for_tests(work.path());
         let x86_64 = arch::find("x86_64").unwrap();
-        assert!(kernels(&layout, x86_64).unwrap().is_empty());
-        let directory = layout.kernels(x86_64);
+        assert!(kernels(&env.paths, x86_64).unwrap().is_empty());
+        let directory = env.paths.kernels(x86_64);
         for release in [
             "6.9.1-vmtest1.1default",
             "6.10.2-vmtest1.0tiny",
@@ -481,7 +472,7 @@ mod tests {
         fake_kernel(&directory.join("kernel-6.1.1"), "6.1.2", 62);
         std::fs::create_dir(directory.join("kernel-6.2.0")).unwrap();
         fake_kernel(&directory.join(".kernel-7.0.tmp-abc"), "7.0", 62);
-        let survey = survey(&layout, x86_64).unwrap();
+        let survey = survey(&env.paths, x86_64).unwrap();
         let releases = survey
             .kernels
             .iter()
@@ -504,7 +495,7 @@ mod tests {
     #[test]
     fn the_whole_work_directory_is_swept() {
         let work = tempfile::tempdir().unwrap();
-        let layout = layout(work.path());
+        let env = Env::for_tests(work.path());
         let folders = [
             "",
             "packages",
@@ -527,7 +518,7 @@ mod tests {
             std::fs::create_dir_all(&path).unwrap();
             path
         });
-        sweep_all(&layout);
+        sweep_all(&env.paths);
         assert_eq!(left.iter().filter(|path| path.exists()).count(), 0);
         assert!(
             folders
@@ -550,9 +541,9 @@ mod tests {
     #[test]
     fn a_lock_is_waited_for() {
         let work = tempfile::tempdir().unwrap();
-        let layout = layout(work.path());
-        let first = lock(&layout, &quiet(), "x").unwrap();
-        let _other = lock(&layout, &quiet(), "y").unwrap();
+        let env = Env::for_tests(work.path());
+        let first = lock(&env, "x").unwrap();
+        let _other = lock(&env, "y").unwrap();
         let start = Instant::now();
         let pause = Duration::from_millis(200);
         std::thread::scope(|scope| {
@@ -560,7 +551,7 @@ mod tests {
                 std::thread::sleep(pause);
                 drop(first);
             });
-            let _second = lock(&layout, &quiet(), "x").unwrap();
+            let _second = lock(&env, "x").unwrap();
         });
         assert!(start.elapsed() >= pause);
     }
@@ -568,7 +559,7 @@ mod tests {
     #[test]
     fn packages_are_installed_once_and_must_be_what_their_name_says() {
         let work = tempfile::tempdir().unwrap();
-        let layout = layout(work.path());
+        let env = Env::for_tests(work.path());
         let tree = work.path().join("tree");
         fake_kernel(&tree, "6.1.2-vmtest1.1default", 62);
         let pack = |name: &str| {
@@ -578,16 +569,19 @@ mod tests {
             path
         };
         let package = pack("kernel-6.1.2-vmtest1.1default.x86_64.tar.zst");
-        let kernel = install(&layout, &quiet(), &package).unwrap();
+        let kernel = install(&env, &package).unwrap();
         let x86_64 = arch::find("x86_64").unwrap();
-        assert_eq!(kernel.path, kernel_path(&layout, x86_64, &kernel.release));
         assert_eq!(
-            kernels(&layout, x86_64).unwrap(),
+            kernel.path,
+            kernel_path(&env.paths, x86_64, &kernel.release)
+        );
+        assert_eq!(
+            kernels(&env.paths, x86_64).unwrap(),
             std::slice::from_ref(&kernel)
         );
         // The second time it is not even read.
         std::fs::write(&package, "not a package any more").unwrap();
-        assert_eq!(install(&layout, &quiet(), &package).unwrap(), kernel);
+        assert_eq!(install(&env, &package).unwrap(), kernel);
 
         for (name, expected) in [
             (
@@ -596,14 +590,14 @@ mod tests {
             ),
             ("kernel.tar.zst", "is not a kernel package"),
         ] {
-            let error = install(&layout, &quiet(), &pack(name)).unwrap_err();
+            let error = install(&env, &pack(name)).unwrap_err();
             assert!(format!("{error:#}").contains(expected), "{error:#}");
         }
         let damaged = work.path().join("kernel-6.1.4.x86_64.tar.zst");
         std::fs::write(&damaged, "damaged").unwrap();
-        assert!(install(&layout, &quiet(), &damaged).is_err());
+        assert!(install(&env, &damaged).is_err());
         assert_eq!(
-            names(&layout.kernels(x86_64)),
+            names(&env.paths.kernels(x86_64)),
             ["kernel-6.1.2-vmtest1.1default"]
         );
     }

@@ -15,11 +15,10 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Error, Result, bail};
 
 use crate::archive;
+use crate::base::env::Env;
 use crate::base::error::{self, Failure};
 use crate::base::interrupt;
-use crate::base::paths::Layout;
 use crate::base::sha256::Sha256;
-use crate::base::ui::Ui;
 use crate::kernel::store::{self, Place, Vacancy};
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
@@ -92,15 +91,14 @@ pub fn megabytes(bytes: u64) -> String {
 /// Fetches kernels that are not there, at most `jobs` at a time; the results are
 /// in the order of `packages`. One that fails does not keep others from coming.
 pub fn download(
+    env: &Env,
     client: &Client,
     packages: &[Package],
     jobs: usize,
-    layout: &Layout,
-    ui: &Ui,
 ) -> Vec<Result<Downloaded>> {
     let mut results = packages
         .iter()
-        .map(|package| already_there(package, layout, ui))
+        .map(|package| already_there(env, package))
         .collect::<Vec<_>>();
     let missing = (0..packages.len())
         .filter(|&index| results[index].is_none())
@@ -115,7 +113,9 @@ pub fn download(
         more => format!("downloading {} kernels", more.len()),
     };
     let from = client.location();
-    let mut task = ui.task(format!("{message} ({}) from {from}", megabytes(total)));
+    let mut task = env
+        .ui
+        .task(format!("{message} ({}) from {from}", megabytes(total)));
     let received = AtomicU64::new(0);
     let jobs = jobs.clamp(1, missing.len());
     let queue = Mutex::new(missing);
@@ -134,7 +134,7 @@ pub fn download(
                         .pop_front()
                 };
                 while let Some(index) = next() {
-                    let result = fetch(client, &packages[index], received, layout, ui);
+                    let result = fetch(env, client, &packages[index], received);
                     if sender.send((index, result)).is_err() {
                         return;
                     }
@@ -164,10 +164,10 @@ pub fn download(
         .collect()
 }
 
-fn already_there(package: &Package, layout: &Layout, ui: &Ui) -> Option<Downloaded> {
+fn already_there(env: &Env, package: &Package) -> Option<Downloaded> {
     let PackageName { arch, release } = &package.name;
-    let kernel = store::open(&store::kernel_path(layout, arch, release)).ok()?;
-    ui.info(format!("{release} is here already"));
+    let kernel = store::open(&store::kernel_path(&env.paths, arch, release)).ok()?;
+    env.ui.info(format!("{release} is here already"));
     Some(Downloaded {
         kernel,
         fetched: false,
@@ -176,17 +176,17 @@ fn already_there(package: &Package, layout: &Layout, ui: &Ui) -> Option<Download
 
 /// Fetches one kernel.
 fn fetch(
+    env: &Env,
     client: &Client,
     package: &Package,
     received: &AtomicU64,
-    layout: &Layout,
-    ui: &Ui,
 ) -> Result<Downloaded> {
     interrupt::check()?;
     let asset = &package.asset;
-    let vacancy = match store::vacancy(layout, ui, &package.name)? {
+    let vacancy = match store::vacancy(env, &package.name)? {
         Place::Taken(kernel) => {
-            ui.info(format!("{} was fetched by another run", asset.name));
+            env.ui
+                .info(format!("{} was fetched by another run", asset.name));
             received.fetch_add(asset.size, Ordering::Relaxed);
             return Ok(Downloaded {
                 kernel,
@@ -197,7 +197,7 @@ fn fetch(
     };
     let sha256 = asset.sha256()?;
     if sha256.is_none() {
-        ui.verbose(format!(
+        env.ui.verbose(format!(
             "{} has no checksum at GitHub; its size and zstd's checksum must do",
             asset.name
         ));
@@ -221,7 +221,7 @@ fn fetch(
                 .hint("it was fetched twice; nothing was kept")
                 .into());
         }
-        ui.warn(format!(
+        env.ui.warn(format!(
             "{} came damaged, fetching it once more: {why:#}",
             asset.name
         ));
@@ -519,13 +519,8 @@ impl Read for Resuming<'_> {
 /// # Errors
 ///
 /// It cannot be had; see the module.
-pub fn download_one(
-    client: &Client,
-    package: &Package,
-    layout: &Layout,
-    ui: &Ui,
-) -> Result<Downloaded> {
-    download(client, std::slice::from_ref(package), 1, layout, ui)
+pub fn download_one(env: &Env, client: &Client, package: &Package) -> Result<Downloaded> {
+    download(env, client, std::slice::from_ref(package), 1)
         .pop()
         .context("a download ended without a result")?
 }

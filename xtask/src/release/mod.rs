@@ -16,9 +16,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result};
 
 use crate::archive;
+use crate::base::env::Env;
 use crate::base::error::{self, Failure};
 use crate::base::interrupt;
-use crate::base::paths::Layout;
 use crate::base::programs;
 use crate::base::shown;
 use crate::base::ui::Ui;
@@ -83,8 +83,8 @@ pub struct Selection {
 ///
 /// A fragment or patch cannot be read, or a signal. That a source cannot be had is
 /// said in [`Wanted::newest`].
-pub fn wanted(selection: &Selection, layout: &Layout, ui: &Ui) -> Result<Vec<Wanted>> {
-    let kernels = Kernels::load(&layout.configs)?;
+pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<Wanted>> {
+    let kernels = Kernels::load(&env.paths.configs)?;
     let mut series = selection.series.clone();
     series.sort();
     series.dedup();
@@ -96,13 +96,7 @@ pub fn wanted(selection: &Selection, layout: &Layout, ui: &Ui) -> Result<Vec<Wan
             candidate: None,
         })
         .collect::<Vec<_>>();
-    let found = source::find_all(
-        layout,
-        ui,
-        &versions,
-        &selection.source,
-        &selection.kernel_org_url,
-    )?;
+    let found = source::find_all(env, &versions, &selection.source, &selection.kernel_org_url)?;
     let found = series.into_iter().zip(found).collect::<BTreeMap<_, _>>();
     let mut wanted = Vec::new();
     for arch in &selection.architectures {
@@ -113,7 +107,7 @@ pub fn wanted(selection: &Selection, layout: &Layout, ui: &Ui) -> Result<Vec<Wan
                     Ok(found) => {
                         let found = found.clone();
                         let identity =
-                            build::identify(layout, &kernels, found, flavor, arch, true)?;
+                            build::identify(&env.paths, &kernels, found, flavor, arch, true)?;
                         Ok(Newest {
                             release: identity.release,
                             input_key: identity.input_key,
@@ -144,12 +138,7 @@ fn one_line(error: &Error) -> String {
 /// # Errors
 ///
 /// A signal.
-pub fn ready(
-    wanted: &[Wanted],
-    contents: &Contents,
-    layout: &Layout,
-    ui: &Ui,
-) -> Result<Vec<Ready>> {
+pub fn ready(env: &Env, wanted: &[Wanted], contents: &Contents) -> Result<Vec<Ready>> {
     let mut ready = Vec::new();
     for wanted in wanted {
         interrupt::check()?;
@@ -164,7 +153,7 @@ pub fn ready(
             .packages
             .iter()
             .any(|package| package.finished && package.name == name);
-        let path = store::package_path(layout, name.arch, &name.release);
+        let path = store::package_path(&env.paths, name.arch, &name.release);
         let Ok(metadata) = path.metadata() else {
             continue;
         };
@@ -177,10 +166,12 @@ pub fn ready(
                 input_key: manifest.input_key,
                 size: metadata.len(),
             }),
-            Ok(None) => ui.verbose(format!("{} has no manifest", path.display())),
+            Ok(None) => env
+                .ui
+                .verbose(format!("{} has no manifest", path.display())),
             Err(error) => {
                 interrupt::check()?;
-                ui.warn(format!("{error:#}; it is made again"));
+                env.ui.warn(format!("{error:#}; it is made again"));
             }
         }
     }
@@ -245,13 +236,12 @@ impl Applied {
     reason = "what is to be done, on what, and by whom: each is used once"
 )]
 pub fn apply(
+    env: &Env,
     plan: &ReleasePlan,
     wanted: &[Wanted],
     keep: Option<NonZeroUsize>,
     now: u64,
     store: &dyn ReleaseStore,
-    layout: &Layout,
-    ui: &Ui,
     build: &mut dyn FnMut(&Item) -> Result<LocalKernel>,
 ) -> Result<Applied> {
     if let Some(problem) = plan.problems.first() {
@@ -271,18 +261,19 @@ pub fn apply(
             continue;
         };
         number += 1;
-        ui.info(format!("{number} of {count}: {}", item.title()));
+        env.ui
+            .info(format!("{number} of {count}: {}", item.title()));
         interrupt::check()?;
         let package = if item.ready {
-            Ok(store::package_path(layout, name.arch, &name.release))
+            Ok(store::package_path(&env.paths, name.arch, &name.release))
         } else {
-            build(item).and_then(|kernel| packaged(&kernel, name, layout, ui))
+            build(item).and_then(|kernel| packaged(env, &kernel, name))
         };
         let package = match package {
             Ok(package) => package,
             Err(error) => {
                 interrupt::check()?;
-                ui.warn(format!("{}: {error:#}", item.title()));
+                env.ui.warn(format!("{}: {error:#}", item.title()));
                 applied.failed.push(Failed {
                     title: item.title(),
                     error,
@@ -300,14 +291,14 @@ pub fn apply(
     }
     if let Some(keep) = keep {
         interrupt::check()?;
-        applied.deleted = prune_store(wanted, keep, now, store, ui)?;
+        applied.deleted = prune_store(wanted, keep, now, store, &env.ui)?;
     }
     Ok(applied)
 }
 
 /// The package file of a kernel that was built, made from the unpacked kernel if
 /// it was removed: the same bytes.
-fn packaged(kernel: &LocalKernel, name: &PackageName, layout: &Layout, ui: &Ui) -> Result<PathBuf> {
+fn packaged(env: &Env, kernel: &LocalKernel, name: &PackageName) -> Result<PathBuf> {
     if (kernel.arch, &kernel.release) != (name.arch, &name.release) {
         return Err(Failure::setup(format!(
             "built {}, which is not what was planned; its source changed meanwhile",
@@ -316,7 +307,7 @@ fn packaged(kernel: &LocalKernel, name: &PackageName, layout: &Layout, ui: &Ui) 
         .hint("the same command again plans anew")
         .into());
     }
-    let path = store::package_path(layout, name.arch, &name.release);
+    let path = store::package_path(&env.paths, name.arch, &name.release);
     let same = |package: &Path| -> Result<bool> {
         let unpacked = Manifest::read(&kernel.path)?;
         Ok(unpacked.is_some() && Manifest::of_package(package)? == unpacked)
@@ -324,8 +315,8 @@ fn packaged(kernel: &LocalKernel, name: &PackageName, layout: &Layout, ui: &Ui) 
     if path.is_file() && same(&path)? {
         return Ok(path);
     }
-    let _lock = store::lock(layout, ui, &store::lock_name(kernel.arch, &kernel.release))?;
-    let _task = ui.task(format!("packaging {}", kernel.release));
+    let _lock = store::lock(env, &store::lock_name(kernel.arch, &kernel.release))?;
+    let _task = env.ui.task(format!("packaging {}", kernel.release));
     let temporary = Temporary::file(&path)?;
     archive::create(&kernel.path, temporary.as_file(), programs::processors())
         .with_context(|| format!("cannot package {}", kernel.path.display()))?;

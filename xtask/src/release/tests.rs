@@ -5,7 +5,7 @@ use std::fs::File;
 
 use super::*;
 use crate::base::paths::Files;
-use crate::base::ui::Verbosity;
+use crate::base::paths::Layout;
 use crate::kernel::manifest::Origin;
 use crate::model::arch;
 use crate::release::plan::Options;
@@ -100,9 +100,9 @@ fn wish(release: &str, input_key: &str) -> Wanted {
 }
 
 /// The least that is a kernel of ours, unpacked where it belongs.
-fn unpack(layout: &Layout, release: &str, input_key: &str) -> LocalKernel {
+fn unpack(paths: &Layout, release: &str, input_key: &str) -> LocalKernel {
     let name = name(release);
-    let path = store::kernel_path(layout, name.arch, &name.release);
+    let path = store::kernel_path(paths, name.arch, &name.release);
     std::fs::create_dir_all(path.join("build/include/config")).unwrap();
     std::fs::write(path.join("vmlinuz"), "image").unwrap();
     let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
@@ -132,17 +132,16 @@ fn unpack(layout: &Layout, release: &str, input_key: &str) -> LocalKernel {
 }
 
 /// Its package file.
-fn pack(layout: &Layout, kernel: &LocalKernel) -> PathBuf {
-    let path = store::package_path(layout, kernel.arch, &kernel.release);
-    std::fs::create_dir_all(layout.packages()).unwrap();
+fn pack(paths: &Layout, kernel: &LocalKernel) -> PathBuf {
+    let path = store::package_path(paths, kernel.arch, &kernel.release);
+    std::fs::create_dir_all(paths.packages()).unwrap();
     archive::create(&kernel.path, File::create(&path).unwrap(), 1).unwrap();
     path
 }
 
 struct Fixture {
     work: tempfile::TempDir,
-    layout: Layout,
-    ui: Ui,
+    env: Env,
     memory: Memory,
     built: Vec<String>,
     /// A kernel of this release cannot be built.
@@ -152,11 +151,10 @@ struct Fixture {
 impl Fixture {
     fn new(packages: impl Into<Vec<Published>>) -> Self {
         let work = tempfile::tempdir().unwrap();
-        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let env = Env::for_tests(work.path());
         Self {
             work,
-            layout,
-            ui: Ui::new(Verbosity::Quiet),
+            env,
             memory: Memory {
                 packages: RefCell::new(packages.into()),
                 ..Memory::default()
@@ -170,27 +168,26 @@ impl Fixture {
     fn apply(&mut self, wanted: &[Wanted], keep: usize) -> Result<Applied> {
         let keep = NonZeroUsize::new(keep);
         let contents = self.memory.contents()?;
-        let ready = ready(wanted, &contents, &self.layout, &self.ui)?;
+        let ready = ready(&self.env, wanted, &contents)?;
         let plan = plan::plan(wanted, &contents, &ready, &Options { keep, now: NOW });
-        let (layout, broken, built) = (&self.layout, self.broken, &mut self.built);
+        let (env, broken, built) = (&self.env, self.broken, &mut self.built);
         let mut build = |item: &Item| {
             let release = item.title();
             if broken == Some(release.as_str()) {
                 return Err(Failure::setup("building failed; log: /w/log/make.log").into());
             }
-            let kernel = unpack(layout, &release, item.input_key.as_deref().unwrap());
-            pack(layout, &kernel);
+            let kernel = unpack(&env.paths, &release, item.input_key.as_deref().unwrap());
+            pack(&env.paths, &kernel);
             built.push(release);
             Ok(kernel)
         };
         apply(
+            &self.env,
             &plan,
             wanted,
             keep,
             NOW,
             &self.memory,
-            &self.layout,
-            &self.ui,
             &mut build,
         )
     }
@@ -293,16 +290,16 @@ fn a_refused_upload_ends_the_run_and_the_next_one_does_not_build_again() {
 #[test]
 fn only_a_package_of_the_same_input_is_uploaded_as_it_is() {
     let mut fixture = Fixture::new([published(A, None, false)]);
-    let kernel = unpack(&fixture.layout, A, "of other options");
-    let package = pack(&fixture.layout, &kernel);
+    let kernel = unpack(&fixture.env.paths, A, "of other options");
+    let package = pack(&fixture.env.paths, &kernel);
     fixture.apply(&[wish(A, "aa")], 0).unwrap();
     assert_eq!(fixture.built, [A]);
 
     // A damaged one is made again as well.
     for text in ["", "damaged"] {
         let mut fixture = Fixture::new([]);
-        let kernel = unpack(&fixture.layout, A, "aa");
-        std::fs::write(pack(&fixture.layout, &kernel), text).unwrap();
+        let kernel = unpack(&fixture.env.paths, A, "aa");
+        std::fs::write(pack(&fixture.env.paths, &kernel), text).unwrap();
         fixture.apply(&[wish(A, "aa")], 0).unwrap();
         assert_eq!(fixture.built, [A]);
     }
@@ -312,21 +309,21 @@ fn only_a_package_of_the_same_input_is_uploaded_as_it_is() {
 #[test]
 fn a_package_file_that_was_removed_is_made_from_the_unpacked_kernel() {
     let fixture = Fixture::new([]);
-    let kernel = unpack(&fixture.layout, A, "aa");
-    let bytes = std::fs::read(pack(&fixture.layout, &kernel)).unwrap();
-    let other = unpack(&fixture.layout, B, "bb");
+    let kernel = unpack(&fixture.env.paths, A, "aa");
+    let bytes = std::fs::read(pack(&fixture.env.paths, &kernel)).unwrap();
+    let other = unpack(&fixture.env.paths, B, "bb");
     for before in [None, Some("damaged")] {
-        let path = store::package_path(&fixture.layout, kernel.arch, &kernel.release);
+        let path = store::package_path(&fixture.env.paths, kernel.arch, &kernel.release);
         std::fs::remove_file(&path).unwrap();
         // A file of other input, as `package -o` can leave one, is replaced.
         if before.is_some() {
-            let moved = pack(&fixture.layout, &other);
+            let moved = pack(&fixture.env.paths, &other);
             std::fs::rename(moved, &path).unwrap();
         }
-        let made = packaged(&kernel, &name(A), &fixture.layout, &fixture.ui).unwrap();
+        let made = packaged(&fixture.env, &kernel, &name(A)).unwrap();
         assert_eq!(std::fs::read(made).unwrap(), bytes);
     }
-    let error = packaged(&kernel, &name(B), &fixture.layout, &fixture.ui).unwrap_err();
+    let error = packaged(&fixture.env, &kernel, &name(B)).unwrap_err();
     assert!(
         error.to_string().contains("not what was planned"),
         "{error}"
@@ -348,8 +345,8 @@ fn a_plan_with_problems_is_not_begun() {
 #[test]
 fn the_wanted_kernels_are_in_a_fixed_order_with_keys_of_their_own() {
     let work = tempfile::tempdir().unwrap();
-    let configs = Files::Embedded(crate::base::embedded::CONFIGS);
-    let layout = Layout::new(work.path(), configs, Files::Embedded(&[]));
+    let mut env = Env::for_tests(work.path());
+    env.paths.configs = Files::Embedded(crate::base::embedded::CONFIGS);
     let selection = Selection {
         series: ["6.1", "5.10", "6.1", "3.2"]
             .map(|text| text.parse().unwrap())
@@ -360,7 +357,7 @@ fn the_wanted_kernels_are_in_a_fixed_order_with_keys_of_their_own() {
         // Nobody is there, so each says why it is not to be had.
         kernel_org_url: "http://127.0.0.1:9/kernel".to_owned(),
     };
-    let wanted = wanted(&selection, &layout, &Ui::new(Verbosity::Quiet)).unwrap();
+    let wanted = wanted(&env, &selection).unwrap();
     let series = wanted.iter().map(|wanted| wanted.series.to_string());
     assert_eq!(series.collect::<Vec<_>>(), ["5.10", "6.1"]);
     for wanted in wanted {

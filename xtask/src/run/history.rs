@@ -18,9 +18,8 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
+use crate::base::env::Env;
 use crate::base::input;
-use crate::base::paths::Layout;
-use crate::base::ui::Ui;
 use crate::kernel::store::{self, Temporary};
 use crate::model::results::{Phases, RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome};
@@ -153,19 +152,17 @@ fn class_seconds(tests: &[FinishedTest]) -> BTreeMap<String, f64> {
 #[derive(Debug)]
 pub struct History {
     folder: PathBuf,
-    layout: Layout,
-    ui: Ui,
+    env: Env,
     /// By architecture ([`LOCAL`] for the host's own tests) and by the kernel's release.
     kernels: BTreeMap<(String, String), KernelHistory>,
 }
 
 impl History {
     /// Reads what there is. What cannot be read is left out, with a notice.
-    pub fn load(layout: &Layout, project: &str, ui: &Ui) -> Self {
+    pub fn load(env: &Env, project: &str) -> Self {
         let mut history = Self {
-            folder: layout.history().join(file_name(project)),
-            layout: layout.clone(),
-            ui: ui.clone(),
+            folder: env.paths.history().join(file_name(project)),
+            env: env.clone(),
             kernels: BTreeMap::new(),
         };
         for (arch, folder) in history.entries(&history.folder) {
@@ -213,7 +210,7 @@ impl History {
     }
 
     fn pass_over(&self, path: &Path, error: &anyhow::Error) {
-        self.ui.warn(format!(
+        self.env.ui.warn(format!(
             "passing over the history {}: {error:#}",
             path.display()
         ));
@@ -234,7 +231,7 @@ impl History {
         let arch = arch_of(name);
         let folder = self.folder.join(file_name(&arch));
         let path = folder.join(format!("{}.json", file_name(&name.kernel)));
-        let _lock = store::lock(&self.layout, &self.ui, "history")?;
+        let _lock = store::lock(&self.env, "history")?;
         // Another run may have written since this one read it. What is broken is replaced.
         let mut history = read(&path).unwrap_or_default();
         history.add(record, date);

@@ -18,13 +18,12 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use xshell::cmd;
 
+use crate::base::env::Env;
 use crate::base::error::{Failure, lines};
 use crate::base::input;
-use crate::base::paths::Layout;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
 use crate::base::sha256::Sha256;
-use crate::base::ui::Ui;
 use crate::model::project::{Project, Release};
 
 /// Part of the names of what this module makes. Raised when it makes it otherwise.
@@ -119,17 +118,11 @@ pub struct Prepared {
 
 /// Makes a checkout ready: its packages, then its own `prepare` steps in it. The
 /// steps find the interpreter as `$PYTHON`; that is all we do in a user's tree.
-pub fn prepare_tree(
-    project: &Project,
-    tree: &Path,
-    layout: &Layout,
-    ui: &Ui,
-    log: &Path,
-) -> Result<Prepared> {
+pub fn prepare_tree(env: &Env, project: &Project, tree: &Path, log: &Path) -> Result<Prepared> {
     let interpreter = Interpreter::find(&project.python, tree)?;
-    let python = environment(&interpreter, &project.requirements, layout, ui, log)?;
+    let python = environment(env, &interpreter, &project.requirements, log)?;
     for step in &project.prepare {
-        let _task = ui.task(format!("preparing {}: {step}", project.name));
+        let _task = env.ui.task(format!("preparing {}: {step}", project.name));
         let command = LongCommand::new("/bin/sh")
             .args(["-c", step.as_str()])
             .credentials()
@@ -169,28 +162,29 @@ fn path_with(python: &Path) -> OsString {
 /// The pinned release of a project: its source archive, unpacked, with the
 /// compiled module of its wheel. Made once per interpreter.
 pub fn prepare_release(
+    env: &Env,
     project: &Project,
     release: &Release,
-    layout: &Layout,
-    ui: &Ui,
     log: &Path,
 ) -> Result<Prepared> {
     let interpreter = Interpreter::find(&project.python, Path::new("/"))?;
-    let python = environment(&interpreter, &project.requirements, layout, ui, log)?;
+    let python = environment(env, &interpreter, &project.requirements, log)?;
     let name = format!("{}-{}", release.name, release.version);
     let key = key(&interpreter, &release_key(release));
-    let goal = layout.projects().join(format!("{name}-{key}"));
+    let goal = env.paths.projects().join(format!("{name}-{key}"));
     let tree = goal.clone();
     if goal.is_dir() {
         return Ok(Prepared { tree, python });
     }
-    let _task = ui.task(format!("fetching {name} from the Python package index"));
-    let _lock = crate::kernel::store::lock(layout, ui, &format!("project-{name}-{key}"))?;
+    let _task = env
+        .ui
+        .task(format!("fetching {name} from the Python package index"));
+    let _lock = crate::kernel::store::lock(env, &format!("project-{name}-{key}"))?;
     if goal.is_dir() {
         return Ok(Prepared { tree, python });
     }
-    fs::create_dir_all(layout.projects())
-        .with_context(|| format!("cannot create {}", layout.projects().display()))?;
+    fs::create_dir_all(env.paths.projects())
+        .with_context(|| format!("cannot create {}", env.paths.projects().display()))?;
     let work = crate::kernel::store::Temporary::directory(&goal)?;
     let download = work.path().join("download");
     fs::create_dir(&download).with_context(|| format!("cannot create {}", download.display()))?;
@@ -290,28 +284,27 @@ fn take(from: &Path, pattern: &str, to: &Path) -> Result<()> {
 /// The interpreter of an environment with these packages; the given one itself if
 /// there are none. Environments are shared by all projects that ask for the same.
 pub fn environment(
+    env: &Env,
     interpreter: &Interpreter,
     requirements: &[String],
-    layout: &Layout,
-    ui: &Ui,
     log: &Path,
 ) -> Result<PathBuf> {
     if requirements.is_empty() {
         return Ok(interpreter.path.clone());
     }
     let key = key(interpreter, requirements);
-    let goal = layout.projects().join(format!("python-{key}"));
+    let goal = env.paths.projects().join(format!("python-{key}"));
     let python = goal.join("bin/python3");
     if python.exists() {
         return Ok(python);
     }
-    let _task = ui.task("making a Python environment");
-    let _lock = crate::kernel::store::lock(layout, ui, &format!("python-{key}"))?;
+    let _task = env.ui.task("making a Python environment");
+    let _lock = crate::kernel::store::lock(env, &format!("python-{key}"))?;
     if python.exists() {
         return Ok(python);
     }
-    fs::create_dir_all(layout.projects())
-        .with_context(|| format!("cannot create {}", layout.projects().display()))?;
+    fs::create_dir_all(env.paths.projects())
+        .with_context(|| format!("cannot create {}", env.paths.projects().display()))?;
     let work = crate::kernel::store::Temporary::directory(&goal)?;
     let venv = work.path().join("python");
     let create = LongCommand::new(&interpreter.path)

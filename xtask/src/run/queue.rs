@@ -7,8 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Error, Result};
 
-use crate::base::paths::Layout;
-use crate::base::ui::Ui;
+use crate::base::env::Env;
 use crate::kernel::store;
 use crate::model::kernel::LocalKernel;
 use crate::model::kernel_request::KernelRequest;
@@ -96,15 +95,10 @@ pub fn name(kernel: &LocalKernel) -> RunName {
 }
 
 /// Decides for each request, in their order; what several ask for is there once.
-pub fn choose(
-    requests: &[Option<KernelRequest>],
-    sources: &Sources,
-    layout: &Layout,
-    ui: &Ui,
-) -> Vec<Wanted> {
+pub fn choose(env: &Env, requests: &[Option<KernelRequest>], sources: &Sources) -> Vec<Wanted> {
     let mut wanted = Vec::<Wanted>::new();
     for request in requests {
-        let choice = supply::choose(request.as_ref(), sources, layout, ui);
+        let choice = supply::choose(env, request.as_ref(), sources);
         let twice = wanted.iter().any(|other| match (&other.choice, &choice) {
             (Ok(other), Ok(choice)) => other == choice,
             _ => false,
@@ -113,7 +107,8 @@ pub fn choose(
             let request = request
                 .as_ref()
                 .map_or("newest".to_owned(), ToString::to_string);
-            ui.verbose(format!("{request} picks a kernel that is tested already"));
+            env.ui
+                .verbose(format!("{request} picks a kernel that is tested already"));
             continue;
         }
         wanted.push(Wanted {
@@ -154,7 +149,7 @@ impl Budget {
     /// # Errors
     ///
     /// A kernel that is to be deleted cannot be, or a signal.
-    pub fn tested(&self, kernel: LocalKernel, layout: &Layout, ui: &Ui) -> Result<()> {
+    pub fn tested(&self, env: &Env, kernel: LocalKernel) -> Result<()> {
         let Some(budget) = self.bytes else {
             return Ok(());
         };
@@ -164,7 +159,7 @@ impl Budget {
             .map_err(|_| Error::msg("another thread has failed"))?;
         all.push(kernel);
         let mut taken = 0;
-        for kernel in store::kernels(layout, supply::host_arch()?)? {
+        for kernel in store::kernels(&env.paths, supply::host_arch()?)? {
             taken += disk_usage(&kernel.path)?;
         }
         let sizes = all
@@ -182,7 +177,7 @@ impl Budget {
                 arch: kernel.arch,
                 release: kernel.release,
             };
-            local::delete(&local::Entry::unpacked(name, kernel.path), layout, ui)?;
+            local::delete(env, &local::Entry::unpacked(name, kernel.path))?;
         }
         Ok(())
     }

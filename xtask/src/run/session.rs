@@ -17,10 +17,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Error, Result};
 
+use crate::base::env::Env;
 use crate::base::error::{self, FailureKind};
 use crate::base::interrupt;
-use crate::base::paths::Layout;
-use crate::base::ui::Ui;
 use crate::model::kernel::LocalKernel;
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, Stage};
@@ -98,10 +97,7 @@ pub struct Session<'s> {
     pub sources: &'s Sources,
     /// Which kernels are deleted when they have been tested.
     pub budget: &'s Budget,
-    /// The work directory.
-    pub layout: &'s Layout,
-    /// For notices.
-    pub ui: &'s Ui,
+    pub env: &'s Env,
     /// How it is run.
     pub options: Options,
 }
@@ -389,17 +385,16 @@ fn prepare_one(
     tell(What::Preparing(name.clone()));
     let remote = matches!(choice, supply::Choice::Release(_));
     let kernel = supply::obtain(
+        session.env,
         wanted.request.as_ref(),
         choice,
         session.sources,
-        session.layout,
-        session.ui,
     );
     let kernel = kernel.map_err(|error| failure(&name, wanted.stage(), error))?;
     let name = queue::name(&kernel);
     let module = session
         .suite
-        .module(&kernel, session.layout, session.ui)
+        .module(session.env, &kernel)
         .context("cannot build the test module")
         .map_err(|error| failure(&name, Stage::Setup, error))?;
     let durations = match session.options.shards {
@@ -534,10 +529,10 @@ fn run_vm(
     pool.finished(session, sender, ready.run, record);
     if ready.remote {
         let kernel = ready.kernel.clone();
-        if let Err(error) = session.budget.tested(kernel, session.layout, session.ui) {
+        if let Err(error) = session.budget.tested(session.env, kernel) {
             interrupt::check()?;
             // The results of the other kernels are worth more than the space.
-            session.ui.warn(format!("{error:#}"));
+            session.env.ui.warn(format!("{error:#}"));
         }
     }
     Ok(())
@@ -560,10 +555,7 @@ fn attempts(
     };
     let run = |guest: suite::Guest<'_>, run, number| {
         let outlet = Outlet::new(sender, run, number, &pool.stop).with_crash(crash_run);
-        match session
-            .suite
-            .run_vm(guest, outlet, session.layout, session.ui)
-        {
+        match session.suite.run_vm(session.env, guest, outlet) {
             Err(error) if is_final(&error) || pool.stopped() => Err(error),
             Err(error) => Ok((Part::failed(&error), None)),
             parts => parts,

@@ -16,11 +16,10 @@ use anyhow::{Context, Result};
 
 pub use self::merge::merge;
 pub use self::sink::{Outlet, SuiteSink};
+use crate::base::env::Env;
 use crate::base::environment::guest_environment;
 use crate::base::error::{self, FailureKind, in_full};
-use crate::base::paths::Layout;
 use crate::base::process::LongCommand;
-use crate::base::ui::Ui;
 use crate::kernel::distro::headers;
 use crate::kernel::module::{self, ModuleOptions};
 use crate::kernel::store::Temporary;
@@ -208,12 +207,7 @@ impl Suite<'_> {
     /// # Errors
     ///
     /// It cannot be built.
-    pub fn module(
-        &self,
-        kernel: &LocalKernel,
-        layout: &Layout,
-        ui: &Ui,
-    ) -> Result<Option<PathBuf>> {
+    pub fn module(&self, env: &Env, kernel: &LocalKernel) -> Result<Option<PathBuf>> {
         let Some(module) = &self.project.module else {
             return Ok(None);
         };
@@ -222,8 +216,7 @@ impl Suite<'_> {
             cc: self.cc.clone(),
             log: self.folder.join("module.log"),
         };
-        let build =
-            |kernel: &LocalKernel| module::build_external(kernel, &source, layout, ui, &options);
+        let build = |kernel: &LocalKernel| module::build_external(env, kernel, &source, &options);
         if kernel.build.is_some() {
             return build(kernel).map(Some);
         }
@@ -232,7 +225,7 @@ impl Suite<'_> {
         // that do say so.
         let with_headers = || {
             build(&LocalKernel {
-                build: Some(headers::obtain(kernel, layout, ui)?),
+                build: Some(headers::obtain(env, kernel)?),
                 ..kernel.clone()
             })
         };
@@ -247,7 +240,7 @@ impl Suite<'_> {
             true => ", and those after a crash,",
             false => "",
         };
-        ui.warn(format!(
+        env.ui.warn(format!(
             "{}: no test module, and tests that need it{crash} cannot run: {error:#}",
             kernel.release
         ));
@@ -276,10 +269,9 @@ impl Suite<'_> {
     /// It cannot be started; a signal; the session is over.
     pub fn run_vm(
         &self,
+        env: &Env,
         guest: Guest<'_>,
         outlet: Outlet<'_>,
-        layout: &Layout,
-        ui: &Ui,
     ) -> Result<(Part, Option<Part>)> {
         let mut what = String::new();
         if let Some((shard, _)) = guest.split {
@@ -301,7 +293,7 @@ impl Suite<'_> {
             Phase::Both | Phase::Crash => Some((&after, log(&after, "output.log"))),
         };
         let mut sink = SuiteSink::new(name, outlet, self.mark, log(name, "output.log"), crash)?;
-        let run = vm::run(&request, layout, ui, &mut sink)?;
+        let run = vm::run(env, &request, &mut sink)?;
         sink.finish_vm(&run)
     }
 

@@ -9,9 +9,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::paths::Layout;
-use crate::base::ui::Ui;
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
 use crate::kernel::built_tree;
@@ -112,13 +112,12 @@ impl std::convert::From<Named> for Choice {
 ///
 /// If there is none; the message names the nearest ones and the command that builds it.
 pub fn resolve(
+    env: &Env,
     request: Option<&KernelRequest>,
     sources: &Sources,
-    layout: &Layout,
-    ui: &Ui,
 ) -> Result<LocalKernel> {
-    let choice = choose(request, sources, layout, ui)?;
-    obtain(request, &choice, sources, layout, ui)
+    let choice = choose(env, request, sources)?;
+    obtain(env, request, &choice, sources)
 }
 
 /// Decides where the kernel comes from. Asks for what the release has only if that
@@ -127,12 +126,7 @@ pub fn resolve(
 /// # Errors
 ///
 /// As [`resolve`].
-pub fn choose(
-    request: Option<&KernelRequest>,
-    sources: &Sources,
-    layout: &Layout,
-    ui: &Ui,
-) -> Result<Choice> {
+pub fn choose(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> Result<Choice> {
     let from = sources.from;
     let host = host_arch()?;
     match request.map(|request| &request.selector) {
@@ -141,7 +135,7 @@ pub fn choose(
             let kernel = if path.is_file() {
                 return Ok(Choice::File(path));
             } else if built_tree::is_tree(&path) {
-                built_tree::open(&path, layout, ui)
+                built_tree::open(env, &path)
             } else if distro::is_folder(&path) {
                 distro::open(&path)
             } else if !packages_at(&path)?.is_empty() {
@@ -153,7 +147,7 @@ pub fn choose(
         }
         Some(Selector::Source(source, argument)) => {
             let arch = request.and_then(|request| request.arch).unwrap_or(host);
-            return from_source(*source, argument.as_deref(), arch, layout, ui);
+            return from_source(env, *source, argument.as_deref(), arch);
         }
         Some(Selector::Pattern(_)) | None => {}
     }
@@ -162,10 +156,10 @@ pub fn choose(
     let whole = request
         .is_some_and(|request| matches!(request.selector, Selector::Pattern(Pattern::Release(_))));
     if from.local {
-        let mut kernels = store::kernels(layout, arch)?;
+        let mut kernels = store::kernels(&env.paths, arch)?;
         // A pattern means kernels of ours; one of a distribution must be named in full.
         if whole {
-            kernels.extend(distro::survey(layout, arch)?);
+            kernels.extend(distro::survey(&env.paths, arch)?);
         }
         candidates.extend(kernels.into_iter().map(Named::Local));
     }
@@ -185,7 +179,8 @@ pub fn choose(
         && let Some(choice) = &local
         && let Some(why) = sources.client.passed_over()
     {
-        ui.verbose(format!("{why}; using what is on this machine"));
+        env.ui
+            .verbose(format!("{why}; using what is on this machine"));
         return Ok(choice.clone().into());
     }
     let mut unasked = None;
@@ -223,7 +218,7 @@ pub fn choose(
         return Err(nothing.into());
     };
     // A series that does not exist is the user's mistake, not a missing kernel.
-    let known = Kernels::load(&layout.configs)?;
+    let known = Kernels::load(&env.paths.configs)?;
     known.require_series(wanted.version.series, arch)?;
     known.flavor(&wanted.flavor)?;
     if !from.build {
@@ -237,18 +232,17 @@ pub fn choose(
 
 /// Where a kernel is that no release of ours holds. `--from` says nothing about it.
 fn from_source(
+    env: &Env,
     source: KernelSource,
     argument: Option<&str>,
     arch: &'static Arch,
-    layout: &Layout,
-    ui: &Ui,
 ) -> Result<Choice> {
     Ok(match source {
         KernelSource::Host => {
             let release = host::running()?;
-            Choice::Local(host::open(Path::new("/"), &release, arch, layout)?)
+            Choice::Local(host::open(Path::new("/"), &release, arch, &env.paths)?)
         }
-        KernelSource::Debian => match debian::choose(argument, arch, layout, ui)? {
+        KernelSource::Debian => match debian::choose(env, argument, arch)? {
             debian::Found::Here(kernel) => Choice::Local(kernel),
             debian::Found::Archived(kernel) => Choice::Debian(kernel),
         },
@@ -295,43 +289,41 @@ fn and_unasked(mut failure: Failure, unasked: Option<&anyhow::Error>) -> Failure
 ///
 /// It cannot be had, or what was built is not what was asked for.
 pub fn obtain(
+    env: &Env,
     request: Option<&KernelRequest>,
     choice: &Choice,
     sources: &Sources,
-    layout: &Layout,
-    ui: &Ui,
 ) -> Result<LocalKernel> {
-    let kernel = obtain_kernel(request, choice, &sources.client, layout, ui)?;
+    let kernel = obtain_kernel(env, request, choice, &sources.client)?;
     match sources.debuginfo {
-        true => debuginfo::add(kernel, layout, ui),
+        true => debuginfo::add(env, kernel),
         false => Ok(kernel),
     }
 }
 
 fn obtain_kernel(
+    env: &Env,
     request: Option<&KernelRequest>,
     choice: &Choice,
     client: &Client,
-    layout: &Layout,
-    ui: &Ui,
 ) -> Result<LocalKernel> {
     match choice {
         Choice::Local(kernel) => {
-            ui.verbose(format!("{} is on this machine", kernel.release));
+            env.ui
+                .verbose(format!("{} is on this machine", kernel.release));
             Ok(kernel.clone())
         }
         Choice::File(path) => match packages_at(path)? {
-            packages if packages.is_empty() => store::install(layout, ui, path),
-            packages => distro::install(&packages, layout, ui),
+            packages if packages.is_empty() => store::install(env, path),
+            packages => distro::install(env, &packages),
         },
-        Choice::Release(package) => Ok(download::download_one(client, package, layout, ui)?.kernel),
-        Choice::Debian(kernel) => debian::obtain(kernel, layout, ui),
+        Choice::Release(package) => Ok(download::download_one(env, client, package)?.kernel),
+        Choice::Debian(kernel) => debian::obtain(env, kernel),
         Choice::Build(wanted, arch) => {
-            setup::require(layout, ui, &setup::for_build(), true)?;
+            setup::require(env, &setup::for_build(), true)?;
             let kernel = build::build_kernel(
+                env,
                 &BuildRequest::new(wanted.version, &wanted.flavor, arch),
-                layout,
-                ui,
             )?;
             match request {
                 Some(request) if !request.matches(kernel.arch, &kernel.release) => {

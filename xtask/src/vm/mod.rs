@@ -35,6 +35,7 @@ use xshell::cmd;
 
 use self::machine::{Machine, Served, Stage};
 use self::ports::StdinPump;
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::paths::Layout;
 use crate::base::process::LongCommand;
@@ -413,14 +414,14 @@ impl Tools {
 /// # Errors
 ///
 /// If the VM cannot be started at all, the sink fails, or a signal arrives.
-pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink) -> Result<VmRun> {
+pub fn run(env: &Env, request: &VmRequest, sink: &mut dyn VmSink) -> Result<VmRun> {
     let tools = Tools::find(request.kernel.arch)?;
     let request = &arranged(request)?;
     let means = means(request, tools)?;
-    let boot = |accel, sink: &mut dyn VmSink| boot(request, &means, accel, ui, sink);
+    let boot = |accel, sink: &mut dyn VmSink| boot(request, &means, accel, &env.ui, sink);
     let kvm = match request.accel {
         AccelChoice::Tcg => Kvm::Unproved,
-        _ => accel::known(layout, &means.tools.qemu_text),
+        _ => accel::known(&env.paths, &means.tools.qemu_text),
     };
     // The first VM on KVM is the proof that it works, and one that waits for a debugger
     // proves nothing.
@@ -431,13 +432,14 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
     let decision = accel::decide(choice, &kvm)?;
     if let Some(warning) = &decision.warning {
         // Once for all VMs of a session.
-        ui.warn_once(warning);
+        env.ui.warn_once(warning);
     }
     if decision.accel == Accel::Tcg {
         if request.cpus.is_none()
             && let Some(words) = means.one_processor()
         {
-            ui.info_once(format!("{}: {words}", request.kernel.release));
+            env.ui
+                .info_once(format!("{}: {words}", request.kernel.release));
         }
         return boot(Accel::Tcg, sink).map(|(run, _)| run);
     }
@@ -449,9 +451,9 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
     // What cannot be kept is found out again by the next run.
     let remember = |failure: Option<&str>| {
         if kvm == Kvm::Unproved
-            && let Err(error) = accel::remember(layout, &means.tools.qemu_text, failure)
+            && let Err(error) = accel::remember(&env.paths, &means.tools.qemu_text, failure)
         {
-            ui.verbose(format!("{error:#}"));
+            env.ui.verbose(format!("{error:#}"));
         }
     };
     if alive {
@@ -466,7 +468,7 @@ pub fn run(request: &VmRequest, layout: &Layout, ui: &Ui, sink: &mut dyn VmSink)
         remember(Some(&reason));
     })?;
     if let Some(warning) = &retry.warning {
-        ui.warn_once(warning);
+        env.ui.warn_once(warning);
     }
     let (run, _) = boot(retry.accel, sink)?;
     // A command line that QEMU refuses emulated as well says nothing about KVM.

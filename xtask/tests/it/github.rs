@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
+use xtask::base::env::Env;
 use xtask::base::error::exit_status;
 use xtask::base::paths::{Files, Layout};
 use xtask::base::ui::{Ui, Verbosity};
@@ -55,13 +56,16 @@ impl Setting {
         }
     }
 
-    fn layout(&self) -> Layout {
+    fn env(&self) -> Env {
         let configs = support::host::repository().join("kernel-configs");
-        Layout::new(
-            self.work.path(),
-            Files::Directory(configs),
-            Files::Embedded(&[]),
-        )
+        Env {
+            paths: Layout::new(
+                self.work.path(),
+                Files::Directory(configs),
+                Files::Embedded(&[]),
+            ),
+            ui: quiet(),
+        }
     }
 
     fn client(&self, token: Option<&str>) -> Client {
@@ -71,7 +75,7 @@ impl Setting {
         };
         let location = Location::choose(&[&settings], None).unwrap();
         let token = token.map(Secret::new);
-        Client::new(location, token, &self.layout(), &quiet()).limits(limits())
+        Client::new(&self.env(), location, token).limits(limits())
     }
 
     /// Downloads what the release has.
@@ -79,7 +83,7 @@ impl Setting {
         let client = self.client(token);
         let listing = client.listing(Freshness::Usual)?;
         let packages = download::packages(&listing.assets);
-        download::download_one(&client, &packages[0], &self.layout(), &quiet())
+        download::download_one(&self.env(), &client, &packages[0])
     }
 
     fn download(&self) -> anyhow::Result<Downloaded> {
@@ -939,7 +943,7 @@ fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String
         "" => None,
         text => Some(text.parse()?),
     };
-    let choice = supply::choose(request.as_ref(), &sources, &setting.layout(), &quiet())?;
+    let choice = supply::choose(&setting.env(), request.as_ref(), &sources)?;
     Ok(match choice {
         Choice::Local(kernel) => format!("local {}", kernel.release),
         Choice::Release(package) => format!("release {}", package.name.release),
@@ -1018,7 +1022,7 @@ fn a_host_that_could_not_be_reached_is_passed_over_where_something_else_will_do(
     const NEWER: &str = "6.1.10-vmtest1.1default";
     let setting = Setting::new(&[NEWER]);
     fake_kernel::write(&setting.path(RELEASE), RELEASE, "00ff00ff", 0);
-    absent::note(&setting.layout(), &setting.server.api).unwrap();
+    absent::note(&setting.env().paths, &setting.server.api).unwrap();
     let usual = "local,release";
     assert_eq!(
         chosen(&setting, "6.1", usual).unwrap(),

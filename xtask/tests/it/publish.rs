@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 use xtask::archive;
+use xtask::base::env::Env;
 use xtask::base::paths::{Files, Layout};
 use xtask::base::ui::{Ui, Verbosity};
 use xtask::kernel::manifest::Manifest;
@@ -63,16 +64,19 @@ impl Setting {
         }
     }
 
-    fn layout(&self) -> Layout {
+    fn env(&self) -> Env {
         let configs = support::host::repository().join("kernel-configs");
         let configs = Files::Directory(configs);
-        Layout::new(self.work.path(), configs, Files::Embedded(&[]))
+        Env {
+            paths: Layout::new(self.work.path(), configs, Files::Embedded(&[])),
+            ui: Ui::new(Verbosity::Quiet),
+        }
     }
 
     /// Puts packages of the newest kernels of these series into the work directory,
     /// as if they had been built.
     fn build(&self, series: &[&str]) {
-        let layout = self.layout();
+        let env = self.env();
         let selection = Selection {
             series: series.iter().map(|text| text.parse().unwrap()).collect(),
             flavors: vec!["default".to_owned()],
@@ -80,9 +84,8 @@ impl Setting {
             source: SourceChoice::KernelOrg,
             kernel_org_url: self.kernel_org.url.clone(),
         };
-        let ui = Ui::new(Verbosity::Quiet);
-        fs::create_dir_all(layout.packages()).unwrap();
-        for wanted in release::wanted(&selection, &layout, &ui).unwrap() {
+        fs::create_dir_all(env.paths.packages()).unwrap();
+        for wanted in release::wanted(&env, &selection).unwrap() {
             let newest = wanted.newest.unwrap();
             let tree = tempfile::tempdir().unwrap();
             fake_kernel::write(
@@ -97,7 +100,7 @@ impl Setting {
     }
 
     fn package(&self, version: &str) -> PathBuf {
-        self.layout().packages().join(file_name(version))
+        self.env().paths.packages().join(file_name(version))
     }
 
     fn command(&self, arguments: &str) -> Xtask {
@@ -199,7 +202,7 @@ fn what_is_planned_is_done_and_then_there_is_nothing_to_do() {
         let uploaded = state.assets.iter().filter(|asset| asset.label.is_some());
         uploaded
             .map(|asset| {
-                let path = setting.layout().packages().join(&asset.name);
+                let path = setting.env().paths.packages().join(&asset.name);
                 assert_eq!(*asset.bytes, fs::read(&path).unwrap());
                 let manifest = Manifest::of_package(&path).unwrap().unwrap();
                 (asset.label.clone().unwrap(), manifest.input_key)

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
+use xtask::base::env::Env;
 use xtask::base::error::{FailureKind, kind};
 use xtask::base::paths::{Files, Layout};
 use xtask::base::ui::{Ui, Verbosity};
@@ -64,14 +65,11 @@ impl Host {
 
     fn require(&self, tools: &[Tool], setup: bool) -> anyhow::Result<()> {
         let none = Files::Embedded(&[]);
-        let layout = Layout::new(self.path("w"), none.clone(), none);
-        require_on(
-            &self.machine,
-            &layout,
-            &Ui::new(Verbosity::Quiet),
-            tools,
-            setup,
-        )
+        let env = Env {
+            paths: Layout::new(self.path("w"), none.clone(), none),
+            ui: Ui::new(Verbosity::Quiet),
+        };
+        require_on(&env, &self.machine, tools, setup)
     }
 
     /// What was called, with this host's directory left out.

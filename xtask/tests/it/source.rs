@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use xtask::base::env::Env;
 use xtask::base::error::exit_status;
 use xtask::base::paths::{Files, Layout};
 use xtask::base::sha256::Sha256;
@@ -338,13 +339,16 @@ pub fn list(lines: &[(&str, &[u8])]) -> Answer {
 }
 
 fn find(work: &Path, url: &str, version: &str) -> anyhow::Result<source::Found> {
-    let layout = Layout::new(work, Files::Embedded(&[]), Files::Embedded(&[]));
+    let env = Env {
+        paths: Layout::new(work, Files::Embedded(&[]), Files::Embedded(&[])),
+        ui: Ui::new(Verbosity::Quiet),
+    };
     let request = SourceRequest {
         wanted: Wanted::Version(version.parse().unwrap()),
         choice: SourceChoice::KernelOrg,
         kernel_org_url: url.to_owned(),
     };
-    source::find(&layout, &Ui::new(Verbosity::Quiet), &request)
+    source::find(&env, &request)
 }
 
 #[test]
@@ -391,16 +395,12 @@ fn many_series_cost_one_request_for_each_list_even_if_it_fails() {
         ("/v5.x/sha256sums.asc", vec![Answer::Status(404)]),
     ]);
     let work = tempfile::tempdir().unwrap();
-    let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+    let env = Env {
+        paths: Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[])),
+        ui: Ui::new(Verbosity::Quiet),
+    };
     let versions = ["5.4", "5.10", "6.1", "6.2", "6.12"].map(|text| text.parse().unwrap());
-    let found = source::find_all(
-        &layout,
-        &Ui::new(Verbosity::Quiet),
-        &versions,
-        &SourceChoice::KernelOrg,
-        &server.url,
-    )
-    .unwrap();
+    let found = source::find_all(&env, &versions, &SourceChoice::KernelOrg, &server.url).unwrap();
     let lines = found.iter().map(|found| match found {
         Ok(found) => found.version.to_string(),
         Err(error) => format!("{error:#}").replace(&server.url, "URL"),
@@ -448,8 +448,11 @@ fn an_archive_with_a_wrong_checksum_leaves_nothing() {
     ]);
     let work = tempfile::tempdir().unwrap();
     let found = find(work.path(), &server.url, "6.1").unwrap();
-    let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
-    let error = source::fetch(&layout, &Ui::new(Verbosity::Quiet), &found, &[]).unwrap_err();
+    let env = Env {
+        paths: Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[])),
+        ui: Ui::new(Verbosity::Quiet),
+    };
+    let error = source::fetch(&env, &found, &[]).unwrap_err();
     assert!(format!("{error:#}").contains("wrong checksum"), "{error:#}");
     assert_eq!(exit_status(&error), 3);
     assert_eq!(names(&work.path().join("src")), [""; 0]);

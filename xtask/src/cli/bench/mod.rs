@@ -2,25 +2,24 @@
 
 pub mod pairs;
 
-use crate::base::paths::Layout;
+use crate::base::env::Env;
 use crate::base::stdout::Stdout;
-use crate::base::ui::Ui;
 use crate::cli::bench::pairs::Bench;
 use anyhow::{Context, Result};
 
 use crate::cli::flags;
 
 /// Measures and prints the table.
-pub fn run(flags: &flags::Bench, layout: &Layout, ui: &Ui) -> Result<u8> {
+pub fn run(env: &Env, flags: &flags::Bench) -> Result<u8> {
     let bench = Bench {
         ours: flags.ours.clone(),
         theirs: flags.theirs.clone(),
         runs: flags.runs,
         warm_up: flags.warm_up,
     };
-    let logs = layout.logs();
+    let logs = env.paths.logs();
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
-    let pairs = pairs::measure(&bench, &logs.join("bench.log"), ui)?;
+    let pairs = pairs::measure(&bench, &logs.join("bench.log"), &env.ui)?;
     pairs::table(&pairs, &mut Stdout).context("cannot write to standard output")?;
     Ok(0)
 }

@@ -5,10 +5,10 @@ pub mod steps;
 use std::io::Write;
 use std::path::Path;
 
+use crate::base::env::Env;
 use crate::base::error::{Failure, FailureKind};
-use crate::base::paths::{Files, Layout};
+use crate::base::paths::Files;
 use crate::base::stdout::Stdout;
-use crate::base::ui::Ui;
 use crate::cli::ci::steps::{StepOutcome, Surroundings};
 use crate::host::setup;
 use anyhow::{Context, Result};
@@ -16,13 +16,7 @@ use anyhow::{Context, Result};
 use crate::cli::flags::Ci;
 
 /// Runs the chosen steps; the exit status.
-pub fn run(
-    flags: &Ci,
-    workspace: Option<&Path>,
-    layout: &Layout,
-    ui: &Ui,
-    setup: bool,
-) -> Result<u8> {
+pub fn run(env: &Env, flags: &Ci, workspace: Option<&Path>, setup: bool) -> Result<u8> {
     let workspace = workspace.ok_or_else(|| {
         Failure::usage("the workspace that this binary was built from is not there")
             .hint("ci checks that workspace; run it with `cargo xtask ci` in a clone")
@@ -56,9 +50,16 @@ pub fn run(
             std::env::consts::ARCH
         ))
     })?;
-    setup::require(layout, ui, &steps::tools(arch), setup)?;
+    setup::require(env, &steps::tools(arch), setup)?;
     let groups = std::env::var_os("GITHUB_ACTIONS").is_some_and(|value| value == "true");
-    let outcomes = steps::run(&steps, workspace, layout.work(), ui, &mut stdout, groups)?;
+    let outcomes = steps::run(
+        &steps,
+        workspace,
+        env.paths.work(),
+        &env.ui,
+        &mut stdout,
+        groups,
+    )?;
     write!(stdout, "{}", steps::summary(&steps, &outcomes))?;
     let passed = outcomes
         .iter()

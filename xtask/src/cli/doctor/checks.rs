@@ -10,12 +10,11 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use xshell::cmd;
 
+use crate::base::env::Env;
 use crate::base::input;
-use crate::base::paths::Layout;
 use crate::base::process::shell_quote;
 use crate::base::programs;
 use crate::base::table;
-use crate::base::ui::Ui;
 use crate::host::setup::{self, Machine, Tool};
 use crate::kernel::store::Temporary;
 use crate::model::arch::Arch;
@@ -184,12 +183,7 @@ fn missing_applets(list: &str) -> Vec<&'static str> {
 /// # Errors
 ///
 /// If a signal arrives, or the work directory cannot be written to at all.
-pub fn examine(
-    layout: &Layout,
-    ui: &Ui,
-    arch: &'static Arch,
-    kernel: Option<LocalKernel>,
-) -> Result<Vec<Check>> {
+pub fn examine(env: &Env, arch: &'static Arch, kernel: Option<LocalKernel>) -> Result<Vec<Check>> {
     let machine = Machine::probe();
     let mut checks = vec![
         tools(&machine, "tools to run VMs", &setup::for_vm(arch), None),
@@ -213,9 +207,9 @@ pub fn examine(
             Some("only needed by cargo xtask ci"),
         ),
     ];
-    let scratch = Temporary::directory(&layout.work().join("doctor"))?;
-    checks.extend(judge_path(layout.work()));
-    checks.push(space(layout.work())?);
+    let scratch = Temporary::directory(&env.paths.work().join("doctor"))?;
+    checks.extend(judge_path(env.paths.work()));
+    checks.push(space(env.paths.work())?);
     checks.push(judge_memory(
         &input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default(),
     ));
@@ -235,7 +229,7 @@ pub fn examine(
     if let Some(qemu) = machine.find(arch.qemu) {
         checks.push(emulator(&qemu)?);
         if programs::static_busybox().is_some() {
-            checks.extend(boot(layout, ui, arch, kernel, scratch.path())?);
+            checks.extend(boot(env, arch, kernel, scratch.path())?);
         }
     }
     Ok(checks)
@@ -480,8 +474,7 @@ const UNLINK: &str = "exec 3<\"$1\" && rm \"$1\" && [ ! -e \"$1\" ] && cat <&3";
 
 /// Boots a VM: the proof of KVM, and of the file system.
 fn boot(
-    layout: &Layout,
-    ui: &Ui,
+    env: &Env,
     arch: &'static Arch,
     kernel: Option<LocalKernel>,
     scratch: &Path,
@@ -493,13 +486,13 @@ fn boot(
             "not booted: there is no kernel yet",
             "cargo xtask build-kernel 6.1 --setup",
         )];
-        checks.push(judge_kvm(&accel::known(layout, &tools.qemu_text)));
+        checks.push(judge_kvm(&accel::known(&env.paths, &tools.qemu_text)));
         return Ok(checks);
     };
     let file = scratch.join("open-file");
     fs::write(&file, "still here\n").with_context(|| format!("cannot write {}", file.display()))?;
     let name = kernel.release.to_string();
-    let console_log = log::path(layout)?;
+    let console_log = log::path(&env.paths)?;
     let log = ConsoleLog::create(&console_log)?;
     let request = VmRequest {
         kernel,
@@ -536,12 +529,12 @@ fn boot(
         dump: None,
         cores: None,
         console_log: console_log.clone(),
-        init_text: layout.assets.read(guest::INIT)?.into_owned(),
-        bridge_text: layout.assets.read(initramfs::BRIDGE)?.into_owned(),
+        init_text: env.paths.assets.read(guest::INIT)?.into_owned(),
+        bridge_text: env.paths.assets.read(initramfs::BRIDGE)?.into_owned(),
     };
-    let task = ui.task(format!("booting {name}"));
+    let task = env.ui.task(format!("booting {name}"));
     let mut printed = Printed::default();
-    let run = vm::run(&request, layout, ui, &mut printed)?;
+    let run = vm::run(env, &request, &mut printed)?;
     drop(task);
     let kept = input::bytes(&file, input::SMALL).is_ok_and(|text| text == b"still here\n");
     let how = match run.accel {
@@ -582,7 +575,7 @@ fn boot(
     };
     Ok(vec![
         check,
-        judge_kvm(&accel::known(layout, &tools.qemu_text)),
+        judge_kvm(&accel::known(&env.paths, &tools.qemu_text)),
     ])
 }
 

@@ -5,9 +5,9 @@ use std::fmt;
 use anyhow::Result;
 
 use super::{BuildRequest, Identity, identify, toolchain};
+use crate::base::env::Env;
 use crate::base::error::{self, FailureKind};
 use crate::base::paths::Layout;
-use crate::base::ui::Ui;
 use crate::kernel::manifest::Manifest;
 use crate::kernel::source::{self, SourceRequest, Wanted};
 use crate::kernel::store;
@@ -65,29 +65,29 @@ pub struct Source {
 ///
 /// A mistake of the user, no compiler, a signal. That a source cannot be had is part
 /// of the result.
-pub fn dry_run(requests: &[BuildRequest], layout: &Layout, ui: &Ui) -> Result<Vec<Planned>> {
-    let kernels = Kernels::load(&layout.configs)?;
+pub fn dry_run(env: &Env, requests: &[BuildRequest]) -> Result<Vec<Planned>> {
+    let kernels = Kernels::load(&env.paths.configs)?;
     let mut planned = Vec::new();
     let mut last: Option<(Wanted, Result<source::Found, String>)> = None;
     for request in requests {
         // The flavors of one version follow each other.
         let found = match &last {
             Some((wanted, found)) if *wanted == request.wanted => found.clone(),
-            _ => find(request, layout, ui)?,
+            _ => find(env, request)?,
         };
         last = Some((request.wanted.clone(), found.clone()));
-        planned.push(plan(request, found, &kernels, layout)?);
+        planned.push(plan(request, found, &kernels, &env.paths)?);
     }
     Ok(planned)
 }
 
-fn find(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Result<source::Found, String>> {
+fn find(env: &Env, request: &BuildRequest) -> Result<Result<source::Found, String>> {
     let wanted = SourceRequest {
         wanted: request.wanted.clone(),
         choice: request.source.clone(),
         kernel_org_url: request.kernel_org_url.clone(),
     };
-    match source::find(layout, ui, &wanted) {
+    match source::find(env, &wanted) {
         Ok(found) => Ok(Ok(found)),
         Err(error) => match error::kind(&error) {
             Some(FailureKind::Usage | FailureKind::Interrupted(_)) => Err(error),

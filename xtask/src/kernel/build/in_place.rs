@@ -13,9 +13,9 @@ use anyhow::{Context, Result};
 use super::progress::{self, Counter};
 use super::toolchain::{self, Toolchain};
 use super::{FRAGMENT, Log, Make, Options, WRAPPERS, configure, log_file, targets};
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
-use crate::base::paths::Layout;
 use crate::base::process::shell_quote;
 use crate::base::programs::{find_program, processors};
 use crate::base::ui::Ui;
@@ -55,7 +55,7 @@ const KEPT: &str = ".config.before-vmtest";
 /// # Errors
 ///
 /// The directory is no source tree; options cannot be set; make fails.
-pub fn build(request: &InPlace, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+pub fn build(env: &Env, request: &InPlace) -> Result<LocalKernel> {
     let tree = &request.directory.canonicalize().map_err(|error| {
         Failure::usage(format!(
             "cannot find {}: {error}",
@@ -63,9 +63,9 @@ pub fn build(request: &InPlace, layout: &Layout, ui: &Ui) -> Result<LocalKernel>
         ))
     })?;
     let version = directory::version(tree)?;
-    let kernels = Kernels::load(&layout.configs)?;
+    let kernels = Kernels::load(&env.paths.configs)?;
     kernels.flavor(&request.flavor)?;
-    let merged = config::merge(&layout.configs, request.arch, &request.flavor)?;
+    let merged = config::merge(&env.paths.configs, request.arch, &request.flavor)?;
     let toolchain = toolchain::probe(request.arch, request.cc.as_deref())?;
     let quirks = toolchain.quirks(&version);
     quirks.check(&version, &toolchain.compiler)?;
@@ -74,11 +74,11 @@ pub fn build(request: &InPlace, layout: &Layout, ui: &Ui) -> Result<LocalKernel>
             .hint("--setup installs what is missing")
             .into());
     }
-    let folder = built_tree::folder(tree, layout);
+    let folder = built_tree::folder(tree, &env.paths);
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let _lock = store::lock(layout, ui, &format!("in-place-{name}"))?;
-    let log = log_file(layout, &format!("build-{name}"))?;
-    ui.info(format!(
+    let _lock = store::lock(env, &format!("in-place-{name}"))?;
+    let log = log_file(&env.paths, &format!("build-{name}"))?;
+    env.ui.info(format!(
         "building Linux {version} in {} with {}; log: {}",
         tree.display(),
         toolchain.compiler.text,
@@ -96,18 +96,19 @@ pub fn build(request: &InPlace, layout: &Layout, ui: &Ui) -> Result<LocalKernel>
         fragments: &merged.allconfig(&version),
     };
     if to_be_configured(tree, options.fragments) {
-        keep_configuration(tree, ui)?;
+        keep_configuration(tree, &env.ui)?;
         let configured = tree.join(CONFIGURED);
         let _ = std::fs::remove_file(&configured);
-        configure(&make, &options, request.arch, ui, &mut log)?;
+        configure(&make, &options, request.arch, &env.ui, &mut log)?;
         std::fs::write(&configured, options.fragments)
             .with_context(|| format!("cannot write {}", configured.display()))?;
     } else {
-        ui.verbose("it was configured with these options before");
+        env.ui
+            .verbose("it was configured with these options before");
     }
-    compile(request.arch, &make, &options.name, ui, &mut log)?;
-    let kernel = built_tree::open(tree, layout, ui)?;
-    ui.info(format!(
+    compile(request.arch, &make, &options.name, &env.ui, &mut log)?;
+    let kernel = built_tree::open(env, tree)?;
+    env.ui.info(format!(
         "built {}; to boot it: cargo xtask vm -k {} -- uname -r",
         kernel.release,
         shell_quote(&tree.display().to_string())

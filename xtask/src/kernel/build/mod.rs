@@ -24,6 +24,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::base::disk;
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
@@ -131,19 +132,20 @@ pub enum Outcome {
 /// # Errors
 ///
 /// Says what could not be found, fetched, configured or built.
-pub fn build_kernel(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
-    let (built, log, _lock) = match build(request, layout, ui)? {
+pub fn build_kernel(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
+    let (built, log, _lock) = match build(env, request)? {
         Outcome::Installed(kernel) => return Ok(kernel),
         Outcome::Built(built, log, lock) => (built, log, lock),
     };
     let packaged =
-        package(&built, layout, ui, &log).inspect_err(|_| say_what_was_kept(&built.build, ui))?;
+        package(env, &built, &log).inspect_err(|_| say_what_was_kept(&built.build, &env.ui))?;
     if request.keep_build {
-        ui.info(format!("build tree: {}", built.build.display()));
+        env.ui
+            .info(format!("build tree: {}", built.build.display()));
     } else {
         temporary::discard(&built.build)?;
     }
-    ui.info(format!(
+    env.ui.info(format!(
         "built {}: {} and {}",
         built.release,
         packaged.kernel.path.display(),
@@ -163,7 +165,7 @@ fn say_what_was_kept(build: &Path, ui: &Ui) {
 }
 
 /// Packages what was built.
-fn package(built: &BuiltTree, layout: &Layout, ui: &Ui, log: &Path) -> Result<Packaged> {
+fn package(env: &Env, built: &BuiltTree, log: &Path) -> Result<Packaged> {
     let make = |arguments: &[&str]| built.make.command(arguments);
     let input = PackageInput {
         arch: built.arch,
@@ -179,9 +181,9 @@ fn package(built: &BuiltTree, layout: &Layout, ui: &Ui, log: &Path) -> Result<Pa
         log,
         workers: processors(),
     };
-    package::package(&input, layout, ui, &options).map_err(|error| {
+    package::package(env, &input, &options).map_err(|error| {
         if http::is_full(&error) {
-            source::disk_full(layout.work())
+            source::disk_full(env.paths.work())
         } else {
             error
         }
@@ -195,21 +197,21 @@ fn package(built: &BuiltTree, layout: &Layout, ui: &Ui, log: &Path) -> Result<Pa
 ///
 /// Names the options that cannot be set and what each is missing; says what could not be
 /// found or fetched.
-pub fn try_configuration(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<()> {
-    let plan = plan(request, layout, ui)?;
+pub fn try_configuration(env: &Env, request: &BuildRequest) -> Result<()> {
+    let plan = plan(env, request)?;
     let toolchain = toolchain::probe(request.arch, request.cc.as_deref())?;
     let version = &plan.found.version;
     toolchain
         .quirks(version)
         .check(version, &toolchain.compiler)?;
-    let source = source::fetch(layout, ui, &plan.found, &plan.patches)?;
+    let source = source::fetch(env, &plan.found, &plan.patches)?;
     let name = format!("{}.{}", plan.release, request.arch.name);
-    let build = store::Temporary::directory(&layout.builds().join(format!("try-{name}")))?;
-    let path = log_file(layout, &format!("configure-{name}"))?;
+    let build = store::Temporary::directory(&env.paths.builds().join(format!("try-{name}")))?;
+    let path = log_file(&env.paths, &format!("configure-{name}"))?;
     let make = prepare(request, &plan, &source, &toolchain, build.path())?;
     let mut log = Log::open(&path)?;
-    let (set, absent) = configure(&make, &plan.options(), request.arch, ui, &mut log)?;
-    ui.info(format!(
+    let (set, absent) = configure(&make, &plan.options(), request.arch, &env.ui, &mut log)?;
+    env.ui.info(format!(
         "{} from {}: {set} options set, {absent} expected absent, 0 lost",
         plan.release, source.origin
     ));
@@ -221,11 +223,11 @@ pub fn try_configuration(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Re
 /// # Errors
 ///
 /// Says what could not be found, fetched, configured or built.
-pub fn build(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Outcome> {
-    let plan = plan(request, layout, ui)?;
+pub fn build(env: &Env, request: &BuildRequest) -> Result<Outcome> {
+    let plan = plan(env, request)?;
     let name = format!("{}.{}", plan.release, request.arch.name);
-    let lock = store::lock(layout, ui, &format!("build-{name}"))?;
-    if let Some(kernel) = installed(request, layout, ui, &plan)? {
+    let lock = store::lock(env, &format!("build-{name}"))?;
+    if let Some(kernel) = installed(env, request, &plan)? {
         return Ok(Outcome::Installed(kernel));
     }
     let toolchain = toolchain::probe(request.arch, request.cc.as_deref())?;
@@ -237,33 +239,30 @@ pub fn build(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Outcome
             .hint("--setup installs what is missing")
             .into());
     }
-    let source = source::fetch(layout, ui, &plan.found, &plan.patches)?;
-    let log = log_file(layout, &format!("build-{name}"))?;
-    ui.info(format!(
+    let source = source::fetch(env, &plan.found, &plan.patches)?;
+    let log = log_file(&env.paths, &format!("build-{name}"))?;
+    env.ui.info(format!(
         "building {} from {} with {}; log: {}",
         plan.release,
         source.origin,
         toolchain.compiler.text,
         log.display()
     ));
-    let build = layout.builds().join(&name);
-    let built = build_in(
-        request, layout, ui, &plan, &source, &toolchain, &build, &log,
-    )
-    .inspect_err(|_| say_what_was_kept(&build, ui))?;
+    let build = env.paths.builds().join(&name);
+    let built = build_in(env, request, &plan, &source, &toolchain, &build, &log)
+        .inspect_err(|_| say_what_was_kept(&build, &env.ui))?;
     Ok(Outcome::Built(Box::new(built), log, lock))
 }
 
-fn plan(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Identity> {
-    let kernels = Kernels::load(&layout.configs)?;
+fn plan(env: &Env, request: &BuildRequest) -> Result<Identity> {
+    let kernels = Kernels::load(&env.paths.configs)?;
     if let Wanted::Version(version) = &request.wanted {
         // Before the network is asked.
         kernels.require_series(version.series, request.arch)?;
     }
     kernels.flavor(&request.flavor)?;
     let found = source::find(
-        layout,
-        ui,
+        env,
         &SourceRequest {
             wanted: request.wanted.clone(),
             choice: request.source.clone(),
@@ -272,7 +271,7 @@ fn plan(request: &BuildRequest, layout: &Layout, ui: &Ui) -> Result<Identity> {
     )?;
     let patched = matches!(request.wanted, Wanted::Version(_));
     identify(
-        layout,
+        &env.paths,
         &kernels,
         found,
         &request.flavor,
@@ -329,13 +328,8 @@ pub fn identify(
 }
 
 /// The kernel, if it is there and was made from the same input.
-fn installed(
-    request: &BuildRequest,
-    layout: &Layout,
-    ui: &Ui,
-    plan: &Identity,
-) -> Result<Option<LocalKernel>> {
-    let Some(kernel) = store::kernels(layout, request.arch)?
+fn installed(env: &Env, request: &BuildRequest, plan: &Identity) -> Result<Option<LocalKernel>> {
+    let Some(kernel) = store::kernels(&env.paths, request.arch)?
         .into_iter()
         .find(|kernel| kernel.release == plan.release)
     else {
@@ -343,11 +337,12 @@ fn installed(
     };
     match Manifest::read(&kernel.path)? {
         Some(manifest) if manifest.input_key == plan.input_key => {
-            ui.info(format!("nothing to do: {}", kernel.path.display()));
+            env.ui
+                .info(format!("nothing to do: {}", kernel.path.display()));
             Ok(Some(kernel))
         }
         _ => {
-            ui.info(format!(
+            env.ui.info(format!(
                 "{} was made from other source or options; building it again",
                 kernel.path.display()
             ));
@@ -431,9 +426,8 @@ const FRAGMENT: &str = ".vmtest-config";
     reason = "the stages' values, each used once"
 )]
 fn build_in(
+    env: &Env,
     request: &BuildRequest,
-    layout: &Layout,
-    ui: &Ui,
     plan: &Identity,
     source: &SourceTree,
     toolchain: &Toolchain,
@@ -441,13 +435,13 @@ fn build_in(
     log: &Path,
 ) -> Result<BuiltTree> {
     for reason in toolchain.quirks(&source.version).reasons() {
-        ui.verbose(format!("worked around: {reason}"));
+        env.ui.verbose(format!("worked around: {reason}"));
     }
     prepare_tree(build, source, toolchain, &plan.patches)?;
     let make = prepare(request, plan, source, toolchain, build)?;
     let mut log = Log::open(log)?;
 
-    configure(&make, &plan.options(), request.arch, ui, &mut log)?;
+    configure(&make, &plan.options(), request.arch, &env.ui, &mut log)?;
     let release = make.read("kernelrelease")?;
     if release != plan.release.to_string() {
         return Err(Failure::setup(format!(
@@ -457,7 +451,7 @@ fn build_in(
         .hint("a localversion file in the source tree?")
         .into());
     }
-    compile(request, layout, ui, &make, plan, &mut log)?;
+    compile(env, request, &make, plan, &mut log)?;
     let compiler = toolchain.compiler.text.clone();
     let pahole = toolchain.pahole.as_ref().map(|pahole| pahole.text.clone());
     Ok(BuiltTree {
@@ -792,20 +786,19 @@ fn estimate_file(layout: &Layout, request: &BuildRequest, version: &Version) -> 
 }
 
 fn compile(
+    env: &Env,
     request: &BuildRequest,
-    layout: &Layout,
-    ui: &Ui,
     make: &Make,
     plan: &Identity,
     log: &mut Log,
 ) -> Result<()> {
-    let file = estimate_file(layout, request, &plan.found.version);
+    let file = estimate_file(&env.paths, request, &plan.found.version);
     let estimate = input::text(&file, input::SMALL)
         .ok()
         .and_then(|text| text.trim().parse().ok());
     let fresh = !make.build.join("vmlinux").exists() && !make.build.join("init/main.o").exists();
     let mut counter = Counter::default();
-    let mut task = ui.task(format!("building {}", plan.release));
+    let mut task = env.ui.task(format!("building {}", plan.release));
     let started = std::time::Instant::now();
     log.run(
         make.command(&targets(request.arch)),
@@ -817,7 +810,7 @@ fn compile(
                 counter.objects(),
                 estimate.unwrap_or(progress::TYPICAL_OBJECTS),
             );
-            task.update(if ui.terminal() {
+            task.update(if env.ui.terminal() {
                 text
             } else {
                 let seconds = started.elapsed().as_secs();
@@ -828,7 +821,7 @@ fn compile(
     )?;
     drop(task);
     let seconds = started.elapsed().as_secs_f64();
-    ui.verbose(format!(
+    env.ui.verbose(format!(
         "{} objects in {seconds:.0} s with -j{}",
         progress::thousands(counter.objects()),
         make.jobs

@@ -13,9 +13,8 @@ use anyhow::{Context, Result};
 
 use super::debian;
 use super::extra::{self, Extra};
+use crate::base::env::Env;
 use crate::base::error::Failure;
-use crate::base::paths::Layout;
-use crate::base::ui::Ui;
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::version::Release;
 
@@ -28,11 +27,11 @@ const INSIDE: &str = "usr/lib/debug";
 /// # Errors
 ///
 /// There is none, or nobody knows where; it cannot be had, or a signal.
-pub fn add(kernel: LocalKernel, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+pub fn add(env: &Env, kernel: LocalKernel) -> Result<LocalKernel> {
     let folder = match kernel.origin {
         Origin::Package | Origin::Tree => return Ok(kernel),
         Origin::Host => of_host(Path::new("/"), &kernel.release)?,
-        Origin::Distribution => of_package(&kernel, layout, ui)?,
+        Origin::Distribution => of_package(env, &kernel)?,
     };
     let vmlinux = require_vmlinux(&folder, &kernel.release)?;
     Ok(LocalKernel {
@@ -79,20 +78,20 @@ fn of_host(root: &Path, release: &Release) -> Result<PathBuf> {
     Err(Failure::setup(message).hint(hint).into())
 }
 
-fn of_package(kernel: &LocalKernel, layout: &Layout, ui: &Ui) -> Result<PathBuf> {
+fn of_package(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
     let release = &kernel.release;
     let extra = Extra {
         prefix: extra::DEBUGINFO,
         package: debian::debug_name(release),
         what: "the debugging information",
         find: &|version| {
-            let package = debian::debug_package(release, version, layout, ui)?;
+            let package = debian::debug_package(env, release, version)?;
             Ok(vec![package])
         },
         wanted: &wanted,
         finish: &|unpacked, _| require_vmlinux(unpacked, release).map(drop),
     };
-    extra.obtain(kernel, layout, ui)
+    extra.obtain(env, kernel)
 }
 
 /// Where a file of a package goes. No debugger looks at the list of symbols: it is in the

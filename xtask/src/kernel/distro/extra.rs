@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use super::debian::{self, image_package};
 use crate::archive::deb::Deb;
 use crate::archive::{self, Tree};
+use crate::base::env::Env;
 use crate::base::paths::Layout;
 use crate::base::ui::Ui;
 use crate::kernel::build::progress::thousands;
@@ -60,25 +61,25 @@ impl Extra<'_> {
     /// # Errors
     ///
     /// The kernel is none of Debian's, the packages cannot be had, or a signal.
-    pub fn obtain(&self, kernel: &LocalKernel, layout: &Layout, ui: &Ui) -> Result<PathBuf> {
+    pub fn obtain(&self, env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
         let image = image_package(kernel, self.what)?;
-        let goal = self.goal(layout, kernel.arch, &kernel.release, &image.version);
+        let goal = self.goal(&env.paths, kernel.arch, &kernel.release, &image.version);
         if goal.is_dir() {
             return Ok(goal);
         }
-        let _lock = store::lock(layout, ui, &lock_name(&goal))?;
+        let _lock = store::lock(env, &lock_name(&goal))?;
         if goal.is_dir() {
             return Ok(goal);
         }
         let packages = (self.find)(&image.version)?;
         let temporary = Temporary::directory(&goal)?;
-        let files = debian::download(&packages, &temporary, layout, ui)
+        let files = debian::download(env, &packages, &temporary)
             .with_context(|| format!("cannot get {} from Debian", self.package))?;
         let unpacked = temporary.path().join("unpacked");
         store::create_directory(&unpacked)?;
         let mut tree = Tree::new(&unpacked);
         for file in &files {
-            self.unpack(file, &mut tree, ui)
+            self.unpack(file, &mut tree, &env.ui)
                 .with_context(|| format!("cannot unpack {}", self.package))?;
             std::fs::remove_file(file)
                 .with_context(|| format!("cannot remove {}", file.display()))?;

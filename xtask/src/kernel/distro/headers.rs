@@ -9,10 +9,9 @@ use anyhow::{Context, Result};
 
 use super::debian;
 use super::extra::{self, Extra};
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
-use crate::base::paths::Layout;
-use crate::base::ui::Ui;
 use crate::model::kernel::{LocalKernel, Origin};
 
 /// Where the packages have what is wanted, as they would be installed.
@@ -24,7 +23,7 @@ const PROGRAMS: &str = "usr/lib";
 /// # Errors
 ///
 /// It is none of Debian's, the packages cannot be had, or a signal.
-pub fn obtain(kernel: &LocalKernel, layout: &Layout, ui: &Ui) -> Result<PathBuf> {
+pub fn obtain(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
     let name = debian::headers_name(&kernel.release);
     if kernel.origin != Origin::Distribution {
         let release = &kernel.release;
@@ -38,7 +37,7 @@ pub fn obtain(kernel: &LocalKernel, layout: &Layout, ui: &Ui) -> Result<PathBuf>
         prefix: extra::HEADERS,
         package: name.clone(),
         what: "what modules are built against",
-        find: &|version| debian::header_packages(&kernel.release, version, layout, ui),
+        find: &|version| debian::header_packages(env, &kernel.release, version),
         wanted: &wanted,
         finish: &|unpacked, goal| {
             let file = unpacked.join(&tree).join("Makefile");
@@ -47,7 +46,7 @@ pub fn obtain(kernel: &LocalKernel, layout: &Layout, ui: &Ui) -> Result<PathBuf>
             std::fs::write(&file, moved(&text, goal)).with_context(context)
         },
     };
-    let folder = extra.obtain(kernel, layout, ui)?;
+    let folder = extra.obtain(env, kernel)?;
     Ok(folder.join(tree))
 }
 

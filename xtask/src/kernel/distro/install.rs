@@ -13,13 +13,12 @@ use super::{
 };
 use crate::archive::compression::Compression;
 use crate::archive::{self, Tree};
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::paths::Layout;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
-use crate::base::ui::Ui;
 use crate::kernel::config::{FinalConfig, Value};
 use crate::kernel::store::{self, Temporary};
 use crate::model::arch::Arch;
@@ -38,28 +37,31 @@ pub fn lock_name(key: &str) -> String {
 ///
 /// One of them is no package, damaged or too large; together they are no kernel, or one
 /// for another architecture; depmod is missing or fails.
-pub fn install(packages: &[PathBuf], layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
     let packages = packages.iter().map(|path| Package::open(path));
     let mut packages = packages.collect::<Result<Vec<_>>>()?;
     let arch = architecture(&packages)?;
     let checksums = packages.iter().map(|package| package.sha256.clone());
     let key = key(&checksums.collect::<Vec<_>>());
-    let known = || find(layout, arch, &key);
+    let known = || find(&env.paths, arch, &key);
     if let Some(kernel) = known()? {
-        ui.verbose(format!("{} is already unpacked", kernel.release));
+        env.ui
+            .verbose(format!("{} is already unpacked", kernel.release));
         return Ok(kernel);
     }
-    let _lock = store::lock(layout, ui, &lock_name(&key))?;
+    let _lock = store::lock(env, &lock_name(&key))?;
     if let Some(kernel) = known()? {
         return Ok(kernel);
     }
-    let kernels = layout.kernels(arch);
+    let kernels = env.paths.kernels(arch);
     // What the kernel is called is only known when it is unpacked.
     let unpacked = Temporary::directory(&kernels.join(lock_name(&key)))?;
     let root = unpacked.path();
     let mut tree = Tree::new(root);
     for package in &mut packages {
-        let _task = ui.task(format!("unpacking {} {}", package.name, package.version));
+        let _task = env
+            .ui
+            .task(format!("unpacking {} {}", package.name, package.version));
         package.unpack(&mut tree)?;
     }
     let found = Found::look(root, arch, &packages)?;

@@ -218,7 +218,7 @@ fn folders(layout: &Layout, arch: &Arch) -> Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::paths::Files;
+    use crate::base::env::Env;
 
     fn folder(work: &Path, release: &str, key: &str) -> PathBuf {
         let path = work
@@ -264,9 +264,9 @@ mod tests {
     #[test]
     fn kernels_of_distributions_are_found_and_damaged_ones_are_not() {
         let work = tempfile::tempdir().unwrap();
-        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let env = Env::for_tests(work.path());
         let arch = arch::find("x86_64").unwrap();
-        assert!(survey(&layout, arch).unwrap().is_empty());
+        assert!(survey(&env.paths, arch).unwrap().is_empty());
         let (one, two, three) = ("0123456789ab", "0123456789ac", "0123456789ad");
         let old = folder(work.path(), "6.1.0-48-amd64", one);
         folder(work.path(), "6.15.3-200.fc42.x86_64", two);
@@ -276,7 +276,7 @@ mod tests {
         std::fs::create_dir(damaged.with_file_name("kernel-6.1.0")).unwrap();
         std::fs::remove_file(damaged.join(IMAGE)).unwrap();
 
-        let found = survey_all(&layout, arch).unwrap();
+        let found = survey_all(&env.paths, arch).unwrap();
         let releases = found
             .kernels
             .iter()
@@ -289,11 +289,11 @@ mod tests {
             "{reasons:?}"
         );
         assert_eq!(reasons[1], "it holds the kernel 6.1.0-48-amd64");
-        assert!(find(&layout, arch, two).unwrap().is_some());
-        assert_eq!(find(&layout, arch, three).unwrap(), None);
+        assert!(find(&env.paths, arch, two).unwrap().is_some());
+        assert_eq!(find(&env.paths, arch, three).unwrap(), None);
 
         std::fs::rename(&moved, &old).unwrap();
-        let kernel = find(&layout, arch, one).unwrap().unwrap();
+        let kernel = find(&env.paths, arch, one).unwrap().unwrap();
         assert_eq!(kernel.path, old);
         assert_eq!(kernel.origin, kernel::Origin::Distribution);
         assert_eq!((&kernel.config, &kernel.vmlinux), (&None, &None));

@@ -7,11 +7,10 @@ use anyhow::{Context, Result, bail};
 use super::apt;
 use super::suites::{self, Lists, Package, Suites};
 use super::{Found, Location, Work, satisfies, whole};
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::interrupt;
-use crate::base::paths::Layout;
 use crate::base::process::LongCommand;
-use crate::base::ui::Ui;
 use crate::model::version::Version;
 
 /// Finds each version, or the newest of a series, in all suites. Each suite is
@@ -20,8 +19,8 @@ use crate::model::version::Version;
 /// # Errors
 ///
 /// If Debian's archive cannot be asked on this host at all, or by a signal.
-pub fn find_all(layout: &Layout, ui: &Ui, versions: &[Version]) -> Result<Vec<Result<Found>>> {
-    let suites = Suites::open(layout, ui, |_| true)?;
+pub fn find_all(env: &Env, versions: &[Version]) -> Result<Vec<Result<Found>>> {
+    let suites = Suites::open(env, |_| true)?;
     let mut names = versions.iter().map(package_name).collect::<Vec<_>>();
     names.sort();
     names.dedup();
@@ -91,6 +90,7 @@ pub fn fetch(work: &Work<'_>, package: &Package, directory: &Path) -> Result<()>
     let unpacked = inner.join("unpacked");
     {
         let _task = work
+            .env
             .ui
             .task(format!("unpacking {} {version}", package.name));
         let command = LongCommand::new("dpkg-deb")

@@ -92,6 +92,7 @@ fn newest(listing: &str, wanted: &Version) -> Option<(String, Version, String)> 
 /// a kernel that finds it adds to its release.
 pub fn fetch(work: &Work<'_>, tag: &Tag, directory: &Path) -> Result<()> {
     let _task = work
+        .env
         .ui
         .task(format!("fetching {} from {}", tag.name, tag.url));
     let git = || {

@@ -12,13 +12,12 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::{Found, Location, Work, satisfies, whole};
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::paths::Layout;
 use crate::base::programs::find_program;
 use crate::base::sha256::Sha256;
-use crate::base::ui::Ui;
 use crate::kernel::build::progress::thousands;
 use crate::kernel::store::Temporary;
 use crate::model::version::{Series, Version};
@@ -59,15 +58,13 @@ pub enum Patience {
 /// Finds each version, or the newest of a series. The list of a major version is
 /// read once for all of them.
 pub fn find_all(
-    layout: &Layout,
-    ui: &Ui,
+    env: &Env,
     base: &str,
     versions: &[Version],
     patience: Patience,
 ) -> Vec<Result<Found>> {
     let mut lists = Lists {
-        layout,
-        ui,
+        env,
         base: base.trim_end_matches('/'),
         patience,
         read: BTreeMap::new(),
@@ -77,8 +74,7 @@ pub fn find_all(
 
 /// The lists of checksums that were read so far.
 struct Lists<'a> {
-    layout: &'a Layout,
-    ui: &'a Ui,
+    env: &'a Env,
     base: &'a str,
     patience: Patience,
     /// By folder: what is signed, or why there is none.
@@ -115,7 +111,7 @@ impl Lists<'_> {
         if !self.read.contains_key(url) {
             let list = match self.patience {
                 Patience::Little => self.fetch_quickly(url),
-                Patience::Much => fetch_list(self.layout, self.ui, url, &Limits::default()),
+                Patience::Much => fetch_list(self.env, url, &Limits::default()),
             };
             match list {
                 Ok(list) => self.read.insert(url.to_owned(), Ok(list)),
@@ -133,7 +129,7 @@ impl Lists<'_> {
     }
 
     fn fetch_quickly(&self, url: &str) -> Result<String> {
-        if let Some(why) = absent::passed_over(self.layout, self.base) {
+        if let Some(why) = absent::passed_over(&self.env.paths, self.base) {
             bail!(why);
         }
         let limits = Limits {
@@ -141,20 +137,20 @@ impl Lists<'_> {
             silence: Duration::from_secs(10),
             ..Limits::default()
         };
-        let result = fetch_list(self.layout, self.ui, url, &limits);
+        let result = fetch_list(self.env, url, &limits);
         if let Err(error) = &result
             && http::is_unreachable(error)
-            && let Err(error) = absent::note(self.layout, self.base)
+            && let Err(error) = absent::note(&self.env.paths, self.base)
         {
-            self.ui.verbose(format!("{error:#}"));
+            self.env.ui.verbose(format!("{error:#}"));
         }
         result
     }
 }
 
 /// What the list of checksums at `url` signs, from the cache or from there.
-fn fetch_list(layout: &Layout, ui: &Ui, url: &str, limits: &Limits) -> Result<String> {
-    let file = layout.cache().join("kernel.org").join(key(url));
+fn fetch_list(env: &Env, url: &str, limits: &Limits) -> Result<String> {
+    let file = env.paths.cache().join("kernel.org").join(key(url));
     if age(&file).is_some_and(|age| age < LIST_AGE) {
         let list = input::text(&file, input::TEXT)
             .with_context(|| format!("cannot read {}", file.display()))?;
@@ -169,9 +165,10 @@ fn fetch_list(layout: &Layout, ui: &Ui, url: &str, limits: &Limits) -> Result<St
         .with_context(|| format!("cannot write {}", file.display()))?;
     // Before it is in its place, where nobody checks it any more.
     match check_signature(temporary.path()).with_context(|| url.to_owned())? {
-        Signature::Good => ui.verbose(format!("{url} has a good signature")),
+        Signature::Good => env.ui.verbose(format!("{url} has a good signature")),
         Signature::Unchecked(why) => {
-            ui.info(format!("the signature of {url} was not checked: {why}"));
+            env.ui
+                .info(format!("the signature of {url} was not checked: {why}"));
         }
     }
     temporary.persist()?;
@@ -185,9 +182,9 @@ fn folder(series: Series) -> String {
 
 /// Downloads, checks and unpacks.
 pub fn fetch(work: &Work<'_>, archive: &Archive, directory: &Path) -> Result<()> {
-    let file = work.layout.sources().join(&archive.name);
+    let file = work.env.paths.sources().join(&archive.name);
     {
-        let mut task = work.ui.task(format!("downloading {}", archive.url));
+        let mut task = work.env.ui.task(format!("downloading {}", archive.url));
         let mut last = 0;
         http::download(
             &archive.url,
@@ -209,11 +206,11 @@ pub fn fetch(work: &Work<'_>, archive: &Archive, directory: &Path) -> Result<()>
         .inspect_err(|_| {
             if interrupt::pending().is_some() {
                 let kept = "what came so far was kept, the next run goes on from there";
-                work.ui.info(format!("{}: {kept}", archive.name));
+                work.env.ui.info(format!("{}: {kept}", archive.name));
             }
         })
         .map_err(|error| match http::is_full(&error) {
-            true => super::disk_full(&work.layout.sources()),
+            true => super::disk_full(&work.env.paths.sources()),
             false => error,
         })?;
     }

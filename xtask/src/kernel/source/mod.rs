@@ -20,13 +20,12 @@ use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
 use crate::base::disk;
+use crate::base::env::Env;
 use crate::base::error::{Failure, lines};
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::paths::Layout;
 use crate::base::process::{LongCommand, run_logged};
 use crate::base::sha256::Sha256;
-use crate::base::ui::Ui;
 use crate::kernel::build::progress::{disk_was_full, thousands};
 use crate::kernel::store::{self, Temporary};
 use crate::model::version::Version;
@@ -151,13 +150,13 @@ pub fn satisfies(version: &Version, wanted: &Version) -> bool {
 /// # Errors
 ///
 /// If no source has it; says what each source answered.
-pub fn find(layout: &Layout, ui: &Ui, request: &SourceRequest) -> Result<Found> {
+pub fn find(env: &Env, request: &SourceRequest) -> Result<Found> {
     let version = match &request.wanted {
         Wanted::Directory(path) => return directory::find(path),
         Wanted::Version(version) => *version,
     };
     let (choice, url) = (&request.choice, &request.kernel_org_url);
-    find_all(layout, ui, &[version], choice, url)?
+    find_all(env, &[version], choice, url)?
         .pop()
         .context("no source was asked")?
 }
@@ -169,8 +168,7 @@ pub fn find(layout: &Layout, ui: &Ui, request: &SourceRequest) -> Result<Found> 
 ///
 /// Only a signal.
 pub fn find_all(
-    layout: &Layout,
-    ui: &Ui,
+    env: &Env,
     versions: &[Version],
     choice: &SourceChoice,
     kernel_org_url: &str,
@@ -181,12 +179,11 @@ pub fn find_all(
         });
         named.collect()
     };
-    let kernel_org =
-        |patience| kernel_org::find_all(layout, ui, kernel_org_url, versions, patience);
+    let kernel_org = |patience| kernel_org::find_all(env, kernel_org_url, versions, patience);
     let answers = match choice {
         SourceChoice::KernelOrg => from("kernel.org", kernel_org(Patience::Much)),
         SourceChoice::Debian => {
-            let answers = debian::find_all(layout, ui, versions);
+            let answers = debian::find_all(env, versions);
             from("Debian", one_for_each(answers, versions.len()))
         }
         SourceChoice::Git(url) => {
@@ -196,7 +193,7 @@ pub fn find_all(
         SourceChoice::Auto => {
             let answers = kernel_org(Patience::Little);
             interrupt::check()?;
-            then_debian(layout, ui, versions, answers)
+            then_debian(env, versions, answers)
         }
     };
     interrupt::check()?;
@@ -205,8 +202,7 @@ pub fn find_all(
 
 /// Asks Debian for what kernel.org did not have.
 fn then_debian(
-    layout: &Layout,
-    ui: &Ui,
+    env: &Env,
     versions: &[Version],
     mut answers: Vec<Result<Found>>,
 ) -> Vec<Result<Found>> {
@@ -231,13 +227,14 @@ fn then_debian(
             1 => String::new(),
             _ => format!(" for {}", of.join(", ")),
         };
-        ui.info(format!("kernel.org: {reason}; trying Debian{of}"));
+        env.ui
+            .info(format!("kernel.org: {reason}; trying Debian{of}"));
     }
     let wanted = left
         .iter()
         .map(|(index, _)| versions[*index])
         .collect::<Vec<_>>();
-    let second = debian::find_all(layout, ui, &wanted);
+    let second = debian::find_all(env, &wanted);
     let second = one_for_each(second, wanted.len());
     for ((index, first), second) in left.into_iter().zip(second) {
         answers[index] = second.map_err(|second| {
@@ -266,33 +263,28 @@ fn one_for_each(answers: Result<Vec<Result<Found>>>, count: usize) -> Vec<Result
 }
 
 /// Finds and fetches, without patches.
-pub fn obtain(layout: &Layout, ui: &Ui, request: &SourceRequest) -> Result<SourceTree> {
-    let found = find(layout, ui, request)?;
-    fetch(layout, ui, &found, &[])
+pub fn obtain(env: &Env, request: &SourceRequest) -> Result<SourceTree> {
+    let found = find(env, request)?;
+    fetch(env, &found, &[])
 }
 
 /// The unpacked tree of what was found, with patches (name and text) applied.
 /// A directory that the user named is taken as it is: it is not ours to change.
-pub fn fetch(
-    layout: &Layout,
-    ui: &Ui,
-    found: &Found,
-    patches: &[(String, String)],
-) -> Result<SourceTree> {
+pub fn fetch(env: &Env, found: &Found, patches: &[(String, String)]) -> Result<SourceTree> {
     if let Location::Directory(path) = &found.location {
         return directory::tree(path, found);
     }
     let name = tree_name(found, patches);
-    let goal = layout.sources().join(&name);
-    let _lock = store::lock(layout, ui, &format!("source-{name}"))?;
+    let goal = env.paths.sources().join(&name);
+    let _lock = store::lock(env, &format!("source-{name}"))?;
     if !goal.join(RECORD).is_file() {
-        std::fs::create_dir_all(layout.sources())
-            .with_context(|| format!("cannot create {}", layout.sources().display()))?;
-        std::fs::create_dir_all(layout.logs())
-            .with_context(|| format!("cannot create {}", layout.logs().display()))?;
-        let log = layout.logs().join(format!("source-{name}.log"));
+        std::fs::create_dir_all(env.paths.sources())
+            .with_context(|| format!("cannot create {}", env.paths.sources().display()))?;
+        std::fs::create_dir_all(env.paths.logs())
+            .with_context(|| format!("cannot create {}", env.paths.logs().display()))?;
+        let log = env.paths.logs().join(format!("source-{name}.log"));
         let temporary = Temporary::directory(&goal)?;
-        let work = Work::new(layout, ui, &log);
+        let work = Work::new(env, &log);
         match &found.location {
             Location::KernelOrg(archive) => kernel_org::fetch(&work, archive, temporary.path()),
             Location::Debian(package) => debian::fetch(&work, package, temporary.path()),
@@ -308,15 +300,14 @@ pub fn fetch(
 
 /// What the fetching of one source works with.
 pub struct Work<'a> {
-    layout: &'a Layout,
-    ui: &'a Ui,
+    env: &'a Env,
     log: &'a Path,
 }
 
 impl<'a> Work<'a> {
     /// The output of commands goes to `log`, whose folder must be there.
-    pub fn new(layout: &'a Layout, ui: &'a Ui, log: &'a Path) -> Self {
-        Self { layout, ui, log }
+    pub fn new(env: &'a Env, log: &'a Path) -> Self {
+        Self { env, log }
     }
 
     /// Runs a command that writes into `directory`; a full disk is said as such.
@@ -325,7 +316,7 @@ impl<'a> Work<'a> {
         run_logged(command, self.log, tick).map_err(|error| {
             let log = input::end(self.log, start, input::TEXT).unwrap_or_default();
             if disk_was_full(&String::from_utf8_lossy(&log)) {
-                disk_full(&self.layout.sources())
+                disk_full(&self.env.paths.sources())
             } else {
                 error
             }
@@ -335,7 +326,7 @@ impl<'a> Work<'a> {
     /// Unpacks an archive with one folder in it into `directory`.
     fn unpack(&self, archive: &Path, directory: &Path) -> Result<()> {
         let name = archive.file_name().unwrap_or_default().to_string_lossy();
-        let _task = self.ui.task(format!("unpacking {name}"));
+        let _task = self.env.ui.task(format!("unpacking {name}"));
         let command = LongCommand::new("tar")
             .arg("-x")
             // As root tar would give the files to whoever packed them.
@@ -392,7 +383,7 @@ fn finish(
         _ => directory::modified(&directory.join("Makefile"))?,
     };
     for (name, text) in patches {
-        work.ui.verbose(format!("applying {name}"));
+        work.env.ui.verbose(format!("applying {name}"));
         let file = directory.join(".vmtest-patch");
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
         let command = LongCommand::new("patch")

@@ -14,10 +14,10 @@ use anyhow::{Context, Result, bail};
 
 use super::Work;
 use super::apt::{self, Archive, Candidate, Entry, SUITES, Suite, UpdateFailure};
+use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::paths::Layout;
 use crate::base::process::LongCommand;
 use crate::base::programs::find_program;
 use crate::base::ui::Ui;
@@ -73,11 +73,11 @@ impl Suites {
     /// # Errors
     ///
     /// If Debian's archive cannot be asked on this host at all, or by a signal.
-    pub fn open(layout: &Layout, ui: &Ui, wanted: impl Fn(&Suite) -> bool) -> Result<Self> {
+    pub fn open(env: &Env, wanted: impl Fn(&Suite) -> bool) -> Result<Self> {
         let entries = host_entries()?;
         let architecture = host_arch()?.debian;
-        let root = layout.cache().join("apt");
-        let lock = store::lock(layout, ui, "apt")?;
+        let root = env.paths.cache().join("apt");
+        let lock = store::lock(env, "apt")?;
         let known = SUITES
             .iter()
             .filter_map(|suite| Some((suite, apt::find_archive(&entries, suite.archive)?)))
@@ -98,7 +98,7 @@ impl Suites {
                 host: entry.uris.first().map_or("", |uri| host(uri)).to_owned(),
             })
             .collect::<Vec<_>>();
-        let states = update(ui, &prepared)?;
+        let states = update(&env.ui, &prepared)?;
         let asked = prepared.into_iter().zip(states);
         let asked = asked.map(|(prepared, state)| Asked {
             suite: prepared.suite,
@@ -199,7 +199,7 @@ pub fn download(work: &Work<'_>, packages: &[Package], directory: &Path) -> Resu
     };
     let version = &first.candidate.version;
     let title = format!("downloading {} {version} from Debian", first.name);
-    let mut task = work.ui.task(title);
+    let mut task = work.env.ui.task(title);
     let words = packages.iter();
     let words = words.map(|package| format!("{}={}", package.name, package.candidate.version));
     let total = packages.iter().map(|package| package.candidate.size);
@@ -224,7 +224,7 @@ pub fn download(work: &Work<'_>, packages: &[Package], directory: &Path) -> Resu
     .inspect_err(|_| {
         if interrupt::pending().is_some() {
             let kept = "what came so far was kept, the next run goes on from there";
-            work.ui.info(format!("{}: {kept}", first.name));
+            work.env.ui.info(format!("{}: {kept}", first.name));
         }
     })?;
     let find = |package: &Package| only_file(directory, |name| package.is_file(name));

@@ -123,13 +123,13 @@ impl Cache {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::paths::Files;
+    use crate::base::env::Env;
 
     #[test]
     fn answers_are_kept_and_damaged_ones_are_none() {
         let work = tempfile::tempdir().unwrap();
-        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
-        let cache = Cache::new(&layout);
+        let env = Env::for_tests(work.path());
+        let cache = Cache::new(&env.paths);
         assert_eq!(cache.get("u"), None);
         let now = time::from_unix(1000).unwrap();
         let headers = Headers::from_pairs(&[

@@ -21,12 +21,11 @@ use serde::Deserialize;
 use super::api::{self, Asset, Call, Release};
 use super::cache::{Cache, Kept};
 use super::location::Location;
+use crate::base::env::Env;
 use crate::base::environment::TOKENS;
 use crate::base::error::Failure;
-use crate::base::paths::Layout;
 use crate::base::sha256::Sha256;
 use crate::base::time;
-use crate::base::ui::Ui;
 use crate::net::http::absent;
 use crate::net::http::address::{host, is_private, origin};
 use crate::net::http::{self, Body, HttpError, Limits, Method, Request, Response, Secret, Stream};
@@ -93,9 +92,8 @@ pub struct Client {
     location: Location,
     token: Option<Secret>,
     cache: Cache,
-    layout: Layout,
     limits: Limits,
-    ui: Ui,
+    env: Env,
     listing: Mutex<Option<Result<Arc<Listing>, Refused>>>,
     told: AtomicBool,
 }
@@ -111,14 +109,13 @@ pub fn token_from(variable: impl Fn(&str) -> Option<String>) -> Option<Secret> {
 
 impl Client {
     /// A client; it asks nobody yet.
-    pub fn new(location: Location, token: Option<Secret>, layout: &Layout, ui: &Ui) -> Self {
+    pub fn new(env: &Env, location: Location, token: Option<Secret>) -> Self {
         Self {
             location,
             token,
-            cache: Cache::new(layout),
-            layout: layout.clone(),
+            cache: Cache::new(&env.paths),
             limits: Limits::default(),
-            ui: ui.clone(),
+            env: env.clone(),
             listing: Mutex::default(),
             told: AtomicBool::new(false),
         }
@@ -174,13 +171,13 @@ impl Client {
     /// Whether the API could not be reached a few minutes ago; in words, that it
     /// could not. For who has something else that will do.
     pub fn passed_over(&self) -> Option<String> {
-        absent::passed_over(&self.layout, &self.location.api_url)
+        absent::passed_over(&self.env.paths, &self.location.api_url)
     }
 
     /// A warning about this release, which is said once in the life of a client.
     pub fn warn_once(&self, message: impl AsRef<str>) {
         if !self.told.swap(true, Ordering::Relaxed) {
-            self.ui.warn(message);
+            self.env.ui.warn(message);
         }
     }
 
@@ -213,7 +210,7 @@ impl Client {
                 .get(&self.url(&call))
                 .map(|kept| kept.head.checked);
             let when = when.map_or_else(String::new, |at| format!(" of {}", time::local(at)));
-            self.ui.warn(format!(
+            self.env.ui.warn(format!(
                 "using the list{when} of what {} has",
                 self.location
             ));
@@ -248,7 +245,8 @@ impl Client {
         if wait >= LONG_WAIT {
             let host = host(&self.location.api_url);
             let seconds = wait.as_secs();
-            self.ui
+            self.env
+                .ui
                 .info(format!("{host} has enough of us; going on in {seconds} s"));
         }
     }
@@ -300,21 +298,21 @@ impl Client {
             if let Some(answer) = answer
                 && let Err(error) = self.cache.put(&answer)
             {
-                self.ui.verbose(format!("{error:#}"));
+                self.env.ui.verbose(format!("{error:#}"));
             }
             Ok(value)
         });
         let error = match asked {
             Ok(value) => {
-                absent::forget(&self.layout, &url);
+                absent::forget(&self.env.paths, &url);
                 return Ok((value, false));
             }
             Err(error) => error,
         };
         if http::is_unreachable(&error)
-            && let Err(error) = absent::note(&self.layout, &url)
+            && let Err(error) = absent::note(&self.env.paths, &url)
         {
-            self.ui.verbose(format!("{error:#}"));
+            self.env.ui.verbose(format!("{error:#}"));
         }
         // Serves when the trouble is not of what was asked.
         let passing = match error.downcast_ref::<HttpError>() {
@@ -323,7 +321,7 @@ impl Client {
             None => false,
         };
         if passing && let Some(value) = kept.as_ref().and_then(parse_kept) {
-            self.ui.warn(format!("{error:#}"));
+            self.env.ui.warn(format!("{error:#}"));
             return Ok((value, true));
         }
         let action = format!("list what {} has", self.location);
@@ -603,8 +601,7 @@ impl Read for Hashing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::paths::Files;
-    use crate::base::ui::Verbosity;
+
     use crate::net::github::location::Settings;
 
     #[test]
@@ -626,14 +623,14 @@ mod tests {
     #[test]
     fn the_token_goes_to_the_api_and_is_not_shown() {
         let work = tempfile::tempdir().unwrap();
-        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let env = Env::for_tests(work.path());
         let settings = Settings {
             api_url: Some("https://ghe.example.org/api/v3".into()),
             ..Settings::default()
         };
         let location = Location::choose(&[&settings], None).unwrap();
         let token = Some(Secret::new("ghp_secret"));
-        let client = Client::new(location, token, &layout, &Ui::new(Verbosity::Quiet));
+        let client = Client::new(&env, location, token);
         for (url, goes) in [
             ("https://ghe.example.org/api/v3/repos", true),
             ("https://ghe.example.org:443/", true),

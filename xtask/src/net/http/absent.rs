@@ -67,27 +67,27 @@ pub fn forget(layout: &Layout, url: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::paths::Files;
+    use crate::base::env::Env;
 
     #[test]
     fn a_host_is_passed_over_for_a_while_and_until_it_is_reached() {
         let work = tempfile::tempdir().unwrap();
-        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let env = Env::for_tests(work.path());
         let url = "https://api.example.org/repos";
-        assert_eq!(passed_over(&layout, url), None);
-        forget(&layout, url);
-        note(&layout, url).unwrap();
+        assert_eq!(passed_over(&env.paths, url), None);
+        forget(&env.paths, url);
+        note(&env.paths, url).unwrap();
         assert_eq!(
-            passed_over(&layout, "https://api.example.org:443/other").as_deref(),
+            passed_over(&env.paths, "https://api.example.org:443/other").as_deref(),
             Some("api.example.org could not be reached in the last 10 min")
         );
-        assert_eq!(passed_over(&layout, "https://example.org/"), None);
-        let file = std::fs::File::open(marker(&layout, url)).unwrap();
+        assert_eq!(passed_over(&env.paths, "https://example.org/"), None);
+        let file = std::fs::File::open(marker(&env.paths, url)).unwrap();
         let old = std::time::SystemTime::now() - PASSED_OVER;
         file.set_modified(old).unwrap();
-        assert_eq!(passed_over(&layout, url), None);
-        note(&layout, url).unwrap();
-        forget(&layout, url);
-        assert_eq!(passed_over(&layout, url), None);
+        assert_eq!(passed_over(&env.paths, url), None);
+        note(&env.paths, url).unwrap();
+        forget(&env.paths, url);
+        assert_eq!(passed_over(&env.paths, url), None);
     }
 }

@@ -2,32 +2,34 @@
 
 use super::*;
 use crate::base::paths::Files;
-use crate::base::ui::Verbosity;
+use crate::base::paths::Layout;
+use crate::base::ui::{Ui, Verbosity};
 use crate::model::test_event::{Stage, Tally, TestEvent, TestOutcome};
 
 struct Place {
     directory: tempfile::TempDir,
-    layout: Layout,
-    ui: Ui,
+    env: Env,
 }
 
 impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let layout = Layout::new(
+        let paths = Layout::new(
             directory.path(),
             Files::Embedded(crate::base::embedded::CONFIGS),
             Files::Embedded(crate::base::embedded::ASSETS),
         );
         Self {
             directory,
-            layout,
-            ui: Ui::new(Verbosity::Quiet),
+            env: Env {
+                paths,
+                ui: Ui::new(Verbosity::Quiet),
+            },
         }
     }
 
     fn history(&self) -> History {
-        History::load(&self.layout, "a project/..", &self.ui)
+        History::load(&self.env, "a project/..")
     }
 
     fn folder(&self) -> PathBuf {

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{Kernel, timestamp};
+use crate::base::env::Env;
 use crate::base::paths::Layout;
 use crate::base::temporary;
-use crate::base::ui::Ui;
 use crate::kernel::distro;
 use crate::kernel::distro::extra;
 use crate::kernel::store;
@@ -110,24 +110,22 @@ fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
 /// # Errors
 ///
 /// It cannot be moved or removed, or a signal while another run works on it.
-pub fn delete(entry: &Entry, layout: &Layout, ui: &Ui) -> Result<()> {
+pub fn delete(env: &Env, entry: &Entry) -> Result<()> {
     let name = &entry.kernel.name;
     let lock = match distro::key_of(&entry.path) {
         Some(key) => distro::lock_name(key),
         None if extra::release_of(&entry.path).is_some() => extra::lock_name(&entry.path),
         None => store::lock_name(name.arch, &name.release),
     };
-    let _lock = store::lock(layout, ui, &lock)?;
+    let _lock = store::lock(env, &lock)?;
     temporary::discard(&entry.path)?;
-    ui.info(format!("removed {}", entry.path.display()));
+    env.ui.info(format!("removed {}", entry.path.display()));
     Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::paths::Files;
-    use crate::base::ui::Verbosity;
 
     fn unpacked(layout: &Layout, release: &str) -> PathBuf {
         let arch = arch::find("x86_64").unwrap();
@@ -146,11 +144,11 @@ mod tests {
     #[test]
     fn kernels_and_packages_are_found_and_removed_and_the_rest_stays() {
         let work = tempfile::tempdir().unwrap();
-        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
-        assert!(entries(&layout).unwrap().is_empty());
-        let kernel = unpacked(&layout, "6.1.9-vmtest1.1default");
+        let env = Env::for_tests(work.path());
+        assert!(entries(&env.paths).unwrap().is_empty());
+        let kernel = unpacked(&env.paths, "6.1.9-vmtest1.1default");
         std::fs::create_dir(kernel.with_file_name("kernel-6.1.8-vmtest1.1default")).unwrap();
-        let packages = layout.packages();
+        let packages = env.paths.packages();
         std::fs::create_dir(&packages).unwrap();
         let package = packages.join("kernel-6.1.9-vmtest1.1default.x86_64.tar.zst");
         for name in ["notes.txt", "kernel-6.1.9.tar.zst"] {
@@ -158,28 +156,27 @@ mod tests {
         }
         std::fs::write(&package, "x").unwrap();
 
-        let found = entries(&layout).unwrap();
+        let found = entries(&env.paths).unwrap();
         let paths = found.iter().map(|entry| &entry.path).collect::<Vec<_>>();
         assert_eq!(paths, [&kernel, &package]);
         assert!(found.iter().all(|entry| entry.bytes > 0));
-        let ui = Ui::new(Verbosity::Quiet);
         for entry in &found {
-            delete(entry, &layout, &ui).unwrap();
+            delete(&env, entry).unwrap();
         }
-        assert!(entries(&layout).unwrap().is_empty());
+        assert!(entries(&env.paths).unwrap().is_empty());
         assert_eq!(std::fs::read_dir(&packages).unwrap().count(), 2);
         let left = std::fs::read_dir(kernel.parent().unwrap()).unwrap();
         let names = left
             .map(|entry| entry.unwrap().file_name())
             .collect::<Vec<_>>();
         assert_eq!(names, ["kernel-6.1.8-vmtest1.1default"]);
-        assert!(delete(&found[1], &layout, &ui).is_err());
+        assert!(delete(&env, &found[1]).is_err());
     }
 
     #[test]
     fn debugging_information_goes_with_its_kernel() {
         let work = tempfile::tempdir().unwrap();
-        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
+        let env = Env::for_tests(work.path());
         let folder = |name: &str| work.path().join("x86_64").join(name);
         for release in ["6.1.0-54-amd64", "6.1.0-56-amd64"] {
             let kernel = folder(&format!("distribution-{release}-0123456789ab"));
@@ -195,7 +192,7 @@ mod tests {
             std::fs::create_dir(path).unwrap();
         }
         let old = || {
-            let entries = entries(&layout).unwrap();
+            let entries = entries(&env.paths).unwrap();
             let kernels = entries.iter().map(|entry| entry.kernel.clone());
             let kernels = kernels.collect::<Vec<_>>();
             let keep = std::num::NonZeroUsize::MIN;
@@ -204,7 +201,6 @@ mod tests {
             let old = indices.map(|deletion| entries[deletion.index].clone());
             old.collect::<Vec<_>>()
         };
-        let ui = Ui::new(Verbosity::Quiet);
         // Whatever is not the newest kernel or its; what is newer still has no kernel.
         let found = old();
         let names = found.iter().map(|entry| entry.path.file_name().unwrap());
@@ -219,7 +215,7 @@ mod tests {
             ]
         );
         for entry in &found {
-            delete(entry, &layout, &ui).unwrap();
+            delete(&env, entry).unwrap();
         }
         assert_eq!(old(), []);
         assert!(folder("debuginfo-6.1.0-56-amd64-0123456789ab").is_dir());

@@ -99,13 +99,13 @@ fn is_log(name: &OsStr) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::paths::Files;
+    use crate::base::env::Env;
 
     #[test]
     fn the_newest_logs_and_those_in_use_and_other_peoples_files_stay() {
         let work = tempfile::tempdir().unwrap();
-        let layout = Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[]));
-        let folder = layout.logs().join("vm");
+        let env = Env::for_tests(work.path());
+        let folder = env.paths.logs().join("vm");
         let old = |second: usize| {
             let mut name = signed(format!("{PREFIX}20260101-0000{second:02}-")).unwrap();
             name.push(SUFFIX);
@@ -124,7 +124,7 @@ mod tests {
         for path in &logs {
             std::fs::write(path, "words").unwrap();
         }
-        let new = ConsoleLog::create(&path(&layout).unwrap()).unwrap();
+        let new = ConsoleLog::create(&path(&env.paths).unwrap()).unwrap();
         assert!(used.is_file() && mine.is_file());
         let kept = logs.iter().filter(|path| path.exists()).count();
         assert_eq!(kept, KEPT - 1);

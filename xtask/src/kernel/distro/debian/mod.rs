@@ -9,10 +9,10 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::interrupt;
 use crate::base::paths::Layout;
-use crate::base::ui::Ui;
 use crate::kernel::distro;
 use crate::kernel::distro::PackageOrigin;
 use crate::kernel::source::Work;
@@ -52,14 +52,9 @@ pub enum Found {
 ///
 /// A usage error if `argument` says nothing. The archive cannot be asked on this host, or
 /// not now, and nothing is here that would do. No suite has such a kernel.
-pub fn choose(
-    argument: Option<&str>,
-    arch: &'static Arch,
-    layout: &Layout,
-    ui: &Ui,
-) -> Result<Found> {
+pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<Found> {
     let what = What::parse(argument)?;
-    let suites = Suites::open(layout, ui, |suite| what.wants(suite));
+    let suites = Suites::open(env, |suite| what.wants(suite));
     let suites = suites.and_then(|suites| match suites.unusable() {
         Some(failure) => Err(failure.into()),
         None => Ok(suites),
@@ -68,9 +63,9 @@ pub fn choose(
         Ok(suites) => suites,
         Err(error) if is_final(&error) => return Err(error),
         Err(error) => {
-            let here = installed(&what, arch, layout)?;
+            let here = installed(&what, arch, &env.paths)?;
             let kernel = here.ok_or_else(|| unasked(&what, &error))?;
-            ui.info(format!(
+            env.ui.info(format!(
                 "{error:#}; using {}, which is here",
                 kernel.release
             ));
@@ -79,7 +74,7 @@ pub fn choose(
     };
     let offers = offers(&suites, arch)?;
     let selected = select::select(&what, &offers, arch.debian)?;
-    let found = distro::find(layout, arch, &key(&selected))?;
+    let found = distro::find(&env.paths, arch, &key(&selected))?;
     Ok(match found {
         Some(kernel) => Found::Here(kernel),
         None => {
@@ -137,22 +132,23 @@ fn offers<'s>(suites: &'s Suites, arch: &Arch) -> Result<Vec<Offer<Lists<'s>>>> 
 /// # Errors
 ///
 /// apt or the disk fails, a signal, or the packages are no kernel.
-pub fn obtain(kernel: &Archived, layout: &Layout, ui: &Ui) -> Result<LocalKernel> {
+pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
     let sums = kernel.packages.iter();
     let sums = sums.map(|package| package.candidate.sha256.clone());
     let key = distro::key(&sums.collect::<Vec<_>>());
-    let _lock = store::lock(layout, ui, &format!("debian-{key}"))?;
-    if let Some(kernel) = distro::find(layout, kernel.arch, &key)? {
+    let _lock = store::lock(env, &format!("debian-{key}"))?;
+    if let Some(kernel) = distro::find(&env.paths, kernel.arch, &key)? {
         return Ok(kernel);
     }
-    let goal = layout
+    let goal = &env
+        .paths
         .kernels(kernel.arch)
         .join(format!("packages-{}", kernel.release));
     // The files go when they are unpacked, or after an error.
     let temporary = Temporary::directory(&goal)?;
-    let files = download(&kernel.packages, &temporary, layout, ui)
+    let files = download(env, &kernel.packages, &temporary)
         .with_context(|| format!("cannot get the kernel {} from Debian", kernel.release))?;
-    distro::install(&files, layout, ui).map_err(error::not_the_users)
+    distro::install(env, &files).map_err(error::not_the_users)
 }
 
 /// The package with the debugging information of a release, of just that version.
@@ -160,15 +156,10 @@ pub fn obtain(kernel: &Archived, layout: &Layout, ui: &Ui) -> Result<LocalKernel
 /// # Errors
 ///
 /// The archive cannot be asked, or does not have it (any more).
-pub fn debug_package(
-    release: &Release,
-    version: &str,
-    layout: &Layout,
-    ui: &Ui,
-) -> Result<Package> {
+pub fn debug_package(env: &Env, release: &Release, version: &str) -> Result<Package> {
     let what = format!("the debugging information of {release}");
     let take = |lists: Lists<'_>, candidate| Ok(lists.package(candidate));
-    of_version(&debug_name(release), version, &what, layout, ui, take)
+    of_version(env, &debug_name(release), version, &what, take)
 }
 
 /// The packages with what modules are built against for a release, of just that version.
@@ -176,12 +167,7 @@ pub fn debug_package(
 /// # Errors
 ///
 /// As [`debug_package`].
-pub fn header_packages(
-    release: &Release,
-    version: &str,
-    layout: &Layout,
-    ui: &Ui,
-) -> Result<Vec<Package>> {
+pub fn header_packages(env: &Env, release: &Release, version: &str) -> Result<Vec<Package>> {
     let what = format!("what modules are built against for {release}");
     let take = |lists: Lists<'_>, first: Candidate| {
         let mut found = vec![first];
@@ -213,20 +199,19 @@ pub fn header_packages(
             .map(|candidate| lists.package(candidate))
             .collect())
     };
-    of_version(&headers_name(release), version, &what, layout, ui, take)
+    of_version(env, &headers_name(release), version, &what, take)
 }
 
 /// What `take` makes of a package of just that version, in the first suite that has it.
 fn of_version<T>(
+    env: &Env,
     name: &str,
     version: &str,
     what: &str,
-    layout: &Layout,
-    ui: &Ui,
     take: impl FnOnce(Lists<'_>, Candidate) -> Result<T>,
 ) -> Result<T> {
     let context = || format!("cannot get {name} {version} from Debian");
-    let suites = Suites::open(layout, ui, |_| true).with_context(context)?;
+    let suites = Suites::open(env, |_| true).with_context(context)?;
     if let Some(failure) = suites.unusable() {
         return Err(failure).with_context(context);
     }
@@ -290,12 +275,7 @@ pub fn debug_name(release: &Release) -> String {
 /// # Errors
 ///
 /// There is no room for what will be unpacked of them, apt fails, or a signal.
-pub fn download(
-    packages: &[Package],
-    temporary: &Temporary,
-    layout: &Layout,
-    ui: &Ui,
-) -> Result<Vec<PathBuf>> {
+pub fn download(env: &Env, packages: &[Package], temporary: &Temporary) -> Result<Vec<PathBuf>> {
     let bytes = packages.iter().map(|package| {
         let Candidate {
             size, installed, ..
@@ -305,7 +285,7 @@ pub fn download(
     let bytes = bytes.fold(0, u64::saturating_add);
     store::require_space(temporary.path(), bytes)?;
     let log = temporary.path().join("apt.log");
-    suites::download(&Work::new(layout, ui, &log), packages, temporary.path())
+    suites::download(&Work::new(env, &log), packages, temporary.path())
 }
 
 /// The newest kernel on this machine that is asked for and was unpacked from packages.

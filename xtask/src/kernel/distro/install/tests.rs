@@ -4,23 +4,21 @@
 use super::*;
 use crate::archive::deb;
 use crate::archive::rpm;
-use crate::base::paths::Files;
-use crate::base::ui::Verbosity;
 use crate::kernel::distro::image::tests::bz_image;
 
 const RELEASE: &str = "6.1.0-56-amd64";
 
 struct Work {
     directory: tempfile::TempDir,
-    layout: Layout,
+    env: Env,
 }
 
 impl Work {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let work = directory.path().join("work");
-        let layout = Layout::new(work, Files::Embedded(&[]), Files::Embedded(&[]));
-        Self { directory, layout }
+        let env = Env::for_tests(work);
+        Self { directory, env }
     }
 
     fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
@@ -40,13 +38,13 @@ impl Work {
     }
 
     fn install(&self, packages: &[PathBuf]) -> Result<LocalKernel> {
-        install(packages, &self.layout, &Ui::new(Verbosity::Quiet))
+        install(&self.env, packages)
     }
 
     /// The error, which leaves nothing behind.
     fn error(&self, packages: &[PathBuf]) -> String {
         let error = self.install(packages).unwrap_err();
-        let kernels = self.layout.work().join("x86_64");
+        let kernels = self.env.paths.work().join("x86_64");
         assert!(entries(&kernels).unwrap().is_empty());
         format!("{error:#}")
     }
