@@ -1,13 +1,13 @@
 //! What nearly every effect needs: where things are, and whom to tell.
 
-use super::paths::Layout;
+use super::paths::Paths;
 use super::ui::Ui;
 
 /// The surroundings of a command; the first parameter of whatever touches files and tells the user.
 #[derive(Clone, Debug)]
 pub struct Env {
     /// Where things are on this machine.
-    pub paths: Layout,
+    pub paths: Paths,
     /// Where our own words go.
     pub ui: Ui,
 }
@@ -19,7 +19,7 @@ impl Env {
         use super::paths::Files;
         use super::ui::Verbosity;
         Self {
-            paths: Layout::new(work, Files::Embedded(&[]), Files::Embedded(&[])),
+            paths: Paths::new(work, Files::Embedded(&[]), Files::Embedded(&[])),
             ui: Ui::new(Verbosity::Quiet),
         }
     }

@@ -85,7 +85,7 @@ fn join(folder: &str, name: &str) -> String {
 
 /// All the places that the library works with.
 #[derive(Clone, Debug)]
-pub struct Layout {
+pub struct Paths {
     work: PathBuf,
     /// `kernel-configs/`.
     pub configs: Files,
@@ -93,7 +93,7 @@ pub struct Layout {
     pub assets: Files,
 }
 
-impl Layout {
+impl Paths {
     /// A layout with an absolute work directory.
     pub fn new(work: impl Into<PathBuf>, configs: Files, assets: Files) -> Self {
         Self {

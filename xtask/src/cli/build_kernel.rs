@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::stdout;
 use crate::host::setup;
 use crate::kernel::build::in_place::{self, InPlace};
@@ -78,8 +78,8 @@ fn try_configurations(env: &Env, requests: &[BuildRequest]) -> Result<u8> {
 }
 
 /// The trees of `--in-place`.
-fn in_place(flags: &BuildKernel, layout: &Layout) -> Result<Vec<InPlace>> {
-    let kernels = Kernels::load(&layout.configs)?;
+fn in_place(flags: &BuildKernel, paths: &Paths) -> Result<Vec<InPlace>> {
+    let kernels = Kernels::load(&paths.configs)?;
     let arch = architecture(flags.arch.as_deref())?;
     let mut flavors = flavors(&flags.flavors, flags.all_flavors, &kernels)?;
     let flavor = match (flavors.pop(), flavors.is_empty()) {
@@ -103,8 +103,8 @@ fn in_place(flags: &BuildKernel, layout: &Layout) -> Result<Vec<InPlace>> {
     flags.kernels.iter().map(tree).collect()
 }
 
-fn requests(flags: &BuildKernel, layout: &Layout) -> Result<Vec<BuildRequest>> {
-    let kernels = Kernels::load(&layout.configs)?;
+fn requests(flags: &BuildKernel, paths: &Paths) -> Result<Vec<BuildRequest>> {
+    let kernels = Kernels::load(&paths.configs)?;
     let arch = architecture(flags.arch.as_deref())?;
     let flavors = flavors(&flags.flavors, flags.all_flavors, &kernels)?;
     let mut all = Vec::new();

@@ -24,7 +24,7 @@ mod vm;
 use std::path::{Path, PathBuf};
 
 use crate::base::env::Env;
-use crate::base::paths::{Files, Layout};
+use crate::base::paths::{Files, Paths};
 use crate::base::ui::Ui;
 use crate::kernel::store;
 use crate::vm::preflight;
@@ -68,7 +68,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
 /// The places of this run: the only code that knows the repository. When the
 /// binary runs away from the workspace that it was built from, the embedded
 /// copies serve.
-fn paths(global: &Global) -> Result<Layout> {
+fn paths(global: &Global) -> Result<Paths> {
     let workspace = workspace();
     let current = preflight::here()?;
     let work = match (&global.directory, std::env::var_os("VMTEST_DIR"), workspace) {
@@ -81,7 +81,7 @@ fn paths(global: &Global) -> Result<Layout> {
         Some(workspace) => Files::Directory(workspace.join(name)),
         None => Files::Embedded(embedded),
     };
-    Ok(Layout::new(
+    Ok(Paths::new(
         current.join(work),
         files("kernel-configs", crate::base::embedded::CONFIGS),
         files("vmtest-assets", crate::base::embedded::ASSETS),

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use crate::base::env::Env;
 use crate::base::error::Failure;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::stdout;
 use crate::base::time;
 use crate::host::setup;
@@ -126,8 +126,8 @@ fn options(flags: &flags::publish::Selection) -> Options {
     }
 }
 
-fn selection(flags: &flags::publish::Selection, layout: &Layout) -> Result<Selection> {
-    let kernels = Kernels::load(&layout.configs)?;
+fn selection(flags: &flags::publish::Selection, paths: &Paths) -> Result<Selection> {
+    let kernels = Kernels::load(&paths.configs)?;
     let architectures = match flags.architectures.as_slice() {
         [] => vec![architecture(None)?],
         names => {

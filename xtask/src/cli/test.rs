@@ -7,7 +7,7 @@ use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::programs;
 use crate::base::stdout::Stdout;
 use crate::base::time::Utc;
@@ -266,7 +266,7 @@ fn close(mut folder: RunFolder, ledger: &Ledger, ui: &Ui) -> Result<results::Res
 }
 
 /// VMs at a time, if nobody says.
-fn default_jobs(flags: &Test, project: &Project, layout: &Layout) -> Result<usize> {
+fn default_jobs(flags: &Test, project: &Project, paths: &Paths) -> Result<usize> {
     let arch = host_arch()?;
     let processors = programs::processors();
     let meminfo = input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default();
@@ -277,7 +277,7 @@ fn default_jobs(flags: &Test, project: &Project, layout: &Layout) -> Result<usiz
     let size = VmSize {
         memory: memory.unwrap_or(vm::MEMORY),
         cpus: flags.machine.cpus.unwrap_or(processors.min(2)),
-        emulated: vm::emulates(arch, flags.machine.accel(), layout),
+        emulated: vm::emulates(arch, flags.machine.accel(), paths),
     };
     Ok(schedule::default_jobs(capacity, size))
 }
@@ -310,22 +310,22 @@ impl<W: Write> Collector for Collected<'_, W> {
 }
 
 /// The kernels to test on; `None` is the newest on this machine, else of the release.
-fn wanted(flags: &Test, layout: &Layout) -> Result<Vec<Option<KernelRequest>>> {
-    let requests = kernels::requests(&flags.kernels, layout)?;
+fn wanted(flags: &Test, paths: &Paths) -> Result<Vec<Option<KernelRequest>>> {
+    let requests = kernels::requests(&flags.kernels, paths)?;
     if requests.is_empty() && !flags.local {
         return Ok(vec![None]);
     }
     Ok(requests.into_iter().map(Some).collect())
 }
 
-fn choose(flags: &Test, layout: &Layout) -> Result<Chosen> {
+fn choose(flags: &Test, paths: &Paths) -> Result<Chosen> {
     let choice = Choice {
         directory: flags.project.clone(),
         variable: std::env::var_os("VMTEST_PROJECT").map(PathBuf::from),
         current: preflight::here()?,
         profile: flags.profile.clone(),
     };
-    project::choose(&choice, &layout.assets)
+    project::choose(&choice, &paths.assets)
 }
 
 /// What this host must have, so that nothing is found missing half-way.

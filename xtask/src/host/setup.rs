@@ -17,7 +17,7 @@ use xshell::cmd;
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::process::{LongCommand, status_in_words, tail_of_log};
 use crate::base::programs;
 use crate::base::ui::Ui;
@@ -705,8 +705,8 @@ fn sudo(machine: &Machine) -> Option<PathBuf> {
         .then_some(sudo)
 }
 
-fn log_file(layout: &Layout) -> Result<PathBuf> {
-    let folder = layout.logs();
+fn log_file(paths: &Paths) -> Result<PathBuf> {
+    let folder = paths.logs();
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder.join("setup.log"))

@@ -15,7 +15,7 @@ use crate::archive;
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
 use crate::base::sha256::Sha256;
@@ -196,13 +196,13 @@ fn key(path: &Path, built: &Built) -> Result<String> {
 }
 
 /// The folder of a tree.
-pub fn folder(path: &Path, layout: &Layout) -> PathBuf {
+pub fn folder(path: &Path, paths: &Paths) -> PathBuf {
     let mut hash = Sha256::new();
     hash.update(path.as_os_str().as_bytes());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);
     let name = name.replace(|c| !plain(c), "_");
-    layout
+    paths
         .trees()
         .join(format!("{name}-{}", &hash.finish()[..16]))
 }
@@ -293,8 +293,8 @@ mod tests {
     #[test]
     fn folders_of_trees_do_not_collide() {
         let files = crate::base::paths::Files::Embedded(&[]);
-        let layout = Layout::new("/w", files.clone(), files);
-        let name = |path: &str| folder(Path::new(path), &layout);
+        let paths = Paths::new("/w", files.clone(), files);
+        let name = |path: &str| folder(Path::new(path), &paths);
         assert!(name("/src/linux").starts_with("/w/trees"));
         assert_ne!(name("/src/linux"), name("/other/linux"));
         let odd = name("/src/a b\n");

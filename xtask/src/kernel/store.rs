@@ -16,7 +16,7 @@ use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::temporary;
 pub use crate::base::temporary::Temporary;
 use crate::kernel::build::progress::thousands;
@@ -69,19 +69,19 @@ pub fn lock(env: &Env, name: &str) -> Result<Lock> {
 
 /// Removes what killed runs have left anywhere in the work directory. Every command does it
 /// first; what cannot be read or removed stays for the next one.
-pub fn sweep_all(layout: &Layout) {
+pub fn sweep_all(paths: &Paths) {
     let mut folders = vec![
-        layout.work().to_owned(),
-        layout.packages(),
-        layout.sources(),
-        layout.builds(),
-        layout.trees(),
-        layout.projects(),
+        paths.work().to_owned(),
+        paths.packages(),
+        paths.sources(),
+        paths.builds(),
+        paths.trees(),
+        paths.projects(),
     ];
-    folders.extend(arch::ARCHITECTURES.iter().map(|arch| layout.kernels(arch)));
-    folders.extend(with_folders_below(layout.cache(), 1));
-    folders.extend(with_folders_below(layout.logs(), 2));
-    folders.extend(with_folders_below(layout.history(), 2));
+    folders.extend(arch::ARCHITECTURES.iter().map(|arch| paths.kernels(arch)));
+    folders.extend(with_folders_below(paths.cache(), 1));
+    folders.extend(with_folders_below(paths.logs(), 2));
+    folders.extend(with_folders_below(paths.history(), 2));
     for folder in folders {
         let _ = temporary::sweep(&folder);
     }
@@ -152,19 +152,19 @@ pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Where a kernel is, or would be, unpacked.
-pub fn kernel_path(layout: &Layout, arch: &Arch, release: &Release) -> PathBuf {
-    layout
+pub fn kernel_path(paths: &Paths, arch: &Arch, release: &Release) -> PathBuf {
+    paths
         .kernels(arch)
         .join(package_name::directory_name(release))
 }
 
 /// Where a kernel's package file is, or would be.
-pub fn package_path(layout: &Layout, arch: &'static Arch, release: &Release) -> PathBuf {
+pub fn package_path(paths: &Paths, arch: &'static Arch, release: &Release) -> PathBuf {
     let name = PackageName {
         arch,
         release: release.clone(),
     };
-    layout.packages().join(name.to_string())
+    paths.packages().join(name.to_string())
 }
 
 /// What is below the kernels' directory of an architecture.
@@ -177,9 +177,9 @@ pub struct Survey {
 }
 
 /// Looks at all kernels of an architecture.
-pub fn survey(layout: &Layout, arch: &'static Arch) -> Result<Survey> {
+pub fn survey(paths: &Paths, arch: &'static Arch) -> Result<Survey> {
     let mut survey = Survey::default();
-    for path in entries(&layout.kernels(arch))? {
+    for path in entries(&paths.kernels(arch))? {
         let name = path.file_name().and_then(OsStr::to_str);
         let Some(release) = name.and_then(|name| name.strip_prefix("kernel-")) else {
             continue;
@@ -204,8 +204,8 @@ pub fn survey(layout: &Layout, arch: &'static Arch) -> Result<Survey> {
 }
 
 /// The kernels of an architecture on this machine, the newest first.
-pub fn kernels(layout: &Layout, arch: &'static Arch) -> Result<Vec<LocalKernel>> {
-    Ok(survey(layout, arch)?.kernels)
+pub fn kernels(paths: &Paths, arch: &'static Arch) -> Result<Vec<LocalKernel>> {
+    Ok(survey(paths, arch)?.kernels)
 }
 
 /// Opens an unpacked package, ours or drgn's, wherever it is. The release is

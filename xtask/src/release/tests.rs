@@ -5,7 +5,7 @@ use std::fs::File;
 
 use super::*;
 use crate::base::paths::Files;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::kernel::manifest::Origin;
 use crate::model::arch;
 use crate::release::plan::Options;
@@ -100,7 +100,7 @@ fn wish(release: &str, input_key: &str) -> Wanted {
 }
 
 /// The least that is a kernel of ours, unpacked where it belongs.
-fn unpack(paths: &Layout, release: &str, input_key: &str) -> LocalKernel {
+fn unpack(paths: &Paths, release: &str, input_key: &str) -> LocalKernel {
     let name = name(release);
     let path = store::kernel_path(paths, name.arch, &name.release);
     std::fs::create_dir_all(path.join("build/include/config")).unwrap();
@@ -132,7 +132,7 @@ fn unpack(paths: &Layout, release: &str, input_key: &str) -> LocalKernel {
 }
 
 /// Its package file.
-fn pack(paths: &Layout, kernel: &LocalKernel) -> PathBuf {
+fn pack(paths: &Paths, kernel: &LocalKernel) -> PathBuf {
     let path = store::package_path(paths, kernel.arch, &kernel.release);
     std::fs::create_dir_all(paths.packages()).unwrap();
     archive::create(&kernel.path, File::create(&path).unwrap(), 1).unwrap();

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 
 use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
 use crate::kernel::built_tree;
@@ -346,7 +346,7 @@ fn obtain_kernel(
 pub fn pick_packages(
     requests: &[KernelRequest],
     client: &Client,
-    layout: &Layout,
+    paths: &Paths,
 ) -> Result<(Vec<Package>, Vec<LocalKernel>)> {
     let host = host_arch()?;
     let (mut packages, mut kernels) = (Vec::<Package>::new(), Vec::new());
@@ -360,7 +360,7 @@ pub fn pick_packages(
             }
         };
         if let Pattern::Release(release) = pattern
-            && let Ok(kernel) = store::open(&store::kernel_path(layout, arch, release))
+            && let Ok(kernel) = store::open(&store::kernel_path(paths, arch, release))
         {
             kernels.push(kernel);
             continue;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::Failure;
 use crate::base::input;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::kernel::store::Temporary;
 use crate::vm::{Accel, AccelChoice};
 
@@ -77,8 +77,8 @@ struct Proof {
     reason: String,
 }
 
-fn proof_file(layout: &Layout) -> PathBuf {
-    layout.cache().join("kvm.json")
+fn proof_file(paths: &Paths) -> PathBuf {
+    paths.cache().join("kvm.json")
 }
 
 fn boot_id() -> String {
@@ -89,7 +89,7 @@ fn boot_id() -> String {
 }
 
 /// Looks at the device and at what is remembered. `qemu` is QEMU's path and version.
-pub fn known(layout: &Layout, qemu: &str) -> Kvm {
+pub fn known(paths: &Paths, qemu: &str) -> Kvm {
     if let Err(error) = fs::File::options().read(true).write(true).open("/dev/kvm") {
         return Kvm::Fails(match error.kind() {
             std::io::ErrorKind::NotFound => "there is no /dev/kvm".to_owned(),
@@ -99,7 +99,7 @@ pub fn known(layout: &Layout, qemu: &str) -> Kvm {
             _ => format!("/dev/kvm cannot be opened: {error}"),
         });
     }
-    remembered(&proof_file(layout), &boot_id(), qemu)
+    remembered(&proof_file(paths), &boot_id(), qemu)
 }
 
 fn remembered(file: &Path, boot: &str, qemu: &str) -> Kvm {
@@ -120,14 +120,14 @@ fn remembered(file: &Path, boot: &str, qemu: &str) -> Kvm {
 }
 
 /// Remembers what a VM on KVM has shown.
-pub fn remember(layout: &Layout, qemu: &str, failure: Option<&str>) -> Result<()> {
+pub fn remember(paths: &Paths, qemu: &str, failure: Option<&str>) -> Result<()> {
     let proof = Proof {
         boot: boot_id(),
         qemu: qemu.to_owned(),
         works: failure.is_none(),
         reason: failure.unwrap_or_default().to_owned(),
     };
-    let file = proof_file(layout);
+    let file = proof_file(paths);
     let temporary = Temporary::file(&file)?;
     serde_json::to_writer(temporary.as_file(), &proof)
         .with_context(|| format!("cannot write {}", file.display()))?;
@@ -163,15 +163,15 @@ mod tests {
     fn a_proof_holds_until_the_host_or_qemu_changes() {
         let directory = tempfile::tempdir().unwrap();
         let empty = Files::Embedded(&[]);
-        let layout = Layout::new(directory.path(), empty.clone(), empty);
-        let file = proof_file(&layout);
+        let paths = Paths::new(directory.path(), empty.clone(), empty);
+        let file = proof_file(&paths);
         assert_eq!(remembered(&file, "b", "q"), Kvm::Unproved);
-        remember(&layout, "q", Some("aborted")).unwrap();
+        remember(&paths, "q", Some("aborted")).unwrap();
         let boot = boot_id();
         assert_eq!(remembered(&file, &boot, "q"), Kvm::Fails("aborted".into()));
         assert_eq!(remembered(&file, "another boot", "q"), Kvm::Unproved);
         assert_eq!(remembered(&file, &boot, "another qemu"), Kvm::Unproved);
-        remember(&layout, "q", None).unwrap();
+        remember(&paths, "q", None).unwrap();
         assert_eq!(remembered(&file, &boot, "q"), Kvm::Works);
         fs::write(&file, "{").unwrap();
         assert_eq!(remembered(&file, &boot, "q"), Kvm::Unproved);

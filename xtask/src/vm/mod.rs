@@ -37,7 +37,7 @@ use self::machine::{Machine, Served, Stage};
 use self::ports::StdinPump;
 use crate::base::env::Env;
 use crate::base::error::Failure;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::process::LongCommand;
 use crate::base::programs;
 use crate::base::route::{self, Route};
@@ -587,19 +587,19 @@ fn means(request: &VmRequest, tools: Tools) -> Result<Means> {
 }
 
 /// Whether VMs will be emulated, as far as that is known before one was started.
-pub fn emulates(arch: &crate::model::arch::Arch, choice: AccelChoice, layout: &Layout) -> bool {
+pub fn emulates(arch: &crate::model::arch::Arch, choice: AccelChoice, paths: &Paths) -> bool {
     let Ok(tools) = Tools::find(arch) else {
         return true;
     };
-    let kvm = accel::known(layout, &tools.qemu_text);
+    let kvm = accel::known(paths, &tools.qemu_text);
     accel::decide(choice, &kvm).is_ok_and(|decision| decision.accel == Accel::Tcg)
 }
 
 /// QEMU's command line as [`run`] would use it, for `--dry-run`.
-pub fn dry_run(request: &VmRequest, layout: &Layout) -> Result<Vec<OsString>> {
+pub fn dry_run(request: &VmRequest, paths: &Paths) -> Result<Vec<OsString>> {
     let tools = Tools::find(request.kernel.arch)?;
     let request = &arranged(request)?;
-    let kvm = accel::known(layout, &tools.qemu_text);
+    let kvm = accel::known(paths, &tools.qemu_text);
     let decision = accel::decide(request.accel, &kvm)?;
     let directory = temporary::host_folder()?.join("vmtest-XXXXXX");
     let means = means(request, tools)?;

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use xtask::base::env::Env;
 use xtask::base::error::exit_status;
-use xtask::base::paths::{Files, Layout};
+use xtask::base::paths::{Files, Paths};
 use xtask::base::ui::{Ui, Verbosity};
 use xtask::net::github::client::{Freshness, is_missing};
 use xtask::net::github::location::Settings;
@@ -59,7 +59,7 @@ impl Setting {
     fn env(&self) -> Env {
         let configs = support::host::repository().join("kernel-configs");
         Env {
-            paths: Layout::new(
+            paths: Paths::new(
                 self.work.path(),
                 Files::Directory(configs),
                 Files::Embedded(&[]),

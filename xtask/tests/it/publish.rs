@@ -8,7 +8,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use xtask::archive;
 use xtask::base::env::Env;
-use xtask::base::paths::{Files, Layout};
+use xtask::base::paths::{Files, Paths};
 use xtask::base::ui::{Ui, Verbosity};
 use xtask::kernel::manifest::Manifest;
 use xtask::kernel::source::SourceChoice;
@@ -68,7 +68,7 @@ impl Setting {
         let configs = support::host::repository().join("kernel-configs");
         let configs = Files::Directory(configs);
         Env {
-            paths: Layout::new(self.work.path(), configs, Files::Embedded(&[])),
+            paths: Paths::new(self.work.path(), configs, Files::Embedded(&[])),
             ui: Ui::new(Verbosity::Quiet),
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use expect_test::{Expect, expect};
 use xtask::base::env::Env;
 use xtask::base::error::{FailureKind, kind};
-use xtask::base::paths::{Files, Layout};
+use xtask::base::paths::{Files, Paths};
 use xtask::base::ui::{Ui, Verbosity};
 use xtask::host::setup::{Distribution, Family, Machine, Tool, require_on};
 
@@ -66,7 +66,7 @@ impl Host {
     fn require(&self, tools: &[Tool], setup: bool) -> anyhow::Result<()> {
         let none = Files::Embedded(&[]);
         let env = Env {
-            paths: Layout::new(self.path("w"), none.clone(), none),
+            paths: Paths::new(self.path("w"), none.clone(), none),
             ui: Ui::new(Verbosity::Quiet),
         };
         require_on(&env, &self.machine, tools, setup)

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use xtask::base::env::Env;
 use xtask::base::error::exit_status;
-use xtask::base::paths::{Files, Layout};
+use xtask::base::paths::{Files, Paths};
 use xtask::base::sha256::Sha256;
 use xtask::base::ui::{Ui, Verbosity};
 use xtask::kernel::source::{self, SourceChoice, SourceRequest, Wanted};
@@ -340,7 +340,7 @@ pub fn list(lines: &[(&str, &[u8])]) -> Answer {
 
 fn find(work: &Path, url: &str, version: &str) -> anyhow::Result<source::Found> {
     let env = Env {
-        paths: Layout::new(work, Files::Embedded(&[]), Files::Embedded(&[])),
+        paths: Paths::new(work, Files::Embedded(&[]), Files::Embedded(&[])),
         ui: Ui::new(Verbosity::Quiet),
     };
     let request = SourceRequest {
@@ -396,7 +396,7 @@ fn many_series_cost_one_request_for_each_list_even_if_it_fails() {
     ]);
     let work = tempfile::tempdir().unwrap();
     let env = Env {
-        paths: Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[])),
+        paths: Paths::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[])),
         ui: Ui::new(Verbosity::Quiet),
     };
     let versions = ["5.4", "5.10", "6.1", "6.2", "6.12"].map(|text| text.parse().unwrap());
@@ -449,7 +449,7 @@ fn an_archive_with_a_wrong_checksum_leaves_nothing() {
     let work = tempfile::tempdir().unwrap();
     let found = find(work.path(), &server.url, "6.1").unwrap();
     let env = Env {
-        paths: Layout::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[])),
+        paths: Paths::new(work.path(), Files::Embedded(&[]), Files::Embedded(&[])),
         ui: Ui::new(Verbosity::Quiet),
     };
     let error = source::fetch(&env, &found, &[]).unwrap_err();

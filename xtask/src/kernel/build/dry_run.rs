@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::{BuildRequest, Identity, identify, toolchain};
 use crate::base::env::Env;
 use crate::base::error::{self, FailureKind};
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::kernel::manifest::Manifest;
 use crate::kernel::source::{self, SourceRequest, Wanted};
 use crate::kernel::store;
@@ -100,7 +100,7 @@ fn plan(
     request: &BuildRequest,
     found: Result<source::Found, String>,
     kernels: &Kernels,
-    layout: &Layout,
+    paths: &Paths,
 ) -> Result<Planned> {
     let (wanted, mut version) = match &request.wanted {
         Wanted::Version(version) => (version.to_string(), Some(*version)),
@@ -112,7 +112,7 @@ fn plan(
             version = Some(found.version);
             let patched = matches!(request.wanted, Wanted::Version(_));
             let identity = identify(
-                layout,
+                paths,
                 kernels,
                 found,
                 &request.flavor,
@@ -120,7 +120,7 @@ fn plan(
                 patched,
             )?;
             Ok(Source {
-                state: state(request, layout, &identity)?,
+                state: state(request, paths, &identity)?,
                 release: identity.release.to_string(),
                 origin: identity.found.origin,
                 input_key: identity.input_key,
@@ -128,7 +128,7 @@ fn plan(
             })
         }
     };
-    let merged = crate::kernel::config::merge(&layout.configs, request.arch, &request.flavor)?;
+    let merged = crate::kernel::config::merge(&paths.configs, request.arch, &request.flavor)?;
     let (mut options, mut refused, mut worked_around) = ((0, 0), None, Vec::new());
     if let Some(version) = version {
         let named = merged.allconfig(&version).lines().count();
@@ -158,8 +158,8 @@ fn tools(
     }
 }
 
-fn state(request: &BuildRequest, layout: &Layout, identity: &Identity) -> Result<State> {
-    let kernels = store::kernels(layout, request.arch)?;
+fn state(request: &BuildRequest, paths: &Paths, identity: &Identity) -> Result<State> {
+    let kernels = store::kernels(paths, request.arch)?;
     let Some(kernel) = kernels.iter().find(|k| k.release == identity.release) else {
         return Ok(State::Absent);
     };

@@ -28,7 +28,7 @@ use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::paths::{Files, Layout};
+use crate::base::paths::{Files, Paths};
 use crate::base::process::{shell_quote, status_in_words};
 use crate::base::programs::{find_program, processors};
 use crate::base::temporary;
@@ -287,7 +287,7 @@ fn plan(env: &Env, request: &BuildRequest) -> Result<Identity> {
 ///
 /// The flavor is unknown, or a fragment or a patch cannot be read.
 pub fn identify(
-    layout: &Layout,
+    paths: &Paths,
     kernels: &Kernels,
     found: Found,
     flavor: &str,
@@ -295,9 +295,9 @@ pub fn identify(
     patched: bool,
 ) -> Result<Identity> {
     kernels.flavor(flavor)?;
-    let merged = config::merge(&layout.configs, arch, flavor)?;
+    let merged = config::merge(&paths.configs, arch, flavor)?;
     let patches = if patched {
-        patches(&layout.configs, &found.version)?
+        patches(&paths.configs, &found.version)?
     } else {
         Vec::new()
     };
@@ -403,8 +403,8 @@ fn applies(patch: &str, version: &Version) -> Result<bool> {
 }
 
 /// A new log file in a folder of its own.
-fn log_file(layout: &Layout, name: &str) -> Result<PathBuf> {
-    let folder = layout
+fn log_file(paths: &Paths, name: &str) -> Result<PathBuf> {
+    let folder = paths
         .logs()
         .join(format!("{}-{name}", Utc::now().file_name()));
     std::fs::create_dir_all(&folder)
@@ -777,12 +777,12 @@ fn targets(arch: &Arch) -> [&'static str; 2] {
 }
 
 /// Where the number of objects of the last such build is remembered.
-fn estimate_file(layout: &Layout, request: &BuildRequest, version: &Version) -> PathBuf {
+fn estimate_file(paths: &Paths, request: &BuildRequest, version: &Version) -> PathBuf {
     let name = format!(
         "{}-{}-{}",
         request.arch.name, version.series, request.flavor
     );
-    layout.cache().join("objects").join(name)
+    paths.cache().join("objects").join(name)
 }
 
 fn compile(

@@ -13,7 +13,7 @@ use super::debian::{self, image_package};
 use crate::archive::deb::Deb;
 use crate::archive::{self, Tree};
 use crate::base::env::Env;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::ui::Ui;
 use crate::kernel::build::progress::thousands;
 use crate::kernel::distro;
@@ -90,10 +90,10 @@ impl Extra<'_> {
     }
 
     /// Where it is, or would be.
-    fn goal(&self, layout: &Layout, arch: &Arch, release: &Release, version: &str) -> PathBuf {
+    fn goal(&self, paths: &Paths, arch: &Arch, release: &Release, version: &str) -> PathBuf {
         let key = distro::key(&[format!("{} {version}", self.package)]);
         let name = format!("{}{release}-{key}", self.prefix);
-        layout.kernels(arch).join(name)
+        paths.kernels(arch).join(name)
     }
 
     fn unpack(&self, file: &Path, tree: &mut Tree, ui: &Ui) -> Result<()> {
@@ -130,9 +130,9 @@ pub fn release_of(folder: &Path) -> Option<Release> {
 /// # Errors
 ///
 /// The work directory cannot be read.
-pub fn survey(layout: &Layout, arch: &Arch) -> Result<Vec<(Release, PathBuf)>> {
+pub fn survey(paths: &Paths, arch: &Arch) -> Result<Vec<(Release, PathBuf)>> {
     let mut found = Vec::new();
-    for path in store::entries(&layout.kernels(arch))? {
+    for path in store::entries(&paths.kernels(arch))? {
         if let Some(release) = release_of(&path).filter(|_| path.is_dir()) {
             found.push((release, path));
         }
@@ -154,7 +154,7 @@ mod tests {
     #[test]
     fn folders_say_of_which_kernel_they_are() {
         let files = crate::base::paths::Files::Embedded(&[]);
-        let layout = Layout::new("/w", files.clone(), files);
+        let paths = Paths::new("/w", files.clone(), files);
         let arch = crate::model::arch::find("x86_64").unwrap();
         let release = "6.12.118+deb13-amd64".parse::<Release>().unwrap();
         let goal = |prefix, version: &str| {
@@ -166,7 +166,7 @@ mod tests {
                 wanted: &|_| None,
                 finish: &|_, _| Ok(()),
             };
-            extra.goal(&layout, arch, &release, version)
+            extra.goal(&paths, arch, &release, version)
         };
         let one = goal(DEBUGINFO, "6.12.118-1");
         assert_eq!(release_of(&one), Some(release.clone()));

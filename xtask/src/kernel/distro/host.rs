@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::archive::compression;
 use crate::base::error::Failure;
 use crate::base::input;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::kernel::store::Temporary;
 use crate::model::arch::Arch;
 use crate::model::kernel::{LocalKernel, Origin};
@@ -48,7 +48,7 @@ pub fn open(
     root: &Path,
     release: &Release,
     arch: &'static Arch,
-    layout: &Layout,
+    paths: &Paths,
 ) -> Result<LocalKernel> {
     let image = image(root, release)?;
     let modules = modules(root, release)?;
@@ -61,7 +61,7 @@ pub fn open(
         path: modules.clone(),
         image,
         modules,
-        config: config(root, release, layout)?,
+        config: config(root, release, paths)?,
         vmlinux: None,
         build: build.join("Makefile").is_file().then_some(build),
         debuginfo: None,
@@ -130,7 +130,7 @@ fn missing(what: &str, release: &Release, places: &[PathBuf]) -> Failure {
 
 /// The configuration, if it is anywhere. What the kernel itself tells is compressed, and
 /// becomes a file of the work directory.
-fn config(root: &Path, release: &Release, layout: &Layout) -> Result<Option<PathBuf>> {
+fn config(root: &Path, release: &Release, paths: &Paths) -> Result<Option<PathBuf>> {
     let beside = MODULES.map(|folder| root.join(folder).join(format!("{release}/config")));
     let boot = root.join("boot").join(format!("config-{release}"));
     let mut places = [boot].into_iter().chain(beside);
@@ -144,7 +144,7 @@ fn config(root: &Path, release: &Release, layout: &Layout) -> Result<Option<Path
     };
     let text = compression::decompress(&bytes, CONFIG_MAX)
         .with_context(|| format!("cannot read {}", source.display()))?;
-    let goal = layout.cache().join(format!("host/config-{release}"));
+    let goal = paths.cache().join(format!("host/config-{release}"));
     // Always anew: another kernel may have had the same release.
     let keep = || {
         let temporary = Temporary::file(&goal)?;
@@ -195,9 +195,9 @@ mod tests {
         fn open(&self) -> Result<LocalKernel> {
             let none = Files::Embedded(&[]);
             let work = self.directory.path().join("kept");
-            let layout = Layout::new(work, none.clone(), none);
+            let paths = Paths::new(work, none.clone(), none);
             let arch = crate::model::arch::find("x86_64").unwrap();
-            open(&self.root(), &self.release, arch, &layout)
+            open(&self.root(), &self.release, arch, &paths)
         }
 
         fn text(&self, path: &Path) -> String {

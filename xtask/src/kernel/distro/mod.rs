@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::Failure;
 use crate::base::input;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::sha256::Sha256;
 use crate::kernel::store::{self, Survey};
 use crate::model::arch::{self, Arch};
@@ -114,8 +114,8 @@ pub fn key_of(folder: &Path) -> Option<&str> {
 /// # Errors
 ///
 /// The work directory cannot be read.
-pub fn find(layout: &Layout, arch: &'static Arch, key: &str) -> Result<Option<LocalKernel>> {
-    let folders = folders(layout, arch)?.into_iter();
+pub fn find(paths: &Paths, arch: &'static Arch, key: &str) -> Result<Option<LocalKernel>> {
+    let folders = folders(paths, arch)?.into_iter();
     let mut same = folders.filter(|folder| key_of(folder) == Some(key));
     // One that is damaged is made again.
     Ok(same.find_map(|folder| open_in_place(&folder, arch).ok()))
@@ -174,8 +174,8 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
 /// # Errors
 ///
 /// The work directory cannot be read.
-pub fn survey(layout: &Layout, arch: &'static Arch) -> Result<Vec<LocalKernel>> {
-    Ok(survey_all(layout, arch)?.kernels)
+pub fn survey(paths: &Paths, arch: &'static Arch) -> Result<Vec<LocalKernel>> {
+    Ok(survey_all(paths, arch)?.kernels)
 }
 
 /// [`survey`], with what is called like such a kernel and is none.
@@ -183,9 +183,9 @@ pub fn survey(layout: &Layout, arch: &'static Arch) -> Result<Vec<LocalKernel>> 
 /// # Errors
 ///
 /// As [`survey`].
-pub fn survey_all(layout: &Layout, arch: &'static Arch) -> Result<Survey> {
+pub fn survey_all(paths: &Paths, arch: &'static Arch) -> Result<Survey> {
     let mut survey = Survey::default();
-    for folder in folders(layout, arch)? {
+    for folder in folders(paths, arch)? {
         match open_in_place(&folder, arch) {
             Ok(kernel) => survey.kernels.push(kernel),
             Err(error) => survey.damaged.push((folder, format!("{error:#}"))),
@@ -209,8 +209,8 @@ fn open_in_place(folder: &Path, arch: &'static Arch) -> Result<LocalKernel> {
 }
 
 /// What is called like such a folder, sorted.
-fn folders(layout: &Layout, arch: &Arch) -> Result<Vec<PathBuf>> {
-    let mut folders = store::entries(&layout.kernels(arch))?;
+fn folders(paths: &Paths, arch: &Arch) -> Result<Vec<PathBuf>> {
+    let mut folders = store::entries(&paths.kernels(arch))?;
     folders.retain(|path| key_of(path).is_some() && path.is_dir());
     Ok(folders)
 }

@@ -11,7 +11,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::base::input;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::sha256::Sha256;
 use crate::base::time;
 use crate::kernel::store::Temporary;
@@ -87,9 +87,9 @@ pub struct Cache {
 
 impl Cache {
     /// That of a work directory.
-    pub fn new(layout: &Layout) -> Self {
+    pub fn new(paths: &Paths) -> Self {
         Self {
-            folder: layout.cache().join("github"),
+            folder: paths.cache().join("github"),
         }
     }
 

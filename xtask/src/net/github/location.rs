@@ -16,7 +16,7 @@ use toml::{Table, Value};
 use super::api::Repository;
 use crate::base::error::Failure;
 use crate::base::input;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::suggest::nearest;
 use crate::net::http::address;
 
@@ -60,8 +60,8 @@ impl Settings {
     /// # Errors
     ///
     /// It cannot be read, or is not as the module shows it.
-    pub fn load(layout: &Layout) -> Result<Self> {
-        let path = layout.work().join(FILE_NAME);
+    pub fn load(paths: &Paths) -> Result<Self> {
+        let path = paths.work().join(FILE_NAME);
         let text = input::text_if_any(&path, input::SMALL)
             .map_err(|error| Failure::usage(format!("{error:#}")))?;
         Ok(Self::parse(&path, &text.unwrap_or_default())?)

@@ -11,21 +11,21 @@ use std::time::Duration;
 use anyhow::Result;
 
 use super::address::host;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::sha256::Sha256;
 use crate::kernel::store::Temporary;
 
 /// So long a host is passed over.
 const PASSED_OVER: Duration = Duration::from_secs(10 * 60);
 
-fn marker(layout: &Layout, url: &str) -> PathBuf {
+fn marker(paths: &Paths, url: &str) -> PathBuf {
     let name = Sha256::of(host(url).as_bytes());
-    layout.cache().join("unreachable").join(&name[..16])
+    paths.cache().join("unreachable").join(&name[..16])
 }
 
 /// Whether the host of an address is to be passed over: in words, that it is.
-pub fn passed_over(layout: &Layout, url: &str) -> Option<String> {
-    let modified = marker(layout, url).metadata().ok()?.modified().ok()?;
+pub fn passed_over(paths: &Paths, url: &str) -> Option<String> {
+    let modified = marker(paths, url).metadata().ok()?.modified().ok()?;
     // A time in the future is no age at all.
     modified.elapsed().ok().filter(|age| *age < PASSED_OVER)?;
     let minutes = PASSED_OVER.as_secs() / 60;
@@ -54,14 +54,14 @@ pub fn in_this_run(host: &str) -> bool {
 /// # Errors
 ///
 /// The note cannot be written.
-pub fn note(layout: &Layout, url: &str) -> Result<()> {
-    Temporary::file(&marker(layout, url))?.persist()
+pub fn note(paths: &Paths, url: &str) -> Result<()> {
+    Temporary::file(&marker(paths, url))?.persist()
 }
 
 /// Notes that the host of an address was reached.
-pub fn forget(layout: &Layout, url: &str) {
+pub fn forget(paths: &Paths, url: &str) {
     // Most often there is nothing to forget.
-    let _ = std::fs::remove_file(marker(layout, url));
+    let _ = std::fs::remove_file(marker(paths, url));
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::base::paths::Files;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::ui::{Ui, Verbosity};
 use crate::model::test_event::{Stage, Tally, TestEvent, TestOutcome};
 
@@ -14,7 +14,7 @@ struct Place {
 impl Place {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let paths = Layout::new(
+        let paths = Paths::new(
             directory.path(),
             Files::Embedded(crate::base::embedded::CONFIGS),
             Files::Embedded(crate::base::embedded::ASSETS),

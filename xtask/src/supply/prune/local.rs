@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{Kernel, timestamp};
 use crate::base::env::Env;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::temporary;
 use crate::kernel::distro;
 use crate::kernel::distro::extra;
@@ -50,7 +50,7 @@ impl Entry {
 /// # Errors
 ///
 /// A directory cannot be read.
-pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
+pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
     let mut entries = Vec::<Entry>::new();
     let mut add = |name: PackageName, path: PathBuf| -> Result<()> {
         let extra = extra::release_of(&path).is_some();
@@ -72,8 +72,8 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
         Ok(())
     };
     for arch in arch::ARCHITECTURES {
-        let distributions = distro::survey(layout, arch)?;
-        for kernel in store::kernels(layout, arch)?
+        let distributions = distro::survey(paths, arch)?;
+        for kernel in store::kernels(paths, arch)?
             .into_iter()
             .chain(distributions)
         {
@@ -83,11 +83,11 @@ pub fn entries(layout: &Layout) -> Result<Vec<Entry>> {
             };
             add(name, kernel.path)?;
         }
-        for (release, path) in extra::survey(layout, arch)? {
+        for (release, path) in extra::survey(paths, arch)? {
             add(PackageName { arch, release }, path)?;
         }
     }
-    for path in package_files(&layout.packages())? {
+    for path in package_files(&paths.packages())? {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if let Some(name) = PackageName::parse(&name) {
             add(name, path.clone())?;
@@ -127,9 +127,9 @@ pub fn delete(env: &Env, entry: &Entry) -> Result<()> {
 mod tests {
     use super::*;
 
-    fn unpacked(layout: &Layout, release: &str) -> PathBuf {
+    fn unpacked(paths: &Paths, release: &str) -> PathBuf {
         let arch = arch::find("x86_64").unwrap();
-        let path = store::kernel_path(layout, arch, &release.parse().unwrap());
+        let path = store::kernel_path(paths, arch, &release.parse().unwrap());
         std::fs::create_dir_all(path.join("build/include/config")).unwrap();
         std::fs::write(path.join("vmlinuz"), "image").unwrap();
         let mut elf = b"\x7fELF\x02\x01\x01".to_vec();

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::base::temporary::{remove_abandoned, signed, signed_prefix};
 use crate::base::time::Utc;
 use crate::kernel::store;
@@ -73,11 +73,11 @@ impl Drop for ConsoleLog {
 /// # Errors
 ///
 /// The system gives no random bytes.
-pub fn path(layout: &Layout) -> Result<PathBuf> {
+pub fn path(paths: &Paths) -> Result<PathBuf> {
     let prefix = format!("{PREFIX}{}-", Utc::now().file_name());
     let mut name = signed(prefix).context("there are no random bytes")?;
     name.push(SUFFIX);
-    Ok(layout.logs().join("vm").join(name))
+    Ok(paths.logs().join("vm").join(name))
 }
 
 /// Removes the oldest of the logs that nobody holds, by the times in their names.

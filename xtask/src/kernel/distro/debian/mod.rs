@@ -12,7 +12,7 @@ use anyhow::{Context, Result};
 use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::interrupt;
-use crate::base::paths::Layout;
+use crate::base::paths::Paths;
 use crate::kernel::distro;
 use crate::kernel::distro::PackageOrigin;
 use crate::kernel::source::Work;
@@ -290,9 +290,9 @@ pub fn download(env: &Env, packages: &[Package], temporary: &Temporary) -> Resul
 
 /// The newest kernel on this machine that is asked for and was unpacked from packages.
 /// Nothing here says of which suite it was.
-fn installed(what: &What, arch: &'static Arch, layout: &Layout) -> Result<Option<LocalKernel>> {
+fn installed(what: &What, arch: &'static Arch, paths: &Paths) -> Result<Option<LocalKernel>> {
     let mut best: Option<(Version, LocalKernel)> = None;
-    for kernel in distro::survey(layout, arch)? {
+    for kernel in distro::survey(paths, arch)? {
         let packages = distro::Origin::read(&kernel.path)?.packages;
         let image = packages
             .iter()
