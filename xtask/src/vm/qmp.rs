@@ -1,7 +1,7 @@
 //! QEMU's own control connection, QMP: commands and answers are JSON, one per line.
 //! <https://www.qemu.org/docs/master/interop/qmp-spec.html>
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -41,9 +41,11 @@ impl Monitor {
             .and_then(|()| stream.set_read_timeout(Some(Duration::from_millis(1))))
             .context(context)?;
         // QEMU greets first and obeys nothing before this; it may do so later.
-        stream
-            .write_all(b"{\"execute\":\"qmp_capabilities\"}\n")
-            .context(context)?;
+        match stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n") {
+            // QEMU has ended already: the VM is lost, for a reason that its process knows.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+            written => written.context(context)?,
+        }
         Ok(Self {
             stream,
             line: Vec::new(),
@@ -214,6 +216,13 @@ mod tests {
         let failed = monitor.execute("x", &json!({}), limit, || bail!("no room"));
         assert_eq!(failed.unwrap_err().to_string(), "no room");
         assert_eq!(monitor.stopped(), None);
+    }
+
+    #[test]
+    fn a_qemu_that_has_ended_is_no_error_of_the_connection() {
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        drop(theirs);
+        assert_eq!(Monitor::new(ours).unwrap().stopped(), None);
     }
 
     #[test]
