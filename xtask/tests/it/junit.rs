@@ -1,4 +1,4 @@
-//! `junit.xml` of all kinds of sessions against the schemas that the README names.
+//! `junit.xml` of all kinds of sessions against the schemas that xtask/docs/reports.md names.
 
 use std::path::Path;
 use std::process::{Command, Stdio};

@@ -7,6 +7,7 @@ mod counts;
 mod crash;
 mod debian;
 mod distribution;
+mod documents;
 mod fake_qemu;
 mod github;
 mod html;

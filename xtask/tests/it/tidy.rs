@@ -32,7 +32,7 @@ pub fn files_below(folder: &Path) -> Vec<PathBuf> {
     files
 }
 
-fn relative(path: &Path) -> String {
+pub fn relative(path: &Path) -> String {
     let path = path.strip_prefix(repository()).unwrap();
     path.to_str().unwrap().to_owned()
 }
@@ -81,7 +81,7 @@ fn every_configuration_and_asset_is_in_the_binary() {
 }
 
 /// The files below the repository that people write.
-fn written_files() -> Vec<PathBuf> {
+pub fn written_files() -> Vec<PathBuf> {
     files_below(repository())
         .into_iter()
         .filter(|path| path.file_name().is_some_and(|name| name != "Cargo.lock"))
@@ -161,27 +161,6 @@ fn python_can_read_the_python_files() {
             assert!(result.is_ok(), "{}", relative(&path));
         }
     }
-}
-
-#[test]
-fn the_readme_has_every_command_and_no_other() {
-    let readme = std::fs::read_to_string(repository().join("README.md")).unwrap();
-    let mut named = readme
-        .split("cargo xtask ")
-        .skip(1)
-        .filter_map(|rest| {
-            let word = rest
-                .split(|c: char| !c.is_ascii_alphanumeric() && c != '-')
-                .next()?;
-            // Options that are given before the command, and `COMMAND` itself.
-            (word.starts_with(|c: char| c.is_ascii_lowercase())).then(|| word.to_owned())
-        })
-        .collect::<Vec<_>>();
-    named.sort();
-    named.dedup();
-    let mut commands = crate::cli::commands();
-    commands.sort();
-    assert_eq!(named, commands);
 }
 
 #[test]
@@ -334,33 +313,6 @@ fn every_series_and_flavor_is_built_once_a_week_on_the_oldest_image() {
             .filter(|line| line.starts_with("runs-on: "))
             .all(|line| line == "runs-on: ubuntu-22.04")
     );
-}
-
-/// The keys of the first TOML text behind `start`, with their tables.
-fn toml_keys(text: &str, start: &str) -> Vec<String> {
-    let text = &text[text.find(start).unwrap()..];
-    let text = text.split("```toml\n").nth(1).unwrap();
-    let text = text.split("```\n").next().unwrap();
-    let (mut keys, mut table) = (Vec::new(), "");
-    for line in text.lines() {
-        if let Some((name, _)) = line.strip_prefix('[').and_then(|l| l.split_once(']')) {
-            table = name;
-        } else if let Some((key, _)) = line.split_once(" = ") {
-            keys.push(format!("{table}.{key}"));
-        }
-    }
-    keys
-}
-
-#[test]
-fn the_readme_has_every_key_of_a_project_file() {
-    let read = |path: &str| std::fs::read_to_string(repository().join(path)).unwrap();
-    let module = read("xtask/src/model/project.rs");
-    let module = module.lines().filter_map(|line| line.strip_prefix("//!"));
-    let module = module.map(|line| line.strip_prefix(' ').unwrap_or(line));
-    let module = module.map(|line| format!("{line}\n")).collect::<String>();
-    let keys = toml_keys(&read("README.md"), "All keys of `vmtest.toml`");
-    assert_eq!(keys, toml_keys(&module, "`vmtest.toml`"));
 }
 
 #[test]

@@ -79,7 +79,7 @@ fn package() -> tempfile::TempDir {
     package
 }
 
-/// `cargo test` in the package, with the runner that the README names.
+/// `cargo test` in the package, with the runner that xtask/docs/vm.md names.
 #[allow(
     clippy::disallowed_methods,
     reason = "the tests look at the binary from outside"
