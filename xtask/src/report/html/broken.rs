@@ -1,13 +1,11 @@
 //! Runs that were cut short or had to be repeated: what shows how they ended.
 
-use std::fmt::Write as _;
-
-use super::text::{Lines, Name, Text, address, lines_within, shortened};
-use super::{LONGEST_BLOCK, LONGEST_CONSOLES, Page, Room, Section, plural, put};
+use super::markup::{Html, Lines, address, html, lines_within, name, shortened};
+use super::{LONGEST_BLOCK, LONGEST_CONSOLES, Matrix, Room, Section, details, item, plural};
 use crate::model::results::RunRecord;
 use crate::model::test_event::RunOutcome;
 
-/// Whether there is more to say about a run than what its tests did.
+/// Whether there is more to say about a run than what its tests did: at `#r` and its number.
 pub(super) fn is_shown(run: &RunRecord) -> bool {
     !matches!(run.outcome, RunOutcome::Passed | RunOutcome::TestsFailed)
         || !run.retries.is_empty()
@@ -15,127 +13,115 @@ pub(super) fn is_shown(run: &RunRecord) -> bool {
         || run.tally.garbage > 0
 }
 
-pub(super) fn section(page: &Page<'_>) -> Section {
-    let mut html = String::new();
-    let runs = page.matrix.runs.iter().enumerate();
+pub(super) fn section(matrix: &Matrix<'_>) -> Section {
+    let runs = matrix.runs.iter().enumerate();
     let runs = runs.filter(|(_, run)| is_shown(run)).collect::<Vec<_>>();
-    let count = runs.len();
     let mut room = Room {
         bytes: LONGEST_CONSOLES,
-        sharers: 3 * count,
+        sharers: 3 * runs.len(),
     };
-    for (number, run) in runs {
-        record(&mut html, &mut room, number, run);
-    }
-    if count == 0 {
-        html.push_str("<p>Every run came to its end.</p>\n");
-    }
+    let records = runs
+        .iter()
+        .map(|(number, run)| record(&mut room, *number, run));
+    let records = records.collect::<Html>();
+    let nothing = runs
+        .is_empty()
+        .then(|| html!("<p>Every run came to its end.</p>\n"));
     Section {
         id: "broken",
         title: "Lost, panicked, stuck and repeated runs",
-        count,
-        html,
+        count: runs.len(),
+        html: html!("{}{}", records, nothing),
     }
 }
 
-fn record(html: &mut String, room: &mut Room, number: usize, run: &RunRecord) {
-    put!(
-        html,
-        "<article id=r{number} aria-labelledby=\"rh{number}\">\n\
-         <h3 id=rh{number}><code>{}</code>: {}</h3>\n",
-        Text(&run.name.to_string()),
-        run.outcome.name()
-    );
-    if let Some(detail) = run.outcome.detail() {
-        let detail = shortened(detail.trim_end(), LONGEST_BLOCK);
-        if detail.contains('\n') {
-            put!(html, "<pre>\n{}</pre>\n", Lines(&detail));
-        } else {
-            put!(html, "<p>{}</p>\n", Text(&detail));
-        }
-    }
-    html.push_str("<ul>\n");
-    if let Some(test) = run.outcome.running() {
-        put!(html, "<li>Running then: {}</li>\n", Name(test));
-    } else if run.outcome.detail().is_some()
-        && let Some(test) = &run.tally.last
-    {
-        put!(html, "<li>Finished last: {}</li>\n", Name(test));
-    }
-    for (number, retry) in run.retries.iter().enumerate() {
-        put!(html, "<li>Try {} was {}", number + 1, retry.name());
-        if let Some(detail) = retry.detail() {
-            put!(html, ": {}", Text(&shortened(detail.trim_end(), 400)));
-        }
-        if let Some(test) = retry.running() {
-            put!(html, ", while running {}", Name(test));
-        }
-        html.push_str("</li>\n");
-    }
-    if run.tally.garbage > 0 {
-        let lines = usize::try_from(run.tally.garbage).unwrap_or(usize::MAX);
-        put!(
-            html,
-            "<li>Its events had {} that {} none</li>\n",
-            plural(lines, "line"),
-            if lines == 1 { "was" } else { "were" }
-        );
-    }
-    for core in &run.evidence.cores {
-        put!(
-            html,
-            "<li>Core dump: <code>{}</code></li>\n",
-            Text(&core.to_string_lossy())
-        );
-    }
-    for (what, log) in &run.evidence.logs {
-        let path = log.to_string_lossy();
-        match address(log) {
-            Some(address) => put!(
-                html,
-                "<li>Log of the {}: <a href=\"{address}\"><code>{}</code></a></li>\n",
-                Text(what),
-                Text(&path)
-            ),
-            None => put!(
-                html,
-                "<li>Log of the {}: <code>{}</code></li>\n",
-                Text(what),
-                Text(&path)
-            ),
-        }
-    }
-    html.push_str("</ul>\n");
+fn record(room: &mut Room, number: usize, run: &RunRecord) -> Html {
     let evidence = &run.evidence;
-    block(html, room, "What the kernel said", &evidence.trouble, true);
+    let detail = run.outcome.detail().map(|detail| {
+        let detail = shortened(detail.trim_end(), LONGEST_BLOCK).into_owned();
+        match detail.contains('\n') {
+            true => html!("<pre>\n{}</pre>\n", Lines(&detail)),
+            false => html!("<p>{}</p>\n", detail),
+        }
+    });
     let console = match run.outcome {
         // A kernel that is well has nothing to say about it.
         RunOutcome::RunnerDied { .. } => "",
         _ => &evidence.console_tail,
     };
-    block(html, room, "End of the kernel's messages", console, false);
-    block(
-        html,
-        room,
-        "End of the tests' output",
-        &evidence.output_tail,
-        false,
-    );
-    html.push_str("</article>\n");
+    html!(
+        "<article id=r{0} aria-labelledby=\"rh{0}\">\n\
+         <h3 id=rh{0}><code>{1}</code>: {2}</h3>\n{3}<ul>\n{4}</ul>\n{5}{6}{7}</article>\n",
+        number,
+        run.name.to_string(),
+        run.outcome.name(),
+        detail,
+        facts(run).into_iter().map(item).collect::<Html>(),
+        block(
+            room,
+            "What the kernel said",
+            &evidence.trouble,
+            html!(" open")
+        ),
+        block(room, "End of the kernel's messages", console, html!("")),
+        block(
+            room,
+            "End of the tests' output",
+            &evidence.output_tail,
+            html!("")
+        )
+    )
+}
+
+fn facts(run: &RunRecord) -> Vec<Html> {
+    let mut facts = Vec::new();
+    if let Some(test) = run.outcome.running() {
+        facts.push(html!("Running then: {}", name(test)));
+    } else if run.outcome.detail().is_some() {
+        let last = run.tally.last.as_deref();
+        facts.extend(last.map(|test| html!("Finished last: {}", name(test))));
+    }
+    for (number, retry) in run.retries.iter().enumerate() {
+        let detail = retry.detail();
+        let detail = detail.map(|detail| html!(": {}", shortened(detail.trim_end(), 400)));
+        let running = retry
+            .running()
+            .map(|test| html!(", while running {}", name(test)));
+        let how = retry.name();
+        facts.push(html!("Try {} was {}{}{}", number + 1, how, detail, running));
+    }
+    if run.tally.garbage > 0 {
+        let lines = usize::try_from(run.tally.garbage).unwrap_or(usize::MAX);
+        let were = if lines == 1 { "was" } else { "were" };
+        facts.push(html!(
+            "Its events had {} that {} none",
+            plural(lines, "line"),
+            were
+        ));
+    }
+    for core in &run.evidence.cores {
+        facts.push(html!("Core dump: <code>{}</code>", core.to_string_lossy()));
+    }
+    for (what, log) in &run.evidence.logs {
+        let path = html!("<code>{}</code>", log.to_string_lossy());
+        let link = match address(log) {
+            Some(address) => html!("<a href=\"{}\">{}</a>", address, path),
+            None => path,
+        };
+        facts.push(html!("Log of the {}: {}", what, link));
+    }
+    facts
 }
 
 /// A text below its title, folded but for what matters most.
-fn block(html: &mut String, room: &mut Room, title: &str, text: &str, open: bool) {
+fn block(room: &mut Room, title: &str, text: &str, open: Html) -> Option<Html> {
     let share = room.share();
     let text = text.trim_end();
     if text.is_empty() {
-        return;
+        return None;
     }
     let text = lines_within(text, share.min(LONGEST_BLOCK));
-    put!(
-        html,
-        "<details{}>\n<summary><h4>{title}</h4></summary>\n<pre>\n{text}</pre>\n</details>\n",
-        if open { " open" } else { "" }
-    );
     room.use_up(text.len());
+    let title = html!("<h4>{}</h4>", title);
+    Some(details(open, title, html!("<pre>\n{}</pre>\n", text)))
 }

@@ -1,92 +1,77 @@
 //! Failures that are expected: by the project's list, and by the tests themselves.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
-use super::text::{Name, Text};
-use super::{Page, Section, Verdict, close_table, open_table, plural, put};
+use super::markup::{Html, html, name};
+use super::{Matrix, Section, Verdict, folded_tests, spans, table};
 
-/// Runs by test.
-type Tests<'r> = BTreeMap<&'r str, Vec<usize>>;
-
-pub(super) fn section(page: &Page<'_>) -> Section {
-    let mut html = String::new();
-    // By reason; without one, the tests themselves say so.
-    let mut reasons = BTreeMap::<Option<&str>, Tests<'_>>::new();
-    let mut count = 0;
-    for row in &page.matrix.rows {
-        let mut any = false;
+pub(super) fn section(matrix: &Matrix<'_>) -> Section {
+    // The runs of each test by reason; without one, the tests themselves say so.
+    let mut reasons = BTreeMap::<Option<&str>, BTreeMap<&str, Vec<usize>>>::new();
+    for row in &matrix.rows {
         for (run, verdict) in row.verdicts.iter().enumerate() {
-            if *verdict != Verdict::ExpectedFailure {
-                continue;
+            if *verdict == Verdict::ExpectedFailure {
+                let reason = row.cells[run].and_then(|test| test.expected.as_deref());
+                let tests = reasons.entry(reason).or_default();
+                tests.entry(row.test).or_default().push(run);
             }
-            any = true;
-            let reason = row.cells[run].and_then(|test| test.expected.as_deref());
-            let tests = reasons.entry(reason).or_default();
-            tests.entry(row.test).or_default().push(run);
         }
-        count += usize::from(any);
     }
-    if count == 0 {
-        html.push_str("<p>No test failed as expected.</p>\n");
-    }
-    for (reason, tests) in reasons.iter().rev() {
-        put!(
-            html,
-            "<details class=item data-group>\n<summary>{} <span class=muted>{}</span></summary>\n\
-             <ul class=names>\n",
-            Text(reason.unwrap_or("Marked as expected failures in the tests")),
-            plural(tests.len(), "test")
-        );
-        for (test, runs) in tests {
-            put!(
-                html,
+    let expected = |verdicts: &[Verdict]| verdicts.contains(&Verdict::ExpectedFailure);
+    let count = matrix
+        .rows
+        .iter()
+        .filter(|row| expected(&row.verdicts))
+        .count();
+    let nothing = (count == 0).then(|| html!("<p>No test failed as expected.</p>\n"));
+    let reasons = reasons.iter().rev().map(|(reason, tests)| {
+        let reason = reason.unwrap_or("Marked as expected failures in the tests");
+        let items = tests.iter().map(|(test, runs)| {
+            let runs = spans(matrix, runs);
+            html!(
                 "<li data-test>{} <span class=muted>on {}</span></li>\n",
-                Name(test),
-                Text(&page.spans(runs))
-            );
-        }
-        html.push_str("</ul>\n</details>\n");
-    }
-    ledger(&mut html, page);
+                name(test),
+                runs
+            )
+        });
+        folded_tests(reason, tests.len(), items.collect())
+    });
+    let reasons = reasons.collect::<Html>();
     Section {
         id: "expected",
         title: "Expected failures",
         count,
-        html,
+        html: html!("{}{}{}", nothing, reasons, ledger(matrix)),
     }
 }
 
 /// The project's list as it was when the tests ran.
-fn ledger(html: &mut String, page: &Page<'_>) {
-    let entries = &page.matrix.results.session.expectations;
+fn ledger(matrix: &Matrix<'_>) -> Option<Html> {
+    let entries = &matrix.results.session.expectations;
     if entries.is_empty() {
-        return;
+        return None;
     }
-    html.push_str("<h3>What the project lists</h3>\n");
-    open_table(
-        html,
-        "ledger",
-        "Table of listed failures",
-        "The entries <code>[[expect]]</code> of the project's <code>vmtest.toml</code>.",
-    );
-    html.push_str(
-        "<thead>\n<tr><th scope=col>Tests</th><th scope=col>Kernels</th>\
-         <th scope=col>Until</th><th scope=col>Reason</th></tr>\n</thead>\n<tbody>\n",
-    );
-    for entry in entries {
+    let rows = entries.iter().map(|entry| {
         let mut kernels = vec![entry.kernels.as_deref().unwrap_or("all")];
         kernels.extend(entry.flavor.as_deref());
         kernels.extend(entry.arch.as_deref());
-        put!(
-            html,
+        html!(
             "<tr><th scope=row><code>{}</code></th><td>{}</td><td>{}</td><td>{}</td></tr>\n",
-            Text(&entry.test),
-            Text(&kernels.join(", ")),
-            Text(entry.until.as_deref().unwrap_or("")),
-            Text(&entry.reason)
-        );
-    }
-    html.push_str("</tbody>\n");
-    close_table(html);
+            entry.test,
+            kernels.join(", "),
+            entry.until,
+            entry.reason
+        )
+    });
+    let table = table(
+        "ledger",
+        "Table of listed failures",
+        html!("The entries <code>[[expect]]</code> of the project's <code>vmtest.toml</code>."),
+        html!(
+            "<th scope=col>Tests</th><th scope=col>Kernels</th>\
+             <th scope=col>Until</th><th scope=col>Reason</th>"
+        ),
+        html!("<tbody>\n{}</tbody>\n", rows.collect::<Html>()),
+    );
+    Some(html!("<h3>What the project lists</h3>\n{}", table))
 }

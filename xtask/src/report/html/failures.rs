@@ -3,88 +3,89 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
-use std::fmt::Write as _;
 
-use super::text::{Name, Text, lines_within, shortened};
+use super::markup::{Html, html, lines_within, name, shortened};
 use super::{
-    LONGEST_BLOCK, LONGEST_TRACEBACKS, Page, Room, Section, Verdict, behaviour, capitalised, mark,
-    plural, put,
+    LONGEST_BLOCK, LONGEST_TRACEBACKS, Matrix, Room, Section, Verdict, capitalised, details, mark,
+    muted, plural, spans,
 };
 use crate::model::test_event::FinishedTest;
 
-/// The ways in which one test failed, with the runs of each, in order.
-type Ways<'r> = Vec<(&'r FinishedTest, Vec<usize>)>;
+/// A way in which a test failed, and the runs in which it did, in order.
+type Way<'r> = (&'r FinishedTest, Vec<usize>);
 
-pub(super) fn section(page: &Page<'_>) -> Section {
-    let mut html = String::new();
-    let ways = ways(page);
+/// The tracebacks that the page has already: their numbers in addresses.
+type Blocks<'r> = HashMap<&'r str, usize>;
+
+/// The bytes of what stands above a traceback, each.
+const LONGEST_NOTE: usize = 1000;
+
+pub(super) fn section(matrix: &Matrix<'_>) -> Section {
+    let ways = ways(matrix);
     let mut blocks = Blocks::new();
-    let rows = page.matrix.rows.iter().enumerate();
-    let rows = rows.filter(|(_, row)| row.worst().is_bad());
-    let rows = rows.collect::<Vec<_>>();
-    let count = rows.len();
     let mut room = Room {
         bytes: LONGEST_TRACEBACKS,
         sharers: ways.len(),
     };
-    for (number, row) in rows {
+    let rows = matrix.rows.iter().enumerate();
+    let rows = rows
+        .filter(|(_, row)| row.worst().is_bad())
+        .collect::<Vec<_>>();
+    let items = rows.iter().map(|(number, row)| {
         let ways = ways.get(row.test);
-        put!(
-            html,
-            "<details class=item id=t{number} data-test>\n<summary>{} <h3>{}</h3> \
-             <span class=muted>{}</span>",
+        let reason = ways.and_then(|ways| reason(ways.first()?.0));
+        let summary = html!(
+            "{} <h3>{}</h3> {}{}",
             mark(row.worst()),
-            Name(row.test),
-            Text(&behaviour(row))
+            name(row.test),
+            muted(&match &row.words {
+                Some(words) => words.clone(),
+                None => format!("{} wherever it was run", row.worst().verb()),
+            }),
+            reason.map(|reason| html!("<br><code>{}</code>", reason))
         );
-        if let Some(reason) = ways.and_then(|ways| reason(ways.first()?.0)) {
-            put!(html, "<br><code>{}</code>", Text(&reason));
-        }
-        html.push_str("</summary>\n");
-        let unfinished = (0..row.verdicts.len())
-            .filter(|run| row.verdicts[*run] == Verdict::Unfinished)
-            .collect::<Vec<_>>();
-        for run in unfinished {
-            put!(
-                html,
+        let runs = row.verdicts.iter().enumerate();
+        let unfinished = runs.filter(|(_, verdict)| **verdict == Verdict::Unfinished);
+        let unfinished = unfinished.map(|(run, _)| {
+            html!(
                 "<h4>Unfinished on {}</h4>\n<p>It was running when the run ended: \
-                 <a href=\"#r{run}\">{}</a>.</p>\n",
-                Text(&page.matrix.labels[run]),
-                page.matrix.runs[run].outcome.name()
-            );
-        }
-        if let Some(ways) = ways {
-            let start = html.len();
-            list(&mut html, page, &mut blocks, room.share(), ways);
-            room.use_up(html.len() - start);
-        }
-        html.push_str("</details>\n");
-    }
-    if count == 0 {
-        html.push_str("<p>No test failed.</p>\n");
-    } else {
-        html.insert_str(
-            0,
-            &format!(
-                "<p class=muted>{}; each with its tracebacks.</p>\n",
-                plural(count, "test")
-            ),
-        );
-    }
+                 <a href=\"#r{}\">{}</a>.</p>\n",
+                matrix.labels[run],
+                run,
+                matrix.runs[run].outcome.name()
+            )
+        });
+        let unfinished = unfinished.collect::<Html>();
+        let ways = ways.map(|ways| list(matrix, &mut blocks, &mut room, ways));
+        details(
+            html!(" class=item id=t{} data-test", number),
+            summary,
+            html!("{}{}", unfinished, ways),
+        )
+    });
+    let items = items.collect::<Html>();
+    let count = rows.len();
+    let head = match count {
+        0 => html!("<p>No test failed.</p>\n"),
+        count => html!(
+            "<p class=muted>{}; each with its tracebacks.</p>\n",
+            plural(count, "test")
+        ),
+    };
     Section {
         id: "failures",
         title: "Failures",
         count,
-        html: format!("<div id=failed data-group>\n{html}</div>\n"),
+        html: html!("<div id=failed data-group>\n{}{}</div>\n", head, items),
     }
 }
 
 /// All failed tests of all runs, by name. A test may fail more than once in a run: its
 /// subtests do, and so may its fixtures.
-fn ways<'p>(page: &'p Page<'_>) -> HashMap<&'p str, Ways<'p>> {
-    let mut ways = HashMap::<&str, Ways<'p>>::new();
+fn ways<'m>(matrix: &'m Matrix<'_>) -> HashMap<&'m str, Vec<Way<'m>>> {
+    let mut ways = HashMap::<&str, Vec<Way<'_>>>::new();
     let mut places = HashMap::new();
-    for (number, run) in page.matrix.runs.iter().enumerate() {
+    for (number, run) in matrix.runs.iter().enumerate() {
         for test in run.tally.bad() {
             let ways = ways.entry(&test.id).or_default();
             let text = (&test.reason, &test.traceback, &test.expected, test.notes());
@@ -102,12 +103,6 @@ fn ways<'p>(page: &'p Page<'_>) -> HashMap<&'p str, Ways<'p>> {
     ways
 }
 
-/// The tracebacks that the page has already: their numbers in addresses.
-type Blocks<'r> = HashMap<&'r str, usize>;
-
-/// The bytes of what stands above a traceback, each.
-const LONGEST_NOTE: usize = 1000;
-
 /// The first line of what a failure says.
 fn reason(test: &FinishedTest) -> Option<Cow<'_, str>> {
     let line = test.reason.as_deref()?.lines().next()?;
@@ -115,73 +110,74 @@ fn reason(test: &FinishedTest) -> Option<Cow<'_, str>> {
 }
 
 /// All ways in which a test failed, as far as there is room; the first is always there.
-fn list<'p>(
-    html: &mut String,
-    page: &Page<'_>,
-    blocks: &mut Blocks<'p>,
-    room: usize,
-    ways: &Ways<'p>,
-) {
-    let start = html.len();
+fn list<'m>(
+    matrix: &Matrix<'_>,
+    blocks: &mut Blocks<'m>,
+    room: &mut Room,
+    ways: &[Way<'m>],
+) -> Html {
+    let share = room.share();
+    let mut html = html!("");
     let mut others = BTreeSet::new();
-    for (number, (test, runs)) in ways.iter().enumerate() {
-        let used = html.len() - start;
-        if number > 0 && used >= room {
-            others.extend(runs);
+    for (number, failed) in ways.iter().enumerate() {
+        let left = share.saturating_sub(html.len());
+        if number > 0 && left == 0 {
+            others.extend(&failed.1);
         } else {
-            let room = room.saturating_sub(used);
-            way(html, page, blocks, room, test, runs, number == 0);
+            html.push(&way(matrix, blocks, left, failed, number == 0));
         }
     }
     if !others.is_empty() {
         let others = others.into_iter().copied().collect::<Vec<_>>();
-        put!(
-            html,
+        html.push(&html!(
             "<p>In other ways on {}: there is no room for them here, but \
              <a href=\"./results.jsonl\">results.jsonl</a> has them.</p>\n",
-            Text(&page.spans(&others))
-        );
+            spans(matrix, &others)
+        ));
     }
+    room.use_up(html.len());
+    html
 }
 
 /// `first` is the one whose reason stands above it all.
-fn way<'p>(
-    html: &mut String,
-    page: &Page<'_>,
-    blocks: &mut Blocks<'p>,
+fn way<'m>(
+    matrix: &Matrix<'_>,
+    blocks: &mut Blocks<'m>,
     room: usize,
-    test: &'p FinishedTest,
-    runs: &[usize],
+    (test, runs): &Way<'m>,
     first: bool,
-) {
-    let outcome = capitalised(&test.outcome.name().replace('-', " "));
-    put!(html, "<h4>{outcome} on {}", Text(&page.spans(runs)));
-    match (&test.expected, reason(test)) {
-        (Some(expected), _) => put!(html, ", listed to fail: {}", Text(expected)),
-        (None, Some(reason)) if !first => put!(html, ": <code>{}</code>", Text(&reason)),
-        (None, _) => {}
-    }
-    html.push_str("</h4>\n");
-    for note in test.notes() {
-        put!(html, "<p>{}</p>\n", Text(&shortened(&note, LONGEST_NOTE)));
-    }
-    let text = test.traceback.as_deref().or(test.reason.as_deref());
-    let Some(text) = text.filter(|text| Some(*text) != reason(test).as_deref()) else {
-        return;
+) -> Html {
+    let said = match (&test.expected, reason(test)) {
+        (Some(expected), _) => Some(html!(", listed to fail: {}", expected)),
+        (None, Some(reason)) if !first => Some(html!(": <code>{}</code>", reason)),
+        (None, _) => None,
     };
-    if let Some(number) = blocks.get(text) {
-        put!(
-            html,
-            "<p><a href=\"#b{number}\">The same traceback as above</a></p>\n"
-        );
-        return;
-    }
-    let number = blocks.len();
-    blocks.insert(text, number);
-    // A line's end right after the tag is not part of the text (HTML, 13.2.6.4.7).
-    put!(
-        html,
-        "<pre id=b{number}>\n{}</pre>\n",
-        lines_within(text.trim_end(), room.min(LONGEST_BLOCK))
-    );
+    let notes = test.notes();
+    let notes = notes
+        .iter()
+        .map(|note| html!("<p>{}</p>\n", shortened(note, LONGEST_NOTE)));
+    let text = test.traceback.as_deref().or(test.reason.as_deref());
+    let text = text.filter(|text| Some(*text) != reason(test).as_deref());
+    let traceback = text.map(|text| match (blocks.get(text), blocks.len()) {
+        (Some(number), _) => {
+            html!(
+                "<p><a href=\"#b{}\">The same traceback as above</a></p>\n",
+                number
+            )
+        }
+        (None, number) => {
+            blocks.insert(text, number);
+            let text = lines_within(text.trim_end(), room.min(LONGEST_BLOCK));
+            // A line's end right after the tag is not part of the text (HTML, 13.2.6.4.7).
+            html!("<pre id=b{}>\n{}</pre>\n", number, text)
+        }
+    });
+    html!(
+        "<h4>{} on {}{}</h4>\n{}{}",
+        capitalised(&test.outcome.name().replace('-', " ")),
+        spans(matrix, runs),
+        said,
+        notes.collect::<Html>(),
+        traceback
+    )
 }

@@ -1,26 +1,20 @@
 //! The table of kernels: how each run ended, what its tests did, how long it took.
 
-use std::fmt::Write as _;
-
-use super::text::Text;
-use super::{Page, Section, capitalised, close_table, open_table, put, seconds};
+use super::markup::{Html, html};
+use super::{Matrix, Section, broken, capitalised, muted, seconds, table, word};
 use crate::model::results::{Phases, RunRecord};
 use crate::model::test_event::RunOutcome;
 use crate::report::totals::{self, Column, Totals};
 
-pub(super) fn section(page: &Page<'_>) -> Section {
-    let mut html = String::new();
-    let runs = &page.matrix.runs;
-    if runs.is_empty() {
-        html.push_str("<p>Nothing was run.</p>\n");
-    } else {
-        table(&mut html, page);
-    }
+pub(super) fn section(matrix: &Matrix<'_>) -> Section {
     Section {
         id: "kernels",
         title: "Kernels",
-        count: runs.len(),
-        html,
+        count: matrix.runs.len(),
+        html: match matrix.runs.is_empty() {
+            true => html!("<p>Nothing was run.</p>\n"),
+            false => kernels(matrix),
+        },
     }
 }
 
@@ -40,155 +34,132 @@ fn phases(seconds: &Phases) -> [(&'static str, &'static str, Option<f64>); 4] {
 /// All phases together, preparing included.
 fn whole(seconds: &Phases) -> Option<f64> {
     let phases = phases(seconds).into_iter();
-    phases
-        .filter_map(|(_, _, seconds)| seconds)
-        .reduce(|a, b| a + b)
+    let known = phases.filter_map(|(_, _, seconds)| seconds);
+    known.reduce(|a, b| a + b)
 }
 
-/// What all rows of the table have in common.
-struct Table {
-    /// The counts that have a column.
-    counts: Vec<Column>,
-    /// The seconds of the longest run.
-    longest: f64,
-}
-
-fn table(html: &mut String, page: &Page<'_>) {
-    let runs = &page.matrix.runs;
-    let table = Table {
-        counts: totals::columns(runs),
-        longest: runs
-            .iter()
-            .filter_map(|run| whole(&run.seconds))
-            .fold(0.0, f64::max),
-    };
-    open_table(
-        html,
+fn kernels(matrix: &Matrix<'_>) -> Html {
+    let counts = totals::columns(&matrix.runs);
+    let times = matrix.runs.iter().filter_map(|run| whole(&run.seconds));
+    let longest = times.fold(0.0, f64::max);
+    let names = counts
+        .iter()
+        .map(|(title, _)| html!("<th scope=col class=number>{}</th>", capitalised(title)));
+    let phases = phases(&Phases::default()).into_iter();
+    let phases = phases.map(|(class, title, _)| {
+        html!(
+            "<th scope=col class=number><svg class=\"key {}\" aria-hidden=true>\
+             <rect width=\"100%\" height=\"100%\"/></svg>{}</th>",
+            class,
+            title
+        )
+    });
+    let head = html!(
+        "<th scope=col>Kernel</th><th scope=col>Outcome</th>{}{}\
+         <th scope=col class=number>Whole</th><th scope=col>Time</th>",
+        names.collect::<Html>(),
+        phases.collect::<Html>()
+    );
+    let rows = (0..matrix.runs.len()).map(|run| row(matrix, run, &counts, longest));
+    let table = table(
         "kernels",
         "Table of kernels",
-        "How each run ended and how long it took.",
+        html!("How each run ended and how long it took."),
+        head,
+        html!("<tbody>\n{}</tbody>\n", rows.collect::<Html>()),
     );
-    html.push_str("<thead>\n<tr><th scope=col>Kernel</th><th scope=col>Outcome</th>");
-    for (title, _) in &table.counts {
-        put!(
-            html,
-            "<th scope=col class=number>{}</th>",
-            capitalised(title)
-        );
-    }
-    for (class, title, _) in phases(&Phases::default()) {
-        put!(
-            html,
-            "<th scope=col class=number><svg class=\"key {class}\" aria-hidden=true>\
-             <rect width=\"100%\" height=\"100%\"/></svg>{title}</th>"
-        );
-    }
-    html.push_str(
-        "<th scope=col class=number>Whole</th><th scope=col>Time</th></tr>\n</thead>\n<tbody>\n",
-    );
-    for (number, run) in runs.iter().enumerate() {
-        row(html, page, number, run, &table);
-    }
-    html.push_str("</tbody>\n");
-    close_table(html);
-    put!(
-        html,
-        "<p class=muted>{}</p>\n",
-        Text(&totals::legend(&table.counts))
-    );
+    html!("{}<p class=muted>{}</p>\n", table, totals::legend(&counts))
 }
 
-fn row(html: &mut String, page: &Page<'_>, number: usize, run: &RunRecord, table: &Table) {
-    let mut about = Vec::new();
-    if !run.name.arch.is_empty() {
-        about.push(run.name.arch.clone());
-    }
-    about.extend(run.name.flavor.clone());
-    about.extend(run.acceleration.clone());
-    put!(
-        html,
-        "<tr><th scope=row><code>{}</code> <span class=muted>{}</span></th><td>",
-        Text(&run.name.title()),
-        Text(&about.join(", "))
-    );
-    outcome(html, page, number, run);
-    html.push_str("</td>");
-
-    if matches!(run.outcome, RunOutcome::NotStarted { .. }) && run.tally.finished_tests.is_empty() {
-        put!(
-            html,
-            "<td colspan={}>no test was run</td>",
-            table.counts.len()
-        );
-    } else {
-        let totals = Totals::of(&run.tally);
-        for (_, count) in &table.counts {
-            put!(html, "<td class=number>{}</td>", count(&totals));
+fn row(matrix: &Matrix<'_>, number: usize, counts: &[Column], longest: f64) -> Html {
+    let run = matrix.runs[number];
+    let arch = Some(run.name.arch.as_str()).filter(|arch| !arch.is_empty());
+    let about = [
+        arch,
+        run.name.flavor.as_deref(),
+        run.acceleration.as_deref(),
+    ];
+    let about = about.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let unstarted = matches!(run.outcome, RunOutcome::NotStarted { .. });
+    let totals = Totals::of(&run.tally);
+    let counted = match unstarted && run.tally.finished_tests.is_empty() {
+        true => html!("<td colspan={}>no test was run</td>", counts.len()),
+        false => {
+            let cells = counts
+                .iter()
+                .map(|(_, count)| html!("<td class=number>{}</td>", count(&totals).to_string()));
+            cells.collect()
         }
-    }
+    };
     let phases = phases(&run.seconds).map(|(_, _, phase)| phase);
-    for phase in phases.into_iter().chain([whole(&run.seconds)]) {
-        match phase {
-            Some(phase) => put!(html, "<td class=number>{}</td>", seconds(phase)),
-            None => html.push_str("<td class=number><span class=hidden>not reached</span></td>"),
-        }
-    }
-    html.push_str("<td>");
-    bar(html, &run.seconds, table.longest);
-    html.push_str("</td></tr>\n");
+    let times = phases.into_iter().chain([whole(&run.seconds)]);
+    let times = times.map(|phase| match phase {
+        Some(phase) => html!("<td class=number>{}</td>", seconds(phase)),
+        None => html!("<td class=number><span class=hidden>not reached</span></td>"),
+    });
+    html!(
+        "<tr><th scope=row><code>{}</code> {}</th><td>{}</td>{}{}<td>{}</td></tr>\n",
+        run.name.title(),
+        muted(&about),
+        outcome(matrix, number),
+        counted,
+        times.collect::<Html>(),
+        bar(&run.seconds, longest)
+    )
 }
 
-fn outcome(html: &mut String, page: &Page<'_>, number: usize, run: &RunRecord) {
+/// How a run ended, with a link to what shows it, or to its first failure.
+fn outcome(matrix: &Matrix<'_>, number: usize) -> Html {
+    let run: &RunRecord = matrix.runs[number];
     let (class, symbol) = match &run.outcome {
         RunOutcome::Passed => ("good", '✓'),
         RunOutcome::NoTests => ("warn", '▲'),
         _ => ("bad", '✗'),
     };
-    let mark = format!(
-        "<span class=\"mark {class}\">{symbol} {}</span>",
-        run.outcome.name()
-    );
-    let first = page.matrix.rows.iter().position(|row| {
-        let verdict = row.verdicts.get(number);
-        verdict.is_some_and(|verdict| verdict.is_bad())
-    });
-    match first {
-        _ if page.has_evidence(number) => put!(html, "<a href=\"#r{number}\">{mark}</a>"),
-        Some(row) => put!(
-            html,
-            "<a href=\"#t{row}\" title=\"first failure: {}\">{mark}</a>",
-            Text(page.matrix.rows[row].test)
+    let mark = word(class, &format!("{symbol} {}", run.outcome.name()));
+    let first = matrix
+        .rows
+        .iter()
+        .position(|row| row.verdicts[number].is_bad());
+    let link = match first {
+        _ if broken::is_shown(run) => html!("<a href=\"#r{}\">{}</a>", number, mark),
+        Some(row) => html!(
+            "<a href=\"#t{}\" title=\"first failure: {}\">{}</a>",
+            row,
+            matrix.rows[row].test,
+            mark
         ),
-        None => html.push_str(&mark),
-    }
-    if !run.retries.is_empty() {
-        put!(
-            html,
-            " <span class=muted>retried {}×</span>",
-            run.retries.len()
-        );
-    }
+        None => mark,
+    };
+    let retries = run.retries.len();
+    let retried = (retries > 0).then(|| html!(" {}", muted(&format!("retried {retries}×"))));
+    html!("{}{}", link, retried)
 }
 
 /// The phases one after the other. The columns before it say the same in figures.
-fn bar(html: &mut String, of: &Phases, longest: f64) {
+fn bar(of: &Phases, longest: f64) -> Option<Html> {
     if !(longest > 0.0 && longest.is_finite()) {
-        return;
+        return None;
     }
-    html.push_str("<svg class=bar aria-hidden=true>");
     let mut start = 0.0;
+    let mut rectangles = html!("");
     for (class, title, phase) in phases(of) {
         let Some(phase) = phase.filter(|phase| *phase > 0.0) else {
             continue;
         };
         let width = phase / longest * 100.0;
-        put!(
-            html,
-            "<rect class={class} x=\"{start:.2}%\" width=\"{width:.2}%\" height=\"100%\">\
-             <title>{title} {}</title></rect>",
+        rectangles.push(&html!(
+            "<rect class={} x=\"{}%\" width=\"{}%\" height=\"100%\"><title>{} {}</title></rect>",
+            class,
+            format!("{start:.2}"),
+            format!("{width:.2}"),
+            title,
             seconds(phase)
-        );
+        ));
         start += width;
     }
-    html.push_str("</svg>");
+    Some(html!(
+        "<svg class=bar aria-hidden=true>{}</svg>",
+        rectangles
+    ))
 }

@@ -2,13 +2,12 @@
 //! end of the page all others, by module and class.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::Write as _;
 
-use super::text::{Name, Text, parts};
+use super::markup::{Html, html, parts};
 use super::{
-    Page, Row, Section, Verdict, class, close_table, counted, mark, open_table, plural, put,
-    seconds,
+    Matrix, Section, Verdict, class, details, item, mark, markup, muted, plural, seconds, table,
 };
+use crate::report::matrix::Row;
 
 /// How many tests with the same outcomes get a row each, if there are more than
 /// [`FEW`]; the others are named below them.
@@ -24,162 +23,155 @@ const MOST_CELLS: usize = 40_000;
 /// How many of the slowest tests are listed.
 const SLOWEST: usize = 10;
 
-/// Tests with the same outcomes on every kernel, by the number of their rows.
-struct Group<'r> {
-    words: &'r str,
-    verdicts: &'r [Verdict],
-    rows: Vec<usize>,
-}
-
-pub(super) fn differing(page: &Page<'_>) -> Section {
-    let mut html = String::new();
-    let count = page.matrix.differing().count();
-    if page.matrix.runs.len() < 2 {
-        html.push_str("<p>One run alone: there is nothing to compare.</p>\n");
-    } else if count == 0 {
-        html.push_str("<p>Every test is the same on every kernel that ran it.</p>\n");
-    } else {
-        matrix(&mut html, page);
-    }
+pub(super) fn differing(matrix: &Matrix<'_>) -> Section {
+    let count = matrix.differing().count();
     Section {
         id: "differences",
         title: "Not the same on every kernel",
         count,
-        html,
+        html: match count {
+            _ if matrix.runs.len() < 2 => {
+                html!("<p>One run alone: there is nothing to compare.</p>\n")
+            }
+            0 => html!("<p>Every test is the same on every kernel that ran it.</p>\n"),
+            _ => differences(matrix),
+        },
     }
 }
 
-fn groups<'p>(page: &'p Page<'_>) -> Vec<Group<'p>> {
-    let mut groups = Vec::<Group<'p>>::new();
+/// The tests that differ, those with the same outcomes on every kernel together, by the
+/// numbers of their rows.
+fn groups(matrix: &Matrix<'_>) -> Vec<Vec<usize>> {
+    let mut groups = Vec::<Vec<usize>>::new();
     let mut numbers = HashMap::<&[Verdict], usize>::new();
-    for (number, row) in page.matrix.rows.iter().enumerate() {
-        let Some(words) = row.words.as_deref().filter(|_| row.differs) else {
-            continue;
-        };
+    for (number, row) in matrix
+        .rows
+        .iter()
+        .enumerate()
+        .filter(|(_, row)| row.differs)
+    {
         let group = *numbers.entry(&row.verdicts).or_insert_with(|| {
-            groups.push(Group {
-                words,
-                verdicts: &row.verdicts,
-                rows: Vec::new(),
-            });
+            groups.push(Vec::new());
             groups.len() - 1
         });
-        groups[group].rows.push(number);
+        groups[group].push(number);
     }
     groups
 }
 
-fn matrix(html: &mut String, page: &Page<'_>) {
-    let runs = &page.matrix.runs;
-    let groups = groups(page);
-    legend(html, &groups);
-    open_table(
-        html,
-        "matrix",
-        "Matrix of tests and kernels",
-        "Kernels from old to new. Tests with the same outcomes stand together, below \
-         where these change.",
-    );
-    html.push_str("<thead>\n<tr><th scope=col>Test</th>");
-    for (number, run) in runs.iter().enumerate() {
-        put!(
-            html,
+fn differences(matrix: &Matrix<'_>) -> Html {
+    let groups = groups(matrix);
+    let runs = matrix.runs.iter().zip(&matrix.labels).map(|(run, label)| {
+        let name = run.name.to_string();
+        html!(
             "<th scope=col title=\"{}\"><span>{}</span></th>",
-            Text(&run.name.to_string()),
-            Text(&page.matrix.labels[number])
-        );
-    }
-    html.push_str("</tr>\n</thead>\n");
+            name,
+            label
+        )
+    });
+    let head = html!("<th scope=col>Test</th>{}", runs.collect::<Html>());
     let mut cells = 0;
-    for group in &groups {
-        put!(
-            html,
-            "<tbody data-group>\n<tr><th scope=rowgroup colspan={}><span>{}{}</span></th></tr>\n",
-            runs.len() + 1,
-            Text(group.words),
-            match group.rows.len() {
-                1 => String::new(),
-                count => format!(" <span class=muted>{count} tests</span>"),
-            }
-        );
-        let shown = match group.rows.len() {
+    let mut bodies = html!("");
+    for rows in &groups {
+        let shown = match rows.len() {
             _ if cells > MOST_CELLS => 0,
             count if count <= FEW => count,
             _ => SHOWN,
         };
-        let (shown, named) = group.rows.split_at(shown);
-        let row_cells = row_cells(group.verdicts);
-        for number in shown {
-            put!(html, "<tr data-test><th scope=row>");
-            name(html, page, *number);
-            put!(html, "</th>{row_cells}</tr>\n");
-            cells += runs.len();
-        }
-        if !named.is_empty() {
-            put!(
-                html,
-                "<tr><td class=more colspan={}><details data-group>\n<summary>{} {}</summary>\n\
-                 <ul class=names>\n",
-                runs.len() + 1,
-                plural(
-                    named.len(),
-                    if shown.is_empty() {
-                        "test"
-                    } else {
-                        "more test"
-                    }
-                ),
-                "with these outcomes"
-            );
-            for number in named {
-                html.push_str("<li data-test>");
-                name(html, page, *number);
-                html.push_str("</li>\n");
-            }
-            html.push_str("</ul>\n</details></td></tr>\n");
-        }
-        html.push_str("</tbody>\n");
+        cells += shown * matrix.runs.len();
+        bodies.push(&group(matrix, rows, shown));
     }
-    close_table(html);
+    let table = table(
+        "matrix",
+        "Matrix of tests and kernels",
+        html!(
+            "Kernels from old to new. Tests with the same outcomes stand together, below \
+             where these change."
+        ),
+        head,
+        bodies,
+    );
+    // The letters that occur, with their words.
+    let occurs = |verdict: &Verdict| {
+        groups
+            .iter()
+            .any(|rows| matrix.rows[rows[0]].verdicts.contains(verdict))
+    };
+    let legend = Verdict::ALL.into_iter().filter(occurs).map(|verdict| {
+        item(html!(
+            "<span class=\"cell {}\" aria-hidden=true></span>{}",
+            class(verdict),
+            verdict.name()
+        ))
+    });
+    html!(
+        "<ul class=legend>\n{}</ul>\n{}",
+        legend.collect::<Html>(),
+        table
+    )
 }
 
-/// The letters that occur, with their words.
-fn legend(html: &mut String, groups: &[Group<'_>]) {
-    html.push_str("<ul class=legend>\n");
-    for verdict in Verdict::ALL {
-        if groups.iter().any(|group| group.verdicts.contains(&verdict)) {
-            put!(
-                html,
-                "<li><span class=\"cell {}\" aria-hidden=true></span>{}</li>\n",
-                class(verdict),
-                verdict.name()
-            );
-        }
-    }
-    html.push_str("</ul>\n");
-}
-
-/// A row's cells. Their end tags may be left out (HTML, 13.1.2.4), and there are many.
-fn row_cells(verdicts: &[Verdict]) -> String {
-    let mut cells = String::new();
-    for verdict in verdicts {
-        let word = verdict.name();
-        put!(
-            cells,
-            "<td class={} title=\"{word}\">{word}",
-            class(*verdict)
-        );
-    }
-    cells
+/// Tests with the same outcomes, of which so many get a row.
+fn group(matrix: &Matrix<'_>, rows: &[usize], shown: usize) -> Html {
+    let first = &matrix.rows[rows[0]];
+    let width = matrix.runs.len() + 1;
+    let count = match rows.len() {
+        1 => None,
+        count => Some(html!(" {}", muted(&format!("{count} tests")))),
+    };
+    // The end tags of cells may be left out (HTML, 13.1.2.4), and there are many.
+    let cells = first.verdicts.iter().map(|verdict| {
+        html!(
+            "<td class={} title=\"{1}\">{1}",
+            class(*verdict),
+            verdict.name()
+        )
+    });
+    let cells = cells.collect::<Html>();
+    let (shown, named) = rows.split_at(shown);
+    let tests = shown.iter().map(|row| {
+        html!(
+            "<tr data-test><th scope=row>{}</th>{}</tr>\n",
+            name(matrix, *row),
+            cells
+        )
+    });
+    let more = (!named.is_empty()).then(|| {
+        let what = if shown.is_empty() {
+            "test"
+        } else {
+            "more test"
+        };
+        let summary = format!("{} with these outcomes", plural(named.len(), what));
+        let names = named
+            .iter()
+            .map(|row| html!("<li data-test>{}</li>\n", name(matrix, *row)));
+        let names = html!("<ul class=names>\n{}</ul>\n", names.collect::<Html>());
+        let details = details(html!(" data-group"), html!("{}", summary), names);
+        html!(
+            "<tr><td class=more colspan={}>{}</td></tr>\n",
+            width,
+            details
+        )
+    });
+    html!(
+        "<tbody data-group>\n<tr><th scope=rowgroup colspan={}><span>{}{}</span></th></tr>\n\
+         {}{}</tbody>\n",
+        width,
+        first.words,
+        count,
+        tests.collect::<Html>(),
+        more
+    )
 }
 
 /// A test's name, and a link to its failures if it has any.
-pub(super) fn name(html: &mut String, page: &Page<'_>, number: usize) {
-    let row = &page.matrix.rows[number];
-    if row.worst().is_bad() {
-        put!(html, "<a href=\"#t{number}\">{}</a>", Name(row.test));
-    } else {
-        put!(html, "{}", Name(row.test));
+fn name(matrix: &Matrix<'_>, number: usize) -> Html {
+    let row = &matrix.rows[number];
+    let name = markup::name(row.test);
+    match row.worst().is_bad() {
+        true => html!("<a href=\"#t{}\">{}</a>", number, name),
+        false => name,
     }
 }
 
@@ -191,20 +183,15 @@ struct Times {
 }
 
 fn times(row: &Row<'_>) -> Option<Times> {
-    let seconds = |(run, cell): (usize, &Option<&crate::model::test_event::FinishedTest>)| {
-        cell.map(|test| (run, test.seconds))
-    };
-    let seconds = row.cells.iter().enumerate().filter_map(seconds);
+    let cells = row.cells.iter().enumerate();
+    let seconds = cells.filter_map(|(run, test)| Some((run, (*test)?.seconds)));
     let seconds = seconds.collect::<Vec<_>>();
     // Of equals the last one, which is the oldest kernel.
     let longest = seconds.iter().rev().max_by(|a, b| a.1.total_cmp(&b.1));
     let (run, most) = *longest?;
     let sum = seconds.iter().map(|(_, seconds)| seconds).sum::<f64>();
-    Some(Times {
-        mean: sum / seconds.len() as f64,
-        most,
-        run,
-    })
+    let mean = sum / seconds.len() as f64;
+    Some(Times { mean, most, run })
 }
 
 /// What is folded into one line.
@@ -222,127 +209,115 @@ impl Fold {
         self.seconds += seconds;
     }
 
-    /// `920 passed, 22 skipped; 12.3 s`
-    fn text(&self) -> String {
-        let counts = self.counts.iter().rev();
-        let counts = counts.map(|(verdict, count)| counted(*verdict, *count));
+    /// `920 passed, 22 skipped; 12.3 s`, behind a name.
+    fn summary(&self, name: &str) -> Html {
+        let counts = self.counts.iter().rev().map(|(verdict, count)| {
+            let words = match verdict {
+                Verdict::UnexpectedSuccess if *count > 1 => "unexpected successes",
+                Verdict::ExpectedFailure if *count > 1 => "expected failures",
+                verdict => verdict.name(),
+            };
+            format!("{count} {words}")
+        });
         let counts = counts.collect::<Vec<_>>().join(", ");
-        format!("{counts}; {}", seconds(self.seconds))
+        let name = if name.is_empty() { "(none)" } else { name };
+        let text = format!("{counts}; {}", seconds(self.seconds));
+        html!("<code>{}</code> {}", name, muted(&text))
     }
 }
 
-pub(super) fn all(page: &Page<'_>) -> Section {
-    let mut html = String::new();
-    let times = page.matrix.rows.iter().map(times).collect::<Vec<_>>();
+pub(super) fn all(matrix: &Matrix<'_>) -> Section {
+    let times = matrix.rows.iter().map(times).collect::<Vec<_>>();
     let mut modules = BTreeMap::<&str, (Fold, BTreeMap<&str, Fold>)>::new();
-    let mut count = 0;
-    for (number, row) in page.matrix.rows.iter().enumerate() {
-        if row.differs {
-            continue;
-        }
-        count += 1;
+    let rows = matrix
+        .rows
+        .iter()
+        .enumerate()
+        .filter(|(_, row)| !row.differs);
+    let rows = rows.collect::<Vec<_>>();
+    for (number, row) in &rows {
         let (module, class, _) = parts(row.test);
-        let seconds = times[number].as_ref().map_or(0.0, |times| times.mean);
+        let seconds = times[*number].as_ref().map_or(0.0, |times| times.mean);
         let (fold, classes) = modules.entry(module).or_default();
-        fold.push(row, number, seconds);
-        let class = classes.entry(class).or_default();
-        class.push(row, number, seconds);
+        fold.push(row, *number, seconds);
+        classes
+            .entry(class)
+            .or_default()
+            .push(row, *number, seconds);
     }
-    slowest(&mut html, page, &times);
-    html.push_str(
-        "<h3>By module and class</h3>\n<p class=muted>With what they do wherever they were \
-         run, and the mean of their times.</p>\n",
-    );
-    if modules.is_empty() {
-        html.push_str("<p>There are none.</p>\n");
-    }
-    for (module, (fold, classes)) in &modules {
-        put!(
-            html,
-            "<details class=item data-group>\n<summary><code>{}</code> <span class=muted>{}</span></summary>\n",
-            Text(or_none(module)),
-            fold.text()
-        );
-        for (class, fold) in classes {
-            put!(
-                html,
-                "<details data-group>\n<summary><code>{}</code> <span class=muted>{}</span></summary>\n\
-                 <ul class=plain>\n",
-                Text(or_none(class)),
-                fold.text()
-            );
-            let mut rows = fold.rows.clone();
-            rows.sort_by_key(|number| page.matrix.rows[*number].test);
-            for number in rows {
-                put!(
-                    html,
-                    "<li data-test>{} ",
-                    mark(page.matrix.rows[number].worst())
-                );
-                name(&mut html, page, number);
-                if let Some(times) = &times[number]
-                    && times.mean >= 0.05
-                {
-                    put!(html, " <span class=muted>{}</span>", seconds(times.mean));
-                }
-                html.push_str("</li>\n");
-            }
-            html.push_str("</ul>\n</details>\n");
-        }
-        html.push_str("</details>\n");
-    }
+    let nothing = modules
+        .is_empty()
+        .then(|| html!("<p>There are none.</p>\n"));
+    let modules = modules.iter().map(|(module, (fold, classes))| {
+        let classes = classes.iter().map(|(class, fold)| {
+            let tests = tests(matrix, &fold.rows, &times);
+            details(html!(" data-group"), fold.summary(class), tests)
+        });
+        let summary = fold.summary(module);
+        details(html!(" class=item data-group"), summary, classes.collect())
+    });
     Section {
         id: "same",
         title: "The same on every kernel",
-        count,
-        html,
+        count: rows.len(),
+        html: html!(
+            "{}<h3>By module and class</h3>\n<p class=muted>With what they do wherever they were \
+             run, and the mean of their times.</p>\n{}{}",
+            slowest(matrix, &times),
+            nothing,
+            modules.collect::<Html>()
+        ),
     }
 }
 
-fn or_none(name: &str) -> &str {
-    match name {
-        "" => "(none)",
-        name => name,
-    }
+/// Tests by name, with their time if it is worth telling.
+fn tests(matrix: &Matrix<'_>, rows: &[usize], times: &[Option<Times>]) -> Html {
+    let mut rows = rows.to_vec();
+    rows.sort_by_key(|number| matrix.rows[*number].test);
+    let items = rows.into_iter().map(|number| {
+        let time = times[number].as_ref().filter(|times| times.mean >= 0.05);
+        html!(
+            "<li data-test>{} {}{}</li>\n",
+            mark(matrix.rows[number].worst()),
+            name(matrix, number),
+            time.map(|times| html!(" {}", muted(&seconds(times.mean))))
+        )
+    });
+    html!("<ul class=plain>\n{}</ul>\n", items.collect::<Html>())
 }
 
-fn slowest(html: &mut String, page: &Page<'_>, times: &[Option<Times>]) {
+fn slowest(matrix: &Matrix<'_>, times: &[Option<Times>]) -> Option<Html> {
     let times = times.iter().enumerate();
     let mut slowest = times
         .filter_map(|(row, times)| Some((row, times.as_ref()?)))
         .collect::<Vec<_>>();
     slowest.sort_by(|(row, a), (other, b)| {
-        let test = |row: usize| page.matrix.rows[row].test;
-        b.most
-            .total_cmp(&a.most)
-            .then_with(|| test(*row).cmp(test(*other)))
+        let by_name = || matrix.rows[*row].test.cmp(matrix.rows[*other].test);
+        b.most.total_cmp(&a.most).then_with(by_name)
     });
     slowest.truncate(SLOWEST);
     if slowest.is_empty() {
-        return;
+        return None;
     }
-    html.push_str("<h3>Slowest tests</h3>\n");
-    open_table(
-        html,
+    let rows = slowest.into_iter().map(|(row, times)| {
+        html!(
+            "<tr data-test><th scope=row>{}</th><td class=number>{}</td><td>{}</td>\
+             <td class=number>{}</td></tr>\n",
+            name(matrix, row),
+            seconds(times.most),
+            matrix.labels[times.run],
+            seconds(times.mean)
+        )
+    });
+    let table = table(
         "slowest",
         "Table of the slowest tests",
-        "Of all tests, by their longest time.",
+        html!("Of all tests, by their longest time."),
+        html!(
+            "<th scope=col>Test</th><th scope=col class=number>Longest</th>\
+             <th scope=col>On</th><th scope=col class=number>Mean</th>"
+        ),
+        html!("<tbody>\n{}</tbody>\n", rows.collect::<Html>()),
     );
-    html.push_str(
-        "<thead>\n<tr><th scope=col>Test</th><th scope=col class=number>Longest</th>\
-         <th scope=col>On</th><th scope=col class=number>Mean</th></tr>\n</thead>\n<tbody>\n",
-    );
-    for (row, times) in slowest {
-        html.push_str("<tr data-test><th scope=row>");
-        name(html, page, row);
-        put!(
-            html,
-            "</th><td class=number>{}</td><td>{}</td><td class=number>{}</td></tr>\n",
-            seconds(times.most),
-            Text(&page.matrix.labels[times.run]),
-            seconds(times.mean)
-        );
-    }
-    html.push_str("</tbody>\n");
-    close_table(html);
+    Some(html!("<h3>Slowest tests</h3>\n{}", table))
 }

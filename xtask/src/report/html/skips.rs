@@ -2,107 +2,91 @@
 //! believes that it was tested.
 
 use std::borrow::Cow;
-use std::fmt::Write as _;
+use std::collections::HashMap;
 
-use super::text::{Name, Text, shortened};
-use super::{Page, Section, Verdict, plural, put};
+use super::markup::{Html, html, name, shortened};
+use super::{Matrix, Section, Verdict, folded_tests, plural, spans, word};
 
 /// The reasons that are listed; where tests put numbers into theirs there is no end of
 /// them.
 const MOST_REASONS: usize = 500;
 
-pub(super) fn section(page: &Page<'_>) -> Section {
-    let mut html = String::new();
-    let rows = &page.matrix.rows;
-    let skipped = |row: &&super::Row<'_>| row.verdicts.contains(&Verdict::Skipped);
-    let count = rows.iter().filter(skipped).count();
-    let everywhere = rows.iter().filter(|row| row.skipped_everywhere()).count();
-    if count == 0 {
-        html.push_str("<p>No test was skipped.</p>\n");
-    } else {
-        put!(
-            html,
-            "<h3>Skipped on every kernel: {}</h3>\n",
-            plural(everywhere, "test")
-        );
-        if everywhere == 0 {
-            html.push_str("<p>Every test was run on at least one kernel.</p>\n");
-        } else {
-            html.push_str(
-                "<p><span class=\"mark warn\">▲ not tested</span> Nothing is known about \
-                 these: no kernel ran them.</p>\n",
-            );
-            let skips = page.matrix.skips.iter();
-            let reasons = skips.map(|skips| (skips.reason, skips.everywhere.clone()));
-            list(&mut html, page, reasons, true);
-        }
-        put!(
-            html,
-            "<h3>Skipped on some kernels: {}</h3>\n",
-            plural(count - everywhere, "test")
-        );
-        let reasons = page.matrix.skips.iter().map(|skips| {
-            let some = skips.tests.iter().copied();
-            let some = some.filter(|test| skips.everywhere.binary_search(test).is_err());
-            (skips.reason, some.collect())
-        });
-        list(&mut html, page, reasons, false);
-    }
+pub(super) fn section(matrix: &Matrix<'_>) -> Section {
+    // The runs that skipped each test.
+    let skipped = matrix.rows.iter().map(|row| {
+        let runs = row.verdicts.iter().enumerate();
+        let runs = runs.filter(|(_, verdict)| **verdict == Verdict::Skipped);
+        (row.test, runs.map(|(run, _)| run).collect::<Vec<_>>())
+    });
+    let skipped = skipped
+        .filter(|(_, runs)| !runs.is_empty())
+        .collect::<HashMap<_, _>>();
+    let count = skipped.len();
+    let everywhere = matrix
+        .rows
+        .iter()
+        .filter(|row| row.skipped_everywhere())
+        .count();
+    let all = matrix
+        .skips
+        .iter()
+        .map(|skips| (skips.reason, skips.everywhere.clone()));
+    let all = match everywhere {
+        0 => html!("<p>Every test was run on at least one kernel.</p>\n"),
+        _ => html!(
+            "<p>{} Nothing is known about these: no kernel ran them.</p>\n{}",
+            word("warn", "▲ not tested"),
+            list(all, |test| html!("<li data-test>{}</li>\n", name(test)))
+        ),
+    };
+    let some = matrix.skips.iter().map(|skips| {
+        let tests = skips.tests.iter().copied();
+        let tests = tests.filter(|test| skips.everywhere.binary_search(test).is_err());
+        (skips.reason, tests.collect())
+    });
+    let some = list(some, |test| {
+        let runs = skipped.get(test);
+        let runs = runs.map(|runs| html!(" <span class=muted>on {}</span>", spans(matrix, runs)));
+        html!("<li data-test>{}{}</li>\n", name(test), runs)
+    });
     Section {
         id: "skipped",
         title: "Skipped",
         count,
-        html,
+        html: match count {
+            0 => html!("<p>No test was skipped.</p>\n"),
+            _ => html!(
+                "<h3>Skipped on every kernel: {}</h3>\n{}<h3>Skipped on some kernels: {}</h3>\n{}",
+                plural(everywhere, "test"),
+                all,
+                plural(count - everywhere, "test"),
+                some
+            ),
+        },
     }
 }
 
 /// The reasons that there are tests for.
 fn list<'r>(
-    html: &mut String,
-    page: &Page<'_>,
     reasons: impl Iterator<Item = (&'r str, Vec<&'r str>)>,
-    everywhere: bool,
-) {
-    let reasons = reasons.filter(|(_, tests)| !tests.is_empty());
-    let reasons = reasons.collect::<Vec<_>>();
-    for (text, tests) in reasons.iter().take(MOST_REASONS) {
-        reason(html, page, text, tests, everywhere);
-    }
-    if let Some(more @ 1..) = reasons.len().checked_sub(MOST_REASONS) {
-        put!(
-            html,
-            "<p class=muted>And {}: see results.jsonl.</p>\n",
-            plural(more, "more reason")
-        );
-    }
-}
-
-fn reason(html: &mut String, page: &Page<'_>, reason: &str, tests: &[&str], everywhere: bool) {
-    put!(
-        html,
-        "<details class=item data-group>\n<summary>{} <span class=muted>{}</span></summary>\n\
-         <ul class=names>\n",
-        Text(&match reason.trim() {
+    item: impl Fn(&str) -> Html,
+) -> Html {
+    let reasons = reasons
+        .filter(|(_, tests)| !tests.is_empty())
+        .collect::<Vec<_>>();
+    let shown = reasons.iter().take(MOST_REASONS).map(|(reason, tests)| {
+        let reason = match reason.trim() {
             "" => Cow::Borrowed("(without a reason)"),
-            reason => shortened(reason, 300),
-        }),
-        plural(tests.len(), "test")
-    );
-    for test in tests {
-        put!(html, "<li data-test>{}", Name(test));
-        if !everywhere && let Some(number) = page.rows.get(test) {
-            let verdicts = page.matrix.rows[*number].verdicts.iter().enumerate();
-            let runs = verdicts
-                .filter(|(_, verdict)| **verdict == Verdict::Skipped)
-                .map(|(run, _)| run)
-                .collect::<Vec<_>>();
-            put!(
-                html,
-                " <span class=muted>on {}</span>",
-                Text(&page.spans(&runs))
-            );
-        }
-        html.push_str("</li>\n");
-    }
-    html.push_str("</ul>\n</details>\n");
+            _ => shortened(reason, 300),
+        };
+        let items = tests.iter().map(|test| item(test));
+        folded_tests(&reason, tests.len(), items.collect())
+    });
+    let shown = shown.collect::<Html>();
+    let more = reasons.len().saturating_sub(MOST_REASONS);
+    let more = (more > 0).then(|| {
+        let more = plural(more, "more reason");
+        html!("<p class=muted>And {}: see results.jsonl.</p>\n", more)
+    });
+    html!("{}{}", shown, more)
 }

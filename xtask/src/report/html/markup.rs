@@ -1,28 +1,122 @@
-//! Text of a guest as HTML. A test chooses its names and what it prints, so none of it
-//! may become markup, change what is beside it, or hide.
+//! Markup in which all values are text. A test chooses its names and what it prints, so none
+//! of it may become markup, change what is beside it, or hide. (`maud` does the same and
+//! costs 4 s of compiling: it needs another `syn` than `serde` does.)
+
+use std::borrow::Cow;
+use std::fmt::{self, Arguments, Display, Formatter, Write as _};
+use std::path::{Component, Path};
 
 use crate::base::shown;
-use std::borrow::Cow;
-use std::fmt::{self, Display, Formatter, Write as _};
 
-/// Text in one line, in an element or in an attribute that is put in double quotes:
-/// ends of lines are shown as well.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Text<'t>(pub &'t str);
+/// A piece of the page, which [`html!`] makes.
+#[derive(Debug, Default)]
+pub(super) struct Html(String);
 
-/// Text whose lines stay lines, in an element.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Lines<'t>(pub &'t str);
+/// Markup with values in it, by [`Insert`]. They are behind the markup: a name in its
+/// braces does not compile, because `concat!` leaves nothing to capture it with.
+macro_rules! html {
+    ($markup:literal $(, $value:expr)* $(,)?) => {
+        $crate::report::html::markup::Html::new(format_args!(
+            concat!($markup),
+            $($crate::report::html::markup::Inserted(&$value)),*
+        ))
+    };
+}
+pub(super) use html;
 
-impl Display for Text<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        escape(f, self.0, false)
+impl Html {
+    /// For [`html!`] alone.
+    pub fn new(markup: Arguments<'_>) -> Self {
+        Self(markup.to_string())
+    }
+
+    /// Markup that is written in our own files.
+    pub fn ours(markup: &'static str) -> Self {
+        Self(markup.to_owned())
+    }
+
+    pub fn push(&mut self, other: &Self) {
+        self.0 += &other.0;
+    }
+
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    pub fn into_string(self) -> String {
+        self.0
     }
 }
 
-impl Display for Lines<'_> {
+impl FromIterator<Html> for Html {
+    fn from_iter<I: IntoIterator<Item = Self>>(pieces: I) -> Self {
+        Self(pieces.into_iter().map(|piece| piece.0).collect())
+    }
+}
+
+/// How a value stands in markup.
+pub(super) trait Insert {
+    fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result;
+}
+
+pub(super) struct Inserted<'v, V: ?Sized>(pub &'v V);
+
+impl<V: Insert + ?Sized> Display for Inserted<'_, V> {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.0.insert(f)
+    }
+}
+
+impl Insert for Html {
+    fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Text in one line, in an element or in an attribute that is put in double quotes:
+/// ends of lines are shown as well.
+impl Insert for str {
+    fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        escape(f, self, false)
+    }
+}
+
+impl Insert for String {
+    fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        escape(f, self, false)
+    }
+}
+
+impl Insert for Cow<'_, str> {
+    fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        escape(f, self, false)
+    }
+}
+
+/// Text whose lines stay lines, in an element.
+pub(super) struct Lines<'t>(pub &'t str);
+
+impl Insert for Lines<'_> {
+    fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result {
         escape(f, self.0, true)
+    }
+}
+
+impl Insert for usize {
+    fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.fmt(f)
+    }
+}
+
+impl<V: Insert + ?Sized> Insert for &V {
+    fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        (*self).insert(f)
+    }
+}
+
+impl<V: Insert> Insert for Option<V> {
+    fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        self.as_ref().map_or(Ok(()), |value| value.insert(f))
     }
 }
 
@@ -59,37 +153,26 @@ fn escape(f: &mut Formatter<'_>, text: &str, lines: bool) -> fmt::Result {
 }
 
 /// A dotted name of a test: the module is dimmed, so that what differs is seen first.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Name<'t>(pub &'t str);
-
-impl Display for Name<'_> {
-    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (module, class, method) = parts(self.0);
-        let mut start = self.0.len() - class.len() - method.len();
-        if module.is_empty() || class.is_empty() {
-            start = 0;
-        } else {
-            // The dot between the class and the method.
-            start -= 1;
-        }
-        let (module, rest) = self.0.split_at(start);
-        // Where there is no room for it, it is broken behind its dots.
-        let pieces = |f: &mut Formatter<'_>, text: &str| {
-            for (number, piece) in text.split_inclusive('.').enumerate() {
-                let before = if number > 0 { "<wbr>" } else { "" };
-                write!(f, "{before}{}", Text(piece))?;
-            }
-            Ok(())
-        };
-        f.write_str("<code>")?;
-        if !module.is_empty() {
-            f.write_str("<span class=muted>")?;
-            pieces(f, module)?;
-            f.write_str("</span><wbr>")?;
-        }
-        pieces(f, rest)?;
-        f.write_str("</code>")
-    }
+/// Where there is no room for it, it is broken behind its dots.
+pub(super) fn name(test: &str) -> Html {
+    let (module, class, method) = parts(test);
+    // In front of the class, and the dot behind it.
+    let start = match module.is_empty() || class.is_empty() {
+        true => 0,
+        false => test.len() - class.len() - method.len() - 1,
+    };
+    let (module, rest) = test.split_at(start);
+    let pieces = |text: &str| {
+        let pieces = text.split_inclusive('.').enumerate();
+        let pieces = pieces.map(|(number, piece)| match number {
+            0 => html!("{}", piece),
+            _ => html!("<wbr>{}", piece),
+        });
+        pieces.collect::<Html>()
+    };
+    let module =
+        (!module.is_empty()).then(|| html!("<span class=muted>{}</span><wbr>", pieces(module)));
+    html!("<code>{}{}</code>", module, pieces(rest))
 }
 
 /// Splits a test's name into its module, its class and the rest; what it has none of is
@@ -125,21 +208,20 @@ pub(super) fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
     })
 }
 
-/// Text as HTML of about `room` bytes at most, which is a few hundred at least.
-pub(super) fn lines_within(text: &str, room: usize) -> String {
-    let all = Lines(text).to_string();
+/// Lines as HTML of about `room` bytes at most, which is a few hundred at least.
+pub(super) fn lines_within(text: &str, room: usize) -> Html {
+    let all = html!("{}", Lines(text));
     let room = room.max(400);
     if all.len() <= room {
         return all;
     }
     // Escaped text is longer, by the same factor all over it as a rule.
     let longest = text.len() as f64 * room as f64 / all.len() as f64;
-    Lines(&shortened(text, longest as usize)).to_string()
+    html!("{}", Lines(&shortened(text, longest as usize)))
 }
 
 /// The address of a file beside the page; `None` if it is elsewhere.
-pub(super) fn address(path: &std::path::Path) -> Option<String> {
-    use std::path::Component;
+pub(super) fn address(path: &Path) -> Option<String> {
     // Without a folder before it, a name with a colon would be another scheme.
     let mut address = ".".to_owned();
     for component in path.components() {
@@ -150,39 +232,26 @@ pub(super) fn address(path: &std::path::Path) -> Option<String> {
         };
         address.push('/');
         for byte in name.bytes() {
-            if byte.is_ascii_alphanumeric() || b"-._~+".contains(&byte) {
-                address.push(char::from(byte));
-            } else {
-                let _ = write!(address, "%{byte:02X}");
+            match byte.is_ascii_alphanumeric() || b"-._~+".contains(&byte) {
+                true => address.push(char::from(byte)),
+                false => address += &format!("%{byte:02X}"),
             }
         }
     }
     Some(address)
 }
 
-/// Bytes in base 64 (RFC 4648, section 4), as a content security policy has digests.
-pub(super) fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::new();
-    for group in bytes.chunks(3) {
-        let mut bits = 0_u32;
-        for index in 0..3 {
-            bits = bits << 8 | u32::from(group.get(index).copied().unwrap_or(0));
-        }
-        for digit in 0..4 {
-            text.push(if digit <= group.len() {
-                char::from(DIGITS[(bits >> (18 - 6 * digit) & 63) as usize])
-            } else {
-                '='
-            });
-        }
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn text(text: &str) -> String {
+        html!("{}", text).into_string()
+    }
+
+    fn lines(text: &str) -> String {
+        html!("{}", Lines(text)).into_string()
+    }
 
     #[test]
     fn nothing_becomes_markup() {
@@ -197,8 +266,8 @@ mod tests {
             ("größer, 漢字, 🐧", "größer, 漢字, 🐧"),
             ("\u{feff}x", "⟨U+FEFF⟩x"),
         ] {
-            assert_eq!(Text(text).to_string(), escaped);
-            assert_eq!(Lines(text).to_string(), escaped);
+            assert_eq!(self::text(text), escaped);
+            assert_eq!(lines(text), escaped);
         }
     }
 
@@ -206,10 +275,10 @@ mod tests {
     fn what_cannot_be_seen_is_shown() {
         let text = "a\0b\x1b[31m\x7f\u{85}\u{202e}txt\u{2066}\u{200b}";
         let shown = "a␀b␛[31m␡⟨U+0085⟩⟨U+202E⟩txt⟨U+2066⟩⟨U+200B⟩";
-        assert_eq!(Text(text).to_string(), shown);
-        assert_eq!(Lines(text).to_string(), shown);
-        assert_eq!(Text("a\tb\r\nc").to_string(), "a␉b␍␊c");
-        assert_eq!(Lines("a\tb\r\nc\rd\r").to_string(), "a\tb\nc␍d");
+        assert_eq!(self::text(text), shown);
+        assert_eq!(lines(text), shown);
+        assert_eq!(self::text("a\tb\r\nc"), "a␉b␍␊c");
+        assert_eq!(lines("a\tb\r\nc\rd\r"), "a\tb\nc␍d");
     }
 
     #[test]
@@ -228,7 +297,7 @@ mod tests {
         ] {
             assert_eq!(parts(test), expected, "{test:?}");
             // Whatever the name, it is all there.
-            let html = Name(test).to_string();
+            let html = name(test).into_string();
             let text = html
                 .replace("<code>", "")
                 .replace("</code>", "")
@@ -248,7 +317,7 @@ mod tests {
         assert!(short.contains("bytes left out"), "{short}");
         assert!(short.len() < 150, "{short}");
         for text in ["<>".repeat(1000), "\0".repeat(5000), "x".repeat(401)] {
-            let html = lines_within(&text, 1000);
+            let html = lines_within(&text, 1000).into_string();
             assert!(html.len() < 1100, "{html}");
         }
     }
@@ -268,22 +337,5 @@ mod tests {
         for elsewhere in ["/etc/passwd", "../x", "//host/x"] {
             assert_eq!(address(elsewhere), None, "{elsewhere}");
         }
-    }
-
-    #[test]
-    fn base64_is_that_of_the_standard() {
-        // RFC 4648, section 10.
-        for (bytes, text) in [
-            ("", ""),
-            ("f", "Zg=="),
-            ("fo", "Zm8="),
-            ("foo", "Zm9v"),
-            ("foob", "Zm9vYg=="),
-            ("fooba", "Zm9vYmE="),
-            ("foobar", "Zm9vYmFy"),
-        ] {
-            assert_eq!(base64(bytes.as_bytes()), text);
-        }
-        assert_eq!(base64(&[0xff, 0xfe, 0xfd]), "//79");
     }
 }
