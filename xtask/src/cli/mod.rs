@@ -1,10 +1,8 @@
 //! One file per command: each chains library calls and holds no logic of its own.
 
-mod bench;
 mod bisect;
 mod build_kernel;
 mod ci;
-mod completions;
 mod doctor;
 pub mod flags;
 mod kconfig;
@@ -49,9 +47,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::RestoreTerminal => crate::base::terminal::restore().map(|()| 0),
         Command::Doctor(_) => doctor::run(env, setup),
         Command::Bisect(flags) => bisect::run(env, &flags, setup),
-        Command::Bench(flags) => bench::run(env, &flags),
         Command::Ci(ci) => ci::run(env, &ci, workspace(), setup),
-        Command::Completions(completions) => completions::run(&completions),
         Command::List(list) => list::run(env, &list),
         Command::Matrix(flags) => matrix::run(&flags, &env.paths),
         Command::Package(package) => package::run(env, &package),

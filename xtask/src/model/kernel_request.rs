@@ -29,7 +29,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use crate::base::error::Failure;
-use crate::base::suggest::{distance, nearest};
+use crate::base::suggest::nearest;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::LocalKernel;
 use crate::model::version::{Release, Series, Version};
@@ -309,7 +309,7 @@ fn nearest_releases(typed: &str, releases: &[&Release]) -> Vec<String> {
                 version.to_string(),
                 release.to_string(),
             ];
-            let distances = names.iter().map(|name| distance(literal, name));
+            let distances = names.iter().map(|name| strsim::levenshtein(literal, name));
             (distances.min().unwrap_or(usize::MAX), release)
         })
         .filter(|(distance, _)| *distance <= literal.len().div_ceil(3).max(1))

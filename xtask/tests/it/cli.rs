@@ -34,8 +34,8 @@ fn usage_errors_are_one_line_with_status_two() {
         "no-such-command",
         "--no-such-option",
         "doctor extra",
-        "completions",
-        "completions basch",
+        "upload",
+        "list --format tekst",
         "doctor -q -v",
         "ci no-such-step",
     ] {
@@ -170,13 +170,7 @@ fn quiet_is_silent_but_for_errors() {
 #[test]
 fn what_cannot_be_written_is_an_error_and_a_closed_pipe_is_none() {
     let work = tempfile::tempdir().unwrap();
-    for arguments in [
-        "--help",
-        "--version",
-        "kconfig 6.1",
-        "completions bash",
-        "ci --list",
-    ] {
+    for arguments in ["--help", "--version", "kconfig 6.1", "ci --list"] {
         let full = fs::File::options().write(true).open("/dev/full").unwrap();
         let run = xtask(work.path()).args(arguments).run_into(full);
         let run = run.expect_status(3);
@@ -200,21 +194,5 @@ fn a_small_stack_is_enough() {
             .env("A_TOKEN", "x")
             .run()
             .expect_status(0);
-    }
-}
-
-#[test]
-fn completions_name_the_commands() {
-    let work = tempfile::tempdir().unwrap();
-    for shell in ["bash", "zsh", "fish"] {
-        let run = xtask(work.path())
-            .args("completions")
-            .arg(shell)
-            .run()
-            .expect_status(0);
-        for command in commands() {
-            assert!(run.stdout.contains(&command), "{shell}: {command}");
-        }
-        assert!(!run.stdout.contains("Supervise"), "{shell}");
     }
 }

@@ -203,25 +203,27 @@ ends_with(129)
 #[test]
 fn live_lines_are_drawn_in_the_foreground_only() {
     let work = tempfile::tempdir().unwrap();
+    let project = tempfile::tempdir().unwrap();
+    let slow = "name = \"x\"\nprepare = [\"sleep 1000\"]\n[local]\n";
+    fs::write(project.path().join("vmtest.toml"), slow).unwrap();
     let script = r#"
 shell('"$@"; echo stopped $?; bg; echo behind; read x; fg; echo ended $?')
-until(b"measuring")
+until(b"preparing")
 os.kill(child(), signal.SIGTSTP)
 until(b"stopped 148")
 until(b"behind")
 time.sleep(1.5)
 while select.select([fd], [], [], 0)[0]:
     seen += os.read(fd, 4096)
-assert b"measuring" not in seen, seen
+assert b"preparing" not in seen, seen
 type(b"\n")
-until(b"measuring")
+until(b"preparing")
 type(b"\x03")
 until(b"ended 130")
 "#;
     let run = xtask(work.path())
-        .args("bench -n 1 --warm-up 0")
-        .arg("sleep 1000")
-        .arg("sleep 1000")
+        .args("test -l")
+        .current_dir(project.path())
         .behind(&["python3", "-c", &format!("{COMMON}{script}"), "-"])
         .env("TERM", "xterm")
         .run();

@@ -157,9 +157,7 @@ pub enum Command {
     RestoreTerminal,
     Doctor(Doctor),
     Ci(Ci),
-    Bench(Bench),
     Bisect(Box<bisect::Bisect>),
-    Completions(Completions),
     List(List),
     Matrix(matrix::Matrix),
     Package(Package),
@@ -434,41 +432,6 @@ pub struct Ci {
     pub list: bool,
 }
 
-/// Time two shell commands against each other, in turn
-///
-/// On a machine whose speed drifts only the ratio within a pair counts. README.md lists the commands
-/// behind this project's figures.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  cargo xtask bench 'target/debug/xtask -q vm -k 6.1 -- true' 'other-tool kernel-6.1 true'
-  cargo xtask bench -n 1 --warm-up 0 ./ours.sh ./theirs.sh")]
-pub struct Bench {
-    /// The command under test
-    pub ours: String,
-    /// The command that it is compared with
-    pub theirs: String,
-    /// Pairs that count
-    #[arg(short = 'n', long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..))]
-    pub runs: u32,
-    /// Pairs before those
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub warm_up: u32,
-}
-
-/// Print shell completions
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  cargo xtask completions bash > ~/.local/share/bash-completion/completions/xtask
-  cargo xtask completions fish > ~/.config/fish/completions/xtask.fish
-
-They complete the built binary, target/debug/xtask, under the name xtask.")]
-pub struct Completions {
-    /// The shell
-    #[arg(value_enum)]
-    pub shell: clap_complete::Shell,
-}
-
 /// The process's arguments, with `-Xqemu ARGUMENT`, as QEMU's users know it from
 /// other tools, in a form that clap can read.
 pub fn arguments(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
@@ -529,15 +492,15 @@ mod tests {
         expect_test::expect![[r#"
             unrecognized subcommand 'docter' (a similar subcommand exists: 'doctor')
             unexpected argument '--no-such-option' found (to pass '--no-such-option' as a value, use '-- --no-such-option')
-            the following required arguments were not provided: <SHELL> (--help says more)
-            invalid value 'basch' for '<SHELL>' [possible values: bash, elvish, fish, powershell, zsh] (a similar value exists: 'bash')
+            the following required arguments were not provided: <FILE>... (--help says more)
+            invalid value 'tekst' for '--format <FORMAT>' [possible values: text, json] (a similar value exists: 'text')
             the argument '--quiet' cannot be used with '--verbose' (--help says more)
         "#]].assert_eq(
             &[
                 "xtask docter",
                 "xtask vm --no-such-option",
-                "xtask completions",
-                "xtask completions basch",
+                "xtask upload",
+                "xtask list --format tekst",
                 "xtask ci -q -v",
             ]
             .map(wrong)
