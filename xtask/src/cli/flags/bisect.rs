@@ -11,11 +11,11 @@ use super::release::SourceFlags;
 
 /// Find the kernel from which on a test behaves differently
 ///
-/// The list is searched in the order of versions (as given, if a request does not begin with one):
-/// the newest kernel is tested, then the middle of what is left, three of five kernels. That the
-/// test changed somewhere is taken for granted; when the answer rests on that alone, it says so, and
-/// --verify also tests the kernel before. A kernel that cannot be had or does not boot is passed
-/// over. A test that ends its process, panics the kernel or hangs fails.
+/// Searches the list in the order of versions (in the given order, if a request does not begin with
+/// a version). Tests the newest kernel, then the middle of the rest, and so on: three of five
+/// kernels. Assumes that the test changed somewhere; if the answer rests on this assumption alone,
+/// it says so, and --verify also tests the kernel before. Skips kernels that cannot be had or do
+/// not boot. A test that ends its process, panics the kernel or hangs fails.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -26,27 +26,30 @@ Examples:
 Exit status: 0 a change was found; 1 there is none; 2 usage, also a test that cannot be found; 3 or 4
 kernels that could not be had or did not boot keep it from being found; 5 a kernel ran no such test.")]
 pub struct Bisect {
-    /// The test: its dotted name; a class, a module or a file is as bad as its worst test
+    /// Search with this test, given by its dotted name; a class, a module or a file counts as its
+    /// worst test
     pub test: String,
     #[command(flatten)]
     pub kernels: KernelFlags,
-    /// Make sure that the test changed at all, with one run more if need be
+    /// Make sure that the test changed at all, with one more run if necessary
     #[arg(long)]
     pub verify: bool,
-    /// Earlier results of the same tests, a run's folder: what is in them is not run again;
-    /// repeatable
+    /// Use the earlier results of the same tests in this folder of a session, and do not run again
+    /// what they have; repeatable
     #[arg(long, value_name = "DIR")]
     pub results: Vec<PathBuf>,
-    /// The project
+    /// Test the project in this directory
     #[arg(short = 'C', long, value_name = "DIR")]
     pub project: Option<PathBuf>,
-    /// What the project is, when it has no vmtest.toml and does not look like it
+    /// Treat a directory that has no vmtest.toml, and that is not recognised, as this kind of
+    /// project
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
-    /// Compiler for the project's kernel module [default: the one that built the kernel, else gcc]
+    /// Compile the project's kernel module with this compiler [default: the one that built the
+    /// kernel, else gcc]
     #[arg(long, value_name = "PROGRAM")]
     pub cc: Option<String>,
-    /// Pass a variable on: NAME=VALUE, or NAME for its value here if it has one
+    /// Set a variable in the guest: NAME=VALUE, or NAME for its value on this host if it has one
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub environment: Vec<OsString>,
     #[command(flatten)]

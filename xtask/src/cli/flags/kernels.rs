@@ -5,15 +5,15 @@ use clap::Args;
 /// Which kernels.
 #[derive(Args, Debug, Default)]
 pub struct KernelFlags {
-    /// Kernel: a release, a pattern, a series, the path of an unpacked kernel or of a package, host,
-    /// debian, or debian:WHAT (a series, a version, a release or a suite); comma-separated,
-    /// repeatable
+    /// Take this kernel: a release, a pattern, a series, the path of an unpacked kernel, of a
+    /// package or of a tree in which a kernel was built, host, debian, or debian:WHAT (a series, a
+    /// version, a release or a suite); comma-separated, repeatable
     #[arg(short, long = "kernel", value_name = "REQUEST")]
     pub kernels: Vec<String>,
-    /// One kernel of every supported series
+    /// Take one kernel of every supported series
     #[arg(short = 'K', long)]
     pub all_kernels: bool,
-    /// With -K: of this flavor; repeatable [default: default]
+    /// With -K, take this flavor; repeatable [default: default]
     #[arg(
         short,
         long = "flavor",
@@ -21,7 +21,7 @@ pub struct KernelFlags {
         requires = "all_kernels"
     )]
     pub flavors: Vec<String>,
-    /// With -K: of every flavor
+    /// With -K, take every flavor
     #[arg(
         short = 'F',
         long,

@@ -28,16 +28,17 @@ pub enum Accel {
 /// What a VM is made of.
 #[derive(Args, Clone, Debug)]
 pub struct Machine {
-    /// Memory, in MiB or with a unit [default: 2G; `test`: what the project says]
+    /// Give the guest this much memory, in MiB or with a unit [default: 2G; `test`: what the
+    /// project says]
     #[arg(long, value_name = "SIZE", value_parser = mebibytes, help_heading = "VM options")]
     pub memory: Option<u32>,
-    /// Processors [default: 2, or 1 if more are of no use]
+    /// Give the guest this many processors [default: 2, or 1 if more are of no use]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "VM options")]
     pub cpus: Option<u32>,
-    /// How the processors run
+    /// Run the processors with KVM or emulated
     #[arg(long, value_enum, default_value = "auto", help_heading = "VM options")]
     pub accel: Accel,
-    /// One more kernel parameter
+    /// Add a kernel parameter; repeatable
     #[arg(
         long,
         value_name = "PARAMETER",
@@ -45,7 +46,7 @@ pub struct Machine {
         help_heading = "VM options"
     )]
     pub kernel_cmdline: Vec<String>,
-    /// One more argument for QEMU; `-Xqemu ARGUMENT` is the same
+    /// Add an argument for QEMU; `-Xqemu ARGUMENT` is the same; repeatable
     #[arg(
         long,
         value_name = "ARGUMENT",
@@ -53,51 +54,54 @@ pub struct Machine {
         help_heading = "VM options"
     )]
     pub qemu_argument: Vec<OsString>,
-    /// Let the guest see what changes on the host meanwhile; slower
+    /// Let the guest see changes on the host while it runs; slower
     #[arg(long, help_heading = "VM options")]
     pub no_cache: bool,
-    /// End the VM after this time, e.g. 20s, 1h30m [default: none; `test`: 1h]
+    /// End the VM after this time, such as 20s or 1h30m [default: none; `test`: 1h]
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
     pub timeout: Option<Limit>,
-    /// End it when the command has not started after this time [default: 60s, emulated 300s]
+    /// End the VM if the command has not started after this time [default: 60s, emulated 300s]
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
     pub boot_timeout: Option<Limit>,
-    /// End it when nothing was printed for this time, `none` for no limit [default: none; `test`:
+    /// End the VM if nothing was printed for this time; `none` is no limit [default: none; `test`:
     /// 10m]
     #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
     pub idle_timeout: Option<Limit>,
-    /// Give the guest a directory of this host as it is at any moment, read-only, where the host has
-    /// it or at the path GUEST; repeatable
+    /// Show the guest the present state of a directory of this host, read-only, at the same path or
+    /// at the path GUEST; repeatable
     #[arg(long, value_name = "DIR[:GUEST]", help_heading = "VM options",
           value_parser = OsStringValueParser::new().map(|word| ShareArgument::parse(&word)))]
     pub share: Vec<ShareArgument>,
-    /// The same, and what the guest writes there changes the host's files; repeatable
+    /// Share a directory as --share does, and let the guest change its files on the host;
+    /// repeatable
     #[arg(long, value_name = "DIR[:GUEST]", help_heading = "VM options",
           value_parser = OsStringValueParser::new().map(|word| ShareArgument::parse(&word)))]
     pub share_rw: Vec<ShareArgument>,
-    /// Give the guest a scratch disk, gone afterwards: with PATH an empty ext4 file system there,
-    /// which unlike the guest's root can be an upper layer of overlayfs; without, a device that
-    /// VMTEST_DISK names (VMTEST_DISK2 the next); repeatable
+    /// Give the guest a temporary disk: with PATH an empty ext4 file system there, which unlike the
+    /// guest's root can be an upper layer of overlayfs; without PATH a device that VMTEST_DISK
+    /// names (VMTEST_DISK2 the next); repeatable
     #[arg(long, value_name = "SIZE[:PATH]", help_heading = "VM options",
           value_parser = OsStringValueParser::new().try_map(|word| DiskArgument::parse(&word)))]
     pub disk: Vec<DiskArgument>,
-    /// A network in which the guest can call this host (as 10.0.2.2) and whom it can reach
+    /// Give the guest a network, in which it can reach this host (as 10.0.2.2) and every host that
+    /// this one can reach
     #[arg(long, help_heading = "VM options")]
     pub net: bool,
     /// Wait for a debugger before the kernel's first instruction, at a socket or at this port of
-    /// 127.0.0.1, and print gdb's command line; without time limits unless they are given
+    /// 127.0.0.1, and print gdb's command line; only time limits that are given hold
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
           default_missing_value = "socket", value_parser = endpoint, help_heading = "VM options")]
     pub gdb: Option<Endpoint>,
-    /// Fetch debugging information for a kernel that comes without it, once: Debian's, about 1 GB,
-    /// 5 to 8 GB on disk; with `-k host`, use what is installed
+    /// Fetch Debian's debugging information for its kernel, once: about 1 GB, 5 to 8 GB on disk;
+    /// with `-k host`, use what is installed
     #[arg(long, help_heading = "VM options")]
     pub debuginfo: bool,
-    /// Write the guest's memory for drgn and crash if it panics, gets stuck or ends by itself
+    /// Write the guest's memory to a file for drgn and crash if the guest panics, gets stuck or
+    /// ends by itself
     #[arg(long, help_heading = "VM options")]
     pub dump: bool,
-    /// Keep core dumps of the guest's programs in this directory of the host, which is made if it is
-    /// not there
+    /// Keep core dumps of the guest's programs in this directory of the host, which is made if it
+    /// does not exist
     #[arg(long, value_name = "DIR", help_heading = "VM options")]
     pub keep_cores: Option<PathBuf>,
 }

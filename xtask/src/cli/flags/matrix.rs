@@ -6,8 +6,8 @@ use super::kernels::KernelFlags;
 
 /// Print the jobs of a CI's matrix
 ///
-/// Each job tests its part of the kernels: `test` with the same -k, -K, -f and -F, and with
-/// --partition of the job. Which part a kernel is in depends on the list of requests alone. `report
+/// Each job tests its part of the kernels: it runs `test` with the same -k, -K, -f and -F, and with
+/// the job's --partition. Only the list of requests decides in which part a kernel is. `report
 /// merge` joins the results.
 #[derive(Args, Debug)]
 #[command(after_help = "\
@@ -23,10 +23,10 @@ Each job has `kernel` (its kernels, as -k takes them), `arch` and `partition`. I
 pub struct Matrix {
     #[command(flatten)]
     pub kernels: KernelFlags,
-    /// Jobs, at most 256 [default: one for each kernel, so far as 256 allow]
+    /// Print this many jobs, at most 256 [default: one for each kernel, up to 256]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub partitions: Option<u32>,
-    /// How to print them
+    /// Print in this format
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub format: MatrixFormat,
 }

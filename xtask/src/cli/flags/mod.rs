@@ -43,8 +43,8 @@ pub struct Xtask {
 /// Options of every command.
 #[derive(Args, Debug)]
 pub struct Global {
-    /// Work directory: kernels, packages, sources, logs [default: $VMTEST_DIR, else build/vmtest
-    /// of the workspace]
+    /// Keep kernels, packages, sources and logs in this directory [default: $VMTEST_DIR, else
+    /// build/vmtest of the workspace]
     #[arg(
         short,
         long,
@@ -53,10 +53,10 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub directory: Option<PathBuf>,
-    /// Say more: every command that is run
+    /// Print every command that is run
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub verbose: bool,
-    /// Say nothing but errors
+    /// Print only errors
     #[arg(
         short,
         long,
@@ -65,7 +65,7 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub quiet: bool,
-    /// Colours of results; `auto`: on a terminal, unless $NO_COLOR is set
+    /// Print results in colour; `auto`: on a terminal, unless $NO_COLOR is set
     #[arg(
         long,
         global = true,
@@ -75,7 +75,8 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub color: Color,
-    /// Install missing host tools first (prints the command), and build what cannot be fetched
+    /// Install missing host tools first, after printing the command, and build kernels that cannot
+    /// be fetched
     #[arg(long, global = true, help_heading = "Global options")]
     pub setup: bool,
 }
@@ -173,9 +174,10 @@ pub enum Command {
 
 /// List kernels, the newest first of each architecture
 ///
-/// On this machine unless --remote says otherwise. With --remote the state of each is one of: local,
-/// remote, both, stale (the one here was made from something else than the release's of that name),
-/// starter (an upload that was not finished).
+/// Lists the kernels on this machine, or with --remote those of the release. With --remote, the
+/// state of a kernel is one of: local, remote, both, stale (the kernel on this machine was made
+/// from something else than the release's kernel of that name), starter (an upload that was not
+/// finished).
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask list
@@ -184,15 +186,15 @@ pub enum Command {
   cargo xtask list --local --remote 6.1  both
   cargo xtask list --format json | jq -r '.[].release'")]
 pub struct List {
-    /// Only kernels that match: a series (6.1), a release, or shell wildcards
+    /// List only kernels that match a series (6.1), a release, or shell wildcards
     pub pattern: Option<String>,
-    /// Those on this machine [default]
+    /// List the kernels on this machine [default]
     #[arg(long)]
     pub local: bool,
-    /// Those of the release
+    /// List the kernels of the release
     #[arg(long)]
     pub remote: bool,
-    /// How to print them
+    /// Print in this format
     #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
     pub format: ListFormat,
     #[command(flatten)]
@@ -211,18 +213,19 @@ pub enum ListFormat {
 
 /// Package a finished kernel build tree
 ///
-/// Installs its modules into a staging directory, adds the kernel's image and what external
-/// modules need, builds a module against the result as a proof, and leaves the unpacked kernel in
-/// the work directory and kernel-RELEASE.ARCH.tar.zst. The build tree is not changed.
+/// Installs the tree's modules into a staging directory, adds the kernel's image and the files that
+/// external modules need, and builds a module against the result as a proof. Leaves the unpacked
+/// kernel in the work directory, and the package kernel-RELEASE.ARCH.tar.zst. Does not change the
+/// build tree.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask package build/vmtest/build/6.1.192-vmtest1.1default.x86_64
   cargo xtask package ~/linux -o /tmp/packages")]
 pub struct Package {
-    /// Where the kernel was built: O= of its make, or its source tree
+    /// Package the kernel that was built in this directory: O= of its make, or its source tree
     #[arg(value_name = "BUILD_DIR")]
     pub build_dir: PathBuf,
-    /// Directory for the package file [default: packages in the work directory]
+    /// Write the package file to this directory [default: packages in the work directory]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
@@ -249,9 +252,10 @@ pub struct Enclose {
 
 /// Boot a kernel and run a command in it, with its exit status
 ///
-/// The command runs as root in this directory, on this host's own files, which it cannot change:
-/// what it writes is gone when it ends. Standard input, output and error are its own; on a terminal
-/// it gets one (Ctrl-A X ends the VM). Without a command, a shell.
+/// The command runs as root in the current directory, on this host's files. It cannot change them:
+/// what it writes is gone when it ends. It has the standard input, output and error of `vm`; if
+/// `vm` runs on a terminal, the command gets a terminal (Ctrl-A X ends the VM). Without a command,
+/// `vm` runs a shell.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -270,16 +274,16 @@ Examples:
 Exit status: the command's, 128+N for signal N; --lost-status if the VM was lost, panicked or got
 stuck; 2 or 3 if it could not be started.")]
 pub struct Vm {
-    /// Kernel: a release, a pattern, a series, the path of an unpacked kernel, of a package or of a
-    /// tree in which one was built, host, debian, or debian:WHAT (a series, a version, a release or a
-    /// suite) [default: the newest local kernel, else the release's newest]
+    /// Boot this kernel: a release, a pattern, a series, the path of an unpacked kernel, of a
+    /// package or of a tree in which a kernel was built, host, debian, or debian:WHAT (a series, a
+    /// version, a release or a suite) [default: the newest local kernel, else the release's newest]
     #[arg(short, long = "kernel", value_name = "REQUEST")]
     pub kernels: Vec<String>,
     #[command(flatten)]
     pub sources: SourceFlags,
     #[command(flatten)]
     pub machine: Machine,
-    /// Pass a variable on: NAME=VALUE, or NAME for its value here if it has one
+    /// Set a variable in the guest: NAME=VALUE, or NAME for its value on this host if it has one
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub environment: Vec<OsString>,
     /// Give the command a terminal
@@ -288,25 +292,25 @@ pub struct Vm {
     /// Give the command pipes
     #[arg(long)]
     pub no_tty: bool,
-    /// Print the command line that QEMU would get, to look at; without the files and sockets that
-    /// `vm` makes for it, it does not run
+    /// Print the command line that QEMU would get; it does not run by itself, without the files and
+    /// sockets that `vm` makes for it
     #[arg(long)]
     pub dry_run: bool,
-    /// Print the kernel's messages to standard error as they come
+    /// Print the kernel's messages to standard error as they arrive
     #[arg(long)]
     pub kernel_log: bool,
-    /// Exit status if the VM was lost, panicked or got stuck
+    /// End with this exit status if the VM was lost, panicked or got stuck
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub lost_status: u8,
-    /// The command and its arguments
+    /// Run this command with these arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
 }
 
 /// Print the configuration of a kernel, or audit a finished one
 ///
-/// The fragments of kernel-configs/ are merged for a flavor and an architecture and printed with the
-/// reason of every option; with --check, a finished .config is compared with them instead.
+/// Merges the fragments of kernel-configs/ for a flavor and an architecture, and prints them with
+/// the reason for every option. With --check, compares a finished .config with them instead.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -317,26 +321,27 @@ Examples:
 
 Exit status: 1 if --check found an option that is not as wanted.")]
 pub struct Kconfig {
-    /// Version or series, such as 6.1 [default: all, or with --check that of the file]
+    /// Print the configuration of this version or series, such as 6.1 [default: all, or with
+    /// --check that of the file]
     pub version: Option<Version>,
-    /// Flavor of the kernel
+    /// Print the configuration of this flavor
     #[arg(short, long, value_name = "FLAVOR", default_value = "default")]
     pub flavor: String,
-    /// Architecture [default: this machine's]
+    /// Print the configuration for this architecture [default: this machine's]
     #[arg(short, long, value_name = "ARCH")]
     pub arch: Option<String>,
-    /// Audit this .config
+    /// Audit this .config instead
     #[arg(long, value_name = "FILE")]
     pub check: Option<PathBuf>,
-    /// Source tree of the audited kernel: names the dependency that each lost option is missing
+    /// Name the dependency that each lost option is missing, from this source tree of the audited
+    /// kernel
     #[arg(long, value_name = "DIR", requires = "check")]
     pub source: Option<PathBuf>,
 }
 /// Check this host by doing the real thing
 ///
-/// Looks for host tools, compiles and links a small program, proves KVM, and boots a
-/// VM if there is a kernel. Each finding says how it can be mended; exit status 1 if
-/// there are any.
+/// Looks for host tools, compiles and links a small program, tries KVM, and boots a VM if there is
+/// a kernel. Each finding says how to mend it. The exit status is 1 if there are any.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask doctor           What works and what does not
@@ -345,9 +350,9 @@ pub struct Doctor {}
 
 /// Build kernels from source and package them
 ///
-/// Fetches the source, configures, builds, packages; leaves an unpacked kernel, which `vm` and
-/// `test` find, and its package file. A kernel that is there already, made from the same source,
-/// options and patches, is not built again.
+/// Fetches the source, configures, builds and packages. Leaves an unpacked kernel, which `vm` and
+/// `test` find, and its package file. Does not build again what is there already from the same
+/// source, options and patches.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -361,18 +366,17 @@ Examples:
   cargo xtask build-kernel 7.3-rc2 --source git:https://example.org/linux.git
   cargo xtask build-kernel 6.1 --cc gcc-11")]
 pub struct BuildKernel {
-    /// What to build: a series, a version, or the directory of a source tree (with a `/` or `.`
-    /// in front)
+    /// Build a series, a version, or the directory of a source tree (which begins with `/` or `.`)
     #[arg(
         required_unless_present = "all_series",
         conflicts_with = "all_series",
         value_name = "VERSION|DIR"
     )]
     pub kernels: Vec<OsString>,
-    /// Every supported series
+    /// Take every supported series
     #[arg(short = 'K', long)]
     pub all_series: bool,
-    /// Flavor, may be repeated [default: the first one of kernels.toml]
+    /// Take this flavor; repeatable [default: the first one of kernels.toml]
     #[arg(
         short,
         long = "flavor",
@@ -380,25 +384,25 @@ pub struct BuildKernel {
         conflicts_with = "all_flavors"
     )]
     pub flavors: Vec<String>,
-    /// Every flavor
+    /// Take every flavor
     #[arg(short = 'F', long)]
     pub all_flavors: bool,
-    /// Architecture [default: this host's]
+    /// Build for this architecture [default: this host's]
     #[arg(short, long, value_name = "ARCH")]
     pub arch: Option<String>,
-    /// Where source comes from: auto (kernel.org, then Debian), kernel.org, debian, git:URL
+    /// Take source from auto (kernel.org, then Debian), kernel.org, debian, or git:URL
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: SourceChoice,
-    /// Address of kernel.org's archives, or of a mirror of them
+    /// Fetch kernel.org's archives from this address, which may be a mirror
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
     pub kernel_org_url: String,
-    /// C compiler [default: gcc, through ccache if there is one]
+    /// Compile with this C compiler [default: gcc, through ccache if there is one]
     #[arg(long, value_name = "PROGRAM")]
     pub cc: Option<String>,
-    /// Jobs at a time [default: one per processor]
+    /// Run this many jobs at a time [default: one per processor]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub jobs: Option<u32>,
-    /// Keep the build tree
+    /// Keep the build tree afterwards
     #[arg(long)]
     pub keep_build: bool,
     /// Print what would be built, from which source and with which workarounds, and stop
@@ -407,27 +411,27 @@ pub struct BuildKernel {
     /// Fetch the source, configure it, check that every option is as wanted, and stop
     #[arg(long)]
     pub configure_only: bool,
-    /// Configure and build in the source tree itself, only what has changed, and package nothing; a
-    /// configuration that is there is kept beside ours
+    /// Configure and build in the source tree itself, compile only what has changed, and package
+    /// nothing; an existing configuration is kept beside the new one
     #[arg(long, conflicts_with_all = ["keep_build", "source", "all_series", "dry_run", "configure_only"])]
     pub in_place: bool,
 }
 
 /// Check everything that continuous integration checks
 ///
-/// Formatting, lints, shell and Python syntax, unit tests, then a kernel built from
-/// source, tests in real VMs on it, the guest's self-test and drgn's kernel tests.
-/// A failing step does not hide the later ones.
+/// Checks formatting, lints, shell and Python syntax, and runs unit tests. Then builds a kernel
+/// from source and runs tests in real VMs on it: vmtest's own, the guest's self-test and drgn's
+/// kernel tests. A failing step does not hide the later ones.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask ci --setup         Everything, installing what this host lacks
   cargo xtask ci format clippy   Two steps
   cargo xtask ci --list          The steps")]
 pub struct Ci {
-    /// Only these steps [default: all]
+    /// Run only these steps [default: all]
     #[arg(value_name = "STEP")]
     pub steps: Vec<String>,
-    /// Print the steps and do nothing
+    /// Print the steps, and run none
     #[arg(long)]
     pub list: bool,
 }

@@ -28,10 +28,10 @@ pub enum ReleaseCommand {
 
 /// Compare the newest kernels with those of the release
 ///
-/// Asks for the newest point release of each series and for what the release has. A kernel is to be
-/// built if the release lacks it, and stale if it was published under the same name from other
-/// source, options or patches: published kernels never change, so that one is built again only once
-/// `revision` in kernels.toml is raised. Nothing is built, uploaded or deleted.
+/// Asks for the newest point release of each series and for the kernels of the release. A kernel is
+/// to be built if the release lacks it. It is stale if it was published under the same name from
+/// other source, options or patches: published kernels never change, so it is built again only when
+/// `revision` in kernels.toml is raised. Builds, uploads and deletes nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -44,18 +44,18 @@ Exit status: 0, whatever there is to do.")]
 pub struct Plan {
     #[command(flatten)]
     pub selection: Selection,
-    /// How to print it
+    /// Print in this format
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: PlanFormat,
 }
 
 /// Build and upload what the release lacks
 ///
-/// Does what `release plan` shows, one kernel at a time: build, package, upload. When it is
-/// interrupted, the same command goes on; a package that is in the work directory is not built again.
-/// A kernel that cannot be built does not stop the others. With --keep, old kernels are deleted from
-/// the release at the end; the last finished one of a series and flavor never is. Shows the plan and
-/// asks; without a terminal it changes the release only with --yes.
+/// Does what `release plan` shows, one kernel at a time: builds, packages, uploads. After an
+/// interruption, the same command continues; it does not build again a package that is in the work
+/// directory. A kernel that cannot be built does not stop the others. With --keep, deletes old
+/// kernels from the release at the end, but never the last finished one of a series and flavor.
+/// Shows the plan and asks; without a terminal it changes the release only with --yes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -66,13 +66,13 @@ Exit status: 3 if a kernel could not be had; the others are uploaded all the sam
 pub struct Apply {
     #[command(flatten)]
     pub selection: Selection,
-    /// C compiler [default: gcc, through ccache if there is one]
+    /// Compile with this C compiler [default: gcc, through ccache if there is one]
     #[arg(long, value_name = "PROGRAM")]
     pub cc: Option<String>,
-    /// Jobs of make at a time [default: one per processor]
+    /// Run this many jobs of make at a time [default: one per processor]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub jobs: Option<u32>,
-    /// Upload without a question, and delete what --keep makes too much
+    /// Upload without a question, and delete what --keep does not keep
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -80,17 +80,17 @@ pub struct Apply {
 /// Which kernels a release should have.
 #[derive(Args, Debug)]
 pub struct Selection {
-    /// Series, such as 6.1
+    /// Compare these series, such as 6.1
     #[arg(
         value_name = "SERIES",
         required_unless_present = "all_kernels",
         conflicts_with = "all_kernels"
     )]
     pub series: Vec<Series>,
-    /// Every supported series
+    /// Take every supported series
     #[arg(short = 'K', long)]
     pub all_kernels: bool,
-    /// Flavor, may be repeated [default: the first one of kernels.toml]
+    /// Take this flavor; repeatable [default: the first one of kernels.toml]
     #[arg(
         short,
         long = "flavor",
@@ -98,16 +98,16 @@ pub struct Selection {
         conflicts_with = "all_flavors"
     )]
     pub flavors: Vec<String>,
-    /// Every flavor
+    /// Take every flavor
     #[arg(short = 'F', long)]
     pub all_flavors: bool,
-    /// Architecture, may be repeated [default: this host's]
+    /// Take this architecture; repeatable [default: this host's]
     #[arg(short, long = "arch", value_name = "ARCH")]
     pub architectures: Vec<String>,
-    /// Where source comes from: auto (kernel.org, then Debian), kernel.org, debian, git:URL
+    /// Take source from auto (kernel.org, then Debian), kernel.org, debian, or git:URL
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: SourceChoice,
-    /// Address of kernel.org's archives, or of a mirror of them
+    /// Fetch kernel.org's archives from this address, which may be a mirror
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
     pub kernel_org_url: String,
     /// Delete all but the N newest of each of these series, flavors and architectures
@@ -128,10 +128,11 @@ pub enum PlanFormat {
 
 /// Delete old kernels from this machine, or from the release
 ///
-/// Of each series, flavor and architecture the N newest stay. On this machine that means unpacked
-/// kernels, those of distributions apart from ours, and package files; in the release, finished
-/// packages and uploads that were begun over a day ago and never finished. What is named otherwise
-/// is left alone. Shows what would go and asks; without a terminal it deletes only with --yes.
+/// Keeps the N newest kernels of each series, flavor and architecture. On this machine it deletes
+/// unpacked kernels (it counts those of distributions apart from vmtest's) and package files; in
+/// the release, finished packages, and uploads that were begun over a day ago and never finished.
+/// Leaves files with other names alone. Shows what it would delete and asks; without a terminal it
+/// deletes only with --yes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -140,16 +141,16 @@ Examples:
   cargo xtask prune --remote --keep 2 --repo me/drgn
   cargo xtask prune --keep 1 --yes                without a question, for scripts")]
 pub struct Prune {
-    /// How many of each series, flavor and architecture stay, at least 1
+    /// Keep this many of each series, flavor and architecture, at least 1
     #[arg(long, value_name = "N")]
     pub keep: NonZeroUsize,
-    /// Kernels on this machine; the default
+    /// Delete kernels on this machine [default]
     #[arg(long, conflicts_with = "remote")]
     pub local: bool,
-    /// Kernels of the release
+    /// Delete kernels of the release
     #[arg(long)]
     pub remote: bool,
-    /// Show what would go, and delete nothing
+    /// Show what would be deleted, and delete nothing
     #[arg(long, conflicts_with = "yes")]
     pub dry_run: bool,
     /// Delete without a question

@@ -8,13 +8,13 @@ use clap::Args;
 /// Which release.
 #[derive(Args, Clone, Debug)]
 pub struct ReleaseFlags {
-    /// Repository whose release has the kernels [default: osandov/drgn]
+    /// Use the release of this repository [default: osandov/drgn]
     #[arg(long, value_name = "OWNER/NAME", help_heading = "Release")]
     pub repo: Option<String>,
-    /// Tag of that release [default: vmtest-assets]
+    /// Use the release with this tag [default: vmtest-assets]
     #[arg(long, value_name = "TAG", help_heading = "Release")]
     pub tag: Option<String>,
-    /// Address of GitHub's API [default: $GITHUB_API_URL, else https://api.github.com]
+    /// Ask GitHub's API at this address [default: $GITHUB_API_URL, else https://api.github.com]
     #[arg(long, value_name = "URL", help_heading = "Release")]
     pub api_url: Option<String>,
 }
@@ -22,7 +22,7 @@ pub struct ReleaseFlags {
 /// Where kernels may come from.
 #[derive(Args, Clone, Debug)]
 pub struct SourceFlags {
-    /// Where kernels may come from, comma-separated: local, release, build [default:
+    /// Take kernels only from these places, comma-separated: local, release, build [default:
     /// local,release; with --setup also build]
     #[arg(long, value_name = "PLACES")]
     pub from: Option<From>,
@@ -32,9 +32,9 @@ pub struct SourceFlags {
 
 /// Download kernels from the release
 ///
-/// Each request picks one kernel, the newest that matches. It is unpacked while it comes; its
-/// checksum must be the one that GitHub knows. What is here already is not fetched again. Prints the
-/// directories of the kernels.
+/// Each request picks one kernel, the newest that matches. Unpacks it while it arrives; its
+/// checksum must be the one that GitHub knows. Does not fetch again what is on this machine
+/// already. Prints the directories of the kernels.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -45,10 +45,11 @@ Examples:
 A token in GITHUB_TOKEN or GH_TOKEN is only needed for private repositories, and helps when the quota
 of this address is used up.")]
 pub struct Download {
-    /// Kernel: a series (6.1), a release, or shell wildcards; comma-separated, repeatable
+    /// Download these kernels: a series (6.1), a release, or shell wildcards; comma-separated,
+    /// repeatable
     #[arg(required = true, value_name = "REQUEST")]
     pub kernels: Vec<String>,
-    /// Downloads at a time
+    /// Run this many downloads at a time
     #[arg(short, long, value_name = "N", default_value_t = 2,
           value_parser = clap::value_parser!(u32).range(1..=16))]
     pub jobs: u32,
@@ -58,8 +59,9 @@ pub struct Download {
 
 /// Upload kernel packages to the release
 ///
-/// The release must be there, and a token that may change it. Half of a file that an earlier upload
-/// left is removed; a finished file of the same name stays as it is without --replace.
+/// Needs an existing release, and a token that may change it. Deletes an unfinished file that an
+/// earlier upload left. Leaves a finished file of the same name as it is, unless --replace is
+/// given.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -69,10 +71,10 @@ Examples:
 
 GitHub takes 1,000 files per release, each smaller than 2 GiB.")]
 pub struct Upload {
-    /// Package files, as `package` and `build-kernel` leave them
+    /// Upload these package files, as `package` and `build-kernel` leave them
     #[arg(required = true, value_name = "FILE")]
     pub files: Vec<PathBuf>,
-    /// Replace finished files of the same names; they are there until the new ones are complete
+    /// Replace finished files of the same names; the old ones stay until the new ones are complete
     #[arg(long)]
     pub replace: bool,
     #[command(flatten)]

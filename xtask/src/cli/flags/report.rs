@@ -37,18 +37,18 @@ Examples:
 
 Exit status: that of `test` in this session; 4 if it was cut short.")]
 pub struct Show {
-    /// The session's folder [default: the newest one in the work directory]
+    /// Show the session in this folder [default: the newest one in the work directory]
     pub dir: Option<PathBuf>,
-    /// How to print it
+    /// Print in this format
     #[arg(long, value_parser = show_formats(), default_value = "text", value_name = "FORMAT")]
     pub format: &'static ReportFormat,
 }
 
 /// Join the partitions of one session, tested on several machines
 ///
-/// Their reports are then those that one machine would have given. Each DIR has the results of a
-/// partition, or folders with them: all artifacts of a CI run, for instance. A partition that is
-/// missing is reported, and what is there is joined all the same.
+/// The joined reports are those that one machine would have given. Each DIR has the results of a
+/// partition, or folders with them, such as all artifacts of a CI run. Reports a missing partition,
+/// and joins the others.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -59,19 +59,18 @@ Examples:
 Exit status: that of `test`, with 1 also for a partition that is missing or was cut short; 2 if they
 are not of one session.")]
 pub struct Merge {
-    /// Folders with the results of partitions
+    /// Join the results of partitions in these folders
     #[arg(required = true, value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
-    /// Folder for the results and reports of the whole [default: a new one in the work directory's
-    /// log]
+    /// Write the joined results and reports to this folder [default: a new one in the work
+    /// directory's log]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
 
 /// Compare two sessions
 ///
-/// Kernels are compared that have the same release; else those of the same series, flavor and
-/// architecture.
+/// Compares kernels of the same release, else those of the same series, flavor and architecture.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -82,13 +81,13 @@ Examples:
 Exit status: 1 if something is worse: a test fails or is skipped that was not, or a run ended
 worse.")]
 pub struct Diff {
-    /// The results to compare with
+    /// Compare with these results
     #[arg(value_name = "OLD")]
     pub old: PathBuf,
-    /// The results that may be worse
+    /// Look for what is worse in these results
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
-    /// How to print it
+    /// Print in this format
     #[arg(long, value_parser = diff_formats(), default_value = "text", value_name = "FORMAT")]
     pub format: &'static Comparison,
 }

@@ -14,9 +14,9 @@ use super::release::SourceFlags;
 
 /// Run a project's tests on kernels, each in a VM
 ///
-/// The project is that of -C, else of $VMTEST_PROJECT, else the current directory if it is one (it
-/// has a vmtest.toml, or is a checkout of drgn), else a pinned release of drgn from PyPI. Without -k,
-/// -K and -l it is tested on the newest local kernel, else on the release's newest.
+/// The project is the directory of -C, else of $VMTEST_PROJECT, else the current directory if it is
+/// a project (it has a vmtest.toml, or is a checkout of drgn), else a pinned release of drgn from
+/// PyPI. Without -k, -K and -l, `test` takes the newest local kernel, else the release's newest.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -36,59 +36,62 @@ not be had; 4 a VM was lost, panicked or got stuck; 5 no tests ran. Of several k
 pub struct Test {
     #[command(flatten)]
     pub kernels: KernelFlags,
-    /// The tests that run on this host too; without -k and -K, only those
+    /// Run the project's tests for the host too; without -k and -K, run only those
     #[arg(short, long)]
     pub local: bool,
-    /// The project
+    /// Test the project in this directory
     #[arg(short = 'C', long, value_name = "DIR")]
     pub project: Option<PathBuf>,
-    /// What the project is, when it has no vmtest.toml and does not look like it; without -C, the
-    /// release to test
+    /// Treat a directory that has no vmtest.toml, and that is not recognised, as this kind of
+    /// project; without -C, test the release of this project
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
-    /// Compiler for the project's kernel module [default: the one that built the kernel, else gcc]
+    /// Compile the project's kernel module with this compiler [default: the one that built the
+    /// kernel, else gcc]
     #[arg(long, value_name = "PROGRAM")]
     pub cc: Option<String>,
-    /// Pass a variable on: NAME=VALUE, or NAME for its value here if it has one
+    /// Set a variable in the guest: NAME=VALUE, or NAME for its value on this host if it has one
     #[arg(long = "env", value_name = "NAME[=VALUE]")]
     pub environment: Vec<OsString>,
     #[command(flatten)]
     pub sources: SourceFlags,
-    /// VMs at a time [default: what memory and processors allow]
+    /// Run this many VMs at a time [default: what memory and processors allow]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
-    /// Split each kernel's tests over so many VMs, classes by how long they took before
+    /// Split each kernel's tests over this many VMs, by the time that their classes took before
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub shards: u32,
     /// Leave out the tests after a crash of the kernel ([crash] in the project's vmtest.toml), and
-    /// set no memory aside for them
+    /// reserve no memory for them
     #[arg(long)]
     pub no_crash: bool,
-    /// Start no further kernel once a run was not passed
+    /// Start no further kernel after a run that did not pass
     #[arg(long)]
     pub fail_fast: bool,
-    /// Start a VM again, so often at most, that was lost or got stuck while booting
+    /// Start a VM again, at most this many times, if it was lost or got stuck while booting
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(..=16))]
     pub retries: u32,
-    /// Only the K-th of N parts of the kernels, for N machines; `report merge` joins their results
+    /// Test only the K-th of N parts of the kernels, for N machines; `report merge` joins their
+    /// results
     #[arg(long, value_name = "K/N")]
     pub partition: Option<Partition>,
-    /// Where logs, results and reports go [default: log/<when> in the work directory]
+    /// Write logs, results and reports to this directory [default: log/<when> in the work
+    /// directory]
     #[arg(long, value_name = "DIR")]
     pub report_dir: Option<PathBuf>,
-    /// Fetch so many kernels of the release before their turn, while others are tested
+    /// Fetch this many kernels of the release in advance, while others are tested
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(..=16))]
     pub prefetch: u32,
-    /// Delete kernels of the release after their tests, the first ones first, while all unpacked
-    /// kernels take more than this, e.g. 10G
+    /// Delete tested kernels of the release, the first ones first, while all unpacked kernels take
+    /// more than this, such as 10G
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub disk_budget: Option<u64>,
     #[command(flatten)]
     pub machine: Machine,
-    /// unittest's own options and names; a name (dotted, or a file) replaces discovery
+    /// Pass unittest's own options and names on; a name (dotted, or a file) replaces discovery
     #[arg(last = true, value_name = "UNITTEST ARGUMENTS")]
     pub arguments: Vec<OsString>,
 }
