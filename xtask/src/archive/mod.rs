@@ -350,7 +350,7 @@ impl Limits {
 /// run side by side. Permissions are 755 for directories and executables and
 /// 644 for other files, owners are ours, times are the archive's.
 ///
-/// After an error the directory holds a part; [`crate::kernel::store::Temporary`] is for
+/// After an error the directory holds a part; [`crate::base::temporary::Temporary`] is for
 /// that.
 ///
 /// # Errors

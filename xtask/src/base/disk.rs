@@ -1,6 +1,12 @@
-//! Room on the disk that a path is on.
+//! Directories, and room on the disk that a path is on.
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+
+use super::error::Failure;
+use super::format::thousands;
 
 /// With less than that a disk is full: what a program wanted to write may have been more.
 const NOTHING: u64 = 64 << 10;
@@ -16,4 +22,59 @@ pub fn free(path: &Path) -> Option<u64> {
 pub fn full(path: &Path) -> Option<String> {
     let full = free(path).is_some_and(|bytes| bytes < NOTHING);
     full.then(|| format!("the disk is full: {}", path.display()))
+}
+
+pub fn create_directory(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
+/// Says before the work that there is no room for its result. A file system that does not
+/// tell how much is free has enough.
+pub fn require_space(path: &Path, bytes: u64) -> Result<()> {
+    let Some(free) = free(path) else {
+        return Ok(());
+    };
+    if free >= bytes {
+        return Ok(());
+    }
+    let mib = |bytes: u64| thousands(bytes.div_ceil(1 << 20));
+    let message = format!(
+        "no room in {}: {} MiB are free, {} MiB are needed",
+        path.parent().unwrap_or(path).display(),
+        mib(free),
+        mib(bytes)
+    );
+    Err(Failure::setup(message)
+        .hint("cargo xtask prune, or another --directory")
+        .into())
+}
+
+/// What is in a directory, sorted; nothing if it is not there.
+pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
+    let context = || format!("cannot read {}", directory.display());
+    let entries = match directory.read_dir() {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error).with_context(context),
+    };
+    let paths = entries.map(|entry| Ok(entry.with_context(context)?.path()));
+    let mut paths = paths.collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_asked_for_before_the_work() {
+        let work = tempfile::tempdir().unwrap();
+        require_space(work.path(), 0).unwrap();
+        let error = require_space(work.path(), u64::MAX).unwrap_err();
+        assert_eq!(crate::base::error::exit_status(&error), 3);
+        let text = format!("{error:#}");
+        assert!(text.contains("17,592,186,044,416 MiB are needed"), "{text}");
+        require_space(&work.path().join("absent"), u64::MAX).unwrap();
+    }
 }

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::base::input;
-use crate::model::arch::Arch;
 
 /// A set of text files: a directory, or the copies in the binary.
 #[derive(Clone, Debug)]
@@ -109,8 +108,8 @@ impl Paths {
     }
 
     /// Unpacked kernels of an architecture: `<arch>/kernel-<release>`.
-    pub fn kernels(&self, arch: &Arch) -> PathBuf {
-        self.work.join(arch.name)
+    pub fn kernels(&self, arch: &str) -> PathBuf {
+        self.work.join(arch)
     }
 
     /// Package files.
@@ -154,7 +153,7 @@ impl Paths {
         self.work.join("history")
     }
 
-    /// Locks: see [`crate::kernel::store::lock`].
+    /// Locks: see [`super::lock::take`].
     pub fn locks(&self) -> PathBuf {
         self.work.join("locks")
     }

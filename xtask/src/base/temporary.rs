@@ -21,6 +21,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 
+use crate::base::paths::Paths;
 use crate::base::sha256::Sha256;
 
 /// Between the name of the goal and the digits of a temporary name.
@@ -331,6 +332,47 @@ pub fn sweep(directory: &Path) -> io::Result<usize> {
     Ok(removed)
 }
 
+/// Removes what killed runs have left anywhere in the work directory. Every command does it
+/// first; what cannot be read or removed stays for the next one.
+pub fn sweep_all<'a>(paths: &Paths, architectures: impl Iterator<Item = &'a str>) {
+    let mut folders = vec![
+        paths.work().to_owned(),
+        paths.packages(),
+        paths.sources(),
+        paths.builds(),
+        paths.trees(),
+        paths.projects(),
+    ];
+    folders.extend(architectures.map(|arch| paths.kernels(arch)));
+    folders.extend(with_folders_below(paths.cache(), 1));
+    folders.extend(with_folders_below(paths.logs(), 2));
+    folders.extend(with_folders_below(paths.history(), 2));
+    for folder in folders {
+        let _ = sweep(&folder);
+    }
+}
+
+/// Of a folder's folders that many are swept, the last by name, which are the newest
+/// sessions: thousands would cost every command a tenth of a second.
+const MOST_FOLDERS: usize = 100;
+
+/// A folder and those in it, so many levels deep.
+fn with_folders_below(folder: PathBuf, depth: usize) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    if depth > 0 {
+        let entries = folder.read_dir().into_iter().flatten().flatten();
+        // A link may lead anywhere.
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let mut folders = folders.map(|entry| entry.path()).collect::<Vec<_>>();
+        folders.sort();
+        for path in folders.into_iter().rev().take(MOST_FOLDERS) {
+            found.extend(with_folders_below(path, depth - 1));
+        }
+    }
+    found.push(folder);
+    found
+}
+
 fn is_temporary(name: &OsStr) -> bool {
     signed_prefix(name).is_some_and(|prefix| {
         prefix == SCRATCH.as_bytes()
@@ -447,6 +489,42 @@ mod tests {
         assert!(held.path().is_dir() && file.path().is_file());
         drop((held, file));
         assert_eq!(names(here), [""; 0]);
+    }
+
+    /// Wherever a thing is made in the work directory, what a killed run left of it goes.
+    #[test]
+    fn the_whole_work_directory_is_swept() {
+        let work = tempfile::tempdir().unwrap();
+        let env = crate::base::env::Env::for_tests(work.path());
+        let folders = [
+            "",
+            "packages",
+            "src",
+            "build",
+            "trees",
+            "projects",
+            "x86_64",
+            "cache",
+            "cache/modules",
+            "cache/github",
+            "log",
+            "log/20261129-144100-abc",
+            "log/20261129-144100-abc/20261129-144101-def",
+            "history/project/x86_64",
+        ];
+        let left = folders.map(|folder| {
+            let folder = work.path().join(folder);
+            let path = folder.join(signed(".goal.tmp-").unwrap());
+            std::fs::create_dir_all(&path).unwrap();
+            path
+        });
+        sweep_all(&env.paths, ["x86_64"].into_iter());
+        assert_eq!(left.iter().filter(|path| path.exists()).count(), 0);
+        assert!(
+            folders
+                .iter()
+                .all(|folder| work.path().join(folder).is_dir())
+        );
     }
 
     /// People's own files may look like ours in every way but one.

@@ -23,8 +23,9 @@ use std::path::{Path, PathBuf};
 
 use crate::base::env::Env;
 use crate::base::paths::{Files, Paths};
+use crate::base::temporary;
 use crate::base::ui::Ui;
-use crate::kernel::store;
+use crate::model::arch::ARCHITECTURES;
 use crate::vm::preflight;
 use anyhow::Result;
 
@@ -38,7 +39,7 @@ pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         ui: ui.clone(),
     };
     let setup = flags.global.setup;
-    store::sweep_all(&env.paths);
+    temporary::sweep_all(&env.paths, ARCHITECTURES.iter().map(|arch| arch.name));
     match flags.command {
         Command::Test(flags) => test::run(env, &flags, setup),
         Command::Vm(flags) => vm::run(env, &flags, setup),

@@ -4,13 +4,13 @@ use std::time::SystemTime;
 
 use crate::base::env::Env;
 use crate::base::error::Failure;
+use crate::base::lock;
 use crate::base::paths::Paths;
 use crate::base::stdout;
 use crate::base::time;
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
 use crate::kernel::source::Wanted as WantedSource;
-use crate::kernel::store;
 use crate::model::catalog::Kernels;
 use crate::release::github::Github;
 use crate::release::plan::{self, Options, ReleasePlan, Wanted};
@@ -49,7 +49,7 @@ fn apply(env: &Env, flags: &Apply, install: bool) -> Result<u8> {
     let keep = flags.selection.keep;
     store.require_token("change the release")?;
     // Another run plans what this one is just doing.
-    let _lock = store::lock(env, "release-apply")?;
+    let _lock = lock::take(env, "release-apply")?;
     let options = options(&flags.selection);
     let (plan, wanted) = make_plan(env, &selection, &options, &store)?;
     stdout::print(&plan::table(&plan))?;

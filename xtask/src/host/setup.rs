@@ -17,11 +17,11 @@ use xshell::cmd;
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
+use crate::base::lock;
 use crate::base::paths::Paths;
 use crate::base::process::{LongCommand, status_in_words, tail_of_log};
 use crate::base::programs;
 use crate::base::ui::Ui;
-use crate::kernel::store;
 use crate::model::arch::Arch;
 
 /// Something that this host must have.
@@ -619,7 +619,7 @@ pub fn require_on(env: &Env, machine: &Machine, tools: &[Tool], setup: bool) -> 
     }
     // Another run may just be installing the same.
     let _lock = if setup {
-        let lock = store::lock(env, "setup")?;
+        let lock = lock::take(env, "setup")?;
         missing = machine.missing(tools);
         if missing.is_empty() {
             return Ok(());

@@ -12,15 +12,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::archive;
+use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
+use crate::base::lock;
 use crate::base::paths::Paths;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
 use crate::base::sha256::Sha256;
+use crate::base::temporary::Temporary;
 use crate::kernel::config::{FinalConfig, Value};
-use crate::kernel::store::{self, Temporary};
+use crate::kernel::store;
 use crate::model::arch::Arch;
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::version::Release;
@@ -216,7 +219,7 @@ fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
         return Ok(goal);
     }
     let name = goal.file_name().unwrap_or_default().to_string_lossy();
-    let _lock = store::lock(env, &format!("tree-{name}"))?;
+    let _lock = lock::take(env, &format!("tree-{name}"))?;
     if current() {
         return Ok(goal);
     }
@@ -227,7 +230,7 @@ fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
     let temporary = Temporary::directory(&goal)?;
     let release = built.release.to_string();
     let modules = temporary.path().join("lib/modules").join(&release);
-    store::create_directory(&modules)?;
+    disk::create_directory(&modules)?;
     let write = |name: &str, text: &str| {
         let file = modules.join(name);
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
@@ -235,7 +238,7 @@ fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
     // Where depmod looks depends on how it was built: some distributions have moved the
     // folder below /usr.
     let usr = temporary.path().join("usr");
-    store::create_directory(&usr)?;
+    disk::create_directory(&usr)?;
     link_to(Path::new("../lib"), &usr.join("lib"))?;
     write(KEY, &key)?;
     for name in LISTS.iter().filter(|name| path.join(name).is_file()) {
@@ -251,7 +254,7 @@ fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
     for name in &built.modules {
         let link = modules.join(format!("kernel/{name}.ko"));
         if let Some(parent) = link.parent() {
-            store::create_directory(parent)?;
+            disk::create_directory(parent)?;
         }
         link_to(&path.join(format!("{name}.ko")), &link)?;
     }

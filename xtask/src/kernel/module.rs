@@ -14,14 +14,16 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
+use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
+use crate::base::lock;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
 use crate::base::sha256::Sha256;
-use crate::kernel::store::{self, Temporary};
+use crate::base::temporary::Temporary;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::{LocalKernel, Origin};
 
@@ -107,7 +109,7 @@ pub fn build_external(
     let key = key(kernel, &files, &compiler)?;
     let cache = env.paths.cache().join("modules");
     let goal = cache.join(format!("{name}-{}-{}", kernel.release, &key[..16]));
-    let _lock = store::lock(env, &format!("module-{}", &key[..16]))?;
+    let _lock = lock::take(env, &format!("module-{}", &key[..16]))?;
     if goal.is_dir() {
         let module = the_module(&goal)?;
         env.ui
@@ -133,7 +135,7 @@ pub fn build_external(
     drop(task);
     let built = the_module(&work)?;
     let out = temporary.path().join("out");
-    store::create_directory(&out)?;
+    disk::create_directory(&out)?;
     let module = built.file_name().context("the module has no name")?;
     std::fs::rename(&built, out.join(module))
         .with_context(|| format!("cannot move {}", built.display()))?;
@@ -308,7 +310,7 @@ fn copy_source(source: &Path, files: &BTreeMap<PathBuf, Vec<u8>>, goal: &Path) -
     for (path, bytes) in files {
         let copy = goal.join(path);
         if let Some(parent) = copy.parent() {
-            store::create_directory(parent)?;
+            disk::create_directory(parent)?;
         }
         std::fs::write(&copy, bytes).with_context(|| format!("cannot write {}", copy.display()))?;
         // Scripts that the Makefile calls must stay executable.

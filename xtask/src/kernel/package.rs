@@ -26,14 +26,17 @@ use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
 use crate::archive::{self, Created, PACKAGE_TIME};
+use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::{Failure, Quoting};
 use crate::base::input;
 use crate::base::interrupt;
+use crate::base::lock;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
+use crate::base::temporary::Temporary;
 use crate::kernel::module;
-use crate::kernel::store::{self, Temporary};
+use crate::kernel::store;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::LocalKernel;
 use crate::model::package_name::PackageName;
@@ -217,7 +220,7 @@ pub fn package(
         Some(directory) => directory.join(name.to_string()),
         None => store::package_path(&env.paths, arch, release),
     };
-    let _lock = store::lock(env, &store::lock_name(arch, release))?;
+    let _lock = lock::take(env, &store::lock_name(arch, release))?;
     let temporary = Temporary::directory(&goal)?;
     let stage = temporary
         .path()
@@ -314,7 +317,7 @@ fn install_modules(input: &PackageInput<'_>, root: &Path, stage: &Path, log: &Pa
 
 fn stage_files(input: &PackageInput<'_>, stage: &Path, log: &Path) -> Result<()> {
     let build = stage.join("build");
-    store::create_directory(&build)?;
+    disk::create_directory(&build)?;
     let mut trees = vec![input.source.as_path()];
     if input.source != input.build {
         // Behind the source: what is in both was generated for this build.
@@ -410,7 +413,7 @@ fn copy_headers(tree: &Path, directory: &Path, goal: &Path) -> Result<()> {
 /// Copies a file (what a link points to, not the link), replacing what is there.
 fn copy(from: &Path, to: &Path) -> Result<()> {
     if let Some(parent) = to.parent() {
-        store::create_directory(parent)?;
+        disk::create_directory(parent)?;
     }
     std::fs::copy(from, to)
         .map(drop)
@@ -479,7 +482,7 @@ fn normalise(directory: &Path) -> Result<()> {
 /// The module cannot be built, a file was missed on the way, the module is for
 /// another kernel, or the package was changed.
 pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
-    store::create_directory(directory)?;
+    disk::create_directory(directory)?;
     write(&directory.join("proof.c"), PROOF_SOURCE.as_bytes())?;
     write(&directory.join("Makefile"), b"obj-m := proof.o\n")?;
     let compiler = module::find_compiler(kernel.require_build()?, kernel.arch, None)?;
@@ -638,7 +641,7 @@ mod tests {
         let program = || {
             let directory = tempfile::tempdir().unwrap();
             let path = directory.path().join(HOST_PROGRAMS[1]);
-            store::create_directory(path.parent().unwrap()).unwrap();
+            disk::create_directory(path.parent().unwrap()).unwrap();
             let source = directory.path().join("program.c");
             std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();
             cmd!(shell, "cc -g -Wl,--build-id -o {path} {source}")

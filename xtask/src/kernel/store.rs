@@ -1,10 +1,7 @@
-//! Kernels on this machine, and how things get into the work directory.
-//!
-//! A thing in the work directory is complete or absent ([`Temporary`]). Two runs that want
-//! to make the same thing wait for each other with [`lock`].
+//! Unpacked kernels and package files in the work directory.
 
 use std::ffi::OsStr;
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
@@ -15,146 +12,19 @@ use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
-use crate::base::interrupt;
+use crate::base::lock::{self, Lock};
 use crate::base::paths::Paths;
-use crate::base::temporary;
-pub use crate::base::temporary::Temporary;
-use crate::kernel::build::progress::thousands;
+use crate::base::temporary::Temporary;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::LocalKernel;
 use crate::model::kernel_request::newest_first;
 use crate::model::package_name::{self, PackageName};
 use crate::model::version::Release;
 
-/// A lock that other runs wait for. It ends when dropped, or with this process.
-#[derive(Debug)]
-pub struct Lock {
-    _file: File,
-}
-
-/// Takes the lock of that name (letters, digits, `.`, `-`, `_`), waiting for
-/// another run that holds it. Says so once; a signal ends the wait.
-///
-/// The file stays: removing it would let a third run lock a new file of the
-/// same name while the second still waits on the old one.
-pub fn lock(env: &Env, name: &str) -> Result<Lock> {
-    let directory = env.paths.locks();
-    create_directory(&directory)?;
-    let path = directory.join(name);
-    let file = File::options()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(&path)
-        .with_context(|| format!("cannot open the lock {}", path.display()))?;
-    let mut said = false;
-    loop {
-        match file.try_lock() {
-            Ok(()) => return Ok(Lock { _file: file }),
-            Err(TryLockError::WouldBlock) => {}
-            Err(TryLockError::Error(error)) => {
-                return Err(error).with_context(|| format!("cannot lock {}", path.display()));
-            }
-        }
-        if !said {
-            said = true;
-            env.ui.info(format!(
-                "waiting for another run, which holds {}",
-                path.display()
-            ));
-        }
-        interrupt::sleep(interrupt::POLL)?;
-    }
-}
-
-/// Removes what killed runs have left anywhere in the work directory. Every command does it
-/// first; what cannot be read or removed stays for the next one.
-pub fn sweep_all(paths: &Paths) {
-    let mut folders = vec![
-        paths.work().to_owned(),
-        paths.packages(),
-        paths.sources(),
-        paths.builds(),
-        paths.trees(),
-        paths.projects(),
-    ];
-    folders.extend(arch::ARCHITECTURES.iter().map(|arch| paths.kernels(arch)));
-    folders.extend(with_folders_below(paths.cache(), 1));
-    folders.extend(with_folders_below(paths.logs(), 2));
-    folders.extend(with_folders_below(paths.history(), 2));
-    for folder in folders {
-        let _ = temporary::sweep(&folder);
-    }
-}
-
-/// Of a folder's folders that many are swept, the last by name, which are the newest
-/// sessions: thousands would cost every command a tenth of a second.
-const MOST_FOLDERS: usize = 100;
-
-/// A folder and those in it, so many levels deep.
-fn with_folders_below(folder: PathBuf, depth: usize) -> Vec<PathBuf> {
-    let mut found = Vec::new();
-    if depth > 0 {
-        let entries = folder.read_dir().into_iter().flatten().flatten();
-        // A link may lead anywhere.
-        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-        let mut folders = folders.map(|entry| entry.path()).collect::<Vec<_>>();
-        folders.sort();
-        for path in folders.into_iter().rev().take(MOST_FOLDERS) {
-            found.extend(with_folders_below(path, depth - 1));
-        }
-    }
-    found.push(folder);
-    found
-}
-
-pub(crate) fn create_directory(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
-}
-
-/// Says before the work that there is no room for its result. A file system that does not
-/// tell how much is free has enough.
-///
-/// # Errors
-///
-/// Less than `bytes` are free where `path` is.
-pub fn require_space(path: &Path, bytes: u64) -> Result<()> {
-    let Some(free) = disk::free(path) else {
-        return Ok(());
-    };
-    if free >= bytes {
-        return Ok(());
-    }
-    let mib = |bytes: u64| thousands(bytes.div_ceil(1 << 20));
-    let message = format!(
-        "no room in {}: {} MiB are free, {} MiB are needed",
-        path.parent().unwrap_or(path).display(),
-        mib(free),
-        mib(bytes)
-    );
-    Err(Failure::setup(message)
-        .hint("cargo xtask prune, or another --directory")
-        .into())
-}
-
-/// What is in a directory, sorted; nothing if it is not there.
-pub(crate) fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
-    let context = || format!("cannot read {}", directory.display());
-    let entries = match directory.read_dir() {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(error).with_context(context),
-    };
-    let paths = entries.map(|entry| Ok(entry.with_context(context)?.path()));
-    let mut paths = paths.collect::<Result<Vec<_>>>()?;
-    paths.sort();
-    Ok(paths)
-}
-
 /// Where a kernel is, or would be, unpacked.
 pub fn kernel_path(paths: &Paths, arch: &Arch, release: &Release) -> PathBuf {
     paths
-        .kernels(arch)
+        .kernels(arch.name)
         .join(package_name::directory_name(release))
 }
 
@@ -179,7 +49,7 @@ pub struct Survey {
 /// Looks at all kernels of an architecture.
 pub fn survey(paths: &Paths, arch: &'static Arch) -> Result<Survey> {
     let mut survey = Survey::default();
-    for path in entries(&paths.kernels(arch))? {
+    for path in disk::entries(&paths.kernels(arch.name))? {
         let name = path.file_name().and_then(OsStr::to_str);
         let Some(release) = name.and_then(|name| name.strip_prefix("kernel-")) else {
             continue;
@@ -341,7 +211,7 @@ pub struct Vacancy {
 /// about to put it there.
 pub fn vacancy(env: &Env, name: &PackageName) -> Result<Place> {
     let goal = kernel_path(&env.paths, name.arch, &name.release);
-    let lock = lock(env, &lock_name(name.arch, &name.release))?;
+    let lock = lock::take(env, &lock_name(name.arch, &name.release))?;
     Ok(match open(&goal) {
         Ok(kernel) => Place::Taken(kernel),
         Err(_) => Place::Vacant(Vacancy {
@@ -391,7 +261,6 @@ pub fn lock_name(arch: &Arch, release: &Release) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::time::{Duration, Instant};
 
     use super::*;
 
@@ -460,7 +329,7 @@ mod tests {
         let env = Env::for_tests(work.path());
         let x86_64 = arch::find("x86_64").unwrap();
         assert!(kernels(&env.paths, x86_64).unwrap().is_empty());
-        let directory = env.paths.kernels(x86_64);
+        let directory = env.paths.kernels(x86_64.name);
         for release in [
             "6.9.1-vmtest1.1default",
             "6.10.2-vmtest1.0tiny",
@@ -489,71 +358,6 @@ mod tests {
         assert_eq!(survey.damaged.len(), 2);
         assert_eq!(survey.damaged[0].1, "it holds the kernel 6.1.2");
         assert!(survey.damaged[1].1.contains("no vmlinuz"));
-    }
-
-    /// Wherever a thing is made in the work directory, what a killed run left of it goes.
-    #[test]
-    fn the_whole_work_directory_is_swept() {
-        let work = tempfile::tempdir().unwrap();
-        let env = Env::for_tests(work.path());
-        let folders = [
-            "",
-            "packages",
-            "src",
-            "build",
-            "trees",
-            "projects",
-            "x86_64",
-            "cache",
-            "cache/modules",
-            "cache/github",
-            "log",
-            "log/20261129-144100-abc",
-            "log/20261129-144100-abc/20261129-144101-def",
-            "history/project/x86_64",
-        ];
-        let left = folders.map(|folder| {
-            let folder = work.path().join(folder);
-            let path = folder.join(temporary::signed(".goal.tmp-").unwrap());
-            std::fs::create_dir_all(&path).unwrap();
-            path
-        });
-        sweep_all(&env.paths);
-        assert_eq!(left.iter().filter(|path| path.exists()).count(), 0);
-        assert!(
-            folders
-                .iter()
-                .all(|folder| work.path().join(folder).is_dir())
-        );
-    }
-
-    #[test]
-    fn room_is_asked_for_before_the_work() {
-        let work = tempfile::tempdir().unwrap();
-        require_space(work.path(), 0).unwrap();
-        let error = require_space(work.path(), u64::MAX).unwrap_err();
-        assert_eq!(crate::base::error::exit_status(&error), 3);
-        let text = format!("{error:#}");
-        assert!(text.contains("17,592,186,044,416 MiB are needed"), "{text}");
-        require_space(&work.path().join("absent"), u64::MAX).unwrap();
-    }
-
-    #[test]
-    fn a_lock_is_waited_for() {
-        let work = tempfile::tempdir().unwrap();
-        let env = Env::for_tests(work.path());
-        let first = lock(&env, "x").unwrap();
-        let _other = lock(&env, "y").unwrap();
-        let start = Instant::now();
-        let pause = Duration::from_millis(200);
-        std::thread::scope(|scope| {
-            scope.spawn(|| {
-                std::thread::sleep(pause);
-                drop(first);
-            });
-            let _second = lock(&env, "x").unwrap();
-        });
-        assert!(start.elapsed() >= pause);
     }
 
     #[test]
@@ -597,7 +401,7 @@ mod tests {
         std::fs::write(&damaged, "damaged").unwrap();
         assert!(install(&env, &damaged).is_err());
         assert_eq!(
-            names(&env.paths.kernels(x86_64)),
+            names(&env.paths.kernels(x86_64.name)),
             ["kernel-6.1.2-vmtest1.1default"]
         );
     }

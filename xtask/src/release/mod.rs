@@ -19,13 +19,15 @@ use crate::archive;
 use crate::base::env::Env;
 use crate::base::error::{self, Failure};
 use crate::base::interrupt;
+use crate::base::lock;
 use crate::base::programs;
 use crate::base::shown;
+use crate::base::temporary::Temporary;
 use crate::base::ui::Ui;
 use crate::kernel::build;
 use crate::kernel::manifest::Manifest;
 use crate::kernel::source::{self, SourceChoice};
-use crate::kernel::store::{self, Temporary};
+use crate::kernel::store;
 use crate::model::arch::Arch;
 use crate::model::catalog::Kernels;
 use crate::model::kernel::LocalKernel;
@@ -315,7 +317,7 @@ fn packaged(env: &Env, kernel: &LocalKernel, name: &PackageName) -> Result<PathB
     if path.is_file() && same(&path)? {
         return Ok(path);
     }
-    let _lock = store::lock(env, &store::lock_name(kernel.arch, &kernel.release))?;
+    let _lock = lock::take(env, &store::lock_name(kernel.arch, &kernel.release))?;
     let _task = env.ui.task(format!("packaging {}", kernel.release));
     let temporary = Temporary::file(&path)?;
     archive::create(&kernel.path, temporary.as_file(), programs::processors())

@@ -11,9 +11,9 @@ use std::num::NonZeroUsize;
 
 use serde::{Serialize, Serializer};
 
+use crate::base::format::thousands;
 use crate::base::shown;
 use crate::base::table;
-use crate::kernel::build::progress::thousands;
 use crate::model::arch::Arch;
 use crate::model::package_name::PackageName;
 use crate::model::version::{Release, Series};

@@ -20,7 +20,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::env::Env;
 use crate::base::input;
-use crate::kernel::store::{self, Temporary};
+use crate::base::lock;
+use crate::base::temporary::Temporary;
 use crate::model::results::{Phases, RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome};
 use crate::model::version::{Release, Version};
@@ -231,7 +232,7 @@ impl History {
         let arch = arch_of(name);
         let folder = self.folder.join(file_name(&arch));
         let path = folder.join(format!("{}.json", file_name(&name.kernel)));
-        let _lock = store::lock(&self.env, "history")?;
+        let _lock = lock::take(&self.env, "history")?;
         // Another run may have written since this one read it. What is broken is replaced.
         let mut history = read(&path).unwrap_or_default();
         history.add(record, date);

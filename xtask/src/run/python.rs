@@ -21,9 +21,11 @@ use xshell::cmd;
 use crate::base::env::Env;
 use crate::base::error::{Failure, lines};
 use crate::base::input;
+use crate::base::lock;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
 use crate::base::sha256::Sha256;
+use crate::base::temporary::Temporary;
 use crate::model::project::{Project, Release};
 
 /// Part of the names of what this module makes. Raised when it makes it otherwise.
@@ -179,13 +181,13 @@ pub fn prepare_release(
     let _task = env
         .ui
         .task(format!("fetching {name} from the Python package index"));
-    let _lock = crate::kernel::store::lock(env, &format!("project-{name}-{key}"))?;
+    let _lock = lock::take(env, &format!("project-{name}-{key}"))?;
     if goal.is_dir() {
         return Ok(Prepared { tree, python });
     }
     fs::create_dir_all(env.paths.projects())
         .with_context(|| format!("cannot create {}", env.paths.projects().display()))?;
-    let work = crate::kernel::store::Temporary::directory(&goal)?;
+    let work = Temporary::directory(&goal)?;
     let download = work.path().join("download");
     fs::create_dir(&download).with_context(|| format!("cannot create {}", download.display()))?;
 
@@ -299,13 +301,13 @@ pub fn environment(
         return Ok(python);
     }
     let _task = env.ui.task("making a Python environment");
-    let _lock = crate::kernel::store::lock(env, &format!("python-{key}"))?;
+    let _lock = lock::take(env, &format!("python-{key}"))?;
     if python.exists() {
         return Ok(python);
     }
     fs::create_dir_all(env.paths.projects())
         .with_context(|| format!("cannot create {}", env.paths.projects().display()))?;
-    let work = crate::kernel::store::Temporary::directory(&goal)?;
+    let work = Temporary::directory(&goal)?;
     let venv = work.path().join("python");
     let create = LongCommand::new(&interpreter.path)
         .args(["-m", "venv"])

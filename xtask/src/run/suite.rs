@@ -20,9 +20,10 @@ use crate::base::env::Env;
 use crate::base::environment::guest_environment;
 use crate::base::error::{self, FailureKind, in_full};
 use crate::base::process::LongCommand;
+use crate::base::temporary::Temporary;
 use crate::kernel::distro::headers;
 use crate::kernel::module::{self, ModuleOptions};
-use crate::kernel::store::Temporary;
+
 use crate::model::kernel::LocalKernel;
 use crate::model::project::{Discovery, Project};
 use crate::model::results::{Evidence, Phases, RunName, RunRecord};

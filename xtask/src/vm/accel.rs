@@ -14,7 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::paths::Paths;
-use crate::kernel::store::Temporary;
+use crate::base::temporary::Temporary;
+
 use crate::vm::{Accel, AccelChoice};
 
 /// What is known about KVM here.

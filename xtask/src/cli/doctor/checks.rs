@@ -15,8 +15,9 @@ use crate::base::input;
 use crate::base::process::shell_quote;
 use crate::base::programs;
 use crate::base::table;
+use crate::base::temporary::Temporary;
 use crate::host::setup::{self, Machine, Tool};
-use crate::kernel::store::Temporary;
+
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::vm::accel::{self, Kvm};

@@ -10,19 +10,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::progress::{self, Counter};
+use super::progress::Counter;
 use super::toolchain::{self, Toolchain};
 use super::{FRAGMENT, Log, Make, Options, WRAPPERS, configure, log_file, targets};
 use crate::base::env::Env;
 use crate::base::error::Failure;
+use crate::base::format::thousands;
 use crate::base::input;
+use crate::base::lock;
 use crate::base::process::shell_quote;
 use crate::base::programs::{find_program, processors};
 use crate::base::ui::Ui;
 use crate::kernel::built_tree;
 use crate::kernel::config;
 use crate::kernel::source::directory;
-use crate::kernel::store;
 use crate::model::arch::{self, Arch};
 use crate::model::catalog::Kernels;
 use crate::model::kernel::LocalKernel;
@@ -76,7 +77,7 @@ pub fn build(env: &Env, request: &InPlace) -> Result<LocalKernel> {
     }
     let folder = built_tree::folder(tree, &env.paths);
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
-    let _lock = store::lock(env, &format!("in-place-{name}"))?;
+    let _lock = lock::take(env, &format!("in-place-{name}"))?;
     let log = log_file(&env.paths, &format!("build-{name}"))?;
     env.ui.info(format!(
         "building Linux {version} in {} with {}; log: {}",
@@ -185,10 +186,7 @@ fn compile(arch: &Arch, make: &Make, name: &str, ui: &Ui, log: &mut Log) -> Resu
     log.run(command, "building", &make.build, |output| {
         counter.feed(output);
         // How many will have to be made again, only make knows.
-        task.update(format!(
-            "{} objects",
-            progress::thousands(counter.objects())
-        ));
+        task.update(format!("{} objects", thousands(counter.objects())));
         Ok(())
     })
 }

@@ -26,19 +26,22 @@ use anyhow::{Context, Result};
 use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::Failure;
+use crate::base::format::thousands;
 use crate::base::input;
 use crate::base::interrupt;
+use crate::base::lock::{self, Lock};
 use crate::base::paths::{Files, Paths};
 use crate::base::process::{shell_quote, status_in_words};
 use crate::base::programs::{find_program, processors};
 use crate::base::temporary;
+use crate::base::temporary::Temporary;
 use crate::base::time::Utc;
 use crate::base::ui::Ui;
 use crate::kernel::config::{self, FinalConfig, Merged, tree};
 use crate::kernel::manifest::{self, Input, Manifest, Origin};
 use crate::kernel::package::{self, PackageInput, PackageOptions, Packaged};
 use crate::kernel::source::{self, Found, SourceChoice, SourceRequest, SourceTree, Wanted};
-use crate::kernel::store::{self, Lock};
+use crate::kernel::store;
 use crate::model::arch::Arch;
 use crate::model::catalog::Kernels;
 use crate::model::kernel::LocalKernel;
@@ -206,7 +209,7 @@ pub fn try_configuration(env: &Env, request: &BuildRequest) -> Result<()> {
         .check(version, &toolchain.compiler)?;
     let source = source::fetch(env, &plan.found, &plan.patches)?;
     let name = format!("{}.{}", plan.release, request.arch.name);
-    let build = store::Temporary::directory(&env.paths.builds().join(format!("try-{name}")))?;
+    let build = Temporary::directory(&env.paths.builds().join(format!("try-{name}")))?;
     let path = log_file(&env.paths, &format!("configure-{name}"))?;
     let make = prepare(request, &plan, &source, &toolchain, build.path())?;
     let mut log = Log::open(&path)?;
@@ -226,7 +229,7 @@ pub fn try_configuration(env: &Env, request: &BuildRequest) -> Result<()> {
 pub fn build(env: &Env, request: &BuildRequest) -> Result<Outcome> {
     let plan = plan(env, request)?;
     let name = format!("{}.{}", plan.release, request.arch.name);
-    let lock = store::lock(env, &format!("build-{name}"))?;
+    let lock = lock::take(env, &format!("build-{name}"))?;
     if let Some(kernel) = installed(env, request, &plan)? {
         return Ok(Outcome::Installed(kernel));
     }
@@ -524,7 +527,7 @@ fn prepare_tree(
     match input::text(&file, input::SMALL) {
         Ok(old) if old == key => return remove_unfinished(build).with_context(context),
         Ok(_) => temporary::discard(build)?,
-        Err(_) if store::entries(build)?.is_empty() => {}
+        Err(_) if disk::entries(build)?.is_empty() => {}
         // Whatever that is, it was not made here.
         Err(_) => {
             let message = format!("{} is there and is no build tree of ours", build.display());
@@ -823,7 +826,7 @@ fn compile(
     let seconds = started.elapsed().as_secs_f64();
     env.ui.verbose(format!(
         "{} objects in {seconds:.0} s with -j{}",
-        progress::thousands(counter.objects()),
+        thousands(counter.objects()),
         make.jobs
     ));
     if fresh && let Some(parent) = file.parent() {

@@ -1,5 +1,7 @@
 //! What make's output says: how far a build is, and what went wrong first. Pure.
 
+use crate::base::format::thousands;
+
 /// Objects that a build of our configurations makes when nothing better is known.
 pub const TYPICAL_OBJECTS: u64 = 1_350;
 
@@ -53,19 +55,6 @@ pub fn progress(objects: u64, estimate: u64) -> String {
         // Linking, BTF and compression take their time after the last object.
         format!("{} objects", thousands(objects))
     }
-}
-
-/// A number with commas between thousands.
-pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 /// At most this many lines are quoted from a log.
@@ -155,8 +144,6 @@ mod tests {
     fn progress_is_readable() {
         assert_eq!(progress(0, 2100), "0 of about 2,100 objects");
         assert_eq!(progress(1234567, 2100), "1,234,567 objects");
-        assert_eq!(thousands(999), "999");
-        assert_eq!(thousands(1000), "1,000");
     }
 
     #[test]

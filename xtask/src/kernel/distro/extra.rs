@@ -12,13 +12,15 @@ use anyhow::{Context, Result};
 use super::debian::{self, image_package};
 use crate::archive::deb::Deb;
 use crate::archive::{self, Tree};
+use crate::base::disk;
 use crate::base::env::Env;
+use crate::base::format::thousands;
+use crate::base::lock;
 use crate::base::paths::Paths;
+use crate::base::temporary::Temporary;
 use crate::base::ui::Ui;
-use crate::kernel::build::progress::thousands;
 use crate::kernel::distro;
 use crate::kernel::source::suites::Package;
-use crate::kernel::store::{self, Temporary};
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::Release;
@@ -67,7 +69,7 @@ impl Extra<'_> {
         if goal.is_dir() {
             return Ok(goal);
         }
-        let _lock = store::lock(env, &lock_name(&goal))?;
+        let _lock = lock::take(env, &lock_name(&goal))?;
         if goal.is_dir() {
             return Ok(goal);
         }
@@ -76,7 +78,7 @@ impl Extra<'_> {
         let files = debian::download(env, &packages, &temporary)
             .with_context(|| format!("cannot get {} from Debian", self.package))?;
         let unpacked = temporary.path().join("unpacked");
-        store::create_directory(&unpacked)?;
+        disk::create_directory(&unpacked)?;
         let mut tree = Tree::new(&unpacked);
         for file in &files {
             self.unpack(file, &mut tree, &env.ui)
@@ -93,7 +95,7 @@ impl Extra<'_> {
     fn goal(&self, paths: &Paths, arch: &Arch, release: &Release, version: &str) -> PathBuf {
         let key = distro::key(&[format!("{} {version}", self.package)]);
         let name = format!("{}{release}-{key}", self.prefix);
-        paths.kernels(arch).join(name)
+        paths.kernels(arch.name).join(name)
     }
 
     fn unpack(&self, file: &Path, tree: &mut Tree, ui: &Ui) -> Result<()> {
@@ -132,7 +134,7 @@ pub fn release_of(folder: &Path) -> Option<Release> {
 /// The work directory cannot be read.
 pub fn survey(paths: &Paths, arch: &Arch) -> Result<Vec<(Release, PathBuf)>> {
     let mut found = Vec::new();
-    for path in store::entries(&paths.kernels(arch))? {
+    for path in disk::entries(&paths.kernels(arch.name))? {
         if let Some(release) = release_of(&path).filter(|_| path.is_dir()) {
             found.push((release, path));
         }

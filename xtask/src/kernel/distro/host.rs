@@ -15,7 +15,8 @@ use crate::archive::compression;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::paths::Paths;
-use crate::kernel::store::Temporary;
+use crate::base::temporary::Temporary;
+
 use crate::model::arch::Arch;
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::version::Release;

@@ -13,14 +13,16 @@ use super::{
 };
 use crate::archive::compression::Compression;
 use crate::archive::{self, Tree};
+use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
+use crate::base::lock;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
+use crate::base::temporary::Temporary;
 use crate::kernel::config::{FinalConfig, Value};
-use crate::kernel::store::{self, Temporary};
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::Release;
@@ -49,11 +51,11 @@ pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
             .verbose(format!("{} is already unpacked", kernel.release));
         return Ok(kernel);
     }
-    let _lock = store::lock(env, &lock_name(&key))?;
+    let _lock = lock::take(env, &lock_name(&key))?;
     if let Some(kernel) = known()? {
         return Ok(kernel);
     }
-    let kernels = env.paths.kernels(arch);
+    let kernels = env.paths.kernels(arch.name);
     // What the kernel is called is only known when it is unpacked.
     let unpacked = Temporary::directory(&kernels.join(lock_name(&key)))?;
     let root = unpacked.path();
@@ -188,7 +190,7 @@ impl Found {
         if compressions.is_empty() && needs_modules(config.as_deref())? {
             return Err(no_modules(&release, &modules_of, packages)?.into());
         }
-        store::create_directory(&modules)?;
+        disk::create_directory(&modules)?;
         Ok(Self {
             release,
             image,
@@ -385,7 +387,7 @@ fn list_modules(root: &Path, found: &Found) -> Result<()> {
     // Where depmod looks depends on how it was built: some distributions have moved the
     // folder below /usr.
     let usr = root.join("usr");
-    store::create_directory(&usr)?;
+    disk::create_directory(&usr)?;
     let link = usr.join("lib");
     symlink("../lib", &link).with_context(|| format!("cannot create {}", link.display()))?;
     let command = LongCommand::new(depmod)

@@ -21,11 +21,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use crate::base::disk;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::paths::Paths;
 use crate::base::sha256::Sha256;
-use crate::kernel::store::{self, Survey};
+use crate::kernel::store::Survey;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::{self, LocalKernel};
 use crate::model::kernel_request::newest_first;
@@ -210,7 +211,7 @@ fn open_in_place(folder: &Path, arch: &'static Arch) -> Result<LocalKernel> {
 
 /// What is called like such a folder, sorted.
 fn folders(paths: &Paths, arch: &Arch) -> Result<Vec<PathBuf>> {
-    let mut folders = store::entries(&paths.kernels(arch))?;
+    let mut folders = disk::entries(&paths.kernels(arch.name))?;
     folders.retain(|path| key_of(path).is_some() && path.is_dir());
     Ok(folders)
 }

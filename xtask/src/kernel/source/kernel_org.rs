@@ -14,12 +14,13 @@ use anyhow::{Context, Result, bail};
 use super::{Found, Location, Work, satisfies, whole};
 use crate::base::env::Env;
 use crate::base::error::Failure;
+use crate::base::format::thousands;
 use crate::base::input;
 use crate::base::interrupt;
 use crate::base::programs::find_program;
 use crate::base::sha256::Sha256;
-use crate::kernel::build::progress::thousands;
-use crate::kernel::store::Temporary;
+use crate::base::temporary::Temporary;
+
 use crate::model::version::{Series, Version};
 use crate::net::http::{self, HttpError, Limits, absent};
 

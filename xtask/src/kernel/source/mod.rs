@@ -22,12 +22,14 @@ use serde::{Deserialize, Serialize};
 use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::{Failure, lines};
+use crate::base::format::thousands;
 use crate::base::input;
 use crate::base::interrupt;
+use crate::base::lock;
 use crate::base::process::{LongCommand, run_logged};
 use crate::base::sha256::Sha256;
-use crate::kernel::build::progress::{disk_was_full, thousands};
-use crate::kernel::store::{self, Temporary};
+use crate::base::temporary::Temporary;
+use crate::kernel::build::progress::disk_was_full;
 use crate::model::version::Version;
 
 use kernel_org::Patience;
@@ -276,7 +278,7 @@ pub fn fetch(env: &Env, found: &Found, patches: &[(String, String)]) -> Result<S
     }
     let name = tree_name(found, patches);
     let goal = env.paths.sources().join(&name);
-    let _lock = store::lock(env, &format!("source-{name}"))?;
+    let _lock = lock::take(env, &format!("source-{name}"))?;
     if !goal.join(RECORD).is_file() {
         std::fs::create_dir_all(env.paths.sources())
             .with_context(|| format!("cannot create {}", env.paths.sources().display()))?;

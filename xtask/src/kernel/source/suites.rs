@@ -16,13 +16,13 @@ use super::Work;
 use super::apt::{self, Archive, Candidate, Entry, SUITES, Suite, UpdateFailure};
 use crate::base::env::Env;
 use crate::base::error::Failure;
+use crate::base::format::thousands;
 use crate::base::input;
 use crate::base::interrupt;
+use crate::base::lock::{self, Lock};
 use crate::base::process::LongCommand;
 use crate::base::programs::find_program;
 use crate::base::ui::Ui;
-use crate::kernel::build::progress::thousands;
-use crate::kernel::store::{self, Lock};
 use crate::net::http::{absent, host};
 use crate::supply::host_arch;
 
@@ -77,7 +77,7 @@ impl Suites {
         let entries = host_entries()?;
         let architecture = host_arch()?.debian;
         let root = env.paths.cache().join("apt");
-        let lock = store::lock(env, "apt")?;
+        let lock = lock::take(env, "apt")?;
         let known = SUITES
             .iter()
             .filter_map(|suite| Some((suite, apt::find_archive(&entries, suite.archive)?)))

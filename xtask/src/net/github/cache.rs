@@ -13,8 +13,9 @@ use serde::{Deserialize, Serialize};
 use crate::base::input;
 use crate::base::paths::Paths;
 use crate::base::sha256::Sha256;
+use crate::base::temporary::Temporary;
 use crate::base::time;
-use crate::kernel::store::Temporary;
+
 use crate::net::http::Headers;
 
 /// A kept answer.

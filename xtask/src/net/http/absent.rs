@@ -13,7 +13,7 @@ use anyhow::Result;
 use super::address::host;
 use crate::base::paths::Paths;
 use crate::base::sha256::Sha256;
-use crate::kernel::store::Temporary;
+use crate::base::temporary::Temporary;
 
 /// So long a host is passed over.
 const PASSED_OVER: Duration = Duration::from_secs(10 * 60);

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{Kernel, timestamp};
+use crate::base::disk;
 use crate::base::env::Env;
+use crate::base::lock;
 use crate::base::paths::Paths;
 use crate::base::temporary;
 use crate::kernel::distro;
@@ -97,7 +99,7 @@ pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
 }
 
 fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = store::entries(directory)?;
+    let mut files = disk::entries(directory)?;
     files.retain(|path| {
         path.symlink_metadata()
             .is_ok_and(|metadata| metadata.is_file())
@@ -117,7 +119,7 @@ pub fn delete(env: &Env, entry: &Entry) -> Result<()> {
         None if extra::release_of(&entry.path).is_some() => extra::lock_name(&entry.path),
         None => store::lock_name(name.arch, &name.release),
     };
-    let _lock = store::lock(env, &lock)?;
+    let _lock = lock::take(env, &lock)?;
     temporary::discard(&entry.path)?;
     env.ui.info(format!("removed {}", entry.path.display()));
     Ok(())

@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use crate::base::disk;
 use crate::base::paths::Paths;
 use crate::base::temporary::{remove_abandoned, signed, signed_prefix};
 use crate::base::time::Utc;
-use crate::kernel::store;
 
 /// So many logs are kept, besides those of running VMs.
 const KEPT: usize = 20;
@@ -38,7 +38,7 @@ impl ConsoleLog {
     pub fn create(path: &Path) -> Result<Self> {
         let context = || format!("cannot write {}", path.display());
         let folder = path.parent().unwrap_or(Path::new("."));
-        store::create_directory(folder)?;
+        disk::create_directory(folder)?;
         forget_oldest(folder);
         let file = File::create_new(path).with_context(context)?;
         file.lock().with_context(context)?;
@@ -82,7 +82,7 @@ pub fn path(paths: &Paths) -> Result<PathBuf> {
 
 /// Removes the oldest of the logs that nobody holds, by the times in their names.
 fn forget_oldest(folder: &Path) {
-    let mut logs = store::entries(folder).unwrap_or_default();
+    let mut logs = disk::entries(folder).unwrap_or_default();
     logs.retain(|path| is_log(path.file_name().unwrap_or_default()));
     let surplus = logs.len().saturating_sub(KEPT - 1);
     for path in &logs[..surplus] {

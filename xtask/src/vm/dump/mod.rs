@@ -12,8 +12,9 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use serde_json::json;
 
+use crate::base::temporary::Temporary;
 use crate::base::ui::Ui;
-use crate::kernel::store::Temporary;
+
 use crate::vm::dump::kdump::{Assembler, Vmcoreinfo};
 use crate::vm::qmp::Monitor;
 

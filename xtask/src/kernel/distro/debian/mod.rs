@@ -9,16 +9,18 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
+use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::interrupt;
+use crate::base::lock;
 use crate::base::paths::Paths;
+use crate::base::temporary::Temporary;
 use crate::kernel::distro;
 use crate::kernel::distro::PackageOrigin;
 use crate::kernel::source::Work;
 use crate::kernel::source::apt::{self, Candidate};
 use crate::kernel::source::suites::{self, Lists, Package, Suites};
-use crate::kernel::store::{self, Temporary};
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::{Release, Version};
@@ -136,13 +138,13 @@ pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
     let sums = kernel.packages.iter();
     let sums = sums.map(|package| package.candidate.sha256.clone());
     let key = distro::key(&sums.collect::<Vec<_>>());
-    let _lock = store::lock(env, &format!("debian-{key}"))?;
+    let _lock = lock::take(env, &format!("debian-{key}"))?;
     if let Some(kernel) = distro::find(&env.paths, kernel.arch, &key)? {
         return Ok(kernel);
     }
     let goal = &env
         .paths
-        .kernels(kernel.arch)
+        .kernels(kernel.arch.name)
         .join(format!("packages-{}", kernel.release));
     // The files go when they are unpacked, or after an error.
     let temporary = Temporary::directory(&goal)?;
@@ -283,7 +285,7 @@ pub fn download(env: &Env, packages: &[Package], temporary: &Temporary) -> Resul
         size.saturating_add(installed)
     });
     let bytes = bytes.fold(0, u64::saturating_add);
-    store::require_space(temporary.path(), bytes)?;
+    disk::require_space(temporary.path(), bytes)?;
     let log = temporary.path().join("apt.log");
     suites::download(&Work::new(env, &log), packages, temporary.path())
 }
