@@ -57,10 +57,6 @@ impl Compression {
     }
 
     /// A reader of what is compressed in `reader`, which keeps no limit of what comes out.
-    ///
-    /// # Errors
-    ///
-    /// There is no memory for a decoder.
     pub fn reader<'r>(self, reader: impl Read + 'r) -> io::Result<Box<dyn Read + 'r>> {
         Ok(match self {
             Self::None => Box::new(reader),
@@ -77,10 +73,6 @@ impl Compression {
 
 /// What is in a file that may be compressed: a kernel module, for example. What is
 /// not compressed is returned as it is.
-///
-/// # Errors
-///
-/// It is damaged, or has more than `limit` bytes.
 pub fn decompress(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
     let compression = Compression::of(bytes);
     let context = || format!("damaged: cannot decompress it with {compression}");

@@ -86,29 +86,16 @@ impl<W: Write> Writer<W> {
     }
 
     /// A directory. Paths are relative to the root; `mode` is its permissions.
-    ///
-    /// # Errors
-    ///
-    /// As for all entries, besides I/O: a path that is absolute, empty, has `.` or `..`,
-    /// or is longer than the kernel takes.
     pub fn directory(&mut self, path: impl AsRef<Path>, mode: u32) -> Result<()> {
         self.entry(path.as_ref(), DIRECTORY | mode & PERMISSIONS, b"", (0, 0))
     }
 
     /// A file.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::directory`], and if the file has 4 GiB or more.
     pub fn file(&mut self, path: impl AsRef<Path>, mode: u32, bytes: &[u8]) -> Result<()> {
         self.entry(path.as_ref(), REGULAR | mode & PERMISSIONS, bytes, (0, 0))
     }
 
     /// A symbolic link, whose target can be anything.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::directory`], and if the target is empty or longer than the kernel takes.
     pub fn symlink(&mut self, path: impl AsRef<Path>, target: impl AsRef<Path>) -> Result<()> {
         let (path, target) = (path.as_ref(), target.as_ref());
         let bytes = target.as_os_str().as_bytes();
@@ -119,10 +106,6 @@ impl<W: Write> Writer<W> {
     }
 
     /// A device or a FIFO; `mode` is [`CHARACTER`], [`BLOCK`] or [`FIFO`] and its permissions.
-    ///
-    /// # Errors
-    ///
-    /// As [`Self::directory`].
     pub fn device(
         &mut self,
         path: impl AsRef<Path>,
@@ -135,10 +118,6 @@ impl<W: Write> Writer<W> {
     }
 
     /// Ends the archive.
-    ///
-    /// # Errors
-    ///
-    /// I/O.
     pub fn finish(mut self) -> Result<W> {
         let trailer = Entry {
             path: TRAILER.as_bytes(),
@@ -248,10 +227,6 @@ impl<R: Read> Reader<R> {
 
     /// The next entry; `None` at the end of the archive. After a [`Header::Numbered`],
     /// [`Self::expect`] must say how long its contents are.
-    ///
-    /// # Errors
-    ///
-    /// Besides I/O: it is damaged.
     pub fn advance(&mut self) -> Result<Option<Header>> {
         let skipped = io::copy(&mut self.by_ref(), &mut io::sink());
         skipped.map_err(unreadable)?;

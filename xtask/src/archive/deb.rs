@@ -97,10 +97,6 @@ struct Member {
 
 impl Deb {
     /// Reads what comes before the files.
-    ///
-    /// # Errors
-    ///
-    /// Besides I/O: it is damaged, or of a kind that is not known here.
     pub fn open(mut file: File) -> Result<Self> {
         let length = file.metadata()?.len();
         let members = members(&mut file, length)?;
@@ -131,10 +127,6 @@ impl Deb {
     }
 
     /// Unpacks what is wanted of its files.
-    ///
-    /// # Errors
-    ///
-    /// As [`archive::unpack_chosen`].
     pub fn unpack(&mut self, tree: &mut Tree, limits: &Limits, choose: Choose) -> Result<()> {
         let format = compression(&self.data)?;
         let reader = read_member(&mut self.file, &self.data)?;

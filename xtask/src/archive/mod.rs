@@ -136,11 +136,6 @@ pub struct Created {
 /// the owner may execute is kept. Hard links become files of their own.
 ///
 /// `workers` threads compress (0 counts as 1); the bytes do not depend on it.
-///
-/// # Errors
-///
-/// Besides I/O: a file that is neither regular, a directory nor a symbolic link
-/// that stays inside; a file that changes while it is read; a signal.
 pub fn create(directory: &Path, out: impl Write, workers: u32) -> Result<Created> {
     create_with(&PACKAGE, directory, out, workers)
 }
@@ -350,14 +345,9 @@ impl Limits {
 /// run side by side. Permissions are 755 for directories and executables and
 /// 644 for other files, owners are ours, times are the archive's.
 ///
-/// After an error the directory holds a part; [`crate::base::temporary::Temporary`] is for
-/// that.
-///
-/// # Errors
-///
-/// Besides I/O and damage (zstd's checksum included): paths that are absolute,
-/// have `..` or lead through a link; links that lead out; names that come twice;
-/// devices, pipes and sparse files; more than the limits; a signal.
+/// Refused are paths that are absolute, have `..` or lead through a link; links that lead
+/// out; names that come twice; devices, pipes and sparse files; and more than the limits.
+/// After an error the directory holds a part.
 pub fn unpack_into<R: Read + Send>(reader: R, directory: &Path, limits: &Limits) -> Result<()> {
     let mut tree = Tree::new(directory);
     decompressed(reader, Format::Zstd, limits.bytes, |chunks| {
@@ -379,10 +369,6 @@ pub type Choose<'c> = &'c dyn Fn(&Path) -> Option<PathBuf>;
 ///
 /// The directory of `tree` was empty at first; other archives may have been unpacked into
 /// it since.
-///
-/// # Errors
-///
-/// As [`unpack_into`], for what is wanted.
 pub fn unpack_chosen<R: Read + Send>(
     reader: R,
     format: Format,
@@ -402,11 +388,6 @@ pub fn unpack_chosen<R: Read + Send>(
 }
 
 /// Decompresses a stream in a thread of its own, while `consume` reads what comes out.
-///
-/// # Errors
-///
-/// What `consume` says; for it reading fails with damage, more than `limit` bytes, and a
-/// signal.
 pub fn decompressed<R: Read + Send, T>(
     reader: R,
     format: Format,

@@ -80,10 +80,6 @@ pub struct Rpm {
 
 impl Rpm {
     /// Reads what comes before the files.
-    ///
-    /// # Errors
-    ///
-    /// Besides I/O: it is damaged, or of a kind that is not known here.
     pub fn open(mut file: File) -> Result<Self> {
         file.seek(SeekFrom::Start(LEAD))?;
         let (_, signatures) = Header::read(&mut file)?;
@@ -123,10 +119,6 @@ impl Rpm {
     }
 
     /// Unpacks what is wanted of its files.
-    ///
-    /// # Errors
-    ///
-    /// As [`archive::unpack_chosen`].
     pub fn unpack(&mut self, tree: &mut Tree, limits: &Limits, choose: Choose) -> Result<()> {
         self.file.seek(SeekFrom::Start(self.payload))?;
         tree.next_archive();

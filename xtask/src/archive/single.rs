@@ -10,20 +10,11 @@ use crate::archive::compression::Compression;
 
 /// The contents of one file of an archive, read without unpacking anything; `None`
 /// if it is not there. Reads no further than that file.
-///
-/// # Errors
-///
-/// Besides I/O and damage up to there: the file is larger than `limit` bytes; a
-/// signal.
 pub fn read_file(reader: impl Read, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
     read_file_of(Compression::Zstd, reader, path, limit)
 }
 
 /// [`read_file`] of an archive that is compressed in another way.
-///
-/// # Errors
-///
-/// As [`read_file`].
 pub fn read_file_of(
     compression: Compression,
     reader: impl Read,

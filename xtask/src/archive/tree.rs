@@ -67,10 +67,6 @@ impl Tree {
     }
 
     /// Makes a directory.
-    ///
-    /// # Errors
-    ///
-    /// Besides I/O: the name is taken.
     pub fn directory(&mut self, path: &Path) -> Result<()> {
         if path.as_os_str().is_empty() {
             // `./`, the root itself.
@@ -85,10 +81,6 @@ impl Tree {
     }
 
     /// Makes a file of what a reader gives.
-    ///
-    /// # Errors
-    ///
-    /// Besides I/O: the name is taken, or the reader ends before the file's size.
     pub fn file(
         &mut self,
         path: &Path,
@@ -119,10 +111,6 @@ impl Tree {
     }
 
     /// Makes a symbolic link, which must have passed [`link_stays_inside`].
-    ///
-    /// # Errors
-    ///
-    /// Besides I/O: the name is taken.
     pub fn symlink(&mut self, path: &Path, target: &Path) -> Result<()> {
         self.claim(path, Kind::Link)?;
         std::os::unix::fs::symlink(target, self.root.join(path))?;
@@ -130,10 +118,6 @@ impl Tree {
     }
 
     /// Gives a file another name.
-    ///
-    /// # Errors
-    ///
-    /// Besides I/O: the name is taken, or the target is no file that was made here.
     pub fn hard_link(&mut self, path: &Path, target: &Path) -> Result<()> {
         if self.made.get(target) != Some(&Kind::File) {
             bail!("a hard link to {target:?}, which is no file of the archive");
@@ -183,10 +167,6 @@ fn system_time(seconds: u64) -> SystemTime {
 }
 
 /// The path of an entry, relative and without `.`; empty for the root itself.
-///
-/// # Errors
-///
-/// It is absolute, has `..` or control characters, or a part that is too long.
 pub fn relative_path(bytes: &[u8]) -> Result<PathBuf> {
     if bytes.iter().any(|byte| *byte < b' ' || *byte == 0x7f) {
         bail!("control characters in a name");

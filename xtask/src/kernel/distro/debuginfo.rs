@@ -23,10 +23,6 @@ const INSIDE: &str = "usr/lib/debug";
 
 /// The kernel with its debugging information, which is fetched if it is not here. A kernel
 /// that was built here or came in a package of ours has it.
-///
-/// # Errors
-///
-/// There is none, or nobody knows where; it cannot be had, or a signal.
 pub fn add(env: &Env, kernel: LocalKernel) -> Result<LocalKernel> {
     let folder = match kernel.origin {
         Origin::Package | Origin::Tree => return Ok(kernel),

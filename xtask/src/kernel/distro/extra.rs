@@ -59,10 +59,6 @@ pub struct Extra<'e> {
 
 impl Extra<'_> {
     /// The folder, which is made if it is not here.
-    ///
-    /// # Errors
-    ///
-    /// The kernel is none of Debian's, the packages cannot be had, or a signal.
     pub fn obtain(&self, env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
         let image = image_package(kernel, self.what)?;
         let goal = self.goal(&env.paths, kernel.arch, &kernel.release, &image.version);
@@ -128,10 +124,6 @@ pub fn release_of(folder: &Path) -> Option<Release> {
 }
 
 /// What is called like such a folder, with its release, sorted.
-///
-/// # Errors
-///
-/// The work directory cannot be read.
 pub fn survey(paths: &Paths, arch: &Arch) -> Result<Vec<(Release, PathBuf)>> {
     let mut found = Vec::new();
     for path in disk::entries(&paths.kernels(arch.name))? {

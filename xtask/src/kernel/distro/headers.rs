@@ -19,10 +19,6 @@ const SOURCES: &str = "usr/src";
 const PROGRAMS: &str = "usr/lib";
 
 /// The tree that modules are built against for a kernel that was unpacked from a package.
-///
-/// # Errors
-///
-/// It is none of Debian's, the packages cannot be had, or a signal.
 pub fn obtain(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
     let name = debian::headers_name(&kernel.release);
     if kernel.origin != Origin::Distribution {

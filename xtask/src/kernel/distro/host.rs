@@ -28,10 +28,6 @@ const CONFIG_MAX: u64 = 16 << 20;
 const MODULES: [&str; 2] = ["lib/modules", "usr/lib/modules"];
 
 /// The release of the running kernel.
-///
-/// # Errors
-///
-/// It does not begin with a version.
 pub fn running() -> Result<Release> {
     let name = rustix::system::uname();
     let text = name.release().to_string_lossy();
@@ -40,11 +36,6 @@ pub fn running() -> Result<Release> {
 }
 
 /// The kernel of a release among the files of a host, which are below `root`.
-///
-/// # Errors
-///
-/// A file of it is not there or cannot be read; the message says where was looked and
-/// what can be done.
 pub fn open(
     root: &Path,
     release: &Release,

@@ -37,10 +37,6 @@ impl Image {
     }
 
     /// Looks at a file.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read.
     pub fn of_file(path: &Path) -> Result<Self> {
         let context = || format!("cannot read {}", path.display());
         let head = input::beginning(path, HEAD).with_context(context)?;

@@ -34,11 +34,6 @@ pub fn lock_name(key: &str) -> String {
 
 /// Unpacks the kernel that `.deb` or `.rpm` files hold, one or several, into the work
 /// directory, and lists its modules; unless the same files were installed before.
-///
-/// # Errors
-///
-/// One of them is no package, damaged or too large; together they are no kernel, or one
-/// for another architecture; depmod is missing or fails.
 pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
     let packages = packages.iter().map(|path| Package::open(path));
     let mut packages = packages.collect::<Result<Vec<_>>>()?;

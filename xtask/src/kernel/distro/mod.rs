@@ -73,10 +73,6 @@ pub struct PackageOrigin {
 
 impl Origin {
     /// Reads that of a folder.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read, or is damaged.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE_NAME);
         let text = input::bytes(&path, input::SMALL)
@@ -111,10 +107,6 @@ pub fn key_of(folder: &Path) -> Option<&str> {
 }
 
 /// The kernel that was installed from package files with that [`key`].
-///
-/// # Errors
-///
-/// The work directory cannot be read.
 pub fn find(paths: &Paths, arch: &'static Arch, key: &str) -> Result<Option<LocalKernel>> {
     let folders = folders(paths, arch)?.into_iter();
     let mut same = folders.filter(|folder| key_of(folder) == Some(key));
@@ -128,10 +120,6 @@ pub fn is_folder(path: &Path) -> bool {
 }
 
 /// Opens a folder.
-///
-/// # Errors
-///
-/// A usage error that names what is missing.
 pub fn open(path: &Path) -> Result<LocalKernel> {
     // VMs and make are started in other directories.
     let path =
@@ -171,19 +159,11 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
 }
 
 /// The kernels of distributions in the work directory, the newest first.
-///
-/// # Errors
-///
-/// The work directory cannot be read.
 pub fn survey(paths: &Paths, arch: &'static Arch) -> Result<Vec<LocalKernel>> {
     Ok(survey_all(paths, arch)?.kernels)
 }
 
 /// [`survey`], with what is called like such a kernel and is none.
-///
-/// # Errors
-///
-/// As [`survey`].
 pub fn survey_all(paths: &Paths, arch: &'static Arch) -> Result<Survey> {
     let mut survey = Survey::default();
     for folder in folders(paths, arch)? {

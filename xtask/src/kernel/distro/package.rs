@@ -57,10 +57,6 @@ impl Format {
 }
 
 /// Whether a file begins as packages of a distribution do, whatever it is called.
-///
-/// # Errors
-///
-/// It cannot be read.
 pub fn is_package(path: &Path) -> Result<bool> {
     Ok(Format::of(path)?.is_some())
 }
@@ -68,10 +64,6 @@ pub fn is_package(path: &Path) -> Result<bool> {
 /// The package files that a path stands for, sorted: a file that is one, or all that are
 /// in a directory, which is how a kernel is given that comes in several. Empty if it is
 /// something else.
-///
-/// # Errors
-///
-/// Something in it cannot be read.
 pub fn packages_at(path: &Path) -> Result<Vec<PathBuf>> {
     if path.is_file() {
         return Ok(match is_package(path)? {
@@ -103,10 +95,6 @@ const PACKAGE_MAX: u64 = 16 << 30;
 
 impl Package {
     /// Reads a package file up to its files, and the whole of it for its checksum.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read, is damaged, or is no package.
     pub fn open(path: &Path) -> Result<Self> {
         let context = || format!("cannot read the package {}", path.display());
         let open = || input::open(path).with_context(context);
@@ -142,10 +130,6 @@ impl Package {
     }
 
     /// For which architecture it is; `None` if for any.
-    ///
-    /// # Errors
-    ///
-    /// A usage error if that one is not supported.
     pub fn arch(&self) -> Result<Option<&'static Arch>> {
         let name = self.architecture.as_str();
         let found = match &self.contents {
@@ -173,10 +157,6 @@ impl Package {
     }
 
     /// Unpacks the kernel in it: see [`place`].
-    ///
-    /// # Errors
-    ///
-    /// It is damaged, hostile or too large.
     pub fn unpack(&mut self, tree: &mut Tree) -> Result<()> {
         let size = self.path.metadata().map_or(0, |metadata| metadata.len());
         let limits = Limits::of(size);

@@ -15,10 +15,6 @@ use crate::model::version::Version;
 
 /// Finds each version, or the newest of a series, in all suites. Each suite is
 /// asked once for all of them.
-///
-/// # Errors
-///
-/// If Debian's archive cannot be asked on this host at all, or by a signal.
 pub fn find_all(env: &Env, versions: &[Version]) -> Result<Vec<Result<Found>>> {
     let suites = Suites::open(env, |_| true)?;
     let mut names = versions.iter().map(package_name).collect::<Vec<_>>();

@@ -17,10 +17,6 @@ use crate::base::sha256::Sha256;
 use crate::model::version::Version;
 
 /// Looks at the tree.
-///
-/// # Errors
-///
-/// If it is no kernel source, or one that was built in: kbuild refuses that.
 pub fn find(path: &Path) -> Result<Found> {
     let path = path
         .canonicalize()

@@ -20,10 +20,6 @@ pub struct Tag {
 }
 
 /// Finds the tag of each version, or the newest of a series, with one question.
-///
-/// # Errors
-///
-/// If the repository does not answer.
 pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<Found>>> {
     let shell = crate::base::process::shell()?;
     let mut patterns = versions

@@ -224,11 +224,6 @@ pub fn fetch(work: &Work<'_>, archive: &Archive, directory: &Path) -> Result<()>
 }
 
 /// The text that a clear-signed message signs.
-///
-/// # Errors
-///
-/// If there is anything around the message or more than one: then what gpg checks
-/// and what we read might differ.
 fn signed_text(message: &str) -> Result<&str> {
     const BEGIN: &str = "-----BEGIN PGP SIGNED MESSAGE-----\n";
     const SIGNATURE: &str = "\n-----BEGIN PGP SIGNATURE-----\n";

@@ -148,10 +148,6 @@ pub fn satisfies(version: &Version, wanted: &Version) -> bool {
 }
 
 /// Finds out what there is. Needs the network unless it was asked recently.
-///
-/// # Errors
-///
-/// If no source has it; says what each source answered.
 pub fn find(env: &Env, request: &SourceRequest) -> Result<Found> {
     let version = match &request.wanted {
         Wanted::Directory(path) => return directory::find(path),
@@ -165,10 +161,6 @@ pub fn find(env: &Env, request: &SourceRequest) -> Result<Found> {
 
 /// [`find`] for many versions: an answer for each, in their order. Every list of a
 /// source is asked for once, and one that cannot be had is one line.
-///
-/// # Errors
-///
-/// Only a signal.
 pub fn find_all(
     env: &Env,
     versions: &[Version],

@@ -69,10 +69,6 @@ pub struct Lists<'a> {
 
 impl Suites {
     /// Renews the lists of the wanted suites if they are too old.
-    ///
-    /// # Errors
-    ///
-    /// If Debian's archive cannot be asked on this host at all, or by a signal.
     pub fn open(env: &Env, wanted: impl Fn(&Suite) -> bool) -> Result<Self> {
         let entries = host_entries()?;
         let architecture = host_arch()?.debian;
@@ -154,20 +150,12 @@ fn unusable(states: impl Iterator<Item = State>) -> Option<Failure> {
 
 impl Lists<'_> {
     /// The names of packages that begin so.
-    ///
-    /// # Errors
-    ///
-    /// apt cannot be run.
     pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let names = apt_cache(self.directory, &["pkgnames", prefix])?;
         Ok(names.lines().map(str::to_owned).collect())
     }
 
     /// What apt knows about packages; those that it does not know are passed over.
-    ///
-    /// # Errors
-    ///
-    /// apt cannot be run.
     pub fn show(&self, packages: &[String]) -> Result<String> {
         if packages.is_empty() {
             return Ok(String::new());
@@ -189,10 +177,6 @@ impl Lists<'_> {
 
 /// Downloads package files of one suite into a directory; where each is. apt checks
 /// them against its signed lists. What came before a signal is kept for the next run.
-///
-/// # Errors
-///
-/// apt fails, with the log's end; a full disk; a signal.
 pub fn download(work: &Work<'_>, packages: &[Package], directory: &Path) -> Result<Vec<PathBuf>> {
     let Some(first) = packages.first() else {
         return Ok(Vec::new());

@@ -49,11 +49,6 @@ pub enum Found {
 
 /// The newest kernel that `debian:WHAT` asks for. If the archive cannot be asked, the
 /// newest that was unpacked before and is asked for.
-///
-/// # Errors
-///
-/// A usage error if `argument` says nothing. The archive cannot be asked on this host, or
-/// not now, and nothing is here that would do. No suite has such a kernel.
 pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<Found> {
     let what = What::parse(argument)?;
     let suites = Suites::open(env, |suite| what.wants(suite));
@@ -130,10 +125,6 @@ fn offers<'s>(suites: &'s Suites, arch: &Arch) -> Result<Vec<Offer<Lists<'s>>>> 
 }
 
 /// Downloads and unpacks, unless another run has done that meanwhile.
-///
-/// # Errors
-///
-/// apt or the disk fails, a signal, or the packages are no kernel.
 pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
     let sums = kernel.packages.iter();
     let sums = sums.map(|package| package.candidate.sha256.clone());
@@ -154,10 +145,6 @@ pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
 }
 
 /// The package with the debugging information of a release, of just that version.
-///
-/// # Errors
-///
-/// The archive cannot be asked, or does not have it (any more).
 pub fn debug_package(env: &Env, release: &Release, version: &str) -> Result<Package> {
     let what = format!("the debugging information of {release}");
     let take = |lists: Lists<'_>, candidate| Ok(lists.package(candidate));
@@ -165,10 +152,6 @@ pub fn debug_package(env: &Env, release: &Release, version: &str) -> Result<Pack
 }
 
 /// The packages with what modules are built against for a release, of just that version.
-///
-/// # Errors
-///
-/// As [`debug_package`].
 pub fn header_packages(env: &Env, release: &Release, version: &str) -> Result<Vec<Package>> {
     let what = format!("what modules are built against for {release}");
     let take = |lists: Lists<'_>, first: Candidate| {
@@ -241,10 +224,6 @@ fn of_version<T>(
 
 /// The package that a kernel's image was unpacked from, if it is one of Debian's. `what` is
 /// to be had for it.
-///
-/// # Errors
-///
-/// It is none of Debian's.
 pub fn image_package(kernel: &LocalKernel, what: &str) -> Result<PackageOrigin> {
     let packages = distro::Origin::read(&kernel.path)?.packages;
     let names = packages.iter().map(|package| package.name.as_str());
@@ -273,10 +252,6 @@ pub fn debug_name(release: &Release) -> String {
 }
 
 /// Downloads packages into a temporary directory, in which the log is too.
-///
-/// # Errors
-///
-/// There is no room for what will be unpacked of them, apt fails, or a signal.
 pub fn download(env: &Env, packages: &[Package], temporary: &Temporary) -> Result<Vec<PathBuf>> {
     let bytes = packages.iter().map(|package| {
         let Candidate {

@@ -51,10 +51,6 @@ pub enum What {
 
 impl What {
     /// Reads what is behind `debian:`.
-    ///
-    /// # Errors
-    ///
-    /// A usage error if it is none of these.
     pub fn parse(argument: Option<&str>) -> Result<Self, Failure> {
         let Some(text) = argument else {
             return Ok(Self::Newest);
@@ -237,10 +233,6 @@ fn is_number(text: &str) -> bool {
 }
 
 /// The newest kernel of all offers that is asked for.
-///
-/// # Errors
-///
-/// There is none; the message says what there is.
 pub fn select<S: Copy>(
     what: &What,
     offers: &[Offer<S>],
