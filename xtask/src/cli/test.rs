@@ -10,7 +10,7 @@ use crate::base::interrupt;
 use crate::base::paths::Paths;
 use crate::base::programs;
 use crate::base::stdout::Stdout;
-use crate::base::time::Utc;
+use crate::base::time;
 use crate::base::ui::Ui;
 use crate::host::setup::{self, Tool};
 use crate::model::expectation::Ledger;
@@ -129,7 +129,7 @@ pub fn run_to(env: &Env, out: impl Write, flags: &Test, setup: bool) -> Result<u
     };
     let asked = results::Session {
         project: project.name.clone(),
-        started: Utc::now().rfc3339(),
+        started: time::rfc3339(time::now()),
         kernels: requests.iter().map(request_text).collect(),
         partition: flags.partition.map(Partition::numbers),
         filtered,

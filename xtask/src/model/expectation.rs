@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::error::Failure;
 use crate::base::suggest::nearest;
-use crate::base::time::Date;
+use crate::base::time::{Date, parse_date};
 use crate::model::arch;
 use crate::model::results::{Results, RunName, RunRecord, Session};
 use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
@@ -91,7 +91,7 @@ impl Entry {
         })?;
         let kernels = expectation.kernels.as_deref().map(str::parse);
         let kernels = kernels.transpose().map_err(at("kernels"))?;
-        let until = expectation.until.as_deref().map(str::parse::<Date>);
+        let until = expectation.until.as_deref().map(parse_date);
         let until = until.transpose().map_err(at("until"))?;
         if let Some(name) = &expectation.arch
             && arch::find(name).is_none()
@@ -207,7 +207,7 @@ impl Ledger {
             return Ok(Self::default());
         }
         let day = session.started.split('T').next().unwrap_or_default();
-        Self::new(&session.expectations, day.parse()?)
+        Self::new(&session.expectations, parse_date(day)?)
     }
 
     /// The entries for a kernel; none for `local`.
@@ -343,7 +343,7 @@ mod tests {
     }
 
     fn day(text: &str) -> Date {
-        text.parse().unwrap()
+        parse_date(text).unwrap()
     }
 
     fn ledger(expectations: &[Expectation]) -> Ledger {

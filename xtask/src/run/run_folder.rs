@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::base::temporary;
-use crate::base::time::{self, Utc};
+use crate::base::time;
 use crate::model::results::{self, Finish, RESULTS, RunName, RunRecord, Session, there_already};
 use crate::run::session::What;
 
@@ -150,7 +150,7 @@ fn finish(record: &RunRecord) -> Finish {
 /// The system gives no random bytes.
 pub fn unique(logs: &Path) -> Result<PathBuf> {
     let now = SystemTime::now();
-    let second = Utc::from_seconds(time::unix(now)).file_name();
+    let second = time::file_name(time::unix(now));
     let since = now.duration_since(UNIX_EPOCH).unwrap_or_default();
     // One process may make several within a second.
     let thousandth = since.subsec_millis();

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::base::time::Utc;
+use crate::base::time;
 use crate::model::arch::Arch;
 use crate::model::package_name::PackageName;
 use crate::model::version::{Release, Series};
@@ -139,11 +139,7 @@ pub fn select(kernels: &[Kernel], keep: NonZeroUsize, now: u64) -> Vec<Deletion>
 /// A time in seconds since 1970 as GitHub writes it (RFC 3339, in UTC, without
 /// fractions; docs.github.com/en/rest/using-the-rest-api/timezones-and-the-rest-api).
 pub fn timestamp(seconds: u64) -> String {
-    let utc = Utc::from_seconds(seconds);
-    format!(
-        "{:04}-{:02}-{:02}T{:02}:{:02}:{:02}Z",
-        utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second
-    )
+    time::rfc3339(seconds)
 }
 
 /// Whether a time is known and before another. In this form the order of times is

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use super::toolchain::Toolchain;
 use crate::base::error::Failure;
 use crate::base::process::LongCommand;
-use crate::base::time::Utc;
+use crate::base::time;
 use crate::kernel::source::SourceTree;
 use crate::model::arch::Arch;
 
@@ -179,10 +179,7 @@ impl Make {
             ("KBUILD_BUILD_HOST", "vmtest".to_owned()),
             // Otherwise it counts the builds of this tree.
             ("KBUILD_BUILD_VERSION", "1".to_owned()),
-            (
-                "KBUILD_BUILD_TIMESTAMP",
-                Utc::from_seconds(source.date).c_locale(),
-            ),
+            ("KBUILD_BUILD_TIMESTAMP", time::c_locale(source.date)),
             // Set, even if a tree has local changes: then no `+` or `-dirty` is added.
             ("LOCALVERSION", local_version.to_owned()),
             ("CC", toolchain.cc(&quirks)),

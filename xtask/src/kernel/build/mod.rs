@@ -35,7 +35,7 @@ use crate::base::process::{shell_quote, status_in_words};
 use crate::base::programs::{find_program, processors};
 use crate::base::temporary;
 use crate::base::temporary::Temporary;
-use crate::base::time::Utc;
+use crate::base::time;
 use crate::base::ui::Ui;
 use crate::kernel::config::{self, FinalConfig, Merged, tree};
 use crate::kernel::manifest::{self, Input, Manifest, Origin};
@@ -409,7 +409,7 @@ fn applies(patch: &str, version: &Version) -> Result<bool> {
 fn log_file(paths: &Paths, name: &str) -> Result<PathBuf> {
     let folder = paths
         .logs()
-        .join(format!("{}-{name}", Utc::now().file_name()));
+        .join(format!("{}-{name}", time::file_name(time::now())));
     std::fs::create_dir_all(&folder)
         .with_context(|| format!("cannot create {}", folder.display()))?;
     Ok(folder.join("make.log"))

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::base::disk;
 use crate::base::paths::Paths;
 use crate::base::temporary::{remove_abandoned, signed, signed_prefix};
-use crate::base::time::Utc;
+use crate::base::time;
 
 /// So many logs are kept, besides those of running VMs.
 const KEPT: usize = 20;
@@ -74,7 +74,7 @@ impl Drop for ConsoleLog {
 ///
 /// The system gives no random bytes.
 pub fn path(paths: &Paths) -> Result<PathBuf> {
-    let prefix = format!("{PREFIX}{}-", Utc::now().file_name());
+    let prefix = format!("{PREFIX}{}-", time::file_name(time::now()));
     let mut name = signed(prefix).context("there are no random bytes")?;
     name.push(SUFFIX);
     Ok(paths.logs().join("vm").join(name))
