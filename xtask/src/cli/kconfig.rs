@@ -7,7 +7,7 @@ use crate::base::error::{Failure, FailureKind};
 use crate::base::input;
 use crate::base::stdout::Stdout;
 use crate::base::ui::Verbosity;
-use crate::kernel::config::{FinalConfig, State, audit, merge, tree};
+use crate::kernel::config::{FinalConfig, State, audit, definitions, merge};
 use crate::model::arch;
 use crate::model::catalog::Kernels;
 use crate::vm::guest::requirements;
@@ -70,7 +70,7 @@ pub fn run(env: &Env, flags: &Kconfig) -> Result<u8> {
         }
     }
     let lost = match &flags.source {
-        Some(source) => tree::explain(audit.lost(), source, arch, &config)?,
+        Some(source) => definitions::explain(audit.lost(), source, arch)?,
         None => audit.lost().map(ToString::to_string).collect(),
     };
     for line in lost {

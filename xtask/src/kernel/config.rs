@@ -5,9 +5,9 @@
 //! (Documentation/kbuild/kconfig.rst of the kernel), so what no fragment names is
 //! off. `kernel-configs/README.md` describes the syntax of the fragments. Kconfig
 //! drops what it is told without a word when a dependency is missing; therefore
-//! [`audit`] looks at the result, and [`tree`] finds the dependency.
+//! [`audit`] looks at the result, and [`definitions`] finds what an option depends on.
 
-pub mod tree;
+pub mod definitions;
 
 use std::collections::BTreeMap;
 use std::fmt;

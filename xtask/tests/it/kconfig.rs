@@ -87,7 +87,7 @@ fn the_audit_finds_what_was_changed() {
     let run = check(&initramfs);
     assert!(!run.stdout.contains("CONFIG_OVERLAY_FS"), "{}", run.stdout);
 
-    // With the source, the reason as well.
+    // With the source, what the option depends on as well.
     std::fs::write(
         work.path().join("Kconfig"),
         "config BTRFS_FS\n\ttristate \"Btrfs\"\n\tdepends on BLOCK && MISSING\n",
@@ -97,10 +97,14 @@ fn the_audit_finds_what_was_changed() {
         .args("kconfig -q -a x86_64 --check config --source .")
         .run()
         .expect_status(1);
-    let line = run.stdout.lines().next().unwrap();
-    assert!(
-        line.ends_with("CONFIG_MISSING is not set (Kconfig:1)"),
-        "{line}"
+    let lines = run.stdout.lines().collect::<Vec<_>>();
+    assert!(lines[0].ends_with("it is not set"), "{lines:#?}");
+    assert_eq!(
+        lines[1..3],
+        [
+            "  Kconfig:1: config BTRFS_FS",
+            "  Kconfig:3: depends on BLOCK && MISSING"
+        ]
     );
 }
 

@@ -333,8 +333,8 @@ pub struct Kconfig {
     /// Audit this .config instead
     #[arg(long, value_name = "FILE")]
     pub check: Option<PathBuf>,
-    /// Name the dependency that each lost option is missing, from this source tree of the audited
-    /// kernel
+    /// Show where this source tree of the audited kernel defines each lost option, and what it
+    /// depends on
     #[arg(long, value_name = "DIR", requires = "check")]
     pub source: Option<PathBuf>,
 }

@@ -37,7 +37,7 @@ use crate::base::temporary;
 use crate::base::temporary::Temporary;
 use crate::base::time;
 use crate::base::ui::Ui;
-use crate::kernel::config::{self, FinalConfig, Merged, tree};
+use crate::kernel::config::{self, Merged, definitions};
 use crate::kernel::manifest::{self, Input, Manifest, Origin};
 use crate::kernel::package::{self, PackageInput, PackageOptions, Packaged};
 use crate::kernel::source::{self, Found, SourceChoice, SourceRequest, SourceTree, Wanted};
@@ -667,12 +667,7 @@ fn configure(
     if lost == 0 {
         return Ok((set, absent));
     }
-    let lines = tree::explain(
-        audit.lost(),
-        &make.source,
-        arch,
-        &FinalConfig::parse(&config),
-    )?;
+    let lines = definitions::explain(audit.lost(), &make.source, arch)?;
     Err(Failure::setup(format!(
         "{lost} of the options wanted for {} cannot be set; {} has the rest",
         plan.name,
