@@ -17,15 +17,16 @@ use crate::model::expectation::Ledger;
 use crate::model::kernel_request::KernelRequest;
 use crate::model::project::{self, Choice, Chosen, Project};
 use crate::model::results::{self, RunName};
+use crate::model::run_event::{Observer, RunEvent, RunEventKind, SessionEnd};
 use crate::report::files;
 use crate::report::github::{self, Job};
-use crate::report::terminal::{Event, Outlook, Reporter};
+use crate::report::terminal::{Outlook, Reporter};
 use crate::run::history::History;
 use crate::run::python::{self, Prepared};
 use crate::run::queue::{self, Budget};
 use crate::run::run_folder::RunFolder;
 use crate::run::schedule::{self, Capacity, Partition, RetryPolicy, VmSize};
-use crate::run::session::{self, Collector, Message, Options, Session, What};
+use crate::run::session::{self, Options, Session};
 use crate::run::suite::{self, Suite};
 use crate::supply::host_arch;
 use crate::vm;
@@ -193,14 +194,15 @@ pub fn run_to(env: &Env, out: impl Write, flags: &Test, setup: bool) -> Result<u
     let Collected { mut reporter, .. } = collector;
     let results = close(folder, &ledger, &env.ui)?;
     let started = records.iter().filter(|record| record.name.phase.is_none());
-    let finished = Event::Finished {
-        records: &records,
+    let end = SessionEnd {
         not_started: runs - started.count(),
-        results: &results,
+        records,
+        results,
     };
-    reporter
-        .handle(finished)
-        .context("cannot write the results")?;
+    reporter.finish(&end)?;
+    let SessionEnd {
+        records, results, ..
+    } = end;
     if let Some(job) = &job {
         let annotations = github::annotations(&results, &suite.prepared.tree, job);
         reporter
@@ -295,17 +297,16 @@ struct Collected<'r, W> {
     reporter: Reporter<W>,
 }
 
-impl<W: Write> Collector for Collected<'_, W> {
-    fn message(&mut self, message: &Message) -> Result<()> {
-        let slot = self.names.get_mut(message.run);
-        if let (Some(slot), What::Started(name)) = (slot, &message.what) {
+impl<W: Write> Observer for Collected<'_, W> {
+    fn event(&mut self, event: &RunEvent) -> Result<()> {
+        let slot = self.names.get_mut(event.run);
+        if let (Some(slot), RunEventKind::Started(name)) = (slot, &event.kind) {
             *slot = Some(name.clone());
         }
-        if let Some(Some(name)) = self.names.get(message.run) {
-            self.folder.take(name, message.shard, &message.what)?;
+        if let Some(Some(name)) = self.names.get(event.run) {
+            self.folder.take(name, event.shard, &event.kind)?;
         }
-        let shown = self.reporter.handle(Event::Run(message));
-        shown.context("cannot write the results")
+        self.reporter.event(event)
     }
 }
 

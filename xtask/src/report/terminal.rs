@@ -10,33 +10,19 @@ use std::io::{self, Write};
 use std::path::PathBuf;
 use std::time::Instant;
 
+use anyhow::{Context, Result};
+
 use crate::base::color::Paint;
 use crate::base::shown;
 use crate::base::ui::{Task, Ui, Verbosity};
-use crate::model::results::{Results, RunName, RunRecord};
+use crate::model::results::RunName;
+use crate::model::run_event::{Observer, RunEvent, RunEventKind, SessionEnd};
 use crate::model::test_event::{RunOutcome, TestEvent};
 use crate::report::formats::Look;
 use crate::report::github;
 use crate::report::matrix::Verdict;
 use crate::report::text::{self, failure_line, run_line, test_line};
 use crate::report::totals::Totals;
-use crate::run::session::{Message, What};
-
-/// What the reporter is told.
-#[derive(Clone, Copy, Debug)]
-pub enum Event<'e> {
-    /// Something happened to a run.
-    Run(&'e Message),
-    /// All runs have ended; so many were not started because one had failed.
-    Finished {
-        /// The runs.
-        records: &'e [RunRecord],
-        /// The others.
-        not_started: usize,
-        /// All that was written down about them.
-        results: &'e Results,
-    },
-}
 
 /// What is to be done in a session, as far as it is known before.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -127,39 +113,21 @@ impl<W: Write> Reporter<W> {
         reporter
     }
 
-    /// Tells it what happened.
-    ///
-    /// # Errors
-    ///
-    /// If the results cannot be written.
-    pub fn handle(&mut self, event: Event<'_>) -> io::Result<()> {
-        let text = match event {
-            Event::Run(message) => self.message(message),
-            Event::Finished {
-                records,
-                not_started,
-                results,
-            } => {
-                self.total = None;
-                let look = Look {
-                    folder: self.outlook.folder.clone(),
-                    paint: self.outlook.paint,
-                    skips: self.verbosity >= Verbosity::Verbose,
-                    in_job: self.outlook.github,
-                };
-                let records = records.iter().collect::<Vec<_>>();
-                text::session(&records, not_started, results, &look)
-            }
+    /// Writes what is to be said when all runs have ended.
+    pub fn finish(&mut self, end: &SessionEnd) -> Result<()> {
+        self.total = None;
+        let look = Look {
+            folder: self.outlook.folder.clone(),
+            paint: self.outlook.paint,
+            skips: self.verbosity >= Verbosity::Verbose,
+            in_job: self.outlook.github,
         };
-        if text.is_empty() {
-            return Ok(());
+        let records = end.records.iter().collect::<Vec<_>>();
+        let mut text = text::session(&records, end.not_started, &end.results, &look);
+        if self.outlook.github {
+            text = grouped(&github::harmless(&text));
         }
-        let text = match (self.outlook.github, event) {
-            (false, _) => text,
-            (true, Event::Run(_)) => github::harmless(&text),
-            (true, Event::Finished { .. }) => grouped(&github::harmless(&text)),
-        };
-        self.write(&text)
+        self.write(&text).context("cannot write the results")
     }
 
     /// Writes text as it is, above the live view.
@@ -178,18 +146,19 @@ impl<W: Write> Reporter<W> {
         result
     }
 
-    fn message(&mut self, message: &Message) -> String {
-        let Message { run, shard, what } = message;
-        match what {
-            What::Preparing(name) => self.row(*run, name, "preparing"),
-            What::Started(name) => self.row(*run, name, "booting"),
-            What::CommandStarted => {
+    /// The text for an event, often none.
+    fn text(&mut self, event: &RunEvent) -> String {
+        let RunEvent { run, shard, kind } = event;
+        match kind {
+            RunEventKind::Preparing(name) => self.row(*run, name, "preparing"),
+            RunEventKind::Started(name) => self.row(*run, name, "booting"),
+            RunEventKind::CommandStarted => {
                 if let Some(row) = self.rows.get_mut(run) {
                     row.phase = "looking for tests";
                     row.update();
                 }
             }
-            What::Test(event) => {
+            RunEventKind::Test(event) => {
                 let many = self.outlook.runs > 1;
                 let Some(row) = self.rows.get_mut(run) else {
                     return String::new();
@@ -210,7 +179,7 @@ impl<W: Write> Reporter<W> {
                     };
                 }
             }
-            What::Retried(outcome) => {
+            RunEventKind::Retried(outcome) => {
                 let Some(row) = self.rows.get_mut(run) else {
                     return String::new();
                 };
@@ -225,7 +194,7 @@ impl<W: Write> Reporter<W> {
                     return shown::line(&line) + "; trying again\n";
                 }
             }
-            What::Finished(record) => {
+            RunEventKind::Finished(record) => {
                 self.rows.remove(run);
                 // What comes after a crash is a part of its kernel's run.
                 self.done += usize::from(record.name.phase.is_none());
@@ -310,6 +279,19 @@ impl<W: Write> Reporter<W> {
         let spent = self.begin.elapsed().as_secs_f64();
         let by_clock = (all / jobs).max(longest) - spent;
         Some(by_clock.clamp(0.0, (sum / jobs).max(longest)))
+    }
+}
+
+impl<W: Write> Observer for Reporter<W> {
+    fn event(&mut self, event: &RunEvent) -> Result<()> {
+        let mut text = self.text(event);
+        if text.is_empty() {
+            return Ok(());
+        }
+        if self.outlook.github {
+            text = github::harmless(&text);
+        }
+        self.write(&text).context("cannot write the results")
     }
 }
 

@@ -17,7 +17,7 @@ use serde_json::json;
 use crate::base::temporary;
 use crate::base::time;
 use crate::model::results::{self, Finish, RESULTS, RunName, RunRecord, Session, there_already};
-use crate::run::session::What;
+use crate::model::run_event::RunEventKind;
 
 /// The folder, and the results file while it is written.
 #[derive(Debug)]
@@ -98,14 +98,16 @@ impl RunFolder {
     /// # Errors
     ///
     /// It cannot be written.
-    pub fn take(&mut self, name: &RunName, shard: u32, what: &What) -> Result<()> {
+    pub fn take(&mut self, name: &RunName, shard: u32, kind: &RunEventKind) -> Result<()> {
         let name = Some(name);
-        match what {
-            What::Preparing(_) | What::CommandStarted => return Ok(()),
-            What::Started(_) => self.write("vm-started", name, shard, &json!({}))?,
-            What::Test(event) => self.write("", name, shard, event)?,
-            What::Retried(outcome) => self.write("vm-retried", name, shard, outcome)?,
-            What::Finished(record) => self.write("vm-finished", name, shard, &finish(record))?,
+        match kind {
+            RunEventKind::Preparing(_) | RunEventKind::CommandStarted => return Ok(()),
+            RunEventKind::Started(_) => self.write("vm-started", name, shard, &json!({}))?,
+            RunEventKind::Test(event) => self.write("", name, shard, event)?,
+            RunEventKind::Retried(outcome) => self.write("vm-retried", name, shard, outcome)?,
+            RunEventKind::Finished(record) => {
+                self.write("vm-finished", name, shard, &finish(record))?
+            }
         }
         self.flush()
     }
@@ -200,27 +202,33 @@ mod tests {
         };
         folder.begin(&session).unwrap();
         let (one, two) = (name("6.1.1"), name("6.2.2"));
-        folder.take(&one, 0, &What::Started(one.clone())).unwrap();
-        folder.take(&two, 0, &What::Started(two.clone())).unwrap();
+        folder
+            .take(&one, 0, &RunEventKind::Started(one.clone()))
+            .unwrap();
+        folder
+            .take(&two, 0, &RunEventKind::Started(two.clone()))
+            .unwrap();
         for (name, shard) in [(&one, 1), (&two, 0), (&one, 2)] {
             let event = TestEvent::RunStarted {
                 tests: 3,
                 all: None,
             };
-            folder.take(name, shard, &What::Test(event)).unwrap();
+            folder
+                .take(name, shard, &RunEventKind::Test(event))
+                .unwrap();
         }
         let lost = RunOutcome::Lost {
             how: "x".to_owned(),
             running: None,
         };
-        folder.take(&two, 0, &What::Retried(lost)).unwrap();
+        folder.take(&two, 0, &RunEventKind::Retried(lost)).unwrap();
         let record = crate::run::suite::not_started(
             two.clone(),
             crate::model::test_event::Stage::Build,
             &anyhow::anyhow!("y"),
         );
         folder
-            .take(&two, 0, &What::Finished(Box::new(record)))
+            .take(&two, 0, &RunEventKind::Finished(Box::new(record)))
             .unwrap();
         folder.end(&["odd".to_owned()]).unwrap();
         let text = std::fs::read_to_string(folder.path.join(RESULTS)).unwrap();

@@ -22,15 +22,16 @@ use crate::base::error::{self, FailureKind};
 use crate::base::interrupt;
 use crate::model::kernel::LocalKernel;
 use crate::model::results::{RunName, RunRecord};
+use crate::model::run_event::{Observer, RunEvent, RunEventKind};
 use crate::model::test_event::{RunOutcome, Stage};
 use crate::run::queue::{self, Budget, Wanted};
 use crate::run::schedule::RetryPolicy;
 use crate::run::suite::{self, Outlet, Part, Phase, Suite};
 use crate::supply::{self, Sources};
 
-/// How many messages may wait for the collector. A VM whose messages are not taken
-/// waits; nothing is lost.
-const MESSAGES: usize = 1024;
+/// How many events may wait for the observer. A VM whose events are not taken waits;
+/// nothing is lost.
+const WAITING_EVENTS: usize = 1024;
 
 /// How a session is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,41 +46,6 @@ pub struct Options {
     pub retry: RetryPolicy,
     /// Start no further kernel when a run was not passed.
     pub fail_fast: bool,
-}
-
-/// A message to the collector.
-#[derive(Debug)]
-pub struct Message {
-    /// Which run, by its place in the session: first the runs that were asked for, then
-    /// in the same order those of tests after the crash of their kernels.
-    pub run: usize,
-    /// Which of its VMs, from 1; 0 when its tests are not split.
-    pub shard: u32,
-    /// What happened.
-    pub what: What,
-}
-
-/// What happened to a run.
-#[derive(Debug)]
-pub enum What {
-    /// Its kernel is being fetched or built.
-    Preparing(RunName),
-    /// Its first VM is being started; by now the name is the kernel's own.
-    Started(RunName),
-    /// A guest is up and has started the tests.
-    CommandStarted,
-    /// The tests said something.
-    Test(crate::model::test_event::TestEvent),
-    /// A VM ended like this, and another one is started in its place.
-    Retried(RunOutcome),
-    /// The run has ended.
-    Finished(Box<RunRecord>),
-}
-
-/// Takes what happens, in order. An error ends the session.
-pub trait Collector {
-    /// Takes one message.
-    fn message(&mut self, message: &Message) -> Result<()>;
 }
 
 /// What a session is made of.
@@ -115,14 +81,14 @@ impl Session<'_> {
 ///
 /// # Errors
 ///
-/// A signal, a mistake of the user, or one of the collector.
-pub fn run(session: Session<'_>, collector: &mut dyn Collector) -> Result<Vec<RunRecord>> {
+/// A signal, a mistake of the user, or an error of the observer.
+pub fn run(session: Session<'_>, observer: &mut dyn Observer) -> Result<Vec<RunRecord>> {
     let of = session.runs();
     let mut records = (0..2 * of)
         .map(|_| None)
         .collect::<Vec<Option<RunRecord>>>();
     let pool = Pool::default();
-    let (sender, messages) = sync_channel(MESSAGES);
+    let (sender, events) = sync_channel(WAITING_EVENTS);
     let mut result = Ok(());
     std::thread::scope(|scope| {
         {
@@ -134,7 +100,7 @@ pub fn run(session: Session<'_>, collector: &mut dyn Collector) -> Result<Vec<Ru
             scope.spawn(move || work(session, pool, &sender));
         }
         drop(sender);
-        result = collect(&pool, &messages, collector, &mut records);
+        result = collect(&pool, &events, observer, &mut records);
     });
     interrupt::check()?;
     result?;
@@ -152,22 +118,22 @@ pub fn run(session: Session<'_>, collector: &mut dyn Collector) -> Result<Vec<Ru
 /// Runs in the calling thread until the others have ended.
 fn collect(
     pool: &Pool,
-    messages: &Receiver<Message>,
-    collector: &mut dyn Collector,
+    events: &Receiver<RunEvent>,
+    observer: &mut dyn Observer,
     records: &mut [Option<RunRecord>],
 ) -> Result<()> {
     let mut result = Ok(());
-    for message in messages {
+    for event in events {
         // What comes after an error is taken all the same: a thread that waits for
         // room would wait for ever.
         if result.is_ok() {
-            result = collector.message(&message);
+            result = observer.event(&event);
             if result.is_err() {
                 pool.stop();
             }
         }
-        if let What::Finished(record) = message.what
-            && let Some(slot) = records.get_mut(message.run)
+        if let RunEventKind::Finished(record) = event.kind
+            && let Some(slot) = records.get_mut(event.run)
         {
             *slot = Some(*record);
         }
@@ -261,14 +227,14 @@ impl Pool {
     fn finished(
         &self,
         session: Session<'_>,
-        sender: &SyncSender<Message>,
+        sender: &SyncSender<RunEvent>,
         run: usize,
         record: RunRecord,
     ) {
         if session.options.fail_fast && record.outcome != RunOutcome::Passed {
             self.change(|state| state.closed = true);
         }
-        send(sender, run, 0, What::Finished(Box::new(record)));
+        send(sender, run, 0, RunEventKind::Finished(Box::new(record)));
     }
 
     /// Ends everything because of this.
@@ -296,7 +262,7 @@ impl Drop for StopOnPanic<'_> {
 }
 
 /// The thread that prepares.
-fn prepare(session: Session<'_>, pool: &Pool, sender: &SyncSender<Message>) {
+fn prepare(session: Session<'_>, pool: &Pool, sender: &SyncSender<RunEvent>) {
     let _guard = StopOnPanic(pool);
     if session.local {
         pool.change(|state| state.tasks.push_back(Task::Local));
@@ -320,7 +286,7 @@ fn prepare(session: Session<'_>, pool: &Pool, sender: &SyncSender<Message>) {
         if free.is_none() {
             break;
         }
-        let tell = |what| send(sender, run, 0, what);
+        let tell = |kind| send(sender, run, 0, kind);
         match prepare_one(session, run, wanted, &tell) {
             Ok(ready) => {
                 let ready = Arc::new(ready);
@@ -336,7 +302,7 @@ fn prepare(session: Session<'_>, pool: &Pool, sender: &SyncSender<Message>) {
                     pool.fail(error);
                     break;
                 }
-                tell(What::Started(name.clone()));
+                tell(RunEventKind::Started(name.clone()));
                 let record = suite::not_started(name, stage, &error);
                 pool.finished(session, sender, run, record);
             }
@@ -356,7 +322,7 @@ fn prepare_one(
     session: Session<'_>,
     run: usize,
     wanted: &Wanted,
-    tell: &dyn Fn(What),
+    tell: &dyn Fn(RunEventKind),
 ) -> Result<Ready, Unprepared> {
     let begin = Instant::now();
     let name = wanted.name().map_err(|error| Unprepared {
@@ -382,7 +348,7 @@ fn prepare_one(
             return Err(failure(&name, Stage::Fetch, error));
         }
     };
-    tell(What::Preparing(name.clone()));
+    tell(RunEventKind::Preparing(name.clone()));
     let remote = matches!(choice, supply::Choice::Release(_));
     let kernel = supply::obtain(
         session.env,
@@ -434,13 +400,13 @@ fn is_final(error: &Error) -> bool {
     )
 }
 
-fn send(sender: &SyncSender<Message>, run: usize, shard: u32, what: What) {
-    // The collector takes messages until every sender is gone.
-    let _ = sender.send(Message { run, shard, what });
+fn send(sender: &SyncSender<RunEvent>, run: usize, shard: u32, kind: RunEventKind) {
+    // The observer is told events until every sender is gone.
+    let _ = sender.send(RunEvent { run, shard, kind });
 }
 
 /// A thread that runs VMs.
-fn work(session: Session<'_>, pool: &Pool, sender: &SyncSender<Message>) {
+fn work(session: Session<'_>, pool: &Pool, sender: &SyncSender<RunEvent>) {
     let _guard = StopOnPanic(pool);
     while let Some(task) = pool.wait(next_task) {
         match task {
@@ -485,7 +451,7 @@ fn next_task(state: &mut State) -> Option<Option<Task>> {
 fn run_vm(
     session: Session<'_>,
     pool: &Pool,
-    sender: &SyncSender<Message>,
+    sender: &SyncSender<RunEvent>,
     ready: &Ready,
     shard: u32,
     shards: u32,
@@ -493,7 +459,12 @@ fn run_vm(
     {
         let mut started = lock(&ready.started);
         if !std::mem::replace(&mut *started, true) {
-            send(sender, ready.run, 0, What::Started(ready.name.clone()));
+            send(
+                sender,
+                ready.run,
+                0,
+                RunEventKind::Started(ready.name.clone()),
+            );
         }
     }
     let split = (shards > 1).then_some((shard, shards));
@@ -543,7 +514,7 @@ fn run_vm(
 fn attempts(
     session: Session<'_>,
     pool: &Pool,
-    sender: &SyncSender<Message>,
+    sender: &SyncSender<RunEvent>,
     ready: &Ready,
     guest: &mut suite::Guest<'_>,
 ) -> Result<(Part, Option<Part>)> {
@@ -567,7 +538,12 @@ fn attempts(
             break (part, crash);
         }
         guest.attempt += 1;
-        send(sender, ready.run, number, What::Retried(part.outcome));
+        send(
+            sender,
+            ready.run,
+            number,
+            RunEventKind::Retried(part.outcome),
+        );
     };
     // The main tests have their verdict, and do not run again for the others.
     guest.phases = Phase::Crash;
@@ -576,7 +552,12 @@ fn attempts(
         && again(lost, guest.attempt)?
     {
         guest.attempt += 1;
-        send(sender, crash_run, 0, What::Retried(lost.outcome.clone()));
+        send(
+            sender,
+            crash_run,
+            0,
+            RunEventKind::Retried(lost.outcome.clone()),
+        );
         let (before, after) = run(*guest, crash_run, 0)?;
         crash = Some(after.unwrap_or(before));
     }

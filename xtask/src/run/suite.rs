@@ -27,11 +27,11 @@ use crate::kernel::module::{self, ModuleOptions};
 use crate::model::kernel::LocalKernel;
 use crate::model::project::{Discovery, Project};
 use crate::model::results::{Evidence, Phases, RunName, RunRecord};
+use crate::model::run_event::RunEventKind;
 use crate::model::test_event::{FinishedTest, RunOutcome, Stage, Tally};
 use crate::run::python::Prepared;
 use crate::run::run_folder;
 use crate::run::schedule;
-use crate::run::session::What;
 use crate::vm::scratch_disk::{Disk, Purpose};
 use crate::vm::{
     self, AccelChoice, CrashRequest, Limits, Stdin, VmOutcome, VmPhase, VmRequest, VmSink,
@@ -389,7 +389,7 @@ impl Suite<'_> {
     /// They cannot be started; a signal; the session is over.
     pub fn run_local(&self, outlet: Outlet<'_>) -> Result<RunRecord> {
         let name = local_name();
-        outlet.send(What::Started(name.clone()))?;
+        outlet.send(RunEventKind::Started(name.clone()))?;
         let local = (self.project.local.as_ref()).context("the project has no local tests")?;
         let command = self.command(&local.tests, &local.exclude);
         let mut environment = pairs(&local.environment);

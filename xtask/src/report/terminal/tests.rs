@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::model::results::{Evidence, Phases};
+use crate::model::results::{Evidence, Phases, Results, RunRecord};
 use crate::model::test_event::FinishedTest;
 use crate::model::test_event::Tally;
 use crate::model::test_event::TestOutcome;
@@ -101,28 +101,24 @@ fn check(verbosity: Verbosity, runs: &[(RunRecord, Vec<TestEvent>)], expect: Exp
     };
     let mut reporter = Reporter::new(&mut out, verbosity, None, outlook);
     for (run, (record, events)) in runs.iter().enumerate() {
-        let mut tell = |what| {
-            let message = Message {
-                run,
-                shard: 0,
-                what,
-            };
-            reporter.handle(Event::Run(&message)).unwrap();
+        let mut tell = |kind| {
+            let shard = 0;
+            reporter.event(&RunEvent { run, shard, kind }).unwrap();
         };
-        tell(What::Started(record.name.clone()));
-        tell(What::CommandStarted);
+        tell(RunEventKind::Started(record.name.clone()));
+        tell(RunEventKind::CommandStarted);
         for event in events {
-            tell(What::Test(event.clone()));
+            tell(RunEventKind::Test(event.clone()));
         }
-        tell(What::Finished(Box::new(record.clone())));
+        tell(RunEventKind::Finished(Box::new(record.clone())));
     }
     let records = runs.iter().map(|(r, _)| r.clone()).collect::<Vec<_>>();
-    let finished = Event::Finished {
-        records: &records,
+    let end = SessionEnd {
+        records,
         not_started: 0,
-        results: &Results::default(),
+        results: Results::default(),
     };
-    reporter.handle(finished).unwrap();
+    reporter.finish(&end).unwrap();
     expect.assert_eq(&String::from_utf8(out).unwrap());
 }
 
@@ -391,19 +387,15 @@ fn a_vm_that_is_started_again_is_told() {
         ..Outlook::default()
     };
     let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, outlook);
-    for what in [
-        What::Started(name("6.1.192")),
-        What::Retried(RunOutcome::Lost {
+    for kind in [
+        RunEventKind::Started(name("6.1.192")),
+        RunEventKind::Retried(RunOutcome::Lost {
             how: "QEMU ended\nmore".to_owned(),
             running: None,
         }),
     ] {
-        let message = Message {
-            run: 0,
-            shard: 0,
-            what,
-        };
-        reporter.handle(Event::Run(&message)).unwrap();
+        let (run, shard) = (0, 0);
+        reporter.event(&RunEvent { run, shard, kind }).unwrap();
     }
     assert_eq!(
         String::from_utf8(out).unwrap(),
@@ -449,12 +441,12 @@ fn in_a_job_of_github_details_are_folded_and_guests_give_no_commands() {
     };
     let mut hostile = record("6.1.192", &events()[..5], outcome);
     hostile.evidence.output_tail = "::error::mine".to_owned();
-    let finished = Event::Finished {
-        records: &[hostile],
+    let end = SessionEnd {
+        records: vec![hostile],
         not_started: 0,
-        results: &Results::default(),
+        results: Results::default(),
     };
-    reporter.handle(finished).unwrap();
+    reporter.finish(&end).unwrap();
     let text = String::from_utf8(out).unwrap();
     expect![[r#"
         ::group::6.1.192 (x86_64): failed t.A.bad (0.250 s)

@@ -12,8 +12,8 @@ use super::{Part, vm_outcome};
 use crate::base::bounded_log::BoundedLog;
 use crate::base::process::tail_of_log;
 use crate::model::results::{Evidence, Phases, RunName};
+use crate::model::run_event::{RunEvent, RunEventKind};
 use crate::model::test_event::{EventParser, FinishedTest, RunOutcome, Tally, TestEvent};
-use crate::run::session::{Message, What};
 use crate::vm::{BootSpans, PhaseRun, VmRun, VmSink};
 
 /// Lines of a log that the report of a run shows.
@@ -22,7 +22,7 @@ const TAIL_LINES: usize = 25;
 /// Where the events of one VM go.
 #[derive(Clone, Copy)]
 pub struct Outlet<'o> {
-    sender: &'o SyncSender<Message>,
+    sender: &'o SyncSender<RunEvent>,
     run: usize,
     shard: u32,
     /// The run of the tests after a crash.
@@ -34,7 +34,7 @@ impl<'o> Outlet<'o> {
     /// For a run and its VM (0 when its tests are not split). Once `stop` is set, all
     /// of it ends.
     pub fn new(
-        sender: &'o SyncSender<Message>,
+        sender: &'o SyncSender<RunEvent>,
         run: usize,
         shard: u32,
         stop: &'o AtomicBool,
@@ -66,10 +66,10 @@ impl<'o> Outlet<'o> {
     /// # Errors
     ///
     /// The session is over.
-    pub fn send(&self, what: What) -> Result<()> {
+    pub fn send(&self, kind: RunEventKind) -> Result<()> {
         self.check()?;
         let (run, shard) = (self.run, self.shard);
-        let sent = self.sender.send(Message { run, shard, what });
+        let sent = self.sender.send(RunEvent { run, shard, kind });
         sent.ok().context("the session is over")
     }
 
@@ -128,7 +128,7 @@ impl<'s> SuiteSink<'s> {
             (self.mark)(&self.name, test);
         }
         self.tally.push(&event);
-        self.outlet.send(What::Test(event))
+        self.outlet.send(RunEventKind::Test(event))
     }
 
     fn output(&mut self, bytes: &[u8]) -> Result<()> {
@@ -230,7 +230,7 @@ impl<'s> SuiteSink<'s> {
 impl VmSink for SuiteSink<'_> {
     fn started(&mut self) -> Result<()> {
         self.boot = Some(self.begin.elapsed());
-        self.outlet.send(What::CommandStarted)
+        self.outlet.send(RunEventKind::CommandStarted)
     }
 
     fn crashing(&mut self) -> Result<()> {
@@ -241,7 +241,7 @@ impl VmSink for SuiteSink<'_> {
         let after = Self::new(&name, outlet, self.mark, log, None)?;
         let before = std::mem::replace(self, after);
         self.before = Some(Box::new(before));
-        self.outlet.send(What::Started(name))
+        self.outlet.send(RunEventKind::Started(name))
     }
 
     fn stdout(&mut self, bytes: &[u8]) -> Result<()> {

@@ -26,7 +26,7 @@ fn name() -> RunName {
 }
 
 /// What a VM gives whose events come in these pieces, and what is told about it.
-fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<What>) {
+fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<RunEventKind>) {
     let directory = tempfile::tempdir().unwrap();
     let (sender, receiver) = std::sync::mpsc::sync_channel(100);
     let stop = AtomicBool::new(false);
@@ -66,7 +66,7 @@ fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<What>) {
     drop(sender);
     let told = receiver.iter().map(|message| {
         assert_eq!((message.run, message.shard), (3, 1));
-        message.what
+        message.kind
     });
     (part, told.collect())
 }
@@ -84,7 +84,7 @@ fn a_good_run() {
         [("output", "output.log"), ("console", "console.log")]
             .map(|(what, path)| (what.to_owned(), PathBuf::from(path)))
     );
-    assert!(matches!(told[0], What::CommandStarted));
+    assert!(matches!(told[0], RunEventKind::CommandStarted));
     assert_eq!(told.len(), 7);
 }
 
@@ -101,7 +101,7 @@ fn an_expected_failure_does_not_fail_the_run_and_a_pass_in_its_place_does() {
         assert_eq!(part.outcome.name(), expected);
         assert!(matches!(
             &told[2],
-            What::Test(TestEvent::TestFinished(test)) if test.expected.is_some()
+            RunEventKind::Test(TestEvent::TestFinished(test)) if test.expected.is_some()
         ));
     }
 }
@@ -145,10 +145,10 @@ fn a_session_that_is_over_takes_nothing() {
     let (sender, _receiver) = std::sync::mpsc::sync_channel(1);
     let stop = AtomicBool::new(true);
     let outlet = Outlet::new(&sender, 0, 0, &stop);
-    assert!(outlet.send(What::CommandStarted).is_err());
+    assert!(outlet.send(RunEventKind::CommandStarted).is_err());
     drop(_receiver);
     stop.store(false, Ordering::SeqCst);
-    assert!(outlet.send(What::CommandStarted).is_err());
+    assert!(outlet.send(RunEventKind::CommandStarted).is_err());
 }
 
 #[test]
@@ -296,7 +296,7 @@ fn what_comes_after_a_crash_is_another_part() {
     assert_eq!(of_crash, ["output", "console", "dump"]);
     let told = receiver.try_iter().collect::<Vec<_>>();
     let begin = told.iter().position(|message| message.run == 7).unwrap();
-    assert!(matches!(&told[begin].what, What::Started(name) if *name == crash));
+    assert!(matches!(&told[begin].kind, RunEventKind::Started(name) if *name == crash));
     assert!(
         told[begin..]
             .iter()

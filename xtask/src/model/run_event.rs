@@ -1,0 +1,48 @@
+//! What a session tells while it runs: the one interface between the runner and whoever
+//! shows or records its events.
+
+use anyhow::Result;
+
+use crate::model::results::{Results, RunName, RunRecord};
+use crate::model::test_event::{RunOutcome, TestEvent};
+
+/// Something that happened to one run of a session.
+#[derive(Debug)]
+pub struct RunEvent {
+    /// The run's place in the session. First come the runs that were asked for, then in the
+    /// same order the tests after the crash of their kernels.
+    pub run: usize,
+    /// The number of the run's VM, from 1; 0 when its tests are not split.
+    pub shard: u32,
+    pub kind: RunEventKind,
+}
+
+#[derive(Debug)]
+pub enum RunEventKind {
+    /// The kernel is being fetched or built.
+    Preparing(RunName),
+    /// The first VM is being started; from now on the name is the kernel's own.
+    Started(RunName),
+    /// A guest is up and has started the tests.
+    CommandStarted,
+    Test(TestEvent),
+    /// A VM ended like this, and another one is started in its place.
+    Retried(RunOutcome),
+    Finished(Box<RunRecord>),
+}
+
+/// Everything about a session whose runs have ended.
+#[derive(Debug)]
+pub struct SessionEnd {
+    /// In the order of the requests.
+    pub records: Vec<RunRecord>,
+    /// How many runs were not started because another one had failed.
+    pub not_started: usize,
+    /// What the session's folder says.
+    pub results: Results,
+}
+
+/// Is told what happens in a session, in order. An error ends the session.
+pub trait Observer {
+    fn event(&mut self, event: &RunEvent) -> Result<()>;
+}
