@@ -19,14 +19,6 @@ struct Setting {
     path: String,
 }
 
-/// What the tests of both phases have in common: where each was run is written down.
-const TESTS: &str = "
-import os, signal, unittest
-def ran(name):
-    with open('ran', 'a') as file:
-        file.write(name + '\\n')
-";
-
 impl Setting {
     /// With crashes that come to this, one word for each.
     fn new(crashes: &str) -> Self {
@@ -49,29 +41,11 @@ impl Setting {
         write("tests/after/__init__.py", "");
         write(
             "tests/test_main.py",
-            &format!(
-                "{TESTS}
-class A(unittest.TestCase):
-    def test_a(self):
-        ran('a')
-        if os.path.exists('kill'):
-            os.kill(os.getppid(), signal.SIGKILL)
-class B(unittest.TestCase):
-    def test_b(self): pass
-"
-            ),
+            include_str!("files/crash/test_main.py"),
         );
         write(
             "tests/after/test_dump.py",
-            &format!(
-                "{TESTS}
-@unittest.skipUnless('DUMP' in os.environ, 'there is no dump')
-class D(unittest.TestCase):
-    def test_d(self):
-        ran('d')
-        self.assertFalse(os.path.exists('fail'), 'the dump is torn')
-"
-            ),
+            include_str!("files/crash/test_dump.py"),
         );
         let path = fake_qemu::install(work.path(), "run");
         Self { work, path }

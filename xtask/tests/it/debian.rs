@@ -14,52 +14,11 @@ use support::fake_qemu;
 use support::package_files;
 use support::package_files::boot_image;
 
-/// Where the host's source lists are.
-const APT_CONFIG: &str = r#"#!/bin/sh
-echo "MAIN='/none'"
-echo "PARTS='$HOME/apt'"
-"#;
+const APT_CONFIG: &str = include_str!("files/apt-config.sh");
 
-/// `-c .../cache/apt/<suite>/apt.conf -q update`, or `download NAME=VERSION...`. A suite is
-/// a folder of `$HOME/archive`, with its packages and what is said about them.
-const APT_GET: &str = r#"#!/bin/sh
-suite=$HOME/archive/$(basename "$(dirname "$2")")
-shift 2
-[ "$1" != -q ] || shift
-echo "$1 ${suite##*/}" >>"$HOME/apt.log"
-if [ -e "$HOME/away" ]; then
-	cat "$HOME/away" >&2
-	exit 100
-fi
-if [ ! -d "$suite" ]; then
-	echo "E: The repository 'x' does not have a Release file." >&2
-	exit 100
-fi
-[ "$1" = download ] || exit 0
-shift
-for word; do
-	cp "$suite/${word%%=*}.deb" "${word%%=*}_${word#*=}_amd64.deb" || exit 100
-done
-"#;
+const APT_GET: &str = include_str!("files/apt-get.sh");
 
-/// `-c .../cache/apt/<suite>/apt.conf pkgnames PREFIX`, or `show NAME...`.
-const APT_CACHE: &str = r#"#!/bin/sh
-suite=$HOME/archive/$(basename "$(dirname "$2")")
-shift 2
-command=$1
-shift
-case $command in
-pkgnames)
-	cd "$suite" && ls | sed -n "s/^\($1.*\)\.deb$/\1/p"
-	;;
-show)
-	for name; do
-		cat "$suite/$name.show" || status=100
-	done
-	exit $status
-	;;
-esac
-"#;
+const APT_CACHE: &str = include_str!("files/apt-cache.sh");
 
 /// Lists what it finds, as `depmod -b ROOT RELEASE`.
 const DEPMOD: &str = r#"#!/bin/sh
@@ -485,16 +444,7 @@ fn a_kernel_that_cannot_be_had_is_a_row_of_the_table() {
     assert!(out.contains("no suite of Debian has Linux 6.6"), "{out}");
 }
 
-/// Is at work where headers are, and makes a module of what it is told to; the Makefile
-/// there must include one that is there.
-const MAKE: &str = r#"#!/bin/sh
-read -r _ included <"$2/Makefile" && [ -e "$included" ] || exit 9
-[ -e "$2/scripts/fixdep" ] || exit 8
-echo "$2" >>"$HOME/make.log"
-for word; do
-	case $word in M=*) : >"${word#M=}/mine.ko" ;; esac
-done
-"#;
+const MAKE: &str = include_str!("files/make-module.sh");
 
 #[test]
 fn a_test_module_is_built_against_the_headers_of_the_very_version() {

@@ -91,12 +91,7 @@ fn a_projects_own_steps_get_all_but_the_tokens_for_github() {
         "name = \"example\"\nprepare = [\"env > prepared\"]\n",
     )
     .unwrap();
-    let test = "\
-import os, unittest
-class A(unittest.TestCase):
-    def test_a(self):
-        self.assertNotIn('hidden', repr(os.environ))
-";
+    let test = include_str!("files/hides.py");
     fs::write(project.join("test_it.py"), test).unwrap();
     let command = xtask(work.path())
         .args("test --accel tcg --from local -k 6.1")

@@ -33,9 +33,6 @@ impl Setting {
         let project = work.path().join("project");
         fs::create_dir(&project).unwrap();
         fs::write(project.join("vmtest.toml"), "name = \"example\"\n").unwrap();
-        let text = format!(
-            "import os, signal, time, unittest\nKERNEL = os.environ['VMTEST_KERNEL'].split('-')[0]\n{text}"
-        );
         fs::write(project.join("test_it.py"), text).unwrap();
         let path = fake_qemu::install(work.path(), "run");
         Self { work, path }
@@ -87,15 +84,7 @@ fn outcomes(results: &Results) -> Vec<(String, &'static str)> {
 
 /// Waits in each test until all of `n` tests do, so that it ends only if all run at
 /// the same time.
-const MEETING: &str = "
-class A(unittest.TestCase):
-    def test_meet(self):
-        open('here-' + KERNEL, 'w').close()
-        end = time.monotonic() + 60
-        while len([name for name in os.listdir() if name.startswith('here-')]) < 3:
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.01)
-";
+const MEETING: &str = include_str!("files/session/meet.py");
 
 #[test]
 fn kernels_are_tested_at_the_same_time() {
@@ -118,32 +107,14 @@ fn kernels_are_tested_at_the_same_time() {
 
 #[test]
 fn one_job_tests_one_kernel_at_a_time() {
-    let text = "
-class A(unittest.TestCase):
-    def test_alone(self):
-        os.mkdir('lock')
-        time.sleep(0.3)
-        os.rmdir('lock')
-";
+    let text = include_str!("files/session/alone.py");
     let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], text);
     setting.test("-j1 -k 6.1,6.2,6.3").expect_status(0);
 }
 
 #[test]
 fn the_exit_status_is_the_first_of_1_4_3_5_that_occurred() {
-    let text = "
-class A(unittest.TestCase):
-    def test_a(self):
-        if KERNEL == '6.1.1':
-            self.fail()
-        if KERNEL == '6.2.1':
-            os.kill(os.getppid(), signal.SIGKILL)
-            time.sleep(60)
-        if KERNEL == '6.3.1':
-            os._exit(0)
-if KERNEL == '6.4.1':
-    del A
-";
+    let text = include_str!("files/session/statuses.py");
     let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1", "6.4.1", "6.5.1"], text);
     for (kernels, status, outcomes_of) in [
         ("6.5", 0, &["passed"][..]),
@@ -174,28 +145,14 @@ if KERNEL == '6.4.1':
 
 #[test]
 fn what_several_requests_pick_is_tested_once() {
-    let setting = Setting::new(
-        &["6.1.1"],
-        "class A(unittest.TestCase):\n    def test_a(self): pass\n",
-    );
+    let setting = Setting::new(&["6.1.1"], include_str!("files/session/passes.py"));
     setting.test("-k 6.1 -k 6.1.1*,6.*").expect_status(0);
     assert_eq!(setting.results().runs.len(), 1);
 }
 
 #[test]
 fn a_lost_vm_is_started_again_and_a_failed_test_is_not() {
-    let text = "
-class A(unittest.TestCase):
-    def test_a(self):
-        name = 'tried-' + KERNEL
-        count = len(open(name).read()) if os.path.exists(name) else 0
-        open(name, 'a').write('x')
-        if KERNEL == '6.1.1' and count < 2:
-            os.kill(os.getppid(), signal.SIGKILL)
-            time.sleep(60)
-        if KERNEL == '6.2.1':
-            self.fail()
-";
+    let text = include_str!("files/session/tried.py");
     let setting = Setting::new(&["6.1.1", "6.2.1"], text);
     let run = setting.test("--retries 2 -k 6.1").expect_status(0);
     let again =
@@ -214,11 +171,7 @@ class A(unittest.TestCase):
 
 #[test]
 fn fail_fast_starts_no_further_kernel_and_says_how_many() {
-    let text = "
-class A(unittest.TestCase):
-    def test_a(self):
-        self.assertNotEqual(KERNEL, '6.1.1')
-";
+    let text = include_str!("files/session/first_fails.py");
     let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], text);
     let run = setting.test("-j1 --fail-fast -k 6.1,6.2,6.3");
     let run = run.expect_status(1);
@@ -234,7 +187,7 @@ class A(unittest.TestCase):
 
 #[test]
 fn results_go_where_they_are_asked_to_and_are_never_overwritten() {
-    let text = "class A(unittest.TestCase):\n    def test_a(self): pass\n";
+    let text = include_str!("files/session/passes.py");
     let setting = Setting::new(&["6.1.1"], text);
     let folder = setting.work.path().join("some/where");
     let arguments = format!("-k 6.1 --report-dir {}", folder.display());
@@ -249,12 +202,7 @@ fn results_go_where_they_are_asked_to_and_are_never_overwritten() {
 
 #[test]
 fn a_signal_ends_all_vms_and_keeps_what_is_known() {
-    let text = "
-class A(unittest.TestCase):
-    def test_a(self):
-        open('here-' + KERNEL, 'w').close()
-        time.sleep(600)
-";
+    let text = include_str!("files/session/sleeps.py");
     let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], text);
     let mut child = setting.command("-j2 -k 6.1,6.2,6.3").start();
     let end = Instant::now() + Duration::from_secs(60);
@@ -288,13 +236,7 @@ class A(unittest.TestCase):
 
 #[test]
 fn listed_failures_are_expected_and_nothing_else_is() {
-    let text = "
-class A(unittest.TestCase):
-    def test_a(self):
-        self.assertEqual(KERNEL, '6.1.1')
-    def test_b(self):
-        pass
-";
+    let text = include_str!("files/session/listed.py");
     let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], text);
     let expect = |entries: &str| {
         let text = format!("name = \"example\"\n{entries}");
@@ -338,7 +280,7 @@ class A(unittest.TestCase):
 
 #[test]
 fn partitions_are_disjoint_and_together_all() {
-    let text = "class A(unittest.TestCase):\n    def test_a(self): pass\n";
+    let text = include_str!("files/session/passes.py");
     let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], text);
     let mut all = Vec::new();
     for part in ["1/2", "2/2"] {
@@ -370,11 +312,7 @@ fn set_duration(setting: &Setting, version: &str, seconds: f64) {
 
 #[test]
 fn durations_are_remembered_and_decide_the_order() {
-    let text = "
-class A(unittest.TestCase):
-    def test_a(self):
-        open('order', 'a').write(KERNEL + ' ')
-";
+    let text = include_str!("files/session/order.py");
     let setting = Setting::new(&["6.1.1", "6.2.1"], text);
     let order = || {
         let file = setting.project().join("order");
@@ -411,26 +349,7 @@ fn verdicts(results: &Results) -> Vec<String> {
 
 #[test]
 fn a_suite_that_is_split_has_the_results_of_one_that_is_not() {
-    let text = "
-class A(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls):
-        cls.number = 7
-    def test_a(self): self.assertEqual(self.number, 7)
-    def test_b(self): self.fail('b')
-class B(unittest.TestCase):
-    def test_a(self): self.skipTest('no')
-    @unittest.expectedFailure
-    def test_b(self): self.fail()
-class C(unittest.TestCase):
-    @classmethod
-    def setUpClass(cls): raise unittest.SkipTest('none of it')
-    def test_a(self): pass
-class D(unittest.TestCase):
-    def test_a(self):
-        for n in range(3):
-            with self.subTest(n): self.assertNotEqual(n, 1)
-";
+    let text = include_str!("files/session/kinds.py");
     let setting = Setting::new(&["6.1.1"], text);
     fs::write(
         setting.project().join("test_broken.py"),
@@ -473,15 +392,7 @@ fn timeless(folder: &Path) -> [String; 3] {
 
 #[test]
 fn partitions_merged_are_the_report_of_one_session() {
-    let text = "
-class A(unittest.TestCase):
-    def test_a(self):
-        self.assertLess(KERNEL, '6.3')
-    def test_b(self):
-        if KERNEL == '6.2.1': self.skipTest('not there')
-    def test_c(self):
-        pass
-";
+    let text = include_str!("files/session/partitions.py");
     let versions = ["6.1.1", "6.2.1", "6.3.1", "6.4.1", "6.5.1"];
     let setting = Setting::new(&versions, text);
     let known = "name = \"example\"\n[[expect]]\ntest = \"*.test_a\"\nkernels = \">=6.5\"\nreason = \"known\"\n";

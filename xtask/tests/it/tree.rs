@@ -9,27 +9,7 @@ use support::binary::Run;
 use support::fake_kernel::GUEST_CONFIG;
 use support::fake_qemu;
 
-/// What kbuild leaves of a kernel with two modules, as far as anybody looks at it.
-const MAKE: &str = r#"#!/bin/sh
-echo "$@" >>"$HOME/make.log"
-[ ! -e "$HOME/make-fails" ] || { echo "fs/a.c:1:1: error: it does not compile" >&2; exit 2; }
-tree=$2
-cd "$tree" || exit 9
-case $* in
-*allnoconfig)
-	sed 's/^\(CONFIG_[A-Za-z0-9_]*\)=n$/# \1 is not set/' "$KCONFIG_ALLCONFIG" >.config
-	exit
-	;;
-esac
-mkdir -p include/config arch/x86/boot fs/b
-echo 6.12.5-mine+ >include/config/kernel.release
-echo image >arch/x86/boot/bzImage
-printf '\177ELF\2\1\1\0\0\0\0\0\0\0\0\0\0\0\76\0' >vmlinux
-printf '%s\n' fs/a.o fs/b/b.o >modules.order
-printf '%s\n' kernel/fs/c.ko >modules.builtin
-echo module >fs/a.ko
-echo module >fs/b/b.ko
-"#;
+const MAKE: &str = include_str!("files/make-kernel.sh");
 
 /// Lists what it finds, as `depmod -b ROOT RELEASE`.
 const DEPMOD: &str = r#"#!/bin/sh
@@ -38,10 +18,7 @@ echo "$3" >>"$HOME/depmod.log"
 find -L kernel -name '*.ko' | sed 's/$/:/' | sort >modules.dep
 "#;
 
-/// Says that every header is there, and what it is.
-const GCC: &str = r#"#!/bin/sh
-[ "$1" != --version ] || echo "gcc (Test) 12.2.0"
-"#;
+const GCC: &str = include_str!("files/gcc.sh");
 
 /// A home directory with programs, and a source tree in it.
 struct Home {

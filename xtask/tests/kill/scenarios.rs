@@ -136,21 +136,7 @@ const CONFIG: &str = "CONFIG_PROC_FS=y\nCONFIG_SYSFS=y\nCONFIG_TMPFS=y\nCONFIG_D
     CONFIG_BINFMT_SCRIPT=y\nCONFIG_VIRTIO_PCI=y\nCONFIG_NET_9P_VIRTIO=y\nCONFIG_9P_FS=y\n\
     CONFIG_OVERLAY_FS=y\nCONFIG_VIRTIO_CONSOLE=y\nCONFIG_MODULES=y\n";
 
-/// Installs modules or builds one, as far as packaging looks.
-const MAKE: &str = "\
-for word; do case $word in
-INSTALL_MOD_PATH=*) modules=${word#*=}/lib/modules/RELEASE ;;
-M=*) directory=${word#*=} ;;
-esac; done
-if [ -n \"$directory\" ]; then
-	printf 'vermagic=%s ' RELEASE >\"$directory/proof.ko\"
-	exit
-fi
-mkdir -p \"$modules/kernel/fs\"
-echo module >\"$modules/kernel/fs/a.ko\"
-for list in dep devname builtin; do echo list >\"$modules/modules.$list\"; done
-ln -s /nowhere \"$modules/build\"
-";
+const MAKE: &str = include_str!("files/make-package.sh");
 
 /// A finished build tree, whose kernel is here already, but another one.
 pub fn package() -> Scenario {

@@ -30,41 +30,9 @@ fn snapshot(directory: &Path) -> Vec<(PathBuf, String)> {
     found
 }
 
-/// Changes what a program without bad intentions might change.
-const ORDINARY: &str = r#"
-directory=$1
-echo changed > "$directory/file"
-echo new > "$directory/new"
-rm "$directory/removed"
-mv "$directory/moved" "$directory/elsewhere"
-chmod 777 "$directory/file"
-touch /vmtest-was-here "$HOME/vmtest-was-here"
-cat "$directory/file"
-"#;
+const ORDINARY: &str = include_str!("files/change.sh");
 
-/// Goes below the overlay: through the root's own 9p mount, which must not be there
-/// to be had, and through a second share of the directory, which is QEMU's to guard.
-const ATTACK: &str = r#"
-mkdir /tmp/raw /tmp/second
-mount -t 9p -o trans=virtio,version=9p2000.L,rw /dev/root /tmp/raw && exit 9
-mount -o remount,rw /
-mount -t 9p -o trans=virtio,version=9p2000.L,rw second /tmp/second || exit 8
-mount -o remount,rw /tmp/second
-cd /tmp/second || exit 7
-[ "$(cat file)" = original ] || exit 6
-try() { "$@" && echo "could: $*"; }
-try sh -c 'echo changed > file'
-try sh -c 'echo new > new'
-try rm removed
-try mv moved elsewhere
-try chmod 777 file
-try ln file link
-try ln -s file symlink
-try mkdir sub
-try touch file
-try truncate -s 0 file
-exit 0
-"#;
+const ATTACK: &str = include_str!("files/attack-share.sh");
 
 /// A directory with files below the home directory, not /tmp: the guest has its own
 /// /tmp.

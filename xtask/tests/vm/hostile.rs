@@ -118,147 +118,21 @@ fn running(left: &Left) {
     );
 }
 
-const NAMES: &str = r#"
-import os, unittest
+const NAMES: &str = include_str!("files/hostile/names.py");
 
-class A(unittest.TestCase):
-    def test_output(self):
-        for stream in (1, 2):
-            os.write(stream, bytes(range(256)) + b"\xf0\x9f\n")
+const OUTCOMES: &str = include_str!("files/hostile/outcomes.py");
 
-# Names that a terminal or a file of results must not be given as they are.
-def fails(self):
-    self.fail("\x1b[2J \udcff \x00 \u202e")
+const MODULE: &str = include_str!("files/hostile/module.py");
 
-setattr(A, "test_\x1b[31m\r\n\x00\udcff", lambda self: None)
-setattr(A, "test_\x1b]0;title\x07", fails)
-"#;
+const CLOCK: &str = include_str!("files/hostile/clock.py");
 
-const OUTCOMES: &str = r#"
-import unittest
+const EVENTS: &str = include_str!("files/hostile/events.py");
 
-class A(unittest.TestCase):
-    def test_subtests(self):
-        for n in range(4):
-            with self.subTest(n=n):
-                self.assertNotEqual(n, 2)
+const KILLS: &str = include_str!("files/hostile/kills.py");
 
-    @unittest.expectedFailure
-    def test_expected(self):
-        self.fail()
+const MANY: &str = include_str!("files/hostile/many.py");
 
-    @unittest.expectedFailure
-    def test_unexpected(self):
-        pass
-"#;
-
-const MODULE: &str = r#"
-import unittest
-
-def setUpModule():
-    raise OSError("no such thing")
-
-class A(unittest.TestCase):
-    def test_1(self):
-        pass
-
-    def test_2(self):
-        pass
-"#;
-
-const CLOCK: &str = r#"
-import time, unittest
-
-class A(unittest.TestCase):
-    def set(self, year):
-        # Some days after its beginning: the kernel wants no time before its own start.
-        seconds = (year - 1970) * 365.25 * 86400 + 40 * 86400
-        time.clock_settime(time.CLOCK_REALTIME, seconds)
-        time.sleep(0.1)
-        self.assertEqual(time.localtime().tm_year, year)
-
-    def test_1970(self):
-        self.set(1970)
-
-    def test_2100(self):
-        self.set(2100)
-
-    def test_after(self):
-        pass
-"#;
-
-const EVENTS: &str = r#"
-import errno, glob, os, unittest
-
-class A(unittest.TestCase):
-    def test_1_port(self):
-        # Each can be opened once, and has been.
-        devices = glob.glob("/dev/vport*")
-        self.assertGreaterEqual(len(devices), 4)
-        for device in devices:
-            with self.assertRaises(OSError) as caught:
-                open(device, "wb", buffering=0)
-            self.assertEqual(caught.exception.errno, errno.EBUSY)
-
-    def test_2_pipe(self):
-        with open("/run/vmtest/events", "wb", buffering=0) as events:
-            events.write(b"one line\n\0\xff\n{\"v\":1}\n no end")
-
-    def test_3_after(self):
-        pass
-"#;
-
-const KILLS: &str = r#"
-import os, signal, time, unittest
-
-def processes():
-    return {int(name) for name in os.listdir("/proc") if name.isdigit() and user(name)}
-
-def user(name):
-    try:
-        return open("/proc/{}/cmdline".format(name), "rb").read() != b""
-    except OSError:
-        return False
-
-class A(unittest.TestCase):
-    def test_1_kills(self):
-        before = processes()
-        # All but the first process and this one.
-        os.kill(-1, signal.SIGKILL)
-        end = time.monotonic() + 30
-        # One that dies may still take what is printed, and with it to its grave.
-        while processes() & before - {1, os.getpid()}:
-            self.assertLess(time.monotonic(), end)
-        os.write(1, b"printed to nobody\n")
-        # Init starts its three pumps and the reader of the status port again.
-        while len(processes() - before) < 4:
-            self.assertLess(time.monotonic(), end)
-            time.sleep(0.1)
-
-    def test_2_after(self):
-        os.write(1, b"printed after all\n")
-"#;
-
-const MANY: &str = r#"
-import unittest
-
-class A(unittest.TestCase):
-    pass
-
-for n in range(10000):
-    setattr(A, "test_{:05}".format(n), lambda self: None)
-"#;
-
-const DESCRIPTORS: &str = r#"
-import os, unittest
-
-class A(unittest.TestCase):
-    def test_1_closes(self):
-        os.closerange(0, 65536)
-
-    def test_2_after(self):
-        print("to nobody")
-"#;
+const DESCRIPTORS: &str = include_str!("files/hostile/descriptors.py");
 
 /// The tests of which the others can take note, on one boot.
 fn together() -> &'static Left {

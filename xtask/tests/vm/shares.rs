@@ -26,18 +26,7 @@ fn directories(parent: &Path) -> tempfile::TempDir {
 const READABLE: &str = "it's, read only";
 const WRITABLE: &str = "read \"write\"";
 
-/// Tries to change everything that the two shares and the directory beside them have.
-const SCRIPT: &str = r#"
-cd "$1" || exit 9
-sh -c 'echo changed > "$1/file"' sh "$2" 2>&1 | grep -o 'Read-only file system'
-touch "$2/new" 2>&1 | grep -o 'Read-only file system'
-mount -o remount,rw "$2" && touch "$2/new" 2>&1 | grep -o 'Read-only file system'
-cat "$2/file" && echo
-echo changed > other/file && cat other/file
-cd "$3" || exit 8
-echo written > file && echo new > new && chmod 750 new && chown 12:34 new
-mkdir -p sub/deeper && ln -s ../file sub/link && mv file moved
-"#;
+const SCRIPT: &str = include_str!("files/change-shares.sh");
 
 fn share(top: &Path) {
     let call = Call::vm("").with(|call| {
@@ -148,16 +137,7 @@ fn there_is_no_network_unless_it_is_asked_for() {
     assert_eq!(ended.stdout(), "lo\n");
 }
 
-/// Calls the host, and shows how the network is set up.
-const CALL: &str = "
-import socket, sys
-connection = socket.create_connection(('10.0.2.2', int(sys.argv[1])), timeout=60)
-connection.sendall(b'from the guest\\n')
-connection.shutdown(socket.SHUT_WR)
-print(connection.makefile().read(), end='')
-print(connection.getsockname()[0])
-print(open('/etc/resolv.conf').read(), end='')
-";
+const CALL: &str = include_str!("files/call_host.py");
 
 #[test]
 fn with_a_network_the_guest_can_call_this_host() {
@@ -183,16 +163,7 @@ fn with_a_network_the_guest_can_call_this_host() {
     assert_eq!(server.join().unwrap(), "from the guest\n");
 }
 
-/// Runs each line of standard input as Python and prints what `answer` is then, as a line.
-const OBEY: &str = "
-import mmap, os, sys
-os.chdir(sys.argv[1])
-names = {'os': os, 'mmap': mmap}
-for line in sys.stdin:
-    names['answer'] = None
-    exec(line, names)
-    print(names['answer'], flush=True)
-";
+const OBEY: &str = include_str!("files/obey.py");
 
 #[test]
 fn each_side_of_a_share_sees_at_once_what_the_other_wrote() {

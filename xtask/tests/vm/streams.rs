@@ -168,15 +168,10 @@ fn empty_input_and_input_that_nobody_reads() {
 /// open there: the verdict is not part of it.
 #[test]
 fn a_line_left_open_in_the_status_port_takes_no_verdict_with_it() {
-    let script = r#"python3 -c '
-import ctypes, os
-init = os.pidfd_open(1)
-for number in os.listdir("/proc/1/fd"):
-    if os.readlink("/proc/1/fd/" + number).startswith("/dev/vport"):
-        # pidfd_getfd(2)
-        port = ctypes.CDLL(None).syscall(438, init, int(number), 0)
-        os.write(port, b"odd\x1b[31m\nexit main 0")'; exit 42"#;
-    let ended = Call::vm("").script(script).output().expect(42);
+    let python = include_str!("files/leave_line.py");
+    let script = "python3 -c \"$0\"; exit 42";
+    let command = ["sh", "-c", script, python];
+    let ended = Call::vm("").run_in_guest(&command).output().expect(42);
     let stderr = ended.stderr();
     assert!(
         stderr.contains("warning: a process of the guest wrote to its status port"),

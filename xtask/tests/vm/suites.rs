@@ -7,43 +7,9 @@ use std::process::Command;
 
 use crate::{Call, Ended, unpacked_kernel};
 
-/// A kernel module whose only act is an oops.
-const OOPS: &str = "\
-#include <linux/module.h>
+const OOPS: &str = include_str!("files/oops.c");
 
-static int __init oops_init(void)
-{
-	*(volatile int *)NULL = 0;
-	return 0;
-}
-
-module_init(oops_init);
-MODULE_DESCRIPTION(\"Writes to address 0\");
-MODULE_LICENSE(\"GPL\");
-";
-
-/// A kernel module that takes a processor for itself.
-const SPIN: &str = "\
-#include <linux/module.h>
-#include <linux/preempt.h>
-
-static noinline void spin(void)
-{
-	while (1)
-		cpu_relax();
-}
-
-static int __init spin_init(void)
-{
-	preempt_disable();
-	spin();
-	return 0;
-}
-
-module_init(spin_init);
-MODULE_DESCRIPTION(\"Never ends\");
-MODULE_LICENSE(\"GPL\");
-";
+const SPIN: &str = include_str!("files/spin.c");
 
 /// A project outside /tmp whose second test of three does this.
 fn project(body: &str, table: &str) -> tempfile::TempDir {

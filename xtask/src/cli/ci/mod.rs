@@ -29,10 +29,14 @@ pub fn run(env: &Env, flags: &Ci, workspace: Option<&Path>, setup: bool) -> Resu
     };
     let mut python_files = names("vmtest-assets/guest", ".py")?;
     python_files.extend(names("vmtest-assets/selftest/tests", ".py")?);
+    let mut shell_files = names("vmtest-assets/guest", ".sh")?;
+    for tests in ["it", "kill", "vm"] {
+        shell_files.extend(names(&format!("xtask/tests/{tests}/files"), ".sh")?);
+    }
     let steps = steps::plan(&Surroundings {
         cargo: std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
         xtask: std::env::current_exe().context("cannot find our own executable")?,
-        guest_scripts: names("vmtest-assets/guest", ".sh")?,
+        shell_files,
         python_files,
         setup,
     });

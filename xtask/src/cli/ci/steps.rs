@@ -45,8 +45,9 @@ pub struct Surroundings {
     pub cargo: OsString,
     /// This binary.
     pub xtask: PathBuf,
-    /// Shell files without a `#!` line, relative to the repository's top: the guest's.
-    pub guest_scripts: Vec<String>,
+    /// Shell files, relative to the repository's top: the guest's, which have no `#!` line,
+    /// and the tests'.
+    pub shell_files: Vec<String>,
     /// Python files, relative to the repository's top.
     pub python_files: Vec<String>,
     /// Whether the steps may install host tools.
@@ -62,7 +63,7 @@ pub fn plan(surroundings: &Surroundings) -> Vec<Step> {
     let Surroundings {
         cargo,
         xtask,
-        guest_scripts,
+        shell_files,
         python_files,
         setup,
     } = surroundings;
@@ -99,6 +100,13 @@ pub fn plan(surroundings: &Surroundings) -> Vec<Step> {
                 "clippy",
                 "--locked",
                 "--all-targets",
+                // Which `test = false` leaves out of all.
+                "--test",
+                "vm",
+                "--test",
+                "kill",
+                "--test",
+                "openapi",
                 "--",
                 "-D",
                 "warnings",
@@ -112,12 +120,12 @@ pub fn plan(surroundings: &Surroundings) -> Vec<Step> {
             after: None,
         },
     ];
-    if !guest_scripts.is_empty() {
+    if !shell_files.is_empty() {
         steps.push(Step {
             name: "guest-shellcheck",
-            about: "shellcheck finds nothing in the guest's init",
+            about: "shellcheck finds nothing in the guest's init and the tests' scripts",
             // BusyBox' shell is an ash; dash is the nearest that every version knows.
-            command: with_files(&["shellcheck", "--shell=dash"], guest_scripts),
+            command: with_files(&["shellcheck", "--shell=dash"], shell_files),
             after: None,
         });
     }
@@ -325,7 +333,7 @@ mod tests {
         Surroundings {
             cargo: "cargo".into(),
             xtask: "target/debug/xtask".into(),
-            guest_scripts: vec!["vmtest-assets/guest/init.sh".to_owned()],
+            shell_files: vec!["vmtest-assets/guest/init.sh".to_owned()],
             python_files: vec!["vmtest-assets/guest/run_unittests.py".to_owned()],
             setup,
         }
@@ -347,7 +355,7 @@ mod tests {
             .collect::<String>();
         expect![[r#"
             format: cargo fmt --all --check
-            clippy: cargo clippy --locked --all-targets -- -D warnings
+            clippy: cargo clippy --locked --all-targets --test vm --test kill --test openapi -- -D warnings
             shellcheck: shellcheck .ci/run
             guest-shellcheck: shellcheck --shell=dash vmtest-assets/guest/init.sh
             python: python3 -I -c 'import sys
