@@ -34,7 +34,7 @@ pub fn explain<'a>(
         Some(String::from_utf8_lossy(&bytes).into_owned())
     });
     Ok(lost
-        .map(|lost| format!("{lost}{}", definitions.describe(lost.name)))
+        .map(|lost| format!("{lost}\n  {}", definitions.describe(lost.name).join("\n  ")))
         .collect())
 }
 
@@ -58,15 +58,15 @@ impl Definitions {
         Self(reader.symbols)
     }
 
-    fn describe(&self, option: &str) -> String {
+    fn describe(&self, option: &str) -> Vec<String> {
         let name = option.strip_prefix("CONFIG_").unwrap_or(option);
         if let Some(lines) = self.0.get(name) {
-            return lines.iter().map(|line| format!("\n  {line}")).collect();
+            return lines.clone();
         }
         let suggestion = nearest(name, self.0.keys().map(String::as_str))
             .map(|name| format!("; did you mean CONFIG_{name}?"))
             .unwrap_or_default();
-        format!("\n  no Kconfig file of this source has it{suggestion}")
+        vec![format!("no Kconfig file of this source has it{suggestion}")]
     }
 }
 
@@ -272,7 +272,7 @@ if UNCLOSED
                 "drivers/Kconfig"
             ]
         );
-        expected.assert_eq(&definitions.describe(option));
+        expected.assert_eq(&definitions.describe(option).join("\n"));
     }
 
     #[test]
@@ -280,66 +280,51 @@ if UNCLOSED
         check(
             "CONFIG_KEXEC_FILE",
             expect![[r#"
-
-              arch/x86/Kconfig:2: config KEXEC_FILE
-              arch/x86/Kconfig:4: depends on X86 && CRYPTO=y
-              arch/x86/Kconfig:5: depends on CRYPTO_SHA256=y"#]],
+                arch/x86/Kconfig:2: config KEXEC_FILE
+                arch/x86/Kconfig:4: depends on X86 && CRYPTO=y
+                arch/x86/Kconfig:5: depends on CRYPTO_SHA256=y"#]],
         );
         check(
             "CONFIG_DUMMY",
             expect![[r#"
-
-              drivers/Kconfig:9: config DUMMY
-              drivers/Kconfig:4: if NET
-              drivers/Kconfig:6: depends on PCI || USB
-              drivers/Kconfig:8: visible if EXPERT
-              drivers/Kconfig:10: tristate "Dummy" if !EMBEDDED
-              drivers/Kconfig:12: depends on HAS_IOMEM"#]],
+                drivers/Kconfig:9: config DUMMY
+                drivers/Kconfig:4: if NET
+                drivers/Kconfig:6: depends on PCI || USB
+                drivers/Kconfig:8: visible if EXPERT
+                drivers/Kconfig:10: tristate "Dummy" if !EMBEDDED
+                drivers/Kconfig:12: depends on HAS_IOMEM"#]],
         );
         check(
             "CONFIG_LZ4",
             expect![[r#"
-
-              drivers/Kconfig:18: config LZ4
-              drivers/Kconfig:17: depends on HAVE_COMPRESSION
-              drivers/Kconfig:20: depends on HAVE_LZ4"#]],
+                drivers/Kconfig:18: config LZ4
+                drivers/Kconfig:17: depends on HAVE_COMPRESSION
+                drivers/Kconfig:20: depends on HAVE_LZ4"#]],
         );
         check(
             "CONFIG_TWICE",
             expect![[r#"
-
-              drivers/Kconfig:22: config TWICE
-              drivers/Kconfig:24: depends on A
-              drivers/Kconfig:25: config TWICE
-              drivers/Kconfig:27: depends on B"#]],
+                drivers/Kconfig:22: config TWICE
+                drivers/Kconfig:24: depends on A
+                drivers/Kconfig:25: config TWICE
+                drivers/Kconfig:27: depends on B"#]],
         );
         check(
             "CONFIG_SELECTED",
-            expect![[r#"
-
-              arch/x86/Kconfig:12: config SELECTED"#]],
+            expect!["arch/x86/Kconfig:12: config SELECTED"],
         );
-        check(
-            "CONFIG_LATER",
-            expect![[r#"
-
-              Kconfig:6: config LATER"#]],
-        );
+        check("CONFIG_LATER", expect!["Kconfig:6: config LATER"]);
     }
 
     #[test]
     fn an_option_that_is_not_there_is_said_to_be_so() {
         check(
             "CONFIG_KEXEC_FIEL",
-            expect![[r#"
-
-              no Kconfig file of this source has it; did you mean CONFIG_KEXEC_FILE?"#]],
+            expect!["no Kconfig file of this source has it; did you mean CONFIG_KEXEC_FILE?"],
         );
         check(
             "CONFIG_NOT_A_SYMBOL",
-            expect![[r#"
-
-              no Kconfig file of this source has it"#]],
+            expect!["no Kconfig file of this source has it"],
         );
     }
 
