@@ -20,7 +20,7 @@ use crate::base::paths::Paths;
 use crate::base::temporary::Temporary;
 use crate::base::ui::Ui;
 use crate::kernel::distro;
-use crate::kernel::source::suites::Package;
+use crate::kernel::source::suites::DebianPackage;
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::Release;
@@ -49,7 +49,7 @@ pub struct Extra<'e> {
     /// For people, without the kernel: `debugging information`.
     pub what: &'static str,
     /// Finds the packages: that one, of the kernel's version, and what it needs.
-    pub find: &'e dyn Fn(&str) -> Result<Vec<Package>>,
+    pub find: &'e dyn Fn(&str) -> Result<Vec<DebianPackage>>,
     /// Where a file of a package goes; `None` for one that is not wanted.
     pub wanted: &'e dyn Fn(&Path) -> Option<PathBuf>,
     /// Looks at what was unpacked (the first path), and adapts it to where it will be (the

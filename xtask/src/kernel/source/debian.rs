@@ -1,17 +1,22 @@
 //! Debian's `linux-source-<series>`. The newest version of all suites wins.
 
-use std::path::Path;
+use std::fs::File;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::apt;
-use super::suites::{self, Lists, Package, Suites};
+use super::apt::{self, Candidate};
+use super::suites::{DebianPackage, Lists, Suites};
 use super::{Found, Location, Work, satisfies, whole};
+use crate::archive::deb::Deb;
+use crate::archive::{Limits, Tree};
+use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::Failure;
+use crate::base::format::thousands;
 use crate::base::interrupt;
-use crate::base::process::LongCommand;
 use crate::model::version::Version;
+use crate::net::http;
 
 /// Finds each version, or the newest of a series, in all suites. Each suite is
 /// asked once for all of them.
@@ -40,7 +45,7 @@ fn package_name(version: &Version) -> String {
 /// The newest wanted package in what `apt-cache show` says about each suite.
 fn choose(offers: &[(Lists<'_>, String)], version: &Version) -> Result<Found> {
     let name = package_name(version);
-    let mut best: Option<(Version, Package)> = None;
+    let mut best: Option<(Version, DebianPackage)> = None;
     let mut others = Vec::new();
     for (lists, shown) in offers {
         for candidate in apt::parse_show(shown, &name) {
@@ -75,28 +80,126 @@ fn choose(offers: &[(Lists<'_>, String)], version: &Version) -> Result<Found> {
     Err(Failure::setup(format!("no suite of Debian has {name}")).into())
 }
 
+/// Downloads package files of one suite into a directory; where each is. apt checks
+/// them against its signed lists. What came before a signal is kept for the next run.
+pub fn download(
+    work: &Work<'_>,
+    packages: &[DebianPackage],
+    directory: &Path,
+) -> Result<Vec<PathBuf>> {
+    let Some(first) = packages.first() else {
+        return Ok(Vec::new());
+    };
+    let Candidate {
+        package, version, ..
+    } = &first.candidate;
+    let title = format!("downloading {package} {version} from Debian");
+    let mut task = work.env.ui.task(title);
+    let all = packages.iter().map(|package| &package.candidate);
+    let total = all.clone().map(|candidate| candidate.size);
+    let total = total.fold(0, u64::saturating_add) >> 20;
+    let partial = first.partial();
+    let command = first
+        .download_command()
+        .args(all.map(|candidate| format!("{}={}", candidate.package, candidate.version)))
+        .current_dir(directory);
+    work.run(command, || {
+        let received = (received(directory, packages) + received(&partial, packages)) >> 20;
+        if received > 0 {
+            let (received, total) = (thousands(received), thousands(total));
+            task.update(format!("{received} of {total} MiB"));
+        }
+        Ok(())
+    })
+    .inspect_err(|_| {
+        if interrupt::pending().is_some() {
+            let kept = "what came so far was kept, the next run goes on from there";
+            work.env.ui.info(format!("{package}: {kept}"));
+        }
+    })?;
+    let find = |package| only_file(directory, |name| is_file_of(package, name));
+    packages.iter().map(find).collect()
+}
+
+/// apt names a file `<package>_<version>_<architecture>.deb`, and quotes what is odd in the
+/// version.
+fn is_file_of(package: &DebianPackage, name: &str) -> bool {
+    let rest = name.strip_prefix(&package.candidate.package);
+    name.ends_with(".deb") && rest.is_some_and(|rest| rest.starts_with('_'))
+}
+
+/// The bytes of packages that are in a directory.
+fn received(directory: &Path, packages: &[DebianPackage]) -> u64 {
+    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+    let ours = entries.filter(|entry| {
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        packages.iter().any(|package| is_file_of(package, &name))
+    });
+    let bytes = ours.filter_map(|entry| Some(entry.metadata().ok()?.len()));
+    bytes.fold(0, u64::saturating_add)
+}
+
+/// The file in a directory whose name is the wanted one.
+fn only_file(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
+    let mut files = disk::entries(directory)?.into_iter();
+    files
+        .find(|path| wanted(&path.file_name().unwrap_or_default().to_string_lossy()))
+        .with_context(|| format!("what should have come is not in {}", directory.display()))
+}
+
 /// Downloads and unpacks.
-pub fn fetch(work: &Work<'_>, package: &Package, directory: &Path) -> Result<()> {
-    let version = &package.candidate.version;
+pub fn fetch(work: &Work<'_>, package: &DebianPackage, directory: &Path) -> Result<()> {
     // Beside the tree, which is a temporary directory and goes away with this.
     let inner = directory.join(".vmtest-deb");
     std::fs::create_dir(&inner).with_context(|| format!("cannot create {}", inner.display()))?;
-    suites::download(work, std::slice::from_ref(package), &inner)?;
-    let file = suites::only_file(&inner, |name| name.ends_with(".deb"))?;
-    let unpacked = inner.join("unpacked");
-    {
-        let _task = work
-            .env
-            .ui
-            .task(format!("unpacking {} {version}", package.name));
-        let command = LongCommand::new("dpkg-deb")
-            .arg("-x")
-            .arg(&file)
-            .arg(&unpacked);
-        work.run(command, || Ok(()))?;
+    for file in download(work, std::slice::from_ref(package), &inner)? {
+        let Candidate {
+            package, version, ..
+        } = &package.candidate;
+        let _task = work.env.ui.task(format!("unpacking {package} {version}"));
+        unpack(&file, &inner).map_err(|error| match http::is_full(&error) {
+            true => super::disk_full(&work.env.paths.sources()),
+            false => error.context(format!("cannot unpack {}", file.display())),
+        })?;
+        std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
     }
-    std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
-    let archive = suites::only_file(&unpacked.join("usr/src"), |name| name.ends_with(".tar.xz"))?;
+    let archive = only_file(&inner, |name| name.ends_with(".tar.xz"))?;
     work.unpack(&archive, directory)?;
     std::fs::remove_dir_all(&inner).with_context(|| format!("cannot remove {}", inner.display()))
+}
+
+/// Unpacks the archive of a source package into a directory, which has no folders yet.
+fn unpack(package: &Path, directory: &Path) -> Result<()> {
+    let file = File::open(package)?;
+    let limits = Limits::of(file.metadata()?.len());
+    let wanted = |path: &Path| {
+        let name = path.strip_prefix("usr/src").ok()?;
+        let archive = name.to_string_lossy().ends_with(".tar.xz");
+        archive.then(|| name.to_owned())
+    };
+    Deb::open(file)?.unpack(&mut Tree::new(directory), &limits, &wanted)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::archive::deb;
+
+    #[test]
+    fn only_the_source_is_unpacked() {
+        let directory = tempfile::tempdir().unwrap();
+        let control = "Package: linux-source-6.1\nVersion: 6.1.192-2\nArchitecture: all";
+        let files: [(&str, &[u8]); 3] = [
+            ("./usr/share/doc/linux-source-6.1/copyright", b"x"),
+            ("./usr/src/linux-patch-6.1-rt.patch.xz", b"x"),
+            ("./usr/src/linux-source-6.1.tar.xz", b"source"),
+        ];
+        let package = directory.path().join("x.deb");
+        std::fs::write(&package, deb::tests::package(control, &files)).unwrap();
+        unpack(&package, directory.path()).unwrap();
+        let archive = only_file(directory.path(), |name| name.ends_with("xz")).unwrap();
+        assert_eq!(std::fs::read(archive).unwrap(), b"source");
+        assert_eq!(directory.path().read_dir().unwrap().count(), 2);
+    }
 }

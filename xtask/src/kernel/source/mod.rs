@@ -100,7 +100,7 @@ pub struct Found {
 #[derive(Clone, Debug)]
 enum Location {
     KernelOrg(kernel_org::Archive),
-    Debian(suites::Package),
+    Debian(suites::DebianPackage),
     Git(git::Tag),
     Directory(PathBuf),
 }

@@ -10,21 +10,19 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use super::Work;
 use super::apt::{self, Archive, Candidate, Entry, SUITES, Suite, UpdateFailure};
 use crate::base::env::Env;
 use crate::base::error::Failure;
-use crate::base::format::thousands;
 use crate::base::input;
 use crate::base::interrupt;
 use crate::base::lock::{self, Lock};
 use crate::base::process::LongCommand;
 use crate::base::programs::find_program;
 use crate::base::ui::Ui;
+use crate::model::arch;
 use crate::net::http::{absent, host};
-use crate::supply::host_arch;
 
 /// How long the lists of a suite are used.
 const LIST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,9 +32,7 @@ const PARALLEL: usize = 4;
 
 /// A package file in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Package {
-    /// Its name.
-    pub name: String,
+pub struct DebianPackage {
     /// Which version, and what the lists say about its file.
     pub candidate: Candidate,
     /// The private apt directory that knows it.
@@ -71,7 +67,9 @@ impl Suites {
     /// Renews the lists of the wanted suites if they are too old.
     pub fn open(env: &Env, wanted: impl Fn(&Suite) -> bool) -> Result<Self> {
         let entries = host_entries()?;
-        let architecture = host_arch()?.debian;
+        let architecture = arch::host()
+            .with_context(|| format!("packages for {} are not known", std::env::consts::ARCH))?;
+        let architecture = architecture.debian;
         let root = env.paths.cache().join("apt");
         let lock = lock::take(env, "apt")?;
         let known = SUITES
@@ -148,6 +146,18 @@ fn unusable(states: impl Iterator<Item = State>) -> Option<Failure> {
     }
 }
 
+impl DebianPackage {
+    /// The command that downloads packages of this one's suite into the current directory.
+    pub fn download_command(&self) -> LongCommand {
+        apt_command("apt-get", &self.apt).arg("download")
+    }
+
+    /// Where apt keeps what it has not downloaded to the end.
+    pub fn partial(&self) -> PathBuf {
+        self.apt.join("archives/partial")
+    }
+}
+
 impl Lists<'_> {
     /// The names of packages that begin so.
     pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
@@ -166,89 +176,17 @@ impl Lists<'_> {
     }
 
     /// A version of a package as something that can be downloaded.
-    pub fn package(&self, candidate: Candidate) -> Package {
-        Package {
-            name: candidate.package.clone(),
+    pub fn package(&self, candidate: Candidate) -> DebianPackage {
+        DebianPackage {
             candidate,
             apt: self.directory.to_owned(),
         }
     }
 }
 
-/// Downloads package files of one suite into a directory; where each is. apt checks
-/// them against its signed lists. What came before a signal is kept for the next run.
-pub fn download(work: &Work<'_>, packages: &[Package], directory: &Path) -> Result<Vec<PathBuf>> {
-    let Some(first) = packages.first() else {
-        return Ok(Vec::new());
-    };
-    let version = &first.candidate.version;
-    let title = format!("downloading {} {version} from Debian", first.name);
-    let mut task = work.env.ui.task(title);
-    let words = packages.iter();
-    let words = words.map(|package| format!("{}={}", package.name, package.candidate.version));
-    let total = packages.iter().map(|package| package.candidate.size);
-    let total = total.fold(0, u64::saturating_add) >> 20;
-    let partial = first.apt.join("archives/partial");
-    let command = apt_command("apt-get", &first.apt)
-        .arg("download")
-        .args(words)
-        .current_dir(directory);
-    let ours = |name: &str| packages.iter().any(|package| package.is_file(name));
-    work.run(command, || {
-        let received = (bytes_of(directory, ours) + bytes_of(&partial, ours)) >> 20;
-        if received > 0 {
-            task.update(format!(
-                "{} of {} MiB",
-                thousands(received),
-                thousands(total)
-            ));
-        }
-        Ok(())
-    })
-    .inspect_err(|_| {
-        if interrupt::pending().is_some() {
-            let kept = "what came so far was kept, the next run goes on from there";
-            work.env.ui.info(format!("{}: {kept}", first.name));
-        }
-    })?;
-    let find = |package: &Package| only_file(directory, |name| package.is_file(name));
-    packages.iter().map(find).collect()
-}
-
-impl Package {
-    /// Whether a file is this package's: apt names it
-    /// `<package>_<version>_<architecture>.deb`, and quotes what is odd in the version.
-    fn is_file(&self, name: &str) -> bool {
-        let rest = name.strip_prefix(&self.name);
-        name.ends_with(".deb") && rest.is_some_and(|rest| rest.starts_with('_'))
-    }
-}
-
-/// The file in a directory whose name is the wanted one.
-pub fn only_file(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
-    let context = || format!("cannot read {}", directory.display());
-    for entry in std::fs::read_dir(directory).with_context(context)? {
-        let entry = entry.with_context(context)?;
-        if wanted(&entry.file_name().to_string_lossy()) {
-            return Ok(entry.path());
-        }
-    }
-    bail!("what should have come is not in {}", directory.display())
-}
-
-fn bytes_of(directory: &Path, wanted: impl Fn(&str) -> bool) -> u64 {
-    let Ok(entries) = std::fs::read_dir(directory) else {
-        return 0;
-    };
-    let entries = entries.filter_map(Result::ok);
-    let ours = entries.filter(|entry| wanted(&entry.file_name().to_string_lossy()));
-    let bytes = ours.filter_map(|entry| Some(entry.metadata().ok()?.len()));
-    bytes.fold(0, u64::saturating_add)
-}
-
 /// Every entry of the host's source lists.
 fn host_entries() -> Result<Vec<Entry>> {
-    if find_program("apt-get").is_none() || find_program("dpkg-deb").is_none() {
+    if find_program("apt-get").is_none() {
         return Err(Failure::setup("this host has no apt to ask Debian's archive with").into());
     }
     let shell = crate::base::process::shell()?;

@@ -18,9 +18,9 @@ use crate::base::paths::Paths;
 use crate::base::temporary::Temporary;
 use crate::kernel::distro;
 use crate::kernel::distro::PackageOrigin;
-use crate::kernel::source::Work;
 use crate::kernel::source::apt::{self, Candidate};
-use crate::kernel::source::suites::{self, Lists, Package, Suites};
+use crate::kernel::source::suites::{DebianPackage, Lists, Suites};
+use crate::kernel::source::{self, Work};
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::{Release, Version};
@@ -35,7 +35,7 @@ pub struct Archived {
     /// What `uname -r` will print.
     pub release: Release,
     /// What must be downloaded.
-    packages: Vec<Package>,
+    packages: Vec<DebianPackage>,
 }
 
 /// Where a kernel of Debian is.
@@ -145,14 +145,14 @@ pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
 }
 
 /// The package with the debugging information of a release, of just that version.
-pub fn debug_package(env: &Env, release: &Release, version: &str) -> Result<Package> {
+pub fn debug_package(env: &Env, release: &Release, version: &str) -> Result<DebianPackage> {
     let what = format!("the debugging information of {release}");
     let take = |lists: Lists<'_>, candidate| Ok(lists.package(candidate));
     of_version(env, &debug_name(release), version, &what, take)
 }
 
 /// The packages with what modules are built against for a release, of just that version.
-pub fn header_packages(env: &Env, release: &Release, version: &str) -> Result<Vec<Package>> {
+pub fn header_packages(env: &Env, release: &Release, version: &str) -> Result<Vec<DebianPackage>> {
     let what = format!("what modules are built against for {release}");
     let take = |lists: Lists<'_>, first: Candidate| {
         let mut found = vec![first];
@@ -252,7 +252,11 @@ pub fn debug_name(release: &Release) -> String {
 }
 
 /// Downloads packages into a temporary directory, in which the log is too.
-pub fn download(env: &Env, packages: &[Package], temporary: &Temporary) -> Result<Vec<PathBuf>> {
+pub fn download(
+    env: &Env,
+    packages: &[DebianPackage],
+    temporary: &Temporary,
+) -> Result<Vec<PathBuf>> {
     let bytes = packages.iter().map(|package| {
         let Candidate {
             size, installed, ..
@@ -262,7 +266,7 @@ pub fn download(env: &Env, packages: &[Package], temporary: &Temporary) -> Resul
     let bytes = bytes.fold(0, u64::saturating_add);
     disk::require_space(temporary.path(), bytes)?;
     let log = temporary.path().join("apt.log");
-    suites::download(&Work::new(env, &log), packages, temporary.path())
+    source::debian::download(&Work::new(env, &log), packages, temporary.path())
 }
 
 /// The newest kernel on this machine that is asked for and was unpacked from packages.
