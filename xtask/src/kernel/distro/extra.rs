@@ -20,10 +20,10 @@ use crate::base::paths::Paths;
 use crate::base::temporary::Temporary;
 use crate::base::ui::Ui;
 use crate::kernel::distro;
-use crate::kernel::source::suites::DebianPackage;
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::Release;
+use crate::net::apt::suites::DebianPackage;
 
 /// What the names of the folders begin with.
 const PREFIXES: [&str; 2] = [DEBUGINFO, HEADERS];

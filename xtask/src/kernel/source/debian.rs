@@ -5,8 +5,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::apt::{self, Candidate};
-use super::suites::{DebianPackage, Lists, Suites};
 use super::{Found, Location, Work, satisfies, whole};
 use crate::archive::deb::Deb;
 use crate::archive::{Limits, Tree};
@@ -16,6 +14,8 @@ use crate::base::error::Failure;
 use crate::base::format::thousands;
 use crate::base::interrupt;
 use crate::model::version::Version;
+use crate::net::apt::formats::{self as apt, Candidate};
+use crate::net::apt::suites::{DebianPackage, Lists, Suites};
 use crate::net::http;
 
 /// Finds each version, or the newest of a series, in all suites. Each suite is

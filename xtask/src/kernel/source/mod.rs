@@ -6,12 +6,10 @@
 //! `src/linux-<version>-<key>`, where it stays for the next flavor. Archives are
 //! removed once they are unpacked: the tree is what everything else works with.
 
-pub mod apt;
 pub mod debian;
 pub mod directory;
 pub mod git;
 pub mod kernel_org;
-pub mod suites;
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -31,6 +29,7 @@ use crate::base::sha256::Sha256;
 use crate::base::temporary::Temporary;
 use crate::kernel::build::progress::disk_was_full;
 use crate::model::version::Version;
+use crate::net::apt::suites::DebianPackage;
 
 use kernel_org::Patience;
 
@@ -100,7 +99,7 @@ pub struct Found {
 #[derive(Clone, Debug)]
 enum Location {
     KernelOrg(kernel_org::Archive),
-    Debian(suites::DebianPackage),
+    Debian(DebianPackage),
     Git(git::Tag),
     Directory(PathBuf),
 }

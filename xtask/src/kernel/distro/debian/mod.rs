@@ -18,12 +18,12 @@ use crate::base::paths::Paths;
 use crate::base::temporary::Temporary;
 use crate::kernel::distro;
 use crate::kernel::distro::PackageOrigin;
-use crate::kernel::source::apt::{self, Candidate};
-use crate::kernel::source::suites::{DebianPackage, Lists, Suites};
 use crate::kernel::source::{self, Work};
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::{Release, Version};
+use crate::net::apt::formats::{self as apt, Candidate};
+use crate::net::apt::suites::{DebianPackage, Lists, Suites};
 
 use select::{Offer, Selected, What};
 

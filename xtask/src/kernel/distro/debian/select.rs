@@ -20,9 +20,9 @@ use std::fmt;
 
 use crate::base::error::Failure;
 use crate::base::suggest::nearest;
-use crate::kernel::source::apt::{self, Archive, Candidate, SUITES, Suite};
 use crate::kernel::source::satisfies;
 use crate::model::version::{Release, Version};
+use crate::net::apt::formats::{self as apt, Archive, Candidate, SUITES, Suite};
 
 /// What the names of images begin with.
 const IMAGE: &str = "linux-image-";

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::apt::{self, Archive, Candidate, Entry, SUITES, Suite, UpdateFailure};
+use super::formats::{self as apt, Archive, Candidate, Entry, SUITES, Suite, UpdateFailure};
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;

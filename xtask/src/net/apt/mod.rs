@@ -1,0 +1,4 @@
+//! Debian's archive, asked through the host's apt.
+
+pub mod formats;
+pub mod suites;
