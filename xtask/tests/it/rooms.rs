@@ -41,10 +41,7 @@ const ROOMS: [(&str, &[&str]); 12] = [
 ];
 
 /// Imports against the direction that are still there: (file, room). This list only shrinks.
-const OFFENDERS: [(&str, &str); 2] = [
-    ("release/mod.rs", "supply"),
-    ("release/plan.rs", "supply"),
-];
+const OFFENDERS: [(&str, &str); 2] = [("release/mod.rs", "supply"), ("release/plan.rs", "supply")];
 
 /// The rooms that a file imports, without its tests and its comments.
 fn imports(code: &str) -> BTreeSet<&str> {
