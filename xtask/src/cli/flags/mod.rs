@@ -53,7 +53,7 @@ pub struct Global {
         help_heading = "Global options"
     )]
     pub directory: Option<PathBuf>,
-    /// Print every command that is run
+    /// Print more, such as every command that is run
     #[arg(short, long, global = true, help_heading = "Global options")]
     pub verbose: bool,
     /// Print only errors

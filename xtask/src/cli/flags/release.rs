@@ -42,8 +42,8 @@ Examples:
   cargo xtask download 5.10,6.1 '6.12.*tiny'     three kernels, two at a time
   cargo xtask download 6.1 --repo someone/kernels --tag v1
 
-A token in GITHUB_TOKEN or GH_TOKEN is only needed for private repositories, and helps when the quota
-of this address is used up.")]
+Only private repositories need a token in GITHUB_TOKEN or GH_TOKEN. A token also helps when the
+quota of this address is used up.")]
 pub struct Download {
     /// Download these kernels: a series (6.1), a release, or shell wildcards; comma-separated,
     /// repeatable

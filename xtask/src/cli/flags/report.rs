@@ -96,8 +96,8 @@ fn long_about() -> String {
     let files = FORMATS.iter().filter_map(|format| format.file);
     format!(
         "Show, join and compare results of `test`\n\n`test` leaves a folder with results.jsonl, \
-         which has everything, and reports made from it: {}. The folder of a session is named \
-         wherever DIR is asked for; the results.jsonl itself will do.",
+         which has all results, and with the reports made from it: {}. A DIR is the folder of a \
+         session, or its results.jsonl.",
         files.collect::<Vec<_>>().join(", ")
     )
 }
