@@ -11,9 +11,9 @@ use crate::base::stdout::{self, Stdout};
 use crate::base::ui::{Ui, Verbosity};
 use crate::cli::flags::report::{self as flags, ReportCommand};
 use crate::model::expectation::Ledger;
-use crate::report::diff::Diff;
+use crate::report::diff::SessionDiff;
 use crate::report::formats::Look;
-use crate::report::merge::{Part, merge};
+use crate::report::merge::{SessionPart, merge};
 use crate::report::{files, github, text};
 use crate::run::run_folder;
 
@@ -55,7 +55,7 @@ fn join(env: &Env, flags: &flags::Merge) -> Result<u8> {
     let parts = found.iter().map(|file| {
         let text = files::read_text(file)?;
         let place = file.display().to_string();
-        Ok(Part { place, text })
+        Ok(SessionPart { place, text })
     });
     let mut merged = merge(&parts.collect::<Result<Vec<_>>>()?)?;
 
@@ -90,7 +90,7 @@ fn compare(flags: &flags::Diff, ui: &Ui) -> Result<u8> {
         let message = format!("these are results of two projects, {a} and {b}");
         return Err(Failure::usage(message).into());
     }
-    let diff = Diff::new(&old, &new);
+    let diff = SessionDiff::new(&old, &new);
     print(&(flags.format.render)(&diff, &look(Path::new("."), ui))?)?;
     Ok(match diff.is_worse() {
         true => FailureKind::Findings.exit_status(),
@@ -107,8 +107,8 @@ fn look(folder: &Path, ui: &Ui) -> Look {
     }
 }
 
-fn job() -> Option<github::Job> {
-    github::Job::of(|name| std::env::var_os(name))
+fn job() -> Option<github::ActionsJob> {
+    github::ActionsJob::of(|name| std::env::var_os(name))
 }
 
 fn print(text: &str) -> Result<()> {

@@ -19,7 +19,7 @@ use crate::model::project::{self, Choice, Chosen, Project};
 use crate::model::results::{self, RunName};
 use crate::model::run_event::{Observer, RunEvent, RunEventKind, SessionEnd};
 use crate::report::files;
-use crate::report::github::{self, Job};
+use crate::report::github::{self, ActionsJob};
 use crate::report::terminal::{Outlook, Reporter};
 use crate::run::history::History;
 use crate::run::python::{self, Prepared};
@@ -162,7 +162,7 @@ pub fn run_to(env: &Env, out: impl Write, flags: &Test, setup: bool) -> Result<u
     let checked = suite.check(!wanted.is_empty(), local);
     checked.map_err(|error| untestable(&chosen, flags, error))?;
     folder.begin(&asked)?;
-    let job = Job::of(|name| std::env::var_os(name));
+    let job = ActionsJob::of(|name| std::env::var_os(name));
     let runs = wanted.len() + usize::from(local);
     let host = local.then(|| estimate(&suite::local_name()));
     let seconds = host.into_iter().chain(estimates.iter().copied());

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::{self, Write as _};
 
-use super::matrix::{Matrix, Verdict, is_complete};
+use super::matrix::{TestMatrix, TestVerdict, is_complete};
 use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::RunOutcome;
@@ -17,7 +17,7 @@ const NAMED_KERNELS: usize = 4;
 
 /// What kind of change a test went through, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Kind {
+pub enum ChangeKind {
     /// It fails and did not, or was not there.
     NewlyFailing,
     /// It is skipped and was not.
@@ -36,11 +36,11 @@ pub enum Kind {
     New,
 }
 
-impl Kind {
+impl ChangeKind {
     /// What a test did before and does now. That a run did not get to it is no change of
     /// the test.
-    fn of(old: Verdict, new: Verdict) -> Option<Self> {
-        use Verdict::{ExpectedFailure, Missing, Passed, Skipped, Unknown};
+    fn of(old: TestVerdict, new: TestVerdict) -> Option<Self> {
+        use TestVerdict::{ExpectedFailure, Missing, Passed, Skipped, Unknown};
         Some(match (old, new) {
             (old, new) if old == new => return None,
             (_, Unknown) => return None,
@@ -57,7 +57,7 @@ impl Kind {
     }
 }
 
-impl fmt::Display for Kind {
+impl fmt::Display for ChangeKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::NewlyFailing => "newly failing",
@@ -76,13 +76,13 @@ impl fmt::Display for Kind {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change<'r> {
     /// In which way.
-    pub kind: Kind,
+    pub kind: ChangeKind,
     /// The test's dotted name.
     pub test: &'r str,
     /// What it did.
-    pub old: Verdict,
+    pub old: TestVerdict,
     /// What it does.
-    pub new: Verdict,
+    pub new: TestVerdict,
     /// Why, in the words of the first kernel.
     pub reason: Option<&'r str>,
     /// The kernels on which it changed.
@@ -94,8 +94,8 @@ impl Change<'_> {
     /// of a test that was well.
     pub fn is_worse(&self) -> bool {
         match self.kind {
-            Kind::NewlyFailing => true,
-            Kind::NewlySkipped => !self.old.is_bad(),
+            ChangeKind::NewlyFailing => true,
+            ChangeKind::NewlySkipped => !self.old.is_bad(),
             _ => false,
         }
     }
@@ -103,7 +103,7 @@ impl Change<'_> {
 
 /// Two sessions compared.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Diff<'r> {
+pub struct SessionDiff<'r> {
     /// Kernels that are in both, from old to new.
     pub pairs: Vec<(&'r RunRecord, &'r RunRecord)>,
     /// Kernels that are only in the old session.
@@ -118,46 +118,47 @@ pub struct Diff<'r> {
     pub filtered: bool,
 }
 
-impl<'r> Diff<'r> {
+impl<'r> SessionDiff<'r> {
     /// Compares.
     pub fn new(old: &'r Results, new: &'r Results) -> Self {
-        let (before, after) = (Matrix::new(old), Matrix::new(new));
+        let (before, after) = (TestMatrix::new(old), TestMatrix::new(new));
         let pairs = pairs(&before.runs, &after.runs);
         let mut changes = BTreeMap::<_, Change<'r>>::new();
         let mut not_reached = vec![0; after.runs.len()];
         let rows = before.rows.iter().map(|row| (row.test, row));
         let mut rows = rows.collect::<HashMap<_, _>>();
-        let mut compare = |test, a: &[Verdict], b: &[Verdict], reason: &dyn Fn(usize) -> _| {
-            for (one, other) in &pairs {
-                let (old, new) = (a[*one], b[*other]);
-                let said = !matches!(old, Verdict::Unknown | Verdict::Missing);
-                let run = after.runs[*other];
-                // One that ran all of its tests has it elsewhere: after the crash.
-                let all = is_complete(run) && !run.name.arch.is_empty();
-                if said && new == Verdict::Unknown && !all {
-                    not_reached[*other] += 1;
+        let mut compare =
+            |test, a: &[TestVerdict], b: &[TestVerdict], reason: &dyn Fn(usize) -> _| {
+                for (one, other) in &pairs {
+                    let (old, new) = (a[*one], b[*other]);
+                    let said = !matches!(old, TestVerdict::Unknown | TestVerdict::Missing);
+                    let run = after.runs[*other];
+                    // One that ran all of its tests has it elsewhere: after the crash.
+                    let all = is_complete(run) && !run.name.arch.is_empty();
+                    if said && new == TestVerdict::Unknown && !all {
+                        not_reached[*other] += 1;
+                    }
+                    if let Some(kind) = ChangeKind::of(old, new) {
+                        let change = changes.entry((kind, test, old, new));
+                        let change = change.or_insert_with(|| Change {
+                            kind,
+                            test,
+                            old,
+                            new,
+                            reason: reason(*other),
+                            runs: Vec::new(),
+                        });
+                        change.runs.push(&after.runs[*other].name);
+                    }
                 }
-                if let Some(kind) = Kind::of(old, new) {
-                    let change = changes.entry((kind, test, old, new));
-                    let change = change.or_insert_with(|| Change {
-                        kind,
-                        test,
-                        old,
-                        new,
-                        reason: reason(*other),
-                        runs: Vec::new(),
-                    });
-                    change.runs.push(&after.runs[*other].name);
-                }
-            }
-        };
+            };
         let (none_before, none_after) = (nothing(&before.runs), nothing(&after.runs));
         for row in &after.rows {
             let old = rows.remove(row.test);
             let old = old.map_or(&none_before, |row| &row.verdicts);
             compare(row.test, old, &row.verdicts, &|run| {
                 let reason = row.cells[run].and_then(|test| test.reason.as_deref());
-                reason.filter(|_| row.verdicts[run] != Verdict::Passed)
+                reason.filter(|_| row.verdicts[run] != TestVerdict::Passed)
             });
         }
         // What no run of the new session has.
@@ -281,10 +282,10 @@ impl<'r> Diff<'r> {
 }
 
 /// What runs say about a test that none of them has.
-fn nothing(runs: &[&RunRecord]) -> Vec<Verdict> {
+fn nothing(runs: &[&RunRecord]) -> Vec<TestVerdict> {
     let verdict = |run: &&RunRecord| match is_complete(run) {
-        true => Verdict::Missing,
-        false => Verdict::Unknown,
+        true => TestVerdict::Missing,
+        false => TestVerdict::Unknown,
     };
     runs.iter().map(verdict).collect()
 }
@@ -355,7 +356,7 @@ mod tests {
         expect: &Expect,
     ) {
         let (old, new) = (results(old), results(new));
-        let diff = Diff::new(&old, &new);
+        let diff = SessionDiff::new(&old, &new);
         expect.assert_eq(&diff.text());
         assert_eq!(diff.is_worse(), is_worse);
     }
@@ -468,7 +469,11 @@ mod tests {
                 }]
             };
             let (a, b) = (results(sample(old)), results(sample(new)));
-            assert_eq!(Diff::new(&a, &b).is_worse(), is_worse, "{old} to {new}");
+            assert_eq!(
+                SessionDiff::new(&a, &b).is_worse(),
+                is_worse,
+                "{old} to {new}"
+            );
         }
     }
 
@@ -493,7 +498,7 @@ mod tests {
             "6.12.1",
         ];
         let (old, new) = (results(old.map(sample)), results(new.map(sample)));
-        let diff = Diff::new(&old, &new);
+        let diff = SessionDiff::new(&old, &new);
         let pairs = diff.pairs.iter();
         let pairs = pairs.map(|(old, new)| format!("{} {}\n", old.name, new.name));
         expect![[r#"

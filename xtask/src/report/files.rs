@@ -6,7 +6,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::formats::{FORMATS, Look};
-use super::merge::Merged;
+use super::merge::MergedResults;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::temporary::{self, Temporary};
@@ -30,7 +30,12 @@ pub fn write(results: &Results, folder: &Path) -> Result<()> {
 /// Makes the folder of merged results, a new one or one that is there. All else in it comes
 /// before the results, because with them it is finished; what was killed before that can be
 /// done again, and what fails leaves the folder as it was.
-pub fn write_merged(merged: &Merged, parts: &[PathBuf], folder: &Path, new: bool) -> Result<()> {
+pub fn write_merged(
+    merged: &MergedResults,
+    parts: &[PathBuf],
+    folder: &Path,
+    new: bool,
+) -> Result<()> {
     let text = merged.text()?;
     let there = folder.join(RESULTS);
     // A run that was killed after all was in place has left something, and can be repeated.

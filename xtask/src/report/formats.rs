@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::diff::Diff;
+use super::diff::SessionDiff;
 use super::{html, json, junit, markdown, text};
 use crate::base::color::Paint;
 use crate::model::results::Results;
@@ -79,7 +79,7 @@ pub struct ReportFormat {
 #[derive(Debug)]
 pub struct Comparison {
     pub help: &'static str,
-    pub render: fn(&Diff<'_>, &Look) -> Result<String>,
+    pub render: fn(&SessionDiff<'_>, &Look) -> Result<String>,
 }
 
 /// What text for a person depends on besides the results.

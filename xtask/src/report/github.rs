@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::markdown;
-use super::matrix::{Matrix, Row};
+use super::matrix::{MatrixRow, TestMatrix};
 use crate::base::shown;
 use crate::model::results::Results;
 use crate::model::test_event::RunOutcome;
@@ -28,14 +28,14 @@ const LONGEST_MESSAGE: usize = 1000;
 
 /// A job of GitHub Actions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Job {
+pub struct ActionsJob {
     /// Where the repository was checked out: files in annotations are relative to it.
     pub workspace: Option<PathBuf>,
     /// The file that takes the Markdown of this step's summary.
     pub summary: Option<PathBuf>,
 }
 
-impl Job {
+impl ActionsJob {
     /// The job that this process is part of, according to its environment:
     /// <https://docs.github.com/en/actions/reference/workflows-and-actions/variables#default-environment-variables>.
     pub fn of(variable: impl Fn(&str) -> Option<std::ffi::OsString>) -> Option<Self> {
@@ -53,10 +53,6 @@ impl Job {
     }
 
     /// Adds the report to the step's summary, if there is one and it has room.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be written.
     pub fn summarize(&self, results: &Results) -> Result<()> {
         let Some(path) = &self.summary else {
             return Ok(());
@@ -93,8 +89,8 @@ pub const END_GROUP: &str = "::endgroup::\n";
 ///
 /// `tree` is the project's; an annotation is put where the last frame of the traceback
 /// is that lies in it.
-pub fn annotations(results: &Results, tree: &Path, job: &Job) -> String {
-    let matrix = Matrix::new(results);
+pub fn annotations(results: &Results, tree: &Path, job: &ActionsJob) -> String {
+    let matrix = TestMatrix::new(results);
     let mut errors = Vec::new();
     for finding in &results.findings {
         errors.push(error(None, &results.session.project, finding));
@@ -122,7 +118,7 @@ pub fn annotations(results: &Results, tree: &Path, job: &Job) -> String {
     errors.concat()
 }
 
-fn of_row(matrix: &Matrix<'_>, row: &Row<'_>, tree: &Path, job: &Job) -> String {
+fn of_row(matrix: &TestMatrix<'_>, row: &MatrixRow<'_>, tree: &Path, job: &ActionsJob) -> String {
     let bad = row.bad().collect::<Vec<_>>();
     let tests = || bad.iter().filter_map(|run| row.cells[*run]);
     let place = tests()
@@ -247,7 +243,7 @@ mod tests {
     #[test]
     fn a_job_is_known_by_its_environment() {
         let job = |variables: &[(&str, &str)]| {
-            Job::of(|name| {
+            ActionsJob::of(|name| {
                 let found = variables.iter().find(|(other, _)| *other == name);
                 found.map(|(_, value)| OsString::from(value))
             })
@@ -256,11 +252,11 @@ mod tests {
         assert_eq!(job(&[("GITHUB_ACTIONS", "false")]), None);
         assert_eq!(
             job(&[("GITHUB_ACTIONS", "true"), ("GITHUB_STEP_SUMMARY", "")]),
-            Some(Job::default())
+            Some(ActionsJob::default())
         );
         assert_eq!(
             job(&[("GITHUB_ACTIONS", "true"), ("GITHUB_WORKSPACE", "/w")]),
-            Some(Job {
+            Some(ActionsJob {
                 workspace: Some("/w".into()),
                 summary: None
             })
@@ -283,7 +279,7 @@ mod tests {
                 }))
                 .panicked(Some("t.A.crash")),
         ]);
-        let job = Job {
+        let job = ActionsJob {
             workspace: Some("/work".into()),
             summary: None,
         };
@@ -305,7 +301,7 @@ mod tests {
             for number in 0..tests {
                 sample = sample.test(&format!("t.{number}"), "failed");
             }
-            let text = annotations(&results([sample]), Path::new("/"), &Job::default());
+            let text = annotations(&results([sample]), Path::new("/"), &ActionsJob::default());
             assert_eq!(text.lines().count(), lines);
             assert!(text.lines().last().unwrap().contains(last), "{text}");
         }
@@ -366,7 +362,7 @@ ValueError: File \"/p/no.py\", line x
     fn the_summary_grows_within_its_limit() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("summary");
-        let job = Job {
+        let job = ActionsJob {
             workspace: None,
             summary: Some(path.clone()),
         };
@@ -381,6 +377,6 @@ ValueError: File \"/p/no.py\", line x
             std::fs::metadata(&path).unwrap().len(),
             markdown::STEP_SUMMARY as u64 - 10
         );
-        Job::default().summarize(&results).unwrap();
+        ActionsJob::default().summarize(&results).unwrap();
     }
 }

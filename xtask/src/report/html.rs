@@ -21,8 +21,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use self::markup::{Html, html};
-use super::matrix::{Matrix, Verdict};
-use super::totals::{Totals, plural};
+use super::matrix::{TestMatrix, TestVerdict};
+use super::totals::{TestTotals, plural};
 use crate::base::embedded::{REPORT_SCRIPT, REPORT_STYLE};
 use crate::base::sha256::Sha256;
 use crate::model::results::Results;
@@ -59,7 +59,7 @@ impl Room {
 }
 
 /// A part of the page.
-struct Section {
+struct PageSection {
     /// Its name in addresses.
     id: &'static str,
     title: &'static str,
@@ -71,7 +71,7 @@ struct Section {
 /// The page. It names logs by their addresses beside it, so it belongs into the folder
 /// of the results.
 pub fn render(results: &Results) -> String {
-    let matrix = &Matrix::new(results);
+    let matrix = &TestMatrix::new(results);
     let sections = [
         kernels::section(matrix),
         rows::differing(matrix),
@@ -154,7 +154,7 @@ const CONTROLS: &str = r#"<div class=controls id=controls role=search hidden>
 </div>
 "#;
 
-fn project<'r>(matrix: &Matrix<'r>) -> &'r str {
+fn project<'r>(matrix: &TestMatrix<'r>) -> &'r str {
     match matrix.results.session.project.as_str() {
         "" => "Tests",
         project => project,
@@ -162,7 +162,7 @@ fn project<'r>(matrix: &Matrix<'r>) -> &'r str {
 }
 
 /// What is said of the session as a whole.
-fn head(matrix: &Matrix<'_>) -> Html {
+fn head(matrix: &TestMatrix<'_>) -> Html {
     let results = matrix.results;
     let session = &results.session;
     // The tests after a kernel's crash are a run of their own.
@@ -233,9 +233,9 @@ fn verdict(results: &Results) -> Html {
 }
 
 /// What the tests did, on all kernels together.
-fn counts(matrix: &Matrix<'_>) -> String {
-    let runs = matrix.runs.iter().map(|run| Totals::of(&run.tally));
-    let sum = runs.fold(Totals::default(), Totals::plus);
+fn counts(matrix: &TestMatrix<'_>) -> String {
+    let runs = matrix.runs.iter().map(|run| TestTotals::of(&run.tally));
+    let sum = runs.fold(TestTotals::default(), TestTotals::plus);
     let counts = sum.counted().map(|(_, words)| words).collect::<Vec<_>>();
     let counts = match counts.is_empty() {
         true => "nothing".to_owned(),
@@ -247,7 +247,7 @@ fn counts(matrix: &Matrix<'_>) -> String {
 
 /// Runs by their labels, neighbours as a range: `5.10, 6.1 to 6.12 (4 kernels)`.
 /// The numbers are in order.
-fn spans(matrix: &Matrix<'_>, runs: &[usize]) -> String {
+fn spans(matrix: &TestMatrix<'_>, runs: &[usize]) -> String {
     let label = |run: &usize| matrix.labels[*run].clone();
     let mut texts = Vec::new();
     for neighbours in runs.chunk_by(|a, b| a + 1 == *b) {
@@ -264,21 +264,21 @@ fn spans(matrix: &Matrix<'_>, runs: &[usize]) -> String {
 }
 
 /// The class of a verdict in the style, which has its letter and colour.
-fn class(verdict: Verdict) -> &'static str {
+fn class(verdict: TestVerdict) -> &'static str {
     match verdict {
-        Verdict::Unfinished => "u",
-        Verdict::Failed => "f",
-        Verdict::UnexpectedSuccess => "w",
-        Verdict::Missing => "m",
-        Verdict::ExpectedFailure => "x",
-        Verdict::Skipped => "s",
-        Verdict::Passed => "p",
-        Verdict::Unknown => "n",
+        TestVerdict::Unfinished => "u",
+        TestVerdict::Failed => "f",
+        TestVerdict::UnexpectedSuccess => "w",
+        TestVerdict::Missing => "m",
+        TestVerdict::ExpectedFailure => "x",
+        TestVerdict::Skipped => "s",
+        TestVerdict::Passed => "p",
+        TestVerdict::Unknown => "n",
     }
 }
 
 /// A verdict outside of a table's cell: its letter, and its word for those who hear it.
-fn mark(verdict: Verdict) -> Html {
+fn mark(verdict: TestVerdict) -> Html {
     html!(
         "<span class=\"cell {}\" title=\"{1}\"><i class=hidden>{1}</i></span>",
         class(verdict),
@@ -391,7 +391,7 @@ mod tests {
             super::super::tests::Sample::kernel(&format!("{kernel}.1-vmtest1.1default"))
         });
         let results = super::super::tests::results(samples);
-        let matrix = Matrix::new(&results);
+        let matrix = TestMatrix::new(&results);
         for (runs, text) in [
             (&[][..], ""),
             (&[0], "5.4"),

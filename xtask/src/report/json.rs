@@ -20,47 +20,47 @@
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use super::diff::Diff;
-use super::matrix::{Matrix, Row, Verdict};
-use super::totals::Totals;
+use super::diff::SessionDiff;
+use super::matrix::{MatrixRow, TestMatrix, TestVerdict};
+use super::totals::TestTotals;
 use crate::model::results::{Phases, Results, RunName, RunRecord};
 use crate::model::test_event::Subtest;
 
 #[derive(Serialize)]
-struct Report<'r> {
+struct JsonReport<'r> {
     project: &'r str,
     headline: String,
     findings: &'r [String],
-    runs: Vec<Run<'r>>,
-    tests: Vec<Test<'r>>,
+    runs: Vec<JsonRun<'r>>,
+    tests: Vec<JsonTest<'r>>,
     skips: Vec<Skips<'r>>,
 }
 
 #[derive(Serialize)]
-struct Run<'r> {
+struct JsonRun<'r> {
     #[serde(flatten)]
     name: &'r RunName,
     outcome: &'static str,
     detail: Option<String>,
     running: Option<&'r str>,
     #[serde(flatten)]
-    totals: Totals,
+    totals: TestTotals,
     seconds: Phases,
     acceleration: Option<&'r str>,
 }
 
 #[derive(Serialize)]
-struct Test<'r> {
+struct JsonTest<'r> {
     test: &'r str,
     differs: bool,
     words: Option<&'r str>,
     verdicts: Vec<Option<&'static str>>,
-    failures: Vec<Failure<'r>>,
+    failures: Vec<JsonFailure<'r>>,
 }
 
 /// What a run says about a test that made it fail.
 #[derive(Serialize)]
-struct Failure<'r> {
+struct JsonFailure<'r> {
     run: usize,
     reason: Option<&'r str>,
     expired: Option<&'r str>,
@@ -76,29 +76,25 @@ struct Skips<'r> {
 }
 
 /// The object, in one line.
-///
-/// # Errors
-///
-/// None is known: nothing in it is without a form in JSON.
 pub fn render(results: &Results) -> Result<String> {
-    let matrix = Matrix::new(results);
-    let verdict = |verdict: &Verdict| match verdict {
-        Verdict::Unknown => None,
+    let matrix = TestMatrix::new(results);
+    let verdict = |verdict: &TestVerdict| match verdict {
+        TestVerdict::Unknown => None,
         verdict => Some(verdict.name()),
     };
-    let report = Report {
+    let report = JsonReport {
         project: &results.session.project,
         headline: matrix.headline(),
         findings: &results.findings,
         runs: matrix
             .runs
             .iter()
-            .map(|run| Run {
+            .map(|run| JsonRun {
                 name: &run.name,
                 outcome: run.outcome.name(),
                 detail: run.outcome.detail(),
                 running: run.outcome.running(),
-                totals: Totals::of(&run.tally),
+                totals: TestTotals::of(&run.tally),
                 seconds: run.seconds,
                 acceleration: run.acceleration.as_deref(),
             })
@@ -106,7 +102,7 @@ pub fn render(results: &Results) -> Result<String> {
         tests: matrix
             .rows
             .iter()
-            .map(|row| Test {
+            .map(|row| JsonTest {
                 test: row.test,
                 differs: row.differs,
                 words: row.words.as_deref(),
@@ -128,9 +124,9 @@ pub fn render(results: &Results) -> Result<String> {
     Ok(json + "\n")
 }
 
-fn failure<'r>(row: &Row<'r>, run: usize) -> Option<Failure<'r>> {
+fn failure<'r>(row: &MatrixRow<'r>, run: usize) -> Option<JsonFailure<'r>> {
     let test = row.cells[run]?;
-    Some(Failure {
+    Some(JsonFailure {
         run,
         reason: test.reason.as_deref(),
         expired: test.expired.as_deref(),
@@ -190,11 +186,7 @@ fn ended(run: &RunRecord) -> Ended<'_> {
 }
 
 /// Two sessions compared, as an object in one line.
-///
-/// # Errors
-///
-/// None is known: nothing in it is without a form in JSON.
-pub fn difference(diff: &Diff<'_>) -> Result<String> {
+pub fn difference(diff: &SessionDiff<'_>) -> Result<String> {
     let pairs = diff.pairs.iter().map(|(old, new)| (Some(*old), Some(*new)));
     let removed = diff.removed.iter().map(|old| (Some(*old), None));
     let added = diff.added.iter().map(|new| (None, Some(*new)));

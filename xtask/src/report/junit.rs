@@ -27,23 +27,23 @@
 
 use std::fmt::Write as _;
 
-use super::matrix::{Matrix, Verdict};
-use super::totals::{self, Totals};
+use super::matrix::{TestMatrix, TestVerdict};
+use super::totals::{self, TestTotals};
 use crate::model::results::{Results, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 
 /// The whole document.
 pub fn render(results: &Results) -> String {
-    let matrix = Matrix::new(results);
+    let matrix = TestMatrix::new(results);
     let mut suites = matrix.runs.iter().map(|run| suite(run)).collect::<Vec<_>>();
     if !results.findings.is_empty() {
-        let mut suite = Suite::new("session".to_owned());
+        let mut suite = JunitSuite::new("session".to_owned());
         for finding in &results.findings {
             let first = finding.lines().next().unwrap_or_default();
             suite.case(
                 ("session", first),
                 0.0,
-                Some(Kind::error("finding", finding)),
+                Some(CaseDetail::error("finding", finding)),
             );
         }
         suites.push(suite);
@@ -57,7 +57,7 @@ pub fn render(results: &Results) -> String {
 }
 
 /// A suite while it is put together: attributes that come first count what comes later.
-struct Suite {
+struct JunitSuite {
     name: String,
     properties: Vec<(&'static str, String)>,
     cases: String,
@@ -71,14 +71,14 @@ struct Suite {
 }
 
 /// What stands in a test case that did not simply pass.
-struct Kind<'k> {
+struct CaseDetail<'k> {
     element: &'static str,
     name: &'k str,
     message: Option<String>,
     text: String,
 }
 
-impl<'k> Kind<'k> {
+impl<'k> CaseDetail<'k> {
     fn error(name: &'k str, text: &str) -> Self {
         Self {
             element: "error",
@@ -89,8 +89,8 @@ impl<'k> Kind<'k> {
     }
 }
 
-fn suite(run: &RunRecord) -> Suite {
-    let mut suite = Suite::new(run.name.to_string());
+fn suite(run: &RunRecord) -> JunitSuite {
+    let mut suite = JunitSuite::new(run.name.to_string());
     suite.properties = properties(run);
     for test in &run.tally.finished_tests {
         suite.case(split(&test.id), test.seconds, kind(test));
@@ -101,7 +101,7 @@ fn suite(run: &RunRecord) -> Suite {
             // Nobody but us has a class of this name.
             None => ("vmtest", run.outcome.name()),
         };
-        let error = Kind {
+        let error = CaseDetail {
             element: "error",
             name: run.outcome.name(),
             message: Some(match run.outcome.detail() {
@@ -113,7 +113,7 @@ fn suite(run: &RunRecord) -> Suite {
         suite.case(name, 0.0, Some(error));
         let others = run.tally.killers();
         for test in others.filter(|test| Some(*test) != run.outcome.running()) {
-            let error = Kind::error(run.outcome.name(), "it ended the test process");
+            let error = CaseDetail::error(run.outcome.name(), "it ended the test process");
             suite.case(split(test), 0.0, Some(error));
         }
         suite.output.clone_from(&run.evidence.output_tail);
@@ -142,7 +142,7 @@ fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
     add("flavor", run.name.flavor.clone());
     add("phase", run.name.phase.clone());
     add("acceleration", run.acceleration.clone());
-    let totals = Totals::of(&run.tally);
+    let totals = TestTotals::of(&run.tally);
     for (name, count) in totals::columns(&[run]) {
         add(name, Some(count(&totals).to_string()));
     }
@@ -165,31 +165,34 @@ fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
 }
 
 /// What a test did that did not simply pass.
-fn kind(test: &FinishedTest) -> Option<Kind<'_>> {
+fn kind(test: &FinishedTest) -> Option<CaseDetail<'_>> {
     let reason = test.reason.as_deref();
-    let message = match (Verdict::of(test), test.outcome) {
-        (Verdict::UnexpectedSuccess, TestOutcome::Passed) => {
+    let message = match (TestVerdict::of(test), test.outcome) {
+        (TestVerdict::UnexpectedSuccess, TestOutcome::Passed) => {
             let listed = test.expected.as_deref().unwrap_or_default();
             Some(format!("it passed, but is listed as failing: {listed}"))
         }
-        (Verdict::UnexpectedSuccess, _) => Some("it passed, but must fail".to_owned()),
-        (Verdict::ExpectedFailure, _) => {
+        (TestVerdict::UnexpectedSuccess, _) => Some("it passed, but must fail".to_owned()),
+        (TestVerdict::ExpectedFailure, _) => {
             let words = [Some("expected failure"), test.expected.as_deref(), reason];
             Some(words.into_iter().flatten().collect::<Vec<_>>().join(": "))
         }
         _ => reason.map(str::to_owned),
     };
-    let (element, name) = match Verdict::of(test) {
-        Verdict::Failed if test.outcome == TestOutcome::Error => ("error", exception(test)),
-        Verdict::Failed => ("failure", exception(test)),
-        Verdict::UnexpectedSuccess => ("failure", "unexpected-success"),
-        Verdict::ExpectedFailure => ("skipped", "expected-failure"),
-        Verdict::Skipped => ("skipped", "skipped"),
-        Verdict::Passed | Verdict::Unfinished | Verdict::Missing | Verdict::Unknown => return None,
+    let (element, name) = match TestVerdict::of(test) {
+        TestVerdict::Failed if test.outcome == TestOutcome::Error => ("error", exception(test)),
+        TestVerdict::Failed => ("failure", exception(test)),
+        TestVerdict::UnexpectedSuccess => ("failure", "unexpected-success"),
+        TestVerdict::ExpectedFailure => ("skipped", "expected-failure"),
+        TestVerdict::Skipped => ("skipped", "skipped"),
+        TestVerdict::Passed
+        | TestVerdict::Unfinished
+        | TestVerdict::Missing
+        | TestVerdict::Unknown => return None,
     };
     let mut text = test.notes();
     text.extend(test.traceback.clone());
-    Some(Kind {
+    Some(CaseDetail {
         element,
         name,
         message,
@@ -227,7 +230,7 @@ fn split(id: &str) -> (&str, &str) {
     }
 }
 
-impl Suite {
+impl JunitSuite {
     fn new(name: String) -> Self {
         Self {
             name,
@@ -243,7 +246,7 @@ impl Suite {
         }
     }
 
-    fn case(&mut self, (class, name): (&str, &str), seconds: f64, kind: Option<Kind<'_>>) {
+    fn case(&mut self, (class, name): (&str, &str), seconds: f64, kind: Option<CaseDetail<'_>>) {
         let xml = &mut self.cases;
         let (class, name) = (attribute(class), attribute(name));
         let time = decimal(seconds);

@@ -8,9 +8,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::diff::Diff;
-use super::matrix::{Matrix, Row};
-use super::totals::{self, Totals};
+use super::diff::SessionDiff;
+use super::matrix::{MatrixRow, TestMatrix};
+use super::totals::{self, TestTotals};
 use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::RunOutcome;
@@ -32,7 +32,7 @@ const NAMED_KERNELS: usize = 5;
 
 /// The report, of at most `limit` bytes. Below about 4 KiB there is little in it.
 pub fn render(results: &Results, limit: usize) -> String {
-    let matrix = Matrix::new(results);
+    let matrix = TestMatrix::new(results);
     let head = head(&matrix, limit / 16);
     let kernels = kernels(&matrix, limit / 4);
     let differing = differing(&matrix, limit / 4);
@@ -46,13 +46,13 @@ pub fn render(results: &Results, limit: usize) -> String {
 }
 
 /// Puts whole items together as long as they fit.
-struct Section {
+struct FittedItems {
     text: String,
     limit: usize,
     left_out: usize,
 }
 
-impl Section {
+impl FittedItems {
     /// What is said in place of items, at its longest.
     const NOTE: usize = 80;
 
@@ -89,7 +89,7 @@ impl Section {
     }
 }
 
-fn head(matrix: &Matrix<'_>, limit: usize) -> String {
+fn head(matrix: &TestMatrix<'_>, limit: usize) -> String {
     let session = &matrix.results.session;
     let mut head = String::from("## ");
     if !session.project.is_empty() {
@@ -106,14 +106,14 @@ fn head(matrix: &Matrix<'_>, limit: usize) -> String {
     if !matrix.results.finished {
         head.push_str("\n**The session was cut short.**\n");
     }
-    let mut section = Section::new(head, limit);
+    let mut section = FittedItems::new(head, limit);
     for finding in &matrix.results.findings {
         section.item(|| format!("\n**{}**\n", plain(&one_line(finding))));
     }
     section.finish()
 }
 
-fn kernels(matrix: &Matrix<'_>, limit: usize) -> String {
+fn kernels(matrix: &TestMatrix<'_>, limit: usize) -> String {
     if matrix.runs.is_empty() {
         return String::new();
     }
@@ -128,13 +128,13 @@ fn kernels(matrix: &Matrix<'_>, limit: usize) -> String {
         "--:|".repeat(columns.len() + 1)
     );
     let legend = format!("\n{}\n", plain(&totals::legend(&columns)));
-    let mut section = Section::new(table, limit.saturating_sub(legend.len()));
+    let mut section = FittedItems::new(table, limit.saturating_sub(legend.len()));
     for run in &matrix.runs {
         let mut row = format!("| {} | {} |", code(&run.name.to_string()), outcome(run));
         if matches!(run.outcome, RunOutcome::NotStarted { .. }) {
             row.push_str(&" |".repeat(columns.len() + 1));
         } else {
-            let totals = Totals::of(&run.tally);
+            let totals = TestTotals::of(&run.tally);
             for (_, count) in &columns {
                 let _ = write!(row, " {} |", count(&totals));
             }
@@ -171,8 +171,8 @@ fn outcome(run: &RunRecord) -> String {
 
 /// Tests that are not the same on every kernel, those that change in the same way
 /// together.
-fn differing(matrix: &Matrix<'_>, limit: usize) -> String {
-    let mut groups = Vec::<(&str, Vec<&Row<'_>>)>::new();
+fn differing(matrix: &TestMatrix<'_>, limit: usize) -> String {
+    let mut groups = Vec::<(&str, Vec<&MatrixRow<'_>>)>::new();
     let mut numbers = BTreeMap::new();
     for row in matrix.differing() {
         let Some(words) = row.words.as_deref() else {
@@ -187,7 +187,7 @@ fn differing(matrix: &Matrix<'_>, limit: usize) -> String {
     if groups.is_empty() {
         return String::new();
     }
-    let mut section = Section::new("\n### Not the same on every kernel\n", limit);
+    let mut section = FittedItems::new("\n### Not the same on every kernel\n", limit);
     for (words, rows) in &groups {
         let bad = rows.iter().any(|row| row.worst().is_bad());
         let open = if bad && rows.len() <= OPEN_TESTS {
@@ -210,7 +210,7 @@ fn list<'t>(
     limit: usize,
 ) -> String {
     let head = format!("\n<details{open}><summary>{summary}</summary>\n\n");
-    let mut section = Section::new(head, limit);
+    let mut section = FittedItems::new(head, limit);
     for name in names {
         section.item(|| format!("- {}\n", code(name)));
     }
@@ -220,7 +220,7 @@ fn list<'t>(
     }
 }
 
-fn failures(matrix: &Matrix<'_>, limit: usize, longest: usize) -> String {
+fn failures(matrix: &TestMatrix<'_>, limit: usize, longest: usize) -> String {
     let failures = matrix
         .rows
         .iter()
@@ -229,7 +229,7 @@ fn failures(matrix: &Matrix<'_>, limit: usize, longest: usize) -> String {
     if failures.is_empty() {
         return String::new();
     }
-    let mut section = Section::new("\n### Failures\n", limit);
+    let mut section = FittedItems::new("\n### Failures\n", limit);
     for row in failures {
         section.item(|| failure(matrix, row, longest));
     }
@@ -245,7 +245,7 @@ struct Said<'r> {
 }
 
 /// A test that failed, on all its kernels; what is said on several only once.
-fn failure(matrix: &Matrix<'_>, row: &Row<'_>, longest: usize) -> String {
+fn failure(matrix: &TestMatrix<'_>, row: &MatrixRow<'_>, longest: usize) -> String {
     let mut texts = Vec::<Said<'_>>::new();
     let mut kernels = Vec::new();
     for run in row.bad() {
@@ -294,7 +294,7 @@ fn failure(matrix: &Matrix<'_>, row: &Row<'_>, longest: usize) -> String {
 }
 
 /// What shows how runs ended that did not end with their tests.
-fn ends(matrix: &Matrix<'_>, limit: usize) -> String {
+fn ends(matrix: &TestMatrix<'_>, limit: usize) -> String {
     let is_odd = |run: &&&RunRecord| {
         !matches!(
             run.outcome,
@@ -305,7 +305,7 @@ fn ends(matrix: &Matrix<'_>, limit: usize) -> String {
     if ends.is_empty() {
         return String::new();
     }
-    let mut section = Section::new("\n### Runs that were cut short\n", limit);
+    let mut section = FittedItems::new("\n### Runs that were cut short\n", limit);
     let each = limit / (3 * ends.len());
     for run in ends {
         let mut item = format!(
@@ -339,13 +339,13 @@ fn ends(matrix: &Matrix<'_>, limit: usize) -> String {
     section.finish()
 }
 
-fn skips(matrix: &Matrix<'_>, limit: usize) -> String {
+fn skips(matrix: &TestMatrix<'_>, limit: usize) -> String {
     if matrix.skips.is_empty() {
         return String::new();
     }
     let table = "\n### Skipped\n\n| tests | kernels | on every kernel | reason |\n\
                  |--:|--:|--:|---|\n";
-    let mut section = Section::new(table, limit / 2);
+    let mut section = FittedItems::new(table, limit / 2);
     for skips in &matrix.skips {
         let reason = match skips.reason.trim() {
             "" => "none was given".to_owned(),
@@ -367,12 +367,12 @@ fn skips(matrix: &Matrix<'_>, limit: usize) -> String {
 }
 
 /// Two sessions compared, of at most `limit` bytes.
-pub fn difference(diff: &Diff<'_>, limit: usize) -> String {
+pub fn difference(diff: &SessionDiff<'_>, limit: usize) -> String {
     let worse = match diff.is_worse() {
         true => "something is worse",
         false => "nothing is worse",
     };
-    let mut section = Section::new(format!("## Compared: {worse}\n"), limit);
+    let mut section = FittedItems::new(format!("## Compared: {worse}\n"), limit);
     let mut first = true;
     for line in diff.ends() {
         let space = if std::mem::take(&mut first) { "\n" } else { "" };

@@ -16,7 +16,7 @@ use crate::model::version::Release;
 
 /// What a test did on a kernel, the worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Verdict {
+pub enum TestVerdict {
     /// It was running when the run ended: the kernel panicked, the process died.
     Unfinished,
     /// It failed, or raised another exception.
@@ -36,7 +36,7 @@ pub enum Verdict {
     Unknown,
 }
 
-impl Verdict {
+impl TestVerdict {
     /// All of them, the worst first.
     pub const ALL: [Self; 8] = [
         Self::Unfinished,
@@ -100,28 +100,28 @@ impl Verdict {
 
 /// One test on all kernels.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row<'r> {
+pub struct MatrixRow<'r> {
     /// The test's dotted name.
     pub test: &'r str,
-    /// What each run has of it, in the order of [`Matrix::runs`]. Of several that
+    /// What each run has of it, in the order of [`TestMatrix::runs`]. Of several that
     /// finished under one name the worst.
     pub cells: Vec<Option<&'r FinishedTest>>,
     /// What each run says about it, in the same order.
-    pub verdicts: Vec<Verdict>,
+    pub verdicts: Vec<TestVerdict>,
     /// It is not the same on every kernel.
     pub differs: bool,
     /// Where it changes, in words, if it differs: "passes up to 6.9, fails from 6.10".
     pub words: Option<String>,
 }
 
-impl Row<'_> {
+impl MatrixRow<'_> {
     /// The worst that is said about it.
-    pub fn worst(&self) -> Verdict {
+    pub fn worst(&self) -> TestVerdict {
         let worst = self.verdicts.iter().min();
-        worst.copied().unwrap_or(Verdict::Unknown)
+        worst.copied().unwrap_or(TestVerdict::Unknown)
     }
 
-    /// The runs that it makes fail, by their number in [`Matrix::runs`].
+    /// The runs that it makes fail, by their number in [`TestMatrix::runs`].
     pub fn bad(&self) -> impl Iterator<Item = usize> {
         let verdicts = self.verdicts.iter().enumerate();
         verdicts.filter(|(_, v)| v.is_bad()).map(|(run, _)| run)
@@ -129,9 +129,9 @@ impl Row<'_> {
 
     /// It was skipped wherever it was reached, so that nothing is known about it.
     pub fn skipped_everywhere(&self) -> bool {
-        let said = |v: &&Verdict| !matches!(v, Verdict::Unknown | Verdict::Missing);
+        let said = |v: &&TestVerdict| !matches!(v, TestVerdict::Unknown | TestVerdict::Missing);
         let mut said = self.verdicts.iter().filter(said).peekable();
-        said.peek().is_some() && said.all(|verdict| *verdict == Verdict::Skipped)
+        said.peek().is_some() && said.all(|verdict| *verdict == TestVerdict::Skipped)
     }
 }
 
@@ -153,22 +153,22 @@ pub struct Skips<'r> {
 
 /// Kernels against tests.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Matrix<'r> {
+pub struct TestMatrix<'r> {
     /// What it was made from.
     pub results: &'r Results,
     /// The runs: the host's own tests, then kernels from old to new, then requests
     /// that gave none.
     pub runs: Vec<&'r RunRecord>,
-    /// Short names of the runs, in the same order: those of [`Row::words`], with what
+    /// Short names of the runs, in the same order: those of [`MatrixRow::words`], with what
     /// tells apart kernels of one version.
     pub labels: Vec<String>,
     /// All tests: those that differ between kernels first, then the bad ones; by name.
-    pub rows: Vec<Row<'r>>,
+    pub rows: Vec<MatrixRow<'r>>,
     /// Why tests were skipped, the most frequent reason first.
     pub skips: Vec<Skips<'r>>,
 }
 
-impl<'r> Matrix<'r> {
+impl<'r> TestMatrix<'r> {
     /// Sorts and compares all that the results have.
     pub fn new(results: &'r Results) -> Self {
         let mut runs = results.runs.iter().collect::<Vec<_>>();
@@ -180,7 +180,7 @@ impl<'r> Matrix<'r> {
             row.differs = row.words.is_some();
         }
         rows.sort_by(|a, b| {
-            let key = |row: &Row<'_>| (!row.differs, row.worst(), Reverse(row.bad().count()));
+            let key = |row: &MatrixRow<'_>| (!row.differs, row.worst(), Reverse(row.bad().count()));
             key(a).cmp(&key(b)).then_with(|| a.test.cmp(b.test))
         });
         let skips = skips(&rows, &runs);
@@ -194,7 +194,7 @@ impl<'r> Matrix<'r> {
     }
 
     /// The tests that are not the same on every kernel.
-    pub fn differing(&self) -> impl Iterator<Item = &Row<'r>> {
+    pub fn differing(&self) -> impl Iterator<Item = &MatrixRow<'r>> {
         self.rows.iter().filter(|row| row.differs)
     }
 
@@ -245,12 +245,12 @@ impl<'r> Matrix<'r> {
 /// The order of runs: the host's own tests, then kernels from old to new, then what is
 /// no release.
 pub fn order(a: &RunName, b: &RunName) -> Ordering {
-    Place::of(a).cmp(&Place::of(b)).then_with(|| a.cmp(b))
+    RunPlace::of(a).cmp(&RunPlace::of(b)).then_with(|| a.cmp(b))
 }
 
 /// Where a run stands in the order of runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum RunPlace {
     /// The host's own tests: first, because they are another suite.
     Local,
     /// A kernel.
@@ -259,7 +259,7 @@ pub(super) enum Place {
     Other,
 }
 
-impl Place {
+impl RunPlace {
     pub(super) fn of(name: &RunName) -> Self {
         if name.arch.is_empty() {
             return Self::Local;
@@ -286,15 +286,15 @@ pub(super) fn is_complete(run: &RunRecord) -> bool {
     tally.finished.is_some() && tally.counts.finished() >= tally.tests.unwrap_or(u64::MAX)
 }
 
-fn rows<'r>(runs: &[&'r RunRecord]) -> Vec<Row<'r>> {
+fn rows<'r>(runs: &[&'r RunRecord]) -> Vec<MatrixRow<'r>> {
     let mut numbers = HashMap::<&str, usize>::new();
-    let mut rows = Vec::<Row<'r>>::new();
-    let mut row_of = |rows: &mut Vec<Row<'r>>, test: &'r str| {
+    let mut rows = Vec::<MatrixRow<'r>>::new();
+    let mut row_of = |rows: &mut Vec<MatrixRow<'r>>, test: &'r str| {
         *numbers.entry(test).or_insert_with(|| {
-            rows.push(Row {
+            rows.push(MatrixRow {
                 test,
                 cells: vec![None; runs.len()],
-                verdicts: vec![Verdict::Unknown; runs.len()],
+                verdicts: vec![TestVerdict::Unknown; runs.len()],
                 differs: false,
                 words: None,
             });
@@ -304,7 +304,7 @@ fn rows<'r>(runs: &[&'r RunRecord]) -> Vec<Row<'r>> {
     for (column, run) in runs.iter().enumerate() {
         for test in &run.tally.finished_tests {
             let number = row_of(&mut rows, &test.id);
-            let (row, verdict) = (&mut rows[number], Verdict::of(test));
+            let (row, verdict) = (&mut rows[number], TestVerdict::of(test));
             if verdict < row.verdicts[column] {
                 row.cells[column] = Some(test);
                 row.verdicts[column] = verdict;
@@ -312,7 +312,7 @@ fn rows<'r>(runs: &[&'r RunRecord]) -> Vec<Row<'r>> {
         }
         for test in run.outcome.running().into_iter().chain(run.tally.killers()) {
             let number = row_of(&mut rows, test);
-            rows[number].verdicts[column] = Verdict::Unfinished;
+            rows[number].verdicts[column] = TestVerdict::Unfinished;
         }
     }
     let mut suites = BTreeMap::<Option<&str>, Vec<usize>>::new();
@@ -326,20 +326,20 @@ fn rows<'r>(runs: &[&'r RunRecord]) -> Vec<Row<'r>> {
     let crashes = crashes(runs);
     for row in &mut rows {
         for suite in suites.values() {
-            let unknown = |column: &usize| row.verdicts[*column] == Verdict::Unknown;
+            let unknown = |column: &usize| row.verdicts[*column] == TestVerdict::Unknown;
             if suite.iter().all(unknown) {
                 // Of the host, or of another phase.
                 continue;
             }
             for column in suite {
-                if row.verdicts[*column] == Verdict::Unknown && is_complete(runs[*column]) {
-                    row.verdicts[*column] = Verdict::Missing;
+                if row.verdicts[*column] == TestVerdict::Unknown && is_complete(runs[*column]) {
+                    row.verdicts[*column] = TestVerdict::Missing;
                 }
             }
         }
         for (column, after) in &crashes {
             if is_elsewhere(row.verdicts[*column], row.verdicts[*after]) {
-                row.verdicts[*column] = Verdict::Unknown;
+                row.verdicts[*column] = TestVerdict::Unknown;
                 row.cells[*column] = None;
             }
         }
@@ -363,11 +363,11 @@ fn crashes(runs: &[&RunRecord]) -> Vec<(usize, usize)> {
 
 /// Whether a test has its place after the crash: then it is no news that it is skipped
 /// before.
-fn is_elsewhere(main: Verdict, after: Verdict) -> bool {
-    main == Verdict::Skipped && !matches!(after, Verdict::Unknown | Verdict::Missing)
+fn is_elsewhere(main: TestVerdict, after: TestVerdict) -> bool {
+    main == TestVerdict::Skipped && !matches!(after, TestVerdict::Unknown | TestVerdict::Missing)
 }
 
-fn skips<'r>(rows: &[Row<'r>], runs: &[&'r RunRecord]) -> Vec<Skips<'r>> {
+fn skips<'r>(rows: &[MatrixRow<'r>], runs: &[&'r RunRecord]) -> Vec<Skips<'r>> {
     let everywhere = rows
         .iter()
         .filter(|row| row.skipped_everywhere())
@@ -426,7 +426,7 @@ mod tests {
             });
         }
         let results = results(samples);
-        let matrix = Matrix::new(&results);
+        let matrix = TestMatrix::new(&results);
         let row = matrix.rows.iter().find(|row| row.test == "t").unwrap();
         assert_eq!(row.differs, row.words.is_some());
         expect.assert_eq(row.words.as_deref().unwrap_or("same"));
@@ -449,7 +449,7 @@ mod tests {
                 .test("odd", "passed"),
             main("6.10.1"),
         ]);
-        let matrix = Matrix::new(&results);
+        let matrix = TestMatrix::new(&results);
         assert_eq!(
             matrix.labels.join(", "),
             "6.1, 6.1 crash, 6.9, 6.9 crash, 6.10"
@@ -485,7 +485,7 @@ mod tests {
             ("6.1.1-vmtest1.0tiny", "6.1"),
         ] {
             let results = results(kernels.split(' ').map(Sample::kernel));
-            assert_eq!(Matrix::new(&results).labels.join(", "), labels);
+            assert_eq!(TestMatrix::new(&results).labels.join(", "), labels);
         }
     }
 
@@ -652,7 +652,7 @@ mod tests {
                 ["passed", "passed", "failed", "passed", "skipped", "failed"],
             ),
         ]);
-        let matrix = Matrix::new(&results);
+        let matrix = TestMatrix::new(&results);
         let mut text = matrix.headline() + "\n";
         for run in &matrix.runs {
             let _ = writeln!(text, "{}", run.name);
@@ -695,7 +695,7 @@ mod tests {
         };
         let forward = results(samples());
         let backward = results(samples().into_iter().rev());
-        let (a, b) = (Matrix::new(&forward), Matrix::new(&backward));
+        let (a, b) = (TestMatrix::new(&forward), TestMatrix::new(&backward));
         assert_eq!((a.runs, a.rows, a.skips), (b.runs, b.rows, b.skips));
     }
 
@@ -704,9 +704,9 @@ mod tests {
         for outcomes in [["passed", "failed"], ["failed", "passed"]] {
             let [first, second] = outcomes;
             let results = results([Sample::kernel("6.1").test("t", first).test("t", second)]);
-            let matrix = Matrix::new(&results);
+            let matrix = TestMatrix::new(&results);
             assert_eq!(matrix.rows.len(), 1);
-            assert_eq!(matrix.rows[0].worst(), Verdict::Failed);
+            assert_eq!(matrix.rows[0].worst(), TestVerdict::Failed);
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::model::results::{self, Results, RunName, Session};
 
 /// The results of one partition.
 #[derive(Clone, Debug)]
-pub struct Part {
+pub struct SessionPart {
     /// Where they are from, for people.
     pub place: String,
     /// The text of the results file.
@@ -20,9 +20,9 @@ pub struct Part {
 
 /// The results of a whole session.
 #[derive(Clone, Debug)]
-pub struct Merged {
+pub struct MergedResults {
     /// What was joined. What is found wrong with the whole (see
-    /// [`Results::findings`]) can be added here before [`Merged::text`] is written.
+    /// [`Results::findings`]) can be added here before [`MergedResults::text`] is written.
     pub results: Results,
     /// All partitions are there and ended, and nothing is wrong with them so far, so that
     /// the whole can be judged.
@@ -31,12 +31,8 @@ pub struct Merged {
     lines: Vec<String>,
 }
 
-impl Merged {
+impl MergedResults {
     /// The text of a results file that has all of it.
-    ///
-    /// # Errors
-    ///
-    /// The session cannot be written as JSON.
     pub fn text(&self) -> Result<String> {
         let session = &self.results.session;
         let mut text = results::line("session-started", None, None, session)? + "\n";
@@ -67,12 +63,7 @@ struct Read<'p> {
 
 /// Joins partitions, given in any order. One that is missing or was cut short is a
 /// finding; results of a whole session are given back as they are.
-///
-/// # Errors
-///
-/// They are not of one session, or one is there twice: usage errors. A file has no
-/// results.
-pub fn merge(parts: &[Part]) -> Result<Merged> {
+pub fn merge(parts: &[SessionPart]) -> Result<MergedResults> {
     let mut read = parts
         .iter()
         .map(|part| {
@@ -146,7 +137,7 @@ pub fn merge(parts: &[Part]) -> Result<Merged> {
     }
     results.runs.sort_by(|a, b| order(&a.name, &b.name));
     lines.sort_by(|(a, _), (b, _)| order(a, b));
-    Ok(Merged {
+    Ok(MergedResults {
         complete: results.findings.is_empty() && results.finished,
         results,
         lines: lines.into_iter().flat_map(|(_, lines)| lines).collect(),
@@ -209,7 +200,7 @@ fn numbered(read: &[Read<'_>], of: u32) -> Result<()> {
 
 /// What says of which run a line is.
 #[derive(Deserialize)]
-struct Head {
+struct LineHead {
     v: u64,
     #[serde(flatten)]
     name: RunName,
@@ -219,7 +210,7 @@ struct Head {
 fn lines_by_run(text: &str) -> Vec<(RunName, Vec<String>)> {
     let mut runs = Vec::<(RunName, Vec<String>)>::new();
     for line in text.lines() {
-        let Ok(Head { v: 1, name }) = serde_json::from_str(line) else {
+        let Ok(LineHead { v: 1, name }) = serde_json::from_str(line) else {
             continue;
         };
         match runs.iter_mut().rfind(|(other, _)| *other == name) {
@@ -259,8 +250,8 @@ mod tests {
         }
     }
 
-    fn part(number: u32, of: u32, samples: impl IntoIterator<Item = Sample>) -> Part {
-        Part {
+    fn part(number: u32, of: u32, samples: impl IntoIterator<Item = Sample>) -> SessionPart {
+        SessionPart {
             place: format!("p{number}"),
             text: samples::text(&session(Some((number, of))), samples),
         }
@@ -297,7 +288,7 @@ mod tests {
         assert_eq!(lines(&text), lines(&parts));
         // What was merged can be merged.
         let place = "merged".to_owned();
-        let once_more = merge(&[Part {
+        let once_more = merge(&[SessionPart {
             place,
             text: text.clone(),
         }])
@@ -310,7 +301,7 @@ mod tests {
         let mut later = session(Some((1, 2)));
         later.started = "2026-11-25T16:30:00Z".to_owned();
         let parts = [
-            Part {
+            SessionPart {
                 place: "a".to_owned(),
                 text: samples::text(&later, []),
             },
@@ -341,7 +332,7 @@ mod tests {
         assert_eq!(again, merged.results);
     }
 
-    fn refused(parts: &[Part], expect: &Expect) {
+    fn refused(parts: &[SessionPart], expect: &Expect) {
         let error = merge(parts).unwrap_err();
         assert_eq!(crate::base::error::exit_status(&error), 2);
         expect.assert_eq(&format!("{error:#}"));
@@ -354,7 +345,7 @@ mod tests {
             change(&mut session);
             let place = "other".to_owned();
             let text = samples::text(&session, []);
-            [part(1, 2, []), Part { place, text }]
+            [part(1, 2, []), SessionPart { place, text }]
         };
         refused(
             &other(&|s| s.project = "drgn".to_owned()),
@@ -404,7 +395,7 @@ mod tests {
         let text = "nothing".to_owned();
         let place = "p".to_owned();
         refused(
-            &[Part { place, text }],
+            &[SessionPart { place, text }],
             &expect!["cannot read p: no line of it is a test result"],
         );
     }

@@ -20,9 +20,9 @@ use crate::model::run_event::{Observer, RunEvent, RunEventKind, SessionEnd};
 use crate::model::test_event::{RunOutcome, TestEvent};
 use crate::report::formats::Look;
 use crate::report::github;
-use crate::report::matrix::Verdict;
+use crate::report::matrix::TestVerdict;
 use crate::report::text::{self, failure_line, run_line, test_line};
-use crate::report::totals::Totals;
+use crate::report::totals::TestTotals;
 
 /// What is to be done in a session, as far as it is known before.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -49,7 +49,7 @@ pub struct Reporter<W> {
     outlook: Outlook,
     begin: Instant,
     /// The runs that are going on, by their place in the session.
-    rows: BTreeMap<usize, Row>,
+    rows: BTreeMap<usize, LiveRow>,
     total: Option<Task>,
     done: usize,
     bad: usize,
@@ -57,7 +57,7 @@ pub struct Reporter<W> {
 }
 
 /// A run that is going on.
-struct Row {
+struct LiveRow {
     name: RunName,
     phase: &'static str,
     /// Of each of its VMs.
@@ -69,7 +69,7 @@ struct Row {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Progress {
     tests: Option<u64>,
-    totals: Totals,
+    totals: TestTotals,
     running: Option<String>,
 }
 
@@ -82,7 +82,7 @@ impl Progress {
             TestEvent::TestStarted { id } => self.running = Some(id.clone()),
             TestEvent::TestFinished(test) => {
                 self.running = None;
-                self.totals.add(Verdict::of(test));
+                self.totals.add(TestVerdict::of(test));
             }
             TestEvent::RunnerDied(_) => self.running = None,
             TestEvent::RunFinished { .. } | TestEvent::Garbage { .. } => {}
@@ -131,10 +131,6 @@ impl<W: Write> Reporter<W> {
     }
 
     /// Writes text as it is, above the live view.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be written.
     pub fn write(&mut self, text: &str) -> io::Result<()> {
         let out = &mut self.out;
         let mut result = Ok(());
@@ -227,7 +223,7 @@ impl<W: Write> Reporter<W> {
         // What is local already is prepared in no time; fetching and building have
         // lines of their own.
         let ui = self.ui.as_ref().filter(|_| phase != "preparing");
-        let mut row = Row {
+        let mut row = LiveRow {
             name: name.clone(),
             phase,
             counts: BTreeMap::new(),
@@ -314,7 +310,7 @@ fn grouped(text: &str) -> String {
     all + table
 }
 
-impl Row {
+impl LiveRow {
     fn update(&mut self) {
         if let Some(live) = &mut self.live {
             let text = match self.counts.is_empty() {

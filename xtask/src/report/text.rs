@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
 use super::formats::Look;
-use super::matrix::Matrix;
-use super::totals::{self, Column, Totals, plural};
+use super::matrix::TestMatrix;
+use super::totals::{self, TestTotals, TotalsColumn, plural};
 use crate::base::color::Paint;
 use crate::base::shown;
 use crate::base::table;
@@ -14,7 +14,7 @@ use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 
 /// What `report show` prints: the end of `test` again.
 pub fn render(results: &Results, look: &Look) -> String {
-    let runs = Matrix::new(results).runs;
+    let runs = TestMatrix::new(results).runs;
     look.printed(session(&runs, 0, results, look))
 }
 
@@ -109,7 +109,7 @@ pub fn run_line(record: &RunRecord, paint: Paint) -> String {
         if let Some(test) = outcome.running() {
             let _ = write!(line, ", while running {test}");
         }
-        let _ = write!(line, "; {}", Totals::of(&record.tally).in_words());
+        let _ = write!(line, "; {}", TestTotals::of(&record.tally).in_words());
         if let Some(total) = record.seconds.total {
             let _ = write!(line, "; {total:.1} s");
         }
@@ -251,7 +251,7 @@ const DIFFERENCES: usize = 12;
 
 /// Which tests are not the same on every kernel, and since when; empty for one kernel.
 pub fn differences(results: &Results) -> String {
-    let matrix = Matrix::new(results);
+    let matrix = TestMatrix::new(results);
     let differing = matrix.differing().collect::<Vec<_>>();
     if matrix.runs.len() < 2 || differing.is_empty() {
         return String::new();
@@ -340,14 +340,14 @@ pub fn summary(records: &[&RunRecord], paint: Paint) -> String {
     text + &totals::legend(&counts) + "\n"
 }
 
-fn summary_row(record: &RunRecord, one_arch: bool, counts: &[Column]) -> Vec<String> {
+fn summary_row(record: &RunRecord, one_arch: bool, counts: &[TotalsColumn]) -> Vec<String> {
     let title = match one_arch {
         true => record.name.title(),
         false => record.name.to_string(),
     };
     let mut row = vec![title, record.outcome.name().to_owned()];
     if !matches!(record.outcome, RunOutcome::NotStarted { .. }) {
-        let totals = Totals::of(&record.tally);
+        let totals = TestTotals::of(&record.tally);
         row.extend(counts.iter().map(|(_, count)| count(&totals).to_string()));
         let total = record.seconds.total;
         row.push(total.map_or_else(String::new, |total| format!("{total:.1} s")));

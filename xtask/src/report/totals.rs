@@ -7,13 +7,13 @@
 
 use serde::Serialize;
 
-use super::matrix::Verdict;
+use super::matrix::TestVerdict;
 use crate::model::results::RunRecord;
 use crate::model::test_event::Tally;
 
 /// The counts of one run, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Totals {
+pub struct TestTotals {
     /// Tests that ended, skipped ones as well: the sum of the next five.
     pub run: u64,
     pub passed: u64,
@@ -29,10 +29,10 @@ pub struct Totals {
 }
 
 /// One count: its name, and how it is got.
-pub type Column = (&'static str, fn(&Totals) -> u64);
+pub type TotalsColumn = (&'static str, fn(&TestTotals) -> u64);
 
 /// All counts, in the order of all reports.
-pub const COLUMNS: [Column; 7] = [
+pub const COLUMNS: [TotalsColumn; 7] = [
     ("run", |totals| totals.run),
     ("passed", |totals| totals.passed),
     ("failed", |totals| totals.failed),
@@ -58,26 +58,26 @@ const MEANINGS: [(&str, &str); 3] = [
     ("not run", "found, but the run did not get to their end"),
 ];
 
-impl Totals {
+impl TestTotals {
     pub fn of(tally: &Tally) -> Self {
         let mut totals = Self::default();
         for test in &tally.finished_tests {
-            totals.add(Verdict::of(test));
+            totals.add(TestVerdict::of(test));
         }
         totals.not_run = tally.tests.unwrap_or(0).saturating_sub(totals.run);
         totals
     }
 
     /// Adds one test that ended.
-    pub fn add(&mut self, verdict: Verdict) {
+    pub fn add(&mut self, verdict: TestVerdict) {
         let count = match verdict {
-            Verdict::Passed => &mut self.passed,
-            Verdict::Failed => &mut self.failed,
-            Verdict::Skipped => &mut self.skipped,
-            Verdict::ExpectedFailure => &mut self.expected_failures,
-            Verdict::UnexpectedSuccess => &mut self.unexpected_successes,
+            TestVerdict::Passed => &mut self.passed,
+            TestVerdict::Failed => &mut self.failed,
+            TestVerdict::Skipped => &mut self.skipped,
+            TestVerdict::ExpectedFailure => &mut self.expected_failures,
+            TestVerdict::UnexpectedSuccess => &mut self.unexpected_successes,
             // These did not end.
-            Verdict::Unfinished | Verdict::Missing | Verdict::Unknown => return,
+            TestVerdict::Unfinished | TestVerdict::Missing | TestVerdict::Unknown => return,
         };
         *count += 1;
         self.run += 1;
@@ -132,16 +132,16 @@ pub fn plural(count: usize, what: &str) -> String {
 }
 
 /// The columns of a table of these runs.
-pub fn columns(runs: &[&RunRecord]) -> Vec<Column> {
+pub fn columns(runs: &[&RunRecord]) -> Vec<TotalsColumn> {
     columns_of(
         &runs
             .iter()
-            .map(|run| Totals::of(&run.tally))
+            .map(|run| TestTotals::of(&run.tally))
             .collect::<Vec<_>>(),
     )
 }
 
-fn columns_of(rows: &[Totals]) -> Vec<Column> {
+fn columns_of(rows: &[TestTotals]) -> Vec<TotalsColumn> {
     let columns = COLUMNS.into_iter().enumerate();
     let shown = columns.filter(|(number, (_, count))| {
         *number < ALWAYS || rows.iter().any(|totals| count(totals) > 0)
@@ -150,7 +150,7 @@ fn columns_of(rows: &[Totals]) -> Vec<Column> {
 }
 
 /// What the words above a table mean, for the line below it.
-pub fn legend(columns: &[Column]) -> String {
+pub fn legend(columns: &[TotalsColumn]) -> String {
     let shown = |(name, _): &&(&str, &str)| columns.iter().any(|(other, _)| other == name);
     let mut text = "run = passed + failed + skipped".to_owned();
     for (name, _) in MEANINGS[..2].iter().filter(shown) {
@@ -184,10 +184,10 @@ mod tests {
                 "id": "t.h", "outcome": "passed", "expected": "known",
             }))
             .panicked(Some("t.i"))]);
-        let totals = Totals::of(&results.runs[0].tally);
+        let totals = TestTotals::of(&results.runs[0].tally);
         assert_eq!(
             totals,
-            Totals {
+            TestTotals {
                 run: 8,
                 passed: 1,
                 failed: 2,
@@ -207,12 +207,12 @@ mod tests {
 
     #[test]
     fn columns_of_zeros_are_left_out_and_the_words_explained() {
-        let few = Totals {
+        let few = TestTotals {
             run: 2,
             passed: 2,
-            ..Totals::default()
+            ..TestTotals::default()
         };
-        let names = |rows: &[Totals]| {
+        let names = |rows: &[TestTotals]| {
             let columns = columns_of(rows);
             let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>();
             (names, legend(&columns))
@@ -229,7 +229,7 @@ mod tests {
             )
         "#]]
         .assert_debug_eq(&names(&[few]));
-        let all = Totals {
+        let all = TestTotals {
             expected_failures: 1,
             unexpected_successes: 1,
             not_run: 1,

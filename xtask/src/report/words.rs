@@ -5,15 +5,15 @@
 
 use std::collections::BTreeSet;
 
-use super::matrix::{Place, Verdict};
+use super::matrix::{RunPlace, TestVerdict};
 use crate::model::results::RunName;
 use crate::model::version::{Release, Version};
 
 /// How the columns of the matrix are called.
-pub(super) struct Columns(Vec<Column>);
+pub(super) struct Columns(Vec<RunColumn>);
 
-struct Column {
-    kind: Kind,
+struct RunColumn {
+    kind: ColumnKind,
     /// The series, or the version where the series has several, or a candidate.
     short: String,
     /// The release, with the architecture if there are several.
@@ -24,24 +24,26 @@ struct Column {
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
+enum ColumnKind {
     Local,
     Kernel,
     Other,
 }
 
 /// A kernel (or several of one version) and what all of them say.
-type Point<'c> = (&'c str, Verdict);
+type Point<'c> = (&'c str, TestVerdict);
 
 impl Columns {
     /// Of the runs in their order.
     pub fn new<'n>(runs: impl Iterator<Item = &'n RunName>) -> Self {
-        let runs = runs.map(|name| (name, Place::of(name))).collect::<Vec<_>>();
-        let release = |place: &Place| match place {
-            Place::Kernel(release) => Some(release.clone()),
-            Place::Local | Place::Other => None,
+        let runs = runs
+            .map(|name| (name, RunPlace::of(name)))
+            .collect::<Vec<_>>();
+        let release = |place: &RunPlace| match place {
+            RunPlace::Kernel(release) => Some(release.clone()),
+            RunPlace::Local | RunPlace::Other => None,
         };
-        let version = |place: &Place| release(place).map(|release: Release| release.version);
+        let version = |place: &RunPlace| release(place).map(|release: Release| release.version);
         let is_alone = |version: &Version| {
             runs.iter()
                 .filter_map(|(_, place)| release(place))
@@ -54,11 +56,11 @@ impl Columns {
             .map(|(name, _)| &name.arch);
         let arch = arches.next();
         let one_arch = arches.all(|other| Some(other) == arch);
-        let column = |(name, place): &(&RunName, Place)| Column {
+        let column = |(name, place): &(&RunName, RunPlace)| RunColumn {
             kind: match place {
-                Place::Local => Kind::Local,
-                Place::Kernel(_) => Kind::Kernel,
-                Place::Other => Kind::Other,
+                RunPlace::Local => ColumnKind::Local,
+                RunPlace::Kernel(_) => ColumnKind::Kernel,
+                RunPlace::Other => ColumnKind::Other,
             },
             short: match version(place) {
                 // A candidate is not yet what its series will be.
@@ -83,26 +85,27 @@ impl Columns {
     /// Short names of the runs, no two alike unless the runs are: `6.1`, and what tells
     /// it from others: `6.1.192 tiny`.
     pub fn labels(&self) -> Vec<String> {
-        let labels = |name: &dyn Fn(&Column) -> String| {
+        let labels = |name: &dyn Fn(&RunColumn) -> String| {
             let names = self.0.iter().map(name).collect::<Vec<_>>();
             let distinct = names.iter().collect::<BTreeSet<_>>().len();
             (distinct, names)
         };
-        let with_phase = |name: String, column: &Column| match &column.phase {
+        let with_phase = |name: String, column: &RunColumn| match &column.phase {
             Some(phase) => format!("{name} {phase}"),
             None => name,
         };
-        let flavored = |column: &Column| match &column.flavor {
+        let flavored = |column: &RunColumn| match &column.flavor {
             Some(flavor) if flavor != "default" => format!("{} {flavor}", column.short),
             _ => column.short.clone(),
         };
-        let plain = |column: &Column| with_phase(column.short.clone(), column);
-        let flavor = |column: &Column| with_phase(flavored(column), column);
-        let arch =
-            |column: &Column| with_phase(format!("{} {}", flavored(column), column.arch), column);
-        let long = |column: &Column| column.long.clone();
+        let plain = |column: &RunColumn| with_phase(column.short.clone(), column);
+        let flavor = |column: &RunColumn| with_phase(flavored(column), column);
+        let arch = |column: &RunColumn| {
+            with_phase(format!("{} {}", flavored(column), column.arch), column)
+        };
+        let long = |column: &RunColumn| column.long.clone();
         // Of equally telling ones the shortest.
-        let names: [&dyn Fn(&Column) -> String; 4] = [&plain, &flavor, &arch, &long];
+        let names: [&dyn Fn(&RunColumn) -> String; 4] = [&plain, &flavor, &arch, &long];
         let mut best = labels(names[0]);
         for name in &names[1..] {
             let other = labels(name);
@@ -114,12 +117,12 @@ impl Columns {
     }
 
     /// What the runs say in words; `None` if all say the same.
-    pub fn describe(&self, verdicts: &[Verdict]) -> Option<String> {
+    pub fn describe(&self, verdicts: &[TestVerdict]) -> Option<String> {
         let said = self
             .0
             .iter()
             .zip(verdicts.iter().copied())
-            .filter(|(_, verdict)| *verdict != Verdict::Unknown)
+            .filter(|(_, verdict)| *verdict != TestVerdict::Unknown)
             .collect::<Vec<_>>();
         let (_, first) = said.first()?;
         if said.iter().all(|(_, verdict)| verdict == first) {
@@ -127,20 +130,22 @@ impl Columns {
         }
         let (kernels, others) = said
             .into_iter()
-            .partition::<Vec<_>, _>(|(column, _)| column.kind == Kind::Kernel);
+            .partition::<Vec<_>, _>(|(column, _)| column.kind == ColumnKind::Kernel);
         let mut parts = Vec::new();
         parts.extend(of_kernels(&kernels));
         for (column, verdict) in others {
             parts.push(match column.kind {
-                Kind::Local => format!("{} locally", verdict.verb()),
-                Kind::Kernel | Kind::Other => format!("{} on {}", verdict.verb(), column.long),
+                ColumnKind::Local => format!("{} locally", verdict.verb()),
+                ColumnKind::Kernel | ColumnKind::Other => {
+                    format!("{} on {}", verdict.verb(), column.long)
+                }
             });
         }
         Some(parts.join(", "))
     }
 }
 
-fn of_kernels(kernels: &[(&Column, Verdict)]) -> Option<String> {
+fn of_kernels(kernels: &[(&RunColumn, TestVerdict)]) -> Option<String> {
     let (_, first) = kernels.first()?;
     if kernels.iter().all(|(_, verdict)| verdict == first) {
         return Some(format!("{} in VMs", first.verb()));
@@ -152,12 +157,12 @@ fn of_kernels(kernels: &[(&Column, Verdict)]) -> Option<String> {
         return Some(sequence(points));
     }
     // Several boundaries, or kernels of one version that disagree: is it the flavor?
-    let flavor = |column: &Column| {
+    let flavor = |column: &RunColumn| {
         let flavor = column.flavor.as_deref();
         flavor.unwrap_or("without flavor").to_owned()
     };
-    let arch = |column: &Column| column.arch.clone();
-    let both = |column: &Column| format!("{} {}", flavor(column), arch(column));
+    let arch = |column: &RunColumn| column.arch.clone();
+    let both = |column: &RunColumn| format!("{} {}", flavor(column), arch(column));
     let splits = [
         split(kernels, flavor),
         split(kernels, arch),
@@ -183,8 +188,8 @@ fn of_kernels(kernels: &[(&Column, Verdict)]) -> Option<String> {
 
 /// Kernels of one label as one; `None` if they disagree.
 fn points<'c>(
-    kernels: &[(&'c Column, Verdict)],
-    label: impl Fn(&'c Column) -> &'c str,
+    kernels: &[(&'c RunColumn, TestVerdict)],
+    label: impl Fn(&'c RunColumn) -> &'c str,
 ) -> Option<Vec<Point<'c>>> {
     let mut points = Vec::<Point<'c>>::new();
     for (column, verdict) in kernels {
@@ -204,8 +209,8 @@ fn points<'c>(
 /// The points of each class of kernels, by the name of the class; `None` if there is
 /// one class only, or kernels of one class and version disagree.
 fn split<'c>(
-    kernels: &[(&'c Column, Verdict)],
-    class: impl Fn(&Column) -> String,
+    kernels: &[(&'c RunColumn, TestVerdict)],
+    class: impl Fn(&RunColumn) -> String,
 ) -> Option<Vec<(String, Vec<Point<'c>>)>> {
     let mut names = kernels
         .iter()
@@ -217,7 +222,7 @@ fn split<'c>(
         return None;
     }
     let points = |name: String| {
-        let of_class = |(column, _): &&(&Column, Verdict)| class(column) == name;
+        let of_class = |(column, _): &&(&RunColumn, TestVerdict)| class(column) == name;
         let kernels = kernels.iter().filter(of_class).copied();
         let points = points(&kernels.collect::<Vec<_>>(), |column| &column.short)?;
         Some((name, points))
@@ -240,7 +245,7 @@ fn of_classes(classes: &[(String, Vec<Point<'_>>)]) -> String {
 }
 
 /// Neighbours that say the same, as the first and the last of them.
-fn segments<'c>(points: &[Point<'c>]) -> Vec<(Verdict, &'c str, &'c str)> {
+fn segments<'c>(points: &[Point<'c>]) -> Vec<(TestVerdict, &'c str, &'c str)> {
     let chunks = points.chunk_by(|(_, a), (_, b)| a == b);
     chunks
         .filter_map(|chunk| {
@@ -267,7 +272,7 @@ fn sequence(points: &[Point<'_>]) -> String {
         new
     });
     if once {
-        let text = |(number, (verdict, first, last)): (usize, &(Verdict, &str, &str))| {
+        let text = |(number, (verdict, first, last)): (usize, &(TestVerdict, &str, &str))| {
             let verb = verdict.verb();
             match number {
                 _ if segments.len() == 1 => verb.to_owned(),
@@ -281,11 +286,11 @@ fn sequence(points: &[Point<'_>]) -> String {
         return texts.collect::<Vec<_>>().join(", ");
     }
     // It comes back: name where it is otherwise than on most.
-    let count = |verdict: Verdict| points.iter().filter(|(_, other)| *other == verdict).count();
+    let count = |verdict: TestVerdict| points.iter().filter(|(_, other)| *other == verdict).count();
     // Of equals the last one, which is the best.
-    let most = Verdict::ALL.into_iter().max_by_key(|v| count(*v));
+    let most = TestVerdict::ALL.into_iter().max_by_key(|v| count(*v));
     let mut texts = Vec::new();
-    for verdict in Verdict::ALL {
+    for verdict in TestVerdict::ALL {
         let ranges = segments
             .iter()
             .filter(|(other, ..)| *other == verdict)

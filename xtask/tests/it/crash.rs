@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use xtask::model::results::Results;
-use xtask::report::matrix::Matrix;
+use xtask::report::matrix::TestMatrix;
 
 use crate::xtask;
 use support::binary::Run;
@@ -132,7 +132,7 @@ fn each_phase_has_its_verdict() {
         assert!(text.contains("OK") && !text.contains("after"), "{text}");
     }
     // That it is skipped before the crash is no news.
-    let matrix = Matrix::new(&results);
+    let matrix = TestMatrix::new(&results);
     assert_eq!(matrix.differing().count(), 0);
     assert_eq!(matrix.skips, []);
     assert!(setting.read("appended").contains(" crashkernel=256M "));
@@ -251,7 +251,7 @@ fn there_is_no_crash_without_a_verdict_or_when_it_is_left_out() {
     let results = setting.results();
     assert_eq!(results.runs.len(), 1);
     // Now it is news.
-    assert_eq!(Matrix::new(&results).skips.len(), 1);
+    assert_eq!(TestMatrix::new(&results).skips.len(), 1);
 
     let setting = Setting::new("good");
     fs::write(setting.work.path().join("project/kill"), "").unwrap();

@@ -1,7 +1,9 @@
 //! Runs that were cut short or had to be repeated: what shows how they ended.
 
 use super::markup::{Html, Lines, address, html, lines_within, name, shortened};
-use super::{LONGEST_BLOCK, LONGEST_CONSOLES, Matrix, Room, Section, details, item, plural};
+use super::{
+    LONGEST_BLOCK, LONGEST_CONSOLES, PageSection, Room, TestMatrix, details, item, plural,
+};
 use crate::model::results::RunRecord;
 use crate::model::test_event::RunOutcome;
 
@@ -13,7 +15,7 @@ pub(super) fn is_shown(run: &RunRecord) -> bool {
         || run.tally.garbage > 0
 }
 
-pub(super) fn section(matrix: &Matrix<'_>) -> Section {
+pub(super) fn section(matrix: &TestMatrix<'_>) -> PageSection {
     let runs = matrix.runs.iter().enumerate();
     let runs = runs.filter(|(_, run)| is_shown(run)).collect::<Vec<_>>();
     let mut room = Room {
@@ -27,7 +29,7 @@ pub(super) fn section(matrix: &Matrix<'_>) -> Section {
     let nothing = runs
         .is_empty()
         .then(|| html!("<p>Every run came to its end.</p>\n"));
-    Section {
+    PageSection {
         id: "broken",
         title: "Lost, panicked, stuck and repeated runs",
         count: runs.len(),

@@ -3,21 +3,21 @@
 use std::collections::BTreeMap;
 
 use super::markup::{Html, html, name};
-use super::{Matrix, Section, Verdict, folded_tests, spans, table};
+use super::{PageSection, TestMatrix, TestVerdict, folded_tests, spans, table};
 
-pub(super) fn section(matrix: &Matrix<'_>) -> Section {
+pub(super) fn section(matrix: &TestMatrix<'_>) -> PageSection {
     // The runs of each test by reason; without one, the tests themselves say so.
     let mut reasons = BTreeMap::<Option<&str>, BTreeMap<&str, Vec<usize>>>::new();
     for row in &matrix.rows {
         for (run, verdict) in row.verdicts.iter().enumerate() {
-            if *verdict == Verdict::ExpectedFailure {
+            if *verdict == TestVerdict::ExpectedFailure {
                 let reason = row.cells[run].and_then(|test| test.expected.as_deref());
                 let tests = reasons.entry(reason).or_default();
                 tests.entry(row.test).or_default().push(run);
             }
         }
     }
-    let expected = |verdicts: &[Verdict]| verdicts.contains(&Verdict::ExpectedFailure);
+    let expected = |verdicts: &[TestVerdict]| verdicts.contains(&TestVerdict::ExpectedFailure);
     let count = matrix
         .rows
         .iter()
@@ -37,7 +37,7 @@ pub(super) fn section(matrix: &Matrix<'_>) -> Section {
         folded_tests(reason, tests.len(), items.collect())
     });
     let reasons = reasons.collect::<Html>();
-    Section {
+    PageSection {
         id: "expected",
         title: "Expected failures",
         count,
@@ -46,7 +46,7 @@ pub(super) fn section(matrix: &Matrix<'_>) -> Section {
 }
 
 /// The project's list as it was when the tests ran.
-fn ledger(matrix: &Matrix<'_>) -> Option<Html> {
+fn ledger(matrix: &TestMatrix<'_>) -> Option<Html> {
     let entries = &matrix.results.session.expectations;
     if entries.is_empty() {
         return None;

@@ -6,8 +6,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use super::markup::{Html, html, lines_within, name, shortened};
 use super::{
-    LONGEST_BLOCK, LONGEST_TRACEBACKS, Matrix, Room, Section, Verdict, capitalised, details, mark,
-    muted, plural, spans,
+    LONGEST_BLOCK, LONGEST_TRACEBACKS, PageSection, Room, TestMatrix, TestVerdict, capitalised,
+    details, mark, muted, plural, spans,
 };
 use crate::model::test_event::FinishedTest;
 
@@ -20,7 +20,7 @@ type Blocks<'r> = HashMap<&'r str, usize>;
 /// The bytes of what stands above a traceback, each.
 const LONGEST_NOTE: usize = 1000;
 
-pub(super) fn section(matrix: &Matrix<'_>) -> Section {
+pub(super) fn section(matrix: &TestMatrix<'_>) -> PageSection {
     let ways = ways(matrix);
     let mut blocks = Blocks::new();
     let mut room = Room {
@@ -45,7 +45,7 @@ pub(super) fn section(matrix: &Matrix<'_>) -> Section {
             reason.map(|reason| html!("<br><code>{}</code>", reason))
         );
         let runs = row.verdicts.iter().enumerate();
-        let unfinished = runs.filter(|(_, verdict)| **verdict == Verdict::Unfinished);
+        let unfinished = runs.filter(|(_, verdict)| **verdict == TestVerdict::Unfinished);
         let unfinished = unfinished.map(|(run, _)| {
             html!(
                 "<h4>Unfinished on {}</h4>\n<p>It was running when the run ended: \
@@ -72,7 +72,7 @@ pub(super) fn section(matrix: &Matrix<'_>) -> Section {
             plural(count, "test")
         ),
     };
-    Section {
+    PageSection {
         id: "failures",
         title: "Failures",
         count,
@@ -82,7 +82,7 @@ pub(super) fn section(matrix: &Matrix<'_>) -> Section {
 
 /// All failed tests of all runs, by name. A test may fail more than once in a run: its
 /// subtests do, and so may its fixtures.
-fn ways<'m>(matrix: &'m Matrix<'_>) -> HashMap<&'m str, Vec<Way<'m>>> {
+fn ways<'m>(matrix: &'m TestMatrix<'_>) -> HashMap<&'m str, Vec<Way<'m>>> {
     let mut ways = HashMap::<&str, Vec<Way<'_>>>::new();
     let mut places = HashMap::new();
     for (number, run) in matrix.runs.iter().enumerate() {
@@ -111,7 +111,7 @@ fn reason(test: &FinishedTest) -> Option<Cow<'_, str>> {
 
 /// All ways in which a test failed, as far as there is room; the first is always there.
 fn list<'m>(
-    matrix: &Matrix<'_>,
+    matrix: &TestMatrix<'_>,
     blocks: &mut Blocks<'m>,
     room: &mut Room,
     ways: &[Way<'m>],
@@ -141,7 +141,7 @@ fn list<'m>(
 
 /// `first` is the one whose reason stands above it all.
 fn way<'m>(
-    matrix: &Matrix<'_>,
+    matrix: &TestMatrix<'_>,
     blocks: &mut Blocks<'m>,
     room: usize,
     (test, runs): &Way<'m>,

@@ -1,13 +1,13 @@
 //! The table of kernels: how each run ended, what its tests did, how long it took.
 
 use super::markup::{Html, html};
-use super::{Matrix, Section, broken, capitalised, muted, seconds, table, word};
+use super::{PageSection, TestMatrix, broken, capitalised, muted, seconds, table, word};
 use crate::model::results::{Phases, RunRecord};
 use crate::model::test_event::RunOutcome;
-use crate::report::totals::{self, Column, Totals};
+use crate::report::totals::{self, TestTotals, TotalsColumn};
 
-pub(super) fn section(matrix: &Matrix<'_>) -> Section {
-    Section {
+pub(super) fn section(matrix: &TestMatrix<'_>) -> PageSection {
+    PageSection {
         id: "kernels",
         title: "Kernels",
         count: matrix.runs.len(),
@@ -38,7 +38,7 @@ fn whole(seconds: &Phases) -> Option<f64> {
     known.reduce(|a, b| a + b)
 }
 
-fn kernels(matrix: &Matrix<'_>) -> Html {
+fn kernels(matrix: &TestMatrix<'_>) -> Html {
     let counts = totals::columns(&matrix.runs);
     let times = matrix.runs.iter().filter_map(|run| whole(&run.seconds));
     let longest = times.fold(0.0, f64::max);
@@ -71,7 +71,7 @@ fn kernels(matrix: &Matrix<'_>) -> Html {
     html!("{}<p class=muted>{}</p>\n", table, totals::legend(&counts))
 }
 
-fn row(matrix: &Matrix<'_>, number: usize, counts: &[Column], longest: f64) -> Html {
+fn row(matrix: &TestMatrix<'_>, number: usize, counts: &[TotalsColumn], longest: f64) -> Html {
     let run = matrix.runs[number];
     let arch = Some(run.name.arch.as_str()).filter(|arch| !arch.is_empty());
     let about = [
@@ -81,7 +81,7 @@ fn row(matrix: &Matrix<'_>, number: usize, counts: &[Column], longest: f64) -> H
     ];
     let about = about.into_iter().flatten().collect::<Vec<_>>().join(", ");
     let unstarted = matches!(run.outcome, RunOutcome::NotStarted { .. });
-    let totals = Totals::of(&run.tally);
+    let totals = TestTotals::of(&run.tally);
     let counted = match unstarted && run.tally.finished_tests.is_empty() {
         true => html!("<td colspan={}>no test was run</td>", counts.len()),
         false => {
@@ -109,7 +109,7 @@ fn row(matrix: &Matrix<'_>, number: usize, counts: &[Column], longest: f64) -> H
 }
 
 /// How a run ended, with a link to what shows it, or to its first failure.
-fn outcome(matrix: &Matrix<'_>, number: usize) -> Html {
+fn outcome(matrix: &TestMatrix<'_>, number: usize) -> Html {
     let run: &RunRecord = matrix.runs[number];
     let (class, symbol) = match &run.outcome {
         RunOutcome::Passed => ("good", '✓'),

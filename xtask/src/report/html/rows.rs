@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::markup::{Html, html, parts};
 use super::{
-    Matrix, Section, Verdict, class, details, item, mark, markup, muted, plural, seconds, table,
+    PageSection, TestMatrix, TestVerdict, class, details, item, mark, markup, muted, plural,
+    seconds, table,
 };
-use crate::report::matrix::Row;
+use crate::report::matrix::MatrixRow;
 
 /// How many tests with the same outcomes get a row each, if there are more than
 /// [`FEW`]; the others are named below them.
@@ -23,9 +24,9 @@ const MOST_CELLS: usize = 40_000;
 /// How many of the slowest tests are listed.
 const SLOWEST: usize = 10;
 
-pub(super) fn differing(matrix: &Matrix<'_>) -> Section {
+pub(super) fn differing(matrix: &TestMatrix<'_>) -> PageSection {
     let count = matrix.differing().count();
-    Section {
+    PageSection {
         id: "differences",
         title: "Not the same on every kernel",
         count,
@@ -41,9 +42,9 @@ pub(super) fn differing(matrix: &Matrix<'_>) -> Section {
 
 /// The tests that differ, those with the same outcomes on every kernel together, by the
 /// numbers of their rows.
-fn groups(matrix: &Matrix<'_>) -> Vec<Vec<usize>> {
+fn groups(matrix: &TestMatrix<'_>) -> Vec<Vec<usize>> {
     let mut groups = Vec::<Vec<usize>>::new();
-    let mut numbers = HashMap::<&[Verdict], usize>::new();
+    let mut numbers = HashMap::<&[TestVerdict], usize>::new();
     for (number, row) in matrix
         .rows
         .iter()
@@ -59,7 +60,7 @@ fn groups(matrix: &Matrix<'_>) -> Vec<Vec<usize>> {
     groups
 }
 
-fn differences(matrix: &Matrix<'_>) -> Html {
+fn differences(matrix: &TestMatrix<'_>) -> Html {
     let groups = groups(matrix);
     let runs = matrix.runs.iter().zip(&matrix.labels).map(|(run, label)| {
         let name = run.name.to_string();
@@ -92,12 +93,12 @@ fn differences(matrix: &Matrix<'_>) -> Html {
         bodies,
     );
     // The letters that occur, with their words.
-    let occurs = |verdict: &Verdict| {
+    let occurs = |verdict: &TestVerdict| {
         groups
             .iter()
             .any(|rows| matrix.rows[rows[0]].verdicts.contains(verdict))
     };
-    let legend = Verdict::ALL.into_iter().filter(occurs).map(|verdict| {
+    let legend = TestVerdict::ALL.into_iter().filter(occurs).map(|verdict| {
         item(html!(
             "<span class=\"cell {}\" aria-hidden=true></span>{}",
             class(verdict),
@@ -112,7 +113,7 @@ fn differences(matrix: &Matrix<'_>) -> Html {
 }
 
 /// Tests with the same outcomes, of which so many get a row.
-fn group(matrix: &Matrix<'_>, rows: &[usize], shown: usize) -> Html {
+fn group(matrix: &TestMatrix<'_>, rows: &[usize], shown: usize) -> Html {
     let first = &matrix.rows[rows[0]];
     let width = matrix.runs.len() + 1;
     let count = match rows.len() {
@@ -166,7 +167,7 @@ fn group(matrix: &Matrix<'_>, rows: &[usize], shown: usize) -> Html {
 }
 
 /// A test's name, and a link to its failures if it has any.
-fn name(matrix: &Matrix<'_>, number: usize) -> Html {
+fn name(matrix: &TestMatrix<'_>, number: usize) -> Html {
     let row = &matrix.rows[number];
     let name = markup::name(row.test);
     match row.worst().is_bad() {
@@ -182,7 +183,7 @@ struct Times {
     run: usize,
 }
 
-fn times(row: &Row<'_>) -> Option<Times> {
+fn times(row: &MatrixRow<'_>) -> Option<Times> {
     let cells = row.cells.iter().enumerate();
     let seconds = cells.filter_map(|(run, test)| Some((run, (*test)?.seconds)));
     let seconds = seconds.collect::<Vec<_>>();
@@ -198,12 +199,12 @@ fn times(row: &Row<'_>) -> Option<Times> {
 #[derive(Default)]
 struct Fold {
     rows: Vec<usize>,
-    counts: BTreeMap<Verdict, usize>,
+    counts: BTreeMap<TestVerdict, usize>,
     seconds: f64,
 }
 
 impl Fold {
-    fn push(&mut self, row: &Row<'_>, number: usize, seconds: f64) {
+    fn push(&mut self, row: &MatrixRow<'_>, number: usize, seconds: f64) {
         self.rows.push(number);
         *self.counts.entry(row.worst()).or_default() += 1;
         self.seconds += seconds;
@@ -213,8 +214,8 @@ impl Fold {
     fn summary(&self, name: &str) -> Html {
         let counts = self.counts.iter().rev().map(|(verdict, count)| {
             let words = match verdict {
-                Verdict::UnexpectedSuccess if *count > 1 => "unexpected successes",
-                Verdict::ExpectedFailure if *count > 1 => "expected failures",
+                TestVerdict::UnexpectedSuccess if *count > 1 => "unexpected successes",
+                TestVerdict::ExpectedFailure if *count > 1 => "expected failures",
                 verdict => verdict.name(),
             };
             format!("{count} {words}")
@@ -226,7 +227,7 @@ impl Fold {
     }
 }
 
-pub(super) fn all(matrix: &Matrix<'_>) -> Section {
+pub(super) fn all(matrix: &TestMatrix<'_>) -> PageSection {
     let times = matrix.rows.iter().map(times).collect::<Vec<_>>();
     let mut modules = BTreeMap::<&str, (Fold, BTreeMap<&str, Fold>)>::new();
     let rows = matrix
@@ -256,7 +257,7 @@ pub(super) fn all(matrix: &Matrix<'_>) -> Section {
         let summary = fold.summary(module);
         details(html!(" class=item data-group"), summary, classes.collect())
     });
-    Section {
+    PageSection {
         id: "same",
         title: "The same on every kernel",
         count: rows.len(),
@@ -271,7 +272,7 @@ pub(super) fn all(matrix: &Matrix<'_>) -> Section {
 }
 
 /// Tests by name, with their time if it is worth telling.
-fn tests(matrix: &Matrix<'_>, rows: &[usize], times: &[Option<Times>]) -> Html {
+fn tests(matrix: &TestMatrix<'_>, rows: &[usize], times: &[Option<Times>]) -> Html {
     let mut rows = rows.to_vec();
     rows.sort_by_key(|number| matrix.rows[*number].test);
     let items = rows.into_iter().map(|number| {
@@ -286,7 +287,7 @@ fn tests(matrix: &Matrix<'_>, rows: &[usize], times: &[Option<Times>]) -> Html {
     html!("<ul class=plain>\n{}</ul>\n", items.collect::<Html>())
 }
 
-fn slowest(matrix: &Matrix<'_>, times: &[Option<Times>]) -> Option<Html> {
+fn slowest(matrix: &TestMatrix<'_>, times: &[Option<Times>]) -> Option<Html> {
     let times = times.iter().enumerate();
     let mut slowest = times
         .filter_map(|(row, times)| Some((row, times.as_ref()?)))

@@ -5,17 +5,17 @@ use std::borrow::Cow;
 use std::collections::HashMap;
 
 use super::markup::{Html, html, name, shortened};
-use super::{Matrix, Section, Verdict, folded_tests, plural, spans, word};
+use super::{PageSection, TestMatrix, TestVerdict, folded_tests, plural, spans, word};
 
 /// The reasons that are listed; where tests put numbers into theirs there is no end of
 /// them.
 const MOST_REASONS: usize = 500;
 
-pub(super) fn section(matrix: &Matrix<'_>) -> Section {
+pub(super) fn section(matrix: &TestMatrix<'_>) -> PageSection {
     // The runs that skipped each test.
     let skipped = matrix.rows.iter().map(|row| {
         let runs = row.verdicts.iter().enumerate();
-        let runs = runs.filter(|(_, verdict)| **verdict == Verdict::Skipped);
+        let runs = runs.filter(|(_, verdict)| **verdict == TestVerdict::Skipped);
         (row.test, runs.map(|(run, _)| run).collect::<Vec<_>>())
     });
     let skipped = skipped
@@ -49,7 +49,7 @@ pub(super) fn section(matrix: &Matrix<'_>) -> Section {
         let runs = runs.map(|runs| html!(" <span class=muted>on {}</span>", spans(matrix, runs)));
         html!("<li data-test>{}{}</li>\n", name(test), runs)
     });
-    Section {
+    PageSection {
         id: "skipped",
         title: "Skipped",
         count,
