@@ -4,9 +4,10 @@
 //! that a newer point release is compared with the one before.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fmt::{self, Write as _};
+use std::fmt;
 
 use super::matrix::{TestMatrix, TestVerdict, is_complete};
+use super::totals::plural;
 use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::RunOutcome;
@@ -20,17 +21,12 @@ const NAMED_KERNELS: usize = 4;
 pub enum ChangeKind {
     /// It fails and did not, or was not there.
     NewlyFailing,
-    /// It is skipped and was not.
     NewlySkipped,
-    /// It is not there any more.
     NoLongerThere,
-    /// It fails in another way.
     FailsOtherwise,
     /// It is expected to fail, or not any more.
     OtherwiseExpected,
-    /// It failed and does not.
     Fixed,
-    /// It was skipped and is not.
     NoLongerSkipped,
     /// It was not there.
     New,
@@ -75,13 +71,9 @@ impl fmt::Display for ChangeKind {
 /// A test that changed in one way.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Change<'r> {
-    /// In which way.
     pub kind: ChangeKind,
-    /// The test's dotted name.
     pub test: &'r str,
-    /// What it did.
     pub old: TestVerdict,
-    /// What it does.
     pub new: TestVerdict,
     /// Why, in the words of the first kernel.
     pub reason: Option<&'r str>,
@@ -119,7 +111,6 @@ pub struct SessionDiff<'r> {
 }
 
 impl<'r> SessionDiff<'r> {
-    /// Compares.
     pub fn new(old: &'r Results, new: &'r Results) -> Self {
         let (before, after) = (TestMatrix::new(old), TestMatrix::new(new));
         let pairs = pairs(&before.runs, &after.runs);
@@ -165,21 +156,18 @@ impl<'r> SessionDiff<'r> {
         for row in rows.values() {
             compare(row.test, &row.verdicts, &none_after, &|_| None);
         }
-        let not_reached = after.runs.iter().zip(not_reached);
-        let not_reached = not_reached.filter(|(_, count)| *count > 0);
-        let not_reached = not_reached.map(|(run, count)| (&run.name, count)).collect();
-        let alone = |runs: &[&'r RunRecord], paired: &dyn Fn(usize) -> bool| {
+        let names = after.runs.iter().map(|run| &run.name);
+        let not_reached = names.zip(not_reached).filter(|(_, count)| *count > 0);
+        let alone = |runs: &[&'r RunRecord], paired: Vec<usize>| {
             let runs = runs.iter().enumerate();
-            let runs = runs.filter(|(number, _)| !paired(*number));
+            let runs = runs.filter(|(number, _)| !paired.contains(number));
             runs.map(|(_, run)| *run).collect::<Vec<_>>()
         };
         Self {
-            removed: alone(&before.runs, &|run| {
-                pairs.iter().any(|(old, _)| *old == run)
-            }),
-            added: alone(&after.runs, &|run| pairs.iter().any(|(_, new)| *new == run)),
+            removed: alone(&before.runs, pairs.iter().map(|(old, _)| *old).collect()),
+            added: alone(&after.runs, pairs.iter().map(|(_, new)| *new).collect()),
             changes: changes.into_values().collect(),
-            not_reached,
+            not_reached: not_reached.collect(),
             filtered: old.session.filtered || new.session.filtered,
             pairs: pairs
                 .into_iter()
@@ -200,83 +188,74 @@ impl<'r> SessionDiff<'r> {
 
     /// The differences for a person; one line says so if there are none.
     pub fn text(&self) -> String {
-        let mut text = String::new();
-        for line in self.ends() {
-            text.push_str(&line);
-            text.push('\n');
-        }
+        let mut text = self
+            .ends()
+            .iter()
+            .map(|line| format!("{line}\n"))
+            .collect::<String>();
         for group in self.changes.chunk_by(|a, b| a.kind == b.kind) {
-            let Some(first) = group.first() else { continue };
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            let _ = writeln!(text, "{}: {}", first.kind, group.len());
+            let space = if text.is_empty() { "" } else { "\n" };
+            text += &format!("{space}{}: {}\n", group[0].kind, group.len());
             for change in group {
-                let _ = write!(
-                    text,
-                    "  {} on {}: ",
-                    change.test,
-                    self.kernels(&change.runs)
-                );
-                let _ = write!(text, "{}, was {}", change.new.name(), change.old.name());
                 let reason = change.reason.and_then(|reason| reason.lines().next());
-                match reason {
-                    Some(reason) => writeln!(text, ": {reason}"),
-                    None => writeln!(text),
-                }
-                .unwrap_or_default();
+                let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+                let (old, new) = (change.old.name(), change.new.name());
+                let kernels = self.kernels(&change.runs);
+                text += &format!("  {} on {kernels}: {new}, was {old}{reason}\n", change.test);
             }
         }
         if text.is_empty() {
-            let _ = writeln!(text, "nothing changed on {}", count(self.pairs.len()));
+            text = format!(
+                "nothing changed on {}\n",
+                plural(self.pairs.len(), "kernel")
+            );
         }
         if self.filtered {
-            text.push_str("\nonly some of the tests were asked for\n");
+            text += "\nonly some of the tests were asked for\n";
         }
         shown::lines(&text)
     }
 
     /// How runs ended otherwise, or are only in one session, a line each.
     pub fn ends(&self) -> Vec<String> {
-        let mut text = String::new();
+        let mut lines = Vec::new();
         for (runs, what) in [(&self.removed, "no longer run"), (&self.added, "new")] {
-            for run in runs {
-                let _ = writeln!(text, "{}: {what}, {}", run.name, run.outcome.name());
-            }
+            let ended = |run: &&RunRecord| format!("{}: {what}, {}", run.name, run.outcome.name());
+            lines.extend(runs.iter().map(ended));
         }
         for (old, new) in &self.pairs {
             let (a, b) = (&old.outcome, &new.outcome);
             if rank(a) == rank(b) && a.name() == b.name() {
                 continue;
             }
-            let _ = write!(text, "{}: {}, was {}", new.name, b.name(), a.name());
+            let mut line = format!("{}: {}, was {}", new.name, b.name(), a.name());
             if old.name != new.name {
-                let _ = write!(text, " on {}", old.name);
+                line += &format!(" on {}", old.name);
             }
             if let Some(detail) = b.detail() {
-                let _ = write!(text, ": {}", detail.lines().next().unwrap_or_default());
+                line += &format!(": {}", detail.lines().next().unwrap_or_default());
             }
             if let Some(test) = b.running() {
-                let _ = write!(text, ", while running {test}");
+                line += &format!(", while running {test}");
             }
-            text.push('\n');
+            lines.push(line);
         }
         for (run, count) in &self.not_reached {
-            let tests = if *count == 1 { "test" } else { "tests" };
-            let _ = writeln!(text, "{run}: {count} {tests} not reached any more");
+            let tests = plural(*count, "test");
+            lines.push(format!("{run}: {tests} not reached any more"));
         }
-        text.lines().map(str::to_owned).collect()
+        lines
     }
 
     fn kernels(&self, runs: &[&RunName]) -> String {
         if runs.len() == self.pairs.len() && runs.len() > 1 {
-            return format!("all {}", count(runs.len()));
+            return format!("all {} kernels", runs.len());
         }
-        let names = runs.iter().take(NAMED_KERNELS);
-        let names = names.map(ToString::to_string).collect::<Vec<_>>();
+        let names = runs.iter().take(NAMED_KERNELS).map(ToString::to_string);
+        let names = names.collect::<Vec<_>>().join(", ");
         match runs.len().saturating_sub(NAMED_KERNELS) {
-            0 => names.join(", "),
-            more => format!("{} and {more} more", names.join(", ")),
+            0 => names,
+            more => format!("{names} and {more} more"),
         }
     }
 }
@@ -288,13 +267,6 @@ fn nothing(runs: &[&RunRecord]) -> Vec<TestVerdict> {
         false => TestVerdict::Unknown,
     };
     runs.iter().map(verdict).collect()
-}
-
-fn count(runs: usize) -> String {
-    match runs {
-        1 => "1 kernel".to_owned(),
-        runs => format!("{runs} kernels"),
-    }
 }
 
 /// How bad the end of a run is.

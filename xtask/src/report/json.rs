@@ -21,7 +21,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use super::diff::SessionDiff;
-use super::matrix::{MatrixRow, TestMatrix, TestVerdict};
+use super::matrix::{MatrixRow, Skips, TestMatrix, TestVerdict};
 use super::totals::TestTotals;
 use crate::model::results::{Phases, Results, RunName, RunRecord};
 use crate::model::test_event::Subtest;
@@ -33,7 +33,7 @@ struct JsonReport<'r> {
     findings: &'r [String],
     runs: Vec<JsonRun<'r>>,
     tests: Vec<JsonTest<'r>>,
-    skips: Vec<Skips<'r>>,
+    skips: &'r [Skips<'r>],
 }
 
 #[derive(Serialize)]
@@ -66,13 +66,6 @@ struct JsonFailure<'r> {
     expired: Option<&'r str>,
     subtests: &'r [Subtest],
     more_subtests: u64,
-}
-
-#[derive(Serialize)]
-struct Skips<'r> {
-    reason: &'r str,
-    tests: &'r [&'r str],
-    everywhere: &'r [&'r str],
 }
 
 /// The object, in one line.
@@ -110,15 +103,7 @@ pub fn render(results: &Results) -> Result<String> {
                 failures: row.bad().filter_map(|run| failure(row, run)).collect(),
             })
             .collect(),
-        skips: matrix
-            .skips
-            .iter()
-            .map(|skips| Skips {
-                reason: skips.reason,
-                tests: &skips.tests,
-                everywhere: &skips.everywhere,
-            })
-            .collect(),
+        skips: &matrix.skips,
     };
     let json = serde_json::to_string(&report).context("cannot write the report as JSON")?;
     Ok(json + "\n")

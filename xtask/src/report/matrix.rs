@@ -7,7 +7,8 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::fmt::Write as _;
+
+use serde::Serialize;
 
 use super::words;
 use crate::model::results::{Results, RunName, RunRecord};
@@ -19,7 +20,6 @@ use crate::model::version::Release;
 pub enum TestVerdict {
     /// It was running when the run ended: the kernel panicked, the process died.
     Unfinished,
-    /// It failed, or raised another exception.
     Failed,
     /// It passed where a failure is expected.
     UnexpectedSuccess,
@@ -28,16 +28,13 @@ pub enum TestVerdict {
     Missing,
     /// It failed as it or the project's list of expectations says.
     ExpectedFailure,
-    /// It was skipped.
     Skipped,
-    /// It passed.
     Passed,
     /// The run did not get to it, or is of another suite; says nothing.
     Unknown,
 }
 
 impl TestVerdict {
-    /// All of them, the worst first.
     pub const ALL: [Self; 8] = [
         Self::Unfinished,
         Self::Failed,
@@ -63,37 +60,29 @@ impl TestVerdict {
 
     /// Whether it makes a run fail.
     pub fn is_bad(self) -> bool {
-        matches!(
-            self,
-            Self::Unfinished | Self::Failed | Self::UnexpectedSuccess
-        )
+        self <= Self::UnexpectedSuccess
     }
 
-    /// One or two words for a cell.
+    /// For a cell, and for programs.
     pub fn name(self) -> &'static str {
-        match self {
-            Self::Unfinished => "unfinished",
-            Self::Failed => "failed",
-            Self::UnexpectedSuccess => "unexpected success",
-            Self::Missing => "missing",
-            Self::ExpectedFailure => "expected failure",
-            Self::Skipped => "skipped",
-            Self::Passed => "passed",
-            Self::Unknown => "not run",
-        }
+        self.words().0
     }
 
     /// What the test does, after its name.
     pub fn verb(self) -> &'static str {
+        self.words().1
+    }
+
+    fn words(self) -> (&'static str, &'static str) {
         match self {
-            Self::Unfinished => "does not finish",
-            Self::Failed => "fails",
-            Self::UnexpectedSuccess => "passes unexpectedly",
-            Self::Missing => "is missing",
-            Self::ExpectedFailure => "fails as expected",
-            Self::Skipped => "is skipped",
-            Self::Passed => "passes",
-            Self::Unknown => "is not run",
+            Self::Unfinished => ("unfinished", "does not finish"),
+            Self::Failed => ("failed", "fails"),
+            Self::UnexpectedSuccess => ("unexpected success", "passes unexpectedly"),
+            Self::Missing => ("missing", "is missing"),
+            Self::ExpectedFailure => ("expected failure", "fails as expected"),
+            Self::Skipped => ("skipped", "is skipped"),
+            Self::Passed => ("passed", "passes"),
+            Self::Unknown => ("not run", "is not run"),
         }
     }
 }
@@ -108,14 +97,12 @@ pub struct MatrixRow<'r> {
     pub cells: Vec<Option<&'r FinishedTest>>,
     /// What each run says about it, in the same order.
     pub verdicts: Vec<TestVerdict>,
-    /// It is not the same on every kernel.
     pub differs: bool,
     /// Where it changes, in words, if it differs: "passes up to 6.9, fails from 6.10".
     pub words: Option<String>,
 }
 
 impl MatrixRow<'_> {
-    /// The worst that is said about it.
     pub fn worst(&self) -> TestVerdict {
         let worst = self.verdicts.iter().min();
         worst.copied().unwrap_or(TestVerdict::Unknown)
@@ -136,15 +123,17 @@ impl MatrixRow<'_> {
 }
 
 /// Tests that were skipped for one reason.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Skips<'r> {
     /// The reason, possibly of several lines; empty if none was given.
     pub reason: &'r str,
     /// How often: a test that is skipped on two kernels counts twice.
+    #[serde(skip)]
     pub count: usize,
     /// On how many kernels.
+    #[serde(skip)]
     pub runs: usize,
-    /// The tests, sorted.
+    /// Sorted.
     pub tests: Vec<&'r str>,
     /// Those of them that were skipped wherever they were reached, for this reason or
     /// others, sorted.
@@ -154,7 +143,6 @@ pub struct Skips<'r> {
 /// Kernels against tests.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TestMatrix<'r> {
-    /// What it was made from.
     pub results: &'r Results,
     /// The runs: the host's own tests, then kernels from old to new, then requests
     /// that gave none.
@@ -169,7 +157,6 @@ pub struct TestMatrix<'r> {
 }
 
 impl<'r> TestMatrix<'r> {
-    /// Sorts and compares all that the results have.
     pub fn new(results: &'r Results) -> Self {
         let mut runs = results.runs.iter().collect::<Vec<_>>();
         runs.sort_by(|a, b| order(&a.name, &b.name));
@@ -198,8 +185,9 @@ impl<'r> TestMatrix<'r> {
         self.rows.iter().filter(|row| row.differs)
     }
 
-    /// How often each outcome of a run occurred, in the order of their first runs.
-    pub fn outcomes(&self) -> Vec<(&'static str, usize)> {
+    /// All in one line: `4 runs: passed 3, tests failed 1; 2 of 922 tests differ
+    /// between kernels`.
+    pub fn headline(&self) -> String {
         let mut outcomes = Vec::<(&str, usize)>::new();
         for run in &self.runs {
             let name = run.outcome.name();
@@ -208,35 +196,21 @@ impl<'r> TestMatrix<'r> {
                 None => outcomes.push((name, 1)),
             }
         }
-        outcomes
-    }
-
-    /// All in one line: `4 runs: passed 3, tests failed 1; 2 of 922 tests differ
-    /// between kernels`.
-    pub fn headline(&self) -> String {
-        let mut text = match self.runs.len() {
-            0 => return "nothing was run".to_owned(),
-            1 => format!("{}: {}", self.runs[0].name, self.runs[0].outcome.name()),
-            runs => {
-                let outcomes = self.outcomes();
-                match outcomes.as_slice() {
-                    [(name, _)] => format!("{runs} runs: all {name}"),
-                    outcomes => {
-                        let counts = outcomes.iter().map(|(name, n)| format!("{name} {n}"));
-                        let counts = counts.collect::<Vec<_>>().join(", ");
-                        format!("{runs} runs: {counts}")
-                    }
-                }
+        let runs = self.runs.len();
+        let mut text = match (&self.runs[..], &outcomes[..]) {
+            ([], _) => return "nothing was run".to_owned(),
+            ([run], _) => format!("{}: {}", run.name, run.outcome.name()),
+            (_, [(name, _)]) => format!("{runs} runs: all {name}"),
+            (_, outcomes) => {
+                let counts = outcomes.iter().map(|(name, n)| format!("{name} {n}"));
+                let counts = counts.collect::<Vec<_>>().join(", ");
+                format!("{runs} runs: {counts}")
             }
         };
-        let differing = self.differing().count();
+        let (differing, tests) = (self.differing().count(), self.rows.len());
         if differing > 0 {
             let verb = if differing == 1 { "differs" } else { "differ" };
-            let tests = self.rows.len();
-            let _ = write!(
-                text,
-                "; {differing} of {tests} tests {verb} between kernels"
-            );
+            text += &format!("; {differing} of {tests} tests {verb} between kernels");
         }
         text
     }
@@ -245,15 +219,18 @@ impl<'r> TestMatrix<'r> {
 /// The order of runs: the host's own tests, then kernels from old to new, then what is
 /// no release.
 pub fn order(a: &RunName, b: &RunName) -> Ordering {
-    RunPlace::of(a).cmp(&RunPlace::of(b)).then_with(|| a.cmp(b))
+    let place = |name: &RunName| match RunPlace::of(name) {
+        RunPlace::Local => (0, None),
+        RunPlace::Kernel(release) => (1, Some(release)),
+        RunPlace::Other => (2, None),
+    };
+    place(a).cmp(&place(b)).then_with(|| a.cmp(b))
 }
 
 /// Where a run stands in the order of runs.
-#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum RunPlace {
     /// The host's own tests: first, because they are another suite.
     Local,
-    /// A kernel.
     Kernel(Release),
     /// What is no release: a request that gave no kernel.
     Other,
@@ -261,21 +238,9 @@ pub(super) enum RunPlace {
 
 impl RunPlace {
     pub(super) fn of(name: &RunName) -> Self {
-        if name.arch.is_empty() {
-            return Self::Local;
-        }
-        name.kernel.parse().map_or(Self::Other, Self::Kernel)
-    }
-
-    fn cmp(&self, other: &Self) -> Ordering {
-        let rank = |place: &Self| match place {
-            Self::Local => 0,
-            Self::Kernel(_) => 1,
-            Self::Other => 2,
-        };
-        match (self, other) {
-            (Self::Kernel(a), Self::Kernel(b)) => a.cmp(b),
-            (a, b) => rank(a).cmp(&rank(b)),
+        match name.arch.is_empty() {
+            true => Self::Local,
+            false => name.kernel.parse().map_or(Self::Other, Self::Kernel),
         }
     }
 }
@@ -349,16 +314,14 @@ fn rows<'r>(runs: &[&'r RunRecord]) -> Vec<MatrixRow<'r>> {
 
 /// The runs with tests after a crash, each behind the main run of its kernel.
 fn crashes(runs: &[&RunRecord]) -> Vec<(usize, usize)> {
-    let is_of = |main: &RunRecord, crash: &RunRecord| {
-        main.name.phase.is_none()
-            && crash.name.phase.is_some()
-            && main.name.is_same_kernel(&crash.name)
-    };
-    let pair = |(number, run): (usize, &&RunRecord)| {
-        let main = runs.iter().position(|main| is_of(main, run))?;
-        Some((main, number))
-    };
-    runs.iter().enumerate().filter_map(pair).collect()
+    let crashes = runs.iter().enumerate();
+    let crashes = crashes.filter(|(_, run)| run.name.phase.is_some());
+    let pairs = crashes.filter_map(|(number, crash)| {
+        let is_main =
+            |main: &&RunRecord| main.name.phase.is_none() && main.name.is_same_kernel(&crash.name);
+        Some((runs.iter().position(is_main)?, number))
+    });
+    pairs.collect()
 }
 
 /// Whether a test has its place after the crash: then it is no news that it is skipped
@@ -407,6 +370,8 @@ fn skips<'r>(rows: &[MatrixRow<'r>], runs: &[&'r RunRecord]) -> Vec<Skips<'r>> {
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
+
+    use std::fmt::Write as _;
 
     use super::*;
     use crate::report::tests::{Sample, results};

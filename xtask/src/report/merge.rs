@@ -9,16 +9,13 @@ use super::matrix::order;
 use crate::base::error::Failure;
 use crate::model::results::{self, Results, RunName, Session};
 
-/// The results of one partition.
 #[derive(Clone, Debug)]
 pub struct SessionPart {
     /// Where they are from, for people.
     pub place: String,
-    /// The text of the results file.
     pub text: String,
 }
 
-/// The results of a whole session.
 #[derive(Clone, Debug)]
 pub struct MergedResults {
     /// What was joined. What is found wrong with the whole (see
@@ -32,28 +29,21 @@ pub struct MergedResults {
 }
 
 impl MergedResults {
-    /// The text of a results file that has all of it.
     pub fn text(&self) -> Result<String> {
         let session = &self.results.session;
-        let mut text = results::line("session-started", None, None, session)? + "\n";
-        for line in &self.lines {
-            text.push_str(line);
-            text.push('\n');
-        }
+        let mut lines = vec![results::line("session-started", None, None, session)?];
+        lines.extend_from_slice(&self.lines);
         for finding in &self.results.findings {
-            text.push_str(&results::finding(finding)?);
-            text.push('\n');
+            lines.push(results::finding(finding)?);
         }
         if self.results.finished {
             let nothing = serde_json::json!({});
-            text.push_str(&results::line("session-finished", None, None, &nothing)?);
-            text.push('\n');
+            lines.push(results::line("session-finished", None, None, &nothing)?);
         }
-        Ok(text)
+        Ok(lines.join("\n") + "\n")
     }
 }
 
-/// A partition that has been read.
 struct Read<'p> {
     place: &'p str,
     number: u32,
@@ -147,7 +137,7 @@ pub fn merge(parts: &[SessionPart]) -> Result<MergedResults> {
 /// Whether two partitions are of one session.
 fn belongs(one: &Read<'_>, other: &Read<'_>) -> Result<()> {
     let (a, b) = (&one.results.session, &other.results.session);
-    let total = |session: &Session| session.partition.map_or(1, |(_, of)| of).to_string();
+    let total = |session: &Session| session.partition.map_or(1, |(_, of)| of);
     let kernels = |session: &Session| session.kernels.join(",");
     let only_some = |session: &Session| match session.filtered {
         true => "some of the tests",
@@ -166,34 +156,27 @@ fn belongs(one: &Read<'_>, other: &Read<'_>) -> Result<()> {
     } else {
         return Ok(());
     };
-    let message = format!(
-        "{} and {} are not of one session: {what}",
-        one.place, other.place
-    );
+    let (one, other) = (one.place, other.place);
+    let message = format!("{one} and {other} are not of one session: {what}");
     Err(Failure::usage(message).into())
 }
 
 /// Whether each partition is there at most once and has a number that there can be.
 fn numbered(read: &[Read<'_>], of: u32) -> Result<()> {
     for part in read {
-        if part.number == 0 || part.number > of {
-            let message = format!(
-                "{} says it is partition {} of {of}",
-                part.place, part.number
-            );
+        let (place, number) = (part.place, part.number);
+        if number == 0 || number > of {
+            let message = format!("{place} says it is partition {number} of {of}");
             return Err(Failure::usage(message).into());
         }
     }
-    for pair in read.windows(2) {
-        if let [one, other] = pair
-            && one.number == other.number
-        {
-            let message = format!(
-                "partition {} of {of} is there twice: {} and {}",
-                one.number, one.place, other.place
-            );
-            return Err(Failure::usage(message).into());
-        }
+    if let Some(pair) = read
+        .windows(2)
+        .find(|pair| pair[0].number == pair[1].number)
+    {
+        let (one, other, number) = (pair[0].place, pair[1].place, pair[0].number);
+        let message = format!("partition {number} of {of} is there twice: {one} and {other}");
+        return Err(Failure::usage(message).into());
     }
     Ok(())
 }
