@@ -75,3 +75,43 @@ pub const ASSETS: &[(&str, &str)] = &[
         include_str!("../../../vmtest-assets/selftest/vmtest.toml"),
     ),
 ];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::path::Path;
+
+    use super::*;
+
+    /// The files below a folder of the repository.
+    fn files(folder: &str) -> BTreeMap<String, String> {
+        let top = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("..")
+            .join(folder);
+        let mut found = BTreeMap::new();
+        let mut folders = vec![top.clone()];
+        while let Some(folder) = folders.pop() {
+            for entry in folder.read_dir().unwrap() {
+                let path = entry.unwrap().path();
+                if !path.is_dir() {
+                    let name = path.strip_prefix(&top).unwrap().to_str().unwrap();
+                    let text = std::fs::read_to_string(&path).unwrap();
+                    found.insert(name.to_owned(), text);
+                } else if !path.ends_with("__pycache__") {
+                    folders.push(path);
+                }
+            }
+        }
+        found
+    }
+
+    #[test]
+    fn every_configuration_and_asset_is_in_the_binary() {
+        for (folder, embedded) in [("kernel-configs", CONFIGS), ("vmtest-assets", ASSETS)] {
+            assert!(embedded.is_sorted(), "{folder}");
+            let embedded = embedded.iter().map(|(name, text)| (*name, *text));
+            let embedded = embedded.map(|(name, text)| (name.to_owned(), text.to_owned()));
+            assert_eq!(embedded.collect::<BTreeMap<_, _>>(), files(folder));
+        }
+    }
+}

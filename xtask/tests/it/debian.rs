@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
-use xtask::base::sha256::Sha256;
+use support::sha256;
 
 use crate::xtask;
 use support::binary::Run;
@@ -65,7 +65,7 @@ impl Home {
             "{}Size: {}\nSHA256: {}\n\n",
             package.control(),
             bytes.len(),
-            Sha256::of(&bytes)
+            sha256(&bytes)
         );
         fs::write(folder.join(format!("{}.deb", package.name)), bytes).unwrap();
         fs::write(folder.join(format!("{}.show", package.name)), show).unwrap();

@@ -69,8 +69,8 @@ impl Home {
 
     /// Writes what a run leaves that is killed while it unpacks.
     fn leave_half(&self) {
-        let name = xtask::base::temporary::signed(".distribution-0.tmp-").unwrap();
-        self.write(&format!("x86_64/{}/half", name.display()), "");
+        let name = support::host::left_behind(".distribution-0.tmp-");
+        self.write(&format!("x86_64/{}/half", name), "");
     }
 
     fn run(&self, arguments: &str) -> Run {

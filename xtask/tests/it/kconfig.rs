@@ -3,10 +3,7 @@
 
 use std::path::Path;
 
-use xtask::base::embedded::CONFIGS;
-
 use crate::xtask;
-use support::host::repository;
 
 /// A `.config` as Kconfig would write it if it took everything.
 fn finished(work: &Path, version: &str) -> String {
@@ -125,29 +122,4 @@ fn wrong_input_is_a_usage_error() {
         assert_eq!(run.stdout, "", "{arguments}");
         assert!(run.stderr.contains(expected), "{arguments}: {}", run.stderr);
     }
-}
-
-#[test]
-fn every_file_of_kernel_configs_is_embedded() {
-    let top = repository().join("kernel-configs");
-    let mut folders = vec![top.clone()];
-    let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-            } else {
-                let relative = path.strip_prefix(&top).unwrap().to_str().unwrap();
-                found.push((relative.to_owned(), std::fs::read_to_string(&path).unwrap()));
-            }
-        }
-    }
-    found.sort();
-    let embedded = CONFIGS
-        .iter()
-        .map(|(path, text)| ((*path).to_owned(), (*text).to_owned()));
-    let embedded = embedded.collect::<Vec<_>>();
-    assert!(embedded.is_sorted());
-    assert_eq!(found, embedded);
 }

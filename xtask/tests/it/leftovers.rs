@@ -2,15 +2,13 @@
 
 use std::fs;
 use std::io::Write;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
-
-use xtask::base::temporary::signed;
+use std::path::PathBuf;
 
 use crate::xtask;
 use support::binary::{Run, Xtask};
 use support::fake_kernel;
 use support::fake_qemu;
+use support::host::{entries, left_behind, wait_for};
 
 /// A work directory with a kernel, and a QEMU that does what it is told.
 struct Home {
@@ -83,29 +81,11 @@ impl Home {
     /// What a VM uses while it runs, once it does.
     fn running(&self) -> Vec<PathBuf> {
         let logs = self.directory.path().join("log/vm");
-        wait_for(|| {
-            let found = [names(&self.temporary()), names(&logs)].concat();
+        wait_for("what a VM uses", || {
+            let found = [entries(&self.temporary()), entries(&logs)].concat();
             (found.len() == 2 && found[1].metadata().is_ok_and(|log| log.len() > 0))
                 .then_some(found)
         })
-    }
-}
-
-fn names(directory: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(directory).into_iter().flatten();
-    let mut names = entries.map(|e| e.unwrap().path()).collect::<Vec<_>>();
-    names.sort();
-    names
-}
-
-fn wait_for<T>(mut condition: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + Duration::from_secs(60);
-    loop {
-        if let Some(found) = condition() {
-            return found;
-        }
-        assert!(Instant::now() < end, "waited in vain");
-        std::thread::sleep(Duration::from_millis(10));
     }
 }
 
@@ -145,13 +125,13 @@ fn a_vm_in_another_pid_namespace_keeps_its_files() {
     let used = home.running();
     // There the first one has another number, or none.
     let mut second = home.vm_elsewhere().start();
-    let both = wait_for(|| {
-        let found = names(&home.temporary());
+    let both = wait_for("what a VM uses", || {
+        let found = entries(&home.temporary());
         (found.len() == 2).then_some(found)
     });
     assert!(both.contains(&used[0]));
-    let logs = wait_for(|| {
-        let found = names(&home.directory.path().join("log/vm"));
+    let logs = wait_for("what a VM uses", || {
+        let found = entries(&home.directory.path().join("log/vm"));
         (found.len() == 2).then_some(found)
     });
     assert!(logs.contains(&used[1]));
@@ -161,10 +141,10 @@ fn a_vm_in_another_pid_namespace_keeps_its_files() {
     }
     // They belong to nobody now. The lock ends with the last process that has it.
     let other = Home::new("good");
-    wait_for(|| {
+    wait_for("what a VM uses", || {
         let run = other.vm().env("TMPDIR", home.temporary()).run();
         run.expect_status(42);
-        names(&home.temporary()).is_empty().then_some(())
+        entries(&home.temporary()).is_empty().then_some(())
     });
 }
 
@@ -176,9 +156,9 @@ fn what_a_killed_run_left_goes_with_the_next_command() {
     home.running();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(names(&home.temporary()).len(), 1);
+    assert_eq!(entries(&home.temporary()).len(), 1);
     for folder in ["x86_64", "packages", "cache/modules", "src", "log/a"] {
-        let path = work.join(folder).join(signed(".x.tmp-").unwrap());
+        let path = work.join(folder).join(left_behind(".x.tmp-"));
         fs::create_dir_all(path.join("half")).unwrap();
     }
     // Any command does it in the work directory, one that boots a VM in TMPDIR.
@@ -186,12 +166,12 @@ fn what_a_killed_run_left_goes_with_the_next_command() {
         .run()
         .expect_status(0);
     for folder in ["packages", "cache/modules", "src", "log/a"] {
-        assert_eq!(names(&work.join(folder)), [""; 0].map(PathBuf::from));
+        assert_eq!(entries(&work.join(folder)), [""; 0].map(PathBuf::from));
     }
-    assert_eq!(names(&work.join("x86_64")).len(), 1);
+    assert_eq!(entries(&work.join("x86_64")).len(), 1);
     fs::write(work.join("part"), "good").unwrap();
     home.run_vm().expect_status(42);
-    assert!(names(&home.temporary()).is_empty());
+    assert!(entries(&home.temporary()).is_empty());
 }
 
 /// The console's log is there no more, and with it what the kernel said.
@@ -234,6 +214,6 @@ fn a_file_size_limit_is_an_error_and_leaves_nothing() {
     let command = command.args("vm --accel tcg --from local -k 6.1 -- true");
     let run = home.prepared(command).run().expect_status(3);
     assert!(run.stderr.contains("File too large"), "{}", run.stderr);
-    assert!(names(&home.temporary()).is_empty());
-    assert!(names(&home.directory.path().join("log/vm")).is_empty());
+    assert!(entries(&home.temporary()).is_empty());
+    assert!(entries(&home.directory.path().join("log/vm")).is_empty());
 }

@@ -2,6 +2,7 @@
 //! the crate is linked once. No QEMU, no network, no root.
 
 mod bisect;
+mod catalog;
 mod cli;
 mod counts;
 mod crash;

@@ -3,7 +3,7 @@
 use expect_test::expect;
 use serde_json::Value;
 
-use crate::xtask;
+use crate::{catalog, xtask};
 use support::binary::Run;
 
 fn matrix(arguments: &str) -> Run {
@@ -29,8 +29,7 @@ fn the_matrix_of_github_is_one_line() {
 fn every_series_is_in_one_of_the_jobs() {
     let run = matrix("-K --format json").expect_status(0);
     let jobs = serde_json::from_str::<Vec<Value>>(&run.stdout).unwrap();
-    let files = xtask::base::paths::Files::Embedded(xtask::base::embedded::CONFIGS);
-    let series = xtask::model::catalog::Kernels::load(&files).unwrap().series;
+    let series = catalog::series();
     let number = series.len();
     assert_eq!(jobs.len(), number);
     for (index, (job, series)) in jobs.iter().zip(&series).enumerate() {

@@ -1,26 +1,18 @@
 //! A release planned, applied and pruned, with GitHub and kernel.org on loopback
 //! and kernels of a few bytes that are built already.
 
-use std::fs::{self, File};
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tempfile::TempDir;
-use xtask::archive;
-use xtask::base::env::Env;
-use xtask::base::paths::{Files, Paths};
-use xtask::base::ui::{Ui, Verbosity};
-use xtask::kernel::manifest::Manifest;
-use xtask::kernel::source::SourceChoice;
-use xtask::model::arch;
-use xtask::model::catalog::Kernels;
-use xtask::release::{self, Selection};
 
 use crate::source::{Server, list};
-use crate::xtask;
+use crate::{catalog, xtask};
 use support::binary::{Run, Xtask};
-use support::fake_kernel;
+use support::fake_kernel::{self, pack};
 use support::github_server::{Fault, GitHub, UPLOAD};
+use support::host::write;
 
 const TOKEN: &str = "ghp_0123456789abcdef";
 
@@ -29,9 +21,7 @@ const NEWEST: [&str; 4] = ["6.1.10", "6.2.16", "6.3.13", "6.4.16"];
 
 /// What we would call the default flavor of a version now.
 fn release_of(version: &str) -> String {
-    let configs = support::host::repository().join("kernel-configs");
-    let kernels = Kernels::load(&Files::Directory(configs)).unwrap();
-    format!("{version}-vmtest{}.1default", kernels.revision)
+    format!("{version}-vmtest{}.1default", catalog::revision())
 }
 
 fn file_name(version: &str) -> String {
@@ -64,43 +54,26 @@ impl Setting {
         }
     }
 
-    fn env(&self) -> Env {
-        let configs = support::host::repository().join("kernel-configs");
-        let configs = Files::Directory(configs);
-        Env {
-            paths: Paths::new(self.work.path(), configs, Files::Embedded(&[])),
-            ui: Ui::new(Verbosity::Quiet),
-        }
-    }
-
     /// Puts packages of the newest kernels of these series into the work directory,
     /// as if they had been built.
     fn build(&self, series: &[&str]) {
-        let env = self.env();
-        let selection = Selection {
-            series: series.iter().map(|text| text.parse().unwrap()).collect(),
-            flavors: vec!["default".to_owned()],
-            architectures: vec![arch::find("x86_64").unwrap()],
-            source: SourceChoice::KernelOrg,
-            kernel_org_url: self.kernel_org.url.clone(),
-        };
-        fs::create_dir_all(env.paths.packages()).unwrap();
-        for wanted in release::wanted(&env, &selection).unwrap() {
-            let newest = wanted.newest.unwrap();
-            let tree = tempfile::tempdir().unwrap();
-            fake_kernel::write(
-                tree.path(),
-                &newest.release.to_string(),
-                &newest.input_key,
-                0,
-            );
-            let path = self.package(&newest.release.version.to_string());
-            archive::create(tree.path(), File::create(path).unwrap(), 1).unwrap();
+        let plan = self.plan(&series.join(" "));
+        for item in plan["items"].as_array().unwrap() {
+            let name = item["package"].as_str().unwrap();
+            let release = name.strip_prefix("kernel-").unwrap();
+            let release = release.strip_suffix(".x86_64.tar.zst").unwrap();
+            let key = item["input_key"].as_str().unwrap();
+            write(self.packages().join(name), pack(release, key, 0));
         }
+        self.github.requests();
+    }
+
+    fn packages(&self) -> PathBuf {
+        self.work.path().join("packages")
     }
 
     fn package(&self, version: &str) -> PathBuf {
-        self.env().paths.packages().join(file_name(version))
+        self.packages().join(file_name(version))
     }
 
     fn command(&self, arguments: &str) -> Xtask {
@@ -202,10 +175,12 @@ fn what_is_planned_is_done_and_then_there_is_nothing_to_do() {
         let uploaded = state.assets.iter().filter(|asset| asset.label.is_some());
         uploaded
             .map(|asset| {
-                let path = setting.env().paths.packages().join(&asset.name);
+                let path = setting.packages().join(&asset.name);
                 assert_eq!(*asset.bytes, fs::read(&path).unwrap());
-                let manifest = Manifest::of_package(&path).unwrap().unwrap();
-                (asset.label.clone().unwrap(), manifest.input_key)
+                let items = plan["items"].as_array().unwrap();
+                let item = items.iter().find(|item| item["package"] == *asset.name);
+                let key = item.unwrap()["input_key"].as_str().unwrap();
+                (asset.label.clone().unwrap(), key)
             })
             .collect::<Vec<_>>()
     });

@@ -8,10 +8,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use support::sha256;
 use xtask::base::env::Env;
 use xtask::base::error::exit_status;
 use xtask::base::paths::{Files, Paths};
-use xtask::base::sha256::Sha256;
 use xtask::base::ui::{Ui, Verbosity};
 use xtask::kernel::source::{self, SourceChoice, SourceRequest, Wanted};
 use xtask::net::http::{self, HttpError, Limits};
@@ -172,7 +172,7 @@ fn body() -> Vec<u8> {
 }
 
 fn sum(bytes: &[u8]) -> String {
-    Sha256::of(bytes)
+    sha256(bytes)
 }
 
 /// Limits that a test can wait for.

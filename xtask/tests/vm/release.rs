@@ -71,12 +71,8 @@ fn a_full_disk_is_said_and_leaves_nothing_half_made() {
     let file = here.path().join("package");
     let server = here.path().join("server.py");
     // 8 MB that do not compress, on a disk of 4: full in the middle of the download.
-    let kernel = here.path().join("kernel");
-    fs::create_dir(&kernel).unwrap();
-    fake_kernel::write(&kernel, "6.1.9-vmtest1.1default", "00ff00ff", 8_000_000);
-    let mut bytes = Vec::new();
-    xtask::archive::create(&kernel, &mut bytes, 1).unwrap();
-    fs::write(&file, bytes).unwrap();
+    let package = fake_kernel::pack("6.1.9-vmtest1.1default", "00ff00ff", 8_000_000);
+    fs::write(&file, package).unwrap();
     fs::write(&server, SERVER).unwrap();
     let script = format!(
         "mkdir /run/small && mount -t tmpfs -o size=4m tmpfs /run/small && cd /run/small

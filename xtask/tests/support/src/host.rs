@@ -38,6 +38,12 @@ pub fn names(folder: impl AsRef<Path>) -> Vec<String> {
     entries(folder).into_iter().map(name).collect()
 }
 
+/// A name that a killed run leaves: behind this prefix stand digits, and a checksum of all.
+pub fn left_behind(prefix: &str) -> String {
+    let name = format!("{prefix}0123abcd");
+    format!("{name}{}", &crate::sha256(&name)[..8])
+}
+
 /// Identifiers and command lines of all processes.
 pub fn processes() -> Vec<(u32, String)> {
     let numbers = names("/proc").into_iter().filter_map(|n| n.parse().ok());
