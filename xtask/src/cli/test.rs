@@ -351,12 +351,7 @@ fn tools(chosen: &Chosen, in_vm: bool) -> Result<Vec<Tool>> {
     }
     tools.extend(project.programs.iter().map(Tool::program));
     if tree {
-        tools.extend(project.prepare_programs.iter().map(Tool::program));
-        let header = |name: &String| match name.as_str() {
-            "Python.h" => Tool::PythonHeaders,
-            name => Tool::header(name),
-        };
-        tools.extend(project.prepare_headers.iter().map(header));
+        tools.extend(setup::for_prepare(project));
     }
     tools.sort();
     tools.dedup();

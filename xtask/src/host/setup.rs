@@ -1,8 +1,5 @@
-//! The programs and libraries that this host must have: what is missing, which
-//! package of which distribution has it, and how to install just that.
-//!
-//! Deciding is pure ([`Distribution::parse`], [`package`], [`install_steps`]);
-//! looking is [`Machine`]; acting is [`require`].
+//! The programs and headers that this host must have: what is missing, which package of which
+//! distribution has it, and how to install just that.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
@@ -14,6 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
+use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
@@ -23,6 +21,7 @@ use crate::base::process::{LongCommand, status_in_words, tail_of_log};
 use crate::base::programs;
 use crate::base::ui::Ui;
 use crate::model::arch::Arch;
+use crate::model::project::Project;
 
 /// Something that this host must have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,7 +39,6 @@ pub enum Tool {
 }
 
 impl Tool {
-    /// A program.
     pub fn program(name: impl Into<String>) -> Self {
         Self::Program(name.into())
     }
@@ -52,11 +50,6 @@ impl Tool {
             name if name == "Python.h" => Self::PythonHeaders,
             name => Self::Header(name),
         }
-    }
-
-    /// A Python module.
-    pub fn python_module(name: impl Into<String>) -> Self {
-        Self::PythonModule(name.into())
     }
 }
 
@@ -114,34 +107,16 @@ pub fn for_python() -> Vec<Tool> {
         Tool::program("python3"),
         // Without it `python3 -m venv` makes an environment that lacks pip; Debian
         // has the module in a package of its own.
-        Tool::python_module("ensurepip"),
+        Tool::PythonModule("ensurepip".to_owned()),
     ]
 }
 
-/// What building drgn's extension in a checkout needs, without its optional
-/// libraries (drgn's README, "From Source").
-pub fn for_checkout() -> Vec<Tool> {
-    let mut tools = programs(&[
-        "gcc",
-        "make",
-        "autoconf",
-        "automake",
-        "libtoolize",
-        "pkg-config",
-        "python3",
-    ]);
-    tools.extend(headers(&[
-        "stdio.h",
-        "libelf.h",
-        "elfutils/libdw.h",
-        "zlib.h",
-    ]));
-    tools.extend([
-        Tool::PythonHeaders,
-        Tool::python_module("setuptools"),
-        Tool::python_module("ensurepip"),
-    ]);
-    tools
+/// What the steps run that prepare a tree of the project.
+pub fn for_prepare(project: &Project) -> Vec<Tool> {
+    let programs = project.prepare_programs.iter().map(Tool::program);
+    programs
+        .chain(project.prepare_headers.iter().map(Tool::header))
+        .collect()
 }
 
 /// What `cargo xtask ci` runs itself, beside all of the above.
@@ -161,35 +136,82 @@ pub fn for_ci() -> Vec<Tool> {
 /// A family of distributions with the same package manager and names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
-    /// Debian, Ubuntu: `apt-get`.
     Debian,
-    /// Fedora and its kin: `dnf`.
     Fedora,
-    /// Arch Linux: `pacman`.
     Arch,
-    /// openSUSE: `zypper`.
     Suse,
-    /// Alpine Linux: `apk`.
     Alpine,
 }
 
 impl Family {
     /// The package manager's program.
     pub fn manager(self) -> &'static str {
-        match self {
-            Self::Debian => "apt-get",
-            Self::Fedora => "dnf",
-            Self::Arch => "pacman",
-            Self::Suse => "zypper",
-            Self::Alpine => "apk",
-        }
+        MANAGERS[self as usize].program
     }
 }
+
+/// How a package manager is called.
+struct Manager {
+    program: &'static str,
+    /// After an earlier run was stopped half-way.
+    mend: &'static [&'static str],
+    refresh: &'static [&'static str],
+    /// Asks nothing.
+    install: &'static [&'static str],
+    /// What a person types.
+    typed: &'static str,
+}
+
+/// In the order of [`Family`].
+const MANAGERS: [Manager; 5] = [
+    Manager {
+        program: "apt-get",
+        mend: &["dpkg", "--configure", "-a"],
+        // A fresh machine's own unattended upgrades hold the lock at first.
+        refresh: &["apt-get", "-o", "DPkg::Lock::Timeout=300", "update"],
+        install: &[
+            "apt-get",
+            "-y",
+            "-o",
+            "DPkg::Lock::Timeout=300",
+            "--no-install-recommends",
+            "install",
+        ],
+        typed: "apt-get install --no-install-recommends",
+    },
+    Manager {
+        program: "dnf",
+        mend: &[],
+        refresh: &["dnf", "makecache", "--refresh"],
+        install: &["dnf", "-y", "--setopt=install_weak_deps=False", "install"],
+        typed: "dnf install",
+    },
+    Manager {
+        program: "pacman",
+        mend: &[],
+        refresh: &["pacman", "-Sy", "--noconfirm"],
+        install: &["pacman", "-S", "--needed", "--noconfirm"],
+        typed: "pacman -S --needed",
+    },
+    Manager {
+        program: "zypper",
+        mend: &[],
+        refresh: &["zypper", "--non-interactive", "refresh"],
+        install: &["zypper", "--non-interactive", "install", "--no-recommends"],
+        typed: "zypper install --no-recommends",
+    },
+    Manager {
+        program: "apk",
+        mend: &[],
+        refresh: &["apk", "update"],
+        install: &["apk", "add"],
+        typed: "apk add",
+    },
+];
 
 /// A distribution, as far as package names depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Distribution {
-    /// Its family.
     pub family: Family,
     /// `ID` of `/etc/os-release`.
     pub id: String,
@@ -232,123 +254,59 @@ impl Distribution {
     }
 }
 
-/// What a row of [`PACKAGES`] is about.
-enum Row {
-    Program(&'static str),
-    StaticBusybox,
-    Header(&'static str),
-    PythonModule(&'static str),
-    PythonHeaders,
-}
-
-impl Row {
-    fn is(&self, tool: &Tool) -> bool {
-        match (self, tool) {
-            (Self::Program(row), Tool::Program(name))
-            | (Self::Header(row), Tool::Header(name))
-            | (Self::PythonModule(row), Tool::PythonModule(name)) => row == name,
-            (Self::StaticBusybox, Tool::StaticBusybox)
-            | (Self::PythonHeaders, Tool::PythonHeaders) => true,
-            _ => false,
-        }
-    }
-}
-
-/// Packages by tool: Debian, Fedora, Arch, openSUSE, Alpine. Debian's were tried on
-/// Debian 12. The others are the names under which those distributions are known to
-/// have them and were not tried; the places to look are packages.fedoraproject.org,
-/// archlinux.org/packages, software.opensuse.org and pkgs.alpinelinux.org.
+/// What a [`Tool`] is called, and its packages, in the order of [`Family`]. Debian's were tried
+/// on Debian 12. The others are the names under which those distributions are known to have
+/// them; the places to look are packages.fedoraproject.org, archlinux.org/packages,
+/// software.opensuse.org and pkgs.alpinelinux.org.
 #[rustfmt::skip]
-const PACKAGES: &[(Row, [&str; 5])] = {
-    use Row::{Header, Program, PythonHeaders, PythonModule, StaticBusybox};
-    &[
-        (Program("qemu-system-x86_64"), ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86", "qemu-x86", "qemu-system-x86_64"]),
-        (StaticBusybox, ["busybox-static", "busybox", "busybox", "busybox-static", "busybox-static"]),
-
-        (Program("gcc"), ["gcc"; 5]),
-        (Program("ld"), ["binutils"; 5]),
-        (Program("make"), ["make"; 5]),
-        (Program("flex"), ["flex"; 5]),
-        (Program("bison"), ["bison"; 5]),
-        (Program("bc"), ["bc"; 5]),
-        (Program("perl"), ["perl", "perl-interpreter", "perl", "perl", "perl"]),
-        (Program("tar"), ["tar"; 5]),
-        (Program("xz"), ["xz-utils", "xz", "xz", "xz", "xz"]),
-        // Debian's: see `package`, it had another name before Debian 12.
-        (Program("pahole"), ["pahole", "dwarves", "pahole", "dwarves", "pahole"]),
-        (Program("lz4"), ["lz4"; 5]),
-        (Program("zstd"), ["zstd"; 5]),
-        (Program("gzip"), ["gzip"; 5]),
-        (Program("bzip2"), ["bzip2"; 5]),
-        (Program("cpio"), ["cpio"; 5]),
-        (Program("rsync"), ["rsync"; 5]),
-        (Program("patch"), ["patch"; 5]),
-        (Program("ccache"), ["ccache"; 5]),
-        (Program("clang"), ["clang"; 5]),
-        (Program("depmod"), ["kmod"; 5]),
-        (Program("modprobe"), ["kmod"; 5]),
-        (Program("insmod"), ["kmod"; 5]),
-        // A compiler alone is not enough: distributions that recommend the C
-        // library's headers instead of depending on them leave them out.
-        (Header("stdio.h"), ["libc6-dev", "glibc-devel", "glibc", "glibc-devel", "musl-dev"]),
-        (Header("linux/types.h"), ["linux-libc-dev", "kernel-headers", "linux-api-headers", "linux-glibc-devel", "linux-headers"]),
-        (Header("libelf.h"), ["libelf-dev", "elfutils-libelf-devel", "libelf", "libelf-devel", "elfutils-dev"]),
-        (Header("openssl/opensslv.h"), ["libssl-dev", "openssl-devel", "openssl", "libopenssl-devel", "openssl-dev"]),
-
-        (Program("python3"), ["python3", "python3", "python", "python3", "python3"]),
-        (PythonModule("ensurepip"), ["python3-venv", "python3-libs", "python", "python3-base", "python3"]),
-        (PythonModule("venv"), ["python3-venv", "python3-libs", "python", "python3-base", "python3"]),
-        (PythonModule("setuptools"), ["python3-setuptools", "python3-setuptools", "python-setuptools", "python3-setuptools", "py3-setuptools"]),
-        (PythonHeaders, ["python3-dev", "python3-devel", "python", "python3-devel", "python3-dev"]),
-
-        (Program("autoconf"), ["autoconf"; 5]),
-        (Program("automake"), ["automake"; 5]),
-        (Program("libtoolize"), ["libtool"; 5]),
-        (Program("libtool"), ["libtool-bin", "libtool", "libtool", "libtool", "libtool"]),
-        // On Debian the name of the older program still installs pkgconf.
-        (Program("pkg-config"), ["pkg-config", "pkgconf-pkg-config", "pkgconf", "pkgconf-pkg-config", "pkgconf"]),
-        (Program("g++"), ["g++", "gcc-c++", "gcc", "gcc-c++", "g++"]),
-        (Program("gawk"), ["gawk"; 5]),
-        (Header("elfutils/libdw.h"), ["libdw-dev", "elfutils-devel", "libelf", "libdw-devel", "elfutils-dev"]),
-        (Header("elfutils/debuginfod.h"), ["libdebuginfod-dev", "elfutils-debuginfod-client-devel", "libelf", "libdebuginfod-devel", "elfutils-dev"]),
-        (Header("zlib.h"), ["zlib1g-dev", "zlib-devel", "zlib", "zlib-devel", "zlib-dev"]),
-        (Header("lzma.h"), ["liblzma-dev", "xz-devel", "xz", "xz-devel", "xz-dev"]),
-        (Header("pcre2.h"), ["libpcre2-dev", "pcre2-devel", "pcre2", "pcre2-devel", "pcre2-dev"]),
-        (Header("json-c/json.h"), ["libjson-c-dev", "json-c-devel", "json-c", "libjson-c-devel", "json-c-dev"]),
-
-        (Program("mkfs.ext4"), ["e2fsprogs"; 5]),
-        (Program("mke2fs"), ["e2fsprogs"; 5]),
-        (Program("mkfs.btrfs"), ["btrfs-progs", "btrfs-progs", "btrfs-progs", "btrfsprogs", "btrfs-progs"]),
-        (Program("btrfs"), ["btrfs-progs", "btrfs-progs", "btrfs-progs", "btrfsprogs", "btrfs-progs"]),
-        (Program("mkfs.xfs"), ["xfsprogs"; 5]),
-        (Program("mkswap"), ["util-linux", "util-linux-core", "util-linux", "util-linux", "util-linux"]),
-        (Program("swapon"), ["mount", "util-linux-core", "util-linux", "util-linux", "util-linux"]),
-        (Program("mount"), ["mount", "util-linux-core", "util-linux", "util-linux", "mount"]),
-        (Program("losetup"), ["mount", "util-linux-core", "util-linux", "util-linux", "losetup"]),
-        (Program("unshare"), ["util-linux", "util-linux-core", "util-linux", "util-linux", "unshare"]),
-        (Program("setsid"), ["util-linux", "util-linux-core", "util-linux", "util-linux", "setsid"]),
-        (Program("dmsetup"), ["dmsetup", "device-mapper", "device-mapper", "device-mapper", "device-mapper"]),
-        (Program("ip"), ["iproute2", "iproute", "iproute2", "iproute2", "iproute2"]),
-        (Program("tc"), ["iproute2", "iproute-tc", "iproute2", "iproute2", "iproute2-tc"]),
-        (Program("kexec"), ["kexec-tools"; 5]),
-        (Program("gdb"), ["gdb"; 5]),
-        (Program("strace"), ["strace"; 5]),
-        (Program("less"), ["less"; 5]),
-
-        (Program("git"), ["git"; 5]),
-        (Program("gpg"), ["gnupg", "gnupg2", "gnupg", "gpg2", "gnupg"]),
-        (Program("gpgv"), ["gpgv", "gnupg2", "gnupg", "gpg2", "gpgv"]),
-        (Program("curl"), ["curl"; 5]),
-        (Program("cargo"), ["cargo", "cargo", "rust", "cargo", "cargo"]),
-        (Program("node"), ["nodejs"; 5]),
-        (Program("npm"), ["npm", "nodejs-npm", "npm", "npm", "npm"]),
-        (Program("xmllint"), ["libxml2-utils", "libxml2", "libxml2", "libxml2-tools", "libxml2-utils"]),
-        (Program("shellcheck"), ["shellcheck", "ShellCheck", "shellcheck", "ShellCheck", "shellcheck"]),
-    ]
-};
+const PACKAGES: &[(&str, [&str; 5])] = &[
+    ("qemu-system-x86_64", ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86", "qemu-x86", "qemu-system-x86_64"]),
+    ("a static busybox", ["busybox-static", "busybox", "busybox", "busybox-static", "busybox-static"]),
+    ("gcc", ["gcc"; 5]),
+    ("ld", ["binutils"; 5]),
+    ("make", ["make"; 5]),
+    ("flex", ["flex"; 5]),
+    ("bison", ["bison"; 5]),
+    ("bc", ["bc"; 5]),
+    ("perl", ["perl", "perl-interpreter", "perl", "perl", "perl"]),
+    ("tar", ["tar"; 5]),
+    ("xz", ["xz-utils", "xz", "xz", "xz", "xz"]),
+    // Debian's: see `package`, it had another name before Debian 12.
+    ("pahole", ["pahole", "dwarves", "pahole", "dwarves", "pahole"]),
+    ("lz4", ["lz4"; 5]),
+    ("depmod", ["kmod"; 5]),
+    ("modprobe", ["kmod"; 5]),
+    // A compiler alone is not enough: distributions that recommend the C
+    // library's headers instead of depending on them leave them out.
+    ("<stdio.h>", ["libc6-dev", "glibc-devel", "glibc", "glibc-devel", "musl-dev"]),
+    ("<linux/types.h>", ["linux-libc-dev", "kernel-headers", "linux-api-headers", "linux-glibc-devel", "linux-headers"]),
+    ("<libelf.h>", ["libelf-dev", "elfutils-libelf-devel", "libelf", "libelf-devel", "elfutils-dev"]),
+    ("<openssl/opensslv.h>", ["libssl-dev", "openssl-devel", "openssl", "libopenssl-devel", "openssl-dev"]),
+    ("python3", ["python3", "python3", "python", "python3", "python3"]),
+    ("python3's module ensurepip", ["python3-venv", "python3-libs", "python", "python3-base", "python3"]),
+    ("python3's C headers", ["python3-dev", "python3-devel", "python", "python3-devel", "python3-dev"]),
+    ("autoconf", ["autoconf"; 5]),
+    ("automake", ["automake"; 5]),
+    ("libtoolize", ["libtool"; 5]),
+    // On Debian the name of the older program still installs pkgconf.
+    ("pkg-config", ["pkg-config", "pkgconf-pkg-config", "pkgconf", "pkgconf-pkg-config", "pkgconf"]),
+    ("<elfutils/libdw.h>", ["libdw-dev", "elfutils-devel", "libelf", "libdw-devel", "elfutils-dev"]),
+    ("<zlib.h>", ["zlib1g-dev", "zlib-devel", "zlib", "zlib-devel", "zlib-dev"]),
+    ("mkfs.ext4", ["e2fsprogs"; 5]),
+    ("mke2fs", ["e2fsprogs"; 5]),
+    ("mkfs.btrfs", ["btrfs-progs", "btrfs-progs", "btrfs-progs", "btrfsprogs", "btrfs-progs"]),
+    ("btrfs", ["btrfs-progs", "btrfs-progs", "btrfs-progs", "btrfsprogs", "btrfs-progs"]),
+    ("strace", ["strace"; 5]),
+    ("git", ["git"; 5]),
+    ("cargo", ["cargo", "cargo", "rust", "cargo", "cargo"]),
+    ("node", ["nodejs"; 5]),
+    ("npm", ["npm", "nodejs-npm", "npm", "npm", "npm"]),
+    ("xmllint", ["libxml2-utils", "libxml2", "libxml2", "libxml2-tools", "libxml2-utils"]),
+    ("shellcheck", ["shellcheck", "ShellCheck", "shellcheck", "ShellCheck", "shellcheck"]),
+];
 
 /// The package that has a tool, if the table knows it.
-pub fn package(tool: &Tool, distribution: &Distribution) -> Option<&'static str> {
+fn package(tool: &Tool, distribution: &Distribution) -> Option<&'static str> {
     if *tool == Tool::program("pahole")
         && distribution.family == Family::Debian
         && let Some(version) = distribution.version
@@ -357,14 +315,9 @@ pub fn package(tool: &Tool, distribution: &Distribution) -> Option<&'static str>
         // Debian 12 (and Ubuntu 23.04) renamed the package.
         return Some("dwarves");
     }
-    let (_, names) = PACKAGES.iter().find(|(row, _)| row.is(tool))?;
-    Some(match distribution.family {
-        Family::Debian => names[0],
-        Family::Fedora => names[1],
-        Family::Arch => names[2],
-        Family::Suse => names[3],
-        Family::Alpine => names[4],
-    })
+    let name = tool.to_string();
+    let (_, packages) = PACKAGES.iter().find(|(row, _)| *row == name)?;
+    Some(packages[distribution.family as usize])
 }
 
 /// The packages with `tools`, and the tools for which none is known.
@@ -383,80 +336,37 @@ fn packages(tools: &[Tool], distribution: &Distribution) -> (BTreeSet<&'static s
 }
 
 /// What a package manager must do before it can install.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ManagerState {
+#[derive(Clone, Copy, Debug, Default)]
+struct ManagerState {
     /// There are no package lists, or they have proved to be too old.
-    pub refresh: bool,
+    refresh: bool,
     /// An earlier run was stopped half-way (dpkg refuses all work until mended).
-    pub mend: bool,
+    mend: bool,
 }
 
 /// The commands, in order, that install packages and ask nothing.
-pub fn install_steps(
+fn install_steps(
     family: Family,
-    packages: &BTreeSet<&str>,
+    packages: &BTreeSet<&'static str>,
     state: ManagerState,
-) -> Vec<Vec<String>> {
-    let (mend, refresh, install): (&[&str], &[&str], &[&str]) = match family {
-        Family::Debian => (
-            &["dpkg", "--configure", "-a"],
-            &["apt-get", "-o", "DPkg::Lock::Timeout=300", "update"],
-            &[
-                "apt-get",
-                "-y",
-                // A fresh machine's own unattended upgrades hold the lock at first.
-                "-o",
-                "DPkg::Lock::Timeout=300",
-                "--no-install-recommends",
-                "install",
-            ],
-        ),
-        Family::Fedora => (
-            &[],
-            &["dnf", "makecache", "--refresh"],
-            &["dnf", "-y", "--setopt=install_weak_deps=False", "install"],
-        ),
-        Family::Arch => (
-            &[],
-            &["pacman", "-Sy", "--noconfirm"],
-            &["pacman", "-S", "--needed", "--noconfirm"],
-        ),
-        Family::Suse => (
-            &[],
-            &["zypper", "--non-interactive", "refresh"],
-            &["zypper", "--non-interactive", "install", "--no-recommends"],
-        ),
-        Family::Alpine => (&[], &["apk", "update"], &["apk", "add"]),
-    };
+) -> Vec<Vec<&'static str>> {
+    let manager = &MANAGERS[family as usize];
     let mut steps = Vec::new();
-    if state.mend && !mend.is_empty() {
-        steps.push(mend.iter().map(|word| (*word).to_owned()).collect());
+    if state.mend && !manager.mend.is_empty() {
+        steps.push(manager.mend.to_vec());
     }
     if state.refresh {
-        steps.push(refresh.iter().map(|word| (*word).to_owned()).collect());
+        steps.push(manager.refresh.to_vec());
     }
-    steps.push(
-        install
-            .iter()
-            .chain(packages)
-            .map(|word| (*word).to_owned())
-            .collect(),
-    );
+    steps.push(manager.install.iter().chain(packages).copied().collect());
     steps
 }
 
 /// The line that a person types to install packages.
-pub fn install_line(family: Family, packages: &BTreeSet<&str>, superuser: bool) -> String {
-    let command = match family {
-        Family::Debian => "apt-get install --no-install-recommends",
-        Family::Fedora => "dnf install",
-        Family::Arch => "pacman -S --needed",
-        Family::Suse => "zypper install --no-recommends",
-        Family::Alpine => "apk add",
-    };
+fn install_line(family: Family, packages: &BTreeSet<&str>, superuser: bool) -> String {
     let names = packages.iter().copied().collect::<Vec<_>>().join(" ");
     let sudo = if superuser { "" } else { "sudo " };
-    format!("{sudo}{command} {names}")
+    format!("{sudo}{} {names}", MANAGERS[family as usize].typed)
 }
 
 /// Where tools are looked for and who we are: [`Machine::probe`] for this host,
@@ -478,7 +388,6 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// This host.
     pub fn probe() -> Self {
         // os-release(5): the second is the place for distributions without /etc.
         let os_release = ["/etc/os-release", "/usr/lib/os-release"]
@@ -506,17 +415,18 @@ impl Machine {
         }
     }
 
-    /// The file of a program.
     pub fn find(&self, name: &str) -> Option<PathBuf> {
         programs::find_program_in(name, &self.path)
     }
 
-    /// Whether the host has a tool.
-    pub fn has(&self, tool: &Tool) -> bool {
+    fn has(&self, tool: &Tool) -> bool {
         match tool {
             Tool::Program(name) => self.find(name).is_some(),
             Tool::StaticBusybox => programs::static_busybox_in(&self.path).is_some(),
-            Tool::Header(name) => self.has_header(name),
+            Tool::Header(name) => {
+                let mut folders = self.include.iter();
+                folders.any(|folder| folder.join(name).is_file())
+            }
             Tool::PythonModule(name) => self.python(&format!("import {name}")).is_some(),
             Tool::PythonHeaders => self
                 .python("import sysconfig; print(sysconfig.get_path('include'))")
@@ -527,11 +437,8 @@ impl Machine {
     /// Those of `tools` that the host lacks, each once.
     pub fn missing(&self, tools: &[Tool]) -> Vec<Tool> {
         let tools = tools.iter().collect::<BTreeSet<_>>();
-        tools
-            .into_iter()
-            .filter(|tool| !self.has(tool))
-            .cloned()
-            .collect()
+        let missing = tools.into_iter().filter(|tool| !self.has(tool));
+        missing.cloned().collect()
     }
 
     /// What to do about missing tools, in words: the line that installs them.
@@ -550,12 +457,6 @@ impl Machine {
                 list(&unknown)
             ),
         }
-    }
-
-    fn has_header(&self, name: &str) -> bool {
-        self.include
-            .iter()
-            .any(|folder| folder.join(name).is_file())
     }
 
     /// What `python3` prints for a line of code, if it runs without an error.
@@ -600,13 +501,8 @@ impl Machine {
     }
 }
 
-/// Makes sure that the host has `tools`. With `setup` what is missing is
-/// installed; the command is said first.
-///
-/// # Errors
-///
-/// One error that lists all that is missing, with the line that installs it; or
-/// that of the package manager, with the end of its output.
+/// Requires that the host has `tools`. With `setup`, installs what is missing, and says the
+/// command first; without, one error lists all of it with the line that installs it.
 pub fn require(env: &Env, tools: &[Tool], setup: bool) -> Result<()> {
     require_on(env, &Machine::probe(), tools, setup)
 }
@@ -680,13 +576,9 @@ pub fn require_on(env: &Env, machine: &Machine, tools: &[Tool], setup: bool) -> 
     .into())
 }
 
-/// Tools for people, with commas.
 pub fn list(tools: &[Tool]) -> String {
-    tools
-        .iter()
-        .map(Tool::to_string)
-        .collect::<Vec<_>>()
-        .join(", ")
+    let names = tools.iter().map(Tool::to_string);
+    names.collect::<Vec<_>>().join(", ")
 }
 
 /// `sudo`, if we need it and it answers without a password.
@@ -706,10 +598,8 @@ fn sudo(machine: &Machine) -> Option<PathBuf> {
 }
 
 fn log_file(paths: &Paths) -> Result<PathBuf> {
-    let folder = paths.logs();
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create {}", folder.display()))?;
-    Ok(folder.join("setup.log"))
+    disk::create_directory(&paths.logs())?;
+    Ok(paths.logs().join("setup.log"))
 }
 
 struct Installer<'a> {
@@ -720,7 +610,7 @@ struct Installer<'a> {
 }
 
 impl Installer<'_> {
-    fn install(&self, ui: &Ui, family: Family, packages: &BTreeSet<&str>) -> Result<()> {
+    fn install(&self, ui: &Ui, family: Family, packages: &BTreeSet<&'static str>) -> Result<()> {
         let state = self.machine.manager_state(family);
         let Err(error) = self.run(ui, &install_steps(family, packages, state)) else {
             return Ok(());
@@ -738,14 +628,11 @@ impl Installer<'_> {
         self.run(ui, &install_steps(family, packages, state))
     }
 
-    fn run(&self, ui: &Ui, steps: &[Vec<String>]) -> Result<()> {
-        for step in steps {
-            self.step(ui, step)?;
-        }
-        Ok(())
+    fn run(&self, ui: &Ui, steps: &[Vec<&str>]) -> Result<()> {
+        steps.iter().try_for_each(|step| self.step(ui, step))
     }
 
-    fn step(&self, ui: &Ui, words: &[String]) -> Result<()> {
+    fn step(&self, ui: &Ui, words: &[&str]) -> Result<()> {
         let words = self.words(words);
         let command = LongCommand::new(words[0].clone())
             .args(words[1..].iter().cloned())
@@ -760,13 +647,10 @@ impl Installer<'_> {
         };
         let display = command.display();
         ui.info(format!("running: {display}"));
-        let mut log = File::options()
-            .create(true)
-            .append(true)
-            .open(&self.log)
-            .with_context(|| format!("cannot write the log {}", self.log.display()))?;
-        writeln!(log, "$ {display}")
-            .with_context(|| format!("cannot write the log {}", self.log.display()))?;
+        let context = || format!("cannot write the log {}", self.log.display());
+        let log = File::options().create(true).append(true).open(&self.log);
+        let mut log = log.with_context(context)?;
+        writeln!(log, "$ {display}").with_context(context)?;
         let start = log.metadata().map_or(0, |metadata| metadata.len());
         let mut task = ui.task(format!("installing (log: {})", self.log.display()));
         let mut child = command.log(&log)?.spawn()?;
@@ -799,7 +683,7 @@ impl Installer<'_> {
 
     /// The words as they are run: the manager by its whole path, below sudo if
     /// need be (which resets the environment, hence `env`).
-    fn words(&self, words: &[String]) -> Vec<OsString> {
+    fn words(&self, words: &[&str]) -> Vec<OsString> {
         let mut all = Vec::<OsString>::new();
         if let Some(sudo) = &self.sudo {
             all.extend([
@@ -811,9 +695,9 @@ impl Installer<'_> {
                 "LC_ALL=C.UTF-8".into(),
             ]);
         }
-        let program = match self.machine.find(&words[0]) {
+        let program = match self.machine.find(words[0]) {
             Some(path) => path,
-            None => self.manager.with_file_name(&words[0]),
+            None => self.manager.with_file_name(words[0]),
         };
         all.push(program.into());
         all.extend(words[1..].iter().map(OsString::from));
@@ -826,6 +710,8 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::base::paths::Files;
+    use crate::model::project::PROFILES;
 
     fn distribution(family: Family, id: &str, version: Option<u32>) -> Distribution {
         Distribution {
@@ -895,16 +781,20 @@ mod tests {
         }
     }
 
-    #[test]
-    fn every_tool_of_ours_has_a_package_on_every_distribution() {
+    fn tools_of_ours() -> Vec<Tool> {
         let mut tools = for_build();
         tools.extend(for_external_module());
         tools.extend(for_python());
-        tools.extend(for_checkout());
         tools.extend(for_ci());
         for arch in crate::model::arch::ARCHITECTURES {
             tools.extend(for_vm(arch));
         }
+        tools
+    }
+
+    #[test]
+    fn every_tool_of_ours_has_a_package_on_every_distribution() {
+        let tools = tools_of_ours();
         for family in [
             Family::Debian,
             Family::Fedora,
@@ -924,18 +814,20 @@ mod tests {
     }
 
     #[test]
-    fn packages_are_listed_once() {
-        for (index, (row, _)) in PACKAGES.iter().enumerate() {
-            let tool = match row {
-                Row::Program(name) => Tool::program(*name),
-                Row::StaticBusybox => Tool::StaticBusybox,
-                Row::Header(name) => Tool::header(*name),
-                Row::PythonModule(name) => Tool::python_module(*name),
-                Row::PythonHeaders => Tool::PythonHeaders,
-            };
-            let first = PACKAGES.iter().position(|(row, _)| row.is(&tool));
-            assert_eq!(first, Some(index), "{tool}");
+    fn packages_are_listed_once_and_all_are_named() {
+        let assets = Files::Embedded(crate::base::embedded::ASSETS);
+        let mut tools = tools_of_ours();
+        for name in PROFILES {
+            let profile = Project::profile(&assets, name).unwrap();
+            tools.extend(for_prepare(&profile));
+            tools.extend(profile.programs.iter().map(Tool::program));
         }
+        // An example in the documentation of vmtest.toml.
+        tools.push(Tool::program("mkfs.ext4"));
+        let named = tools.iter().map(Tool::to_string).collect::<BTreeSet<_>>();
+        let rows = PACKAGES.iter().map(|(row, _)| (*row).to_owned());
+        assert_eq!(rows.clone().collect::<BTreeSet<_>>(), named);
+        assert_eq!(rows.count(), named.len());
     }
 
     #[test]

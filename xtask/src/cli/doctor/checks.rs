@@ -20,6 +20,7 @@ use crate::host::setup::{self, Machine, Tool};
 
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
+use crate::model::project::{PROFILES, Project};
 use crate::vm::accel::{self, Kvm};
 use crate::vm::console::log::{self, ConsoleLog};
 use crate::vm::guest;
@@ -197,17 +198,22 @@ pub fn examine(env: &Env, arch: &'static Arch, kernel: Option<LocalKernel>) -> R
         tools(&machine, "tools for Python", &setup::for_python(), None),
         tools(
             &machine,
-            "tools for drgn checkouts",
-            &setup::for_checkout(),
-            Some("only needed to test a checkout of drgn (-C DIR)"),
-        ),
-        tools(
-            &machine,
             "tools for ci",
             &setup::for_ci(),
             Some("only needed by cargo xtask ci"),
         ),
     ];
+    for name in PROFILES {
+        let project = Project::profile(&env.paths.assets, name)?;
+        checks.push(tools(
+            &machine,
+            "tools for checkouts",
+            &setup::for_prepare(&project),
+            Some(&format!(
+                "only needed to test a checkout of {name} (-C DIR)"
+            )),
+        ));
+    }
     let scratch = Temporary::directory(&env.paths.work().join("doctor"))?;
     checks.extend(judge_path(env.paths.work()));
     checks.push(space(env.paths.work())?);
