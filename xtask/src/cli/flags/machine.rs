@@ -92,8 +92,8 @@ pub struct Machine {
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
           default_missing_value = "socket", value_parser = endpoint, help_heading = "VM options")]
     pub gdb: Option<Endpoint>,
-    /// Fetch Debian's debugging information for its kernel, once: about 1 GB, 5 to 8 GB on disk;
-    /// with `-k host`, use what is installed
+    /// Fetch debugging information for a kernel of Debian, once: about 1 GB to download, 5 to 8 GB
+    /// on disk; with `-k host`, use what is installed
     #[arg(long, help_heading = "VM options")]
     pub debuginfo: bool,
     /// Write the guest's memory to a file for drgn and crash if the guest panics, gets stuck or

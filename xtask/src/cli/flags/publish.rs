@@ -72,7 +72,7 @@ pub struct Apply {
     /// Run this many jobs of make at a time [default: one per processor]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub jobs: Option<u32>,
-    /// Upload without a question, and delete what --keep does not keep
+    /// Upload without a question, and with --keep delete without one
     #[arg(short, long)]
     pub yes: bool,
 }
@@ -80,7 +80,7 @@ pub struct Apply {
 /// Which kernels a release should have.
 #[derive(Args, Debug)]
 pub struct Selection {
-    /// Compare these series, such as 6.1
+    /// Take these series, such as 6.1
     #[arg(
         value_name = "SERIES",
         required_unless_present = "all_kernels",
@@ -110,7 +110,7 @@ pub struct Selection {
     /// Fetch kernel.org's archives from this address, which may be a mirror
     #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
     pub kernel_org_url: String,
-    /// Delete all but the N newest of each of these series, flavors and architectures
+    /// Let the plan delete all but the N newest of each of these series, flavors and architectures
     #[arg(long, value_name = "N")]
     pub keep: Option<NonZeroUsize>,
     #[command(flatten)]
