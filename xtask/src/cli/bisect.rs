@@ -18,8 +18,8 @@ use anyhow::{Context, Result};
 
 use super::{kernels, test};
 use crate::cli::flags::bisect::Bisect;
-use crate::cli::flags::kernels::KernelFlags;
 use crate::cli::flags::test::Test;
+use crate::cli::kernels::KernelFlags;
 
 /// Searches and prints the answer.
 pub fn run(env: &Env, flags: &Bisect, setup: bool) -> Result<u8> {

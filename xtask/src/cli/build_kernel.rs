@@ -10,16 +10,86 @@ use crate::base::stdout;
 use crate::host::setup;
 use crate::kernel::build::in_place::{self, InPlace};
 use crate::kernel::build::{self, BuildRequest, dry_run::dry_run};
+use crate::kernel::source::SourceChoice;
 use crate::kernel::source::Wanted;
+use crate::kernel::source::kernel_org::DEFAULT_URL;
 use crate::model::arch::{self, Arch};
 use crate::model::catalog::Kernels;
 use crate::model::kernel_request::{at_home, is_path};
 use anyhow::Result;
+use clap::Args;
 
-use crate::cli::flags::BuildKernel;
+/// Build kernels from source and package them
+///
+/// Fetches the source, configures, builds and packages. Leaves an unpacked kernel, which `vm` and
+/// `test` find, and its package file. Does not build again what is there already from the same
+/// source, options and patches.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask build-kernel 6.1                    the newest point release of 6.1
+  cargo xtask build-kernel 6.1.150 5.10           two kernels
+  cargo xtask build-kernel ~/linux                a source tree, as it is
+  cargo xtask build-kernel ~/linux --in-place     the same, built in it, for `vm -k ~/linux`
+  cargo xtask build-kernel 6.1 -F                 every flavor
+  cargo xtask build-kernel -K -F --dry-run        what there would be to build
+  cargo xtask build-kernel 6.12 --configure-only  whether every option can be set
+  cargo xtask build-kernel 7.3-rc2 --source git:https://example.org/linux.git
+  cargo xtask build-kernel 6.1 --cc gcc-11")]
+pub struct BuildKernelFlags {
+    /// Build a series, a version, or the directory of a source tree (which begins with `/` or `.`)
+    #[arg(
+        required_unless_present = "all_series",
+        conflicts_with = "all_series",
+        value_name = "VERSION|DIR"
+    )]
+    pub kernels: Vec<OsString>,
+    /// Take every supported series
+    #[arg(short = 'K', long)]
+    pub all_series: bool,
+    /// Take this flavor; repeatable [default: the first one of kernels.toml]
+    #[arg(
+        short,
+        long = "flavor",
+        value_name = "FLAVOR",
+        conflicts_with = "all_flavors"
+    )]
+    pub flavors: Vec<String>,
+    /// Take every flavor
+    #[arg(short = 'F', long)]
+    pub all_flavors: bool,
+    /// Build for this architecture [default: this host's]
+    #[arg(short, long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Take source from auto (kernel.org, then Debian), kernel.org, debian, or git:URL
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub source: SourceChoice,
+    /// Fetch kernel.org's archives from this address, which may be a mirror
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    pub kernel_org_url: String,
+    /// Compile with this C compiler [default: gcc, through ccache if there is one]
+    #[arg(long, value_name = "PROGRAM")]
+    pub cc: Option<String>,
+    /// Run this many jobs at a time [default: one per processor]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub jobs: Option<u32>,
+    /// Keep the build tree afterwards
+    #[arg(long)]
+    pub keep_build: bool,
+    /// Print what would be built, from which source and with which workarounds, and stop
+    #[arg(long, conflicts_with = "configure_only")]
+    pub dry_run: bool,
+    /// Fetch the source, configure it, check that every option is as wanted, and stop
+    #[arg(long)]
+    pub configure_only: bool,
+    /// Configure and build in the source tree itself, compile only what has changed, and package
+    /// nothing; an existing configuration is kept beside the new one
+    #[arg(long, conflicts_with_all = ["keep_build", "source", "all_series", "dry_run", "configure_only"])]
+    pub in_place: bool,
+}
 
 /// Builds every kernel that was asked for; stops at the first that fails.
-pub fn run(env: &Env, flags: &BuildKernel, install: bool) -> Result<u8> {
+pub fn run(env: &Env, flags: &BuildKernelFlags, install: bool) -> Result<u8> {
     // What is wrong with them is said before anything is installed.
     let in_place = flags
         .in_place
@@ -78,7 +148,7 @@ fn try_configurations(env: &Env, requests: &[BuildRequest]) -> Result<u8> {
 }
 
 /// The trees of `--in-place`.
-fn in_place(flags: &BuildKernel, paths: &Paths) -> Result<Vec<InPlace>> {
+fn in_place(flags: &BuildKernelFlags, paths: &Paths) -> Result<Vec<InPlace>> {
     let kernels = Kernels::load(&paths.configs)?;
     let arch = architecture(flags.arch.as_deref())?;
     let mut flavors = flavors(&flags.flavors, flags.all_flavors, &kernels)?;
@@ -103,7 +173,7 @@ fn in_place(flags: &BuildKernel, paths: &Paths) -> Result<Vec<InPlace>> {
     flags.kernels.iter().map(tree).collect()
 }
 
-fn requests(flags: &BuildKernel, paths: &Paths) -> Result<Vec<BuildRequest>> {
+fn requests(flags: &BuildKernelFlags, paths: &Paths) -> Result<Vec<BuildRequest>> {
     let kernels = Kernels::load(&paths.configs)?;
     let arch = architecture(flags.arch.as_deref())?;
     let flavors = flavors(&flags.flavors, flags.all_flavors, &kernels)?;

@@ -10,13 +10,46 @@ use crate::base::ui::Verbosity;
 use crate::kernel::config::{FinalConfig, State, audit, definitions, merge};
 use crate::model::arch;
 use crate::model::catalog::Kernels;
+use crate::model::version::Version;
 use crate::vm::guest::requirements;
 use anyhow::Result;
+use clap::Args;
+use std::path::PathBuf;
 
-use crate::cli::flags::Kconfig;
+/// Print the configuration of a kernel, or audit a finished one
+///
+/// Merges the fragments of kernel-configs/ for a flavor and an architecture, and prints them with
+/// the reason for every option. With --check, compares a finished .config with them instead.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask kconfig 6.1                what a 6.1 is configured with
+  cargo xtask kconfig                    all versions, with the ranges of the options
+  cargo xtask kconfig --check build/.config
+  cargo xtask kconfig 6.1 --check build/.config --source linux-6.1
+
+Exit status: 1 if --check found an option that is not as wanted.")]
+pub struct KconfigFlags {
+    /// Print the configuration of this version or series, such as 6.1 [default: all, or with
+    /// --check that of the file]
+    pub version: Option<Version>,
+    /// Print the configuration of this flavor
+    #[arg(short, long, value_name = "FLAVOR", default_value = "default")]
+    pub flavor: String,
+    /// Print the configuration for this architecture [default: this machine's]
+    #[arg(short, long, value_name = "ARCH")]
+    pub arch: Option<String>,
+    /// Audit this .config instead
+    #[arg(long, value_name = "FILE")]
+    pub check: Option<PathBuf>,
+    /// Show where this source tree of the audited kernel defines each lost option, and what it
+    /// depends on
+    #[arg(long, value_name = "DIR", requires = "check")]
+    pub source: Option<PathBuf>,
+}
 
 /// Runs the command; the exit status of the process.
-pub fn run(env: &Env, flags: &Kconfig) -> Result<u8> {
+pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
     let kernels = Kernels::load(&env.paths.configs)?;
     let arch = match &flags.arch {
         Some(name) => arch::find(name).ok_or_else(|| {

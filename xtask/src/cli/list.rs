@@ -11,10 +11,50 @@ use crate::supply::list::{self, Format};
 use anyhow::Result;
 
 use super::release;
-use crate::cli::flags::{List, ListFormat};
+use crate::cli::release::ReleaseFlags;
+use clap::Args;
+
+/// List kernels, the newest first of each architecture
+///
+/// Lists the kernels on this machine, or with --remote those of the release. With --remote, the
+/// state of a kernel is one of: local, remote, both, stale (the kernel on this machine was made
+/// from something else than the release's kernel of that name), starter (an upload that was not
+/// finished).
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask list
+  cargo xtask list '6.1.*'
+  cargo xtask list --remote              what the release has
+  cargo xtask list --local --remote 6.1  both
+  cargo xtask list --format json | jq -r '.[].release'")]
+pub struct ListFlags {
+    /// List only kernels that match a series (6.1), a release, or shell wildcards
+    pub pattern: Option<String>,
+    /// List the kernels on this machine [default]
+    #[arg(long)]
+    pub local: bool,
+    /// List the kernels of the release
+    #[arg(long)]
+    pub remote: bool,
+    /// Print in this format
+    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
+    pub format: ListFormat,
+    #[command(flatten)]
+    pub release: ReleaseFlags,
+}
+
+/// How kernels are listed.
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+pub enum ListFormat {
+    /// A table
+    Text,
+    /// An array of objects: release, arch, flavor, state, size (bytes on disk), path, download_size
+    /// (bytes of the package), input_key (of the release's)
+    Json,
+}
 
 /// Prints the kernels on this machine, in the release, or in both.
-pub fn run(env: &Env, flags: &List) -> Result<u8> {
+pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
     let request = flags.pattern.as_deref();
     let request = request.map(str::parse::<KernelRequest>).transpose()?;
     let mut kernels = Vec::new();

@@ -7,10 +7,47 @@ use crate::supply::host_arch;
 use anyhow::Result;
 
 use super::kernels;
-use crate::cli::flags::matrix::{Matrix, MatrixFormat};
+use crate::cli::kernels::KernelFlags;
+use clap::{Args, ValueEnum};
+
+/// Print the jobs of a CI's matrix
+///
+/// Each job tests its part of the kernels: it runs `test` with the same -k, -K, -f and -F, and with
+/// the job's --partition. Only the list of requests decides in which part a kernel is. `report
+/// merge` joins the results.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask matrix -K --partitions 8 --format github  eight jobs for all supported series
+  cargo xtask matrix -k 5.10,6.1 --format json             one job for each kernel
+  echo \"matrix=$(cargo xtask matrix -K --format github)\" >>\"$GITHUB_OUTPUT\"
+
+Each job has `kernel` (its kernels, as -k takes them), `arch` and `partition`. In the workflow:
+
+  strategy:
+    matrix: ${{ fromJSON(needs.matrix.outputs.matrix) }}")]
+pub struct MatrixFlags {
+    #[command(flatten)]
+    pub kernels: KernelFlags,
+    /// Print this many jobs, at most 256 [default: one for each kernel, up to 256]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub partitions: Option<u32>,
+    /// Print in this format
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub format: MatrixFormat,
+}
+
+/// How the matrix is printed.
+#[derive(ValueEnum, Clone, Copy, Debug)]
+pub enum MatrixFormat {
+    /// One line for `fromJSON` in a workflow: {"include": [...]}
+    Github,
+    /// An array of the jobs
+    Json,
+}
 
 /// Prints the jobs.
-pub fn run(flags: &Matrix, paths: &Paths) -> Result<u8> {
+pub fn run(flags: &MatrixFlags, paths: &Paths) -> Result<u8> {
     let requests = kernels::requests(&flags.kernels, paths)?;
     let jobs = ci_matrix::jobs(&requests, flags.partitions, host_arch()?)?;
     let format = match flags.format {

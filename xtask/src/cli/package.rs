@@ -4,11 +4,30 @@ use crate::base::env::Env;
 use crate::base::programs;
 use crate::kernel::package::{self, FoundBuild, PackageInput, PackageOptions};
 use anyhow::{Context, Result};
+use clap::Args;
+use std::path::PathBuf;
 
-use crate::cli::flags::Package;
+/// Package a finished kernel build tree
+///
+/// Installs the tree's modules into a staging directory, adds the kernel's image and the files that
+/// external modules need, and builds a module against the result as a proof. Leaves the unpacked
+/// kernel in the work directory, and the package kernel-RELEASE.ARCH.tar.zst. Does not change the
+/// build tree.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask package build/vmtest/build/6.1.192-vmtest1.1default.x86_64
+  cargo xtask package ~/linux -o /tmp/packages")]
+pub struct PackageFlags {
+    /// Package the kernel that was built in this directory: O= of its make, or its source tree
+    #[arg(value_name = "BUILD_DIR")]
+    pub build_dir: PathBuf,
+    /// Write the package file to this directory [default: packages in the work directory]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
+}
 
 /// Packages a finished build tree.
-pub fn run(env: &Env, flags: &Package) -> Result<u8> {
+pub fn run(env: &Env, flags: &PackageFlags) -> Result<u8> {
     let found = FoundBuild::at(&flags.build_dir)?;
     let logs = env.paths.logs();
     std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;

@@ -15,10 +15,46 @@ use crate::supply::prune::{self, local};
 use anyhow::Result;
 
 use super::release::client;
-use crate::cli::flags::publish::Prune;
+use crate::cli::release::ReleaseFlags;
+use clap::Args;
+use std::num::NonZeroUsize;
+
+/// Delete old kernels from this machine, or from the release
+///
+/// Keeps the N newest kernels of each series, flavor and architecture. On this machine it deletes
+/// unpacked kernels (it counts those of distributions apart from vmtest's) and package files; in
+/// the release, finished packages, and uploads that were begun over a day ago and never finished.
+/// Leaves files with other names alone. Shows what it would delete and asks; without a terminal it
+/// deletes only with --yes.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask prune --keep 1                      on this machine
+  cargo xtask prune --keep 1 --dry-run            only shows what would go
+  cargo xtask prune --remote --keep 2 --repo me/drgn
+  cargo xtask prune --keep 1 --yes                without a question, for scripts")]
+pub struct PruneFlags {
+    /// Keep this many of each series, flavor and architecture, at least 1
+    #[arg(long, value_name = "N")]
+    pub keep: NonZeroUsize,
+    /// Delete kernels on this machine [default]
+    #[arg(long, conflicts_with = "remote")]
+    pub local: bool,
+    /// Delete kernels of the release
+    #[arg(long)]
+    pub remote: bool,
+    /// Show what would be deleted, and delete nothing
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
+    /// Delete without a question
+    #[arg(short, long)]
+    pub yes: bool,
+    #[command(flatten)]
+    pub release: ReleaseFlags,
+}
 
 /// Shows what would go, asks, and deletes it; the exit status.
-pub fn run(env: &Env, flags: &Prune) -> Result<u8> {
+pub fn run(env: &Env, flags: &PruneFlags) -> Result<u8> {
     if flags.remote {
         remote(env, flags)
     } else {
@@ -40,7 +76,7 @@ pub fn confirm(question: &str, yes: bool, ui: &Ui) -> Result<bool> {
     Ok(yes || ui.ask(question)?)
 }
 
-fn on_this_machine(env: &Env, flags: &Prune) -> Result<u8> {
+fn on_this_machine(env: &Env, flags: &PruneFlags) -> Result<u8> {
     let entries = local::entries(&env.paths)?;
     let kernels = entries
         .iter()
@@ -65,7 +101,7 @@ fn on_this_machine(env: &Env, flags: &Prune) -> Result<u8> {
     Ok(0)
 }
 
-fn remote(env: &Env, flags: &Prune) -> Result<u8> {
+fn remote(env: &Env, flags: &PruneFlags) -> Result<u8> {
     let store = Github::new(client(env, &flags.release)?, &env.ui);
     if !flags.dry_run {
         store.require_token("delete kernels")?;
@@ -97,7 +133,7 @@ struct Row {
 }
 
 /// Shows what is to be deleted; whether there is anything and it may be.
-fn agreed(rows: Vec<Row>, flags: &Prune, ui: &Ui) -> Result<bool> {
+fn agreed(rows: Vec<Row>, flags: &PruneFlags, ui: &Ui) -> Result<bool> {
     if rows.is_empty() {
         ui.info("nothing to delete");
         return Ok(false);

@@ -4,11 +4,32 @@ use std::io::Write;
 
 use crate::base::shown;
 use crate::vm::enclosure::Enclosure;
+use clap::Args;
+use std::ffi::OsString;
+use std::path::PathBuf;
 
-use crate::cli::flags::{Enclose, Supervise};
+/// Run a command that dies with the process that started this one
+#[derive(Args, Debug)]
+pub struct SuperviseFlags {
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
+
+/// Execute a program that sees little of this host's /proc, /sys and /dev
+#[derive(Args, Debug)]
+pub struct EncloseFlags {
+    #[arg(long)]
+    pub staging: PathBuf,
+    #[arg(long)]
+    pub note: PathBuf,
+    #[arg(long)]
+    pub keep: Vec<PathBuf>,
+    #[arg(last = true, required = true)]
+    pub command: Vec<OsString>,
+}
 
 /// Runs the command below the supervisor; its exit status.
-pub fn run(flags: &Supervise) -> u8 {
+pub fn run(flags: &SuperviseFlags) -> u8 {
     let Some((program, arguments)) = flags.command.split_first() else {
         return 2;
     };
@@ -20,7 +41,7 @@ pub fn run(flags: &Supervise) -> u8 {
 }
 
 /// Executes the command in a mount namespace; the exit status if that fails.
-pub fn enclose(flags: Enclose) -> u8 {
+pub fn enclose(flags: EncloseFlags) -> u8 {
     let enclosure = Enclosure {
         staging: flags.staging,
         note: flags.note,

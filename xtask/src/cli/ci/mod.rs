@@ -12,11 +12,29 @@ use crate::base::stdout::Stdout;
 use crate::cli::ci::steps::{StepOutcome, Surroundings};
 use crate::host::setup;
 use anyhow::{Context, Result};
+use clap::Args;
 
-use crate::cli::flags::Ci;
+/// Check everything that continuous integration checks
+///
+/// Checks formatting, lints, shell and Python syntax, and runs unit tests. Then builds a kernel
+/// from source and runs tests in real VMs on it: vmtest's own, the guest's self-test and drgn's
+/// kernel tests. A failing step does not hide the later ones.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask ci --setup         Everything, installing what this host lacks
+  cargo xtask ci format clippy   Two steps
+  cargo xtask ci --list          The steps")]
+pub struct CiFlags {
+    /// Run only these steps [default: all]
+    #[arg(value_name = "STEP")]
+    pub steps: Vec<String>,
+    /// Print the steps, and run none
+    #[arg(long)]
+    pub list: bool,
+}
 
 /// Runs the chosen steps; the exit status.
-pub fn run(env: &Env, flags: &Ci, workspace: Option<&Path>, setup: bool) -> Result<u8> {
+pub fn run(env: &Env, flags: &CiFlags, workspace: Option<&Path>, setup: bool) -> Result<u8> {
     let workspace = workspace.ok_or_else(|| {
         Failure::usage("the workspace that this binary was built from is not there")
             .hint("ci checks that workspace; run it with `cargo xtask ci` in a clone")

@@ -8,6 +8,17 @@ use crate::base::stdout;
 use crate::host::setup;
 use crate::kernel::store;
 use anyhow::Result;
+use clap::Args;
+
+/// Check this host by doing the real thing
+///
+/// Looks for host tools, compiles and links a small program, tries KVM, and boots a VM if there is
+/// a kernel. Each finding says how to mend it. The exit status is 1 if there are any.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  cargo xtask doctor           What works and what does not
+  cargo xtask doctor --setup   Install missing host tools first")]
+pub struct DoctorFlags {}
 
 /// Checks this host; the exit status.
 pub fn run(env: &Env, setup: bool) -> Result<u8> {

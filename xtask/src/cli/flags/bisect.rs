@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::kernels::KernelFlags;
 use super::machine::Machine;
-use super::release::SourceFlags;
+use crate::cli::kernels::KernelFlags;
+use crate::cli::release::SourceFlags;
 
 /// Find the kernel from which on a test behaves differently
 ///

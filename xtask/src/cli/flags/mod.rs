@@ -2,12 +2,7 @@
 //! at once; the library never sees a flag.
 
 pub mod bisect;
-pub mod kernels;
 pub mod machine;
-pub mod matrix;
-pub mod publish;
-pub mod release;
-pub mod report;
 pub mod test;
 
 use std::ffi::OsString;
@@ -16,14 +11,11 @@ use std::path::PathBuf;
 use crate::base::color::ColorChoice;
 use crate::base::error::Failure;
 use crate::base::ui::Verbosity;
-use crate::kernel::source::SourceChoice;
-use crate::kernel::source::kernel_org::DEFAULT_URL;
-use crate::model::version::Version;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::release::SourceFlags;
 pub use machine::Machine;
-use release::{ReleaseFlags, SourceFlags};
 
 /// Tests on many Linux kernels, on this host's own userspace.
 #[derive(Debug, Parser)]
@@ -150,104 +142,26 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Test(Box<test::Test>),
-    Report(report::Report),
+    Report(super::report::ReportFlags),
     Vm(Vm),
-    Kconfig(Kconfig),
-    BuildKernel(BuildKernel),
+    Kconfig(super::kconfig::KconfigFlags),
+    BuildKernel(super::build_kernel::BuildKernelFlags),
     #[command(hide = true)]
     RestoreTerminal,
-    Doctor(Doctor),
-    Ci(Ci),
+    Doctor(super::doctor::DoctorFlags),
+    Ci(super::ci::CiFlags),
     Bisect(Box<bisect::Bisect>),
-    List(List),
-    Matrix(matrix::Matrix),
-    Package(Package),
-    Release(publish::Release),
-    Prune(publish::Prune),
-    Download(release::Download),
-    Upload(release::Upload),
+    List(super::list::ListFlags),
+    Matrix(super::matrix::MatrixFlags),
+    Package(super::package::PackageFlags),
+    Release(super::publish::PublishFlags),
+    Prune(super::prune::PruneFlags),
+    Download(super::release::DownloadFlags),
+    Upload(super::release::UploadFlags),
     #[command(hide = true)]
-    Supervise(Supervise),
+    Supervise(super::supervise::SuperviseFlags),
     #[command(hide = true)]
-    Enclose(Enclose),
-}
-
-/// List kernels, the newest first of each architecture
-///
-/// Lists the kernels on this machine, or with --remote those of the release. With --remote, the
-/// state of a kernel is one of: local, remote, both, stale (the kernel on this machine was made
-/// from something else than the release's kernel of that name), starter (an upload that was not
-/// finished).
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  cargo xtask list
-  cargo xtask list '6.1.*'
-  cargo xtask list --remote              what the release has
-  cargo xtask list --local --remote 6.1  both
-  cargo xtask list --format json | jq -r '.[].release'")]
-pub struct List {
-    /// List only kernels that match a series (6.1), a release, or shell wildcards
-    pub pattern: Option<String>,
-    /// List the kernels on this machine [default]
-    #[arg(long)]
-    pub local: bool,
-    /// List the kernels of the release
-    #[arg(long)]
-    pub remote: bool,
-    /// Print in this format
-    #[arg(long, value_enum, default_value = "text", value_name = "FORMAT")]
-    pub format: ListFormat,
-    #[command(flatten)]
-    pub release: ReleaseFlags,
-}
-
-/// How kernels are listed.
-#[derive(clap::ValueEnum, Clone, Copy, Debug)]
-pub enum ListFormat {
-    /// A table
-    Text,
-    /// An array of objects: release, arch, flavor, state, size (bytes on disk), path, download_size
-    /// (bytes of the package), input_key (of the release's)
-    Json,
-}
-
-/// Package a finished kernel build tree
-///
-/// Installs the tree's modules into a staging directory, adds the kernel's image and the files that
-/// external modules need, and builds a module against the result as a proof. Leaves the unpacked
-/// kernel in the work directory, and the package kernel-RELEASE.ARCH.tar.zst. Does not change the
-/// build tree.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  cargo xtask package build/vmtest/build/6.1.192-vmtest1.1default.x86_64
-  cargo xtask package ~/linux -o /tmp/packages")]
-pub struct Package {
-    /// Package the kernel that was built in this directory: O= of its make, or its source tree
-    #[arg(value_name = "BUILD_DIR")]
-    pub build_dir: PathBuf,
-    /// Write the package file to this directory [default: packages in the work directory]
-    #[arg(short, long, value_name = "DIR")]
-    pub output: Option<PathBuf>,
-}
-
-/// Run a command that dies with the process that started this one
-#[derive(Args, Debug)]
-pub struct Supervise {
-    #[arg(last = true, required = true)]
-    pub command: Vec<OsString>,
-}
-
-/// Execute a program that sees little of this host's /proc, /sys and /dev
-#[derive(Args, Debug)]
-pub struct Enclose {
-    #[arg(long)]
-    pub staging: PathBuf,
-    #[arg(long)]
-    pub note: PathBuf,
-    #[arg(long)]
-    pub keep: Vec<PathBuf>,
-    #[arg(last = true, required = true)]
-    pub command: Vec<OsString>,
+    Enclose(super::supervise::EncloseFlags),
 }
 
 /// Boot a kernel and run a command in it, with its exit status
@@ -305,135 +219,6 @@ pub struct Vm {
     /// Run this command with these arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
-}
-
-/// Print the configuration of a kernel, or audit a finished one
-///
-/// Merges the fragments of kernel-configs/ for a flavor and an architecture, and prints them with
-/// the reason for every option. With --check, compares a finished .config with them instead.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  cargo xtask kconfig 6.1                what a 6.1 is configured with
-  cargo xtask kconfig                    all versions, with the ranges of the options
-  cargo xtask kconfig --check build/.config
-  cargo xtask kconfig 6.1 --check build/.config --source linux-6.1
-
-Exit status: 1 if --check found an option that is not as wanted.")]
-pub struct Kconfig {
-    /// Print the configuration of this version or series, such as 6.1 [default: all, or with
-    /// --check that of the file]
-    pub version: Option<Version>,
-    /// Print the configuration of this flavor
-    #[arg(short, long, value_name = "FLAVOR", default_value = "default")]
-    pub flavor: String,
-    /// Print the configuration for this architecture [default: this machine's]
-    #[arg(short, long, value_name = "ARCH")]
-    pub arch: Option<String>,
-    /// Audit this .config instead
-    #[arg(long, value_name = "FILE")]
-    pub check: Option<PathBuf>,
-    /// Show where this source tree of the audited kernel defines each lost option, and what it
-    /// depends on
-    #[arg(long, value_name = "DIR", requires = "check")]
-    pub source: Option<PathBuf>,
-}
-/// Check this host by doing the real thing
-///
-/// Looks for host tools, compiles and links a small program, tries KVM, and boots a VM if there is
-/// a kernel. Each finding says how to mend it. The exit status is 1 if there are any.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  cargo xtask doctor           What works and what does not
-  cargo xtask doctor --setup   Install missing host tools first")]
-pub struct Doctor {}
-
-/// Build kernels from source and package them
-///
-/// Fetches the source, configures, builds and packages. Leaves an unpacked kernel, which `vm` and
-/// `test` find, and its package file. Does not build again what is there already from the same
-/// source, options and patches.
-#[derive(Args, Debug)]
-#[command(after_help = "\
-Examples:
-  cargo xtask build-kernel 6.1                    the newest point release of 6.1
-  cargo xtask build-kernel 6.1.150 5.10           two kernels
-  cargo xtask build-kernel ~/linux                a source tree, as it is
-  cargo xtask build-kernel ~/linux --in-place     the same, built in it, for `vm -k ~/linux`
-  cargo xtask build-kernel 6.1 -F                 every flavor
-  cargo xtask build-kernel -K -F --dry-run        what there would be to build
-  cargo xtask build-kernel 6.12 --configure-only  whether every option can be set
-  cargo xtask build-kernel 7.3-rc2 --source git:https://example.org/linux.git
-  cargo xtask build-kernel 6.1 --cc gcc-11")]
-pub struct BuildKernel {
-    /// Build a series, a version, or the directory of a source tree (which begins with `/` or `.`)
-    #[arg(
-        required_unless_present = "all_series",
-        conflicts_with = "all_series",
-        value_name = "VERSION|DIR"
-    )]
-    pub kernels: Vec<OsString>,
-    /// Take every supported series
-    #[arg(short = 'K', long)]
-    pub all_series: bool,
-    /// Take this flavor; repeatable [default: the first one of kernels.toml]
-    #[arg(
-        short,
-        long = "flavor",
-        value_name = "FLAVOR",
-        conflicts_with = "all_flavors"
-    )]
-    pub flavors: Vec<String>,
-    /// Take every flavor
-    #[arg(short = 'F', long)]
-    pub all_flavors: bool,
-    /// Build for this architecture [default: this host's]
-    #[arg(short, long, value_name = "ARCH")]
-    pub arch: Option<String>,
-    /// Take source from auto (kernel.org, then Debian), kernel.org, debian, or git:URL
-    #[arg(long, value_name = "SOURCE", default_value = "auto")]
-    pub source: SourceChoice,
-    /// Fetch kernel.org's archives from this address, which may be a mirror
-    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
-    pub kernel_org_url: String,
-    /// Compile with this C compiler [default: gcc, through ccache if there is one]
-    #[arg(long, value_name = "PROGRAM")]
-    pub cc: Option<String>,
-    /// Run this many jobs at a time [default: one per processor]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub jobs: Option<u32>,
-    /// Keep the build tree afterwards
-    #[arg(long)]
-    pub keep_build: bool,
-    /// Print what would be built, from which source and with which workarounds, and stop
-    #[arg(long, conflicts_with = "configure_only")]
-    pub dry_run: bool,
-    /// Fetch the source, configure it, check that every option is as wanted, and stop
-    #[arg(long)]
-    pub configure_only: bool,
-    /// Configure and build in the source tree itself, compile only what has changed, and package
-    /// nothing; an existing configuration is kept beside the new one
-    #[arg(long, conflicts_with_all = ["keep_build", "source", "all_series", "dry_run", "configure_only"])]
-    pub in_place: bool,
-}
-
-/// Check everything that continuous integration checks
-///
-/// Checks formatting, lints, shell and Python syntax, and runs unit tests. Then builds a kernel
-/// from source and runs tests in real VMs on it: vmtest's own, the guest's self-test and drgn's
-/// kernel tests. A failing step does not hide the later ones.
-#[derive(Args, Debug)]
-#[command(after_help = "Examples:
-  cargo xtask ci --setup         Everything, installing what this host lacks
-  cargo xtask ci format clippy   Two steps
-  cargo xtask ci --list          The steps")]
-pub struct Ci {
-    /// Run only these steps [default: all]
-    #[arg(value_name = "STEP")]
-    pub steps: Vec<String>,
-    /// Print the steps, and run none
-    #[arg(long)]
-    pub list: bool,
 }
 
 /// The process's arguments, with `-Xqemu ARGUMENT`, as QEMU's users know it from

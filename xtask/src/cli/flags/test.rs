@@ -8,9 +8,9 @@ use crate::model::project::parse_size;
 use crate::run::schedule::Partition;
 use clap::{Args, Parser};
 
-use super::kernels::KernelFlags;
 use super::machine::Machine;
-use super::release::SourceFlags;
+use crate::cli::kernels::KernelFlags;
+use crate::cli::release::SourceFlags;
 
 /// Run a project's tests on kernels, each in a VM
 ///
