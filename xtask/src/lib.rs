@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! KernelRequest -resolve-> ResolvedKernel -fetch|build-> LocalKernel
-//!   -plan(Host)-> VmSpec -run-> VmRun -parse-> TestEvent* -fold-> Report
+//!   -plan(Host)-> Plan -run-> VmRun -parse-> TestEvent* -fold-> Report
 //! ```
 
 pub mod archive;

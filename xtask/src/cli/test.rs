@@ -31,7 +31,6 @@ use crate::run::suite::{self, Suite};
 use crate::supply::host_arch;
 use crate::vm;
 use crate::vm::guest;
-use crate::vm::guest::initramfs;
 use crate::vm::preflight;
 use anyhow::{Context, Result};
 
@@ -143,8 +142,6 @@ pub fn run_to(env: &Env, out: impl Write, flags: &Test, setup: bool) -> Result<u
         runner,
         loader: crashes.then_some(loader),
         folder: path.clone(),
-        init: env.paths.assets.read(guest::INIT)?.into_owned(),
-        bridge: env.paths.assets.read(initramfs::BRIDGE)?.into_owned(),
         arguments: flags.arguments.clone(),
         environment,
         cc: flags.cc.clone(),

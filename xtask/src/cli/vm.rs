@@ -23,10 +23,8 @@ use crate::base::ui::Ui;
 use crate::host::setup;
 use crate::supply;
 use crate::vm::console::log::{self, ConsoleLog};
-use crate::vm::guest;
-use crate::vm::guest::initramfs;
 use crate::vm::preflight;
-use crate::vm::{self, AccelChoice, Limits, Stdin, VmOutcome, VmRequest, VmRun, VmSink};
+use crate::vm::{self, Limits, Stdin, VmOutcome, VmRun, VmSink};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
@@ -89,7 +87,7 @@ pub fn run(env: &Env, flags: &Vm, setup: bool) -> Result<u8> {
     Ok(conclude(&run?, log, flags.lost_status, &env.ui))
 }
 
-fn request(env: &Env, flags: &Vm, setup: bool) -> Result<VmRequest> {
+fn request(env: &Env, flags: &Vm, setup: bool) -> Result<vm::Vm> {
     // Before a kernel is fetched.
     let shares = flags.machine.shares()?;
     let cores = flags.machine.cores()?;
@@ -122,34 +120,15 @@ fn request(env: &Env, flags: &Vm, setup: bool) -> Result<VmRequest> {
         Some(program) => cargo_paths(program, &environment),
         None => Vec::new(),
     };
-    let mut request = VmRequest {
-        console_log: log::path(&env.paths)?,
-        dump: None,
-        cores: None,
-        kernel,
-        root: "/".into(),
+    let mut request = vm::Vm {
         command,
         directory: preflight::current_directory()?,
         environment,
-        modules: Vec::new(),
-        crash: None,
         keep,
-        disks: Vec::new(),
         stdin: Stdin::Inherit,
         terminal: tty.then(|| terminal::size().unwrap_or((80, 24))),
-        init_text: env.paths.assets.read(guest::INIT)?.into_owned(),
-        bridge_text: env.paths.assets.read(initramfs::BRIDGE)?.into_owned(),
-        memory: vm::MEMORY,
-        cpus: None,
-        shares: Vec::new(),
-        network: false,
-        debugger: None,
         kernel_log: flags.kernel_log,
-        kernel_arguments: Vec::new(),
-        qemu_arguments: Vec::new(),
-        cache: true,
-        accel: AccelChoice::Auto,
-        limits: Limits::default(),
+        ..vm::Vm::new(kernel, log::path(&env.paths)?)
     };
     let given = Given {
         shares: &shares,

@@ -32,10 +32,9 @@ use crate::model::test_event::{FinishedTest, RunOutcome, Stage, Tally};
 use crate::run::python::Prepared;
 use crate::run::run_folder;
 use crate::run::schedule;
+use crate::vm::device::Device;
 use crate::vm::scratch_disk::{Disk, Purpose};
-use crate::vm::{
-    self, AccelChoice, CrashRequest, Limits, Stdin, VmOutcome, VmPhase, VmRequest, VmSink,
-};
+use crate::vm::{self, CrashRequest, Limits, Vm, VmOutcome, VmPhase, VmSink};
 
 /// Nothing printed for this long while tests run means that they hang.
 const IDLE: Duration = Duration::from_secs(600);
@@ -59,10 +58,6 @@ pub struct Suite<'s> {
     pub loader: Option<PathBuf>,
     /// The folder of the session's logs.
     pub folder: PathBuf,
-    /// The text of the guest's init, [`crate::vm::guest::INIT`] of the assets.
-    pub init: String,
-    /// The text of the initramfs' script, [`crate::vm::guest::initramfs::BRIDGE`] of the assets.
-    pub bridge: String,
     /// The user's arguments, for unittest.
     pub arguments: Vec<OsString>,
     /// The user's variables.
@@ -70,7 +65,7 @@ pub struct Suite<'s> {
     /// The compiler for the project's kernel module.
     pub cc: Option<String>,
     /// What the user says about VMs; gets the limits that hold otherwise.
-    pub machine: &'s (dyn Fn(&mut VmRequest, Limits) + Sync),
+    pub machine: &'s (dyn Fn(&mut Vm, Limits) + Sync),
     /// Marks tests that are expected to fail.
     pub mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
     /// How long each class of tests took on a kernel, in seconds, by `module.Class`.
@@ -298,7 +293,7 @@ impl Suite<'_> {
         sink.finish_vm(&run)
     }
 
-    fn request(&self, guest: Guest<'_>, console_log: PathBuf) -> VmRequest {
+    fn request(&self, guest: Guest<'_>, console_log: PathBuf) -> Vm {
         let command = match guest.phases {
             Phase::Main | Phase::Both => RunnerCommand {
                 split: guest.split,
@@ -339,39 +334,22 @@ impl Suite<'_> {
             }
         }
         environment.extend(self.environment.iter().cloned());
-        let mut request = VmRequest {
-            kernel: guest.kernel.clone(),
-            root: "/".into(),
+        let disks = self.project.disk.iter().map(|disk| {
+            Device::Disk(Disk {
+                size: disk.size,
+                purpose: Purpose::Device(disk.variable.clone()),
+            })
+        });
+        let mut request = Vm {
             command,
             directory: self.prepared.tree.clone(),
             environment: guest_environment(std::env::vars_os(), &environment),
             modules,
             crash,
             keep,
-            disks: (self.project.disk.iter())
-                .map(|disk| Disk {
-                    size: disk.size,
-                    purpose: Purpose::Device(disk.variable.clone()),
-                })
-                .collect(),
-            stdin: Stdin::Null,
-            terminal: None,
-            console_log,
-            dump: None,
-            cores: None,
-            init_text: self.init.clone(),
-            bridge_text: self.bridge.clone(),
+            devices: disks.collect(),
             memory: self.project.memory.unwrap_or(vm::MEMORY),
-            cpus: None,
-            shares: Vec::new(),
-            network: false,
-            debugger: None,
-            kernel_log: false,
-            kernel_arguments: Vec::new(),
-            qemu_arguments: Vec::new(),
-            cache: true,
-            accel: AccelChoice::Auto,
-            limits: Limits::default(),
+            ..Vm::new(guest.kernel.clone(), console_log)
         };
         let limits = Limits {
             boot: None,

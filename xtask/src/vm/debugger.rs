@@ -2,11 +2,11 @@
 //! memory from outside and needs nothing in the kernel.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::process::shell_quote;
-use crate::vm::qemu::comma;
+use crate::vm::qemu::{comma, joined};
 
 /// Where QEMU waits for a debugger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,8 +34,7 @@ impl Endpoint {
         let device = match self {
             Self::Socket => {
                 let socket = comma(&Self::socket(directory));
-                let parts: [&[u8]; 3] = [b"socket,id=gdb,path=", &socket, b",server=on,wait=off"];
-                OsString::from_vec(parts.concat())
+                joined(&[b"socket,id=gdb,path=", &socket, b",server=on,wait=off"])
             }
             Self::Port(port) => {
                 format!("socket,id=gdb,host=127.0.0.1,port={port},server=on,wait=off,nodelay=on")

@@ -13,7 +13,7 @@ use anyhow::{Context, Result};
 
 use super::ports::{Message, StdinPump, deliver, read_port};
 use super::{
-    Accel, AccelChoice, BootSpans, PhaseRun, Stdin, VmOutcome, VmPhase, VmRequest, VmSink, seconds,
+    Accel, AccelChoice, BootSpans, PhaseRun, Stdin, Vm, VmOutcome, VmPhase, VmSink, seconds,
 };
 use crate::base::disk;
 use crate::base::error::{Failure, FailureKind};
@@ -153,9 +153,41 @@ struct Wires<'m> {
 }
 
 impl Machine {
+    pub(super) fn new(
+        child: LongChild,
+        console: Console,
+        words: File,
+        directory: Scratch,
+        accel: Accel,
+    ) -> Self {
+        let start = Instant::now();
+        Self {
+            child,
+            start,
+            begin: start,
+            console,
+            words,
+            directory: Some(directory),
+            boot: None,
+            times: None,
+            spans: None,
+            phase: VmPhase::Boot,
+            last_byte: start,
+            looked: start,
+            alive: false,
+            accel,
+            pump: StdinPump::default(),
+            tail: None,
+            monitor: None,
+            note: None,
+            stage: Stage::Main,
+            odd: None,
+        }
+    }
+
     pub(super) fn serve(
         &mut self,
-        request: &VmRequest,
+        vm: &Vm,
         listeners: Vec<(Port, UnixListener)>,
         mark: &str,
         connected: &dyn Fn(),
@@ -174,7 +206,7 @@ impl Machine {
                 Port::Status => {
                     control = Some(stream.try_clone().context("cannot share a socket")?)
                 }
-                Port::Terminal if request.stdin == Stdin::Inherit => {
+                Port::Terminal if vm.stdin == Stdin::Inherit => {
                     self.pump.stream = Some(stream.try_clone().context("cannot share a socket")?);
                     self.pump.terminal = true;
                 }
@@ -202,7 +234,7 @@ impl Machine {
             control,
             mark,
         };
-        let served = self.phases(request, &mut wires, sink);
+        let served = self.phases(vm, &mut wires, sink);
         self.pump = StdinPump::default();
         // What was held back as a possible beginning of the mark was none.
         for (port, scanner) in &mut wires.scanners {
@@ -211,20 +243,15 @@ impl Machine {
         served
     }
 
-    fn phases(
-        &mut self,
-        request: &VmRequest,
-        wires: &mut Wires<'_>,
-        sink: &mut dyn VmSink,
-    ) -> Result<Served> {
-        let outcome = match self.watch(request, wires, sink)? {
-            Watched::As(outcome @ VmOutcome::Exited(_)) if request.crash.is_some() => outcome,
+    fn phases(&mut self, vm: &Vm, wires: &mut Wires<'_>, sink: &mut dyn VmSink) -> Result<Served> {
+        let outcome = match self.watch(vm, wires, sink)? {
+            Watched::As(outcome @ VmOutcome::Exited(_)) if vm.crash.is_some() => outcome,
             Watched::As(outcome) => return Ok(Served::Once(outcome)),
             // Said only when a crash is asked for, which comes now.
             Watched::NothingElse => anyhow::bail!("the guest ends a phase that was not begun"),
         };
         self.console.follow();
-        let main = self.phase_run(request, outcome);
+        let main = self.phase_run(vm, outcome);
         self.console.plan_crash();
         self.begin = Instant::now();
         self.last_byte = self.begin;
@@ -238,18 +265,18 @@ impl Machine {
             // A guest that is gone is noticed by its ports.
             let _ = writeln!(control, "crash");
         }
-        Ok(match self.watch(request, wires, sink)? {
+        Ok(match self.watch(vm, wires, sink)? {
             Watched::As(outcome) => Served::Crashed(main, outcome),
             Watched::NothingElse => Served::NothingElse(main),
         })
     }
 
     /// What has happened since `begin`.
-    pub(super) fn phase_run(&mut self, request: &VmRequest, outcome: VmOutcome) -> PhaseRun {
-        let outcome = with_full_disk(outcome, &request.console_log);
+    pub(super) fn phase_run(&mut self, vm: &Vm, outcome: VmOutcome) -> PhaseRun {
+        let outcome = with_full_disk(outcome, &vm.console_log);
         let mut trouble = self.console.trouble().to_owned();
         if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_))
-            && let Some(vmlinux) = &request.kernel.vmlinux
+            && let Some(vmlinux) = &vm.kernel.vmlinux
         {
             trouble = symbolize(&trouble, vmlinux);
         }
@@ -310,12 +337,7 @@ impl Machine {
         }
     }
 
-    fn watch(
-        &mut self,
-        request: &VmRequest,
-        wires: &mut Wires<'_>,
-        sink: &mut dyn VmSink,
-    ) -> Result<Watched> {
+    fn watch(&mut self, vm: &Vm, wires: &mut Wires<'_>, sink: &mut dyn VmSink) -> Result<Watched> {
         let mut nothing_else = false;
         let mut status = StatusReader::default();
         let mut verdict: Option<u8> = None;
@@ -346,7 +368,7 @@ impl Machine {
                         match line {
                             Status::Hello(phase, init, initramfs) => {
                                 self.times = init.map(|init| (init, initramfs));
-                                self.hello(&phase, request);
+                                self.hello(&phase, vm);
                             }
                             Status::Clock(guest) => {
                                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
@@ -411,7 +433,7 @@ impl Machine {
                 Err(RecvTimeoutError::Timeout) => {
                     let monitor = self.monitor.as_mut();
                     let stopped = monitor.and_then(|monitor| monitor.stopped().map(str::to_owned));
-                    if let (Some(reason), Some(_)) = (stopped, &request.dump) {
+                    if let (Some(reason), Some(_)) = (stopped, &vm.dump) {
                         self.console.follow();
                         return Ok(Watched::As(match (self.died(), self.ended_itself()) {
                             (Some(line), _) => VmOutcome::Panicked(line),
@@ -419,7 +441,7 @@ impl Machine {
                             (None, None) => self.lost_as(format!("QEMU was ended: {reason}")),
                         }));
                     }
-                    match self.stands_still(request) {
+                    match self.stands_still(vm) {
                         Some(how) => {
                             silent_polls += 1;
                             // Of our own looks, not of the time: we may have been stopped
@@ -471,19 +493,19 @@ impl Machine {
             {
                 return Ok(Watched::As(self.lost()));
             }
-            if request.debugger.is_none()
+            if vm.debugger().is_none()
                 && let Some(outcome) = self.ending(&mut ending)
             {
                 return Ok(Watched::As(outcome));
             }
             if let Some(line) = self.console.panicked()
-                && request.debugger.is_none()
+                && vm.debugger().is_none()
                 && panicked.get_or_insert_with(Instant::now).elapsed() > PANIC_GRACE
             {
                 return Ok(Watched::As(VmOutcome::Panicked(line)));
             }
             self.forget_stops();
-            if let Some(mut limit) = self.limit(request, verdict.is_some()) {
+            if let Some(mut limit) = self.limit(vm, verdict.is_some()) {
                 self.collect_evidence(&mut wires.control);
                 if let Some(stalled) = self.console.stalled() {
                     limit = format!("{limit}; {stalled}");
@@ -497,13 +519,13 @@ impl Machine {
     }
 
     /// Init runs, in the first kernel or in the one after its crash.
-    fn hello(&mut self, phase: &str, request: &VmRequest) {
+    fn hello(&mut self, phase: &str, vm: &Vm) {
         if phase == CRASH && self.stage == Stage::Crashing {
             self.stage = Stage::Back;
             self.console.back();
         }
-        let last = request.crash.is_none() || self.stage == Stage::Back;
-        if last && request.dump.is_none() && request.debugger.is_none() {
+        let last = vm.crash.is_none() || self.stage == Stage::Back;
+        if last && vm.dump.is_none() && vm.debugger().is_none() {
             // Init is in memory and QEMU has its disk. A dump needs the directory
             // once more, and debuggers may come and go until the end.
             self.directory = None;
@@ -536,8 +558,8 @@ impl Machine {
     }
 
     /// What keeps QEMU from running the guest, if somebody does who is no debugger.
-    fn stands_still(&self, request: &VmRequest) -> Option<&'static str> {
-        if request.debugger.is_some() || ending::may_be_paused(&request.qemu_arguments) {
+    fn stands_still(&self, vm: &Vm) -> Option<&'static str> {
+        if vm.debugger().is_some() || ending::may_be_paused(&vm.qemu_arguments) {
             return None;
         }
         if self.monitor.as_ref().is_some_and(Monitor::paused) {
@@ -565,14 +587,14 @@ impl Machine {
     }
 
     /// The limit that has run out, in words.
-    fn limit(&self, request: &VmRequest, verdict: bool) -> Option<String> {
+    fn limit(&self, vm: &Vm, verdict: bool) -> Option<String> {
         let silent = self.last_byte.elapsed();
         let elapsed = self.start.elapsed();
         let since = self.begin.elapsed();
         let over = |limit: Option<Duration>, spent: Duration| limit.filter(|limit| spent >= *limit);
-        let debugged = request.debugger.is_some();
+        let debugged = vm.debugger().is_some();
         if self.accel == Accel::Kvm
-            && request.accel == AccelChoice::Auto
+            && vm.accel == AccelChoice::Auto
             && !debugged
             && !self.alive
             && !self.console.any()
@@ -580,10 +602,10 @@ impl Machine {
         {
             return Some(format!("no sign of life for {}", seconds(SIGN_OF_LIFE)));
         }
-        if let Some(limit) = over(request.limits.total, elapsed) {
+        if let Some(limit) = over(vm.limits.total, elapsed) {
             return Some(format!("total limit of {} (--timeout)", seconds(limit)));
         }
-        let boot = request
+        let boot = vm
             .limits
             .boot
             .unwrap_or(BOOT_LIMIT[usize::from(self.accel == Accel::Tcg)]);
@@ -591,7 +613,7 @@ impl Machine {
             return Some(format!("boot limit of {} (--boot-timeout)", seconds(boot)));
         }
         if self.phase == VmPhase::Command
-            && let Some(limit) = over(request.limits.idle, silent)
+            && let Some(limit) = over(vm.limits.idle, silent)
         {
             return Some(format!("no output for {} (--idle-timeout)", seconds(limit)));
         }
@@ -637,7 +659,7 @@ impl Machine {
     /// That it cannot be written changes nothing about the outcome.
     pub(super) fn dump(
         &mut self,
-        request: &VmRequest,
+        vm: &Vm,
         outcome: &VmOutcome,
         ui: &Ui,
     ) -> Result<Option<PathBuf>> {
@@ -646,7 +668,7 @@ impl Machine {
             VmOutcome::Panicked(_) | VmOutcome::Stuck(..) | VmOutcome::Lost(_)
         );
         let (Some(goal), Some(monitor), Some(directory)) =
-            (&request.dump, &mut self.monitor, &self.directory)
+            (&vm.dump, &mut self.monitor, &self.directory)
         else {
             return Ok(None);
         };
@@ -656,7 +678,7 @@ impl Machine {
         if !trouble || !(self.alive || self.console.any()) || self.child.try_wait()?.is_some() {
             return Ok(None);
         }
-        let memory = u64::from(request.memory) << 20;
+        let memory = u64::from(vm.memory) << 20;
         match dump::write(monitor, self.note, memory, directory.path(), goal, ui) {
             Ok(described) => {
                 if !described {

@@ -2,8 +2,6 @@
 //! speaks to the world through sockets that QEMU opens as the user who started it.
 //! Nobody can call the guest.
 
-use std::path::PathBuf;
-
 /// The guest's address. These are what QEMU's network has without further options
 /// (qemu(1), `-netdev user`: `net`, `host`, `dhcpstart` and `dns`), so that nothing has to
 /// ask for them, which would take a kernel with packet sockets.
@@ -16,21 +14,15 @@ pub const GATEWAY: &str = "10.0.2.2";
 /// Passes questions on to the host's name server.
 pub const NAMESERVER: &str = "10.0.2.3";
 
-/// QEMU's options, in pairs. Without IPv6: where the host has none, a guest that has it
-/// would try it first every time. Without a boot ROM, which is a file that may be missing
-/// and takes time to run.
-pub const QEMU: [(&str, &str); 2] = [
-    ("-netdev", "user,id=net,ipv6=off"),
-    ("-device", "virtio-net-pci,netdev=net,romfile="),
+/// QEMU's options. Without IPv6: where the host has none, a guest that has it would try it
+/// first every time. Without a boot ROM, which is a file that may be missing and takes time
+/// to run.
+pub const QEMU: [&str; 4] = [
+    "-netdev",
+    "user,id=net,ipv6=off",
+    "-device",
+    "virtio-net-pci,netdev=net,romfile=",
 ];
-
-/// What init does for the network.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Network {
-    /// The driver's modules in the order in which they are loaded; none if it is there
-    /// when init runs ([`crate::vm::guest::requirements`]).
-    pub modules: Vec<PathBuf>,
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,22 +1,17 @@
-//! A VM's description to QEMU's command line and the kernel's. Pure: what must be
-//! probed (QEMU's version, KVM) is part of the description.
-//!
-//! Each device is described once and gives its QEMU arguments and its kernel
-//! parameters together, so that the console's name or a port's cannot disagree.
+//! QEMU's command line and the kernel's, for what every VM has; [`crate::vm::device`] adds to
+//! them what some have. Pure.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::str::FromStr;
 
 use crate::base::error::Failure;
-use crate::model::arch::Arch;
 use crate::model::version::{Series, Version};
 use crate::vm::Accel;
-use crate::vm::debugger::{self, Endpoint};
-use crate::vm::network;
+use crate::vm::device::Slot;
+use crate::vm::plan::{self, Boot};
 use crate::vm::protocol::Port;
-use crate::vm::share::{self, Share};
 
 /// QEMU's version: major and minor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,193 +58,90 @@ pub fn clears_messages(version: &Version) -> bool {
 /// With it, memory is cleared when it is handed out.
 pub const CLEARS_MEMORY: &str = "CONFIG_INIT_ON_ALLOC_DEFAULT_ON";
 
-/// A VM, complete.
-#[derive(Clone, Debug)]
-pub struct VmSpec {
-    /// The architecture.
-    pub arch: &'static Arch,
-    /// The emulator.
-    pub qemu: PathBuf,
-    /// Its version.
-    pub version: QemuVersion,
-    /// How processors run.
-    pub accel: Accel,
-    /// MiB.
-    pub memory: u32,
-    /// Processors.
-    pub cpus: u32,
-    /// The host directory that is the guest's root.
-    pub root: PathBuf,
-    /// Whether the guest may cache the host's files (`cache=loose`); off, it sees
-    /// changes that the host makes meanwhile, and is slower.
-    pub cache: bool,
-    /// The kernel image.
-    pub image: PathBuf,
-    /// What leads to the root, if the kernel needs more for that than it has built in.
-    pub initramfs: Option<PathBuf>,
-    /// The guest's init, a file below `root`.
-    pub init: PathBuf,
-    /// The directory of the ports' sockets, on which we listen.
-    pub sockets: PathBuf,
-    /// Ports besides the status port.
-    pub ports: Vec<Port>,
-    /// The serial console's log.
-    pub console_log: PathBuf,
-    /// Whether QEMU is to keep a guest that has ended.
-    pub keep: bool,
-    /// Whether messages of the root's file system are small: see [`clears_messages`].
-    pub small_messages: bool,
-    /// Whether the kernel is told to do without ACPI: see [`SPARE_ACPI`].
-    pub no_acpi: bool,
-    /// Whether one thread emulates all processors: see [`PATCHES_ITSELF`].
-    pub one_thread: bool,
-    /// How much memory the kernel sets aside for one that comes after its crash, in MiB, if
-    /// one is to come.
-    pub crash: Option<u32>,
-    /// The scratch disks' images.
-    pub disks: Vec<PathBuf>,
-    /// Directories besides the root.
-    pub shares: Vec<Share>,
-    /// Whether there is a network.
-    pub network: bool,
-    /// Where QEMU waits for a debugger.
-    pub debugger: Option<Endpoint>,
-    /// More kernel parameters.
-    pub kernel_arguments: Vec<String>,
-    /// More QEMU arguments.
-    pub qemu_arguments: Vec<OsString>,
-}
-
-/// The socket of a port.
-pub fn socket(sockets: &Path, port: Port) -> PathBuf {
-    sockets.join(port.name())
-}
-
-/// The whole command line, the program first.
-///
-/// # Errors
-///
-/// If a path cannot be written on a kernel command line.
-pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
-    let mut line: Vec<OsString> = vec![spec.qemu.clone().into()];
-    // Before the ports: once these are connected, a debugger can be.
-    if let Some(debugger) = spec.debugger {
-        line.extend(debugger.qemu(&spec.sockets));
-    }
-    let mut option = |name: &str, value: OsString| line.extend([name.into(), value]);
-
-    match spec.accel {
-        Accel::Kvm => {
-            option("-accel", "kvm".into());
-            option("-cpu", "host".into());
-        }
-        Accel::Tcg => {
-            let threads = if spec.one_thread { "single" } else { "multi" };
-            option("-accel", format!("tcg,thread={threads}").into());
-            option("-cpu", TCG_CPU.into());
-        }
-    }
-    // A socket for each processor: our kernels have no ACPI and take the processors
-    // from the MP table, in which the firmware lists one per socket (SeaBIOS,
-    // `src/fw/mptable.c`). QEMU alone would put all of them into one socket (since 6.2).
-    let cpus = spec.cpus;
-    option(
-        "-smp",
-        format!("{cpus},sockets={cpus},cores=1,threads=1").into(),
-    );
-    option("-m", format!("{}M", spec.memory).into());
-
-    let mut directory = |id: &str, path: &Path, writable: bool, tag: &str| {
-        option("-fsdev", file_system(id, path, writable, spec.version));
-        option(
-            "-device",
-            format!("virtio-9p-pci,fsdev={id},mount_tag={tag}").into(),
-        );
+/// The whole command line, the program first; an error if a path cannot be written on a kernel
+/// command line.
+pub fn command_line(boot: &Boot<'_>) -> Result<Vec<OsString>, Failure> {
+    let (vm, plan) = (boot.vm, boot.plan);
+    let devices = boot.devices();
+    let of = |slot: Slot| {
+        let parts = devices.iter().filter(move |parts| parts.slot == slot);
+        parts.flat_map(|parts| parts.qemu.iter().cloned())
     };
-    directory("root", &spec.root, false, "/dev/root");
-    for (index, share) in spec.shares.iter().enumerate() {
-        let id = format!("share{index}");
-        directory(&id, &share.host, share.writable, &share::tag(index));
-    }
-
+    let mut line: Vec<OsString> = vec![plan.tools.qemu.clone().into()];
+    line.extend(of(Slot::First));
+    line.extend(processors(boot));
+    line.extend(["-m".into(), format!("{}M", vm.memory).into()]);
+    let version = plan.tools.version;
+    line.extend(file_system("root", &vm.root, false, "/dev/root", version));
+    line.extend(of(Slot::FileSystems));
     // The console: kernel messages go to a file and nowhere else.
-    option(
-        "-chardev",
-        joined(&[b"file,id=console,path=", &comma(&spec.console_log)]),
-    );
-    option("-serial", "chardev:console".into());
-
-    // The ports. QEMU connects to sockets on which we listen, so that it ends at
-    // once when we are gone.
-    option("-device", "virtio-serial-pci".into());
-    for (id, port) in [Port::Status].iter().chain(&spec.ports).enumerate() {
-        option(
-            "-chardev",
-            joined(&[
-                format!("socket,id=port{id},path=").as_bytes(),
-                &comma(&socket(&spec.sockets, *port)),
-            ]),
-        );
-        let device = match port {
-            Port::Terminal => format!("virtconsole,chardev=port{id}"),
-            _ => format!("virtserialport,chardev=port{id},name={}", port.name()),
-        };
-        option("-device", device.into());
-    }
-
-    // By it we hear that the guest was reset or paused.
-    option(
-        "-chardev",
-        joined(&[
-            b"socket,id=monitor,path=",
-            &comma(&socket(&spec.sockets, Port::Monitor)),
-        ]),
-    );
-    option("-mon", "chardev=monitor,mode=control".into());
-
-    for (index, disk) in spec.disks.iter().enumerate() {
-        // Nothing on it is worth waiting for the host's disk. When that is full, the guest's
-        // program is told; by default QEMU would stop the guest (qemu(1), `-drive`).
-        let drive = format!("if=none,id=disk{index},format=raw,cache=unsafe,werror=report,file=");
-        option("-drive", joined(&[drive.as_bytes(), &comma(disk)]));
-        option(
-            "-device",
-            format!("virtio-blk-pci,drive=disk{index}").into(),
-        );
-    }
-    if spec.network {
-        for (name, value) in network::QEMU {
-            option(name, value.into());
-        }
-    }
+    let console = [b"file,id=console,path=", &*comma(&vm.console_log)];
+    line.extend(["-chardev".into(), joined(&console)]);
+    line.extend(["-serial", "chardev:console"].map(OsString::from));
+    line.extend(ports(boot));
+    line.extend(of(Slot::Last));
     // Without entropy of the host's, an emulated guest waits for its random numbers.
-    option("-device", "virtio-rng-pci".into());
-
-    option("-kernel", spec.image.clone().into());
-    if let Some(initramfs) = &spec.initramfs {
-        option("-initrd", initramfs.clone().into());
+    line.extend(["-device", "virtio-rng-pci"].map(OsString::from));
+    line.extend(["-kernel".into(), vm.kernel.image.clone().into()]);
+    if let Some(initramfs) = boot.initramfs() {
+        line.extend(["-initrd".into(), initramfs.into()]);
     }
-    option("-append", kernel_command_line(spec)?.into());
-    line.extend(
-        [
-            "-nodefaults",
-            "-no-user-config",
-            "-display",
-            "none",
-            "-no-reboot",
-        ]
-        .map(OsString::from),
-    );
-    if spec.keep {
+    line.extend(["-append".into(), kernel_command_line(boot)?.into()]);
+    let none = ["-nodefaults", "-no-user-config", "-display", "none"];
+    line.extend(none.map(OsString::from));
+    line.push("-no-reboot".into());
+    if vm.dump.is_some() {
         // With -no-reboot, a guest that resets itself after a panic is stopped and not
         // reset: its memory can be read.
         line.push("-no-shutdown".into());
     }
-    line.extend(spec.qemu_arguments.iter().cloned());
+    line.extend(vm.qemu_arguments.iter().cloned());
     Ok(line)
 }
 
-/// The value of `-fsdev` for a directory of the host.
+fn processors(boot: &Boot<'_>) -> [OsString; 6] {
+    let threads = match boot.plan.one_thread {
+        true => "single",
+        false => "multi",
+    };
+    let (accel, cpu) = match boot.accel {
+        Accel::Kvm => ("kvm".to_owned(), "host"),
+        Accel::Tcg => (format!("tcg,thread={threads}"), TCG_CPU),
+    };
+    // A socket for each processor: our kernels have no ACPI and take the processors
+    // from the MP table, in which the firmware lists one per socket (SeaBIOS,
+    // `src/fw/mptable.c`). QEMU alone would put all of them into one socket (since 6.2).
+    let cpus = boot.processors();
+    let smp = format!("{cpus},sockets={cpus},cores=1,threads=1");
+    ["-accel", &accel, "-cpu", cpu, "-smp", &smp].map(OsString::from)
+}
+
+/// The ports and QEMU's monitor. QEMU connects to sockets on which we listen, so that it ends at
+/// once when we are gone.
+fn ports(boot: &Boot<'_>) -> Vec<OsString> {
+    let mut line = ["-device", "virtio-serial-pci"]
+        .map(OsString::from)
+        .to_vec();
+    let socket = |id: &str, port| {
+        let id = format!("socket,id={id},path=");
+        joined(&[id.as_bytes(), &comma(&boot.socket(port))])
+    };
+    for (id, port) in [Port::Status].into_iter().chain(boot.ports()).enumerate() {
+        let id = format!("port{id}");
+        line.extend(["-chardev".into(), socket(&id, port)]);
+        let device = match port {
+            Port::Terminal => format!("virtconsole,chardev={id}"),
+            _ => format!("virtserialport,chardev={id},name={}", port.name()),
+        };
+        line.extend(["-device".into(), device.into()]);
+    }
+    // By it we hear that the guest was reset or paused.
+    line.extend(["-chardev".into(), socket("monitor", Port::Monitor)]);
+    line.extend(["-mon", "chardev=monitor,mode=control"].map(OsString::from));
+    line
+}
+
+/// A directory of the host for the guest, which knows it by `tag`.
 ///
 /// `security_model=none`: what a guest creates belongs to the user who runs QEMU, with
 /// the mode that the guest gave it, and a change of the owner that the host refuses is no
@@ -259,26 +151,31 @@ pub fn command_line(spec: &VmSpec) -> Result<Vec<OsString>, Failure> {
 ///
 /// `multidevs=remap`: the host's directory may have mounts below it, and two files of two
 /// file systems must not share an inode number (QEMU 4.2).
-fn file_system(id: &str, path: &Path, writable: bool, version: QemuVersion) -> OsString {
+pub(super) fn file_system(
+    id: &str,
+    path: &Path,
+    writable: bool,
+    tag: &str,
+    version: QemuVersion,
+) -> [OsString; 4] {
     let readonly = if writable { "" } else { ",readonly=on" };
-    let remap = if version >= QemuVersion(4, 2) {
-        ",multidevs=remap"
-    } else {
-        ""
+    let remap = match version >= QemuVersion(4, 2) {
+        true => ",multidevs=remap",
+        false => "",
     };
-    joined(&[
+    let directory = joined(&[
         format!("local,id={id},path=").as_bytes(),
         &comma(path),
-        b",security_model=none",
-        readonly.as_bytes(),
-        remap.as_bytes(),
-    ])
+        format!(",security_model=none{readonly}{remap}").as_bytes(),
+    ]);
+    let device = format!("virtio-9p-pci,fsdev={id},mount_tag={tag}");
+    ["-fsdev".into(), directory, "-device".into(), device.into()]
 }
 
 /// How the guest mounts its root, but for that it is read-only.
-pub fn root_options(spec: &VmSpec) -> String {
-    let cache = if spec.cache { "loose" } else { "none" };
-    let size = match spec.small_messages {
+pub fn root_options(boot: &Boot<'_>) -> String {
+    let cache = if boot.vm.cache { "loose" } else { "none" };
+    let size = match boot.plan.small_messages {
         true => SMALL_NINEP_MESSAGE_SIZE,
         false => NINEP_MESSAGE_SIZE,
     };
@@ -308,21 +205,18 @@ pub fn share_options(writable: bool, series: Series) -> String {
 /// memory took 0.86 of its time without).
 const TCG_CPU: &str = "max,la57=off";
 
-/// The kernel's command line.
-///
-/// # Errors
-///
-/// If init's path has a double quote or a control character: the kernel has no
-/// escape for it (`lib/cmdline.c`, `next_arg`).
-pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
-    let init = spec
-        .init
+/// The kernel's command line. It cannot have a path with a double quote or a control
+/// character: the kernel has no escape for them (`lib/cmdline.c`, `next_arg`).
+pub fn kernel_command_line(boot: &Boot<'_>) -> Result<String, Failure> {
+    let arch = boot.vm.kernel.arch;
+    let path = boot.init();
+    let init = path
         .to_str()
         .filter(|path| !path.contains(|c: char| c == '"' || c.is_control()));
     let Some(init) = init else {
         return Err(Failure::setup(format!(
             "cannot pass {:?} on a kernel command line",
-            spec.init.display()
+            path.display()
         ))
         .hint("set TMPDIR to a directory without quotes and control characters in its name"));
     };
@@ -330,9 +224,9 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
         // The mount tag is /dev/root, which is what the kernel asks for when
         // there is no root= (`init/do_mounts.c`), on all versions.
         "rootfstype=9p".to_owned(),
-        format!("rootflags={}", root_options(spec)),
+        format!("rootflags={}", root_options(boot)),
         "ro".to_owned(),
-        format!("console={}", spec.arch.console),
+        format!("console={}", arch.console),
         // An oops is a panic, and a panic a reset, which -no-reboot turns into
         // QEMU's end; without these a broken kernel would sit there.
         "oops=panic".to_owned(),
@@ -342,22 +236,22 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
         // the command starts.
         "rcupdate.rcu_expedited=1".to_owned(),
     ];
-    if spec.arch.name == "x86_64" {
+    if arch.name == "x86_64" {
         // The power management timer's port, as SeaBIOS sets it up on QEMU's `pc`
         // machine: a kernel without ACPI cannot find it, and without the timer it
         // counts interrupts to measure the other clocks, which fails on a busy host.
         words.push("pmtmr=0x608".to_owned());
         words.push(NO_TIMER_CHECK.to_owned());
-        if spec.accel == Accel::Tcg {
+        if boot.accel == Accel::Tcg {
             // Emulated, all processors read the host's counter. The kernel distrusts
             // it (no constant TSC) and would take a slower clock.
             words.push("tsc=reliable".to_owned());
         }
-        if spec.no_acpi {
+        if boot.plan.no_acpi && boot.accel == Accel::Tcg {
             words.push("acpi=off".to_owned());
         }
     }
-    if let Some(memory) = spec.crash {
+    if let Some(memory) = plan::crash_memory(boot.vm) {
         words.push(format!("crashkernel={memory}M"));
     }
     let quoted = init.contains(' ');
@@ -366,11 +260,10 @@ pub fn kernel_command_line(spec: &VmSpec) -> Result<String, Failure> {
     } else {
         format!("init={init}")
     });
-    if spec.debugger.is_some() {
-        words.push(debugger::KERNEL_PARAMETER.to_owned());
-    }
+    let devices = boot.devices().into_iter();
+    words.extend(devices.flat_map(|parts| parts.kernel_parameters));
     // Behind ours, because the last one of a name wins.
-    words.extend(spec.kernel_arguments.iter().cloned());
+    words.extend(boot.vm.kernel_arguments.iter().cloned());
     Ok(words.join(" "))
 }
 
@@ -428,7 +321,7 @@ pub const SPARE_ACPI: &[&str] = &["CONFIG_ACPI", "CONFIG_X86_MPPARSE", "CONFIG_X
 pub const PATCHES_ITSELF: &str = "CONFIG_JUMP_LABEL";
 
 /// In an option's value QEMU takes a doubled comma for one (qemu(1), `-drive`).
-pub(crate) fn comma(path: &Path) -> Vec<u8> {
+pub(super) fn comma(path: &Path) -> Vec<u8> {
     let mut out = Vec::new();
     for &byte in path.as_os_str().as_bytes() {
         out.push(byte);
@@ -439,7 +332,7 @@ pub(crate) fn comma(path: &Path) -> Vec<u8> {
     out
 }
 
-fn joined(parts: &[&[u8]]) -> OsString {
+pub(super) fn joined(parts: &[&[u8]]) -> OsString {
     OsString::from_vec(parts.concat())
 }
 
@@ -448,42 +341,19 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::vm::debugger::Endpoint;
+    use crate::vm::device::Device;
     use crate::vm::guest::requirements::Offer;
+    use crate::vm::plan::Plan;
+    use crate::vm::plan::tests::{boot, plan, vm};
+    use crate::vm::scratch_disk::{Disk, Purpose};
+    use crate::vm::share::Share;
+    use crate::vm::{CrashRequest, Stdin, Vm};
 
-    fn spec() -> VmSpec {
-        VmSpec {
-            arch: crate::model::arch::find("x86_64").unwrap(),
-            qemu: "qemu-system-x86_64".into(),
-            version: QemuVersion(7, 2),
-            accel: Accel::Tcg,
-            memory: 2048,
-            cpus: 2,
-            root: "/".into(),
-            cache: true,
-            image: "/w/kernel-6.1/vmlinuz".into(),
-            initramfs: None,
-            init: "/tmp/vmtest-1/init".into(),
-            sockets: "/tmp/vmtest-1".into(),
-            ports: vec![Port::Events, Port::Stdout, Port::Stderr, Port::Stdin],
-            console_log: "/w/log/console.log".into(),
-            keep: false,
-            small_messages: false,
-            no_acpi: false,
-            one_thread: false,
-            crash: None,
-            disks: Vec::new(),
-            shares: Vec::new(),
-            network: false,
-            debugger: None,
-            kernel_arguments: Vec::new(),
-            qemu_arguments: Vec::new(),
-        }
-    }
-
-    fn check(spec: &VmSpec, expected: &Expect) {
+    fn check(boot: &Boot<'_>, expected: &Expect) {
         // One option a line.
         let mut text = String::new();
-        for word in &command_line(spec).unwrap() {
+        for word in &command_line(boot).unwrap() {
             let word = word.to_string_lossy();
             text += if word.starts_with('-') { "\n" } else { " " };
             text += &word;
@@ -496,11 +366,11 @@ mod tests {
         let clears = |version: &str| clears_messages(&version.parse().unwrap());
         assert!(clears("5.10.262") && clears("6.0"));
         assert!(!clears("6.1") && !clears("6.12.118"));
-        let mut spec = spec();
-        assert!(root_options(&spec).ends_with(",cache=loose,msize=512000"));
-        spec.small_messages = true;
-        spec.cache = false;
-        assert!(root_options(&spec).ends_with(",cache=none,msize=65536"));
+        let (mut vm, mut plan) = (vm(), plan());
+        assert!(root_options(&boot(&vm, &plan)).ends_with(",cache=loose,msize=512000"));
+        plan.small_messages = true;
+        vm.cache = false;
+        assert!(root_options(&boot(&vm, &plan)).ends_with(",cache=none,msize=65536"));
     }
 
     #[test]
@@ -514,10 +384,12 @@ mod tests {
         assert!(!can(&all.replace("PARSE=y", "PARSE=n")));
         assert!(!Offer::default().has_all(SPARE_ACPI));
         let words = |no_acpi| {
-            let mut spec = spec();
-            spec.no_acpi = no_acpi;
-            spec.kernel_arguments = vec!["acpi=force".to_owned()];
-            kernel_command_line(&spec).unwrap()
+            let vm = Vm {
+                kernel_arguments: vec!["acpi=force".to_owned()],
+                ..vm()
+            };
+            let plan = Plan { no_acpi, ..plan() };
+            kernel_command_line(&boot(&vm, &plan)).unwrap()
         };
         assert!(!words(false).contains("acpi=off"));
         let line = words(true);
@@ -526,13 +398,15 @@ mod tests {
 
     #[test]
     fn memory_for_a_capture_kernel_is_set_aside_only_when_there_will_be_one() {
-        assert!(!kernel_command_line(&spec()).unwrap().contains("crash"));
-        let crash = VmSpec {
-            crash: Some(256),
+        let plan = plan();
+        let line = kernel_command_line(&boot(&vm(), &plan)).unwrap();
+        assert!(!line.contains("crash"));
+        let crash = Vm {
+            crash: Some(CrashRequest::default()),
             kernel_arguments: vec!["crashkernel=512M".to_owned()],
-            ..spec()
+            ..vm()
         };
-        let line = kernel_command_line(&crash).unwrap();
+        let line = kernel_command_line(&boot(&crash, &plan)).unwrap();
         // Of several the last one counts (`kernel/crash_core.c`, `get_last_crashkernel`).
         assert!(line.contains(" crashkernel=256M init="), "{line}");
         assert!(line.ends_with(" crashkernel=512M"), "{line}");
@@ -543,8 +417,12 @@ mod tests {
 
     #[test]
     fn the_usual_machine() {
+        let vm = Vm {
+            stdin: Stdin::Inherit,
+            ..vm()
+        };
         check(
-            &spec(),
+            &boot(&vm, &plan()),
             &expect![[r#"
                 qemu-system-x86_64
                 -accel tcg,thread=multi
@@ -580,18 +458,24 @@ mod tests {
 
     #[test]
     fn kvm_a_terminal_a_disk_and_more_arguments() {
-        let spec = VmSpec {
-            accel: Accel::Kvm,
-            ports: vec![Port::Events, Port::Terminal],
-            keep: true,
-            disks: vec!["/tmp/vmtest-1/disk0".into(), "/tmp/vmtest-1/disk1".into()],
+        let disk = Device::Disk(Disk {
+            size: 0,
+            purpose: Purpose::Device(String::new()),
+        });
+        let vm = Vm {
+            terminal: Some((80, 24)),
+            dump: Some("/dump".into()),
+            devices: vec![disk.clone(), disk],
             cache: false,
             kernel_arguments: vec!["crashkernel=256M".into()],
             qemu_arguments: vec!["-s".into()],
-            ..spec()
+            ..vm()
         };
         check(
-            &spec,
+            &Boot {
+                accel: Accel::Kvm,
+                ..boot(&vm, &plan())
+            },
             &expect![[r#"
                 qemu-system-x86_64
                 -accel kvm
@@ -629,15 +513,19 @@ mod tests {
 
     #[test]
     fn odd_paths_are_quoted_as_their_reader_wants_it() {
-        let spec = VmSpec {
-            init: "/tmp/a b/init".into(),
+        let vm = Vm {
             console_log: "/w,x/console.log".into(),
-            ports: Vec::new(),
-            version: QemuVersion(4, 1),
-            ..spec()
+            terminal: Some((80, 24)),
+            ..vm()
+        };
+        let mut plan = plan();
+        plan.tools.version = QemuVersion(4, 1);
+        let at = |directory| Boot {
+            directory: Path::new(directory),
+            ..boot(&vm, &plan)
         };
         check(
-            &spec,
+            &at("/tmp/a b"),
             &expect![[r#"
                 qemu-system-x86_64
                 -accel tcg,thread=multi
@@ -649,9 +537,13 @@ mod tests {
                 -chardev file,id=console,path=/w,,x/console.log
                 -serial chardev:console
                 -device virtio-serial-pci
-                -chardev socket,id=port0,path=/tmp/vmtest-1/vmtest.status
+                -chardev socket,id=port0,path=/tmp/a b/vmtest.status
                 -device virtserialport,chardev=port0,name=vmtest.status
-                -chardev socket,id=monitor,path=/tmp/vmtest-1/vmtest.monitor
+                -chardev socket,id=port1,path=/tmp/a b/vmtest.events
+                -device virtserialport,chardev=port1,name=vmtest.events
+                -chardev socket,id=port2,path=/tmp/a b/vmtest.terminal
+                -device virtconsole,chardev=port2
+                -chardev socket,id=monitor,path=/tmp/a b/vmtest.monitor
                 -mon chardev=monitor,mode=control
                 -device virtio-rng-pci
                 -kernel /w/kernel-6.1/vmlinuz
@@ -661,29 +553,31 @@ mod tests {
                 -display none
                 -no-reboot"#]],
         );
-        let hostile = VmSpec {
-            init: "/tmp/\"/init".into(),
-            ..spec
-        };
-        assert!(command_line(&hostile).is_err());
+        assert!(command_line(&at("/tmp/\"")).is_err());
     }
 
     #[test]
     fn what_is_shared_the_network_and_a_debugger() {
-        let plain = command_line(&spec()).unwrap();
-        let share = |host: &str, writable| Share {
-            host: host.into(),
-            guest: "/mnt".into(),
-            writable,
+        let plan = plan();
+        let plain = command_line(&boot(&vm(), &plan)).unwrap();
+        let share = |host: &str, writable| {
+            Device::Share(Share {
+                host: host.into(),
+                guest: "/mnt".into(),
+                writable,
+            })
         };
-        let more = VmSpec {
-            shares: vec![share("/a, b'c", true), share("/d", false)],
-            network: true,
-            debugger: Some(Endpoint::Socket),
+        let more = Vm {
+            devices: vec![
+                share("/a, b'c", true),
+                share("/d", false),
+                Device::Network,
+                Device::Debugger(Endpoint::Socket),
+            ],
             qemu_arguments: vec!["-last".into()],
-            ..spec()
+            ..vm()
         };
-        let added = command_line(&more).unwrap();
+        let added = command_line(&boot(&more, &plan)).unwrap();
         let added = added.iter().filter(|word| !plain.contains(word));
         let added = added.map(|word| word.to_string_lossy());
         expect![[r#"

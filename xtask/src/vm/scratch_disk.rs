@@ -14,6 +14,7 @@ use crate::base::error::Failure;
 use crate::base::programs;
 use crate::base::route;
 use crate::model::project::parse_size;
+use crate::vm::qemu::{comma, joined};
 use crate::vm::share;
 
 /// A disk of a guest.
@@ -164,13 +165,18 @@ pub fn device(index: usize) -> String {
     format!("/dev/vd{}", char::from(letter.min(b'z')))
 }
 
+/// QEMU's arguments for a disk. Nothing on it is worth waiting for the host's disk. When that is
+/// full, the guest's program is told; by default QEMU would stop the guest (qemu(1), `-drive`).
+pub fn qemu(image: &Path, index: usize) -> Vec<OsString> {
+    let drive = format!("if=none,id=disk{index},format=raw,cache=unsafe,werror=report,file=");
+    let drive = joined(&[drive.as_bytes(), &comma(image)]);
+    let device = format!("virtio-blk-pci,drive=disk{index}");
+    vec!["-drive".into(), drive, "-device".into(), device.into()]
+}
+
 /// Makes the images.
-///
-/// # Errors
-///
-/// A file cannot be made, or no file system in it.
-pub fn make(disks: &[Disk], directory: &Path) -> Result<()> {
-    for (index, disk) in disks.iter().enumerate() {
+pub fn make<'d>(disks: impl Iterator<Item = &'d Disk>, directory: &Path) -> Result<()> {
+    for (index, disk) in disks.enumerate() {
         let path = image(directory, index);
         File::create(&path)
             .and_then(|file| file.set_len(disk.size))

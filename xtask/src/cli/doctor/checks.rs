@@ -3,6 +3,7 @@
 //!
 //! Judging is pure; [`examine`] does the things and puts the judgements together.
 
+use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -25,7 +26,7 @@ use crate::vm::accel::{self, Kvm};
 use crate::vm::console::log::{self, ConsoleLog};
 use crate::vm::guest;
 use crate::vm::guest::initramfs;
-use crate::vm::{self, Accel, AccelChoice, Limits, Stdin, VmOutcome, VmRequest, VmSink};
+use crate::vm::{self, Accel, Limits, VmOutcome, VmSink};
 
 /// What a check says.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -501,47 +502,21 @@ fn boot(
     let name = kernel.release.to_string();
     let console_log = log::path(&env.paths)?;
     let log = ConsoleLog::create(&console_log)?;
-    let request = VmRequest {
-        kernel,
-        root: "/".into(),
-        command: vec![
-            "/bin/sh".into(),
-            "-c".into(),
-            UNLINK.into(),
-            "sh".into(),
-            file.clone().into(),
-        ],
+    let words = ["/bin/sh", "-c", UNLINK, "sh"].map(OsString::from);
+    let machine = vm::Vm {
+        command: words.into_iter().chain([file.clone().into()]).collect(),
         directory: scratch.to_owned(),
-        environment: Vec::new(),
-        modules: Vec::new(),
-        crash: None,
-        keep: Vec::new(),
         memory: 512,
         cpus: Some(1),
-        disks: Vec::new(),
-        shares: Vec::new(),
-        network: false,
-        debugger: None,
-        kernel_log: false,
-        kernel_arguments: Vec::new(),
-        qemu_arguments: Vec::new(),
-        cache: true,
-        accel: AccelChoice::Auto,
         limits: Limits {
             total: Some(std::time::Duration::from_secs(400)),
             ..Limits::default()
         },
-        stdin: Stdin::Null,
-        terminal: None,
-        dump: None,
-        cores: None,
-        console_log: console_log.clone(),
-        init_text: env.paths.assets.read(guest::INIT)?.into_owned(),
-        bridge_text: env.paths.assets.read(initramfs::BRIDGE)?.into_owned(),
+        ..vm::Vm::new(kernel, &console_log)
     };
     let task = env.ui.task(format!("booting {name}"));
     let mut printed = Printed::default();
-    let run = vm::run(env, &request, &mut printed)?;
+    let run = vm::run(env, &machine, &mut printed)?;
     drop(task);
     let kept = input::bytes(&file, input::SMALL).is_ok_and(|text| text == b"still here\n");
     let how = match run.accel {

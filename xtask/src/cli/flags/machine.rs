@@ -8,9 +8,10 @@ use crate::base::error::Failure;
 use crate::base::temporary;
 use crate::model::project::MEMORY_MIN;
 use crate::vm::debugger::Endpoint;
+use crate::vm::device::Device;
 use crate::vm::scratch_disk::{self, Disk, DiskArgument, Purpose};
 use crate::vm::share::{self, Share, ShareArgument};
-use crate::vm::{AccelChoice, Limits, VmRequest};
+use crate::vm::{AccelChoice, Limits, Vm};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 
@@ -207,7 +208,7 @@ impl Machine {
     }
 
     /// Copies what these flags say into a request.
-    pub fn apply(&self, request: &mut VmRequest, given: Given<'_>, defaults: Limits) {
+    pub fn apply(&self, request: &mut Vm, given: Given<'_>, defaults: Limits) {
         request.memory = self.memory.unwrap_or(request.memory);
         request.cpus = self.cpus;
         request
@@ -217,16 +218,21 @@ impl Machine {
             .qemu_arguments
             .extend(self.qemu_argument.iter().cloned());
         request.cache = !self.no_cache;
-        request.shares = given.shares.to_vec();
+        let devices = &mut request.devices;
+        devices.extend(given.shares.iter().cloned().map(Device::Share));
+        devices.extend(
+            given
+                .cores
+                .map(|directory| Device::Cores(directory.to_owned())),
+        );
+        devices.extend(given.disks.iter().cloned().map(Device::Disk));
+        devices.extend(self.net.then_some(Device::Network));
+        devices.extend(self.gdb.map(Device::Debugger));
         // Who names a link says so to the command, too.
         let names = self.share.iter().chain(&self.share_rw);
         let names = names.filter(|share| share.guest.is_none());
         let names = names.filter_map(|share| std::path::absolute(&share.host).ok());
         request.keep.extend(names);
-        request.cores = given.cores.map(Path::to_owned);
-        request.disks.extend(given.disks.iter().cloned());
-        request.network = self.net;
-        request.debugger = self.gdb;
         request.accel = self.accel();
         request.dump = self.dump.then(|| dump_beside(&request.console_log));
         request.limits = self.limits(defaults);

@@ -3,7 +3,6 @@
 //! shared with the host.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -22,9 +21,9 @@ pub fn handler(busybox: &Path, release: &str) -> Vec<u8> {
     script.raw(busybox.as_os_str().as_bytes());
     script.raw(b" sh\n");
     script.set("busybox", busybox.as_os_str());
-    script.set("release", OsStr::new(release));
-    script.set("place", OsStr::new(PLACE));
-    script.set("ending", OsStr::new(ENDING));
+    script.set("release", release);
+    script.set("place", PLACE);
+    script.set("ending", ENDING);
     script.raw(
         br#"# A dump holds what the program had in memory: it is its owner's alone.
 umask 077

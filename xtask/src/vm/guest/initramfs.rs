@@ -2,10 +2,8 @@
 //! ([`crate::vm::guest::requirements`]): BusyBox, these modules, and `vmtest-assets/guest/bridge.sh` as
 //! `/init`. It is made anew for each VM, beside the guest's own init.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{BufWriter, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -91,14 +89,12 @@ pub fn write(bridge: &Bridge<'_>, goal: &Path) -> Result<()> {
 fn script(bridge: &Bridge<'_>, modules: &[String]) -> Vec<u8> {
     let mut script = Script::default();
     script.raw(format!("#!{BUSYBOX} sh\n").as_bytes());
-    script.set("vmtest_busybox", OsStr::new(BUSYBOX));
-    script.set("vmtest_root_options", OsStr::new(bridge.root_options));
+    script.set("vmtest_busybox", BUSYBOX);
+    script.set("vmtest_root_options", bridge.root_options);
     script.set("vmtest_init", bridge.init.as_os_str());
     script.function("vmtest_bridge_modules", |script| {
         for module in modules {
-            script.raw(b"\tload ");
-            script.word(OsStr::from_bytes(format!("/{module}").as_bytes()));
-            script.raw(b"\n");
+            script.line("load", &Path::new("/").join(module), "");
         }
     });
     script.raw(bridge.text.as_bytes());

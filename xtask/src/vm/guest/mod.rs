@@ -10,14 +10,16 @@ pub mod requirements;
 
 use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use crate::base::route::Route;
+use crate::base::route::{self, Route};
 use crate::model::version::{Series, Version};
-use crate::vm::network::{self, Network};
+use crate::vm::device::Device;
+use crate::vm::network;
+use crate::vm::plan::Boot;
 use crate::vm::qemu;
-use crate::vm::share::{self, Share};
+use crate::vm::{CrashRequest, Stdin};
 
 /// The init script's path among the assets.
 pub const INIT: &str = "guest/init.sh";
@@ -59,66 +61,102 @@ pub const FRESH: &[&str] = &["/tmp", "/run", "/dev/shm"];
 /// is found through them.
 pub const LINKS: &[&str] = &["/run/current-system", "/run/booted-system"];
 
-/// What init must know.
-#[derive(Clone, Debug)]
-pub struct Guest {
-    /// The static BusyBox.
-    pub busybox: PathBuf,
-    /// The serial console's name below `/dev`.
-    pub console: &'static str,
+/// What was looked up on the host for init.
+#[derive(Clone, Debug, Default)]
+pub struct Seen {
     /// Ends each stream.
     pub mark: String,
-    /// The unpacked kernel package.
-    pub kernel: PathBuf,
-    /// The command's working directory.
-    pub directory: PathBuf,
-    /// Modules to insert, in order.
-    pub modules: Vec<PathBuf>,
-    /// Program and arguments.
-    pub command: Vec<OsString>,
-    /// The command's whole environment.
-    pub environment: Vec<(OsString, OsString)>,
-    /// Columns and rows of a terminal; `None`: pipes.
-    pub terminal: Option<(u16, u16)>,
-    /// Whether standard input comes through its port.
-    pub stdin: bool,
-    /// What is done after the command and its verdict.
-    pub crash: Option<Crash>,
     /// What must stay visible below the fresh mounts.
     pub hidden: Hidden,
-    /// Directories besides the root, in the order in which they are mounted.
-    pub shares: Vec<Share>,
-    /// Disks with an empty file system: the device, and where it is mounted.
-    pub disks: Vec<(String, PathBuf)>,
-    /// Modules for that, to insert before.
-    pub disk_modules: Vec<PathBuf>,
-    /// The network, if there is one.
-    pub network: Option<Network>,
-    /// The archive of its own files: see [`crate::vm::guest::files`].
+    // Init shows these by their real names: before the guest's root is its root, an absolute
+    // link leads elsewhere.
+    /// The kernel's folder of modules.
+    pub modules: PathBuf,
+    /// [`Boot::files`].
     pub files: PathBuf,
-    /// The kernel's version: what it can do differs.
-    pub version: Version,
-    /// What sets the clock, the host's `date`: see [`crate::base::programs::fine_date`].
-    pub date: Option<PathBuf>,
-    /// Whether core dumps go to [`cores::PLACE`](crate::vm::guest::cores::PLACE).
-    pub cores: bool,
     /// The folder with debugging information that `/usr/lib/debug` becomes.
     pub debuginfo: Option<PathBuf>,
 }
 
-/// A planned crash of the kernel, and a command in the kernel that comes then. The words
-/// are programs and their arguments, run in the working directory with the environment
-/// of [`Guest`].
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Crash {
-    /// Ends with status 5 if there is nothing to do after a crash.
-    pub select: Option<Vec<OsString>>,
-    /// Loads the kernel that the crash starts.
-    pub load: Vec<OsString>,
-    /// Crashes the kernel, for the shell.
-    pub trigger: String,
-    /// The command after the crash.
-    pub command: Vec<OsString>,
+impl Seen {
+    pub fn look(boot: &Boot<'_>, mark: &str) -> Self {
+        let (vm, plan, kernel) = (boot.vm, boot.plan, &boot.vm.kernel);
+        let crash = vm.crash.iter();
+        let crash = crash.flat_map(|crash| {
+            let load = load_command(boot, crash);
+            load.into_iter().chain(crash.command.iter().cloned())
+        });
+        // A word with a slash may be a file's name.
+        let words = vm.command.iter().cloned().chain(crash);
+        let words = words.filter(|word| word.as_bytes().contains(&b'/'));
+        let words = words.map(|word| vm.directory.join(word));
+        let homes = vm.environment.iter().filter(|(name, _)| name == "HOME");
+        let fixed = [
+            &vm.directory,
+            &kernel.path,
+            &kernel.modules,
+            &plan.tools.busybox,
+        ];
+        let needed = fixed
+            .into_iter()
+            .chain(&vm.keep)
+            .chain(&vm.modules)
+            .chain(&plan.network)
+            .chain(&plan.file_system)
+            .chain(&kernel.debuginfo)
+            .cloned()
+            .chain(words)
+            .chain(homes.map(|(_, value)| PathBuf::from(value)))
+            .filter(|path| path.is_absolute() && path.exists());
+        let links = LINKS.iter().map(PathBuf::from);
+        let links = links.filter(|link| link.is_symlink()).map(|link| Route {
+            end: "/".into(),
+            links: vec![link],
+        });
+        let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
+        Self {
+            mark: mark.to_owned(),
+            hidden: hidden(needed.filter_map(|path| route::route(&path)).chain(links)),
+            modules: real(kernel.modules.clone()),
+            files: real(boot.files()),
+            debuginfo: kernel.debuginfo.clone().map(real),
+        }
+    }
+}
+
+/// What pam_systemd tells a session of root's, unless the command is told otherwise.
+const RUNTIME_DIRECTORY: (&str, &str) = ("XDG_RUNTIME_DIR", "/run/user/0");
+
+/// The command's whole environment.
+fn environment(boot: &Boot<'_>) -> Vec<(OsString, OsString)> {
+    let mut all = boot.vm.environment.clone();
+    let (name, value) = RUNTIME_DIRECTORY;
+    if !all.iter().any(|(other, _)| other == name) {
+        all.push((name.into(), value.into()));
+    }
+    let release = boot.vm.kernel.release.to_string();
+    all.push(("VMTEST_EVENTS".into(), EVENTS.into()));
+    all.push(("VMTEST_KERNEL".into(), release.into()));
+    let devices = boot.devices().into_iter();
+    let variables = devices.filter_map(|parts| parts.environment);
+    all.extend(variables.map(|(name, value)| (name.into(), value.into())));
+    all
+}
+
+/// The command that loads the capture kernel: the one that runs, once more.
+fn load_command(boot: &Boot<'_>, crash: &CrashRequest) -> Vec<OsString> {
+    let kernel = &boot.vm.kernel;
+    let mut words = vec![crash.python.clone().into()];
+    // Nothing of the project's or the environment's is to be imported.
+    words.extend(["-B", "-I", "-S"].map(OsString::from));
+    words.push(crash.loader.clone().into());
+    words.push(kernel.arch.kexec_file_load.to_string().into());
+    words.push(kernel.image.clone().into());
+    // Empty for none.
+    words.push(boot.initramfs().unwrap_or_default().into());
+    let parameters = qemu::capture_parameters(boot.accel).into_iter();
+    words.extend(parameters.map(OsString::from));
+    words
 }
 
 /// How much of the guest's memory the overlay's tmpfs may take: of what a capture kernel
@@ -184,100 +222,86 @@ pub fn hidden(routes: impl IntoIterator<Item = Route>) -> Hidden {
 }
 
 /// The whole init script: an interpreter line, the prelude and `text`.
-pub fn init_script(guest: &Guest, text: &str) -> Vec<u8> {
+pub fn init_script(boot: &Boot<'_>, seen: &Seen, text: &str) -> Vec<u8> {
+    let (vm, plan) = (boot.vm, boot.plan);
+    let version = &vm.kernel.release.version;
+    let busybox = plan.tools.busybox.as_os_str();
     let mut script = Script::default();
     script.raw(b"#!");
-    script.raw(guest.busybox.as_os_str().as_bytes());
+    script.raw(busybox.as_bytes());
     script.raw(b" sh\n");
     // The kernel starts its first process in no session, and a shell cannot call setsid(2).
     script.raw(b"[ \"${1-}\" = leader ] || exec ");
-    script.word(guest.busybox.as_os_str());
+    script.word(busybox);
     script.raw(b" setsid ");
-    script.word(guest.busybox.as_os_str());
+    script.word(busybox);
     script.raw(b" sh \"$0\" leader\n");
-    script.set("vmtest_console", OsStr::new(guest.console));
-    script.set("vmtest_busybox", guest.busybox.as_os_str());
-    script.set("vmtest_mark", OsStr::new(&guest.mark));
-    script.set("vmtest_kernel", guest.kernel.as_os_str());
-    script.set("vmtest_directory", guest.directory.as_os_str());
-    script.set("vmtest_overlay", OsStr::new(OVERLAY));
-    script.set(
-        "vmtest_overlay_options",
-        OsStr::new(&overlay_options(guest.version.series)),
-    );
-    script.set(
-        "vmtest_stdin",
-        OsStr::new(if guest.stdin { "1" } else { "0" }),
-    );
-    let (columns, rows) = guest.terminal.unwrap_or((80, 24));
-    script.set(
-        "vmtest_tty",
-        OsStr::new(if guest.terminal.is_some() { "1" } else { "0" }),
-    );
-    script.set("vmtest_columns", OsStr::new(&columns.to_string()));
-    script.set("vmtest_rows", OsStr::new(&rows.to_string()));
-
-    script.set("vmtest_files", guest.files.as_os_str());
-    script.set(
-        "vmtest_cgroup2",
-        OsStr::new(cgroup2_options(&guest.version)),
-    );
-    let date = guest.date.as_deref().unwrap_or(Path::new(""));
-    script.set("vmtest_date", date.as_os_str());
-    script.set(
-        "vmtest_cores",
-        OsStr::new(if guest.cores { "1" } else { "0" }),
-    );
-    let debuginfo = guest.debuginfo.as_deref().unwrap_or(Path::new(""));
-    script.set("vmtest_debuginfo", debuginfo.as_os_str());
-
+    let flag = |flag| if flag { "1" } else { "0" };
+    let (columns, rows) = vm.terminal.unwrap_or((80, 24));
+    script.set("vmtest_console", vm.kernel.arch.console);
+    script.set("vmtest_busybox", busybox);
+    script.set("vmtest_mark", &seen.mark);
+    script.set("vmtest_kernel", &seen.modules);
+    script.set("vmtest_directory", &vm.directory);
+    script.set("vmtest_overlay", OVERLAY);
+    script.set("vmtest_overlay_options", overlay_options(version.series));
+    script.set("vmtest_stdin", flag(vm.stdin == Stdin::Inherit));
+    script.set("vmtest_tty", flag(vm.terminal.is_some()));
+    script.set("vmtest_columns", columns.to_string());
+    script.set("vmtest_rows", rows.to_string());
+    script.set("vmtest_files", &seen.files);
+    script.set("vmtest_cgroup2", cgroup2_options(version));
+    script.set("vmtest_date", plan.date.as_deref().unwrap_or(Path::new("")));
+    script.set("vmtest_cores", flag(vm.cores().is_some()));
+    let debuginfo = seen.debuginfo.as_deref().unwrap_or(Path::new(""));
+    script.set("vmtest_debuginfo", debuginfo);
     script.function("vmtest_hidden", |script| {
-        let Hidden { keep, links } = &guest.hidden;
-        for (word, paths) in [("keep", keep), ("keep_link", links)] {
-            for path in paths {
-                script.raw(format!("\t{word} ").as_bytes());
-                script.word(path.as_os_str());
-                script.raw(b"\n");
-            }
+        for path in &seen.hidden.keep {
+            script.line("keep", path, "");
+        }
+        for path in &seen.hidden.links {
+            script.line("keep_link", path, "");
         }
     });
     script.function("vmtest_network", |script| {
-        let Some(network) = &guest.network else {
-            return;
-        };
-        for module in &network.modules {
-            script.raw(b"\tload ");
-            script.word(module.as_os_str());
-            script.raw(b"\n");
+        if vm.devices.contains(&Device::Network) {
+            for module in &plan.network {
+                script.line("load", module, "");
+            }
+            let (address, gateway) = (network::ADDRESS, network::GATEWAY);
+            let nameserver = network::NAMESERVER;
+            script.raw(format!("\tconfigure {address} {gateway} {nameserver}\n").as_bytes());
         }
-        let (address, gateway) = (network::ADDRESS, network::GATEWAY);
-        let nameserver = network::NAMESERVER;
-        script.raw(format!("\tconfigure {address} {gateway} {nameserver}\n").as_bytes());
     });
-    script.function("vmtest_shares", |script| mounts(script, guest));
+    script.function("vmtest_shares", |script| mounts(script, boot));
     script.function("vmtest_modules", |script| {
-        for module in &guest.modules {
-            script.raw(b"\tload ");
-            script.word(module.as_os_str());
-            script.raw(b" || return 1\n");
+        for module in &vm.modules {
+            script.line("load", module, " || return 1");
         }
     });
-    script.command("vmtest_command", guest, &guest.command);
-    if let Some(crash) = &guest.crash {
-        let words = |words: &[&str]| words.iter().map(OsString::from).collect::<Vec<_>>();
-        let all = words(&["true"]);
-        script.command(
-            "vmtest_crash_select",
-            guest,
-            crash.select.as_ref().unwrap_or(&all),
-        );
-        script.command("vmtest_capture_kernel", guest, &crash.load);
-        let trigger = words(&["sh", "-c", &crash.trigger]);
-        script.command("vmtest_crash", guest, &trigger);
-        script.command("vmtest_crash_command", guest, &crash.command);
-    }
+    commands(&mut script, boot);
     script.raw(text.as_bytes());
     script.into_bytes()
+}
+
+/// Functions that become the command and, if there is to be a crash, what is run for it.
+fn commands(script: &mut Script, boot: &Boot<'_>) {
+    let environment = environment(boot);
+    let mut command = |name: &str, words: &[OsString]| {
+        script.function(name, |script| {
+            script.command(boot, &environment, words);
+        });
+    };
+    command("vmtest_command", &boot.vm.command);
+    if let Some(crash) = &boot.vm.crash {
+        let all = ["true".into()];
+        let select = crash.select.as_deref().unwrap_or(&all);
+        command("vmtest_crash_select", select);
+        command("vmtest_capture_kernel", &load_command(boot, crash));
+        let trigger = ["sh", "-c", &crash.trigger].map(OsString::from);
+        command("vmtest_crash", &trigger);
+        command("vmtest_crash_command", &crash.command);
+    }
 }
 
 /// The options with which systemd mounts cgroup2, as far as the kernel knows them, each
@@ -295,30 +319,16 @@ fn cgroup2_options(version: &Version) -> &'static str {
 }
 
 /// What mounts shares and disks: what contains another one comes first and hides nothing.
-fn mounts(script: &mut Script, guest: &Guest) {
-    for module in &guest.disk_modules {
-        script.raw(b"\tload ");
-        script.word(module.as_os_str());
-        script.raw(b"\n");
+fn mounts(script: &mut Script, boot: &Boot<'_>) {
+    for module in &boot.plan.file_system {
+        script.line("load", module, "");
     }
-    let shares = guest.shares.iter().enumerate().map(|(index, share)| {
-        let options = qemu::share_options(share.writable, guest.version.series);
-        (
-            &share.guest,
-            format!("share {} {options}", share::tag(index)),
-        )
-    });
-    let disks = guest
-        .disks
-        .iter()
-        .map(|(device, place)| (place, format!("disk {device}")));
-    let mut all = shares.chain(disks).collect::<Vec<_>>();
+    let devices = boot.devices().into_iter();
+    let mut all = devices.filter_map(|parts| parts.mount).collect::<Vec<_>>();
     // By components, so that an ancestor comes before what is below it.
-    all.sort_by(|a, b| a.0.cmp(b.0));
+    all.sort_by(|a, b| a.0.cmp(&b.0));
     for (place, words) in all {
-        script.raw(format!("\t{words} ").as_bytes());
-        script.word(place.as_os_str());
-        script.raw(b"\n");
+        script.line(&words, &place, "");
     }
 }
 
@@ -348,39 +358,50 @@ impl Script {
         self.raw(b"'");
     }
 
-    pub(crate) fn set(&mut self, name: &str, value: &OsStr) {
+    pub(crate) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
         self.raw(name.as_bytes());
         self.raw(b"=");
-        self.word(value);
+        self.word(value.as_ref());
         self.raw(b"\n");
     }
 
-    /// A function that becomes a command.
-    fn command(&mut self, function: &str, guest: &Guest, words: &[OsString]) {
-        self.function(function, |script| {
-            script.raw(b"\texec ");
-            script.word(guest.busybox.as_os_str());
-            script.raw(b" env -i");
-            for (name, value) in &guest.environment {
-                let pair = [name.as_bytes(), b"=", value.as_bytes()].concat();
-                script.raw(b" ");
-                script.word(&OsString::from_vec(pair));
-            }
-            script.raw(b" ");
-            script.word(guest.busybox.as_os_str());
-            script.raw(b" setsid");
-            if guest.terminal.is_some() {
-                script.raw(b" -c");
-            }
-            // The absolute /bin/sh is the host's, so that PATH finds the host's
-            // programs; BusyBox would run its own applets of these names.
-            script.raw(b" /bin/sh -c 'exec \"$@\"' sh");
-            for word in words {
-                script.raw(b" ");
-                script.word(word);
-            }
-            script.raw(b"\n");
-        });
+    /// A line of a function: `words`, a path, and what stands behind it.
+    pub(crate) fn line(&mut self, words: &str, path: &Path, behind: &str) {
+        self.raw(format!("\t{words} ").as_bytes());
+        self.word(path.as_os_str());
+        self.raw(format!("{behind}\n").as_bytes());
+    }
+
+    /// A line that becomes a program.
+    fn command(
+        &mut self,
+        boot: &Boot<'_>,
+        environment: &[(OsString, OsString)],
+        words: &[OsString],
+    ) {
+        let busybox = boot.plan.tools.busybox.as_os_str();
+        self.raw(b"\texec ");
+        self.word(busybox);
+        self.raw(b" env -i");
+        for (name, value) in environment {
+            let pair = [name.as_bytes(), b"=", value.as_bytes()].concat();
+            self.raw(b" ");
+            self.word(OsStr::from_bytes(&pair));
+        }
+        self.raw(b" ");
+        self.word(busybox);
+        self.raw(b" setsid");
+        if boot.vm.terminal.is_some() {
+            self.raw(b" -c");
+        }
+        // The absolute /bin/sh is the host's, so that PATH finds the host's
+        // programs; BusyBox would run its own applets of these names.
+        self.raw(b" /bin/sh -c 'exec \"$@\"' sh");
+        for word in words {
+            self.raw(b" ");
+            self.word(word);
+        }
+        self.raw(b"\n");
     }
 
     pub(crate) fn function(&mut self, name: &str, body: impl FnOnce(&mut Self)) {
@@ -394,33 +415,22 @@ impl Script {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt;
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::vm::Vm;
+    use crate::vm::plan::Plan;
+    use crate::vm::plan::tests::{boot, plan, vm};
+    use crate::vm::scratch_disk::{Disk, Purpose};
+    use crate::vm::share::Share;
 
-    fn guest() -> Guest {
-        Guest {
-            busybox: "/bin/busybox".into(),
-            console: "ttyS0",
+    fn seen() -> Seen {
+        Seen {
             mark: "mark".into(),
-            kernel: "/w/kernel".into(),
-            directory: "/home/me".into(),
-            modules: vec!["/w/a.ko".into()],
-            command: vec!["true".into()],
-            environment: Vec::new(),
-            terminal: None,
-            stdin: false,
-            crash: None,
-            hidden: Hidden::default(),
-            shares: Vec::new(),
-            disks: Vec::new(),
-            disk_modules: Vec::new(),
-            network: None,
+            modules: "/w/kernel".into(),
             files: "/f".into(),
-            version: "6.1".parse().unwrap(),
-            date: None,
-            cores: false,
-            debuginfo: None,
+            ..Seen::default()
         }
     }
 
@@ -469,11 +479,11 @@ mod tests {
             "\u{1b}[31m\u{7f}\t".into(),
             OsString::from_vec((1..=255).collect()),
         ];
-        let guest = Guest {
+        let vm = Vm {
             directory: "/a b/it's/$(id)".into(),
             command: hostile.clone(),
             environment: vec![("NAME".into(), "a'b\nc".into())],
-            ..guest()
+            ..vm()
         };
         // In place of init's text: show what the prelude has set, and the words
         // behind the `sh` that starts the command.
@@ -482,7 +492,7 @@ printf '%s\0' "$vmtest_directory"
 show() { while [ "$1" != sh ]; do shift; done; shift; printf '%s\0' "$@"; }
 vmtest_command
 "#;
-        let script = init_script(&guest, text);
+        let script = init_script(&boot(&vm, &plan()), &seen(), text);
         // `exec` is a special builtin, which a function cannot stand for.
         let script = replace(&script, b"\texec ", b"\tshow ");
         let directory = tempfile::tempdir().unwrap();
@@ -537,28 +547,56 @@ vmtest_command
 
     #[test]
     fn the_prelude_says_what_was_asked_for() {
-        let text = |guest: &Guest| String::from_utf8(init_script(guest, "TEXT\n")).unwrap();
-        let script = text(&Guest {
+        let vm = || Vm {
+            directory: "/home/me".into(),
+            modules: vec!["/w/a.ko".into()],
+            command: vec!["true".into()],
+            ..vm()
+        };
+        let text = |vm: &Vm, plan: &Plan, seen: &Seen| {
+            String::from_utf8(init_script(&boot(vm, plan), seen, "TEXT\n")).unwrap()
+        };
+        let plain = text(&vm(), &plan(), &seen());
+        let more = Vm {
             terminal: Some((100, 30)),
-            hidden: Hidden {
-                keep: vec!["/tmp/x".into()],
-                links: vec!["/run/current-system".into()],
-            },
-            shares: vec![Share {
-                host: "/h".into(),
-                guest: "/it's".into(),
-                writable: true,
-            }],
-            disks: vec![("/dev/vda".into(), "/a".into())],
-            disk_modules: vec!["/w/ext4.ko".into()],
-            network: Some(Network {
-                modules: vec!["/w/a b.ko".into()],
-            }),
+            devices: vec![
+                Device::Share(Share {
+                    host: "/h".into(),
+                    guest: "/it's".into(),
+                    writable: true,
+                }),
+                Device::Disk(Disk {
+                    size: 0,
+                    purpose: Purpose::Mounted("/a".into()),
+                }),
+                Device::Disk(Disk {
+                    size: 0,
+                    purpose: Purpose::Device("DISK".into()),
+                }),
+                Device::Network,
+                Device::Cores("/cores".into()),
+            ],
+            ..vm()
+        };
+        let with = Plan {
+            file_system: vec!["/w/ext4.ko".into()],
+            network: vec!["/w/a b.ko".into()],
             date: Some("/bin/date".into()),
-            cores: true,
-            debuginfo: Some("/d".into()),
-            ..guest()
-        });
+            ..plan()
+        };
+        let hidden = Hidden {
+            keep: vec!["/tmp/x".into()],
+            links: vec!["/run/current-system".into()],
+        };
+        let script = text(
+            &more,
+            &with,
+            &Seen {
+                hidden,
+                debuginfo: Some("/d".into()),
+                ..seen()
+            },
+        );
         expect_test::expect![[r##"
             #!/bin/busybox sh
             [ "${1-}" = leader ] || exec '/bin/busybox' setsid '/bin/busybox' sh "$0" leader
@@ -593,6 +631,7 @@ vmtest_command
             	load '/w/ext4.ko'
             	disk /dev/vda '/a'
             	share vmtest.share0 trans=virtio,version=9p2000.L,msize=512000,cache=mmap,rw '/it'\''s'
+            	share vmtest.share1 trans=virtio,version=9p2000.L,msize=512000,cache=mmap,rw '/run/vmtest/cores'
             }
             vmtest_modules() {
             	:
@@ -600,49 +639,51 @@ vmtest_command
             }
             vmtest_command() {
             	:
-            	exec '/bin/busybox' env -i '/bin/busybox' setsid -c /bin/sh -c 'exec "$@"' sh 'true'
+            	exec '/bin/busybox' env -i 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' 'DISK=/dev/vdb' '/bin/busybox' setsid -c /bin/sh -c 'exec "$@"' sh 'true'
             }
             TEXT
         "##]]
         .assert_eq(&script);
-        assert!(text(&guest()).contains("vmtest_tty='0'\n"));
-        assert!(!text(&guest()).contains("setsid -c"));
-        let crash = text(&Guest {
+        assert!(plain.contains("vmtest_tty='0'\n"));
+        assert!(!plain.contains("setsid -c"));
+        let crash = Vm {
             environment: vec![("NAME".into(), "value".into())],
-            crash: Some(Crash {
-                select: None,
-                load: vec!["load".into(), "a b".into()],
-                trigger: "echo 'c' >/proc/sysrq-trigger".to_owned(),
+            crash: Some(CrashRequest {
                 command: vec!["after".into()],
+                select: None,
+                python: "/a b/python".into(),
+                loader: "/loader".into(),
+                trigger: "echo 'c' >/proc/sysrq-trigger".to_owned(),
             }),
-            ..guest()
-        });
+            ..vm()
+        };
+        let crash = text(&crash, &plan(), &seen());
         let functions = crash
             .lines()
             .skip_while(|line| *line != "vmtest_command() {");
         let functions = functions.collect::<Vec<_>>().join("\n");
-        expect_test::expect![[r##"
+        expect_test::expect![[r#"
             vmtest_command() {
             	:
-            	exec '/bin/busybox' env -i 'NAME=value' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'true'
+            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'true'
             }
             vmtest_crash_select() {
             	:
-            	exec '/bin/busybox' env -i 'NAME=value' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'true'
+            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'true'
             }
             vmtest_capture_kernel() {
             	:
-            	exec '/bin/busybox' env -i 'NAME=value' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'load' 'a b'
+            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh '/a b/python' '-B' '-I' '-S' '/loader' '320' '/w/kernel-6.1/vmlinuz' '' 'nokaslr' 'nosmp' 'vmtest_phase=crash'
             }
             vmtest_crash() {
             	:
-            	exec '/bin/busybox' env -i 'NAME=value' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'sh' '-c' 'echo '\''c'\'' >/proc/sysrq-trigger'
+            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'sh' '-c' 'echo '\''c'\'' >/proc/sysrq-trigger'
             }
             vmtest_crash_command() {
             	:
-            	exec '/bin/busybox' env -i 'NAME=value' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'after'
+            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'after'
             }
-            TEXT"##]]
+            TEXT"#]]
         .assert_eq(&functions);
     }
 

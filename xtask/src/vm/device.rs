@@ -1,0 +1,127 @@
+//! What some VMs have besides what every VM has: a new device is a variant, an arm of
+//! [`parts`], and the flag that adds it. A device gives its arguments for QEMU, its kernel
+//! parameters and its words for the guest's init together, so that their names agree.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::model::version::Series;
+use crate::vm::debugger::{self, Endpoint};
+use crate::vm::guest::cores;
+use crate::vm::network;
+use crate::vm::qemu::{self, QemuVersion};
+use crate::vm::scratch_disk::{self, Disk, Purpose};
+use crate::vm::share::{self, Share};
+
+/// A device of a VM.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Device {
+    /// A directory of the host that the guest gets besides its root.
+    Share(Share),
+    /// A scratch disk.
+    Disk(Disk),
+    /// QEMU's own network.
+    Network,
+    /// The directory of the host that gets core dumps of the guest's programs.
+    Cores(PathBuf),
+    /// QEMU waits there for a debugger before the guest's first instruction. No VM with
+    /// one is started again, and none is ended because it does not go on.
+    Debugger(Endpoint),
+}
+
+/// Where QEMU's command line has a device's arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Before the ports: once these are connected, a debugger can be.
+    First,
+    /// Behind the guest's root.
+    FileSystems,
+    /// Behind the ports.
+    Last,
+}
+
+/// What a device is made of.
+#[derive(Debug)]
+pub struct Parts {
+    pub slot: Slot,
+    /// Arguments for QEMU.
+    pub qemu: Vec<OsString>,
+    pub kernel_parameters: Vec<String>,
+    /// Where init mounts it, and the words for that before the place.
+    pub mount: Option<(PathBuf, String)>,
+    /// A variable for the command.
+    pub environment: Option<(String, String)>,
+    /// What QEMU opens on the host.
+    pub host: Option<PathBuf>,
+}
+
+impl Parts {
+    fn new(slot: Slot, qemu: Vec<OsString>) -> Self {
+        Self {
+            slot,
+            qemu,
+            kernel_parameters: Vec::new(),
+            mount: None,
+            environment: None,
+            host: None,
+        }
+    }
+}
+
+/// What the parts of devices depend on.
+#[derive(Clone, Copy, Debug)]
+pub struct Surroundings<'s> {
+    /// The run's directory.
+    pub directory: &'s Path,
+    pub qemu: QemuVersion,
+    /// The kernel's.
+    pub series: Series,
+}
+
+/// The parts of each device, in order.
+pub fn parts(devices: &[Device], around: Surroundings<'_>) -> Vec<Parts> {
+    let (mut shares, mut disks) = (0.., 0..);
+    let mut share = |share: &Share| {
+        let index = shares.next().unwrap_or_default();
+        let id = format!("share{index}");
+        let tag = share::tag(index);
+        let qemu = qemu::file_system(&id, &share.host, share.writable, &tag, around.qemu);
+        let options = qemu::share_options(share.writable, around.series);
+        Parts {
+            mount: Some((share.guest.clone(), format!("share {tag} {options}"))),
+            host: Some(share.host.clone()),
+            ..Parts::new(Slot::FileSystems, qemu.to_vec())
+        }
+    };
+    let mut disk = |disk: &Disk| {
+        let index = disks.next().unwrap_or_default();
+        let device = scratch_disk::device(index);
+        let qemu = scratch_disk::qemu(&scratch_disk::image(around.directory, index), index);
+        let parts = Parts::new(Slot::Last, qemu);
+        match &disk.purpose {
+            Purpose::Device(variable) => Parts {
+                environment: Some((variable.clone(), device)),
+                ..parts
+            },
+            Purpose::Mounted(place) => Parts {
+                mount: Some((place.clone(), format!("disk {device}"))),
+                ..parts
+            },
+        }
+    };
+    let parts = devices.iter().map(|device| match device {
+        Device::Share(directory) => share(directory),
+        Device::Cores(directory) => share(&Share {
+            host: directory.clone(),
+            guest: cores::PLACE.into(),
+            writable: true,
+        }),
+        Device::Disk(scratch) => disk(scratch),
+        Device::Network => Parts::new(Slot::Last, network::QEMU.map(OsString::from).to_vec()),
+        Device::Debugger(endpoint) => Parts {
+            kernel_parameters: vec![debugger::KERNEL_PARAMETER.to_owned()],
+            ..Parts::new(Slot::First, endpoint.qemu(around.directory))
+        },
+    });
+    parts.collect()
+}

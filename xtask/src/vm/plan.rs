@@ -1,0 +1,258 @@
+//! How a VM's kernel comes to its root and to what else it needs, from what this host and the
+//! kernel have. The probes' answers are values here; what follows from them is pure.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result};
+use xshell::cmd;
+
+use crate::base::error::Failure;
+use crate::base::process;
+use crate::base::programs;
+use crate::model::arch::Arch;
+use crate::model::kernel::Origin;
+use crate::vm::device::{self, Device, Parts, Surroundings};
+use crate::vm::guest::requirements::{self, Offer, Wishes};
+use crate::vm::protocol::Port;
+use crate::vm::qemu::{self, QemuVersion};
+use crate::vm::scratch_disk::Purpose;
+use crate::vm::{Accel, Stdin, Vm, share};
+
+/// What every VM needs on the host.
+#[derive(Clone, Debug)]
+pub struct Tools {
+    /// QEMU's system emulator.
+    pub qemu: PathBuf,
+    /// What it says about itself.
+    pub qemu_text: String,
+    pub version: QemuVersion,
+    /// The static BusyBox.
+    pub busybox: PathBuf,
+}
+
+impl Tools {
+    pub fn find(arch: &Arch) -> Result<Self> {
+        let missing = |what: &str| {
+            Failure::setup(format!("{what} is not installed"))
+                .hint("run the same command with --setup to install what is missing")
+        };
+        let qemu = programs::find_program(arch.qemu).ok_or_else(|| missing(arch.qemu))?;
+        let busybox = programs::static_busybox().ok_or_else(|| missing("a static BusyBox"))?;
+        let shell = process::shell()?;
+        let text = cmd!(shell, "{qemu} --version")
+            .quiet()
+            .ignore_stderr()
+            .read()
+            .with_context(|| format!("cannot ask {} for its version", qemu.display()))?;
+        let first = text.lines().next().unwrap_or_default();
+        Ok(Self {
+            qemu_text: format!("{} {first}", qemu.display()),
+            version: text.parse()?,
+            qemu,
+            busybox,
+        })
+    }
+}
+
+/// What a VM is carried out with.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub tools: Tools,
+    /// What the kernel has.
+    pub offer: Offer,
+    /// What sets the guest's clock, the host's `date`: see [`programs::fine_date`].
+    pub date: Option<PathBuf>,
+    /// Modules for the network, for init.
+    pub network: Vec<PathBuf>,
+    /// Modules for the file system of disks, for init.
+    pub file_system: Vec<PathBuf>,
+    /// Modules for an initramfs; none if there is to be none.
+    pub bridge: Vec<PathBuf>,
+    /// Whether messages of the root's file system are small: see [`qemu::clears_messages`].
+    pub small_messages: bool,
+    /// Whether the kernel, emulated, is told to do without ACPI: see [`qemu::SPARE_ACPI`].
+    pub no_acpi: bool,
+    /// Whether one thread emulates all processors: see [`qemu::PATCHES_ITSELF`].
+    pub one_thread: bool,
+    /// Whether the kernel can have more than one processor.
+    pub smp: bool,
+}
+
+impl Plan {
+    /// A set-up failure says what the kernel cannot do.
+    pub fn new(vm: &Vm, tools: Tools) -> Result<Self> {
+        let kernel = &vm.kernel;
+        let offer = Offer::read(kernel)?;
+        let wishes = Wishes {
+            disk: vm.disks().next().is_some(),
+            file_system: vm
+                .disks()
+                .any(|disk| matches!(disk.purpose, Purpose::Mounted(_))),
+            network: vm.devices.contains(&Device::Network),
+            cores: vm.cores().is_some(),
+        };
+        let loads = requirements::plan(&offer, wishes, &kernel.release.to_string())?;
+        // Only for our own it was seen to work; a distribution's kernel is to find what it
+        // finds on other machines.
+        let ours = kernel.origin == Origin::Package;
+        Ok(Self {
+            tools,
+            date: programs::fine_date()?,
+            network: requirements::module_files(kernel, &loads.network)?,
+            bridge: requirements::module_files(kernel, &loads.bridge)?,
+            file_system: requirements::module_files(kernel, &loads.file_system)?,
+            small_messages: qemu::clears_messages(&kernel.release.version)
+                && offer.has(qemu::CLEARS_MEMORY) != Some(false),
+            no_acpi: ours && offer.has_all(qemu::SPARE_ACPI),
+            smp: offer.has("CONFIG_SMP") != Some(false),
+            one_thread: !ours && offer.has(qemu::PATCHES_ITSELF) != Some(false),
+            offer,
+        })
+    }
+
+    /// Why an emulated guest has one processor although the kernel could use more.
+    pub fn one_processor(&self) -> Option<&'static str> {
+        (self.one_thread && self.smp && programs::processors() > 1).then_some(
+            "one processor, because emulated ones take turns where a kernel changes its own \
+             code (CONFIG_JUMP_LABEL); --cpus gives it more",
+        )
+    }
+}
+
+/// The devices in the order in which the guest mounts them, and memory for what is asked for.
+pub fn arranged(vm: &Vm) -> Result<Vm> {
+    let mut shares = Vec::new();
+    let mut others = Vec::new();
+    for device in vm.devices.iter().cloned() {
+        match device {
+            Device::Share(share) => shares.push(share),
+            other => others.push(other),
+        }
+    }
+    let shares = share::arrange(shares)?.into_iter().map(Device::Share);
+    let more = crash_memory(vm).map_or(0, |memory| memory - vm.kernel.arch.crash_memory);
+    Ok(Vm {
+        devices: shares.chain(others).collect(),
+        // The main tests are to have what they have on other kernels.
+        memory: vm.memory.saturating_add(more),
+        ..vm.clone()
+    })
+}
+
+/// How much memory is set aside for the kernel after a crash, in MiB, if one is to come.
+pub fn crash_memory(vm: &Vm) -> Option<u32> {
+    let arch = vm.kernel.arch;
+    vm.crash.as_ref().map(|_| match vm.kernel.debuginfo {
+        Some(_) => arch.large_crash_memory,
+        None => arch.crash_memory,
+    })
+}
+
+/// One start of a VM.
+#[derive(Clone, Copy, Debug)]
+pub struct Boot<'b> {
+    pub vm: &'b Vm,
+    pub plan: &'b Plan,
+    pub accel: Accel,
+    /// For init, the ports' sockets and the scratch disks.
+    pub directory: &'b Path,
+}
+
+impl Boot<'_> {
+    /// Ports besides the status port and QEMU's monitor.
+    pub fn ports(&self) -> Vec<Port> {
+        match (self.vm.terminal, self.vm.stdin) {
+            (Some(_), _) => vec![Port::Events, Port::Terminal],
+            (None, Stdin::Null) => vec![Port::Events, Port::Stdout, Port::Stderr],
+            (None, Stdin::Inherit) => {
+                vec![Port::Events, Port::Stdout, Port::Stderr, Port::Stdin]
+            }
+        }
+    }
+
+    /// The socket of a port, on which we listen.
+    pub fn socket(&self, port: Port) -> PathBuf {
+        self.directory.join(port.name())
+    }
+
+    pub fn init(&self) -> PathBuf {
+        self.directory.join("init")
+    }
+
+    /// What leads to the root, if the kernel needs more for that than it has built in.
+    pub fn initramfs(&self) -> Option<PathBuf> {
+        (!self.plan.bridge.is_empty()).then(|| self.directory.join("initramfs"))
+    }
+
+    /// The archive of the guest's own files: see [`crate::vm::guest::files`].
+    pub fn files(&self) -> PathBuf {
+        self.directory.join("files")
+    }
+
+    pub fn devices(&self) -> Vec<Parts> {
+        let around = Surroundings {
+            directory: self.directory,
+            qemu: self.plan.tools.version,
+            series: self.vm.kernel.release.version.series,
+        };
+        device::parts(&self.vm.devices, around)
+    }
+
+    pub fn processors(&self) -> u32 {
+        // Emulated by one thread, a second one makes nothing quicker: what the two have to
+        // tell each other waits until the other has its turn.
+        let plan = self.plan;
+        let alone = plan.one_thread && self.accel == Accel::Tcg || !plan.smp;
+        let usual = || match alone {
+            true => 1,
+            false => programs::processors().min(2),
+        };
+        self.vm.cpus.unwrap_or_else(usual)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use crate::model::arch;
+    use crate::model::kernel::LocalKernel;
+
+    /// A VM that asks for little.
+    pub fn vm() -> Vm {
+        let arch = arch::find("x86_64").unwrap();
+        let kernel = LocalKernel::package(arch, "6.1".parse().unwrap(), Path::new("/w/kernel-6.1"));
+        Vm {
+            cpus: Some(2),
+            ..Vm::new(kernel, "/w/log/console.log")
+        }
+    }
+
+    pub fn plan() -> Plan {
+        Plan {
+            tools: Tools {
+                qemu: "qemu-system-x86_64".into(),
+                qemu_text: String::new(),
+                version: QemuVersion(7, 2),
+                busybox: "/bin/busybox".into(),
+            },
+            offer: Offer::default(),
+            date: None,
+            network: Vec::new(),
+            file_system: Vec::new(),
+            bridge: Vec::new(),
+            small_messages: false,
+            no_acpi: false,
+            one_thread: false,
+            smp: true,
+        }
+    }
+
+    pub fn boot<'b>(vm: &'b Vm, plan: &'b Plan) -> Boot<'b> {
+        Boot {
+            vm,
+            plan,
+            accel: Accel::Tcg,
+            directory: Path::new("/tmp/vmtest-1"),
+        }
+    }
+}
