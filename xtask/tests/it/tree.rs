@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use crate::xtask;
+use expect_test::expect;
 use support::binary::Run;
 use support::fake_kernel::GUEST_CONFIG;
 use support::fake_qemu;
@@ -218,6 +219,84 @@ fn what_is_wrong_with_a_tree_is_one_error() {
     home.write(".config", config);
     home.run("vm --accel tcg --dry-run -k ~/src/linux -- true")
         .expect_status(0);
+}
+
+/// The bytes of a package depend on every word of this.
+#[test]
+fn make_is_called_with_all_that_a_package_depends_on() {
+    let home = Home::new();
+    let run = xtask(home.directory.path())
+        .env("PATH", &home.path)
+        .env("ARCH", "arm")
+        .env("KCFLAGS", "-O0")
+        .env("MAKEFLAGS", "-k")
+        .args("build-kernel ~/src/linux -j 3")
+        .run()
+        .expect_status(2);
+    assert!(
+        run.stderr
+            .contains("is not a finished kernel build: no Module.symvers"),
+        "{}",
+        run.stderr
+    );
+    let work = home.directory.path().canonicalize().unwrap();
+    let shown = |text: String| {
+        let text = text.replace(work.to_str().unwrap(), "W");
+        let (start, rest) = text.split_once("TIMESTAMP=").unwrap_or((&text, ""));
+        let (_, end) = rest.split_once(" LOCALVERSION").unwrap_or(("", rest));
+        format!("{start}|{end}").replace(' ', "\n ")
+    };
+    let calls = home.log("make.log").into_iter().map(shown);
+    let calls = calls.collect::<Vec<_>>();
+    let variables = calls[0].strip_suffix("\n allnoconfig").unwrap();
+    let targets = calls.iter().map(|call| call.strip_prefix(variables));
+    assert_eq!(
+        targets.map(Option::unwrap).collect::<Vec<_>>(),
+        [
+            "\n allnoconfig",
+            "\n -s\n kernelrelease",
+            "\n bzImage\n modules"
+        ]
+    );
+    expect![[r#"
+        -C
+         W/src/linux
+         -j3
+         ARCH=x86_64
+         O=W/build/6.12.5-vmtest2.1default.x86_64
+         KBUILD_ABS_SRCTREE=1
+         KBUILD_BUILD_USER=vmtest
+         KBUILD_BUILD_HOST=vmtest
+         KBUILD_BUILD_VERSION=1
+         KBUILD_BUILD_|=-vmtest2.1default
+         CC=gcc
+         HOSTCC=gcc
+         KCFLAGS=-fdebug-prefix-map=W/build/6.12.5-vmtest2.1default.x86_64=.
+         -fdebug-prefix-map=W/src/linux/=./
+         -fmacro-prefix-map=W/src/linux/=
+         -fmacro-prefix-map=W/build/6.12.5-vmtest2.1default.x86_64/=
+         KAFLAGS=-fdebug-prefix-map=W/build/6.12.5-vmtest2.1default.x86_64=.
+         -fdebug-prefix-map=W/src/linux/=./
+         -fmacro-prefix-map=W/src/linux/=
+         -fmacro-prefix-map=W/build/6.12.5-vmtest2.1default.x86_64/=
+         HOSTCFLAGS=-fdebug-prefix-map=W/build/6.12.5-vmtest2.1default.x86_64=.
+         -fdebug-prefix-map=W/src/linux/=./
+         -fmacro-prefix-map=W/src/linux/=
+         -fmacro-prefix-map=W/build/6.12.5-vmtest2.1default.x86_64/="#]]
+    .assert_eq(variables);
+    assert_eq!(home.log("make.env"), ["LC_ALL=C", "TZ=UTC"]);
+
+    // Without building.
+    let run = home.run("build-kernel ~/src/linux -j 3 --configure-only");
+    let run = run.expect_status(0);
+    assert!(
+        run.stderr.contains(" expected absent, 0 lost"),
+        "{}",
+        run.stderr
+    );
+    let calls = home.log("make.log");
+    assert_eq!(calls.len(), 1);
+    assert!(calls[0].ends_with(" allnoconfig"), "{}", calls[0]);
 }
 
 #[test]
