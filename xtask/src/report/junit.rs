@@ -37,7 +37,10 @@ pub fn render(results: &Results) -> String {
     let matrix = TestMatrix::new(results);
     let mut suites = matrix.runs.iter().map(|run| suite(run)).collect::<Vec<_>>();
     if !results.findings.is_empty() {
-        let mut suite = JunitSuite::new("session".to_owned());
+        let mut suite = JunitSuite {
+            name: "session".to_owned(),
+            ..JunitSuite::default()
+        };
         for finding in &results.findings {
             let first = finding.lines().next().unwrap_or_default();
             suite.case(
@@ -57,6 +60,7 @@ pub fn render(results: &Results) -> String {
 }
 
 /// A suite while it is put together: attributes that come first count what comes later.
+#[derive(Default)]
 struct JunitSuite {
     name: String,
     properties: Vec<(&'static str, String)>,
@@ -90,8 +94,12 @@ impl<'k> CaseDetail<'k> {
 }
 
 fn suite(run: &RunRecord) -> JunitSuite {
-    let mut suite = JunitSuite::new(run.name.to_string());
-    suite.properties = properties(run);
+    let mut suite = JunitSuite {
+        name: run.name.to_string(),
+        properties: properties(run),
+        seconds: run.seconds.total.or(run.seconds.tests).unwrap_or(0.0),
+        ..JunitSuite::default()
+    };
     for test in &run.tally.finished_tests {
         suite.case(split(&test.id), test.seconds, kind(test));
     }
@@ -122,46 +130,38 @@ fn suite(run: &RunRecord) -> JunitSuite {
             suite.console.clone_from(&run.evidence.console_tail);
         }
     }
-    let seconds = run.seconds.total.or(run.seconds.tests);
-    suite.seconds = seconds.unwrap_or(0.0);
     suite
 }
 
 fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
+    let (name, seconds) = (&run.name, &run.seconds);
+    let arch = Some(name.arch.clone()).filter(|arch| !arch.is_empty());
     let mut properties = vec![
-        ("kernel", run.name.kernel.clone()),
-        ("outcome", run.outcome.name().to_owned()),
+        ("kernel", Some(name.kernel.clone())),
+        ("outcome", Some(run.outcome.name().to_owned())),
+        ("arch", arch),
+        ("flavor", name.flavor.clone()),
+        ("phase", name.phase.clone()),
+        ("acceleration", run.acceleration.clone()),
     ];
-    let mut add = |name, value: Option<String>| {
-        properties.extend(value.map(|value| (name, value)));
-    };
-    add(
-        "arch",
-        Some(run.name.arch.clone()).filter(|arch| !arch.is_empty()),
-    );
-    add("flavor", run.name.flavor.clone());
-    add("phase", run.name.phase.clone());
-    add("acceleration", run.acceleration.clone());
     let totals = TestTotals::of(&run.tally);
     for (name, count) in totals::columns(&[run]) {
-        add(name, Some(count(&totals).to_string()));
+        properties.push((name, Some(count(&totals).to_string())));
     }
     for outcome in &run.retries {
         let detail = outcome.detail().unwrap_or_default();
-        add(
-            "tried again after",
-            Some(format!("{}: {detail}", outcome.name())),
-        );
+        let text = format!("{}: {detail}", outcome.name());
+        properties.push(("tried again after", Some(text)));
     }
-    let seconds = &run.seconds;
-    for (name, seconds) in [
-        ("seconds to prepare", seconds.prepare),
-        ("seconds to boot", seconds.boot),
-        ("seconds of tests", seconds.tests),
-    ] {
-        add(name, seconds.map(decimal));
-    }
-    properties
+    properties.extend([
+        ("seconds to prepare", seconds.prepare.map(decimal)),
+        ("seconds to boot", seconds.boot.map(decimal)),
+        ("seconds of tests", seconds.tests.map(decimal)),
+    ]);
+    let known = properties.into_iter();
+    known
+        .filter_map(|(name, value)| Some((name, value?)))
+        .collect()
 }
 
 /// What a test did that did not simply pass.
@@ -231,21 +231,6 @@ fn split(id: &str) -> (&str, &str) {
 }
 
 impl JunitSuite {
-    fn new(name: String) -> Self {
-        Self {
-            name,
-            properties: Vec::new(),
-            cases: String::new(),
-            tests: 0,
-            failures: 0,
-            errors: 0,
-            skipped: 0,
-            seconds: 0.0,
-            output: String::new(),
-            console: String::new(),
-        }
-    }
-
     fn case(&mut self, (class, name): (&str, &str), seconds: f64, kind: Option<CaseDetail<'_>>) {
         let xml = &mut self.cases;
         let (class, name) = (attribute(class), attribute(name));
@@ -326,12 +311,8 @@ const XML_BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
 /// Seconds as `xs:decimal`, which has neither exponents nor infinity.
 fn decimal(seconds: f64) -> String {
     // A guest may say anything; readers take some 18 digits.
-    let seconds = if seconds.is_finite() {
-        seconds.clamp(0.0, 1e9)
-    } else {
-        0.0
-    };
-    format!("{seconds:.3}")
+    let seconds = if seconds.is_finite() { seconds } else { 0.0 };
+    format!("{:.3}", seconds.clamp(0.0, 1e9))
 }
 
 /// The session's begin without its zone, which the schema refuses; that of an old file

@@ -10,7 +10,7 @@ use std::fmt::Write as _;
 
 use super::diff::SessionDiff;
 use super::matrix::{MatrixRow, TestMatrix};
-use super::totals::{self, TestTotals};
+use super::totals::{self, TestTotals, plural};
 use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::RunOutcome;
@@ -91,17 +91,16 @@ impl FittedItems {
 
 fn head(matrix: &TestMatrix<'_>, limit: usize) -> String {
     let session = &matrix.results.session;
-    let mut head = String::from("## ");
-    if !session.project.is_empty() {
-        let _ = write!(head, "{}: ", plain(&session.project));
-    }
-    head.push_str(&plain(&matrix.headline()));
-    head.push('\n');
+    let project = match session.project.as_str() {
+        "" => String::new(),
+        project => plain(project) + ": ",
+    };
+    let mut head = format!("## {project}{}\n", plain(&matrix.headline()));
     if session.filtered {
         head.push_str("\nOnly some of the tests were asked for.\n");
     }
     if let Some((number, of)) = session.partition {
-        let _ = write!(head, "\nThis is partition {number} of {of}.\n");
+        head += &format!("\nThis is partition {number} of {of}.\n");
     }
     if !matrix.results.finished {
         head.push_str("\n**The session was cut short.**\n");
@@ -118,30 +117,28 @@ fn kernels(matrix: &TestMatrix<'_>, limit: usize) -> String {
         return String::new();
     }
     let columns = totals::columns(&matrix.runs);
-    let mut table = String::from("\n| kernel | outcome |");
-    for (name, _) in &columns {
-        let _ = write!(table, " {name} |");
-    }
-    let _ = write!(
-        table,
-        " time |\n|---|---|{}\n",
+    let names = columns.iter().map(|(name, _)| format!(" {name} |"));
+    let table = format!(
+        "\n| kernel | outcome |{} time |\n|---|---|{}\n",
+        names.collect::<String>(),
         "--:|".repeat(columns.len() + 1)
     );
     let legend = format!("\n{}\n", plain(&totals::legend(&columns)));
     let mut section = FittedItems::new(table, limit.saturating_sub(legend.len()));
     for run in &matrix.runs {
-        let mut row = format!("| {} | {} |", code(&run.name.to_string()), outcome(run));
-        if matches!(run.outcome, RunOutcome::NotStarted { .. }) {
-            row.push_str(&" |".repeat(columns.len() + 1));
-        } else {
-            let totals = TestTotals::of(&run.tally);
-            for (_, count) in &columns {
-                let _ = write!(row, " {} |", count(&totals));
+        let totals = TestTotals::of(&run.tally);
+        let cells = match run.outcome {
+            RunOutcome::NotStarted { .. } => " |".repeat(columns.len() + 1),
+            _ => {
+                let counts = columns
+                    .iter()
+                    .map(|(_, count)| format!(" {} |", count(&totals)));
+                let time = run.seconds.total.map(|seconds| format!(" {seconds:.1} s"));
+                counts.collect::<String>() + &time.unwrap_or_default() + " |"
             }
-            let time = run.seconds.total.map(|seconds| format!(" {seconds:.1} s"));
-            let _ = write!(row, "{} |", time.unwrap_or_default());
-        }
-        section.item(|| row + "\n");
+        };
+        let name = code(&run.name.to_string());
+        section.item(|| format!("| {name} | {} |{cells}\n", outcome(run)));
     }
     match section.finish() {
         text if text.is_empty() => text,
@@ -161,10 +158,10 @@ fn outcome(run: &RunRecord) -> String {
     }
     let mut text = format!("**{name}**");
     if let Some(detail) = run.outcome.detail() {
-        let _ = write!(text, ": {}", code(&one_line(&detail)));
+        text += &format!(": {}", code(&one_line(&detail)));
     }
     if let Some(test) = run.outcome.running() {
-        let _ = write!(text, " in {}", code(&one_line(test)));
+        text += &format!(" in {}", code(&one_line(test)));
     }
     text
 }
@@ -175,9 +172,7 @@ fn differing(matrix: &TestMatrix<'_>, limit: usize) -> String {
     let mut groups = Vec::<(&str, Vec<&MatrixRow<'_>>)>::new();
     let mut numbers = BTreeMap::new();
     for row in matrix.differing() {
-        let Some(words) = row.words.as_deref() else {
-            continue;
-        };
+        let words = row.words.as_deref().unwrap_or_default();
         let number = *numbers.entry(words).or_insert_with(|| {
             groups.push((words, Vec::new()));
             groups.len() - 1
@@ -190,13 +185,12 @@ fn differing(matrix: &TestMatrix<'_>, limit: usize) -> String {
     let mut section = FittedItems::new("\n### Not the same on every kernel\n", limit);
     for (words, rows) in &groups {
         let bad = rows.iter().any(|row| row.worst().is_bad());
-        let open = if bad && rows.len() <= OPEN_TESTS {
-            " open"
-        } else {
-            ""
+        let open = match bad && rows.len() <= OPEN_TESTS {
+            true => " open",
+            false => "",
         };
         let names = rows.iter().map(|row| row.test);
-        let summary = format!("{}: {}", plain(words), tests(rows.len()));
+        let summary = format!("{}: {}", plain(words), plural(rows.len(), "test"));
         section.item(|| list(&summary, open, names, limit / 4));
     }
     section.finish()
@@ -360,7 +354,7 @@ fn skips(matrix: &TestMatrix<'_>, limit: usize) -> String {
     let names = rows.map(|row| row.test).collect::<Vec<_>>();
     let mut text = section.finish();
     if !names.is_empty() {
-        let summary = format!("Skipped on every kernel: {}", tests(names.len()));
+        let summary = format!("Skipped on every kernel: {}", plural(names.len(), "test"));
         text.push_str(&list(&summary, "", names.into_iter(), limit / 2));
     }
     text
@@ -373,29 +367,28 @@ pub fn difference(diff: &SessionDiff<'_>, limit: usize) -> String {
         false => "nothing is worse",
     };
     let mut section = FittedItems::new(format!("## Compared: {worse}\n"), limit);
-    let mut first = true;
-    for line in diff.ends() {
-        let space = if std::mem::take(&mut first) { "\n" } else { "" };
-        section.item(|| format!("{space}- {}\n", plain(&line)));
+    for (number, line) in diff.ends().iter().enumerate() {
+        let space = if number == 0 { "\n" } else { "" };
+        section.item(|| format!("{space}- {}\n", plain(line)));
     }
     for group in diff.changes.chunk_by(|a, b| a.kind == b.kind) {
         for (number, change) in group.iter().enumerate() {
-            let mut item = String::new();
-            if number == 0 {
-                let _ = write!(item, "\n### {}: {}\n\n", change.kind, group.len());
-            }
-            let _ = write!(
-                item,
-                "- {} on {}: {}, was {}",
-                code(change.test),
-                some_kernels(&change.runs),
-                change.new.name(),
-                change.old.name()
-            );
-            if let Some(reason) = change.reason.filter(|reason| !reason.trim().is_empty()) {
-                let _ = write!(item, ": {}", code(&one_line(reason)));
-            }
-            section.item(|| item + "\n");
+            let head = match number {
+                0 => format!("\n### {}: {}\n\n", change.kind, group.len()),
+                _ => String::new(),
+            };
+            let reason = change.reason.filter(|reason| !reason.trim().is_empty());
+            let reason = reason.map(|reason| format!(": {}", code(&one_line(reason))));
+            section.item(|| {
+                format!(
+                    "{head}- {} on {}: {}, was {}{}\n",
+                    code(change.test),
+                    some_kernels(&change.runs),
+                    change.new.name(),
+                    change.old.name(),
+                    reason.unwrap_or_default()
+                )
+            });
         }
     }
     if diff.filtered {
@@ -406,23 +399,14 @@ pub fn difference(diff: &SessionDiff<'_>, limit: usize) -> String {
         .replace("more in report.html", "more are left out")
 }
 
-fn tests(count: usize) -> String {
-    match count {
-        1 => "1 test".to_owned(),
-        count => format!("{count} tests"),
-    }
-}
-
 fn some_kernels(names: &[&RunName]) -> String {
     let named = names.iter().take(NAMED_KERNELS);
-    let mut text = named
-        .map(|name| code(&name.to_string()))
-        .collect::<Vec<_>>()
-        .join(", ");
-    if names.len() > NAMED_KERNELS {
-        let _ = write!(text, " and {} more", names.len() - NAMED_KERNELS);
+    let named = named.map(|name| code(&name.to_string()));
+    let named = named.collect::<Vec<_>>().join(", ");
+    match names.len().saturating_sub(NAMED_KERNELS) {
+        0 => named,
+        more => format!("{named} and {more} more"),
     }
-    text
 }
 
 /// The first line, of a length that does not fill the screen.
@@ -435,7 +419,7 @@ fn one_line(text: &str) -> String {
     }
 }
 
-/// Text that is only text.
+/// Text that makes no structure.
 fn plain(text: &str) -> String {
     let text = shown::lines(text);
     let mut escaped = String::with_capacity(text.len());
@@ -480,19 +464,11 @@ fn shortened(text: &str, longest: usize) -> String {
     if text.len() <= longest {
         return text.to_owned();
     }
-    let mut start = longest / 3;
-    while !text.is_char_boundary(start) {
-        start -= 1;
-    }
-    let mut end = text.len() - (longest - longest / 3);
-    while !text.is_char_boundary(end) {
-        end += 1;
-    }
+    let first = &text[..text.floor_char_boundary(longest / 3)];
+    let last = &text[text.ceil_char_boundary(text.len() - (longest - longest / 3))..];
     // At whole lines, if there are any.
-    let first = &text[..start];
-    let first = first.rfind('\n').map_or(first, |line| &first[..line]);
-    let last = &text[end..];
-    let last = last.find('\n').map_or(last, |line| &last[line + 1..]);
+    let first = first.rsplit_once('\n').map_or(first, |(lines, _)| lines);
+    let last = last.split_once('\n').map_or(last, |(_, lines)| lines);
     let left_out = text.len() - first.len() - last.len();
     format!("{first}\n[… {left_out} bytes left out …]\n{last}")
 }
