@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::companion::{self, Extra};
 use super::debian;
-use super::extra::{self, Extra};
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::model::kernel::{LocalKernel, Origin};
@@ -77,7 +77,7 @@ fn of_host(root: &Path, release: &Release) -> Result<PathBuf> {
 fn of_package(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
     let release = &kernel.release;
     let extra = Extra {
-        prefix: extra::DEBUGINFO,
+        prefix: companion::DEBUGINFO,
         package: debian::debug_name(release),
         what: "the debugging information",
         find: &|version| {

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::companion::{self, Extra};
 use super::debian;
-use super::extra::{self, Extra};
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
@@ -30,7 +30,7 @@ pub fn obtain(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
     }
     let tree = Path::new(SOURCES).join(&name);
     let extra = Extra {
-        prefix: extra::HEADERS,
+        prefix: companion::HEADERS,
         package: name.clone(),
         what: "what modules are built against",
         find: &|version| debian::header_packages(env, &kernel.release, version),

@@ -7,9 +7,9 @@
 //! `/lib/modules/<release>` in the guest), `config` if the packages have it, and
 //! `origin.json`.
 
+pub mod companion;
 pub mod debian;
 pub mod debuginfo;
-pub mod extra;
 pub mod headers;
 pub mod host;
 pub mod image;

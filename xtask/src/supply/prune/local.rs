@@ -11,7 +11,7 @@ use crate::base::lock;
 use crate::base::paths::Paths;
 use crate::base::temporary;
 use crate::kernel::distro;
-use crate::kernel::distro::extra;
+use crate::kernel::distro::companion;
 use crate::kernel::store;
 use crate::model::arch;
 use crate::model::package_name::PackageName;
@@ -55,7 +55,7 @@ impl Entry {
 pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
     let mut entries = Vec::<Entry>::new();
     let mut add = |name: PackageName, path: PathBuf| -> Result<()> {
-        let extra = extra::release_of(&path).is_some();
+        let extra = companion::release_of(&path).is_some();
         // Goes with its kernel, and by itself once that is gone.
         let orphaned = extra && entries.iter().all(|entry| entry.kernel.name != name);
         entries.push(Entry {
@@ -85,7 +85,7 @@ pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
             };
             add(name, kernel.path)?;
         }
-        for (release, path) in extra::survey(paths, arch)? {
+        for (release, path) in companion::survey(paths, arch)? {
             add(PackageName { arch, release }, path)?;
         }
     }
@@ -116,7 +116,7 @@ pub fn delete(env: &Env, entry: &Entry) -> Result<()> {
     let name = &entry.kernel.name;
     let lock = match distro::key_of(&entry.path) {
         Some(key) => distro::lock_name(key),
-        None if extra::release_of(&entry.path).is_some() => extra::lock_name(&entry.path),
+        None if companion::release_of(&entry.path).is_some() => companion::lock_name(&entry.path),
         None => store::lock_name(name.arch, &name.release),
     };
     let _lock = lock::take(env, &lock)?;
