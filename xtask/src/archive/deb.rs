@@ -12,7 +12,7 @@ use std::path::Path;
 use anyhow::{Context, Result, bail};
 
 use super::compression::Compression;
-use crate::archive::{self, Choose, Limits, Tree};
+use crate::archive::{self, Choose, Tree, UnpackLimits};
 
 /// What a package begins with.
 pub const MAGIC: &[u8] = b"!<arch>\n";
@@ -127,7 +127,7 @@ impl Deb {
     }
 
     /// Unpacks what is wanted of its files.
-    pub fn unpack(&mut self, tree: &mut Tree, limits: &Limits, choose: Choose) -> Result<()> {
+    pub fn unpack(&mut self, tree: &mut Tree, limits: &UnpackLimits, choose: Choose) -> Result<()> {
         let format = compression(&self.data)?;
         let reader = read_member(&mut self.file, &self.data)?;
         archive::unpack_chosen(reader, format, tree, limits, choose)

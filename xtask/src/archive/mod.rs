@@ -310,14 +310,14 @@ impl<R: Read> Read for Interruptible<R> {
 
 /// What is accepted when unpacking.
 #[derive(Clone, Debug)]
-pub struct Limits {
+pub struct UnpackLimits {
     /// Bytes of the archive after decompression.
     pub bytes: u64,
     /// Files, directories and links.
     pub entries: u64,
 }
 
-impl Default for Limits {
+impl Default for UnpackLimits {
     /// Several times what the largest kernel packages have (about 1 GB in
     /// 10,000 files with all debugging information).
     fn default() -> Self {
@@ -328,7 +328,7 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
+impl UnpackLimits {
     /// For an archive of so many bytes. Kernels are compressed to a quarter or a tenth;
     /// what becomes a hundred times as large is no kernel, and would fill the disk.
     pub fn of(compressed: u64) -> Self {
@@ -348,7 +348,11 @@ impl Limits {
 /// Refused are paths that are absolute, have `..` or lead through a link; links that lead
 /// out; names that come twice; devices, pipes and sparse files; and more than the limits.
 /// After an error the directory holds a part.
-pub fn unpack_into<R: Read + Send>(reader: R, directory: &Path, limits: &Limits) -> Result<()> {
+pub fn unpack_into<R: Read + Send>(
+    reader: R,
+    directory: &Path,
+    limits: &UnpackLimits,
+) -> Result<()> {
     let mut tree = Tree::new(directory);
     decompressed(reader, Format::Zstd, limits.bytes, |chunks| {
         Unpacker {
@@ -373,7 +377,7 @@ pub fn unpack_chosen<R: Read + Send>(
     reader: R,
     format: Format,
     tree: &mut Tree,
-    limits: &Limits,
+    limits: &UnpackLimits,
     choose: Choose,
 ) -> Result<()> {
     tree.next_archive();
@@ -499,7 +503,7 @@ impl Read for Chunks {
 
 struct Unpacker<'a> {
     tree: &'a mut Tree,
-    limits: &'a Limits,
+    limits: &'a UnpackLimits,
     /// What is wanted; without it everything is, and as our packages have it.
     choose: Option<Choose<'a>>,
 }

@@ -17,7 +17,7 @@ use anyhow::{Context, Result, bail};
 
 use super::compression::Compression;
 use super::cpio;
-use crate::archive::{self, Attributes, Choose, Limits, Tree, unreadable};
+use crate::archive::{self, Attributes, Choose, Tree, UnpackLimits, unreadable};
 
 /// What a package begins with.
 pub const MAGIC: &[u8] = &[0xed, 0xab, 0xee, 0xdb];
@@ -119,7 +119,7 @@ impl Rpm {
     }
 
     /// Unpacks what is wanted of its files.
-    pub fn unpack(&mut self, tree: &mut Tree, limits: &Limits, choose: Choose) -> Result<()> {
+    pub fn unpack(&mut self, tree: &mut Tree, limits: &UnpackLimits, choose: Choose) -> Result<()> {
         self.file.seek(SeekFrom::Start(self.payload))?;
         tree.next_archive();
         let header = &self.header;
@@ -351,7 +351,7 @@ struct Unpacker<'a> {
 }
 
 impl Unpacker<'_> {
-    fn run(mut self, reader: &mut cpio::Reader<impl Read>, limits: &Limits) -> Result<()> {
+    fn run(mut self, reader: &mut cpio::Reader<impl Read>, limits: &UnpackLimits) -> Result<()> {
         let mut entries = 0;
         while let Some(header) = reader.advance()? {
             entries += 1;

@@ -56,7 +56,7 @@ fn unpack(bytes: &[u8]) -> (tempfile::TempDir, Result<()>) {
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("in");
     std::fs::create_dir(&inner).unwrap();
-    let result = unpack_into(Cursor::new(bytes), &inner, &Limits::default());
+    let result = unpack_into(Cursor::new(bytes), &inner, &UnpackLimits::default());
     // Nothing may ever appear beside the directory.
     assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     (directory, result)
@@ -365,14 +365,14 @@ fn no_flipped_bit_changes_anything_and_no_cut_gets_through() {
 fn bombs_go_off_outside() {
     let zeros = Raw::default().file("x", &vec![0; 2 << 20]).end();
     assert!(zeros.len() < 10_000);
-    let limited = |archive: &[u8], limits: Limits| {
+    let limited = |archive: &[u8], limits: UnpackLimits| {
         let directory = tempfile::tempdir().unwrap();
         let error = unpack_into(Cursor::new(archive), directory.path(), &limits).unwrap_err();
         format!("{error:#}")
     };
-    let bytes = Limits {
+    let bytes = UnpackLimits {
         bytes: 1 << 20,
-        ..Limits::default()
+        ..UnpackLimits::default()
     };
     // Nothing is damaged.
     let text = limited(&zeros, bytes.clone());
@@ -385,9 +385,9 @@ fn bombs_go_off_outside() {
     for index in 0..20 {
         many = many.file(&index.to_string(), b"");
     }
-    let entries = Limits {
+    let entries = UnpackLimits {
         entries: 10,
-        ..Limits::default()
+        ..UnpackLimits::default()
     };
     assert!(limited(&many.end(), entries).contains("more than 10 entries"));
     // After the end of the archive, too.
@@ -453,7 +453,7 @@ fn unpack_wanted(tree: &mut Tree, tar: &[u8]) -> Result<()> {
         let below = path.strip_prefix("wanted").ok()?;
         Some(Path::new("at").join(below))
     };
-    unpack_chosen(tar, Format::None, tree, &Limits::default(), &choose)
+    unpack_chosen(tar, Format::None, tree, &UnpackLimits::default(), &choose)
 }
 
 fn plain(raw: Raw) -> Vec<u8> {

@@ -181,7 +181,7 @@ pub fn install(env: &Env, package: &Path) -> Result<LocalKernel> {
     };
     let context = || format!("cannot open {}", package.display());
     let file = input::open(package).with_context(context)?;
-    let limits = archive::Limits::of(file.metadata().with_context(context)?.len());
+    let limits = archive::UnpackLimits::of(file.metadata().with_context(context)?.len());
     let temporary = vacancy.temporary()?;
     let task = env.ui.task(format!("unpacking {}", package.display()));
     archive::unpack_into(file, temporary.path(), &limits)

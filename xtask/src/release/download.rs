@@ -251,7 +251,7 @@ fn attempt(
 ) -> Result<LocalKernel, Trouble> {
     let temporary = vacancy.temporary().map_err(Trouble::Lasting)?;
     let mut body = Resuming::new(client, asset, received);
-    let limits = archive::Limits::of(asset.size);
+    let limits = archive::UnpackLimits::of(asset.size);
     let mut unpacked = archive::unpack_into(&mut body, temporary.path(), &limits);
     // A limit, the disk or a signal: more bytes change nothing.
     let enough = |error: &Error| error::kind(error).is_some() || is_of_the_system(error);

@@ -79,7 +79,7 @@ fn unpack(bytes: &[u8]) -> Result<Vec<PathBuf>> {
     let outer = tempfile::tempdir().unwrap();
     let root = outer.path().join("in");
     std::fs::create_dir(&root).unwrap();
-    let limits = Limits {
+    let limits = UnpackLimits {
         bytes: 1 << 20,
         entries: 100,
     };

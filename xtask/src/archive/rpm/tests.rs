@@ -127,7 +127,7 @@ fn unpack(bytes: &[u8]) -> Result<Vec<(String, String)>> {
     let outer = tempfile::tempdir().unwrap();
     let root = outer.path().join("in");
     std::fs::create_dir(&root).unwrap();
-    let limits = Limits {
+    let limits = UnpackLimits {
         bytes: 1 << 20,
         entries: 100,
     };

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::companion::{self, Extra};
-use super::debian;
+use super::companion::Companion;
+use super::{debian, folder};
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::model::kernel::{LocalKernel, Origin};
@@ -76,8 +76,8 @@ fn of_host(root: &Path, release: &Release) -> Result<PathBuf> {
 
 fn of_package(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
     let release = &kernel.release;
-    let extra = Extra {
-        prefix: companion::DEBUGINFO,
+    let companion = Companion {
+        prefix: folder::DEBUGINFO,
         package: debian::debug_name(release),
         what: "the debugging information",
         find: &|version| {
@@ -87,7 +87,7 @@ fn of_package(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
         wanted: &wanted,
         finish: &|unpacked, _| require_vmlinux(unpacked, release).map(drop),
     };
-    extra.obtain(env, kernel)
+    companion.obtain(env, kernel)
 }
 
 /// Where a file of a package goes. No debugger looks at the list of symbols: it is in the

@@ -3,12 +3,13 @@
 //! the build in `linux-kbuild-<version>`. Together they are a download of some 13 MB and
 //! take 80 MB unpacked.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::companion::{self, Extra};
-use super::debian;
+use super::companion::Companion;
+use super::{debian, folder};
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
@@ -29,8 +30,8 @@ pub fn obtain(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
             .into());
     }
     let tree = Path::new(SOURCES).join(&name);
-    let extra = Extra {
-        prefix: companion::HEADERS,
+    let companion = Companion {
+        prefix: folder::HEADERS,
         package: name.clone(),
         what: "what modules are built against",
         find: &|version| debian::header_packages(env, &kernel.release, version),
@@ -42,19 +43,14 @@ pub fn obtain(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
             std::fs::write(&file, moved(&text, goal)).with_context(context)
         },
     };
-    let folder = extra.obtain(env, kernel)?;
+    let folder = companion.obtain(env, kernel)?;
     Ok(folder.join(tree))
 }
 
 fn wanted(path: &Path) -> Option<PathBuf> {
     let programs = path.strip_prefix(PROGRAMS).is_ok_and(|below| {
-        let first = below.components().next();
-        first.is_some_and(|first| {
-            first
-                .as_os_str()
-                .to_string_lossy()
-                .starts_with("linux-kbuild-")
-        })
+        let below = below.as_os_str().as_bytes();
+        below.starts_with(b"linux-kbuild-")
     });
     (programs || path.starts_with(SOURCES)).then(|| path.to_owned())
 }

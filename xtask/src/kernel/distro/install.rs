@@ -6,19 +6,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::image::Image;
-use super::package::Package;
-use super::{
-    CONFIG, FILE_NAME, IMAGE, MODULES, Origin, PackageOrigin, find, folder_name, key, open,
-};
-use crate::archive::compression::Compression;
-use crate::archive::{self, Tree};
+use super::package::{self, PackageFile};
+use super::{CONFIG, DistroOrigin, FILE_NAME, IMAGE, MODULES, PackageOrigin, find, folder, open};
+use crate::archive::{self, Tree, UnpackLimits};
 use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::lock;
 use crate::base::process::{self, LongCommand};
 use crate::base::programs;
 use crate::base::temporary::Temporary;
@@ -27,51 +22,50 @@ use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::Release;
 
-/// The name of the lock under which packages with that key are installed.
-pub fn lock_name(key: &str) -> String {
-    format!("distribution-{key}")
-}
-
 /// Unpacks the kernel that `.deb` or `.rpm` files hold, one or several, into the work
 /// directory, and lists its modules; unless the same files were installed before.
 pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
-    let packages = packages.iter().map(|path| Package::open(path));
+    let packages = packages.iter().map(|path| PackageFile::open(path));
     let mut packages = packages.collect::<Result<Vec<_>>>()?;
     let arch = architecture(&packages)?;
-    let checksums = packages.iter().map(|package| package.sha256.clone());
-    let key = key(&checksums.collect::<Vec<_>>());
-    let known = || find(&env.paths, arch, &key);
-    if let Some(kernel) = known()? {
-        env.ui
-            .verbose(format!("{} is already unpacked", kernel.release));
-        return Ok(kernel);
-    }
-    let _lock = lock::take(env, &lock_name(&key))?;
-    if let Some(kernel) = known()? {
-        return Ok(kernel);
-    }
-    let kernels = env.paths.kernels(arch.name);
-    // What the kernel is called is only known when it is unpacked.
-    let unpacked = Temporary::directory(&kernels.join(lock_name(&key)))?;
-    let root = unpacked.path();
-    let mut tree = Tree::new(root);
-    for package in &mut packages {
-        let _task = env
-            .ui
-            .task(format!("unpacking {} {}", package.name, package.version));
-        package.unpack(&mut tree)?;
-    }
-    let found = Found::look(root, arch, &packages)?;
-    list_modules(root, &found)?;
-    let goal = kernels.join(folder_name(&found.release, &key));
-    let temporary = Temporary::directory(&goal)?;
-    found.assemble(temporary.path(), arch, &packages)?;
-    temporary.persist()?;
-    open(&goal)
+    let checksums = packages.iter().map(PackageFile::checksum);
+    let checksums = checksums.collect::<Result<Vec<_>>>()?;
+    let key = folder::key(&checksums);
+    let lock = folder::kernel_lock(&key);
+    let find = || find(&env.paths, arch, &key);
+    folder::find_or_make(env, &lock, find, || {
+        let kernels = env.paths.kernels(arch.name);
+        // What the kernel is called is only known when it is unpacked.
+        let unpacked = Temporary::directory(&kernels.join(&lock))?;
+        let root = unpacked.path();
+        let mut tree = Tree::new(root);
+        for package in &mut packages {
+            let size = package.path.metadata().map_or(0, |metadata| metadata.len());
+            package.unpack(env, &mut tree, &UnpackLimits::of(size), &package::place)?;
+        }
+        let found = UnpackedKernel::look(root, arch, &packages)?;
+        list_modules(root, &found)?;
+        let goal = kernels.join(folder::name(folder::KERNEL, &found.release, &key));
+        let temporary = Temporary::directory(&goal)?;
+        let origins = packages.iter().zip(checksums);
+        let origins = origins.map(|(package, sha256)| PackageOrigin {
+            name: package.name.clone(),
+            version: package.version.clone(),
+            sha256,
+        });
+        let origin = DistroOrigin {
+            release: found.release.to_string(),
+            arch: arch.name.to_owned(),
+            packages: origins.collect(),
+        };
+        found.assemble(temporary.path(), &origin)?;
+        temporary.persist()?;
+        open(&goal)
+    })
 }
 
 /// The architecture that packages are for, which is that of the first that has one.
-fn architecture(packages: &[Package]) -> Result<&'static Arch> {
+fn architecture(packages: &[PackageFile]) -> Result<&'static Arch> {
     let mut found = None;
     for package in packages {
         found = found.or(package.arch()?);
@@ -81,21 +75,21 @@ fn architecture(packages: &[Package]) -> Result<&'static Arch> {
 }
 
 /// The packages by name, for errors.
-fn names(packages: &[Package]) -> String {
+fn names(packages: &[PackageFile]) -> String {
     let names = packages.iter().map(|package| package.name.as_str());
     names.collect::<Vec<_>>().join(", ")
 }
 
 /// The names of packages that those depend on and that are called `like` that.
-fn dependencies(packages: &[Package], like: impl Fn(&str) -> bool) -> String {
+fn dependencies(packages: &[PackageFile], like: impl Fn(&str) -> bool) -> String {
     let given = |name: &str| packages.iter().any(|package| package.name == name);
-    let names = packages.iter().flat_map(Package::dependencies);
+    let names = packages.iter().flat_map(PackageFile::dependencies);
     let names = names.filter(|name| like(name) && !given(name));
     let names = names.collect::<BTreeSet<_>>();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-fn hold(packages: &[Package]) -> &'static str {
+fn hold(packages: &[PackageFile]) -> &'static str {
     match packages {
         [_] => "holds",
         _ => "hold",
@@ -104,7 +98,7 @@ fn hold(packages: &[Package]) -> &'static str {
 
 /// The error for packages without an image. A package such as `linux-image-amd64` is
 /// empty and depends on the newest kernel.
-fn no_image(packages: &[Package]) -> Failure {
+fn no_image(packages: &[PackageFile]) -> Failure {
     let (names, hold) = (names(packages), hold(packages));
     let failure = Failure::usage(format!("{names} {hold} no kernel image"));
     let kernel = |name: &str| {
@@ -127,7 +121,7 @@ fn no_image(packages: &[Package]) -> Failure {
 }
 
 /// The parts of a kernel among what was unpacked.
-struct Found {
+struct UnpackedKernel {
     release: Release,
     image: PathBuf,
     config: Option<PathBuf>,
@@ -137,39 +131,26 @@ struct Found {
     compressions: Vec<&'static str>,
 }
 
-impl Found {
-    fn look(root: &Path, arch: &Arch, packages: &[Package]) -> Result<Self> {
+impl UnpackedKernel {
+    fn look(root: &Path, arch: &Arch, packages: &[PackageFile]) -> Result<Self> {
         let modules_of = root.join("lib/modules");
         let (image, called) = image(root, &modules_of, packages)?;
-        let release = match Image::of_file(&image)? {
-            Image::X86_64(said) if arch.name == "x86_64" => said,
-            Image::Unknown => {
-                let message = format!(
-                    "the image {called} of {} is of an unknown kind",
-                    names(packages)
-                );
-                return Err(Failure::usage(message).into());
-            }
-            other => {
-                let other = other.arch().unwrap_or_default();
-                let message = format!(
-                    "the image {called} of {} is for {other}, not {}",
-                    names(packages),
-                    arch.name
-                );
-                return Err(Failure::usage(message).into());
-            }
+        let named = || format!("the image {called} of {}", names(packages));
+        let head = input::beginning(&image, IMAGE_HEAD)
+            .with_context(|| format!("cannot read {}", image.display()))?;
+        let message = match image_arch(&head) {
+            Some(name) if name == arch.name => None,
+            Some(other) => Some(format!("{} is for {other}, not {}", named(), arch.name)),
+            None => Some(format!("{} is of an unknown kind", named())),
         };
-        let release = match release {
-            Some(release) => release,
-            // Then its file is called after it.
-            None => called.parse().with_context(|| {
-                format!(
-                    "cannot say which kernel the image of {} is",
-                    names(packages)
-                )
-            })?,
-        };
+        if let Some(message) = message {
+            return Err(Failure::usage(message).into());
+        }
+        // Every package calls the image, or the folder that it is in, after the release.
+        let release = called.parse::<Release>().with_context(|| {
+            let names = names(packages);
+            format!("cannot say which kernel the image of {names} is")
+        })?;
         let modules = modules_of.join(release.to_string());
         let config = [
             root.join(format!("boot/config-{release}")),
@@ -196,7 +177,7 @@ impl Found {
     }
 
     /// Moves the parts into the folder that will be the kernel.
-    fn assemble(&self, folder: &Path, arch: &Arch, packages: &[Package]) -> Result<()> {
+    fn assemble(&self, folder: &Path, origin: &DistroOrigin) -> Result<()> {
         let put = |from: &Path, name: &str| {
             let goal = folder.join(name);
             std::fs::rename(from, &goal)
@@ -208,24 +189,31 @@ impl Found {
             put(config, CONFIG)?;
         }
         put(&self.modules, MODULES)?;
-        let packages = packages.iter().map(|package| PackageOrigin {
-            name: package.name.clone(),
-            version: package.version.clone(),
-            sha256: package.sha256.clone(),
-        });
-        let origin = Origin {
-            release: self.release.to_string(),
-            arch: arch.name.to_owned(),
-            packages: packages.collect(),
-        };
         let path = folder.join(FILE_NAME);
-        let text = serde_json::to_string_pretty(&origin)? + "\n";
+        let text = serde_json::to_string_pretty(origin)? + "\n";
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
     }
 }
 
+/// As many bytes of an image are looked at.
+const IMAGE_HEAD: u64 = 0x238;
+
+/// The architecture that the first bytes of a boot image say that it is for.
+fn image_arch(head: &[u8]) -> Option<&'static str> {
+    let number = |at: usize| Some(u16::from_le_bytes([*head.get(at)?, *head.get(at + 1)?]));
+    // Documentation/arch/x86/boot.rst of the kernel, "The Real-Mode Kernel Header":
+    // `xloadflags` came with version 2.12 of the protocol, in Linux 3.8; its bit 0 is
+    // XLF_KERNEL_64.
+    if head.get(0x202..0x206) == Some(b"HdrS") {
+        let narrow = number(0x206) >= Some(0x020c) && number(0x236).is_some_and(|f| f & 1 == 0);
+        return Some(if narrow { "i386" } else { "x86_64" });
+    }
+    // Documentation/arch/arm64/booting.rst.
+    (head.get(56..60) == Some(b"ARM\x64")).then_some("aarch64")
+}
+
 /// The file that is the image, and the release that it is called after.
-fn image(root: &Path, modules: &Path, packages: &[Package]) -> Result<(PathBuf, String)> {
+fn image(root: &Path, modules: &Path, packages: &[PackageFile]) -> Result<(PathBuf, String)> {
     let mut found = Vec::new();
     for name in entries(&root.join("boot"))? {
         if let Some(release) = name.strip_prefix("vmlinuz-") {
@@ -298,14 +286,10 @@ fn entries(directory: &Path) -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// The endings that modules below a directory have.
-const ENDINGS: [(&str, Compression); 4] = [
-    (".ko", Compression::None),
-    (".ko.gz", Compression::Gzip),
-    (".ko.xz", Compression::Xz),
-    (".ko.zst", Compression::Zstd),
-];
+/// The endings of modules: not compressed, or with gzip, xz or zstd.
+const ENDINGS: [&str; 4] = [".ko", ".ko.gz", ".ko.xz", ".ko.zst"];
 
+/// The endings that modules below a directory have.
 fn endings(directory: &Path, found: &mut BTreeSet<&'static str>) -> Result<()> {
     interrupt::check()?;
     for name in entries(directory)? {
@@ -317,8 +301,7 @@ fn endings(directory: &Path, found: &mut BTreeSet<&'static str>) -> Result<()> {
         {
             endings(&path, found)?;
         } else {
-            let ending = ENDINGS.iter().find(|(ending, _)| name.ends_with(ending));
-            found.extend(ending.map(|(ending, _)| ending));
+            found.extend(ENDINGS.iter().find(|ending| name.ends_with(**ending)));
         }
     }
     Ok(())
@@ -337,7 +320,7 @@ fn needs_modules(config: Option<&Path>) -> Result<bool> {
 }
 
 /// The error for an image without its modules.
-fn no_modules(release: &Release, directory: &Path, packages: &[Package]) -> Result<Failure> {
+fn no_modules(release: &Release, directory: &Path, packages: &[PackageFile]) -> Result<Failure> {
     let (names, hold) = (names(packages), hold(packages));
     let mut others = Vec::new();
     for other in entries(directory)? {
@@ -368,7 +351,7 @@ fn no_modules(release: &Release, directory: &Path, packages: &[Package]) -> Resu
 
 /// Makes the lists that modprobe reads, unless they came with the packages: Debian's make
 /// them when they are installed.
-fn list_modules(root: &Path, found: &Found) -> Result<()> {
+fn list_modules(root: &Path, found: &UnpackedKernel) -> Result<()> {
     if found.modules.join("modules.dep").is_file() {
         return Ok(());
     }

@@ -10,9 +10,9 @@
 pub mod companion;
 pub mod debian;
 pub mod debuginfo;
+pub mod folder;
 pub mod headers;
 pub mod host;
-pub mod image;
 mod install;
 pub mod package;
 
@@ -25,23 +25,12 @@ use crate::base::disk;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::paths::Paths;
-use crate::base::sha256::Sha256;
 use crate::kernel::store::Survey;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::{self, LocalKernel};
 use crate::model::kernel_request::newest_first;
-use crate::model::version::Release;
 
-pub use install::{install, lock_name};
-
-/// What the folders of distributions' kernels are called: this, the release, and the key.
-const PREFIX: &str = "distribution-";
-
-/// Part of the key: to be raised when what is in a folder changes.
-const RECIPE: &str = "1";
-
-/// Digits of a key.
-const KEY_LENGTH: usize = 12;
+pub use install::install;
 
 /// In a folder: what the kernel is and where it came from.
 pub const FILE_NAME: &str = "origin.json";
@@ -51,7 +40,7 @@ const MODULES: &str = "modules";
 
 /// The contents of `origin.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct DistroOrigin {
     /// What `uname -r` prints.
     pub release: String,
     /// Our name of the architecture.
@@ -71,7 +60,7 @@ pub struct PackageOrigin {
     pub sha256: String,
 }
 
-impl Origin {
+impl DistroOrigin {
     /// Reads that of a folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE_NAME);
@@ -81,42 +70,17 @@ impl Origin {
     }
 }
 
-/// What tells kernels apart: made from the checksums of their package files (SHA-256,
-/// hexadecimal), whose order does not matter.
-pub fn key(sha256s: &[String]) -> String {
-    let mut sorted = sha256s.to_vec();
-    sorted.sort();
-    sorted.dedup();
-    let mut hash = Sha256::new();
-    hash.update(format!("{RECIPE}\n{}\n", sorted.join("\n")));
-    let mut key = hash.finish();
-    key.truncate(KEY_LENGTH);
-    key
-}
-
-fn folder_name(release: &Release, key: &str) -> String {
-    format!("{PREFIX}{release}-{key}")
-}
-
-/// The key at the end of a folder's name; `None` if it is not called like one.
-pub fn key_of(folder: &Path) -> Option<&str> {
-    let name = folder.file_name()?.to_str()?.strip_prefix(PREFIX)?;
-    let (_, key) = name.rsplit_once('-')?;
-    let digits = key.bytes().all(|byte| byte.is_ascii_hexdigit());
-    (digits && key.len() == KEY_LENGTH).then_some(key)
-}
-
-/// The kernel that was installed from package files with that [`key`].
+/// The kernel that was installed from package files with that [`folder::key`].
 pub fn find(paths: &Paths, arch: &'static Arch, key: &str) -> Result<Option<LocalKernel>> {
     let folders = folders(paths, arch)?.into_iter();
-    let mut same = folders.filter(|folder| key_of(folder) == Some(key));
+    let mut same = folders.filter(|folder| folder::kernel_key(folder) == Some(key));
     // One that is damaged is made again.
     Ok(same.find_map(|folder| open_in_place(&folder, arch).ok()))
 }
 
 /// Whether a directory is such a folder, whole or damaged.
 pub fn is_folder(path: &Path) -> bool {
-    path.join(FILE_NAME).is_file() || (path.is_dir() && key_of(path).is_some())
+    path.join(FILE_NAME).is_file() || (path.is_dir() && folder::kernel_key(path).is_some())
 }
 
 /// Opens a folder.
@@ -139,7 +103,7 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
             .hint("delete it, and give the package files again")
             .into());
     }
-    let origin = Origin::read(&path)?;
+    let origin = DistroOrigin::read(&path)?;
     let damaged = || format!("{} is damaged", path.join(FILE_NAME).display());
     let release = origin.release.parse().with_context(damaged)?;
     let arch = arch::find(&origin.arch).with_context(damaged)?;
@@ -182,7 +146,8 @@ fn open_in_place(folder: &Path, arch: &'static Arch) -> Result<LocalKernel> {
     if kernel.arch != arch {
         bail!("it is for {}, not {}", kernel.arch.name, arch.name);
     }
-    let name = folder_name(&kernel.release, key_of(folder).unwrap_or_default());
+    let key = folder::kernel_key(folder).unwrap_or_default();
+    let name = folder::name(folder::KERNEL, &kernel.release, key);
     if folder.file_name() != Some(name.as_ref()) {
         bail!("it holds the kernel {}", kernel.release);
     }
@@ -192,7 +157,7 @@ fn open_in_place(folder: &Path, arch: &'static Arch) -> Result<LocalKernel> {
 /// What is called like such a folder, sorted.
 fn folders(paths: &Paths, arch: &Arch) -> Result<Vec<PathBuf>> {
     let mut folders = disk::entries(&paths.kernels(arch.name))?;
-    folders.retain(|path| key_of(path).is_some() && path.is_dir());
+    folders.retain(|path| folder::kernel_key(path).is_some() && path.is_dir());
     Ok(folders)
 }
 
@@ -209,7 +174,7 @@ mod tests {
         for name in [IMAGE, "modules/modules.dep"] {
             std::fs::write(path.join(name), "").unwrap();
         }
-        let origin = Origin {
+        let origin = DistroOrigin {
             release: release.to_owned(),
             arch: "x86_64".to_owned(),
             packages: Vec::new(),
@@ -217,29 +182,6 @@ mod tests {
         let text = serde_json::to_string(&origin).unwrap();
         std::fs::write(path.join(FILE_NAME), text).unwrap();
         path
-    }
-
-    #[test]
-    fn keys_do_not_depend_on_the_order_of_packages() {
-        let sums = ["a".repeat(64), "b".repeat(64)];
-        let reversed = [sums[1].clone(), sums[0].clone()];
-        assert_eq!(key(&sums), key(&reversed));
-        assert_ne!(key(&sums), key(&sums[..1]));
-        assert_eq!(key(&sums).len(), KEY_LENGTH);
-        let found = |name: &str| key_of(Path::new(name)).map(str::to_owned);
-        assert_eq!(
-            found("/w/distribution-6.1.0-56-amd64-0123456789ab").as_deref(),
-            Some("0123456789ab")
-        );
-        for name in [
-            "kernel-6.1.0-0123456789ab",
-            "distribution-6.1.0-56-amd64",
-            "distribution-6.1.0-0123456789ag",
-            "distribution-6.1.0-0123456789abc",
-            ".distribution-6.1.0-0123456789ab.tmp-x",
-        ] {
-            assert_eq!(found(name), None, "{name}");
-        }
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! A package file of a distribution, of whichever format: what it is, and the part of it
 //! that is a kernel.
 
-use std::fs::File;
+use std::cell::{Cell, RefCell};
 use std::io::{self, Read};
 use std::path::{Component, Path, PathBuf};
 
@@ -9,8 +9,10 @@ use anyhow::{Context, Result};
 
 use crate::archive::deb::{self, Deb};
 use crate::archive::rpm::{self, Rpm};
-use crate::archive::{Limits, Tree};
+use crate::archive::{Choose, Tree, UnpackLimits};
+use crate::base::env::Env;
 use crate::base::error::Failure;
+use crate::base::format::thousands;
 use crate::base::input;
 use crate::base::interrupt;
 use crate::base::sha256::Sha256;
@@ -18,7 +20,7 @@ use crate::model::arch::{self, Arch};
 
 /// A package file.
 #[derive(Debug)]
-pub struct Package {
+pub struct PackageFile {
     /// Where it is.
     pub path: PathBuf,
     /// Its name, e.g. `linux-image-6.1.0-56-amd64`.
@@ -27,8 +29,6 @@ pub struct Package {
     pub version: String,
     /// The architecture as its distribution calls it.
     pub architecture: String,
-    /// SHA-256 of the file.
-    pub sha256: String,
     contents: Contents,
 }
 
@@ -93,8 +93,8 @@ pub fn packages_at(path: &Path) -> Result<Vec<PathBuf>> {
 /// More than any package has, in bytes: those with debugging information have 1 GB.
 const PACKAGE_MAX: u64 = 16 << 30;
 
-impl Package {
-    /// Reads a package file up to its files, and the whole of it for its checksum.
+impl PackageFile {
+    /// Reads a package file up to its files.
     pub fn open(path: &Path) -> Result<Self> {
         let context = || format!("cannot read the package {}", path.display());
         let open = || input::open(path).with_context(context);
@@ -124,7 +124,6 @@ impl Package {
             name: name.clone(),
             version: version.clone(),
             architecture: architecture.clone(),
-            sha256: checksum(open()?).with_context(context)?,
             contents,
         })
     }
@@ -156,15 +155,46 @@ impl Package {
         }
     }
 
-    /// Unpacks the kernel in it: see [`place`].
-    pub fn unpack(&mut self, tree: &mut Tree) -> Result<()> {
-        let size = self.path.metadata().map_or(0, |metadata| metadata.len());
-        let limits = Limits::of(size);
+    /// Unpacks what is wanted of it.
+    pub fn unpack(
+        &mut self,
+        env: &Env,
+        tree: &mut Tree,
+        limits: &UnpackLimits,
+        choose: Choose,
+    ) -> Result<()> {
+        let title = format!("unpacking {} {}", self.name, self.version);
+        let task = RefCell::new(env.ui.task(title));
+        let files = Cell::new(0);
+        let counted = |path: &Path| {
+            let goal = choose(path)?;
+            files.set(files.get() + 1);
+            let progress = format!("{} files", thousands(files.get()));
+            task.borrow_mut().update(progress);
+            Some(goal)
+        };
         let result = match &mut self.contents {
-            Contents::Deb(deb) => deb.unpack(tree, &limits, &place),
-            Contents::Rpm(rpm) => rpm.unpack(tree, &limits, &place),
+            Contents::Deb(deb) => deb.unpack(tree, limits, &counted),
+            Contents::Rpm(rpm) => rpm.unpack(tree, limits, &counted),
         };
         result.with_context(|| format!("cannot unpack {}", self.path.display()))
+    }
+
+    /// SHA-256 of the file.
+    pub fn checksum(&self) -> Result<String> {
+        let context = || format!("cannot read the package {}", self.path.display());
+        let mut file = input::open(&self.path).with_context(context)?;
+        let mut hash = Sha256::new();
+        let mut buffer = vec![0; 256 << 10];
+        loop {
+            interrupt::check()?;
+            match file.read(&mut buffer) {
+                Ok(0) => return Ok(hash.finish()),
+                Ok(count) => hash.update(&buffer[..count]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error).with_context(context),
+            }
+        }
     }
 }
 
@@ -182,21 +212,6 @@ pub fn place(path: &Path) -> Option<PathBuf> {
         _ => false,
     };
     wanted.then(|| path.to_owned())
-}
-
-/// SHA-256 of a file.
-fn checksum(mut file: File) -> Result<String> {
-    let mut hash = Sha256::new();
-    let mut buffer = vec![0; 256 << 10];
-    loop {
-        interrupt::check()?;
-        match file.read(&mut buffer) {
-            Ok(0) => return Ok(hash.finish()),
-            Ok(count) => hash.update(&buffer[..count]),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(error.into()),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -262,30 +277,33 @@ mod tests {
                 .is_empty()
         );
 
-        let found = Package::open(&deb).unwrap();
+        let found = PackageFile::open(&deb).unwrap();
         assert_eq!(
             (found.name.as_str(), found.version.as_str()),
             ("linux-image-amd64", "1")
         );
         assert_eq!(found.dependencies(), ["linux-image-6", "kmod"]);
-        assert_eq!(found.sha256, Sha256::of(std::fs::read(&deb).unwrap()));
+        assert_eq!(
+            found.checksum().unwrap(),
+            Sha256::of(std::fs::read(&deb).unwrap())
+        );
         let error = format!("{:#}", found.arch().unwrap_err());
         assert!(
             error.ends_with("b.rpm is for arm64, which is not supported"),
             "{error}"
         );
-        let found = Package::open(&rpm).unwrap();
+        let found = PackageFile::open(&rpm).unwrap();
         assert_eq!(found.arch().unwrap(), None);
         assert_eq!(found.dependencies(), ["kernel-core-uname-r"]);
 
-        let error = Package::open(&write("x", b"!<arch>")).unwrap_err();
+        let error = PackageFile::open(&write("x", b"!<arch>")).unwrap_err();
         assert_eq!(crate::base::error::exit_status(&error), 2);
-        let error = Package::open(&write("y", deb::MAGIC)).unwrap_err();
+        let error = PackageFile::open(&write("y", deb::MAGIC)).unwrap_err();
         assert!(
             format!("{error:#}").contains("damaged: it ends too early"),
             "{error:#}"
         );
-        let error = Package::open(&write("z", rpm::MAGIC)).unwrap_err();
+        let error = PackageFile::open(&write("z", rpm::MAGIC)).unwrap_err();
         assert!(
             format!("{error:#}").contains("damaged: it ends too early"),
             "{error:#}"

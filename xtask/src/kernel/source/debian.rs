@@ -7,7 +7,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{Found, Location, Work, satisfies, whole};
 use crate::archive::deb::Deb;
-use crate::archive::{Limits, Tree};
+use crate::archive::{Tree, UnpackLimits};
 use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::Failure;
@@ -172,7 +172,7 @@ pub fn fetch(work: &Work<'_>, package: &DebianPackage, directory: &Path) -> Resu
 /// Unpacks the archive of a source package into a directory, which has no folders yet.
 fn unpack(package: &Path, directory: &Path) -> Result<()> {
     let file = File::open(package)?;
-    let limits = Limits::of(file.metadata()?.len());
+    let limits = UnpackLimits::of(file.metadata()?.len());
     let wanted = |path: &Path| {
         let name = path.strip_prefix("usr/src").ok()?;
         let archive = name.to_string_lossy().ends_with(".tar.xz");

@@ -12,6 +12,7 @@ use crate::base::paths::Paths;
 use crate::base::temporary;
 use crate::kernel::distro;
 use crate::kernel::distro::companion;
+use crate::kernel::distro::folder;
 use crate::kernel::store;
 use crate::model::arch;
 use crate::model::package_name::PackageName;
@@ -55,14 +56,14 @@ impl Entry {
 pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
     let mut entries = Vec::<Entry>::new();
     let mut add = |name: PackageName, path: PathBuf| -> Result<()> {
-        let extra = companion::release_of(&path).is_some();
+        let companion = folder::companion_release(&path).is_some();
         // Goes with its kernel, and by itself once that is gone.
-        let orphaned = extra && entries.iter().all(|entry| entry.kernel.name != name);
+        let orphaned = companion && entries.iter().all(|entry| entry.kernel.name != name);
         entries.push(Entry {
             kernel: Kernel {
                 name,
                 finished: !orphaned,
-                distribution: extra || distro::key_of(&path).is_some(),
+                distribution: companion || folder::kernel_key(&path).is_some(),
                 created: match orphaned {
                     true => timestamp(0),
                     false => String::new(),
@@ -114,11 +115,8 @@ fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
 /// It cannot be moved or removed, or a signal while another run works on it.
 pub fn delete(env: &Env, entry: &Entry) -> Result<()> {
     let name = &entry.kernel.name;
-    let lock = match distro::key_of(&entry.path) {
-        Some(key) => distro::lock_name(key),
-        None if companion::release_of(&entry.path).is_some() => companion::lock_name(&entry.path),
-        None => store::lock_name(name.arch, &name.release),
-    };
+    let lock = folder::lock_name(&entry.path)
+        .unwrap_or_else(|| store::lock_name(name.arch, &name.release));
     let _lock = lock::take(env, &lock)?;
     temporary::discard(&entry.path)?;
     env.ui.info(format!("removed {}", entry.path.display()));

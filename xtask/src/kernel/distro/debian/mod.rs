@@ -13,11 +13,10 @@ use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::interrupt;
-use crate::base::lock;
 use crate::base::paths::Paths;
 use crate::base::temporary::Temporary;
 use crate::kernel::distro;
-use crate::kernel::distro::PackageOrigin;
+use crate::kernel::distro::{DistroOrigin, PackageOrigin, folder};
 use crate::kernel::source::{self, Work};
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
@@ -87,7 +86,7 @@ pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<
 
 fn key(selected: &Selected<Lists<'_>>) -> String {
     let packages = selected.packages.iter();
-    distro::key(
+    folder::key(
         &packages
             .map(|package| package.sha256.clone())
             .collect::<Vec<_>>(),
@@ -128,20 +127,17 @@ fn offers<'s>(suites: &'s Suites, arch: &Arch) -> Result<Vec<Offer<Lists<'s>>>> 
 pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
     let sums = kernel.packages.iter();
     let sums = sums.map(|package| package.candidate.sha256.clone());
-    let key = distro::key(&sums.collect::<Vec<_>>());
-    let _lock = lock::take(env, &format!("debian-{key}"))?;
-    if let Some(kernel) = distro::find(&env.paths, kernel.arch, &key)? {
-        return Ok(kernel);
-    }
-    let goal = &env
-        .paths
-        .kernels(kernel.arch.name)
-        .join(format!("packages-{}", kernel.release));
-    // The files go when they are unpacked, or after an error.
-    let temporary = Temporary::directory(&goal)?;
-    let files = download(env, &kernel.packages, &temporary)
-        .with_context(|| format!("cannot get the kernel {} from Debian", kernel.release))?;
-    distro::install(env, &files).map_err(error::not_the_users)
+    let key = folder::key(&sums.collect::<Vec<_>>());
+    let find = || distro::find(&env.paths, kernel.arch, &key);
+    folder::find_or_make(env, &format!("debian-{key}"), find, || {
+        let kernels = env.paths.kernels(kernel.arch.name);
+        // The files go when they are unpacked, or after an error.
+        let temporary =
+            Temporary::directory(&kernels.join(format!("packages-{}", kernel.release)))?;
+        let files = download(env, &kernel.packages, &temporary)
+            .with_context(|| format!("cannot get the kernel {} from Debian", kernel.release))?;
+        distro::install(env, &files).map_err(error::not_the_users)
+    })
 }
 
 /// The package with the debugging information of a release, of just that version.
@@ -225,7 +221,7 @@ fn of_version<T>(
 /// The package that a kernel's image was unpacked from, if it is one of Debian's. `what` is
 /// to be had for it.
 pub fn image_package(kernel: &LocalKernel, what: &str) -> Result<PackageOrigin> {
-    let packages = distro::Origin::read(&kernel.path)?.packages;
+    let packages = DistroOrigin::read(&kernel.path)?.packages;
     let names = packages.iter().map(|package| package.name.as_str());
     let names = names.collect::<Vec<_>>().join(", ");
     let image = packages
@@ -274,7 +270,7 @@ pub fn download(
 fn installed(what: &What, arch: &'static Arch, paths: &Paths) -> Result<Option<LocalKernel>> {
     let mut best: Option<(Version, LocalKernel)> = None;
     for kernel in distro::survey(paths, arch)? {
-        let packages = distro::Origin::read(&kernel.path)?.packages;
+        let packages = DistroOrigin::read(&kernel.path)?.packages;
         let image = packages
             .iter()
             .find(|package| select::is_image(&package.name));

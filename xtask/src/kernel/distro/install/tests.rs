@@ -4,7 +4,16 @@
 use super::*;
 use crate::archive::deb;
 use crate::archive::rpm;
-use crate::kernel::distro::image::tests::bz_image;
+
+/// The least that is a bzImage of that release.
+fn bz_image(release: &str) -> Vec<u8> {
+    let mut image = vec![0; 0x400];
+    image[0x202..0x206].copy_from_slice(b"HdrS");
+    image[0x206..0x208].copy_from_slice(&0x020f_u16.to_le_bytes());
+    image[0x236] = 0x3f;
+    image.extend(format!("{release} (root@build) #1 SMP\0").into_bytes());
+    image
+}
 
 const RELEASE: &str = "6.1.0-56-amd64";
 
@@ -86,9 +95,9 @@ fn a_package_of_debian_becomes_a_kernel_once() {
     let modules = entries(&kernel.modules.join("kernel/fs")).unwrap();
     assert_eq!(modules, ["a.ko", "same"], "no link leads out of the folder");
     assert!(std::fs::read(&kernel.image).unwrap() == image);
-    let origin = Origin::read(&kernel.path).unwrap();
+    let origin = DistroOrigin::read(&kernel.path).unwrap();
     assert_eq!(origin.packages[0].version, "6.1.160-1");
-    let key = key(&[origin.packages[0].sha256.clone()]);
+    let key = folder::key(&[origin.packages[0].sha256.clone()]);
     assert!(
         kernel
             .path
@@ -291,4 +300,24 @@ fn modules_that_kmod_cannot_read_are_noticed() {
     assert_eq!(unlisted(list, &[".ko", ".ko.zst"]), Some(".ko.zst"));
     assert_eq!(unlisted("", &[".ko.gz"]), Some(".ko.gz"));
     assert_eq!(unlisted("", &[]), None);
+}
+
+#[test]
+fn images_say_for_what_they_are() {
+    let good = bz_image(RELEASE);
+    assert_eq!(image_arch(&good), Some("x86_64"));
+    let mut narrow = good.clone();
+    narrow[0x236] = 0x3e;
+    assert_eq!(image_arch(&narrow), Some("i386"));
+    // A version without that field.
+    narrow[0x206] = 0x0a;
+    assert_eq!(image_arch(&narrow), Some("x86_64"));
+    let mut arm = vec![0; 64];
+    arm[56..60].copy_from_slice(b"ARMd");
+    assert_eq!(image_arch(&arm), Some("aarch64"));
+    assert_eq!(image_arch(b"\x7fELF"), None);
+    for length in 0..good.len() {
+        let expected = (length >= 0x206).then_some("x86_64");
+        assert_eq!(image_arch(&good[..length]), expected, "{length}");
+    }
 }

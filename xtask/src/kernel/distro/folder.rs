@@ -1,0 +1,143 @@
+//! Folders that are made of package files, once: `<prefix><release>-<key>` beside the other
+//! kernels of an architecture.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::base::env::Env;
+use crate::base::lock;
+use crate::base::sha256::Sha256;
+use crate::model::version::Release;
+
+pub const KERNEL: &str = "distribution-";
+pub const DEBUGINFO: &str = "debuginfo-";
+pub const HEADERS: &str = "headers-";
+
+/// Part of the key: to be raised when what is in a folder changes.
+const RECIPE: &str = "1";
+
+/// Digits of a key.
+pub const KEY_LENGTH: usize = 12;
+
+/// Tells folders of one release apart. The order of `parts` does not matter: for a kernel
+/// the checksums of its package files, for a companion its package's name and version.
+pub fn key(parts: &[String]) -> String {
+    let mut sorted = parts.to_vec();
+    sorted.sort();
+    sorted.dedup();
+    let mut key = Sha256::of(format!("{RECIPE}\n{}\n", sorted.join("\n")));
+    key.truncate(KEY_LENGTH);
+    key
+}
+
+pub fn name(prefix: &str, release: &Release, key: &str) -> String {
+    format!("{prefix}{release}-{key}")
+}
+
+/// Prefix, release and key in the name of a folder; `None` if it is called otherwise.
+fn split(folder: &Path) -> Option<(&'static str, &str, &str)> {
+    let name = folder.file_name()?.to_str()?;
+    let named = [KERNEL, DEBUGINFO, HEADERS].into_iter();
+    let (prefix, rest) = named
+        .filter_map(|prefix| Some((prefix, name.strip_prefix(prefix)?)))
+        .next()?;
+    let (release, key) = rest.rsplit_once('-')?;
+    let digits = key.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (digits && key.len() == KEY_LENGTH).then_some((prefix, release, key))
+}
+
+/// The key of a kernel's folder; `None` if it is called otherwise.
+pub fn kernel_key(folder: &Path) -> Option<&str> {
+    let (prefix, _, key) = split(folder)?;
+    (prefix == KERNEL).then_some(key)
+}
+
+/// The release that a companion's folder is of; `None` if it is called otherwise.
+pub fn companion_release(folder: &Path) -> Option<Release> {
+    let (prefix, release, _) = split(folder)?;
+    (prefix != KERNEL).then(|| release.parse().ok())?
+}
+
+/// The lock under which a folder is made and removed. That of a kernel is known before its
+/// release is.
+pub fn lock_name(folder: &Path) -> Option<String> {
+    let (prefix, release, key) = split(folder)?;
+    Some(match prefix {
+        KERNEL => kernel_lock(key),
+        _ => format!("{prefix}{release}-{key}"),
+    })
+}
+
+pub fn kernel_lock(key: &str) -> String {
+    format!("{KERNEL}{key}")
+}
+
+/// What is here already, or else what `make` makes while no other run does.
+pub fn find_or_make<T>(
+    env: &Env,
+    lock: &str,
+    find: impl Fn() -> Result<Option<T>>,
+    make: impl FnOnce() -> Result<T>,
+) -> Result<T> {
+    if let Some(found) = find()? {
+        return Ok(found);
+    }
+    let _lock = lock::take(env, lock)?;
+    match find()? {
+        Some(found) => Ok(found),
+        None => make(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_do_not_depend_on_the_order_of_packages() {
+        let sums = ["a".repeat(64), "b".repeat(64)];
+        let reversed = [sums[1].clone(), sums[0].clone()];
+        assert_eq!(key(&sums), key(&reversed));
+        assert_ne!(key(&sums), key(&sums[..1]));
+        assert_eq!(key(&sums).len(), KEY_LENGTH);
+        let found = |name: &str| kernel_key(Path::new(name)).map(str::to_owned);
+        assert_eq!(
+            found("/w/distribution-6.1.0-56-amd64-0123456789ab").as_deref(),
+            Some("0123456789ab")
+        );
+        for name in [
+            "kernel-6.1.0-0123456789ab",
+            "debuginfo-6.1.0-0123456789ab",
+            "distribution-6.1.0-56-amd64",
+            "distribution-6.1.0-0123456789ag",
+            "distribution-6.1.0-0123456789abc",
+            ".distribution-6.1.0-0123456789ab.tmp-x",
+        ] {
+            assert_eq!(found(name), None, "{name}");
+        }
+    }
+
+    #[test]
+    fn folders_say_of_which_kernel_they_are() {
+        let release = "6.12.118+deb13-amd64".parse::<Release>().unwrap();
+        let key = key(&["package 6.12.118-1".to_owned()]);
+        for prefix in [DEBUGINFO, HEADERS] {
+            let folder = Path::new("/w/x86_64").join(name(prefix, &release, &key));
+            assert_eq!(companion_release(&folder), Some(release.clone()));
+            let lock = lock_name(&folder).unwrap();
+            assert_eq!(lock, folder.file_name().unwrap().to_str().unwrap());
+        }
+        let kernel = name(KERNEL, &release, &key);
+        let lock = lock_name(Path::new(&kernel)).unwrap();
+        assert_eq!(lock, format!("distribution-{key}"));
+        for name in [
+            "distribution-6.1.0-56-amd64-0123456789ab",
+            "debuginfo-6.1.0-56-amd64",
+            "headers-x-0123456789ab",
+            ".debuginfo-6.1.0-0123456789ab.tmp-01234567",
+        ] {
+            assert_eq!(companion_release(Path::new(name)), None, "{name}");
+        }
+    }
+}
