@@ -18,11 +18,13 @@ use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
+use support::binary::Run;
 use support::fake_kernel;
+use support::host::entries;
 use support::sha256;
 
 use scenarios::{RELEASE, Scenario};
-use trace::{Call, Ended, Fault};
+use trace::{Call, Fault};
 
 /// So many cases of a command are tried, if not all are.
 const SOME: usize = 12;
@@ -36,7 +38,7 @@ const FOLDERS: [&str; 3] = ["work/x86_64", "work/packages", "out"];
 fn contents(root: &Path) -> Contents {
     let mut found = Contents::new();
     for folder in FOLDERS {
-        for path in entries(&root.join(folder)) {
+        for path in entries(root.join(folder)) {
             let name = path.file_name().unwrap().to_string_lossy().into_owned();
             // Hidden names are on their way.
             if !name.starts_with('.') {
@@ -66,16 +68,9 @@ fn below(path: &Path) -> BTreeMap<PathBuf, String> {
     found
 }
 
-fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = fs::read_dir(folder).into_iter().flatten();
-    let mut entries = entries.map(|e| e.unwrap().path()).collect::<Vec<_>>();
-    entries.sort();
-    entries
-}
-
 /// The names that are only there while something is made.
 fn temporary(root: &Path) -> Vec<PathBuf> {
-    let mut found = entries(&root.join("tmp"));
+    let mut found = entries(root.join("tmp"));
     let all = below(root).into_keys();
     found.extend(all.filter(|path| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -138,7 +133,7 @@ impl<'s> Trial<'s> {
     }
 
     /// One fault at one call; what is wrong, and how the command ended.
-    fn run(&self, call: &Call, fault: Fault) -> (Vec<String>, Ended) {
+    fn run(&self, call: &Call, fault: Fault) -> (Vec<String>, Run) {
         trace::copy(&self.template, &self.root);
         let ended = trace::inject(self.scenario, &self.root, call, fault);
         let mut wrong = damaged(&self.before, &contents(&self.root), &self.after);

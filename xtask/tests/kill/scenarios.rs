@@ -1,12 +1,11 @@
 //! The commands that are tried, with what they need.
 
-use std::fs;
-use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::json;
 
-use support::fake_kernel;
+use support::fake_kernel::{self, GUEST_CONFIG};
+use support::host::{write, write_program};
 use support::package_files::{boot_image, deb};
 
 /// The kernel that most of them are about.
@@ -30,15 +29,13 @@ pub struct Scenario {
     pub prepare: fn(&Path),
 }
 
-fn write(path: &Path, text: impl AsRef<[u8]>) {
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, text).unwrap();
-}
-
 fn program(root: &Path, name: &str, text: &str) {
-    let path = root.join("programs").join(name);
-    write(&path, format!("#!/bin/sh\nset -e\n{text}"));
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+    let text = format!(
+        "#!/bin/sh
+set -e
+{text}"
+    );
+    write_program(root.join("programs").join(name), text);
 }
 
 /// A kernel that nothing may happen to.
@@ -118,23 +115,19 @@ pub fn distribution() -> Scenario {
             let image = boot_image(STOCK);
             let image_name = format!("./boot/vmlinuz-{STOCK}");
             let config = format!("./boot/config-{STOCK}");
+            let options = format!("{GUEST_CONFIG}CONFIG_MODULES=y\n");
             let module = format!("./lib/modules/{STOCK}/kernel/fs/a.ko");
             let other = format!("./lib/modules/{STOCK}/kernel/net/b.ko");
             let files: [(&str, &[u8]); 4] = [
                 (&image_name, &image),
-                (&config, CONFIG.as_bytes()),
+                (&config, options.as_bytes()),
                 (&module, b"module"),
                 (&other, b"other"),
             ];
-            write(&root.join("image.deb"), deb(&control, &files));
+            write(root.join("image.deb"), deb(&control, &files));
         },
     }
 }
-
-/// The part of a configuration without which a kernel cannot be a guest.
-const CONFIG: &str = "CONFIG_PROC_FS=y\nCONFIG_SYSFS=y\nCONFIG_TMPFS=y\nCONFIG_DEVTMPFS=y\n\
-    CONFIG_BINFMT_SCRIPT=y\nCONFIG_VIRTIO_PCI=y\nCONFIG_NET_9P_VIRTIO=y\nCONFIG_9P_FS=y\n\
-    CONFIG_OVERLAY_FS=y\nCONFIG_VIRTIO_CONSOLE=y\nCONFIG_MODULES=y\n";
 
 const MAKE: &str = include_str!("files/make-package.sh");
 
@@ -151,7 +144,7 @@ pub fn package() -> Scenario {
             other_kernel(root);
             let old = root.join(format!("work/x86_64/kernel-{RELEASE}"));
             fake_kernel::write(&old, RELEASE, "old", 100);
-            write(&root.join("out/notes.txt"), "mine");
+            write(root.join("out/notes.txt"), "mine");
             let build = root.join("build");
             for name in [
                 "Kconfig",
@@ -168,17 +161,13 @@ pub fn package() -> Scenario {
                 "scripts/mod/modpost",
                 "arch/x86/boot/bzImage",
             ] {
-                write(&build.join(name), name);
+                write(build.join(name), name);
             }
             write(
                 &build.join("include/config/kernel.release"),
                 format!("{RELEASE}\n"),
             );
-            // An ELF header for 64 bits, little-endian, machine 62.
-            let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
-            elf.resize(18, 0);
-            elf.extend([62, 0]);
-            write(&build.join("vmlinux"), elf);
+            write(build.join("vmlinux"), fake_kernel::elf(62));
             program(root, "make", &MAKE.replace("RELEASE", RELEASE));
             program(root, "objcopy", "cp \"$2\" \"$3\"\n");
             program(root, "strip", "");
@@ -203,9 +192,9 @@ pub fn prune() -> Scenario {
                 let path = root.join(format!("work/x86_64/kernel-{release}"));
                 fake_kernel::write(&path, &release, "k", 100);
                 let file = fake_kernel::file_name(&release);
-                write(&root.join("work/packages").join(file), version);
+                write(root.join("work/packages").join(file), version);
             }
-            write(&root.join("work/packages/notes.txt"), "mine");
+            write(root.join("work/packages/notes.txt"), "mine");
         },
     }
 }
@@ -228,11 +217,11 @@ pub fn merge(output: &'static str) -> Scenario {
         prepare: |root| {
             for (number, kernel) in [(1, "5.4.1"), (2, "6.1.9")] {
                 let folder = root.join(format!("parts/{number}"));
-                write(&folder.join("results.jsonl"), partition(number, kernel));
+                write(folder.join("results.jsonl"), partition(number, kernel));
                 let log = format!("{kernel}.x86_64-console.log");
-                write(&folder.join(log), "words of the kernel\n");
+                write(folder.join(log), "words of the kernel\n");
             }
-            write(&root.join("out/notes.txt"), "mine");
+            write(root.join("out/notes.txt"), "mine");
         },
     }
 }

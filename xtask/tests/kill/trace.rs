@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::fs;
-use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+
+use support::binary::Run;
 
 use crate::scenarios::Scenario;
 
@@ -71,20 +72,11 @@ impl Fault {
     }
 }
 
-/// How a run ended.
-#[derive(Debug)]
-pub struct Ended {
-    /// The exit status; 128+N for signal N.
-    pub status: i32,
-    /// Standard error.
-    pub stderr: String,
-}
-
 #[allow(
     clippy::disallowed_methods,
     reason = "these tests look at the finished binary from outside"
 )]
-fn run(scenario: &Scenario, root: &Path, program: &str, words: &[&str]) -> Ended {
+fn run(scenario: &Scenario, root: &Path, program: &str, words: &[&str]) -> Run {
     let path = std::env::var("PATH").unwrap_or_default();
     let path = format!("{}:{path}:/usr/sbin:/sbin", root.join("programs").display());
     // One that waits for ever has a status of its own.
@@ -102,24 +94,18 @@ fn run(scenario: &Scenario, root: &Path, program: &str, words: &[&str]) -> Ended
         .stdin(Stdio::null())
         .output()
         .unwrap_or_else(|error| panic!("cannot start {program}: {error}"));
-    let status = output.status;
-    Ended {
-        status: status
-            .code()
-            .unwrap_or_else(|| 128 + status.signal().unwrap_or(0)),
-        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-    }
+    Run::of(&output)
 }
 
 const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
 
 /// Runs the command without a fault.
-pub fn again(scenario: &Scenario, root: &Path) -> Ended {
+pub fn again(scenario: &Scenario, root: &Path) -> Run {
     run(scenario, root, XTASK, &[])
 }
 
 /// Runs the command with a fault.
-pub fn inject(scenario: &Scenario, root: &Path, call: &Call, fault: Fault) -> Ended {
+pub fn inject(scenario: &Scenario, root: &Path, call: &Call, fault: Fault) -> Run {
     let trace = format!("trace={}", call.name);
     let (name, number) = (&call.name, call.number);
     let inject = format!("inject={name}:{}:when={number}", fault.injection());
@@ -130,7 +116,7 @@ pub fn inject(scenario: &Scenario, root: &Path, call: &Call, fault: Fault) -> En
 }
 
 /// Runs the command, and says which of its calls change files below `root`.
-pub fn record(scenario: &Scenario, root: &Path) -> (Ended, Vec<Call>) {
+pub fn record(scenario: &Scenario, root: &Path) -> (Run, Vec<Call>) {
     let log = root.with_file_name("strace.log");
     let trace = format!("trace={CALLS}");
     let words = ["-f", "--seccomp-bpf", "-qqq", "-y", "-s", "4096", "-o"];

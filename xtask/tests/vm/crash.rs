@@ -1,16 +1,12 @@
 //! Tests after a crash: a kernel that loads another one and panics, for real.
 
 use std::fs;
-use std::path::Path;
 
-use crate::{Call, Ended};
+use crate::{folder, test};
 
 /// A project outside /tmp whose test after the crash does this, or whose module this is.
 fn project(body: &str, table: &str) -> tempfile::TempDir {
-    let directory = tempfile::Builder::new()
-        .prefix("vmtest-project-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .unwrap();
+    let directory = folder("vmtest-project-");
     let write = |name: &str, text: String| {
         let path = directory.path().join(name);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -44,19 +40,11 @@ fn project(body: &str, table: &str) -> tempfile::TempDir {
     directory
 }
 
-fn run(project: &Path, arguments: &str) -> Ended {
-    let call = Call::new("test --from local -k").with(|call| {
-        call.arg(crate::kernel()).arg("-C").arg(project);
-        call.args(arguments.split_whitespace());
-    });
-    call.output()
-}
-
 /// Runs a project whose test after the crash does `body`.
 #[track_caller]
 fn check(body: &str, table: &str, arguments: &str, status: i32, says: &[&str]) {
     let project = project(body, table);
-    let ended = run(project.path(), arguments).expect(status);
+    let ended = test(project.path(), arguments).output().expect(status);
     let stdout = ended.stdout();
     for words in says.iter().chain(&["(x86_64): passed; 1 run"]) {
         assert!(

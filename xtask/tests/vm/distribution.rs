@@ -5,7 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
 
-use crate::{Call, listed, repository};
+use crate::{Call, listed};
+use support::host::repository;
 use support::package_files::{deb, rpm};
 
 /// Debian's kernel that is tested on: an old one, so that tests go on as the newest changes.

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use crate::{Call, Ended, repository};
+use crate::{Call, Ended};
+use support::host::repository;
 
 const SCRIPT: &str = include_str!("files/read_dump.py");
 
@@ -59,7 +60,7 @@ fn examine(ended: &Ended) -> String {
     fs::remove_file(dump).unwrap();
     // Nothing is left under a temporary name.
     let name = dump.file_name().unwrap().to_string_lossy();
-    for left in crate::list(dump.parent().unwrap()) {
+    for left in support::host::entries(dump.parent().unwrap()) {
         assert!(!left.to_string_lossy().contains(&*name), "{left:?}");
     }
     text

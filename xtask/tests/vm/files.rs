@@ -20,7 +20,7 @@ fn snapshot(directory: &Path) -> Vec<(PathBuf, String)> {
             metadata.mtime_nsec()
         );
         if metadata.is_dir() {
-            waiting.extend(crate::list(&path));
+            waiting.extend(support::host::entries(&path));
         } else if metadata.is_file() {
             text += &format!(" {:?}", fs::read(&path).unwrap());
         }
@@ -274,7 +274,7 @@ fn copy_for_boot(from: &Path, to: &Path) {
     for name in ["build/include/config/kernel.release", "build/vmlinux"] {
         fs::copy(from.join(name), to.join(name)).unwrap();
     }
-    for path in crate::list(from) {
+    for path in support::host::entries(from) {
         if path.is_file() {
             fs::copy(&path, to.join(path.file_name().unwrap())).unwrap();
         }

@@ -5,20 +5,17 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::OnceLock;
 
 use xtask::model::results::{Results, RunRecord};
 use xtask::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 
-use crate::{Call, Ended, Running};
+use crate::{Ended, folder, test};
 
 /// A project outside /tmp with these test modules.
 fn project(modules: &[(&str, &str)]) -> tempfile::TempDir {
-    let directory = tempfile::Builder::new()
-        .prefix("vmtest-project-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .unwrap();
+    let directory = folder("vmtest-project-");
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
     write("vmtest.toml", "name = \"hostile\"\n");
     for (name, text) in modules {
@@ -36,17 +33,6 @@ fn second_of_three(body: &str) -> String {
         let _ = writeln!(text, "        {line}");
     }
     text + "\n    def test_3(self):\n        pass\n"
-}
-
-/// `xtask test` of a project on the tests' kernel.
-fn test(project: &Path, arguments: &str) -> Running {
-    let call = Call::new("test --from local -k").with(|call| {
-        call.arg(crate::kernel())
-            .arg("-C")
-            .arg(project)
-            .args(arguments.split_whitespace());
-    });
-    call.spawn()
 }
 
 /// What a run left behind.
@@ -104,7 +90,7 @@ impl Left {
 #[track_caller]
 fn run(body: &str, arguments: &str, status: i32) -> Left {
     let project = project(&[("test_it", &second_of_three(body))]);
-    Left::of(test(project.path(), arguments).wait().expect(status))
+    Left::of(test(project.path(), arguments).output().expect(status))
 }
 
 #[track_caller]
@@ -148,7 +134,7 @@ fn together() -> &'static Left {
             ("test_g_many", MANY),
             ("test_h_descriptors", DESCRIPTORS),
         ]);
-        Left::of(test(project.path(), "").wait().expect(1))
+        Left::of(test(project.path(), "").output().expect(1))
     })
 }
 
@@ -309,7 +295,7 @@ fn a_gigabyte_of_output_fills_neither_disk_nor_memory() {
                 data = data[os.write(1, data):]\n\
         os.write(1, b'the end\\n')";
     let project = project(&[("test_it", &second_of_three(body))]);
-    let mut running = test(project.path(), "");
+    let mut running = test(project.path(), "").spawn();
     let mut most = 0;
     while running.child.try_wait().unwrap().is_none() {
         most = most.max(peak(running.child.id()));
@@ -363,7 +349,7 @@ fn a_fork_bomb_ends_within_the_limits() {
     let body = "while True:\n    try:\n        os.fork()\n    except OSError:\n        pass";
     let project = project(&[("test_it", &second_of_three(body))]);
     let arguments = "--memory 512M --idle-timeout 60s --timeout 180s";
-    let left = Left::of(test(project.path(), arguments).wait());
+    let left = Left::of(test(project.path(), arguments).output());
     left.ended.expect_nothing_left();
     running(&left);
     assert!(

@@ -28,10 +28,11 @@ mod suites;
 mod terminal;
 mod tree;
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
-use std::time::{Duration, Instant};
+
+use support::binary::Run;
+use support::host::{self, entries, no_process_is_left_in, processes_in};
 
 /// The kernel that the tests run on.
 pub fn kernel() -> String {
@@ -152,28 +153,20 @@ pub struct Running {
 impl Running {
     /// The identifier of its QEMU, once that runs.
     pub fn qemu(&self) -> Option<i32> {
-        let needle = self.temporary.path().to_string_lossy().into_owned();
-        processes()
-            .into_iter()
-            .find(|(_, line)| {
-                line.contains(&needle)
-                    && line.contains(" -append ")
-                    && !line.contains(" supervise ")
-            })
-            .map(|(id, _)| id)
+        let mut processes = processes_in(self.temporary.path()).into_iter();
+        processes
+            .find(|(_, line)| line.contains(" -append ") && !line.contains(" supervise "))
+            .map(|(id, _)| id.cast_signed())
     }
 
-    /// Waits until `condition` holds, which it must within two minutes.
+    /// Waits until `condition` holds, which it must before long.
     pub fn wait_until(&mut self, what: &str, mut condition: impl FnMut(&Self) -> bool) {
-        let end = Instant::now() + Duration::from_secs(120);
-        while !condition(self) {
-            assert!(Instant::now() < end, "waited in vain until {what}");
-            assert!(
-                self.child.try_wait().unwrap().is_none(),
-                "it ended before {what}"
-            );
-            std::thread::sleep(Duration::from_millis(20));
-        }
+        host::wait_until(what, || {
+            let done = condition(self);
+            let ended = !done && self.child.try_wait().unwrap().is_some();
+            assert!(!ended, "it ended before {what}");
+            done
+        });
     }
 
     /// Sends it a signal.
@@ -222,16 +215,7 @@ impl Ended {
     /// process, and no temporary file.
     #[track_caller]
     pub fn expect(self, status: i32) -> Self {
-        use std::os::unix::process::ExitStatusExt;
-        let is = self.output.status;
-        let is = is.code().unwrap_or_else(|| 128 + is.signal().unwrap_or(0));
-        assert_eq!(
-            is,
-            status,
-            "stdout:\n{}\nstderr:\n{}",
-            self.stdout(),
-            self.stderr()
-        );
+        Run::of(&self.output).expect_status(status);
         self.expect_nothing_left();
         self
     }
@@ -245,54 +229,30 @@ impl Ended {
     #[track_caller]
     pub fn expect_nothing_left(&self) {
         let directory = self.temporary.path();
-        let needle = directory.to_string_lossy().into_owned();
-        // A process that was killed a moment ago may still be seen.
-        let end = Instant::now() + Duration::from_secs(5);
-        loop {
-            let left = processes()
-                .into_iter()
-                .filter(|(_, line)| line.contains(&needle))
-                .collect::<Vec<_>>();
-            if left.is_empty() {
-                break;
-            }
-            assert!(Instant::now() < end, "processes left: {left:?}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
+        no_process_is_left_in(directory);
         assert_eq!(
-            list(directory),
+            entries(directory),
             Vec::<PathBuf>::new(),
             "temporary files left"
         );
     }
 }
 
-/// The repository's top.
-pub fn repository() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-        .parent()
-        .expect("the crate is in a folder of the repository")
+/// `xtask test` of a project on the tests' kernel.
+pub fn test(project: &Path, arguments: &str) -> Call {
+    Call::new("test --from local -k").with(|call| {
+        call.arg(kernel()).arg("-C").arg(project);
+        call.args(arguments.split_whitespace());
+    })
 }
 
-/// Identifier and command line of every process.
-pub fn processes() -> Vec<(i32, String)> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {
-        if let Ok(id) = entry.file_name().to_string_lossy().parse()
-            && let Ok(line) = fs::read(entry.path().join("cmdline"))
-        {
-            found.push((id, String::from_utf8_lossy(&line).replace('\0', " ")));
-        }
-    }
-    found
-}
-
-/// What is in a directory.
-pub fn list(directory: &Path) -> Vec<PathBuf> {
-    fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect()
+/// A folder outside /tmp, which guests have their own of.
+pub fn folder(prefix: &str) -> tempfile::TempDir {
+    let mut builder = tempfile::Builder::new();
+    let folder = builder
+        .prefix(prefix)
+        .tempdir_in(env!("CARGO_TARGET_TMPDIR"));
+    folder.unwrap()
 }
 
 /// Bytes that no compression and no accident makes, the same every time.

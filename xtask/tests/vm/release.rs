@@ -4,9 +4,10 @@
 use std::fs;
 use std::path::PathBuf;
 
-use crate::{Call, Ended, listed, repository};
+use crate::{Call, Ended, listed};
 use support::fake_kernel;
 use support::github_server::{GitHub, Host};
+use support::host::repository;
 
 /// Runs `xtask` with a token, this GitHub and this work directory.
 fn run(github: &GitHub, work: &tempfile::TempDir, arguments: &str) -> Ended {

@@ -56,7 +56,10 @@ fn a_run_can_live_in_memory() {
         .output()
         .expect(0);
     assert_eq!(ended.stdout().trim(), memory.path().to_str().unwrap());
-    assert_eq!(crate::list(memory.path()), Vec::<std::path::PathBuf>::new());
+    assert_eq!(
+        support::host::entries(memory.path()),
+        Vec::<std::path::PathBuf>::new()
+    );
 }
 
 #[test]

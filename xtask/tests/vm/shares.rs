@@ -62,7 +62,7 @@ fn share(top: &Path) {
     // Nothing else has changed.
     for name in [READABLE, "other"] {
         let directory = top.join(name);
-        assert_eq!(crate::list(&directory), [directory.join("file")]);
+        assert_eq!(support::host::entries(&directory), [directory.join("file")]);
         let text = fs::read_to_string(directory.join("file")).unwrap();
         assert_eq!(text, "original");
     }
@@ -268,7 +268,7 @@ fn a_share_passes_the_tests_of_a_file_system_but_for_what_is_documented() {
     let top = directories(Path::new("/tmp"));
     let path = top.path().join("other");
     let call = Call::vm("").with(|call| {
-        call.current_dir(crate::repository().join("vmtest-assets/selftest"));
+        call.current_dir(support::host::repository().join("vmtest-assets/selftest"));
         call.arg("--share-rw").arg(&path);
         let pair = format!("VMTEST_SELFTEST_DIRECTORY={}", path.display());
         call.args(["--env", &pair]);

@@ -2,6 +2,8 @@
 
 use rustix::process::Signal;
 
+use support::host::{names, no_process_is_left_in};
+
 use crate::{Call, Running};
 
 fn booting() -> Running {
@@ -51,23 +53,10 @@ fn kill_leaves_no_process() {
     let running = booting();
     running.signal(Signal::KILL);
     let ended = running.wait();
-    let needle = "vmtest-";
-    let end = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    while crate::processes()
-        .iter()
-        .any(|(_, line)| line.contains(ended.temporary().to_str().unwrap()))
-    {
-        assert!(std::time::Instant::now() < end, "QEMU outlives us");
-        std::thread::sleep(std::time::Duration::from_millis(50));
-    }
+    no_process_is_left_in(ended.temporary());
     // Nobody could remove the directory; the next run in this place does.
-    let left = crate::list(ended.temporary());
-    assert!(left.iter().all(|path| {
-        path.file_name()
-            .unwrap()
-            .to_string_lossy()
-            .starts_with(needle)
-    }));
+    let left = names(ended.temporary());
+    assert!(left.iter().all(|name| name.starts_with("vmtest-")));
     Call::vm("")
         .with(|call| {
             call.env("TMPDIR", ended.temporary());
@@ -75,8 +64,5 @@ fn kill_leaves_no_process() {
         .run_in_guest(&["true"])
         .output()
         .expect(0);
-    assert_eq!(
-        crate::list(ended.temporary()),
-        Vec::<std::path::PathBuf>::new()
-    );
+    assert_eq!(names(ended.temporary()), [""; 0]);
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{Call, Ended, unpacked_kernel};
+use crate::{Call, folder, test, unpacked_kernel};
 
 const OOPS: &str = include_str!("files/oops.c");
 
@@ -13,10 +13,7 @@ const SPIN: &str = include_str!("files/spin.c");
 
 /// A project outside /tmp whose second test of three does this.
 fn project(body: &str, table: &str) -> tempfile::TempDir {
-    let directory = tempfile::Builder::new()
-        .prefix("vmtest-project-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .unwrap();
+    let directory = folder("vmtest-project-");
     let write = |name: &str, text: &str| fs::write(directory.path().join(name), text).unwrap();
     write("vmtest.toml", &format!("name = \"example\"\n{table}"));
     write(
@@ -32,13 +29,6 @@ fn project(body: &str, table: &str) -> tempfile::TempDir {
     directory
 }
 
-fn run(project: &Path) -> Ended {
-    let call = Call::new("test --from local -k").with(|call| {
-        call.arg(crate::kernel()).arg("-C").arg(project);
-    });
-    call.output()
-}
-
 /// Runs a suite whose second test does `body`.
 #[track_caller]
 fn check(body: &str, table: &str, status: i32, says: &[&str]) {
@@ -46,7 +36,7 @@ fn check(body: &str, table: &str, status: i32, says: &[&str]) {
     if table.contains("[module]") {
         write_module(project.path(), OOPS);
     }
-    let ended = run(project.path()).expect(status);
+    let ended = test(project.path(), "").output().expect(status);
     let stdout = ended.stdout();
     for words in says.iter().chain(&["while running test_it.A.test_2"]) {
         assert!(
@@ -77,7 +67,7 @@ fn an_interpreter_that_leaves_quietly_has_not_passed() {
 #[test]
 fn the_tests_behind_a_dead_interpreter_run_in_a_new_one() {
     let project = project("os.kill(os.getpid(), signal.SIGSEGV)", "");
-    let stdout = run(project.path()).expect(1).stdout();
+    let stdout = test(project.path(), "").output().expect(1).stdout();
     let row = stdout.lines().find(|line| line.contains("  runner died  "));
     let row = row.unwrap_or_else(|| panic!("no row of the run:\n{stdout}"));
     let cells = row.split_whitespace().collect::<Vec<_>>();
@@ -167,10 +157,7 @@ fn a_stall_is_named_and_the_kernel_asked_where_it_is() {
 /// A built kernel module with this source, in a directory of its own.
 #[allow(clippy::disallowed_methods, reason = "a short command of a test")]
 fn module(source: &str) -> tempfile::TempDir {
-    let directory = tempfile::Builder::new()
-        .prefix("vmtest-module-")
-        .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
-        .unwrap();
+    let directory = folder("vmtest-module-");
     write_module(directory.path(), source);
     let build = Command::new("make")
         .arg("-C")

@@ -1,8 +1,9 @@
 //! Runs the built binary and says what it did.
 
 use std::ffi::OsStr;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 /// What a run of the binary left behind.
 #[derive(Debug)]
@@ -16,9 +17,8 @@ pub struct Run {
 }
 
 impl Run {
-    fn of(output: std::process::Output) -> Self {
-        use std::os::unix::process::ExitStatusExt;
-
+    /// What this run left.
+    pub fn of(output: &Output) -> Self {
         let status = output.status;
         Run {
             status: status
@@ -147,7 +147,7 @@ impl Xtask {
     )]
     pub fn run(mut self) -> Run {
         let output = self.command.stdin(Stdio::null()).output();
-        Run::of(output.expect("the binary starts"))
+        Run::of(&output.expect("the binary starts"))
     }
 
     /// The same with another standard output.
@@ -159,6 +159,6 @@ impl Xtask {
         let command = self.command.stdin(Stdio::null()).stdout(stdout.into());
         let child = command.stderr(Stdio::piped()).spawn();
         let output = child.and_then(Child::wait_with_output);
-        Run::of(output.expect("the binary starts"))
+        Run::of(&output.expect("the binary starts"))
     }
 }
