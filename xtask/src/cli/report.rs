@@ -91,7 +91,7 @@ Examples:
   cargo xtask report diff main/results.jsonl build/vmtest/log/20261125-162120-123-0a1b2c3d
   cargo xtask report diff before after --format markdown >> \"$GITHUB_STEP_SUMMARY\"
 
-Exit status: 1 if NEW is worse: a test fails or is skipped in NEW but not in OLD, or a run ended worse.")]
+Exit status: 1 if a test fails or is skipped in NEW but not in OLD, or a run ended worse.")]
 pub struct DiffFlags {
     /// Compare with these results
     #[arg(value_name = "OLD")]
