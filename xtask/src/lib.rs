@@ -5,15 +5,52 @@
 //!   -plan(Host)-> Plan -run-> VmRun -parse-> TestEvent* -fold-> Report
 //! ```
 
-pub mod archive;
-pub mod base;
-pub mod cli;
-pub mod host;
-pub mod kernel;
-pub mod model;
-pub mod net;
-pub mod release;
-pub mod report;
-pub mod run;
-pub mod supply;
-pub mod vm;
+mod archive;
+mod base;
+mod cli;
+mod host;
+mod kernel;
+mod model;
+mod net;
+mod release;
+mod report;
+mod run;
+mod supply;
+mod vm;
+
+pub use cli::main::main;
+
+/// What the tests in `tests/` read, and nobody else should.
+#[doc(hidden)]
+pub mod internals {
+    pub use crate::base::color::Paint;
+    pub use crate::base::embedded::{REPORT_SCRIPT, REPORT_STYLE};
+    pub use crate::base::env::Env;
+    pub use crate::base::error::{FailureKind, exit_status, kind};
+    pub use crate::base::input;
+    pub use crate::base::paths::{Files, Paths};
+    pub use crate::base::process::{LongChild, LongCommand};
+    pub use crate::base::ui::{Ui, Verbosity};
+    pub use crate::host::setup::{Distribution, Family, Machine, Tool, require_on};
+    pub use crate::kernel::source::{self, SourceChoice, SourceRequest, Wanted};
+    pub use crate::model::arch::host;
+    pub use crate::model::expectation::Expectation;
+    pub use crate::model::results::{Evidence, Phases, Results, RunName, RunRecord, Session};
+    pub use crate::model::test_event::{
+        Counts, Death, FinishedTest, RunOutcome, Stage, Tally, TestEvent, TestOutcome,
+    };
+    pub use crate::net::github::api::{self, Asset, Refusal, Release};
+    pub use crate::net::github::client::{Freshness, is_missing};
+    pub use crate::net::github::location::Settings;
+    pub use crate::net::github::{Client, Location};
+    pub use crate::net::http::{
+        self, Body, HttpError, Limits, Method, Request, Secret, Stream, absent,
+    };
+    pub use crate::release::download::{self, Downloaded};
+    pub use crate::release::upload;
+    pub use crate::report::matrix::TestMatrix;
+    pub use crate::report::{html, json, junit, markdown, text};
+    pub use crate::supply::places::From;
+    pub use crate::supply::{Choice, Sources, choose};
+    pub use crate::vm::ending;
+}

@@ -36,11 +36,6 @@ pub fn local(seconds: u64) -> String {
     for_people(seconds, TimeZone::system())
 }
 
-/// A time for people, in UTC.
-pub fn utc(seconds: u64) -> String {
-    for_people(seconds, TimeZone::UTC)
-}
-
 fn for_people(seconds: u64, zone: TimeZone) -> String {
     let time = at(seconds).with_time_zone(zone);
     time.strftime("%Y-%m-%d %H:%M:%S %Z").to_string()
@@ -73,11 +68,6 @@ pub fn rfc3339(seconds: u64) -> String {
 /// (usr/gen_initramfs.sh does).
 pub fn c_locale(seconds: u64) -> String {
     at(seconds).strftime("%a %b %e %H:%M:%S UTC %Y").to_string()
-}
-
-/// The day in UTC.
-pub fn date(seconds: u64) -> Date {
-    at(seconds).date()
 }
 
 /// A date as people write it, `2026-11-25`, from 1970 on.
@@ -114,7 +104,10 @@ mod tests {
 
     #[test]
     fn times_are_shown_with_their_zone() {
-        assert_eq!(utc(1_445_412_480), "2015-10-21 07:28:00 UTC");
+        assert_eq!(
+            for_people(1_445_412_480, TimeZone::UTC),
+            "2015-10-21 07:28:00 UTC"
+        );
         // Whatever the zone, it is a date and a time near it.
         let local = local(1_445_412_480);
         assert!(local.starts_with("2015-10-2"), "{local}");
@@ -159,7 +152,7 @@ mod tests {
     fn days_are_read_as_they_are_written_and_are_in_order() {
         let mut before = None;
         for day in 0..60_000 {
-            let date = date(day * 86_400);
+            let date = at(day * 86_400).date();
             assert_eq!(parse_date(&date.to_string()).unwrap(), date);
             assert!(before < Some(date));
             before = Some(date);

@@ -9,6 +9,7 @@ mod kconfig;
 mod kernel;
 mod kernels;
 mod list;
+pub mod main;
 mod matrix;
 mod package;
 mod prune;

@@ -25,7 +25,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
-use crate::archive::{self, Created, PACKAGE_TIME};
+use crate::archive::{self, PACKAGE_TIME};
 use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::{Failure, Quoting};
@@ -191,8 +191,6 @@ pub struct Packaged {
     pub kernel: LocalKernel,
     /// The package file.
     pub archive: PathBuf,
-    /// The file's size and checksum.
-    pub created: Created,
 }
 
 /// Stages a package, proves it, and puts it in place: unpacked in the work
@@ -251,7 +249,6 @@ pub fn package(
     Ok(Packaged {
         kernel: store::open(&goal)?,
         archive,
-        created,
     })
 }
 

@@ -262,7 +262,7 @@ fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::github::Release;
+    use crate::net::github::api::Release;
 
     const NAME: &str = "kernel-6.1.9-vmtest1.1default.x86_64.tar.zst";
 

@@ -169,11 +169,6 @@ impl Bisection {
         }
     }
 
-    /// What is known about each kernel.
-    pub fn verdicts(&self) -> &[Option<Verdict>] {
-        &self.verdicts
-    }
-
     /// Whether the kernel is only taken to be old.
     pub fn is_assumed(&self, kernel: usize) -> bool {
         self.verdicts.get(kernel).is_some_and(Option::is_none)

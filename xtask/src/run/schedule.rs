@@ -199,10 +199,6 @@ pub fn is_infrastructure(outcome: &RunOutcome) -> bool {
     }
 }
 
-/// VMs that one kernel's tests are split over if nobody says: with several kernels the
-/// processors are busy anyway, and each further VM boots once more.
-pub const DEFAULT_SHARDS: u32 = 1;
-
 /// The file that tells the guest's runner how long each class took, for `--shard` to deal
 /// them out evenly: one JSON object, `module.Class` to seconds.
 pub fn shards_file(classes: &BTreeMap<String, f64>) -> String {

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
-use xtask::base::color::Paint;
-use xtask::model::results::{Results, RunRecord};
-use xtask::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
-use xtask::report::{html, json, junit, markdown, text};
+use xtask::internals::Paint;
+use xtask::internals::{FinishedTest, RunOutcome, TestOutcome};
+use xtask::internals::{Results, RunRecord};
+use xtask::internals::{html, json, junit, markdown, text};
 
 use crate::report_samples::{failed, finished, run, skipped};
 

@@ -4,8 +4,8 @@
 use std::fs;
 use std::path::Path;
 
-use xtask::model::results::Results;
-use xtask::report::matrix::TestMatrix;
+use xtask::internals::Results;
+use xtask::internals::TestMatrix;
 
 use crate::xtask;
 use support::binary::Run;
@@ -84,7 +84,7 @@ impl Setting {
 
 /// Phase, outcome and what is known about it, and the finished tests, for each run.
 fn runs(results: &Results) -> Vec<(String, String, u64)> {
-    let run = |run: &xtask::model::results::RunRecord| {
+    let run = |run: &xtask::internals::RunRecord| {
         let outcome = match run.outcome.detail() {
             None => run.outcome.name().to_owned(),
             Some(detail) => format!("{}: {detail}", run.outcome.name()),

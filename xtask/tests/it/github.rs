@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
-use xtask::base::env::Env;
-use xtask::base::error::exit_status;
-use xtask::base::paths::{Files, Paths};
-use xtask::base::ui::{Ui, Verbosity};
-use xtask::net::github::client::{Freshness, is_missing};
-use xtask::net::github::location::Settings;
-use xtask::net::github::{Client, Location};
-use xtask::net::http::{Limits, Secret, absent};
-use xtask::release::download::{self, Downloaded};
-use xtask::release::upload;
-use xtask::supply::places::From;
-use xtask::supply::{self, Choice, Sources};
+use xtask::internals::Env;
+use xtask::internals::From;
+use xtask::internals::Settings;
+use xtask::internals::exit_status;
+use xtask::internals::upload;
+use xtask::internals::{Choice, Sources, choose};
+use xtask::internals::{Client, Location};
+use xtask::internals::{Downloaded, download};
+use xtask::internals::{Files, Paths};
+use xtask::internals::{Freshness, is_missing};
+use xtask::internals::{Limits, Secret, absent};
+use xtask::internals::{Ui, Verbosity};
 
 use crate::xtask;
 use support::binary::Xtask;
@@ -943,7 +943,7 @@ fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String
         "" => None,
         text => Some(text.parse()?),
     };
-    let choice = supply::choose(&setting.env(), request.as_ref(), &sources)?;
+    let choice = choose(&setting.env(), request.as_ref(), &sources)?;
     Ok(match choice {
         Choice::Local(kernel) => format!("local {}", kernel.release),
         Choice::Release(package) => format!("release {}", package.name.release),

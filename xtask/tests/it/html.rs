@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use xtask::base::embedded::{REPORT_SCRIPT, REPORT_STYLE};
-use xtask::model::results::Results;
-use xtask::model::test_event::{RunOutcome, TestOutcome};
-use xtask::report::html::render;
+use xtask::internals::Results;
+use xtask::internals::html::render;
+use xtask::internals::{REPORT_SCRIPT, REPORT_STYLE};
+use xtask::internals::{RunOutcome, TestOutcome};
 
 use crate::report_samples::{failed, finished, hostile, large, realistic, run, skipped, worst};
 

@@ -4,9 +4,9 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 
 use serde_json::json;
-use xtask::model::results::{Results, RunRecord};
-use xtask::model::test_event::{Death, FinishedTest, RunOutcome, Stage, TestEvent, TestOutcome};
-use xtask::report::junit::render;
+use xtask::internals::junit::render;
+use xtask::internals::{Death, FinishedTest, RunOutcome, Stage, TestEvent, TestOutcome};
+use xtask::internals::{Results, RunRecord};
 
 use crate::report_samples::{failed, finished, hostile, large, realistic, run, skipped, worst};
 use support::host::repository;

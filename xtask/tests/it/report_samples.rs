@@ -1,10 +1,8 @@
 //! Made-up sessions for reports: like one of drgn's, large, hopeless and hostile.
 
-use xtask::model::expectation::Expectation;
-use xtask::model::results::{Evidence, Phases, Results, RunName, RunRecord, Session};
-use xtask::model::test_event::{
-    Counts, FinishedTest, RunOutcome, Stage, Tally, TestEvent, TestOutcome,
-};
+use xtask::internals::Expectation;
+use xtask::internals::{Counts, FinishedTest, RunOutcome, Stage, Tally, TestEvent, TestOutcome};
+use xtask::internals::{Evidence, Phases, Results, RunName, RunRecord, Session};
 
 fn session() -> Session {
     Session {

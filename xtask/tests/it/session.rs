@@ -5,8 +5,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use xtask::model::results::{Phases, Results, RunRecord};
-use xtask::report::{html, junit, markdown};
+use xtask::internals::{Phases, Results, RunRecord};
+use xtask::internals::{html, junit, markdown};
 
 use crate::xtask;
 use support::binary::Run;
@@ -340,8 +340,7 @@ fn durations_are_remembered_and_decide_the_order() {
 /// What is known of each test, however the tests were shared out.
 fn verdicts(results: &Results) -> Vec<String> {
     let tests = &results.runs[0].tally.finished_tests;
-    let verdict =
-        |test: &xtask::model::test_event::FinishedTest| format!("{} {}", test.id, test.outcome);
+    let verdict = |test: &xtask::internals::FinishedTest| format!("{} {}", test.id, test.outcome);
     let mut verdicts = tests.iter().map(verdict).collect::<Vec<_>>();
     verdicts.sort();
     verdicts

@@ -6,11 +6,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
-use xtask::base::env::Env;
-use xtask::base::error::{FailureKind, kind};
-use xtask::base::paths::{Files, Paths};
-use xtask::base::ui::{Ui, Verbosity};
-use xtask::host::setup::{Distribution, Family, Machine, Tool, require_on};
+use xtask::internals::Env;
+use xtask::internals::{Distribution, Family, Machine, Tool, require_on};
+use xtask::internals::{FailureKind, kind};
+use xtask::internals::{Files, Paths};
+use xtask::internals::{Ui, Verbosity};
 
 /// A host in a temporary directory: `bin`, `include`, `var`, and the work directory.
 struct Host {

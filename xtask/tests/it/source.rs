@@ -9,12 +9,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use support::sha256;
-use xtask::base::env::Env;
-use xtask::base::error::exit_status;
-use xtask::base::paths::{Files, Paths};
-use xtask::base::ui::{Ui, Verbosity};
-use xtask::kernel::source::{self, SourceChoice, SourceRequest, Wanted};
-use xtask::net::http::{self, HttpError, Limits};
+use xtask::internals::Env;
+use xtask::internals::exit_status;
+use xtask::internals::{Files, Paths};
+use xtask::internals::{HttpError, Limits, http};
+use xtask::internals::{SourceChoice, SourceRequest, Wanted, source};
+use xtask::internals::{Ui, Verbosity};
 
 /// What the server does with a request for a path; the last one repeats.
 #[derive(Clone)]

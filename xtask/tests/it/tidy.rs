@@ -295,6 +295,6 @@ fn files_are_read_in_one_place_which_knows_limits() {
     assert_eq!(
         found,
         Vec::<String>::new(),
-        "xtask::base::input reads files"
+        "xtask::internals::input reads files"
     );
 }

@@ -16,9 +16,9 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
-use xtask::base::process::{LongChild, LongCommand};
-use xtask::net::github::api::{self, Asset, Refusal, Release};
-use xtask::net::http::{Body, HttpError, Limits, Method, Request, Stream};
+use xtask::internals::{Asset, Refusal, Release, api};
+use xtask::internals::{Body, HttpError, Limits, Method, Request, Stream};
+use xtask::internals::{LongChild, LongCommand};
 
 use support::binary::Xtask;
 use support::fake_kernel;

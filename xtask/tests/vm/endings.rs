@@ -1,5 +1,5 @@
 //! Each way in which a guest can end itself or stand still ends the run, with its words: the
-//! table of `xtask::vm::ending`. Limits, for those that nothing shows, are in [`crate::outcomes`].
+//! table of `xtask::internals::ending`. Limits, for those that nothing shows, are in [`crate::outcomes`].
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;

@@ -8,8 +8,8 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::OnceLock;
 
-use xtask::model::results::{Results, RunRecord};
-use xtask::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
+use xtask::internals::{FinishedTest, RunOutcome, TestOutcome};
+use xtask::internals::{Results, RunRecord};
 
 use crate::{Ended, folder, test};
 

@@ -13,7 +13,7 @@ fn lay_out(package: &Path, tree: &Path) {
         fs::create_dir_all(to.parent().unwrap()).unwrap();
         symlink(package.join(from), to).unwrap();
     };
-    let arch = xtask::model::arch::host().unwrap();
+    let arch = xtask::internals::host().unwrap();
     put("vmlinuz", arch.image);
     for name in [
         ".config",

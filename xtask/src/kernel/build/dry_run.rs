@@ -32,8 +32,6 @@ pub struct Planned {
     pub wanted: String,
     /// The flavor.
     pub flavor: String,
-    /// The name of the architecture.
-    pub arch: &'static str,
     /// The source, or in one line why it cannot be had.
     pub source: Result<Source, String>,
     /// How many options its configuration names, and how many of ours it has not.
@@ -139,7 +137,6 @@ fn plan(
     Ok(Planned {
         wanted,
         flavor: request.flavor.clone(),
-        arch: request.arch.name,
         source,
         options,
         refused,
@@ -228,7 +225,6 @@ mod tests {
         let planned = Planned {
             wanted: "6.1".to_owned(),
             flavor: "tiny".to_owned(),
-            arch: "x86_64",
             source: Ok(Source {
                 release: "6.1.192-vmtest1.0tiny".to_owned(),
                 origin: "debian linux-source-6.1 6.1.192-2".to_owned(),

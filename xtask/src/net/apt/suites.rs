@@ -58,8 +58,6 @@ struct Asked {
 /// A suite that can be asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Lists<'a> {
-    /// Which suite.
-    pub suite: &'static Suite,
     directory: &'a Path,
 }
 
@@ -110,7 +108,6 @@ impl Suites {
         let usable = self.asked.iter();
         let usable = usable.filter(|asked| asked.state == State::Usable);
         usable.map(|asked| Lists {
-            suite: asked.suite,
             directory: &asked.directory,
         })
     }

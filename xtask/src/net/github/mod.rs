@@ -9,6 +9,6 @@ pub mod cache;
 pub mod client;
 pub mod location;
 
-pub use api::{Asset, AssetState, Release, Repository};
+pub use api::{Asset, AssetState};
 pub use client::Client;
 pub use location::Location;
