@@ -50,7 +50,6 @@ pub struct Suites {
 /// A suite, and what came of the last attempt to renew its lists.
 #[derive(Debug)]
 struct Asked {
-    suite: &'static Suite,
     directory: PathBuf,
     state: State,
 }
@@ -93,7 +92,6 @@ impl Suites {
         let states = update(&env.ui, &prepared)?;
         let asked = prepared.into_iter().zip(states);
         let asked = asked.map(|(prepared, state)| Asked {
-            suite: prepared.suite,
             directory: prepared.directory,
             state,
         });
