@@ -1,4 +1,4 @@
-//! `xtask prune`: see [`crate::supply::prune`].
+//! `cargo xtask prune`: see [`crate::model::retention`].
 
 use std::time::SystemTime;
 
@@ -8,10 +8,11 @@ use crate::base::stdout;
 use crate::base::table;
 use crate::base::time;
 use crate::base::ui::Ui;
+use crate::model::retention;
 use crate::release::github::Github;
 use crate::release::plan::megabytes;
 use crate::release::{self, ReleaseStore};
-use crate::supply::prune::{self, local};
+use crate::supply::prune;
 use anyhow::Result;
 
 use super::release::client;
@@ -77,12 +78,12 @@ pub fn confirm(question: &str, yes: bool, ui: &Ui) -> Result<bool> {
 }
 
 fn on_this_machine(env: &Env, flags: &PruneFlags) -> Result<u8> {
-    let entries = local::entries(&env.paths)?;
+    let entries = prune::entries(&env.paths)?;
     let kernels = entries
         .iter()
         .map(|entry| entry.kernel.clone())
         .collect::<Vec<_>>();
-    let old = prune::select(&kernels, flags.keep, now())
+    let old = retention::select(&kernels, flags.keep, now())
         .into_iter()
         .map(|deletion| &entries[deletion.index])
         .collect::<Vec<_>>();
@@ -96,7 +97,7 @@ fn on_this_machine(env: &Env, flags: &PruneFlags) -> Result<u8> {
         return Ok(0);
     }
     for entry in old {
-        local::delete(env, entry)?;
+        prune::delete(env, entry)?;
     }
     Ok(0)
 }

@@ -8,6 +8,7 @@ pub mod kernel_request;
 pub mod package_name;
 pub mod project;
 pub mod results;
+pub mod retention;
 pub mod run_event;
 pub mod test_event;
 pub mod version;

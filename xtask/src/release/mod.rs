@@ -32,9 +32,9 @@ use crate::model::arch::Arch;
 use crate::model::catalog::Kernels;
 use crate::model::kernel::LocalKernel;
 use crate::model::package_name::PackageName;
+use crate::model::retention;
 use crate::model::version::{Series, Version};
 use crate::release::plan::{Contents, Item, Newest, Published, Ready, ReleasePlan, Wanted};
-use crate::supply::prune;
 
 /// Where kernels are published.
 pub trait ReleaseStore {
@@ -345,9 +345,9 @@ pub fn old_packages(
     packages: &[Published],
     keep: NonZeroUsize,
     now: u64,
-) -> Vec<(&Published, prune::Reason)> {
+) -> Vec<(&Published, retention::Reason)> {
     let kernels = packages.iter().map(Published::kernel).collect::<Vec<_>>();
-    prune::select(&kernels, keep, now)
+    retention::select(&kernels, keep, now)
         .into_iter()
         .map(|deletion| (&packages[deletion.index], deletion.reason))
         .collect()
@@ -359,7 +359,7 @@ pub fn old_packages(
 ///
 /// The store refuses, or a signal; those before are deleted then.
 pub fn delete(
-    packages: &[(&Published, prune::Reason)],
+    packages: &[(&Published, retention::Reason)],
     store: &dyn ReleaseStore,
     ui: &Ui,
 ) -> Result<Vec<PackageName>> {

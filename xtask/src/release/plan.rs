@@ -16,10 +16,10 @@ use crate::base::shown;
 use crate::base::table;
 use crate::model::arch::Arch;
 use crate::model::package_name::PackageName;
+use crate::model::retention;
 use crate::model::version::{Release, Series};
 use crate::net::github::api::{ASSET_SIZE_MAX, ASSETS_MAX};
 use crate::net::github::client::requests_to_list;
-use crate::supply::prune;
 
 /// Taken for the bytes of a package when no published one says better: about what
 /// a 6.1 with all its debugging information has.
@@ -180,7 +180,7 @@ pub struct Deletion {
     /// Bytes.
     pub bytes: u64,
     /// Why.
-    pub reason: prune::Reason,
+    pub reason: retention::Reason,
 }
 
 /// Sums.
@@ -337,10 +337,10 @@ fn estimate(wanted: &Wanted, contents: &Contents) -> u64 {
         .packages
         .iter()
         .filter(|other| other.finished)
-        .filter_map(|other| Some((prune::group(&other.name)?, other)))
+        .filter_map(|other| Some((retention::group(&other.name)?, other)))
         .filter(|((_, _, flavor), _)| *flavor == wanted.flavor)
         .collect::<Vec<_>>();
-    let group = prune::group_of(wanted.arch, wanted.series, &wanted.flavor);
+    let group = retention::group_of(wanted.arch, wanted.series, &wanted.flavor);
     let same = alike.iter().filter(|(other, _)| *other == group);
     if let Some((_, newest)) = same.max_by_key(|(_, other)| &other.name.release) {
         return newest.size;
@@ -377,14 +377,14 @@ fn select(
         .iter()
         .map(|package| package.kernel())
         .collect::<Vec<_>>();
-    kernels.extend(uploaded.iter().map(|name| prune::Kernel {
+    kernels.extend(uploaded.iter().map(|name| retention::Kernel {
         name: (*name).clone(),
         finished: true,
         distribution: false,
-        created: prune::timestamp(options.now),
+        created: retention::timestamp(options.now),
     }));
     let (mut deletions, mut futile) = (Vec::new(), Vec::new());
-    for selected in prune::select(&kernels, keep, options.now) {
+    for selected in retention::select(&kernels, keep, options.now) {
         match published.get(selected.index) {
             Some(package) => deletions.push(Deletion {
                 package: package.name.clone(),
@@ -399,9 +399,9 @@ fn select(
 }
 
 impl Published {
-    /// As [`prune`] looks at it.
-    pub fn kernel(&self) -> prune::Kernel {
-        prune::Kernel {
+    /// As [`retention`] looks at it.
+    pub fn kernel(&self) -> retention::Kernel {
+        retention::Kernel {
             name: self.name.clone(),
             finished: self.finished,
             distribution: false,
@@ -412,10 +412,10 @@ impl Published {
 
 /// Whether a package is of a wanted series, flavor and architecture.
 pub fn is_of(wanted: &[Wanted], name: &PackageName) -> bool {
-    prune::group(name).is_some_and(|group| {
+    retention::group(name).is_some_and(|group| {
         wanted
             .iter()
-            .any(|wanted| group == prune::group_of(wanted.arch, wanted.series, &wanted.flavor))
+            .any(|wanted| group == retention::group_of(wanted.arch, wanted.series, &wanted.flavor))
     })
 }
 
@@ -453,7 +453,7 @@ fn totals(
     }
     let deleted_finished = deletions
         .iter()
-        .filter(|deletion| deletion.reason == prune::Reason::Superseded)
+        .filter(|deletion| deletion.reason == retention::Reason::Superseded)
         .map(|deletion| deletion.bytes)
         .sum::<u64>();
     Totals {

@@ -54,7 +54,7 @@ impl ReleaseStore for Memory {
             size: file.metadata()?.len(),
             finished: true,
             input_key: Manifest::of_package(file)?.map(|manifest| manifest.input_key),
-            created: prune::timestamp(NOW),
+            created: retention::timestamp(NOW),
             name,
         });
         Ok(())
@@ -81,7 +81,7 @@ fn published(release: &str, input_key: Option<&str>, finished: bool) -> Publishe
         size: 1_000_000,
         finished,
         input_key: input_key.map(str::to_owned),
-        created: prune::timestamp(NOW - 10),
+        created: retention::timestamp(NOW - 10),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::model::results::RunName;
 use crate::model::test_event::Stage;
 use crate::run::schedule;
 use crate::supply::list::disk_usage;
-use crate::supply::prune::local;
+use crate::supply::prune;
 use crate::supply::{self, Choice, Sources};
 
 /// A request, and where its kernel will come from.
@@ -177,7 +177,7 @@ impl Budget {
                 arch: kernel.arch,
                 release: kernel.release,
             };
-            local::delete(env, &local::Entry::unpacked(name, kernel.path))?;
+            prune::delete(env, &prune::Entry::unpacked(name, kernel.path))?;
         }
         Ok(())
     }

@@ -1,358 +1,224 @@
-//! Which kernels are old: the choice behind `prune`, for kernels on this machine and
-//! for those of a release alike.
-//!
-//! Per series, flavor and architecture the newest ones stay, of our own kernels and of
-//! those that were unpacked from a distribution's packages. What is named like neither is
-//! left alone, and so is everything whose name does not say its flavor. As at least one finished kernel of each flavor stays, no series loses its
-//! last one. The choice is made here, from values; [`local`] finds and removes what is
-//! on this machine.
+//! The kernels on this machine that [`crate::model::retention`] chooses among, and their removal.
 
-pub mod local;
+use std::path::{Path, PathBuf};
 
-use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
-use std::time::Duration;
+use anyhow::Result;
 
-use serde::Serialize;
-
-use crate::base::time;
-use crate::model::arch::Arch;
+use crate::base::disk;
+use crate::base::env::Env;
+use crate::base::lock;
+use crate::base::paths::Paths;
+use crate::base::temporary;
+use crate::kernel::distro;
+use crate::kernel::distro::companion;
+use crate::kernel::distro::folder;
+use crate::kernel::store;
+use crate::model::arch;
 use crate::model::package_name::PackageName;
-use crate::model::version::{Release, Series};
+use crate::model::retention::{Kernel, timestamp};
+use crate::supply::list::disk_usage;
 
-/// An upload that was not finished within this time will not be: it may have been
-/// going on for hours on a slow line, but no request lasts for days.
-pub const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// What prune must know about a kernel.
+/// An unpacked kernel, or a package file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kernel {
-    /// Its name.
-    pub name: PackageName,
-    /// Whether it is whole. One that is not neither stays for its age nor counts.
-    pub finished: bool,
-    /// Whether a distribution has made it: its name says its flavor in another way.
-    pub distribution: bool,
-    /// When it was made: `2026-01-31T23:59:59Z`, or nothing if that is not known.
-    pub created: String,
+pub struct Entry {
+    /// As [`crate::model::retention`] looks at it; always finished, because what is not has another
+    /// name in the work directory.
+    pub kernel: Kernel,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes on disk.
+    pub bytes: u64,
 }
 
-/// Why a kernel may go.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Reason {
-    /// There are enough newer ones.
-    Superseded,
-    /// Its upload was begun and never finished.
-    Abandoned,
-}
-
-impl Reason {
-    /// The reason for people.
-    pub fn words(self) -> &'static str {
-        match self {
-            Self::Superseded => "there are enough newer ones",
-            Self::Abandoned => "its upload was begun over a day ago and never finished",
+impl Entry {
+    /// An unpacked kernel whose size does not matter.
+    pub fn unpacked(name: PackageName, path: PathBuf) -> Self {
+        Self {
+            kernel: Kernel {
+                name,
+                finished: true,
+                distribution: false,
+                created: String::new(),
+            },
+            path,
+            bytes: 0,
         }
     }
 }
 
-/// A kernel that may go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Deletion {
-    /// Where it is in the list that was looked at.
-    pub index: usize,
-    /// Why.
-    pub reason: Reason,
-}
-
-/// What kernels are compared within.
-pub type Group = (&'static str, Series, String);
-
-/// The architecture, series and flavor of a kernel; `None` if its name does not say
-/// them.
-pub fn group(name: &PackageName) -> Option<Group> {
-    let flavor = name.release.flavor()?;
-    // `-vmtest1.0` has a number where the flavor should be.
-    let known = !flavor.is_empty() && flavor.chars().all(|c| c.is_ascii_lowercase());
-    known.then_some((name.arch.name, name.release.version.series, flavor))
-}
-
-/// The group of a distribution's kernel: what is in a release besides numbers tells
-/// distributions and flavors apart, as in `6.1.0-56-rt-amd64`.
-fn group_of_distribution(name: &PackageName) -> Group {
-    let suffix = &name.release.suffix;
-    let flavor = suffix.replace(|c: char| c.is_ascii_digit(), "");
-    // No flavor of ours is called like that.
-    let flavor = format!("distribution {flavor}");
-    (name.arch.name, name.release.version.series, flavor)
-}
-
-/// The group of a series and flavor on an architecture.
-pub fn group_of(arch: &Arch, series: Series, flavor: &str) -> Group {
-    (arch.name, series, flavor.to_owned())
-}
-
-/// The kernels that may go when the `keep` newest releases of each group stay, by
-/// architecture, series and flavor, the newest first. A release may be in the list
-/// several times (unpacked and as a file): it counts once and goes as a whole.
+/// The unpacked kernels, those of distributions as well and their debugging information,
+/// and the package files in the work directory. Directories that are named like kernels but
+/// are none are left out, so that nothing is deleted that nobody understands.
 ///
-/// `now` is in seconds since 1970.
-pub fn select(kernels: &[Kernel], keep: NonZeroUsize, now: u64) -> Vec<Deletion> {
-    let limit = timestamp(now.saturating_sub(ABANDONED.as_secs()));
-    let mut groups = BTreeMap::<Group, Vec<usize>>::new();
-    for (index, kernel) in kernels.iter().enumerate() {
-        let group = match kernel.distribution {
-            true => Some(group_of_distribution(&kernel.name)),
-            false => group(&kernel.name),
-        };
-        if let Some(group) = group {
-            groups.entry(group).or_default().push(index);
-        }
-    }
-    let mut deletions = Vec::new();
-    for members in groups.values_mut() {
-        let release = |index: &usize| &kernels[*index].name.release;
-        members.sort_by(|a, b| release(b).cmp(release(a)).then(a.cmp(b)));
-        let mut kept = Vec::<&Release>::new();
-        for index in members {
-            let kernel = &kernels[*index];
-            let reason = if !kernel.finished {
-                is_before(&kernel.created, &limit).then_some(Reason::Abandoned)
-            } else if kept.contains(&&kernel.name.release) {
-                None
-            } else if kept.len() < keep.get() {
-                kept.push(&kernel.name.release);
-                None
-            } else {
-                Some(Reason::Superseded)
+/// # Errors
+///
+/// A directory cannot be read.
+pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
+    let mut entries = Vec::<Entry>::new();
+    let mut add = |name: PackageName, path: PathBuf| -> Result<()> {
+        let companion = folder::companion_release(&path).is_some();
+        // Goes with its kernel, and by itself once that is gone.
+        let orphaned = companion && entries.iter().all(|entry| entry.kernel.name != name);
+        entries.push(Entry {
+            kernel: Kernel {
+                name,
+                finished: !orphaned,
+                distribution: companion || folder::kernel_key(&path).is_some(),
+                created: match orphaned {
+                    true => timestamp(0),
+                    false => String::new(),
+                },
+            },
+            bytes: disk_usage(&path)?,
+            path,
+        });
+        Ok(())
+    };
+    for arch in arch::ARCHITECTURES {
+        let distributions = distro::survey(paths, arch)?;
+        for kernel in store::kernels(paths, arch)?
+            .into_iter()
+            .chain(distributions)
+        {
+            let name = PackageName {
+                arch: kernel.arch,
+                release: kernel.release,
             };
-            deletions.extend(reason.map(|reason| Deletion {
-                index: *index,
-                reason,
-            }));
+            add(name, kernel.path)?;
+        }
+        for (release, path) in companion::survey(paths, arch)? {
+            add(PackageName { arch, release }, path)?;
         }
     }
-    deletions
+    for path in package_files(&paths.packages())? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if let Some(name) = PackageName::parse(&name) {
+            add(name, path.clone())?;
+        }
+    }
+    Ok(entries)
 }
 
-/// A time in seconds since 1970 as GitHub writes it (RFC 3339, in UTC, without
-/// fractions; docs.github.com/en/rest/using-the-rest-api/timezones-and-the-rest-api).
-pub fn timestamp(seconds: u64) -> String {
-    time::rfc3339(seconds)
+fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = disk::entries(directory)?;
+    files.retain(|path| {
+        path.symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_file())
+    });
+    Ok(files)
 }
 
-/// Whether a time is known and before another. In this form the order of times is
-/// that of their texts.
-fn is_before(time: &str, limit: &str) -> bool {
-    let digit = |c: char| if c.is_ascii_digit() { '0' } else { c };
-    let form = time.chars().map(digit).collect::<String>();
-    form == "0000-00-00T00:00:00Z" && time < limit
+/// Removes a kernel or a package file, which is whole or gone whenever this ends.
+///
+/// # Errors
+///
+/// It cannot be moved or removed, or a signal while another run works on it.
+pub fn delete(env: &Env, entry: &Entry) -> Result<()> {
+    let name = &entry.kernel.name;
+    let lock = folder::lock_name(&entry.path)
+        .unwrap_or_else(|| store::lock_name(name.arch, &name.release));
+    let _lock = lock::take(env, &lock)?;
+    temporary::discard(&entry.path)?;
+    env.ui.info(format!("removed {}", entry.path.display()));
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::retention;
 
-    const NOW: u64 = 1_800_000_000;
+    fn unpacked(paths: &Paths, release: &str) -> PathBuf {
+        let arch = arch::find("x86_64").unwrap();
+        let path = store::kernel_path(paths, arch, &release.parse().unwrap());
+        std::fs::create_dir_all(path.join("build/include/config")).unwrap();
+        std::fs::write(path.join("vmlinuz"), "image").unwrap();
+        let mut elf = b"\x7fELF\x02\x01\x01".to_vec();
+        elf.resize(18, 0);
+        elf.extend_from_slice(&62_u16.to_le_bytes());
+        std::fs::write(path.join("build/vmlinux"), elf).unwrap();
+        let name = path.join("build/include/config/kernel.release");
+        std::fs::write(name, format!("{release}\n")).unwrap();
+        path
+    }
 
-    fn kernel(release: &str, finished: bool, age: u64) -> Kernel {
-        Kernel {
-            name: PackageName::parse(&format!("kernel-{release}.x86_64.tar.zst")).unwrap(),
-            finished,
-            distribution: false,
-            created: timestamp(NOW - age),
+    #[test]
+    fn kernels_and_packages_are_found_and_removed_and_the_rest_stays() {
+        let work = tempfile::tempdir().unwrap();
+        let env = Env::for_tests(work.path());
+        assert!(entries(&env.paths).unwrap().is_empty());
+        let kernel = unpacked(&env.paths, "6.1.9-vmtest1.1default");
+        std::fs::create_dir(kernel.with_file_name("kernel-6.1.8-vmtest1.1default")).unwrap();
+        let packages = env.paths.packages();
+        std::fs::create_dir(&packages).unwrap();
+        let package = packages.join("kernel-6.1.9-vmtest1.1default.x86_64.tar.zst");
+        for name in ["notes.txt", "kernel-6.1.9.tar.zst"] {
+            std::fs::write(packages.join(name), "").unwrap();
         }
-    }
+        std::fs::write(&package, "x").unwrap();
 
-    fn keep(number: usize) -> NonZeroUsize {
-        NonZeroUsize::new(number).unwrap()
-    }
-
-    fn gone(kernels: &[Kernel], number: usize) -> Vec<String> {
-        select(kernels, keep(number), NOW)
-            .iter()
-            .map(|deletion| {
-                let release = &kernels[deletion.index].name.release;
-                format!("{release} {:?}", deletion.reason)
-            })
-            .collect()
-    }
-
-    #[test]
-    fn the_newest_of_each_series_and_flavor_stay() {
-        let kernels = [
-            "6.1.9-vmtest1.1default",
-            "6.1.10-vmtest1.1default",
-            "6.1.10-vmtest2.1default",
-            "6.1.8-vmtest1.0tiny",
-            "6.1-rc8-vmtest1.1default",
-            "6.12.1-vmtest1.1default",
-            "5.10.3-vmtest42.1default",
-            "5.10.2-vmtest42.1default",
-        ]
-        .map(|release| kernel(release, true, 0));
-        assert_eq!(
-            gone(&kernels, 1),
-            [
-                "5.10.2-vmtest42.1default Superseded",
-                "6.1.10-vmtest1.1default Superseded",
-                "6.1.9-vmtest1.1default Superseded",
-                "6.1-rc8-vmtest1.1default Superseded",
-            ]
-        );
-        assert_eq!(gone(&kernels, 3), ["6.1-rc8-vmtest1.1default Superseded"]);
-        assert!(gone(&kernels, 4).is_empty());
-    }
-
-    #[test]
-    fn what_is_not_of_ours_is_left_alone() {
-        let kernels = [
-            "6.1.0-10-amd64",
-            "6.1.1",
-            "6.1.2-vmtest",
-            "6.1.3-vmtest1.0",
-            "6.1.4-vmtest1.0-x",
-        ]
-        .map(|release| kernel(release, false, 1_000_000));
-        assert!(gone(&kernels, 1).is_empty());
-    }
-
-    #[test]
-    fn an_unfinished_upload_goes_after_a_day_and_never_counts() {
-        let day = ABANDONED.as_secs();
-        let kernels = [
-            kernel("6.1.12-vmtest1.1default", false, day),
-            kernel("6.1.11-vmtest1.1default", false, day + 1),
-            kernel("6.1.10-vmtest1.1default", true, 0),
-            kernel("6.1.9-vmtest1.1default", true, 9 * day),
-        ];
-        assert_eq!(
-            gone(&kernels, 1),
-            [
-                "6.1.11-vmtest1.1default Abandoned",
-                "6.1.9-vmtest1.1default Superseded",
-            ]
-        );
-        for created in ["", "yesterday", "2020-01-01", "2020-01-01T00:00:00+02:00"] {
-            let kernel = Kernel {
-                created: created.to_owned(),
-                ..kernels[1].clone()
-            };
-            assert!(gone(&[kernel], 1).is_empty(), "{created:?}");
+        let found = entries(&env.paths).unwrap();
+        let paths = found.iter().map(|entry| &entry.path).collect::<Vec<_>>();
+        assert_eq!(paths, [&kernel, &package]);
+        assert!(found.iter().all(|entry| entry.bytes > 0));
+        for entry in &found {
+            delete(&env, entry).unwrap();
         }
+        assert!(entries(&env.paths).unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(&packages).unwrap().count(), 2);
+        let left = std::fs::read_dir(kernel.parent().unwrap()).unwrap();
+        let names = left
+            .map(|entry| entry.unwrap().file_name())
+            .collect::<Vec<_>>();
+        assert_eq!(names, ["kernel-6.1.8-vmtest1.1default"]);
+        assert!(delete(&env, &found[1]).is_err());
     }
 
     #[test]
-    fn a_release_that_is_there_twice_counts_once_and_goes_as_a_whole() {
-        let kernels = [
-            kernel("6.1.10-vmtest1.1default", true, 0),
-            kernel("6.1.9-vmtest1.1default", true, 0),
-            kernel("6.1.10-vmtest1.1default", true, 0),
-            kernel("6.1.8-vmtest1.1default", true, 0),
-            kernel("6.1.8-vmtest1.1default", true, 0),
-        ];
-        let indices = |number| {
-            select(&kernels, keep(number), NOW)
-                .iter()
-                .map(|deletion| deletion.index)
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(indices(2), [3, 4]);
-        assert_eq!(indices(1), [1, 3, 4]);
-    }
-
-    #[test]
-    fn kernels_of_distributions_are_compared_with_their_like() {
-        let kernels = [
-            "6.1.0-9-amd64",
-            "6.1.0-10-amd64",
-            "6.1.0-10-rt-amd64",
-            "6.1.0-9-cloud-amd64",
-            "6.1.172-vmtest1.1default",
-            "6.12.9+deb13-amd64",
-            "6.12.10+deb13-amd64",
-        ]
-        .map(|release| Kernel {
-            distribution: !release.contains("vmtest"),
-            ..kernel(release, true, 0)
-        });
-        let mut gone = gone(&kernels, 1);
-        gone.sort();
-        assert_eq!(
-            gone,
-            ["6.1.0-9-amd64 Superseded", "6.12.9+deb13-amd64 Superseded"]
-        );
-    }
-
-    /// Every list of up to four kernels out of eight: two series, two flavors,
-    /// finished, abandoned and just begun.
-    #[test]
-    fn whatever_there_is_the_last_good_one_stays() {
-        let day = ABANDONED.as_secs();
-        let pool = [
-            kernel("6.1.1-vmtest1.1default", true, 9 * day),
-            kernel("6.1.2-vmtest1.1default", true, 0),
-            kernel("6.1.3-vmtest1.1default", false, 2 * day),
-            kernel("6.1.4-vmtest1.1default", false, 0),
-            kernel("6.1.1-vmtest1.0tiny", true, 9 * day),
-            kernel("6.1.2-vmtest1.0tiny", false, 2 * day),
-            kernel("5.10.1-vmtest1.1default", true, 9 * day),
-            kernel("5.10.0-10-amd64", true, 9 * day),
-        ];
-        let mut lists = vec![Vec::new()];
-        for length in 0..4 {
-            let longer = lists
-                .iter()
-                .filter(|list: &&Vec<usize>| list.len() == length)
-                .flat_map(|list| (0..pool.len()).map(|i| [list.clone(), vec![i]].concat()))
-                .collect::<Vec<_>>();
-            lists.extend(longer);
-        }
-        assert_eq!(lists.len(), 1 + 8 + 64 + 512 + 4096);
-        for (list, number) in lists.iter().flat_map(|list| [(list, 1), (list, 2)]) {
-            let kernels = list.iter().map(|i| pool[*i].clone()).collect::<Vec<_>>();
-            let deletions = select(&kernels, keep(number), NOW);
-            let stays = |index: usize| deletions.iter().all(|deletion| deletion.index != index);
-            let finished = |index: &usize| kernels[*index].finished;
-            let left = (0..kernels.len()).filter(|i| stays(*i)).collect::<Vec<_>>();
-            for (index, kernel) in kernels.iter().enumerate() {
-                let Some(of) = group(&kernel.name) else {
-                    assert!(stays(index), "{list:?}");
-                    continue;
-                };
-                let newer = |other: &&usize| {
-                    let name = &kernels[**other].name;
-                    finished(other)
-                        && group(name).as_ref() == Some(&of)
-                        && name.release > kernel.name.release
-                };
-                let mut newer = left.iter().filter(newer).collect::<Vec<_>>();
-                newer.sort_by_key(|index| &kernels[**index].name.release);
-                newer.dedup_by_key(|index| &kernels[**index].name.release);
-                if kernel.finished {
-                    // It goes exactly if enough newer ones stay.
-                    assert_eq!(stays(index), newer.len() < number, "{list:?}");
-                    let series = |index: &usize| kernels[*index].name.release.version.series;
-                    let remain = left
-                        .iter()
-                        .filter(|i| finished(i) && series(i) == kernel.name.release.version.series);
-                    assert!(remain.count() >= 1, "{list:?}");
-                } else {
-                    assert_eq!(stays(index), kernel.created == timestamp(NOW), "{list:?}");
-                }
+    fn debugging_information_goes_with_its_kernel() {
+        let work = tempfile::tempdir().unwrap();
+        let env = Env::for_tests(work.path());
+        let folder = |name: &str| work.path().join("x86_64").join(name);
+        for release in ["6.1.0-54-amd64", "6.1.0-56-amd64"] {
+            let kernel = folder(&format!("distribution-{release}-0123456789ab"));
+            std::fs::create_dir_all(kernel.join("modules")).unwrap();
+            for name in ["vmlinuz", "modules/modules.dep"] {
+                std::fs::write(kernel.join(name), "").unwrap();
             }
-            // Once is enough, and the order of the list means nothing.
-            let rest = left.iter().map(|i| kernels[*i].clone()).collect::<Vec<_>>();
-            assert!(select(&rest, keep(number), NOW).is_empty(), "{list:?}");
-            let reversed = kernels.iter().rev().cloned().collect::<Vec<_>>();
-            assert_eq!(gone(&kernels, number), gone(&reversed, number), "{list:?}");
+            let origin = format!(r#"{{"release":"{release}","arch":"x86_64","packages":[]}}"#);
+            std::fs::write(kernel.join("origin.json"), origin).unwrap();
         }
-    }
-
-    #[test]
-    fn times_are_written_as_github_writes_them() {
-        assert_eq!(timestamp(0), "1970-01-01T00:00:00Z");
-        assert_eq!(timestamp(1_445_412_480), "2015-10-21T07:28:00Z");
+        for release in ["6.1.0-54-amd64", "6.1.0-56-amd64", "6.1.0-58-amd64"] {
+            let path = folder(&format!("debuginfo-{release}-0123456789ab"));
+            std::fs::create_dir(path).unwrap();
+        }
+        let old = || {
+            let entries = entries(&env.paths).unwrap();
+            let kernels = entries.iter().map(|entry| entry.kernel.clone());
+            let kernels = kernels.collect::<Vec<_>>();
+            let keep = std::num::NonZeroUsize::MIN;
+            let now = 1_800_000_000;
+            let indices = retention::select(&kernels, keep, now).into_iter();
+            let old = indices.map(|deletion| entries[deletion.index].clone());
+            old.collect::<Vec<_>>()
+        };
+        // Whatever is not the newest kernel or its; what is newer still has no kernel.
+        let found = old();
+        let names = found.iter().map(|entry| entry.path.file_name().unwrap());
+        let mut names = names.collect::<Vec<_>>();
+        names.sort();
+        assert_eq!(
+            names,
+            [
+                "debuginfo-6.1.0-54-amd64-0123456789ab",
+                "debuginfo-6.1.0-58-amd64-0123456789ab",
+                "distribution-6.1.0-54-amd64-0123456789ab",
+            ]
+        );
+        for entry in &found {
+            delete(&env, entry).unwrap();
+        }
+        assert_eq!(old(), []);
+        assert!(folder("debuginfo-6.1.0-56-amd64-0123456789ab").is_dir());
     }
 }

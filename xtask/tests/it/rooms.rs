@@ -40,9 +40,6 @@ const ROOMS: [(&str, &[&str]); 12] = [
     ("base", &[]),
 ];
 
-/// Imports against the direction that are still there: (file, room). This list only shrinks.
-const OFFENDERS: [(&str, &str); 2] = [("release/mod.rs", "supply"), ("release/plan.rs", "supply")];
-
 /// The rooms that a file imports, without its tests and its comments.
 fn imports(code: &str) -> BTreeSet<&str> {
     let code = code.split("#[cfg(test)]\nmod tests").next().unwrap();
@@ -77,7 +74,6 @@ fn faults(path: &str, code: &str) -> Vec<String> {
     imports(code)
         .into_iter()
         .filter(|import| *import != room && !allowed.contains(import))
-        .filter(|import| !OFFENDERS.contains(&(path, import)))
         .map(|import| format!("{path}: {room} must not import {import}"))
         .collect()
 }
@@ -106,17 +102,6 @@ fn rooms_import_only_what_lies_below_them() {
         .flat_map(|(path, code)| faults(path, code))
         .collect::<Vec<_>>();
     assert_eq!(faults, Vec::<String>::new());
-}
-
-#[test]
-fn every_exception_is_needed() {
-    for (path, import) in OFFENDERS {
-        let code = std::fs::read_to_string(repository().join("xtask/src").join(path)).unwrap();
-        assert!(
-            imports(&code).contains(import),
-            "{path} no longer imports {import}"
-        );
-    }
 }
 
 #[test]

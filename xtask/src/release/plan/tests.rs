@@ -41,7 +41,7 @@ fn published(release: &str, megabytes: u64, input_key: Option<&str>) -> Publishe
         size: megabytes * 1_000_000,
         finished: true,
         input_key: input_key.map(str::to_owned),
-        created: prune::timestamp(NOW - 30 * 86_400),
+        created: retention::timestamp(NOW - 30 * 86_400),
     }
 }
 
@@ -49,7 +49,7 @@ fn unfinished(release: &str, age: u64) -> Published {
     Published {
         finished: false,
         size: 0,
-        created: prune::timestamp(NOW - age),
+        created: retention::timestamp(NOW - age),
         ..published(release, 7, None)
     }
 }
