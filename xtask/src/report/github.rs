@@ -26,7 +26,6 @@ const ANNOTATIONS: usize = 10;
 /// No annotation is longer, in characters: they stand between the lines of a diff.
 const LONGEST_MESSAGE: usize = 1000;
 
-/// A job of GitHub Actions.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ActionsJob {
     /// Where the repository was checked out: files in annotations are relative to it.
@@ -75,12 +74,11 @@ impl ActionsJob {
     }
 }
 
-/// Begins a group of lines that is folded in the log.
+/// Begins a group of lines that is folded in the log; groups do not nest.
 pub fn group(title: &str) -> String {
     format!("::group::{}\n", data(&shown::lines(title)))
 }
 
-/// Ends a group; groups do not nest.
 pub const END_GROUP: &str = "::endgroup::\n";
 
 /// Lines that annotate a pull request with what went wrong, the most useful first: the
@@ -175,12 +173,9 @@ fn place<'t>(traceback: &'t str, tree: &Path) -> Option<(&'t Path, u32)> {
             .split_once("\", line ")?;
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         let (file, line) = (Path::new(file), digits.parse().ok()?);
-        let is_library = |path: &Path| {
-            path.iter()
-                .any(|name| name == "site-packages" || name == "dist-packages")
-        };
-        let inside = file.strip_prefix(tree).ok()?;
-        (!is_library(inside)).then_some((file, line))
+        let mut inside = file.strip_prefix(tree).ok()?.iter();
+        let is_library = inside.any(|name| name == "site-packages" || name == "dist-packages");
+        (!is_library).then_some((file, line))
     };
     traceback.lines().rev().find_map(frame)
 }

@@ -2,19 +2,19 @@
 //!
 //! Every report but the terminal's is made from a whole [`crate::model::results::Results`].
 
-pub mod diff;
-pub mod files;
-pub mod formats;
-pub mod github;
+pub(crate) mod diff;
+pub(crate) mod files;
+pub(crate) mod formats;
+pub(crate) mod github;
 pub mod html;
 pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod matrix;
-pub mod merge;
-pub mod terminal;
+pub(crate) mod merge;
+pub(crate) mod terminal;
 #[cfg(test)]
 mod tests;
 pub mod text;
-pub mod totals;
+pub(crate) mod totals;
 mod words;

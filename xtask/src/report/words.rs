@@ -85,11 +85,6 @@ impl Columns {
     /// Short names of the runs, no two alike unless the runs are: `6.1`, and what tells
     /// it from others: `6.1.192 tiny`.
     pub fn labels(&self) -> Vec<String> {
-        let labels = |name: &dyn Fn(&RunColumn) -> String| {
-            let names = self.0.iter().map(name).collect::<Vec<_>>();
-            let distinct = names.iter().collect::<BTreeSet<_>>().len();
-            (distinct, names)
-        };
         let with_phase = |name: String, column: &RunColumn| match &column.phase {
             Some(phase) => format!("{name} {phase}"),
             None => name,
@@ -105,15 +100,11 @@ impl Columns {
         };
         let long = |column: &RunColumn| column.long.clone();
         // Of equally telling ones the shortest.
-        let names: [&dyn Fn(&RunColumn) -> String; 4] = [&plain, &flavor, &arch, &long];
-        let mut best = labels(names[0]);
-        for name in &names[1..] {
-            let other = labels(name);
-            if other.0 > best.0 {
-                best = other;
-            }
-        }
-        best.1
+        let names: [&dyn Fn(&RunColumn) -> String; 4] = [&long, &arch, &flavor, &plain];
+        let labels = names.map(|name| self.0.iter().map(name).collect::<Vec<_>>());
+        let distinct = |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len();
+        // The last of equals.
+        labels.into_iter().max_by_key(distinct).unwrap_or_default()
     }
 
     /// What the runs say in words; `None` if all say the same.
