@@ -1,7 +1,6 @@
 //! `cargo xtask bisect`: the kernel from which on a test behaves differently.
 
 use std::ffi::OsString;
-use std::path::PathBuf;
 
 use crate::base::env::Env;
 use crate::base::error::{Failure, FailureKind};
@@ -11,15 +10,17 @@ use crate::model::kernel_request::{KernelRequest, Selector};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, exit_status};
 use crate::report::files;
+use crate::report::github::ActionsJob;
+use crate::report::terminal::{Outlook, Reporter};
 use crate::run::bisect::{self, Bisection, Step, Verdict};
 use crate::run::queue;
 use crate::run::run_folder;
+use crate::run::test_run::{TestOptions, TestRun};
 use anyhow::{Context, Result};
 
-use super::{kernels, test};
+use super::kernels;
+use super::test::{self, Subject};
 use crate::cli::flags::bisect::Bisect;
-use crate::cli::flags::test::Test;
-use crate::cli::kernels::KernelFlags;
 
 /// Searches and prints the answer.
 pub fn run(env: &Env, flags: &Bisect, setup: bool) -> Result<u8> {
@@ -30,9 +31,21 @@ pub fn run(env: &Env, flags: &Bisect, setup: bool) -> Result<u8> {
     }
     let mut names = requests.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut bisection = Bisection::new(requests.len()).verify(flags.verify);
+    let subject = Subject {
+        project: flags.project.as_ref(),
+        profile: flags.profile.as_ref(),
+        environment: &flags.environment,
+        sources: &flags.sources,
+        machine: &flags.machine,
+    };
+    let mut options = TestOptions {
+        cc: flags.cc.clone(),
+        arguments: vec![OsString::from(&flags.test)],
+        ..subject.options(env, setup)?
+    };
     let places = match flags.results.is_empty() {
         true => Vec::new(),
-        false => places(env, &requests, flags, setup)?,
+        false => places(env, &requests, &options)?,
     };
     for path in &flags.results {
         let known = bisect::known(&requests, &places, &flags.test, &files::read(path)?);
@@ -48,13 +61,9 @@ pub fn run(env: &Env, flags: &Bisect, setup: bool) -> Result<u8> {
     let logs = run_folder::unique(&env.paths.logs())?;
     let last = bisect::search(&mut bisection, |kernel| {
         let task = env.ui.task(format!("testing {}", names[kernel]));
-        let record = run_one(
-            env,
-            flags,
-            &requests[kernel],
-            setup,
-            logs.join(kernel.to_string()),
-        )?;
+        options.requests = vec![Some(requests[kernel].clone())];
+        options.folder = Some(logs.join(kernel.to_string()));
+        let record = run_one(env, &options, &names[kernel])?;
         drop(task);
         if record.outcome == RunOutcome::NoTests {
             // It would be the same on every other kernel.
@@ -92,54 +101,43 @@ pub fn run(env: &Env, flags: &Bisect, setup: bool) -> Result<u8> {
 fn places(
     env: &Env,
     requests: &[KernelRequest],
-    flags: &Bisect,
-    setup: bool,
+    options: &TestOptions,
 ) -> Result<Vec<Option<RunName>>> {
-    let sources = super::release::sources(env, &flags.sources, &flags.machine, setup)?;
     let place = |request: &KernelRequest| match request.selector {
         Selector::Pattern(_) => Ok(None),
         Selector::Path(_) | Selector::Source(..) => {
-            let wanted = queue::choose(env, &[Some(request.clone())], &sources);
+            let wanted = queue::choose(env, &[Some(request.clone())], &options.sources);
             wanted.first().map(queue::Wanted::name).transpose()
         }
     };
     requests.iter().map(place).collect()
 }
 
-/// The test on one kernel, by `test`, whose own words are only wanted with `-v`.
-fn run_one(
-    env: &Env,
-    flags: &Bisect,
-    request: &KernelRequest,
-    setup: bool,
-    folder: PathBuf,
-) -> Result<RunRecord> {
-    let options = Test {
-        kernels: KernelFlags {
-            kernels: vec![request.to_string()],
-            ..KernelFlags::default()
-        },
-        report_dir: Some(folder.clone()),
-        project: flags.project.clone(),
-        profile: flags.profile.clone(),
-        cc: flags.cc.clone(),
-        environment: flags.environment.clone(),
-        sources: flags.sources.clone(),
-        machine: flags.machine.clone(),
-        arguments: vec![OsString::from(&flags.test)],
-        ..Test::without_flags()?
-    };
+/// The test on one kernel. The words of its run are only wanted with `-v`.
+fn run_one(env: &Env, options: &TestOptions, kernel: &str) -> Result<RunRecord> {
     let mut inner = env.clone();
     if env.ui.verbosity() != Verbosity::Verbose {
         inner.ui = env.ui.quiet();
     }
-    // Its verdict is what is shown here.
-    test::run_to(&inner, std::io::sink(), &options, setup)?;
-    let results = files::read(&folder)?;
-    let mut runs = results.runs;
+    let mut run = TestRun::plan(&inner, options)?;
+    let outlook = Outlook {
+        plan: run.plan.clone(),
+        ..Outlook::default()
+    };
+    let ui = inner.ui.clone();
+    // Its verdict is what is shown here; of the reporter only the live view is wanted.
+    let mut reporter = Reporter::new(std::io::sink(), ui.verbosity(), Some(ui), outlook);
+    let end = test::finish(&inner, &mut run, &mut reporter)?;
+    if let Some(job) = ActionsJob::of(|name| std::env::var_os(name)) {
+        job.summarize(&end.results)?;
+    }
+    inner
+        .ui
+        .info(format!("reports: {}", run.plan.folder.display()));
+    let mut runs = end.results.runs;
     // Its main tests, and those after its crash.
     let telling = runs.iter().position(|run| Verdict::of(run).tells());
     let telling = telling.unwrap_or(0);
     let run = (telling < runs.len()).then(|| runs.swap_remove(telling));
-    run.with_context(|| format!("the test on {request} left no result"))
+    run.with_context(|| format!("the test on {kernel} left no result"))
 }

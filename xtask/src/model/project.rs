@@ -401,6 +401,14 @@ pub enum Chosen {
     },
 }
 
+impl Chosen {
+    pub fn project(&self) -> &Project {
+        match self {
+            Self::Tree { project, .. } | Self::Pinned { project } => project,
+        }
+    }
+}
+
 /// What says which project it is.
 #[derive(Clone, Debug, Default)]
 pub struct Choice {

@@ -1,6 +1,8 @@
 //! What a session tells while it runs: the one interface between the runner and whoever
 //! shows or records its events.
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 
 use crate::model::results::{Results, RunName, RunRecord};
@@ -29,6 +31,19 @@ pub enum RunEventKind {
     /// A VM ended like this, and another one is started in its place.
     Retried(RunOutcome),
     Finished(Box<RunRecord>),
+}
+
+/// What is to be done in a session, as far as it is known before.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionPlan {
+    /// How many runs there are, without those after a crash.
+    pub runs: usize,
+    /// How long each will take, in seconds, if that is known.
+    pub seconds: Vec<Option<f64>>,
+    /// VMs at a time.
+    pub jobs: usize,
+    /// The folder with the logs.
+    pub folder: PathBuf,
 }
 
 /// Everything about a session whose runs have ended.

@@ -7,7 +7,6 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -16,7 +15,7 @@ use crate::base::color::Paint;
 use crate::base::shown;
 use crate::base::ui::{Task, Ui, Verbosity};
 use crate::model::results::RunName;
-use crate::model::run_event::{Observer, RunEvent, RunEventKind, SessionEnd};
+use crate::model::run_event::{Observer, RunEvent, RunEventKind, SessionEnd, SessionPlan};
 use crate::model::test_event::{RunOutcome, TestEvent};
 use crate::report::formats::Look;
 use crate::report::github;
@@ -24,17 +23,10 @@ use crate::report::matrix::TestVerdict;
 use crate::report::text::{self, failure_line, run_line, test_line};
 use crate::report::totals::TestTotals;
 
-/// What is to be done in a session, as far as it is known before.
+/// What is to be shown of a session, and how.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Outlook {
-    /// How many runs there are.
-    pub runs: usize,
-    /// How long each will take, in seconds, if that is known.
-    pub seconds: Vec<Option<f64>>,
-    /// VMs at a time.
-    pub jobs: usize,
-    /// The folder with the logs.
-    pub folder: PathBuf,
+    pub plan: SessionPlan,
     /// The colours of results.
     pub paint: Paint,
     /// Standard output is the log of a job of GitHub Actions.
@@ -94,9 +86,9 @@ impl<W: Write> Reporter<W> {
     /// Results go to `out`; the live view goes to `ui`.
     pub fn new(out: W, verbosity: Verbosity, ui: Option<Ui>, outlook: Outlook) -> Self {
         let total = (ui.as_ref())
-            .filter(|ui| ui.terminal() && outlook.runs > 1)
+            .filter(|ui| ui.terminal() && outlook.plan.runs > 1)
             .map(|ui| ui.task(""));
-        let ended = vec![false; outlook.runs];
+        let ended = vec![false; outlook.plan.runs];
         let mut reporter = Self {
             out,
             verbosity,
@@ -117,7 +109,7 @@ impl<W: Write> Reporter<W> {
     pub fn finish(&mut self, end: &SessionEnd) -> Result<()> {
         self.total = None;
         let look = Look {
-            folder: self.outlook.folder.clone(),
+            folder: self.outlook.plan.folder.clone(),
             paint: self.outlook.paint,
             skips: self.verbosity >= Verbosity::Verbose,
             in_job: self.outlook.github,
@@ -155,7 +147,7 @@ impl<W: Write> Reporter<W> {
                 }
             }
             RunEventKind::Test(event) => {
-                let many = self.outlook.runs > 1;
+                let many = self.outlook.plan.runs > 1;
                 let Some(row) = self.rows.get_mut(run) else {
                     return String::new();
                 };
@@ -209,7 +201,7 @@ impl<W: Write> Reporter<W> {
 
     /// Shows a run, or under which name and in which phase it goes on.
     fn row(&mut self, run: usize, name: &RunName, phase: &'static str) {
-        let of = self.outlook.runs;
+        let of = self.outlook.plan.runs;
         let many = of > 1;
         // Several are told apart by their kernels; one may say what is being done.
         let message = match (name.arch.is_empty(), phase) {
@@ -244,7 +236,7 @@ impl<W: Write> Reporter<W> {
 
     /// `3 of 40 kernels done, 1 not passed, about 12 min left`
     fn total_text(&self) -> String {
-        let mut text = format!("{} of {} runs done", self.done, self.outlook.runs);
+        let mut text = format!("{} of {} runs done", self.done, self.outlook.plan.runs);
         if self.bad > 0 {
             let _ = write!(text, ", {} not passed", self.bad);
         }
@@ -259,18 +251,18 @@ impl<W: Write> Reporter<W> {
     fn left(&self) -> Option<f64> {
         let mut sum = 0.0;
         let mut longest = 0.0_f64;
-        for (seconds, ended) in self.outlook.seconds.iter().zip(&self.ended) {
+        for (seconds, ended) in self.outlook.plan.seconds.iter().zip(&self.ended) {
             if !ended {
                 let seconds = (*seconds)?;
                 sum += seconds;
                 longest = longest.max(seconds);
             }
         }
-        if self.outlook.seconds.is_empty() || sum == 0.0 {
+        if self.outlook.plan.seconds.is_empty() || sum == 0.0 {
             return None;
         }
-        let all: f64 = self.outlook.seconds.iter().flatten().sum();
-        let jobs = self.outlook.jobs.max(1) as f64;
+        let all: f64 = self.outlook.plan.seconds.iter().flatten().sum();
+        let jobs = self.outlook.plan.jobs.max(1) as f64;
         // Of those that run, a part is done; the clock knows which.
         let spent = self.begin.elapsed().as_secs_f64();
         let by_clock = (all / jobs).max(longest) - spent;

@@ -9,3 +9,4 @@ pub mod run_folder;
 pub mod schedule;
 pub mod session;
 pub mod suite;
+pub mod test_run;

@@ -47,9 +47,8 @@ impl Wanted {
             }
             Ok(Choice::Debian(kernel)) => (kernel.release.to_string(), Some(kernel.arch), None),
             _ => {
-                let request = self.request.as_ref();
-                let kernel = request.map_or_else(|| "newest".to_owned(), ToString::to_string);
-                (kernel, request.and_then(|request| request.arch), None)
+                let arch = self.request.as_ref().and_then(|request| request.arch);
+                (request_text(&self.request), arch, None)
             }
         };
         let arch = match arch {
@@ -84,6 +83,12 @@ impl Wanted {
     }
 }
 
+/// A request as the user wrote it.
+pub fn request_text(request: &Option<KernelRequest>) -> String {
+    let text = request.as_ref().map(ToString::to_string);
+    text.unwrap_or_else(|| "newest".to_owned())
+}
+
 /// How a run on a kernel is called.
 pub fn name(kernel: &LocalKernel) -> RunName {
     RunName {
@@ -104,9 +109,7 @@ pub fn choose(env: &Env, requests: &[Option<KernelRequest>], sources: &Sources) 
             _ => false,
         });
         if twice {
-            let request = request
-                .as_ref()
-                .map_or("newest".to_owned(), ToString::to_string);
+            let request = request_text(request);
             env.ui
                 .verbose(format!("{request} picks a kernel that is tested already"));
             continue;

@@ -5,6 +5,7 @@
 //! - `<kernel>.<arch>-crash-output.log`: what those after its crash did,
 //! - `<kernel>.<arch>-console.log`: the kernel's messages, those after a crash too.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
@@ -16,15 +17,18 @@ use serde_json::json;
 
 use crate::base::temporary;
 use crate::base::time;
-use crate::model::results::{self, Finish, RESULTS, RunName, RunRecord, Session, there_already};
-use crate::model::run_event::RunEventKind;
+use crate::model::results::{
+    self, Finish, RESULTS, Results, RunName, RunRecord, Session, there_already,
+};
+use crate::model::run_event::{RunEvent, RunEventKind};
 
 /// The folder, and the results file while it is written.
 #[derive(Debug)]
 pub struct RunFolder {
-    /// The folder.
     pub path: PathBuf,
     results: BufWriter<File>,
+    /// Of the runs that have been started, by their place in the session.
+    names: BTreeMap<usize, RunName>,
 }
 
 impl RunFolder {
@@ -65,6 +69,7 @@ impl RunFolder {
         Ok(Self {
             path,
             results: BufWriter::new(results),
+            names: BTreeMap::new(),
         })
     }
 
@@ -98,8 +103,13 @@ impl RunFolder {
     /// # Errors
     ///
     /// It cannot be written.
-    pub fn take(&mut self, name: &RunName, shard: u32, kind: &RunEventKind) -> Result<()> {
-        let name = Some(name);
+    pub fn take(&mut self, event: &RunEvent) -> Result<()> {
+        let RunEvent { run, shard, kind } = event;
+        if let RunEventKind::Started(name) = kind {
+            self.names.insert(*run, name.clone());
+        }
+        let name = self.names.get(run).cloned();
+        let (name, shard) = (name.as_ref(), *shard);
         match kind {
             RunEventKind::Preparing(_) | RunEventKind::CommandStarted => return Ok(()),
             RunEventKind::Started(_) => self.write("vm-started", name, shard, &json!({}))?,
@@ -110,6 +120,14 @@ impl RunFolder {
             }
         }
         self.flush()
+    }
+
+    /// Reads back what was written down about the runs.
+    pub fn results(&self) -> Result<Results> {
+        let file = self.path.join(RESULTS);
+        let context = || format!("cannot read {}", file.display());
+        let text = std::fs::read_to_string(&file).with_context(context)?;
+        Results::parse(&text).with_context(context)
     }
 
     /// Without a name of its own the event says in its fields what it is.
@@ -180,7 +198,6 @@ fn file_character(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::results::Results;
     use crate::model::test_event::{RunOutcome, TestEvent};
 
     fn name(kernel: &str) -> RunName {
@@ -201,35 +218,30 @@ mod tests {
             ..Session::default()
         };
         folder.begin(&session).unwrap();
-        let (one, two) = (name("6.1.1"), name("6.2.2"));
-        folder
-            .take(&one, 0, &RunEventKind::Started(one.clone()))
-            .unwrap();
-        folder
-            .take(&two, 0, &RunEventKind::Started(two.clone()))
-            .unwrap();
-        for (name, shard) in [(&one, 1), (&two, 0), (&one, 2)] {
+        let mut take = |run, shard, kind| {
+            folder.take(&RunEvent { run, shard, kind }).unwrap();
+        };
+        let two = name("6.2.2");
+        take(0, 0, RunEventKind::Started(name("6.1.1")));
+        take(1, 0, RunEventKind::Started(two.clone()));
+        for (run, shard) in [(0, 1), (1, 0), (0, 2)] {
             let event = TestEvent::RunStarted {
                 tests: 3,
                 all: None,
             };
-            folder
-                .take(name, shard, &RunEventKind::Test(event))
-                .unwrap();
+            take(run, shard, RunEventKind::Test(event));
         }
         let lost = RunOutcome::Lost {
             how: "x".to_owned(),
             running: None,
         };
-        folder.take(&two, 0, &RunEventKind::Retried(lost)).unwrap();
+        take(1, 0, RunEventKind::Retried(lost));
         let record = crate::run::suite::not_started(
-            two.clone(),
+            two,
             crate::model::test_event::Stage::Build,
             &anyhow::anyhow!("y"),
         );
-        folder
-            .take(&two, 0, &RunEventKind::Finished(Box::new(record)))
-            .unwrap();
+        take(1, 0, RunEventKind::Finished(Box::new(record)));
         folder.end(&["odd".to_owned()]).unwrap();
         let text = std::fs::read_to_string(folder.path.join(RESULTS)).unwrap();
         let results = Results::parse(&text).unwrap();

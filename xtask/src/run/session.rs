@@ -35,7 +35,7 @@ const WAITING_EVENTS: usize = 1024;
 
 /// How a session is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Options {
+pub struct SessionOptions {
     /// VMs at a time, at least 1.
     pub jobs: usize,
     /// Kernels that are prepared beyond those that run.
@@ -48,9 +48,21 @@ pub struct Options {
     pub fail_fast: bool,
 }
 
+impl Default for SessionOptions {
+    fn default() -> Self {
+        Self {
+            jobs: 1,
+            prefetch: 1,
+            shards: 1,
+            retry: RetryPolicy::default(),
+            fail_fast: false,
+        }
+    }
+}
+
 /// What a session is made of.
 #[derive(Clone, Copy)]
-pub struct Session<'s> {
+pub struct SessionParts<'s> {
     /// The tests.
     pub suite: &'s Suite<'s>,
     /// Whether the host's own tests are the first run.
@@ -65,10 +77,10 @@ pub struct Session<'s> {
     pub budget: &'s Budget,
     pub env: &'s Env,
     /// How it is run.
-    pub options: Options,
+    pub options: SessionOptions,
 }
 
-impl Session<'_> {
+impl SessionParts<'_> {
     /// How many runs were asked for.
     fn runs(&self) -> usize {
         self.wanted.len() + usize::from(self.local)
@@ -82,7 +94,7 @@ impl Session<'_> {
 /// # Errors
 ///
 /// A signal, a mistake of the user, or an error of the observer.
-pub fn run(session: Session<'_>, observer: &mut dyn Observer) -> Result<Vec<RunRecord>> {
+pub fn run(session: SessionParts<'_>, observer: &mut dyn Observer) -> Result<Vec<RunRecord>> {
     let of = session.runs();
     let mut records = (0..2 * of)
         .map(|_| None)
@@ -226,7 +238,7 @@ impl Pool {
     /// collector may hear of it later than the next run is started.
     fn finished(
         &self,
-        session: Session<'_>,
+        session: SessionParts<'_>,
         sender: &SyncSender<RunEvent>,
         run: usize,
         record: RunRecord,
@@ -262,7 +274,7 @@ impl Drop for StopOnPanic<'_> {
 }
 
 /// The thread that prepares.
-fn prepare(session: Session<'_>, pool: &Pool, sender: &SyncSender<RunEvent>) {
+fn prepare(session: SessionParts<'_>, pool: &Pool, sender: &SyncSender<RunEvent>) {
     let _guard = StopOnPanic(pool);
     if session.local {
         pool.change(|state| state.tasks.push_back(Task::Local));
@@ -319,7 +331,7 @@ struct Unprepared {
 }
 
 fn prepare_one(
-    session: Session<'_>,
+    session: SessionParts<'_>,
     run: usize,
     wanted: &Wanted,
     tell: &dyn Fn(RunEventKind),
@@ -406,7 +418,7 @@ fn send(sender: &SyncSender<RunEvent>, run: usize, shard: u32, kind: RunEventKin
 }
 
 /// A thread that runs VMs.
-fn work(session: Session<'_>, pool: &Pool, sender: &SyncSender<RunEvent>) {
+fn work(session: SessionParts<'_>, pool: &Pool, sender: &SyncSender<RunEvent>) {
     let _guard = StopOnPanic(pool);
     while let Some(task) = pool.wait(next_task) {
         match task {
@@ -449,7 +461,7 @@ fn next_task(state: &mut State) -> Option<Option<Task>> {
 
 /// One VM of a kernel; the last one of a kernel makes its record.
 fn run_vm(
-    session: Session<'_>,
+    session: SessionParts<'_>,
     pool: &Pool,
     sender: &SyncSender<RunEvent>,
     ready: &Ready,
@@ -512,7 +524,7 @@ fn run_vm(
 /// One VM, and others in its place as long as it is lost. The second value is of the tests
 /// after the crash.
 fn attempts(
-    session: Session<'_>,
+    session: SessionParts<'_>,
     pool: &Pool,
     sender: &SyncSender<RunEvent>,
     ready: &Ready,

@@ -5,7 +5,6 @@ pub mod check;
 mod merge;
 mod sink;
 
-use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
@@ -24,14 +23,17 @@ use crate::base::temporary::Temporary;
 use crate::kernel::distro::headers;
 use crate::kernel::module::{self, ModuleOptions};
 
+use crate::model::expectation::Ledger;
 use crate::model::kernel::LocalKernel;
 use crate::model::project::{Discovery, Project};
 use crate::model::results::{Evidence, Phases, RunName, RunRecord};
 use crate::model::run_event::RunEventKind;
 use crate::model::test_event::{FinishedTest, RunOutcome, Stage, Tally};
+use crate::run::history::History;
 use crate::run::python::Prepared;
 use crate::run::run_folder;
 use crate::run::schedule;
+use crate::run::test_run::TestOptions;
 use crate::vm::device::Device;
 use crate::vm::scratch_disk::{Disk, Purpose};
 use crate::vm::{self, CrashRequest, Limits, Vm, VmOutcome, VmPhase, VmSink};
@@ -47,8 +49,8 @@ const TOTAL: Duration = Duration::from_secs(3600);
 
 /// The tests of a project, and what all their runs have in common.
 pub struct Suite<'s> {
-    /// The project.
     pub project: &'s Project,
+    pub options: &'s TestOptions,
     /// Its tree and interpreter on this host.
     pub prepared: Prepared,
     /// The guest's runner, `run_unittests.py`.
@@ -58,18 +60,10 @@ pub struct Suite<'s> {
     pub loader: Option<PathBuf>,
     /// The folder of the session's logs.
     pub folder: PathBuf,
-    /// The user's arguments, for unittest.
-    pub arguments: Vec<OsString>,
-    /// The user's variables.
-    pub environment: Vec<(OsString, OsString)>,
-    /// The compiler for the project's kernel module.
-    pub cc: Option<String>,
-    /// What the user says about VMs; gets the limits that hold otherwise.
-    pub machine: &'s (dyn Fn(&mut Vm, Limits) + Sync),
-    /// Marks tests that are expected to fail.
-    pub mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
-    /// How long each class of tests took on a kernel, in seconds, by `module.Class`.
-    pub seconds: &'s (dyn Fn(&RunName) -> BTreeMap<String, f64> + Sync),
+    /// Only some of the tests are run.
+    pub filtered: bool,
+    pub ledger: Ledger,
+    pub history: History,
 }
 
 /// One VM of a suite.
@@ -141,6 +135,11 @@ impl Suite<'_> {
         crash.is_some_and(|crash| module || !crash.module) && self.loader.is_some()
     }
 
+    /// Marks a test that is expected to fail.
+    fn mark(&self, name: &RunName, test: &mut FinishedTest) {
+        self.ledger.mark(test, name, self.filtered);
+    }
+
     fn command(&self, discovery: &Discovery, exclude: &[String]) -> RunnerCommand {
         RunnerCommand {
             python: self.prepared.python.clone(),
@@ -150,7 +149,7 @@ impl Suite<'_> {
             split: None,
             durations: None,
             select: None,
-            arguments: self.arguments.clone(),
+            arguments: self.options.arguments.clone(),
         }
     }
 
@@ -188,7 +187,7 @@ impl Suite<'_> {
             ..self.command(&crash.tests, &[])
         };
         // Whether the user's arguments leave any of them is known by looking.
-        let select = selects(&self.arguments).then(|| command(Select::Count).words());
+        let select = selects(&self.options.arguments).then(|| command(Select::Count).words());
         Some(CrashRequest {
             command: command(Select::Run).words(),
             select,
@@ -209,7 +208,7 @@ impl Suite<'_> {
         };
         let source = self.prepared.tree.join(&module.source);
         let options = ModuleOptions {
-            cc: self.cc.clone(),
+            cc: self.options.cc.clone(),
             log: self.folder.join("module.log"),
         };
         let build = |kernel: &LocalKernel| module::build_external(env, kernel, &source, &options);
@@ -251,7 +250,7 @@ impl Suite<'_> {
     /// It cannot be written.
     pub fn durations(&self, name: &RunName) -> Result<PathBuf> {
         let path = run_folder::log_file(&self.folder, name, "durations.json");
-        let text = schedule::shards_file(&(self.seconds)(name));
+        let text = schedule::shards_file(&self.history.class_seconds(name));
         std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
         Ok(path)
     }
@@ -288,7 +287,8 @@ impl Suite<'_> {
             Phase::Main => None,
             Phase::Both | Phase::Crash => Some((&after, log(&after, "output.log"))),
         };
-        let mut sink = SuiteSink::new(name, outlet, self.mark, log(name, "output.log"), crash)?;
+        let mark = |name: &RunName, test: &mut FinishedTest| self.mark(name, test);
+        let mut sink = SuiteSink::new(name, outlet, &mark, log(name, "output.log"), crash)?;
         let run = vm::run(env, &request, &mut sink)?;
         sink.finish_vm(&run)
     }
@@ -333,7 +333,7 @@ impl Suite<'_> {
                 keep.push(file.to_owned());
             }
         }
-        environment.extend(self.environment.iter().cloned());
+        environment.extend(self.options.environment.iter().cloned());
         let disks = self.project.disk.iter().map(|disk| {
             Device::Disk(Disk {
                 size: disk.size,
@@ -356,7 +356,7 @@ impl Suite<'_> {
             idle: Some(IDLE),
             total: Some(TOTAL),
         };
-        (self.machine)(&mut request, limits);
+        (self.options.machine)(&mut request, limits);
         request
     }
 
@@ -372,9 +372,10 @@ impl Suite<'_> {
         let command = self.command(&local.tests, &local.exclude);
         let mut environment = pairs(&local.environment);
         environment.push(("PYTHON".into(), self.prepared.python.clone().into()));
-        environment.extend(self.environment.iter().cloned());
+        environment.extend(self.options.environment.iter().cloned());
         let log = run_folder::log_file(&self.folder, &name, "output.log");
-        let sink = SuiteSink::new(&name, outlet, self.mark, log, None)?;
+        let mark = |name: &RunName, test: &mut FinishedTest| self.mark(name, test);
+        let sink = SuiteSink::new(&name, outlet, &mark, log, None)?;
         let part = run_local(&command, &self.prepared.tree, &environment, sink)?;
         Ok(merge(name, 0.0, vec![(1, part)]))
     }

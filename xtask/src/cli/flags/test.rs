@@ -3,10 +3,9 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::base::error::Failure;
 use crate::model::project::parse_size;
 use crate::run::schedule::Partition;
-use clap::{Args, Parser};
+use clap::Args;
 
 use super::machine::Machine;
 use crate::cli::kernels::KernelFlags;
@@ -94,21 +93,6 @@ pub struct Test {
     /// Pass unittest's own options and names on; a name (dotted, or a file) replaces discovery
     #[arg(last = true, value_name = "UNITTEST ARGUMENTS")]
     pub arguments: Vec<OsString>,
-}
-
-impl Test {
-    /// What they are when none is given, for commands that run tests in their own way.
-    pub fn without_flags() -> Result<Self, Failure> {
-        #[derive(Parser)]
-        struct Alone {
-            #[command(flatten)]
-            test: Test,
-        }
-        let alone = Alone::try_parse_from(["test"]);
-        alone
-            .map(|alone| alone.test)
-            .map_err(|error| super::usage_failure(&error))
-    }
 }
 
 fn bytes(text: &str) -> Result<u64, String> {

@@ -95,8 +95,11 @@ fn record(kernel: &str, events: &[TestEvent], outcome: RunOutcome) -> RunRecord 
 fn check(verbosity: Verbosity, runs: &[(RunRecord, Vec<TestEvent>)], expect: Expect) {
     let mut out = Vec::new();
     let outlook = Outlook {
-        runs: runs.len(),
-        folder: "log/run".into(),
+        plan: SessionPlan {
+            runs: runs.len(),
+            folder: "log/run".into(),
+            ..SessionPlan::default()
+        },
         ..Outlook::default()
     };
     let mut reporter = Reporter::new(&mut out, verbosity, None, outlook);
@@ -383,7 +386,10 @@ fn forty_kernels_fit_a_screen() {
 fn a_vm_that_is_started_again_is_told() {
     let mut out = Vec::new();
     let outlook = Outlook {
-        runs: 2,
+        plan: SessionPlan {
+            runs: 2,
+            ..SessionPlan::default()
+        },
         ..Outlook::default()
     };
     let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, outlook);
@@ -406,9 +412,12 @@ fn a_vm_that_is_started_again_is_told() {
 #[test]
 fn what_is_left_is_estimated() {
     let outlook = Outlook {
-        runs: 3,
-        seconds: vec![Some(100.0), Some(50.0), Some(50.0)],
-        jobs: 2,
+        plan: SessionPlan {
+            runs: 3,
+            seconds: vec![Some(100.0), Some(50.0), Some(50.0)],
+            jobs: 2,
+            ..SessionPlan::default()
+        },
         ..Outlook::default()
     };
     let mut reporter = Reporter::new(Vec::new(), Verbosity::Normal, None, outlook);
@@ -419,7 +428,7 @@ fn what_is_left_is_estimated() {
     reporter.ended = vec![true; 3];
     assert_eq!(reporter.left(), None);
     reporter.ended = vec![false; 3];
-    reporter.outlook.seconds[1] = None;
+    reporter.outlook.plan.seconds[1] = None;
     assert_eq!(reporter.left(), None);
     for (seconds, text) in [(3.0, "3 s"), (130.0, "2 min"), (11_000.0, "3 h 3 min")] {
         assert_eq!(minutes(seconds), text);
@@ -430,7 +439,10 @@ fn what_is_left_is_estimated() {
 fn in_a_job_of_github_details_are_folded_and_guests_give_no_commands() {
     let mut out = Vec::new();
     let outlook = Outlook {
-        runs: 1,
+        plan: SessionPlan {
+            runs: 1,
+            ..SessionPlan::default()
+        },
         github: true,
         ..Outlook::default()
     };

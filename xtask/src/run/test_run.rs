@@ -1,0 +1,341 @@
+//! A run of a project's tests, on kernels and on this host: planned, run, and concluded.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::base::env::Env;
+use crate::base::error::{self, Failure, FailureKind};
+use crate::base::paths::Paths;
+use crate::base::{input, interrupt, programs, time};
+use crate::host::setup::{self, Tool};
+use crate::model::expectation::Ledger;
+use crate::model::kernel_request::KernelRequest;
+use crate::model::project::{Chosen, Project};
+use crate::model::results::{self, Results, RunName};
+use crate::model::run_event::{Observer, RunEvent, SessionEnd, SessionPlan};
+use crate::run::history::History;
+use crate::run::python::{self, Prepared};
+use crate::run::queue::{self, Budget, Wanted};
+use crate::run::run_folder::RunFolder;
+use crate::run::schedule::{self, Capacity, Partition, VmSize};
+use crate::run::session::{self, SessionOptions, SessionParts};
+use crate::run::suite::{self, Suite};
+use crate::supply::{Sources, host_arch};
+use crate::vm::guest;
+use crate::vm::{self, AccelChoice, Limits, Vm, preflight};
+
+/// The guest's runner among the assets.
+const RUNNER: &str = "guest/run_unittests.py";
+
+/// What is tested, where, and how.
+pub struct TestOptions {
+    pub project: Chosen,
+    /// Nobody named the project: it is tested because there is no other here.
+    pub by_default: bool,
+    /// The kernels; `None` is the newest on this machine, else of the release.
+    pub requests: Vec<Option<KernelRequest>>,
+    pub sources: Sources,
+    /// Whether missing tools of the host are installed.
+    pub setup: bool,
+    /// Whether the host's own tests are run.
+    pub local: bool,
+    /// Whether the tests after a crash of the kernel are run.
+    pub crash: bool,
+    pub partition: Option<Partition>,
+    /// VMs at a time; without, as many as the host has room for.
+    pub jobs: Option<usize>,
+    /// The rest of how the session is run; its `jobs` do not count.
+    pub session: SessionOptions,
+    /// How many bytes the unpacked kernels may take.
+    pub disk_budget: Option<u64>,
+    /// The folder of the results; without, a new one among the logs.
+    pub folder: Option<PathBuf>,
+    /// For unittest.
+    pub arguments: Vec<OsString>,
+    pub environment: Vec<(OsString, OsString)>,
+    /// The compiler for the project's kernel module.
+    pub cc: Option<String>,
+    /// Memory of a guest, in MiB.
+    pub memory: Option<u32>,
+    /// Processors of a guest.
+    pub cpus: Option<u32>,
+    pub accel: AccelChoice,
+    /// What the user says about VMs; gets the limits that hold otherwise.
+    pub machine: Box<dyn Fn(&mut Vm, Limits) + Send + Sync>,
+}
+
+/// A run whose project is prepared and whose kernels are chosen.
+pub struct TestRun<'r> {
+    pub plan: SessionPlan,
+    env: &'r Env,
+    suite: Suite<'r>,
+    folder: RunFolder,
+    asked: results::Session,
+    local: bool,
+    wanted: Vec<Wanted>,
+    order: Vec<usize>,
+    session: SessionOptions,
+}
+
+impl<'r> TestRun<'r> {
+    /// Prepares the project, chooses the kernels, and looks whether the tests can be found.
+    pub fn plan(env: &'r Env, options: &'r TestOptions) -> Result<Self> {
+        let project = options.project.project();
+        require(env, options)?;
+        let folder = match &options.folder {
+            Some(path) => RunFolder::at(std::path::absolute(path)?)?,
+            None => RunFolder::create(&env.paths.logs())?,
+        };
+        let prepared = prepare(env, &options.project, &folder.path.join("prepare.log"))?;
+        let partition = options.partition;
+        let mine = match partition {
+            None => options.requests.clone(),
+            Some(partition) => partition.select(options.requests.iter().cloned()),
+        };
+        // Only the first partition runs the host's own tests.
+        let local = options.local && partition.is_none_or(|part| part.contains(0));
+        let wanted = queue::choose(env, &mine, &options.sources);
+        let asked = results::Session {
+            project: project.name.clone(),
+            started: time::rfc3339(time::now()),
+            kernels: options.requests.iter().map(queue::request_text).collect(),
+            partition: partition.map(Partition::numbers),
+            filtered: suite::selects(&options.arguments),
+            expectations: project.expectations.clone(),
+        };
+        let crashes = project.crash.is_some() && options.crash && !wanted.is_empty();
+        let loader = || asset(env, guest::LOADER, &folder.path);
+        let suite = Suite {
+            project,
+            options,
+            prepared,
+            runner: asset(env, RUNNER, &folder.path)?,
+            loader: crashes.then(loader).transpose()?,
+            folder: folder.path.clone(),
+            filtered: asked.filtered,
+            ledger: Ledger::of(&asked)?,
+            history: History::load(env, &project.name),
+        };
+        let names = wanted.iter().map(Wanted::name);
+        let estimates = names
+            .map(|name| Ok(estimate(&suite, &name?)))
+            .collect::<Result<Vec<_>>>()?;
+        let jobs = match options.jobs {
+            Some(jobs) => jobs,
+            None => default_jobs(options, &env.paths)?,
+        };
+        let checked = suite.check(!wanted.is_empty(), local);
+        checked.map_err(|error| untestable(options, error))?;
+        let host = local.then(|| estimate(&suite, &suite::local_name()));
+        let seconds = host.into_iter().chain(estimates.iter().copied());
+        Ok(Self {
+            plan: SessionPlan {
+                runs: wanted.len() + usize::from(local),
+                seconds: seconds.map(|time| Some(time?.as_secs_f64())).collect(),
+                jobs,
+                folder: folder.path.clone(),
+            },
+            order: queue::order(&wanted, &estimates),
+            session: SessionOptions {
+                jobs,
+                ..options.session
+            },
+            env,
+            suite,
+            folder,
+            asked,
+            local,
+            wanted,
+        })
+    }
+
+    /// The project's tree on this host.
+    pub fn tree(&self) -> &Path {
+        &self.suite.prepared.tree
+    }
+
+    /// Runs everything, and judges the list of expected failures.
+    pub fn run(&mut self, observer: &mut dyn Observer) -> Result<SessionEnd> {
+        self.folder.begin(&self.asked)?;
+        let options = self.suite.options;
+        let parts = SessionParts {
+            suite: &self.suite,
+            local: self.local,
+            wanted: &self.wanted,
+            order: &self.order,
+            sources: &options.sources,
+            budget: &Budget::new(options.disk_budget),
+            env: self.env,
+            options: self.session,
+        };
+        let mut recorder = Recorder {
+            folder: &mut self.folder,
+            observer,
+        };
+        let records = session::run(parts, &mut recorder)?;
+        let mut results = self.folder.results()?;
+        for finding in self.suite.ledger.findings(&results) {
+            if finding.is_bad() {
+                results.findings.push(finding.to_string());
+            } else {
+                self.env.ui.warn(finding.to_string());
+            }
+        }
+        results.finished = true;
+        let started = records.iter().filter(|record| record.name.phase.is_none());
+        Ok(SessionEnd {
+            not_started: self.plan.runs - started.count(),
+            records,
+            results,
+        })
+    }
+
+    /// Writes the last lines of the results: with them the folder is finished.
+    pub fn close(&mut self, results: &Results) -> Result<()> {
+        self.folder.end(&results.findings)
+    }
+
+    /// Remembers how long the tests took, for the next estimate.
+    pub fn remember(&mut self, end: &SessionEnd) -> Result<()> {
+        if self.asked.filtered {
+            return Ok(());
+        }
+        for record in &end.records {
+            let recorded = self.suite.history.record(record, &self.asked.started);
+            if let Err(error) = recorded {
+                interrupt::check()?;
+                // The results are there; only the next estimate is worse.
+                self.env.ui.warn(format!("{error:#}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Writes events down before they are shown.
+struct Recorder<'r> {
+    folder: &'r mut RunFolder,
+    observer: &'r mut dyn Observer,
+}
+
+impl Observer for Recorder<'_> {
+    fn event(&mut self, event: &RunEvent) -> Result<()> {
+        self.folder.take(event)?;
+        self.observer.event(event)
+    }
+}
+
+/// Looks for all that the host must have, so that nothing is found missing half-way.
+fn require(env: &Env, options: &TestOptions) -> Result<()> {
+    let project = options.project.project();
+    if options.local && project.local.is_none() {
+        return Err(
+            Failure::usage(format!("the project {} has no local tests", project.name))
+                .hint("its vmtest.toml needs a table [local]")
+                .into(),
+        );
+    }
+    let in_vms = !options.requests.is_empty();
+    if in_vms {
+        preflight::check(memory(options))?;
+        if let Chosen::Tree { path, .. } = &options.project {
+            preflight::directory(path)?;
+        }
+    }
+    setup::require(env, &tools(&options.project, in_vms)?, options.setup)
+}
+
+fn memory(options: &TestOptions) -> u32 {
+    let memory = options.memory.or(options.project.project().memory);
+    memory.unwrap_or(vm::MEMORY)
+}
+
+fn tools(chosen: &Chosen, in_vm: bool) -> Result<Vec<Tool>> {
+    let project = chosen.project();
+    let tree = matches!(chosen, Chosen::Tree { .. });
+    let mut tools = Vec::new();
+    if in_vm {
+        tools.extend(setup::for_vm(host_arch()?));
+        if project.module.is_some() {
+            tools.extend(setup::for_external_module());
+        }
+    }
+    if !project.requirements.is_empty() || !tree {
+        tools.extend(setup::for_python());
+    } else if project.python == "python3" {
+        tools.push(Tool::program("python3"));
+    }
+    tools.extend(project.programs.iter().map(Tool::program));
+    if tree {
+        tools.extend(setup::for_prepare(project));
+    }
+    tools.sort();
+    tools.dedup();
+    Ok(tools)
+}
+
+fn prepare(env: &Env, chosen: &Chosen, log: &Path) -> Result<Prepared> {
+    match chosen {
+        Chosen::Tree { project, path } => python::prepare_tree(env, project, path, log),
+        Chosen::Pinned { project } => {
+            let release = (project.release.as_ref())
+                .with_context(|| format!("the profile {} has no release", project.name))?;
+            python::prepare_release(env, project, release, log)
+        }
+    }
+}
+
+/// Writes an asset into the session's folder, which the guest sees.
+fn asset(env: &Env, name: &str, folder: &Path) -> Result<PathBuf> {
+    let path = folder.join(Path::new(name).file_name().unwrap_or_default());
+    std::fs::write(&path, env.paths.assets.read(name)?.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    Ok(path)
+}
+
+/// How long a run will take, if all of its tests are run.
+fn estimate(suite: &Suite<'_>, name: &RunName) -> Option<Duration> {
+    if suite.filtered {
+        return None;
+    }
+    let main = suite.history.estimate(name)?;
+    let crash = suite.loader.as_ref();
+    let crash = crash.and_then(|_| suite.history.estimate(&name.crash()));
+    Some(main + crash.unwrap_or_default())
+}
+
+/// VMs at a time, if nobody says.
+fn default_jobs(options: &TestOptions, paths: &Paths) -> Result<usize> {
+    let arch = host_arch()?;
+    let processors = programs::processors();
+    let meminfo = input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default();
+    let Some(capacity) = Capacity::parse(&meminfo, processors) else {
+        return Ok(1);
+    };
+    let size = VmSize {
+        memory: memory(options),
+        cpus: options.cpus.unwrap_or(processors.min(2)),
+        emulated: vm::emulates(arch, options.accel, paths),
+    };
+    Ok(schedule::default_jobs(capacity, size))
+}
+
+/// Says of which project the tests cannot be found, and why it is that one.
+fn untestable(options: &TestOptions, error: anyhow::Error) -> anyhow::Error {
+    if error::kind(&error) != Some(FailureKind::Usage) {
+        return error;
+    }
+    let Project { name, .. } = options.project.project();
+    let failure = Failure::usage(format!("cannot test {name}: {error:#}"));
+    if !options.by_default {
+        return failure.into();
+    }
+    let hint = format!(
+        "{name} is tested because there is no vmtest.toml here; -C names a project, and `vm` runs \
+         any program"
+    );
+    failure.hint(hint).into()
+}
