@@ -4,13 +4,11 @@ use std::fmt;
 
 use anyhow::Result;
 
-use super::{BuildRequest, Identity, identify, toolchain};
+use super::{BuildRequest, existing, identify_request, toolchain};
 use crate::base::env::Env;
 use crate::base::error::{self, FailureKind};
 use crate::base::paths::Paths;
-use crate::kernel::manifest::Manifest;
-use crate::kernel::source::{self, SourceRequest, Wanted};
-use crate::kernel::store;
+use crate::kernel::source::{self, Wanted};
 use crate::model::catalog::Kernels;
 use crate::model::version::Version;
 
@@ -80,12 +78,7 @@ pub fn dry_run(env: &Env, requests: &[BuildRequest]) -> Result<Vec<Planned>> {
 }
 
 fn find(env: &Env, request: &BuildRequest) -> Result<Result<source::Found, String>> {
-    let wanted = SourceRequest {
-        wanted: request.wanted.clone(),
-        choice: request.source.clone(),
-        kernel_org_url: request.kernel_org_url.clone(),
-    };
-    match source::find(env, &wanted) {
+    match super::find(env, request) {
         Ok(found) => Ok(Ok(found)),
         Err(error) => match error::kind(&error) {
             Some(FailureKind::Usage | FailureKind::Interrupted(_)) => Err(error),
@@ -108,17 +101,14 @@ fn plan(
         Err(why) => Err(why),
         Ok(found) => {
             version = Some(found.version);
-            let patched = matches!(request.wanted, Wanted::Version(_));
-            let identity = identify(
-                paths,
-                kernels,
-                found,
-                &request.flavor,
-                request.arch,
-                patched,
-            )?;
+            let identity = identify_request(paths, kernels, found, request)?;
+            let state = match existing(paths, request.arch, &identity)? {
+                None => State::Absent,
+                Some((_, true)) => State::Installed,
+                Some((_, false)) => State::Stale,
+            };
             Ok(Source {
-                state: state(request, paths, &identity)?,
+                state,
                 release: identity.release.to_string(),
                 origin: identity.found.origin,
                 input_key: identity.input_key,
@@ -153,18 +143,6 @@ fn tools(
         Err(error) => (Some(format!("{error:#}")), Vec::new()),
         Ok(()) => (None, quirks.reasons().collect()),
     }
-}
-
-fn state(request: &BuildRequest, paths: &Paths, identity: &Identity) -> Result<State> {
-    let kernels = store::kernels(paths, request.arch)?;
-    let Some(kernel) = kernels.iter().find(|k| k.release == identity.release) else {
-        return Ok(State::Absent);
-    };
-    let manifest = Manifest::read(&kernel.path)?;
-    Ok(match manifest {
-        Some(manifest) if manifest.input_key == identity.input_key => State::Installed,
-        _ => State::Stale,
-    })
 }
 
 impl Planned {

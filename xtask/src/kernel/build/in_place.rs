@@ -10,16 +10,15 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::progress::Counter;
-use super::toolchain::{self, Toolchain};
-use super::{FRAGMENT, Log, Make, Options, WRAPPERS, configure, log_file, targets};
+use super::Make;
+use super::pipeline::{BuildTree, FRAGMENT, Log, WRAPPERS, log_file, tools, write_wrappers};
+use super::toolchain::Toolchain;
 use crate::base::env::Env;
 use crate::base::error::Failure;
-use crate::base::format::thousands;
 use crate::base::input;
 use crate::base::lock;
 use crate::base::process::shell_quote;
-use crate::base::programs::{find_program, processors};
+use crate::base::programs::processors;
 use crate::base::ui::Ui;
 use crate::kernel::built_tree;
 use crate::kernel::config;
@@ -67,14 +66,8 @@ pub fn build(env: &Env, request: &InPlace) -> Result<LocalKernel> {
     let kernels = Kernels::load(&env.paths.configs)?;
     kernels.flavor(&request.flavor)?;
     let merged = config::merge(&env.paths.configs, request.arch, &request.flavor)?;
-    let toolchain = toolchain::probe(request.arch, request.cc.as_deref())?;
+    let toolchain = tools(request.arch, request.cc.as_deref(), &version)?;
     let quirks = toolchain.quirks(&version);
-    quirks.check(&version, &toolchain.compiler)?;
-    if find_program("make").is_none() {
-        return Err(Failure::setup("cannot find make")
-            .hint("--setup installs what is missing")
-            .into());
-    }
     let folder = built_tree::folder(tree, &env.paths);
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let _lock = lock::take(env, &format!("in-place-{name}"))?;
@@ -85,29 +78,29 @@ pub fn build(env: &Env, request: &InPlace) -> Result<LocalKernel> {
         toolchain.compiler.text,
         log.display()
     ));
-    let mut log = Log::open(&log)?.without_marks();
     if !quirks.pahole_flags().is_empty() {
-        super::write_wrappers(&tree.join(WRAPPERS), &toolchain, &quirks)?;
+        write_wrappers(&tree.join(WRAPPERS), &toolchain, &quirks)?;
     }
-    let make = make(request, tree, &version, &toolchain);
-    let options = Options {
+    let mut build = BuildTree {
+        env,
+        arch: request.arch,
         name: format!("Linux {version}"),
-        version,
-        merged: &merged,
-        fragments: &merged.allconfig(&version),
+        make: make(request, tree, &version, &toolchain),
+        log: Log::open(&log)?.without_marks(),
     };
-    if to_be_configured(tree, options.fragments) {
+    let fragments = merged.allconfig(&version);
+    if to_be_configured(tree, &fragments) {
         keep_configuration(tree, &env.ui)?;
         let configured = tree.join(CONFIGURED);
         let _ = std::fs::remove_file(&configured);
-        configure(&make, &options, request.arch, &env.ui, &mut log)?;
-        std::fs::write(&configured, options.fragments)
+        build.configure(&version, &merged)?;
+        std::fs::write(&configured, fragments)
             .with_context(|| format!("cannot write {}", configured.display()))?;
     } else {
         env.ui
             .verbose("it was configured with these options before");
     }
-    compile(request.arch, &make, &options.name, &env.ui, &mut log)?;
+    build.compile(None)?;
     let kernel = built_tree::open(env, tree)?;
     env.ui.info(format!(
         "built {}; to boot it: cargo xtask vm -k {} -- uname -r",
@@ -177,18 +170,6 @@ fn make(request: &InPlace, tree: &Path, version: &Version, toolchain: &Toolchain
         jobs: request.jobs.unwrap_or_else(processors).max(1),
         variables,
     }
-}
-
-fn compile(arch: &Arch, make: &Make, name: &str, ui: &Ui, log: &mut Log) -> Result<()> {
-    let mut counter = Counter::default();
-    let mut task = ui.task(format!("building {name}"));
-    let command = make.command(&targets(arch));
-    log.run(command, "building", &make.build, |output| {
-        counter.feed(output);
-        // How many will have to be made again, only make knows.
-        task.update(format!("{} objects", thousands(counter.objects())));
-        Ok(())
-    })
 }
 
 #[cfg(test)]

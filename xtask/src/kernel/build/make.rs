@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
+use super::pipeline::WRAPPERS;
 use super::toolchain::Toolchain;
 use crate::base::error::Failure;
 use crate::base::process::LongCommand;
@@ -128,16 +129,10 @@ pub struct Make {
 }
 
 impl Make {
-    /// How to call make for this kernel. `wrappers` is the directory that
-    /// [`super::write_wrappers`] fills.
-    ///
-    /// # Errors
-    ///
-    /// If a path has a character that makefiles cannot stand.
+    /// How to call make for this kernel. Refuses paths that makefiles cannot stand.
     pub fn new(
         source: &SourceTree,
         build: &Path,
-        wrappers: &Path,
         arch: &Arch,
         local_version: &str,
         toolchain: &Toolchain,
@@ -145,7 +140,6 @@ impl Make {
     ) -> Result<Self> {
         let source_path = checked(&source.path)?;
         let build_path = checked(build)?;
-        let wrappers = checked(wrappers)?;
         let quirks = toolchain.quirks(&source.version);
 
         // The last map that fits wins. `./` and not nothing for the source, so that
@@ -192,7 +186,7 @@ impl Make {
             variables.push(("CROSS_COMPILE", prefix.clone()));
         }
         if toolchain.pahole.is_some() {
-            variables.push(("PAHOLE", format!("{wrappers}/pahole")));
+            variables.push(("PAHOLE", format!("{build_path}/{WRAPPERS}/pahole")));
         }
         variables.extend(quirks.make_variables());
         Ok(Self {
@@ -295,16 +289,7 @@ mod tests {
     fn make(source: &SourceTree, build: &str, toolchain: &Toolchain) -> Result<Make> {
         let arch = crate::model::arch::find("x86_64").unwrap();
         let build = Path::new(build);
-        let wrappers = Path::new("/w/build/x.tools");
-        Make::new(
-            source,
-            build,
-            wrappers,
-            arch,
-            "-vmtest1.1default",
-            toolchain,
-            2,
-        )
+        Make::new(source, build, arch, "-vmtest1.1default", toolchain, 2)
     }
 
     #[test]
@@ -328,7 +313,7 @@ mod tests {
             KCFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
             KAFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
             HOSTCFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
-            PAHOLE=/w/build/x.tools/pahole
+            PAHOLE=/w/build/x/.vmtest-tools/pahole
             bzImage
             modules"#]].assert_eq(&text);
     }

@@ -12,12 +12,10 @@
 pub mod dry_run;
 pub mod in_place;
 pub mod make;
+mod pipeline;
 pub mod progress;
 pub mod toolchain;
 
-use std::fs::File;
-use std::io::{Read, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -26,18 +24,14 @@ use anyhow::{Context, Result};
 use crate::base::disk;
 use crate::base::env::Env;
 use crate::base::error::Failure;
-use crate::base::format::thousands;
 use crate::base::input;
 use crate::base::interrupt;
 use crate::base::lock::{self, Lock};
 use crate::base::paths::{Files, Paths};
-use crate::base::process::{shell_quote, status_in_words};
-use crate::base::programs::{find_program, processors};
-use crate::base::temporary;
-use crate::base::temporary::Temporary;
-use crate::base::time;
+use crate::base::programs::processors;
+use crate::base::temporary::{self, Temporary};
 use crate::base::ui::Ui;
-use crate::kernel::config::{self, Merged, definitions};
+use crate::kernel::config::{self, Merged};
 use crate::kernel::manifest::{self, Input, Manifest, Origin};
 use crate::kernel::package::{self, PackageInput, PackageOptions, Packaged};
 use crate::kernel::source::{self, Found, SourceChoice, SourceRequest, SourceTree, Wanted};
@@ -49,8 +43,8 @@ use crate::model::version::{Release, Version, VmtestSuffix};
 use crate::net::http;
 
 pub use make::Make;
-use progress::Counter;
-use toolchain::{Quirks, Toolchain};
+use pipeline::{BuildTree, Log, RUNNING, WRAPPERS, log_file, tools, write_wrappers};
+use toolchain::Toolchain;
 
 /// A kernel to build.
 #[derive(Clone, Debug)]
@@ -116,7 +110,6 @@ pub struct Identity {
     /// See [`crate::kernel::manifest`].
     pub input_key: String,
     merged: Merged,
-    fragments: String,
     patches: Vec<(String, String)>,
     revision: u32,
 }
@@ -202,21 +195,15 @@ fn package(env: &Env, built: &BuiltTree, log: &Path) -> Result<Packaged> {
 /// found or fetched.
 pub fn try_configuration(env: &Env, request: &BuildRequest) -> Result<()> {
     let plan = plan(env, request)?;
-    let toolchain = toolchain::probe(request.arch, request.cc.as_deref())?;
-    let version = &plan.found.version;
-    toolchain
-        .quirks(version)
-        .check(version, &toolchain.compiler)?;
-    let source = source::fetch(env, &plan.found, &plan.patches)?;
+    let ingredients = Ingredients::fetch(env, request, &plan)?;
     let name = format!("{}.{}", plan.release, request.arch.name);
     let build = Temporary::directory(&env.paths.builds().join(format!("try-{name}")))?;
-    let path = log_file(&env.paths, &format!("configure-{name}"))?;
-    let make = prepare(request, &plan, &source, &toolchain, build.path())?;
-    let mut log = Log::open(&path)?;
-    let (set, absent) = configure(&make, &plan.options(), request.arch, &env.ui, &mut log)?;
+    let log = log_file(&env.paths, &format!("configure-{name}"))?;
+    let mut tree = ingredients.tree(env, build.path(), &log)?;
+    let (set, absent) = tree.configure(&plan.found.version, &plan.merged)?;
     env.ui.info(format!(
         "{} from {}: {set} options set, {absent} expected absent, 0 lost",
-        plan.release, source.origin
+        plan.release, ingredients.source.origin
     ));
     Ok(())
 }
@@ -233,26 +220,18 @@ pub fn build(env: &Env, request: &BuildRequest) -> Result<Outcome> {
     if let Some(kernel) = installed(env, request, &plan)? {
         return Ok(Outcome::Installed(kernel));
     }
-    let toolchain = toolchain::probe(request.arch, request.cc.as_deref())?;
-    toolchain
-        .quirks(&plan.found.version)
-        .check(&plan.found.version, &toolchain.compiler)?;
-    if find_program("make").is_none() {
-        return Err(Failure::setup("cannot find make")
-            .hint("--setup installs what is missing")
-            .into());
-    }
-    let source = source::fetch(env, &plan.found, &plan.patches)?;
+    let ingredients = Ingredients::fetch(env, request, &plan)?;
     let log = log_file(&env.paths, &format!("build-{name}"))?;
     env.ui.info(format!(
         "building {} from {} with {}; log: {}",
         plan.release,
-        source.origin,
-        toolchain.compiler.text,
+        ingredients.source.origin,
+        ingredients.toolchain.compiler.text,
         log.display()
     ));
     let build = env.paths.builds().join(&name);
-    let built = build_in(env, request, &plan, &source, &toolchain, &build, &log)
+    let built = ingredients
+        .build_in(env, &build, &log)
         .inspect_err(|_| say_what_was_kept(&build, &env.ui))?;
     Ok(Outcome::Built(Box::new(built), log, lock))
 }
@@ -264,18 +243,29 @@ fn plan(env: &Env, request: &BuildRequest) -> Result<Identity> {
         kernels.require_series(version.series, request.arch)?;
     }
     kernels.flavor(&request.flavor)?;
-    let found = source::find(
-        env,
-        &SourceRequest {
-            wanted: request.wanted.clone(),
-            choice: request.source.clone(),
-            kernel_org_url: request.kernel_org_url.clone(),
-        },
-    )?;
+    let found = find(env, request)?;
+    identify_request(&env.paths, &kernels, found, request)
+}
+
+fn find(env: &Env, request: &BuildRequest) -> Result<Found> {
+    let wanted = SourceRequest {
+        wanted: request.wanted.clone(),
+        choice: request.source.clone(),
+        kernel_org_url: request.kernel_org_url.clone(),
+    };
+    source::find(env, &wanted)
+}
+
+fn identify_request(
+    paths: &Paths,
+    kernels: &Kernels,
+    found: Found,
+    request: &BuildRequest,
+) -> Result<Identity> {
     let patched = matches!(request.wanted, Wanted::Version(_));
     identify(
-        &env.paths,
-        &kernels,
+        paths,
+        kernels,
         found,
         &request.flavor,
         request.arch,
@@ -324,7 +314,6 @@ pub fn identify(
         found,
         input_key,
         merged,
-        fragments,
         patches,
         revision: kernels.revision,
     })
@@ -332,26 +321,30 @@ pub fn identify(
 
 /// The kernel, if it is there and was made from the same input.
 fn installed(env: &Env, request: &BuildRequest, plan: &Identity) -> Result<Option<LocalKernel>> {
-    let Some(kernel) = store::kernels(&env.paths, request.arch)?
-        .into_iter()
-        .find(|kernel| kernel.release == plan.release)
-    else {
+    let Some((kernel, current)) = existing(&env.paths, request.arch, plan)? else {
         return Ok(None);
     };
-    match Manifest::read(&kernel.path)? {
-        Some(manifest) if manifest.input_key == plan.input_key => {
-            env.ui
-                .info(format!("nothing to do: {}", kernel.path.display()));
-            Ok(Some(kernel))
-        }
-        _ => {
-            env.ui.info(format!(
-                "{} was made from other source or options; building it again",
-                kernel.path.display()
-            ));
-            Ok(None)
-        }
-    }
+    let path = kernel.path.display();
+    env.ui.info(match current {
+        true => format!("nothing to do: {path}"),
+        false => format!("{path} was made from other source or options; building it again"),
+    });
+    Ok(current.then_some(kernel))
+}
+
+/// The kernel, if it is there, and whether it was made from the same input.
+fn existing(
+    paths: &Paths,
+    arch: &'static Arch,
+    plan: &Identity,
+) -> Result<Option<(LocalKernel, bool)>> {
+    let mut kernels = store::kernels(paths, arch)?.into_iter();
+    let Some(kernel) = kernels.find(|kernel| kernel.release == plan.release) else {
+        return Ok(None);
+    };
+    let manifest = Manifest::read(&kernel.path)?;
+    let current = manifest.is_some_and(|manifest| manifest.input_key == plan.input_key);
+    Ok(Some((kernel, current)))
 }
 
 /// Patches of ours for a version: name and text, in the order of their names.
@@ -405,137 +398,137 @@ fn applies(patch: &str, version: &Version) -> Result<bool> {
     Ok(false)
 }
 
-/// A new log file in a folder of its own.
-fn log_file(paths: &Paths, name: &str) -> Result<PathBuf> {
-    let folder = paths
-        .logs()
-        .join(format!("{}-{name}", time::file_name(time::now())));
-    std::fs::create_dir_all(&folder)
-        .with_context(|| format!("cannot create {}", folder.display()))?;
-    Ok(folder.join("make.log"))
-}
-
 /// In the build tree: what it was begun with. Another key: start afresh.
 const KEY: &str = ".vmtest-key";
-/// In the build tree while make runs.
-const RUNNING: &str = ".vmtest-running";
-/// In the build tree: our wrappers of tools.
-const WRAPPERS: &str = ".vmtest-tools";
-/// In the build tree: the fragment that make is given.
-const FRAGMENT: &str = ".vmtest-config";
 
-#[allow(
-    clippy::too_many_arguments,
-    reason = "the stages' values, each used once"
-)]
-fn build_in(
-    env: &Env,
-    request: &BuildRequest,
-    plan: &Identity,
-    source: &SourceTree,
-    toolchain: &Toolchain,
-    build: &Path,
-    log: &Path,
-) -> Result<BuiltTree> {
-    for reason in toolchain.quirks(&source.version).reasons() {
-        env.ui.verbose(format!("worked around: {reason}"));
-    }
-    prepare_tree(build, source, toolchain, &plan.patches)?;
-    let make = prepare(request, plan, source, toolchain, build)?;
-    let mut log = Log::open(log)?;
+/// What a kernel is built from and with.
+struct Ingredients<'a> {
+    request: &'a BuildRequest,
+    plan: &'a Identity,
+    source: SourceTree,
+    toolchain: Toolchain,
+}
 
-    configure(&make, &plan.options(), request.arch, &env.ui, &mut log)?;
-    let release = make.read("kernelrelease")?;
-    if release != plan.release.to_string() {
-        return Err(Failure::setup(format!(
-            "the kernel calls itself {release} and not {}",
-            plan.release
-        ))
-        .hint("a localversion file in the source tree?")
-        .into());
+impl<'a> Ingredients<'a> {
+    /// Looks for the tools, then fetches the source.
+    fn fetch(env: &Env, request: &'a BuildRequest, plan: &'a Identity) -> Result<Self> {
+        let toolchain = tools(request.arch, request.cc.as_deref(), &plan.found.version)?;
+        let source = source::fetch(env, &plan.found, &plan.patches)?;
+        Ok(Self {
+            request,
+            plan,
+            source,
+            toolchain,
+        })
     }
-    compile(env, request, &make, plan, &mut log)?;
-    let compiler = toolchain.compiler.text.clone();
-    let pahole = toolchain.pahole.as_ref().map(|pahole| pahole.text.clone());
-    Ok(BuiltTree {
-        arch: request.arch,
-        release: plan.release.clone(),
-        source: source.path.clone(),
-        build: make.build.clone(),
-        make,
-        manifest: Manifest {
+
+    /// How make is called in the build tree `build`, which is there.
+    fn tree(&self, env: &'a Env, build: &Path, log: &Path) -> Result<BuildTree<'a>> {
+        // gcc knows the directory by its canonical name, and the prefix maps must fit.
+        let build = &build
+            .canonicalize()
+            .with_context(|| format!("cannot find {}", build.display()))?;
+        let quirks = self.toolchain.quirks(&self.source.version);
+        write_wrappers(&build.join(WRAPPERS), &self.toolchain, &quirks)?;
+        let make = Make::new(
+            &self.source,
+            build,
+            self.request.arch,
+            &self.plan.release.suffix,
+            &self.toolchain,
+            self.request.jobs.unwrap_or_else(processors).max(1),
+        )?;
+        Ok(BuildTree {
+            env,
+            arch: self.request.arch,
+            name: self.plan.release.to_string(),
+            make,
+            log: Log::open(log)?,
+        })
+    }
+
+    fn build_in(&self, env: &Env, build: &Path, log: &Path) -> Result<BuiltTree> {
+        let Self { request, plan, .. } = self;
+        let quirks = self.toolchain.quirks(&self.source.version);
+        for reason in quirks.reasons() {
+            env.ui.verbose(format!("worked around: {reason}"));
+        }
+        self.prepare_tree(build)?;
+        let mut tree = self.tree(env, build, log)?;
+        tree.configure(&plan.found.version, &plan.merged)?;
+        let release = tree.make.read("kernelrelease")?;
+        if release != plan.release.to_string() {
+            return Err(Failure::setup(format!(
+                "the kernel calls itself {release} and not {}",
+                plan.release
+            ))
+            .hint("a localversion file in the source tree?")
+            .into());
+        }
+        let (arch, series) = (request.arch.name, plan.found.version.series);
+        let objects = format!("objects/{arch}-{series}-{}", request.flavor);
+        tree.compile(Some(&env.paths.cache().join(objects)))?;
+        Ok(BuiltTree {
+            arch: request.arch,
+            release: plan.release.clone(),
+            source: self.source.path.clone(),
+            build: tree.make.build.clone(),
+            make: tree.make,
+            manifest: self.manifest(),
+        })
+    }
+
+    fn manifest(&self) -> Manifest {
+        let Self { request, plan, .. } = self;
+        let compiler = self.toolchain.compiler.text.clone();
+        let pahole = self.toolchain.pahole.as_ref();
+        let pahole = pahole.map(|pahole| pahole.text.clone());
+        Manifest {
             release: plan.release.to_string(),
             arch: request.arch.name.to_owned(),
             flavor: request.flavor.clone(),
             revision: plan.revision,
             source: Origin {
-                origin: source.origin.clone(),
-                checksum: source.checksum.clone(),
+                origin: self.source.origin.clone(),
+                checksum: self.source.checksum.clone(),
             },
             patches: plan.patches.iter().map(|(name, _)| name.clone()).collect(),
             input_key: plan.input_key.clone(),
             build_key: manifest::build_key(&plan.input_key, &compiler, pahole.as_deref()),
             compiler,
             pahole,
-        },
-    })
-}
-
-/// How make is called in a build tree, with the wrappers that it finds there.
-fn prepare(
-    request: &BuildRequest,
-    plan: &Identity,
-    source: &SourceTree,
-    toolchain: &Toolchain,
-    build: &Path,
-) -> Result<Make> {
-    // Canonical: gcc knows the directory by that name, and the prefix maps must fit.
-    let build = &build
-        .canonicalize()
-        .with_context(|| format!("cannot find {}", build.display()))?;
-    let wrappers = build.join(WRAPPERS);
-    write_wrappers(&wrappers, toolchain, &toolchain.quirks(&source.version))?;
-    let jobs = request.jobs.unwrap_or_else(processors).max(1);
-    Make::new(
-        source,
-        build,
-        &wrappers,
-        request.arch,
-        &plan.release.suffix,
-        toolchain,
-        jobs,
-    )
-}
-
-/// Makes an empty build tree, or one to go on in.
-fn prepare_tree(
-    build: &Path,
-    source: &SourceTree,
-    toolchain: &Toolchain,
-    patches: &[(String, String)],
-) -> Result<()> {
-    let context = || format!("cannot prepare {}", build.display());
-    let key = format!(
-        "{}\n{}\n{}\n{:?}\n{:?}\n",
-        source.path.display(),
-        source.checksum,
-        toolchain.compiler.text,
-        toolchain.program,
-        patches.iter().map(|(name, _)| name).collect::<Vec<_>>(),
-    );
-    let file = build.join(KEY);
-    match input::text(&file, input::SMALL) {
-        Ok(old) if old == key => return remove_unfinished(build).with_context(context),
-        Ok(_) => temporary::discard(build)?,
-        Err(_) if disk::entries(build)?.is_empty() => {}
-        // Whatever that is, it was not made here.
-        Err(_) => {
-            let message = format!("{} is there and is no build tree of ours", build.display());
-            return Err(Failure::setup(message).hint("move it away").into());
         }
     }
-    std::fs::create_dir_all(build).with_context(context)?;
-    std::fs::write(&file, key).with_context(context)
+
+    /// Makes an empty build tree, or one to go on in.
+    fn prepare_tree(&self, build: &Path) -> Result<()> {
+        let context = || format!("cannot prepare {}", build.display());
+        let key = format!(
+            "{}\n{}\n{}\n{:?}\n{:?}\n",
+            self.source.path.display(),
+            self.source.checksum,
+            self.toolchain.compiler.text,
+            self.toolchain.program,
+            self.plan
+                .patches
+                .iter()
+                .map(|(name, _)| name)
+                .collect::<Vec<_>>(),
+        );
+        let file = build.join(KEY);
+        match input::text(&file, input::SMALL) {
+            Ok(old) if old == key => return remove_unfinished(build).with_context(context),
+            Ok(_) => temporary::discard(build)?,
+            Err(_) if disk::entries(build)?.is_empty() => {}
+            // Whatever that is, it was not made here.
+            Err(_) => {
+                let message = format!("{} is there and is no build tree of ours", build.display());
+                return Err(Failure::setup(message).hint("move it away").into());
+            }
+        }
+        std::fs::create_dir_all(build).with_context(context)?;
+        std::fs::write(&file, key).with_context(context)
+    }
 }
 
 /// After a build that was killed: a file that was being written then looks finished
@@ -568,266 +561,6 @@ fn remove_unfinished(build: &Path) -> Result<()> {
         if time + DOUBTFUL >= newest {
             std::fs::remove_file(&path)?;
         }
-    }
-    Ok(())
-}
-
-/// The wrapper of pahole. The kernel's scripts give it a bare `-j` (pahole 1.22 and
-/// newer), with which the order of types in BTF is that in which threads get ready:
-/// another one in every build. Versions that can keep the order do so only when asked
-/// in ways that differ, so threads are switched off for all.
-fn pahole_wrapper(pahole: &Path, flags: &[&str]) -> String {
-    let flags = flags
-        .iter()
-        .map(|flag| format!(" {flag}"))
-        .collect::<String>();
-    format!(
-        r#"#!/bin/sh
-encode=
-for argument do
-	shift
-	case $argument in
-	-j | -j[0-9]* | --jobs | --jobs=*) continue ;;
-	-J | --btf_encode | --btf_encode_detached | --btf_encode_detached=*) encode=1 ;;
-	esac
-	set -- "$@" "$argument"
-done
-exec {pahole} ${{encode:+{flags}}} "$@"
-"#,
-        pahole = shell_quote(&pahole.to_string_lossy()),
-        flags = flags.trim_start(),
-    )
-}
-
-fn write_wrappers(directory: &Path, toolchain: &Toolchain, quirks: &Quirks) -> Result<()> {
-    let context = || format!("cannot write {}", directory.display());
-    std::fs::create_dir_all(directory).with_context(context)?;
-    if let Some(pahole) = &toolchain.pahole {
-        let text = pahole_wrapper(&pahole.path, &quirks.pahole_flags());
-        let path = directory.join("pahole");
-        // Written only if it differs: objects may depend on it.
-        if input::text(&path, input::SMALL).is_ok_and(|old| old == text) {
-            return Ok(());
-        }
-        std::fs::write(&path, text).with_context(context)?;
-        let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&path, executable).with_context(context)?;
-    }
-    Ok(())
-}
-
-/// What a kernel is configured with.
-struct Options<'o> {
-    /// What the kernel is called in messages.
-    name: String,
-    version: Version,
-    merged: &'o Merged,
-    /// What make is given of them.
-    fragments: &'o str,
-}
-
-impl Identity {
-    fn options(&self) -> Options<'_> {
-        Options {
-            name: self.release.to_string(),
-            version: self.found.version,
-            merged: &self.merged,
-            fragments: &self.fragments,
-        }
-    }
-}
-
-/// Writes `.config` and compares it with what was wanted: how many options are set, and
-/// how many are not in this version.
-fn configure(
-    make: &Make,
-    plan: &Options,
-    arch: &Arch,
-    ui: &Ui,
-    log: &mut Log,
-) -> Result<(usize, usize)> {
-    let fragment = make.build.join(FRAGMENT);
-    std::fs::write(&fragment, plan.fragments)
-        .with_context(|| format!("cannot write {}", fragment.display()))?;
-    {
-        let _task = ui.task("configuring");
-        let command = make
-            .command(&["allnoconfig"])
-            .env("KCONFIG_ALLCONFIG", &fragment);
-        log.run(command, "configuring", &make.build, |_| Ok(()))?;
-    }
-    let path = make.build.join(".config");
-    let config = input::text(&path, input::TEXT)
-        .with_context(|| format!("cannot read {}", path.display()))?;
-    let audit = config::audit(plan.merged, &plan.version, &config);
-    let (set, absent, lost) = audit.counts();
-    ui.verbose(format!(
-        "options: {set} set, {absent} expected absent, {lost} lost"
-    ));
-    if lost == 0 {
-        return Ok((set, absent));
-    }
-    let lines = definitions::explain(audit.lost(), &make.source, arch)?;
-    Err(Failure::setup(format!(
-        "{lost} of the options wanted for {} cannot be set; {} has the rest",
-        plan.name,
-        path.display()
-    ))
-    .lines(lines.join("\n"))
-    .into())
-}
-
-/// make's output, in a file.
-struct Log {
-    path: PathBuf,
-    file: File,
-    /// Whether a build that was killed is to be seen in its tree.
-    marks: bool,
-}
-
-impl Log {
-    fn open(path: &Path) -> Result<Self> {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(|| format!("cannot write the log {}", path.display()))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            marks: true,
-        })
-    }
-
-    /// For a tree that is not ours: nobody cleans up there.
-    fn without_marks(self) -> Self {
-        Self {
-            marks: false,
-            ..self
-        }
-    }
-
-    /// Runs a command of make's. `tick` gets the output as it comes.
-    fn run(
-        &mut self,
-        command: crate::base::process::LongCommand,
-        doing: &str,
-        build: &Path,
-        mut tick: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
-        let running = build.join(RUNNING);
-        if self.marks {
-            File::create(&running)
-                .with_context(|| format!("cannot write {}", running.display()))?;
-        }
-        writeln!(self.file, "$ {}", command.display())
-            .with_context(|| format!("cannot write {}", self.path.display()))?;
-        let start = self.file.metadata().map_or(0, |metadata| metadata.len());
-        let mut reader = File::open(&self.path)
-            .with_context(|| format!("cannot read {}", self.path.display()))?;
-        std::io::Seek::seek(&mut reader, std::io::SeekFrom::Start(start))?;
-        let mut buffer = vec![0; 1 << 16];
-        let mut child = command.log(&self.file)?.spawn()?;
-        let result = child.wait_with(|| {
-            loop {
-                match reader.read(&mut buffer)? {
-                    0 => return Ok(()),
-                    n => tick(&buffer[..n])?,
-                }
-            }
-        });
-        let status = match result {
-            Ok(status) => status,
-            Err(error) => {
-                // make removes what it has half made when it is asked to end.
-                child.terminate()?;
-                return Err(error);
-            }
-        };
-        if status.success() {
-            let _ = std::fs::remove_file(&running);
-            return Ok(());
-        }
-        if status.code().is_some() {
-            // It ended by itself, so nothing was cut off.
-            let _ = std::fs::remove_file(&running);
-        }
-        let bytes = input::end(&self.path, start, input::TEXT).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        if progress::disk_was_full(&text) || disk::full(&self.path).is_some() {
-            return Err(source::disk_full(build));
-        }
-        let lines = progress::first_errors(&text).join("\n");
-        Err(Failure::setup(format!(
-            "{doing} failed: make ended with {}; log: {}",
-            status_in_words(status),
-            self.path.display()
-        ))
-        .lines(lines)
-        .into())
-    }
-}
-
-/// What is made: the image and the modules.
-fn targets(arch: &Arch) -> [&'static str; 2] {
-    let image = arch.image.rsplit('/').next().unwrap_or(arch.image);
-    [image, "modules"]
-}
-
-/// Where the number of objects of the last such build is remembered.
-fn estimate_file(paths: &Paths, request: &BuildRequest, version: &Version) -> PathBuf {
-    let name = format!(
-        "{}-{}-{}",
-        request.arch.name, version.series, request.flavor
-    );
-    paths.cache().join("objects").join(name)
-}
-
-fn compile(
-    env: &Env,
-    request: &BuildRequest,
-    make: &Make,
-    plan: &Identity,
-    log: &mut Log,
-) -> Result<()> {
-    let file = estimate_file(&env.paths, request, &plan.found.version);
-    let estimate = input::text(&file, input::SMALL)
-        .ok()
-        .and_then(|text| text.trim().parse().ok());
-    let fresh = !make.build.join("vmlinux").exists() && !make.build.join("init/main.o").exists();
-    let mut counter = Counter::default();
-    let mut task = env.ui.task(format!("building {}", plan.release));
-    let started = std::time::Instant::now();
-    log.run(
-        make.command(&targets(request.arch)),
-        "building",
-        &make.build,
-        |output| {
-            counter.feed(output);
-            let text = progress::progress(
-                counter.objects(),
-                estimate.unwrap_or(progress::TYPICAL_OBJECTS),
-            );
-            task.update(if env.ui.terminal() {
-                text
-            } else {
-                let seconds = started.elapsed().as_secs();
-                format!("{text}, {}:{:02}", seconds / 60, seconds % 60)
-            });
-            Ok(())
-        },
-    )?;
-    drop(task);
-    let seconds = started.elapsed().as_secs_f64();
-    env.ui.verbose(format!(
-        "{} objects in {seconds:.0} s with -j{}",
-        thousands(counter.objects()),
-        make.jobs
-    ));
-    if fresh && let Some(parent) = file.parent() {
-        // Only an estimate: without it the next one is worse.
-        let _ = std::fs::create_dir_all(parent);
-        let _ = std::fs::write(&file, counter.objects().to_string());
     }
     Ok(())
 }
