@@ -170,18 +170,10 @@ pub fn choose(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
             .min_by(|a, b| newest_first(*a, *b))
             .cloned(),
     };
-    let local = pick(&candidates);
-    let enough = whole || request.is_none();
-    if let Some(choice) = local.clone().filter(|_| enough) {
-        return Ok(choice.into());
-    }
-    if from.release
-        && let Some(choice) = &local
-        && let Some(why) = sources.client.passed_over()
+    if (whole || request.is_none())
+        && let Some(choice) = pick(&candidates)
     {
-        env.ui
-            .verbose(format!("{why}; using what is on this machine"));
-        return Ok(choice.clone().into());
+        return Ok(choice.into());
     }
     let mut unasked = None;
     if from.release {

@@ -1,6 +1,7 @@
 //! The release, from a server on this host that behaves well, badly or not at all.
 
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,7 +16,7 @@ use xtask::internals::{Client, Location};
 use xtask::internals::{Downloaded, download};
 use xtask::internals::{Files, Paths};
 use xtask::internals::{Freshness, is_missing};
-use xtask::internals::{Limits, Secret, absent};
+use xtask::internals::{Limits, Secret};
 use xtask::internals::{Ui, Verbosity};
 
 use crate::xtask;
@@ -1018,21 +1019,34 @@ fn without_the_network_what_is_here_is_used() {
 }
 
 #[test]
-fn a_host_that_could_not_be_reached_is_passed_over_where_something_else_will_do() {
-    const NEWER: &str = "6.1.10-vmtest1.1default";
-    let setting = Setting::new(&[NEWER]);
+fn a_host_that_could_not_be_reached_is_not_asked_again_in_this_run() {
+    let setting = Setting::new(&[]);
     fake_kernel::write(&setting.path(RELEASE), RELEASE, "00ff00ff", 0);
-    absent::note(&setting.env().paths, &setting.server.api).unwrap();
-    let usual = "local,release";
-    assert_eq!(
-        chosen(&setting, "6.1", usual).unwrap(),
-        format!("local {RELEASE}")
-    );
-    assert_eq!(setting.server.lines(), [""; 0]);
-    // Where nothing else will do it is asked, and answers.
-    let newer = format!("release {NEWER}");
-    assert_eq!(chosen(&setting, "6.1", "release").unwrap(), newer);
-    assert_eq!(chosen(&setting, "6.1", usual).unwrap(), newer);
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = closed.local_addr().unwrap();
+    drop(closed);
+    let settings = Settings {
+        api_url: Some(format!("http://{address}")),
+        ..Settings::default()
+    };
+    let location = Location::choose(&[&settings], None).unwrap();
+    let sources = Sources {
+        from: "local,release".parse().unwrap(),
+        client: Client::new(&setting.env(), location, None).limits(limits()),
+        debuginfo: false,
+    };
+    let request = "6.1".parse().unwrap();
+    let is_local = || {
+        let choice = choose(&setting.env(), Some(&request), &sources).unwrap();
+        matches!(choice, Choice::Local(kernel) if kernel.release.to_string() == RELEASE)
+    };
+    assert!(is_local());
+    // Now somebody listens, and nobody connects.
+    let listener = TcpListener::bind(address).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    assert!(is_local());
+    let error = listener.accept().unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::WouldBlock);
 }
 
 #[test]

@@ -22,7 +22,7 @@ use crate::base::sha256::Sha256;
 use crate::base::temporary::Temporary;
 
 use crate::model::version::{Series, Version};
-use crate::net::http::{self, HttpError, Limits, absent};
+use crate::net::http::{self, HttpError, Limits, unreachable};
 
 /// Where the archives are unless an option says otherwise.
 pub const DEFAULT_URL: &str = "https://cdn.kernel.org/pub/linux/kernel";
@@ -130,8 +130,8 @@ impl Lists<'_> {
     }
 
     fn fetch_quickly(&self, url: &str) -> Result<String> {
-        if let Some(why) = absent::passed_over(&self.env.paths, self.base) {
-            bail!(why);
+        if unreachable::is_noted(self.base) {
+            bail!("{} could not be reached before", http::host(self.base));
         }
         let limits = Limits {
             attempts: 2,
@@ -139,11 +139,8 @@ impl Lists<'_> {
             ..Limits::default()
         };
         let result = fetch_list(self.env, url, &limits);
-        if let Err(error) = &result
-            && http::is_unreachable(error)
-            && let Err(error) = absent::note(&self.env.paths, self.base)
-        {
-            self.env.ui.verbose(format!("{error:#}"));
+        if result.as_ref().is_err_and(http::is_unreachable) {
+            unreachable::note(self.base);
         }
         result
     }

@@ -22,7 +22,7 @@ use crate::base::process::LongCommand;
 use crate::base::programs::find_program;
 use crate::base::ui::Ui;
 use crate::model::arch;
-use crate::net::http::{absent, host};
+use crate::net::http::{host, unreachable};
 
 /// How long the lists of a suite are used.
 const LIST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -282,13 +282,13 @@ fn update(ui: &Ui, suites: &[Prepared]) -> Result<Vec<State>> {
                 while let Some(&index) = stale.get(next.fetch_add(1, Ordering::SeqCst)) {
                     let prepared = &suites[index];
                     // A host that is not there for one suite is not for the next.
-                    let result = if absent::in_this_run(&prepared.host) {
+                    let result = if unreachable::is_noted(&prepared.host) {
                         Ok(State::Failed(UpdateFailure::Unreachable))
                     } else {
                         prepared.update(ui)
                     };
                     if matches!(result, Ok(State::Failed(UpdateFailure::Unreachable))) {
-                        absent::note_in_this_run(&prepared.host);
+                        unreachable::note(&prepared.host);
                     }
                     let stop = result.is_err();
                     if let Ok(mut results) = results.lock() {

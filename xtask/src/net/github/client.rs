@@ -26,7 +26,6 @@ use crate::base::environment::TOKENS;
 use crate::base::error::Failure;
 use crate::base::sha256::Sha256;
 use crate::base::time;
-use crate::net::http::absent;
 use crate::net::http::address::{host, is_private, origin};
 use crate::net::http::{self, Body, HttpError, Limits, Method, Request, Response, Secret, Stream};
 
@@ -168,12 +167,6 @@ impl Client {
         listing
     }
 
-    /// Whether the API could not be reached a few minutes ago; in words, that it
-    /// could not. For who has something else that will do.
-    pub fn passed_over(&self) -> Option<String> {
-        absent::passed_over(&self.env.paths, &self.location.api_url)
-    }
-
     /// A warning about this release, which is said once in the life of a client.
     pub fn warn_once(&self, message: impl AsRef<str>) {
         if !self.told.swap(true, Ordering::Relaxed) {
@@ -303,17 +296,9 @@ impl Client {
             Ok(value)
         });
         let error = match asked {
-            Ok(value) => {
-                absent::forget(&self.env.paths, &url);
-                return Ok((value, false));
-            }
+            Ok(value) => return Ok((value, false)),
             Err(error) => error,
         };
-        if http::is_unreachable(&error)
-            && let Err(error) = absent::note(&self.env.paths, &url)
-        {
-            self.env.ui.verbose(format!("{error:#}"));
-        }
         // Serves when the trouble is not of what was asked.
         let passing = match error.downcast_ref::<HttpError>() {
             Some(HttpError::Answer(answer)) => answer.status >= 500 || answer.status == 429,

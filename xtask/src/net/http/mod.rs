@@ -7,10 +7,10 @@
 //! silence, and on how slow a body may be. Proxies come from the environment as usual (`https_proxy`, `no_proxy`), and loopback never
 //! goes through one.
 
-pub mod absent;
 pub mod address;
 mod exchange;
 pub mod retry;
+pub mod unreachable;
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
