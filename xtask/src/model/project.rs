@@ -221,71 +221,16 @@ impl Project {
         let detect = top.paths("detect")?;
         let prepare = top.strings("prepare")?;
 
-        let memory = match top.string("memory")? {
-            None => None,
-            Some(size) => {
-                let memory = parse_size(&size).map(|bytes| bytes.div_ceil(1 << 20));
-                let memory = memory.and_then(|memory| u32::try_from(memory).ok());
-                let memory = memory.filter(|memory| *memory >= MEMORY_MIN);
-                let wrong = format!("{size:?} is not a size of at least {MEMORY_MIN} MiB");
-                let failure = || {
-                    top.error("memory", &wrong)
-                        .hint("a size is written like \"512 MiB\" or \"1 GiB\"")
-                };
-                Some(memory.ok_or_else(failure)?)
-            }
-        };
+        let memory = memory(&mut top)?;
 
         let mut tests = top.table("tests")?;
         let discovery = tests.discovery()?;
         tests.finish()?;
 
-        let crash = match top.optional_table("crash")? {
-            None => None,
-            Some(mut table) => {
-                let crash = Crash {
-                    tests: table.discovery()?,
-                    trigger: table
-                        .string("trigger")?
-                        .unwrap_or_else(|| SYSRQ_CRASH.to_owned()),
-                    module: table.boolean("module")?.unwrap_or(false),
-                };
-                table.finish()?;
-                Some(crash)
-            }
-        };
-
+        let crash = top.optional("crash", crash)?;
         let environment = top.environment("env")?;
-
-        let module = match top.optional_table("module")? {
-            None => None,
-            Some(mut table) => {
-                let module = Module {
-                    source: table.required_path("source")?,
-                    load: table.boolean("load")?.unwrap_or(true),
-                    variable: table.variable("variable")?,
-                };
-                table.finish()?;
-                Some(module)
-            }
-        };
-
-        let disk = match top.optional_table("disk")? {
-            None => None,
-            Some(mut table) => {
-                let size = table.required_string("size")?;
-                let size = parse_size(&size).filter(|size| *size > 0).ok_or_else(|| {
-                    table
-                        .error("size", &format!("{size:?} is not the size of a disk"))
-                        .hint("a size is written like \"512 MiB\" or \"1 GiB\"")
-                })?;
-                let Some(variable) = table.variable("variable")? else {
-                    return Err(table.missing("variable"));
-                };
-                table.finish()?;
-                Some(Disk { size, variable })
-            }
-        };
+        let module = top.optional("module", module)?;
+        let disk = top.optional("disk", disk)?;
 
         let mut needs = top.table("needs")?;
         let programs = needs.strings("programs")?;
@@ -298,33 +243,8 @@ impl Project {
         let expectations = tables.into_iter().map(expectation);
         let expectations = expectations.collect::<Result<_, _>>()?;
 
-        let local = match top.optional_table("local")? {
-            None => None,
-            Some(mut table) => {
-                let local = Local {
-                    tests: table.discovery()?,
-                    exclude: table.strings("exclude")?,
-                    environment: table.environment("env")?,
-                };
-                table.finish()?;
-                Some(local)
-            }
-        };
-
-        let release = match top.optional_table("release")? {
-            None => None,
-            Some(mut table) => {
-                let release = Release {
-                    name: table.required_string("name")?,
-                    version: table.required_string("version")?,
-                    source: table.required_string("source")?,
-                    wheels: table.strings("wheels")?,
-                    extension: table.strings("extension")?,
-                };
-                table.finish()?;
-                Some(release)
-            }
-        };
+        let local = top.optional("local", local)?;
+        let release = top.optional("release", release)?;
         top.finish()?;
         Ok(Self {
             name,
@@ -361,6 +281,69 @@ impl Project {
         let text = assets.read(&path)?;
         Ok(Self::parse(&path, &text)?)
     }
+}
+
+const SIZE_HINT: &str = "a size is written like \"512 MiB\" or \"1 GiB\"";
+
+/// In MiB.
+fn memory(top: &mut Table<'_>) -> Result<Option<u32>, Failure> {
+    let Some(size) = top.string("memory")? else {
+        return Ok(None);
+    };
+    let memory = parse_size(&size).map(|bytes| bytes.div_ceil(1 << 20));
+    let memory = memory.and_then(|memory| u32::try_from(memory).ok());
+    let memory = memory.filter(|memory| *memory >= MEMORY_MIN);
+    let wrong = format!("{size:?} is not a size of at least {MEMORY_MIN} MiB");
+    let failure = || top.error("memory", &wrong).hint(SIZE_HINT);
+    memory.map(Some).ok_or_else(failure)
+}
+
+fn crash(table: &mut Table<'_>) -> Result<Crash, Failure> {
+    Ok(Crash {
+        tests: table.discovery()?,
+        trigger: table
+            .string("trigger")?
+            .unwrap_or_else(|| SYSRQ_CRASH.to_owned()),
+        module: table.boolean("module")?.unwrap_or(false),
+    })
+}
+
+fn module(table: &mut Table<'_>) -> Result<Module, Failure> {
+    Ok(Module {
+        source: table.required_path("source")?,
+        load: table.boolean("load")?.unwrap_or(true),
+        variable: table.variable("variable")?,
+    })
+}
+
+fn disk(table: &mut Table<'_>) -> Result<Disk, Failure> {
+    let size = table.required_string("size")?;
+    let size = parse_size(&size).filter(|size| *size > 0).ok_or_else(|| {
+        table
+            .error("size", &format!("{size:?} is not the size of a disk"))
+            .hint(SIZE_HINT)
+    })?;
+    let variable = table.variable("variable")?;
+    let variable = variable.ok_or_else(|| table.missing("variable"))?;
+    Ok(Disk { size, variable })
+}
+
+fn local(table: &mut Table<'_>) -> Result<Local, Failure> {
+    Ok(Local {
+        tests: table.discovery()?,
+        exclude: table.strings("exclude")?,
+        environment: table.environment("env")?,
+    })
+}
+
+fn release(table: &mut Table<'_>) -> Result<Release, Failure> {
+    Ok(Release {
+        name: table.required_string("name")?,
+        version: table.required_string("version")?,
+        source: table.required_string("source")?,
+        wheels: table.strings("wheels")?,
+        extension: table.strings("extension")?,
+    })
 }
 
 /// An entry of the list of expectations.

@@ -22,6 +22,9 @@ use crate::model::arch::Arch;
 /// The series whose kernel the VM tests and suites run on.
 pub const SERIES: &str = "6.1";
 
+/// The request that picks it.
+const REQUEST: &str = "6.1.*";
+
 /// Where tested kernels come from: what is published is not what is to be checked.
 const BUILT: &str = "local,build";
 
@@ -58,139 +61,152 @@ pub struct Surroundings {
 const PYTHON_SYNTAX: &str =
     "import sys\nfor f in sys.argv[1:]: compile(open(f, 'rb').read(), f, 'exec')";
 
-/// The steps, in order: the quick ones first.
+/// What a step runs.
+#[derive(Clone, Copy)]
+enum Runs {
+    Cargo(&'static [&'static str]),
+    Xtask(&'static [&'static str]),
+    Host(&'static [&'static str]),
+    /// On all shell files; nothing if there are none.
+    OnShellFiles(&'static [&'static str]),
+    /// On all Python files; nothing if there are none.
+    OnPythonFiles(&'static [&'static str]),
+}
+
+/// Name, purpose, command, and the step without whose success it cannot be run; in order, the
+/// quick ones first.
+type Row = (&'static str, &'static str, Runs, Option<&'static str>);
+
+const STEPS: &[Row] = &[
+    (
+        "format",
+        "the code is formatted",
+        Runs::Cargo(&["fmt", "--all", "--check"]),
+        None,
+    ),
+    (
+        "clippy",
+        "no lint fires",
+        Runs::Cargo(&[
+            "clippy",
+            "--locked",
+            "--all-targets",
+            // Which `test = false` leaves out of all.
+            "--test",
+            "vm",
+            "--test",
+            "kill",
+            "--test",
+            "openapi",
+            "--",
+            "-D",
+            "warnings",
+        ]),
+        None,
+    ),
+    (
+        "shellcheck",
+        "shellcheck finds nothing in the CI script",
+        Runs::Host(&["shellcheck", ".ci/run"]),
+        None,
+    ),
+    (
+        "guest-shellcheck",
+        "shellcheck finds nothing in the guest's init and the tests' scripts",
+        // BusyBox' shell is an ash; dash is the nearest that every version knows.
+        Runs::OnShellFiles(&["shellcheck", "--shell=dash"]),
+        None,
+    ),
+    (
+        "python",
+        "the Python files can be compiled",
+        Runs::OnPythonFiles(&["python3", "-I", "-c", PYTHON_SYNTAX]),
+        None,
+    ),
+    (
+        "tests",
+        "unit tests and tests of the binary, without QEMU",
+        Runs::Cargo(&["test", "--locked"]),
+        None,
+    ),
+    (
+        "openapi",
+        "the client does what GitHub's description of its API says",
+        Runs::Cargo(&["test", "--locked", "--test", "openapi"]),
+        None,
+    ),
+    (
+        "kill",
+        "commands that are killed, or whose disk fails, lose nothing and leave nothing",
+        Runs::Cargo(&["test", "--locked", "--test", "kill"]),
+        None,
+    ),
+    (
+        "kernel",
+        "a kernel is built from source, unless it is there",
+        Runs::Xtask(&["build-kernel", SERIES]),
+        None,
+    ),
+    (
+        "vm-tests",
+        "tests in real VMs on that kernel",
+        Runs::Cargo(&["test", "--locked", "--test", "vm"]),
+        Some("kernel"),
+    ),
+    (
+        "selftest",
+        "the guest is what projects may rely on",
+        Runs::Xtask(&[
+            "test",
+            "-C",
+            "vmtest-assets/selftest",
+            "-k",
+            REQUEST,
+            "--from",
+            BUILT,
+        ]),
+        Some("kernel"),
+    ),
+    (
+        "drgn",
+        "drgn's kernel tests",
+        // No project is named, none is at the repository's top: drgn itself.
+        Runs::Xtask(&["test", "-k", REQUEST, "--from", BUILT]),
+        Some("kernel"),
+    ),
+];
+
+/// The steps, in order.
 pub fn plan(surroundings: &Surroundings) -> Vec<Step> {
-    let Surroundings {
-        cargo,
-        xtask,
-        shell_files,
-        python_files,
-        setup,
-    } = surroundings;
-    let cargo = |arguments: &[&str]| {
-        let mut command = vec![cargo.clone()];
-        command.extend(arguments.iter().map(OsString::from));
-        command
+    let steps = STEPS.iter().filter_map(|&(name, about, runs, after)| {
+        Some(Step {
+            name,
+            about,
+            command: command(runs, surroundings)?,
+            after,
+        })
+    });
+    steps.collect()
+}
+
+fn command(runs: Runs, surroundings: &Surroundings) -> Option<Vec<OsString>> {
+    let (program, words, files) = match runs {
+        Runs::Cargo(words) => (Some(surroundings.cargo.clone()), words, None),
+        Runs::Xtask(words) => (Some(surroundings.xtask.clone().into()), words, None),
+        Runs::Host(words) => (None, words, None),
+        Runs::OnShellFiles(words) => (None, words, Some(&surroundings.shell_files)),
+        Runs::OnPythonFiles(words) => (None, words, Some(&surroundings.python_files)),
     };
-    let xtask = |arguments: &[&str]| {
-        let mut command = vec![xtask.clone().into_os_string()];
-        command.extend(arguments.iter().map(OsString::from));
-        if *setup {
-            command.push("--setup".into());
-        }
-        command
-    };
-    let with_files = |arguments: &[&str], files: &[String]| {
-        let mut command = arguments.iter().map(OsString::from).collect::<Vec<_>>();
-        command.extend(files.iter().map(OsString::from));
-        command
-    };
-    let request = format!("{SERIES}.*");
-    let mut steps = vec![
-        Step {
-            name: "format",
-            about: "the code is formatted",
-            command: cargo(&["fmt", "--all", "--check"]),
-            after: None,
-        },
-        Step {
-            name: "clippy",
-            about: "no lint fires",
-            command: cargo(&[
-                "clippy",
-                "--locked",
-                "--all-targets",
-                // Which `test = false` leaves out of all.
-                "--test",
-                "vm",
-                "--test",
-                "kill",
-                "--test",
-                "openapi",
-                "--",
-                "-D",
-                "warnings",
-            ]),
-            after: None,
-        },
-        Step {
-            name: "shellcheck",
-            about: "shellcheck finds nothing in the CI script",
-            command: with_files(&["shellcheck", ".ci/run"], &[]),
-            after: None,
-        },
-    ];
-    if !shell_files.is_empty() {
-        steps.push(Step {
-            name: "guest-shellcheck",
-            about: "shellcheck finds nothing in the guest's init and the tests' scripts",
-            // BusyBox' shell is an ash; dash is the nearest that every version knows.
-            command: with_files(&["shellcheck", "--shell=dash"], shell_files),
-            after: None,
-        });
+    if files.is_some_and(Vec::is_empty) {
+        return None;
     }
-    if !python_files.is_empty() {
-        steps.push(Step {
-            name: "python",
-            about: "the Python files can be compiled",
-            command: with_files(&["python3", "-I", "-c", PYTHON_SYNTAX], python_files),
-            after: None,
-        });
+    let words = words.iter().map(OsString::from);
+    let mut command = program.into_iter().chain(words).collect::<Vec<_>>();
+    command.extend(files.into_iter().flatten().map(OsString::from));
+    if matches!(runs, Runs::Xtask(_)) && surroundings.setup {
+        command.push("--setup".into());
     }
-    steps.extend([
-        Step {
-            name: "tests",
-            about: "unit tests and tests of the binary, without QEMU",
-            command: cargo(&["test", "--locked"]),
-            after: None,
-        },
-        Step {
-            name: "openapi",
-            about: "the client does what GitHub's description of its API says",
-            command: cargo(&["test", "--locked", "--test", "openapi"]),
-            after: None,
-        },
-        Step {
-            name: "kill",
-            about: "commands that are killed, or whose disk fails, lose nothing and leave nothing",
-            command: cargo(&["test", "--locked", "--test", "kill"]),
-            after: None,
-        },
-        Step {
-            name: "kernel",
-            about: "a kernel is built from source, unless it is there",
-            command: xtask(&["build-kernel", SERIES]),
-            after: None,
-        },
-        Step {
-            name: "vm-tests",
-            about: "tests in real VMs on that kernel",
-            command: cargo(&["test", "--locked", "--test", "vm"]),
-            after: Some("kernel"),
-        },
-        Step {
-            name: "selftest",
-            about: "the guest is what projects may rely on",
-            command: xtask(&[
-                "test",
-                "-C",
-                "vmtest-assets/selftest",
-                "-k",
-                &request,
-                "--from",
-                BUILT,
-            ]),
-            after: Some("kernel"),
-        },
-        Step {
-            name: "drgn",
-            about: "drgn's kernel tests",
-            // No project is named, none is at the repository's top: drgn itself.
-            command: xtask(&["test", "-k", &request, "--from", BUILT]),
-            after: Some("kernel"),
-        },
-    ]);
-    steps
+    Some(command)
 }
 
 /// The host tools of all steps; a project's own come with its profile.

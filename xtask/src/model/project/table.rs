@@ -207,6 +207,20 @@ impl<'t> Table<'t> {
         }
     }
 
+    /// What `read` makes of the table `[key]`, which must have no other keys.
+    pub(super) fn optional<T>(
+        &mut self,
+        key: &'static str,
+        read: fn(&mut Self) -> Result<T, Failure>,
+    ) -> Result<Option<T>, Failure> {
+        let Some(mut table) = self.optional_table(key)? else {
+            return Ok(None);
+        };
+        let value = read(&mut table)?;
+        table.finish()?;
+        Ok(Some(value))
+    }
+
     /// The tables `[[key]]`, in order.
     pub(super) fn tables(&mut self, key: &'static str) -> Result<Vec<Self>, Failure> {
         let wrong = |table: &Self| table.error(key, &format!("must be written [[{key}]]"));
