@@ -126,6 +126,15 @@ pub fn kind(error: &anyhow::Error) -> Option<FailureKind> {
     error.chain().find_map(kind_of).map(|failure| failure.kind)
 }
 
+/// Whether nothing else is to be tried after an error: it is a signal, or a mistake of the
+/// user that would be made again.
+pub fn is_final(error: &anyhow::Error) -> bool {
+    matches!(
+        kind(error),
+        Some(FailureKind::Interrupted(_) | FailureKind::Usage)
+    )
+}
+
 /// An error about something that the user did not name, a downloaded package for example:
 /// what would be a usage error there is a set-up failure.
 pub fn not_the_users(error: anyhow::Error) -> anyhow::Error {

@@ -18,7 +18,7 @@ use std::time::Instant;
 use anyhow::{Context, Error, Result};
 
 use crate::base::env::Env;
-use crate::base::error::{self, FailureKind};
+use crate::base::error;
 use crate::base::interrupt;
 use crate::model::kernel::LocalKernel;
 use crate::model::results::{RunName, RunRecord};
@@ -310,7 +310,7 @@ fn prepare(session: SessionParts<'_>, pool: &Pool, sender: &SyncSender<RunEvent>
             }
             Err(Unprepared { name, stage, error }) => {
                 pool.change(|state| state.kernels -= 1);
-                if is_final(&error) {
+                if error::is_final(&error) {
                     pool.fail(error);
                     break;
                 }
@@ -402,14 +402,6 @@ fn copy(error: &Error) -> Error {
         Some(kind) => error::Failure::new(kind, message).lines(lines).into(),
         None => error::Quoting { message, lines }.into(),
     }
-}
-
-/// A signal and a mistake of the user end the session.
-fn is_final(error: &Error) -> bool {
-    matches!(
-        error::kind(error),
-        Some(FailureKind::Interrupted(_) | FailureKind::Usage)
-    )
 }
 
 fn send(sender: &SyncSender<RunEvent>, run: usize, shard: u32, kind: RunEventKind) {
@@ -539,7 +531,7 @@ fn attempts(
     let run = |guest: suite::Guest<'_>, run, number| {
         let outlet = Outlet::new(sender, run, number, &pool.stop).with_crash(crash_run);
         match session.suite.run_vm(session.env, guest, outlet) {
-            Err(error) if is_final(&error) || pool.stopped() => Err(error),
+            Err(error) if error::is_final(&error) || pool.stopped() => Err(error),
             Err(error) => Ok((Part::failed(&error), None)),
             parts => parts,
         }

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::base::env::Env;
-use crate::base::error::{self, Failure, FailureKind};
+use crate::base::error::{self, Failure};
 use crate::base::paths::Paths;
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
@@ -184,7 +184,7 @@ pub fn choose(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
                     .filter(|package| package.name.arch == arch)
                     .map(Named::Release),
             ),
-            Err(error) if is_final(&error) => return Err(error),
+            Err(error) if error::is_final(&error) => return Err(error),
             Err(error) => unasked = Some(error),
         }
     }
@@ -239,14 +239,6 @@ fn from_source(
             debian::Found::Archived(kernel) => Choice::Debian(kernel),
         },
     })
-}
-
-/// A signal and a mistake of the user are not things to go on after.
-fn is_final(error: &anyhow::Error) -> bool {
-    matches!(
-        error::kind(error),
-        Some(FailureKind::Interrupted(_) | FailureKind::Usage)
-    )
 }
 
 /// Where was looked, for an error; empty if nowhere.
