@@ -48,20 +48,20 @@ pub const FIFO: u32 = 0o010_000;
 const PERMISSIONS: u32 = 0o7777;
 
 /// Writes an archive. The same calls give the same bytes: everything is owned by root,
-/// of group root unless [`Writer::group`] says otherwise, and dated 1970, and inodes are
+/// of group root unless [`CpioWriter::group`] says otherwise, and dated 1970, and inodes are
 /// counted.
 ///
 /// The kernel makes entries in their order and no directory that is not named: a
 /// directory comes before what is in it.
 #[derive(Debug)]
-pub struct Writer<W> {
+pub struct CpioWriter<W> {
     out: W,
     inode: u32,
     group: u32,
 }
 
 /// What differs between entries.
-struct Entry<'a> {
+struct NewEntry<'a> {
     path: &'a [u8],
     mode: u32,
     contents: &'a [u8],
@@ -69,7 +69,7 @@ struct Entry<'a> {
     device: (u32, u32),
 }
 
-impl<W: Write> Writer<W> {
+impl<W: Write> CpioWriter<W> {
     /// An archive with nothing in it yet.
     pub fn new(out: W) -> Self {
         Self {
@@ -119,7 +119,7 @@ impl<W: Write> Writer<W> {
 
     /// Ends the archive.
     pub fn finish(mut self) -> Result<W> {
-        let trailer = Entry {
+        let trailer = NewEntry {
             path: TRAILER.as_bytes(),
             mode: 0,
             contents: b"",
@@ -145,7 +145,7 @@ impl<W: Write> Writer<W> {
             .inode
             .checked_add(1)
             .context("too many files for a cpio archive")?;
-        let entry = Entry {
+        let entry = NewEntry {
             path: bytes,
             mode,
             contents,
@@ -155,7 +155,7 @@ impl<W: Write> Writer<W> {
             .with_context(|| format!("cannot put {} into a cpio archive", path.display()))
     }
 
-    fn write(&mut self, inode: u32, entry: &Entry) -> Result<()> {
+    fn write(&mut self, inode: u32, entry: &NewEntry) -> Result<()> {
         let size = u32::try_from(entry.contents.len()).context("it has 4 GiB or more")?;
         let name = u32::try_from(entry.path.len() + 1).context("its name is too long")?;
         // With more links than one the kernel looks for other names of a file.
@@ -184,7 +184,7 @@ impl<W: Write> Writer<W> {
 
 /// What an entry is, as its header says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Header {
+pub enum CpioHeader {
     /// All that there is to know.
     Named {
         /// The name, without its NUL.
@@ -207,7 +207,7 @@ pub enum Header {
 /// Reads an archive, one entry after the other: as a [`Read`], the contents of the entry
 /// whose header came last.
 #[derive(Debug)]
-pub struct Reader<R> {
+pub struct CpioReader<R> {
     inner: R,
     /// Bytes of contents that have not been read.
     left: u64,
@@ -215,7 +215,7 @@ pub struct Reader<R> {
     padding: u64,
 }
 
-impl<R: Read> Reader<R> {
+impl<R: Read> CpioReader<R> {
     /// An archive from its first byte on.
     pub fn new(inner: R) -> Self {
         Self {
@@ -225,9 +225,9 @@ impl<R: Read> Reader<R> {
         }
     }
 
-    /// The next entry; `None` at the end of the archive. After a [`Header::Numbered`],
+    /// The next entry; `None` at the end of the archive. After a [`CpioHeader::Numbered`],
     /// [`Self::expect`] must say how long its contents are.
-    pub fn advance(&mut self) -> Result<Option<Header>> {
+    pub fn advance(&mut self) -> Result<Option<CpioHeader>> {
         let skipped = io::copy(&mut self.by_ref(), &mut io::sink());
         skipped.map_err(unreadable)?;
         self.skip_padding()?;
@@ -240,7 +240,7 @@ impl<R: Read> Reader<R> {
                 // 14 characters up to here.
                 self.padding = 2;
                 self.skip_padding()?;
-                Ok(Some(Header::Numbered(number)))
+                Ok(Some(CpioHeader::Numbered(number)))
             }
             _ => bail!("damaged archive: no header of cpio"),
         }
@@ -257,7 +257,7 @@ impl<R: Read> Reader<R> {
         self.inner
     }
 
-    fn named(&mut self) -> Result<Option<Header>> {
+    fn named(&mut self) -> Result<Option<CpioHeader>> {
         let [
             inode,
             mode,
@@ -289,7 +289,7 @@ impl<R: Read> Reader<R> {
         }
         let size = u64::from(size);
         self.expect(size);
-        Ok(Some(Header::Named {
+        Ok(Some(CpioHeader::Named {
             name,
             inode,
             mode,
@@ -333,7 +333,7 @@ impl<R: Read> Reader<R> {
     }
 }
 
-impl<R: Read> Read for Reader<R> {
+impl<R: Read> Read for CpioReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let most = usize::try_from(self.left).unwrap_or(usize::MAX);
         let most = most.min(buffer.len());
@@ -355,7 +355,7 @@ mod tests {
 
     #[test]
     fn an_archive_has_the_bytes_of_its_description() {
-        let mut writer = Writer::new(Vec::new());
+        let mut writer = CpioWriter::new(Vec::new());
         writer.directory("d", 0o755).unwrap();
         writer.file("d/file", 0o100_644, b"hello").unwrap();
         writer.symlink("link", "/d/file").unwrap();
@@ -379,7 +379,7 @@ mod tests {
     #[test]
     fn the_same_calls_give_the_same_bytes() {
         let make = || {
-            let mut writer = Writer::new(Vec::new());
+            let mut writer = CpioWriter::new(Vec::new());
             writer.file("a", 0o600, b"1").unwrap();
             writer.file("b", 0o600, b"2").unwrap();
             writer.finish().unwrap()
@@ -389,7 +389,7 @@ mod tests {
 
     #[test]
     fn what_the_kernel_would_not_unpack_is_refused() {
-        let mut writer = Writer::new(Vec::new());
+        let mut writer = CpioWriter::new(Vec::new());
         let long = "x".repeat(4096);
         for path in [
             "", "/", "/etc", "a/", "a//b", ".", "./a", "a/../b", "a\0b", TRAILER, &long,
@@ -406,10 +406,10 @@ mod tests {
 
     /// Name, mode and contents of all entries.
     fn read(bytes: &[u8]) -> Result<Vec<(String, u32, Vec<u8>)>> {
-        let mut reader = Reader::new(bytes);
+        let mut reader = CpioReader::new(bytes);
         let mut found = Vec::new();
         while let Some(header) = reader.advance()? {
-            let Header::Named { name, mode, .. } = header else {
+            let CpioHeader::Named { name, mode, .. } = header else {
                 bail!("a number");
             };
             let mut contents = Vec::new();
@@ -420,7 +420,7 @@ mod tests {
     }
 
     fn sample() -> Vec<u8> {
-        let mut writer = Writer::new(Vec::new());
+        let mut writer = CpioWriter::new(Vec::new());
         writer.directory("d", 0o755).unwrap();
         for size in 0..5 {
             let name = format!("d/{}", "x".repeat(size + 1));
@@ -439,7 +439,7 @@ mod tests {
         assert_eq!(found[4].2, b"ccc");
         assert_eq!(found[6], ("l".to_owned(), LINK | 0o777, b"d".to_vec()));
         // Contents that nobody reads are skipped.
-        let mut reader = Reader::new(&bytes[..]);
+        let mut reader = CpioReader::new(&bytes[..]);
         let mut entries = 0;
         while reader.advance().unwrap().is_some() {
             entries += 1;
@@ -452,18 +452,18 @@ mod tests {
     fn files_can_have_numbers_instead_of_names() {
         let mut bytes = b"07070X0000000a\0\0hello\0\0\0".to_vec();
         bytes.extend(b"07070X00000001\0\0");
-        bytes.extend(Writer::new(Vec::new()).finish().unwrap());
-        let mut reader = Reader::new(&bytes[..]);
-        assert_eq!(reader.advance().unwrap(), Some(Header::Numbered(10)));
+        bytes.extend(CpioWriter::new(Vec::new()).finish().unwrap());
+        let mut reader = CpioReader::new(&bytes[..]);
+        assert_eq!(reader.advance().unwrap(), Some(CpioHeader::Numbered(10)));
         reader.expect(5);
         let mut contents = String::new();
         reader.read_to_string(&mut contents).unwrap();
         assert_eq!(contents, "hello");
-        assert_eq!(reader.advance().unwrap(), Some(Header::Numbered(1)));
+        assert_eq!(reader.advance().unwrap(), Some(CpioHeader::Numbered(1)));
         reader.expect(0);
         assert_eq!(reader.advance().unwrap(), None);
         // A size from elsewhere is not trusted either.
-        let mut reader = Reader::new(&bytes[..]);
+        let mut reader = CpioReader::new(&bytes[..]);
         reader.advance().unwrap();
         reader.expect(u64::MAX);
         assert!(reader.advance().is_err());

@@ -83,12 +83,12 @@ pub struct Deb {
     /// What it says about itself.
     pub control: Control,
     file: File,
-    data: Member,
+    data: DebMember,
 }
 
 /// A member of the archive.
 #[derive(Clone, Debug)]
-struct Member {
+struct DebMember {
     name: String,
     /// Where its contents are.
     at: u64,
@@ -135,7 +135,7 @@ impl Deb {
 }
 
 /// The members up to `data.tar`, which is the last one of interest.
-fn members(file: &mut File, length: u64) -> Result<Vec<Member>> {
+fn members(file: &mut File, length: u64) -> Result<Vec<DebMember>> {
     let mut at = MAGIC.len() as u64;
     let mut members = Vec::new();
     let damaged = "damaged: it ends too early";
@@ -148,7 +148,7 @@ fn members(file: &mut File, length: u64) -> Result<Vec<Member>> {
         let end = at.checked_add(size).filter(|end| *end <= length);
         let end = end.context(damaged)?;
         let last = name.starts_with("data.tar");
-        members.push(Member { name, at, size });
+        members.push(DebMember { name, at, size });
         if last {
             return Ok(members);
         }
@@ -175,13 +175,13 @@ fn parse_header(header: &[u8; HEADER]) -> Option<(String, u64)> {
     Some((name.to_owned(), size))
 }
 
-fn read_member<'f>(file: &'f mut File, member: &Member) -> Result<std::io::Take<&'f mut File>> {
+fn read_member<'f>(file: &'f mut File, member: &DebMember) -> Result<std::io::Take<&'f mut File>> {
     file.seek(SeekFrom::Start(member.at))?;
     Ok(file.take(member.size))
 }
 
 /// What the end of a member's name says.
-fn compression(member: &Member) -> Result<Compression> {
+fn compression(member: &DebMember) -> Result<Compression> {
     Ok(match Path::new(&member.name).extension() {
         Some(end) if end == "tar" => Compression::None,
         Some(end) if end == "gz" => Compression::Gzip,
@@ -194,7 +194,7 @@ fn compression(member: &Member) -> Result<Compression> {
     })
 }
 
-fn read_control(file: &mut File, member: &Member) -> Result<Control> {
+fn read_control(file: &mut File, member: &DebMember) -> Result<Control> {
     let format = compression(member)?;
     if member.size > CONTROL_TAR_MAX {
         bail!("its {} is larger than {CONTROL_TAR_MAX} bytes", member.name);

@@ -50,7 +50,7 @@ use anyhow::{Context, Result, bail};
 use tar::{EntryType, Header, PaxExtensions};
 use zstd::zstd_safe::CParameter;
 
-use crate::archive::compression::Compression as Format;
+use crate::archive::compression::Compression;
 use crate::base::error::Failure;
 use crate::base::interrupt;
 use crate::base::sha256::Sha256;
@@ -69,7 +69,7 @@ pub const PACKAGE_TIME: u64 = 946_684_800;
 /// the number of processors. The names are those of zstd's manual; the numbers
 /// are binary logarithms unless they are said to be bytes.
 #[derive(Clone, Debug)]
-struct Compression {
+struct ZstdParameters {
     /// zstd's level, for what is not said here.
     level: i32,
     /// The window: the most that a reader must keep. `zstd -d` without options
@@ -100,7 +100,7 @@ struct Compression {
 }
 
 /// The choice for packages: see the module's table.
-const PACKAGE: Compression = Compression {
+const PACKAGE: ZstdParameters = ZstdParameters {
     level: 18,
     window_log: 26,
     chain_log: 23,
@@ -141,7 +141,7 @@ pub fn create(directory: &Path, out: impl Write, workers: u32) -> Result<Created
 }
 
 fn create_with(
-    compression: &Compression,
+    compression: &ZstdParameters,
     directory: &Path,
     out: impl Write,
     workers: u32,
@@ -170,7 +170,7 @@ fn create_with(
 
 fn configure<W: Write>(
     encoder: &mut zstd::Encoder<'_, W>,
-    compression: &Compression,
+    compression: &ZstdParameters,
     workers: u32,
 ) -> io::Result<()> {
     encoder.include_checksum(true)?;
@@ -354,8 +354,8 @@ pub fn unpack_into<R: Read + Send>(
     limits: &UnpackLimits,
 ) -> Result<()> {
     let mut tree = Tree::new(directory);
-    decompressed(reader, Format::Zstd, limits.bytes, |chunks| {
-        Unpacker {
+    decompressed(reader, Compression::Zstd, limits.bytes, |chunks| {
+        TarUnpacker {
             tree: &mut tree,
             limits,
             choose: None,
@@ -375,14 +375,14 @@ pub type Choose<'c> = &'c dyn Fn(&Path) -> Option<PathBuf>;
 /// it since.
 pub fn unpack_chosen<R: Read + Send>(
     reader: R,
-    format: Format,
+    format: Compression,
     tree: &mut Tree,
     limits: &UnpackLimits,
     choose: Choose,
 ) -> Result<()> {
     tree.next_archive();
     decompressed(reader, format, limits.bytes, |chunks| {
-        Unpacker {
+        TarUnpacker {
             tree,
             limits,
             choose: Some(choose),
@@ -394,7 +394,7 @@ pub fn unpack_chosen<R: Read + Send>(
 /// Decompresses a stream in a thread of its own, while `consume` reads what comes out.
 pub fn decompressed<R: Read + Send, T>(
     reader: R,
-    format: Format,
+    format: Compression,
     limit: u64,
     consume: impl FnOnce(Chunks) -> Result<T>,
 ) -> Result<T> {
@@ -418,7 +418,7 @@ pub fn decompressed<R: Read + Send, T>(
 /// The thread that decompresses. It ends when nobody listens any more.
 fn decode<R: Read>(
     reader: R,
-    format: Format,
+    format: Compression,
     full: &SyncSender<io::Result<Vec<u8>>>,
     empty: &Receiver<Vec<u8>>,
 ) {
@@ -501,7 +501,7 @@ impl Read for Chunks {
     }
 }
 
-struct Unpacker<'a> {
+struct TarUnpacker<'a> {
     tree: &'a mut Tree,
     limits: &'a UnpackLimits,
     /// What is wanted; without it everything is, and as our packages have it.
@@ -515,7 +515,7 @@ struct Extensions {
     link: Option<Vec<u8>>,
 }
 
-impl Unpacker<'_> {
+impl TarUnpacker<'_> {
     fn run(mut self, chunks: Chunks) -> Result<()> {
         let mut archive = tar::Archive::new(chunks);
         let mut extensions = Extensions::default();

@@ -37,7 +37,7 @@ const PATH_MAX: usize = 4096;
 
 /// The tags that are of use here (rpm's `rpmtag.h`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tag {
+enum RpmTag {
     Name = 1000,
     Version = 1001,
     Release = 1002,
@@ -57,7 +57,7 @@ enum Tag {
     LongFileSizes = 5008,
 }
 
-/// In [`Tag::FileFlags`]: the package owns the file but does not bring it.
+/// In [`RpmTag::FileFlags`]: the package owns the file but does not bring it.
 const GHOST: u64 = 1 << 6;
 
 /// A package file.
@@ -72,7 +72,7 @@ pub struct Rpm {
     /// What must be installed with it: packages, files and other things.
     pub requires: Vec<String>,
     file: File,
-    header: Header,
+    header: RpmHeader,
     compression: Compression,
     /// Where the payload begins.
     payload: u64,
@@ -82,29 +82,29 @@ impl Rpm {
     /// Reads what comes before the files.
     pub fn open(mut file: File) -> Result<Self> {
         file.seek(SeekFrom::Start(LEAD))?;
-        let (_, signatures) = Header::read(&mut file)?;
+        let (_, signatures) = RpmHeader::read(&mut file)?;
         // The header begins at a multiple of eight bytes.
         let padding = signatures.next_multiple_of(8) - signatures;
         file.seek(SeekFrom::Start(LEAD + signatures + padding))?;
-        let (header, length) = Header::read(&mut file)?;
+        let (header, length) = RpmHeader::read(&mut file)?;
         let payload = LEAD + signatures + padding + length;
-        let text = |tag: Tag| header.text(tag);
+        let text = |tag: RpmTag| header.text(tag);
         let required =
-            |tag: Tag| text(tag).with_context(|| format!("damaged: its header has no {tag:?}"));
-        let (name, version) = (required(Tag::Name)?, required(Tag::Version)?);
-        let version = format!("{version}-{}", required(Tag::Release)?);
-        let architecture = required(Tag::Arch)?;
-        match text(Tag::PayloadFormat).as_deref() {
+            |tag: RpmTag| text(tag).with_context(|| format!("damaged: its header has no {tag:?}"));
+        let (name, version) = (required(RpmTag::Name)?, required(RpmTag::Version)?);
+        let version = format!("{version}-{}", required(RpmTag::Release)?);
+        let architecture = required(RpmTag::Arch)?;
+        match text(RpmTag::PayloadFormat).as_deref() {
             None | Some("cpio") => {}
             Some(other) => bail!("its payload {other:?} is not supported: only cpio is"),
         }
         // What is not compressed has no such tag, and the payload says what it is.
-        if let Some(other @ ("lzma" | "bzip2")) = text(Tag::PayloadCompressor).as_deref() {
+        if let Some(other @ ("lzma" | "bzip2")) = text(RpmTag::PayloadCompressor).as_deref() {
             bail!("its payload is compressed with {other}: only gzip, xz and zstd are supported");
         }
         let mut magic = Vec::new();
         (&mut file).take(6).read_to_end(&mut magic)?;
-        let requires = header.strings(Tag::RequireName).unwrap_or_default();
+        let requires = header.strings(RpmTag::RequireName).unwrap_or_default();
         let requires = requires.into_iter().map(lossy).collect();
         Ok(Self {
             name,
@@ -124,8 +124,8 @@ impl Rpm {
         tree.next_archive();
         let header = &self.header;
         archive::decompressed(&mut self.file, self.compression, limits.bytes, |chunks| {
-            let mut reader = cpio::Reader::new(chunks);
-            Unpacker {
+            let mut reader = cpio::CpioReader::new(chunks);
+            CpioUnpacker {
                 header,
                 files: None,
                 tree,
@@ -146,21 +146,21 @@ fn lossy(bytes: &[u8]) -> String {
 
 /// An index and the values.
 #[derive(Debug)]
-struct Header {
-    entries: Vec<Entry>,
+struct RpmHeader {
+    entries: Vec<IndexEntry>,
     store: Vec<u8>,
 }
 
 /// An entry of the index, as it is in the file.
 #[derive(Clone, Copy, Debug)]
-struct Entry {
+struct IndexEntry {
     tag: u32,
     kind: u32,
     offset: u32,
     count: u32,
 }
 
-impl Header {
+impl RpmHeader {
     /// Reads a header, and how many bytes it had.
     fn read(file: &mut File) -> Result<(Self, u64)> {
         let mut start = [0; 16];
@@ -186,7 +186,7 @@ impl Header {
         let store = read(u64::from(bytes))?;
         let entries = index.as_chunks::<16>().0.iter().map(|entry| {
             let [tag, kind, offset, count] = four_numbers(entry);
-            Entry {
+            IndexEntry {
                 tag,
                 kind,
                 offset,
@@ -199,7 +199,7 @@ impl Header {
     }
 
     /// The entry of a tag, and the values from there to the end.
-    fn find(&self, tag: Tag) -> Option<(Entry, &[u8])> {
+    fn find(&self, tag: RpmTag) -> Option<(IndexEntry, &[u8])> {
         let entry = self.entries.iter().find(|entry| entry.tag == tag as u32)?;
         let offset = usize::try_from(entry.offset).ok()?;
         Some((*entry, self.store.get(offset..)?))
@@ -207,7 +207,7 @@ impl Header {
 
     /// The strings of a tag: types 6 (one), 8 (several) and 9 (in several languages).
     /// `None` if there are none, or fewer than promised.
-    fn strings(&self, tag: Tag) -> Option<Vec<&[u8]>> {
+    fn strings(&self, tag: RpmTag) -> Option<Vec<&[u8]>> {
         let (entry, mut bytes) = self.find(tag)?;
         if !matches!(entry.kind, 6 | 8 | 9) {
             return None;
@@ -222,14 +222,14 @@ impl Header {
         Some(strings)
     }
 
-    fn text(&self, tag: Tag) -> Option<String> {
+    fn text(&self, tag: RpmTag) -> Option<String> {
         let strings = self.strings(tag)?;
         let first = strings.first().filter(|first| !first.is_empty())?;
         Some(lossy(first))
     }
 
     /// The numbers of a tag: types 3, 4 and 5 have two, four and eight bytes.
-    fn numbers(&self, tag: Tag) -> Option<Vec<u64>> {
+    fn numbers(&self, tag: RpmTag) -> Option<Vec<u64>> {
         let (entry, bytes) = self.find(tag)?;
         let width = match entry.kind {
             3 => 2,
@@ -255,7 +255,7 @@ fn four_numbers(bytes: &[u8; 16]) -> [u32; 4] {
 }
 
 /// The files as the header describes them, for payloads that only number them.
-struct Files<'h> {
+struct RpmFiles<'h> {
     directories: Vec<&'h [u8]>,
     names: Vec<&'h [u8]>,
     directory_of: Vec<u64>,
@@ -267,13 +267,13 @@ struct Files<'h> {
     contents_at: HashMap<usize, usize>,
 }
 
-impl<'h> Files<'h> {
-    fn of(header: &'h Header) -> Option<Self> {
-        let names = header.strings(Tag::BaseNames)?;
-        let numbers = |tag: Tag| header.numbers(tag).filter(|list| list.len() == names.len());
-        let modes = numbers(Tag::FileModes)?;
-        let flags = numbers(Tag::FileFlags)?;
-        let (devices, inodes) = (numbers(Tag::FileDevices)?, numbers(Tag::FileInodes)?);
+impl<'h> RpmFiles<'h> {
+    fn of(header: &'h RpmHeader) -> Option<Self> {
+        let names = header.strings(RpmTag::BaseNames)?;
+        let numbers = |tag: RpmTag| header.numbers(tag).filter(|list| list.len() == names.len());
+        let modes = numbers(RpmTag::FileModes)?;
+        let flags = numbers(RpmTag::FileFlags)?;
+        let (devices, inodes) = (numbers(RpmTag::FileDevices)?, numbers(RpmTag::FileInodes)?);
         let mut same = HashMap::<(u64, u64), Vec<usize>>::new();
         for index in 0..names.len() {
             let regular = modes[index] & u64::from(cpio::TYPE) == u64::from(cpio::REGULAR);
@@ -288,17 +288,17 @@ impl<'h> Files<'h> {
             contents_at.extend(indexes.into_iter().map(|index| (index, last)));
         }
         Some(Self {
-            directories: header.strings(Tag::DirectoryNames)?,
-            directory_of: numbers(Tag::DirectoryIndexes)?,
-            sizes: numbers(Tag::FileSizes).or_else(|| numbers(Tag::LongFileSizes))?,
-            times: numbers(Tag::FileTimes)?,
+            directories: header.strings(RpmTag::DirectoryNames)?,
+            directory_of: numbers(RpmTag::DirectoryIndexes)?,
+            sizes: numbers(RpmTag::FileSizes).or_else(|| numbers(RpmTag::LongFileSizes))?,
+            times: numbers(RpmTag::FileTimes)?,
             modes,
             contents_at,
             names,
         })
     }
 
-    fn get(&self, number: u32) -> Option<Found> {
+    fn get(&self, number: u32) -> Option<PayloadEntry> {
         let index = usize::try_from(number).ok()?;
         let directory = usize::try_from(*self.directory_of.get(index)?).ok()?;
         let directory = *self.directories.get(directory)?;
@@ -313,7 +313,7 @@ impl<'h> Files<'h> {
             kind => kind == cpio::LINK,
         };
         let path = [directory, name].concat();
-        Some(Found {
+        Some(PayloadEntry {
             // They are absolute here.
             path: path.strip_prefix(b"/").unwrap_or(&path).to_vec(),
             mode,
@@ -329,7 +329,7 @@ impl<'h> Files<'h> {
 }
 
 /// An entry of the payload.
-struct Found {
+struct PayloadEntry {
     path: Vec<u8>,
     mode: u32,
     time: u64,
@@ -340,18 +340,22 @@ struct Found {
     shared: Option<(u64, bool)>,
 }
 
-struct Unpacker<'a> {
-    header: &'a Header,
+struct CpioUnpacker<'a> {
+    header: &'a RpmHeader,
     /// Read from the header when they are needed.
-    files: Option<Files<'a>>,
+    files: Option<RpmFiles<'a>>,
     tree: &'a mut Tree,
     choose: Choose<'a>,
     /// Names of files whose contents come later.
     waiting: HashMap<u64, Vec<PathBuf>>,
 }
 
-impl Unpacker<'_> {
-    fn run(mut self, reader: &mut cpio::Reader<impl Read>, limits: &UnpackLimits) -> Result<()> {
+impl CpioUnpacker<'_> {
+    fn run(
+        mut self,
+        reader: &mut cpio::CpioReader<impl Read>,
+        limits: &UnpackLimits,
+    ) -> Result<()> {
         let mut entries = 0;
         while let Some(header) = reader.advance()? {
             entries += 1;
@@ -369,25 +373,25 @@ impl Unpacker<'_> {
         }
     }
 
-    fn find(&mut self, header: cpio::Header) -> Result<Found> {
+    fn find(&mut self, header: cpio::CpioHeader) -> Result<PayloadEntry> {
         match header {
-            cpio::Header::Named {
+            cpio::CpioHeader::Named {
                 name,
                 inode,
                 mode,
                 links,
                 time,
                 size,
-            } => Ok(Found {
+            } => Ok(PayloadEntry {
                 path: name,
                 mode,
                 time: u64::from(time),
                 size,
                 shared: (links > 1).then_some((u64::from(inode), size > 0)),
             }),
-            cpio::Header::Numbered(number) => {
+            cpio::CpioHeader::Numbered(number) => {
                 if self.files.is_none() {
-                    let files = Files::of(self.header);
+                    let files = RpmFiles::of(self.header);
                     self.files = Some(files.context("damaged: its header lists no files")?);
                 }
                 let found = self.files.as_ref().and_then(|files| files.get(number));
@@ -396,7 +400,11 @@ impl Unpacker<'_> {
         }
     }
 
-    fn entry(&mut self, found: &Found, reader: &mut cpio::Reader<impl Read>) -> Result<()> {
+    fn entry(
+        &mut self,
+        found: &PayloadEntry,
+        reader: &mut cpio::CpioReader<impl Read>,
+    ) -> Result<()> {
         let Some(path) = (self.choose)(&archive::relative_path(&found.path)?) else {
             return Ok(());
         };
@@ -420,8 +428,8 @@ impl Unpacker<'_> {
     fn file(
         &mut self,
         path: PathBuf,
-        found: &Found,
-        reader: &mut cpio::Reader<impl Read>,
+        found: &PayloadEntry,
+        reader: &mut cpio::CpioReader<impl Read>,
     ) -> Result<()> {
         if let Some((key, false)) = found.shared {
             self.waiting.entry(key).or_default().push(path);

@@ -140,7 +140,7 @@ fn entries_are_sorted_and_anonymous() {
 fn the_bytes_do_not_depend_on_the_number_of_workers() {
     let directory = tempfile::tempdir().unwrap();
     // As for packages, but with several jobs in little data.
-    let compression = Compression {
+    let compression = ZstdParameters {
         chain_log: 18,
         hash_log: 18,
         long_hash_log: 18,
@@ -453,7 +453,13 @@ fn unpack_wanted(tree: &mut Tree, tar: &[u8]) -> Result<()> {
         let below = path.strip_prefix("wanted").ok()?;
         Some(Path::new("at").join(below))
     };
-    unpack_chosen(tar, Format::None, tree, &UnpackLimits::default(), &choose)
+    unpack_chosen(
+        tar,
+        Compression::None,
+        tree,
+        &UnpackLimits::default(),
+        &choose,
+    )
 }
 
 fn plain(raw: Raw) -> Vec<u8> {

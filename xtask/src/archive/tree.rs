@@ -15,7 +15,7 @@ use anyhow::{Result, bail};
 use super::{CHUNK, unreadable};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum MadeKind {
     File,
     /// Made for what is in it; the archive may still name it.
     ImpliedDirectory,
@@ -42,7 +42,7 @@ pub struct Attributes {
 pub struct Tree {
     root: PathBuf,
     /// All that was made. The directory was empty, so this is all there is.
-    made: HashMap<PathBuf, Kind>,
+    made: HashMap<PathBuf, MadeKind>,
     buffer: Vec<u8>,
 }
 
@@ -60,8 +60,8 @@ impl Tree {
     /// nothing else.
     pub fn next_archive(&mut self) {
         for kind in self.made.values_mut() {
-            if *kind == Kind::Directory {
-                *kind = Kind::ImpliedDirectory;
+            if *kind == MadeKind::Directory {
+                *kind = MadeKind::ImpliedDirectory;
             }
         }
     }
@@ -72,11 +72,11 @@ impl Tree {
             // `./`, the root itself.
             return Ok(());
         }
-        if self.made.get(path) == Some(&Kind::ImpliedDirectory) {
-            self.made.insert(path.to_owned(), Kind::Directory);
+        if self.made.get(path) == Some(&MadeKind::ImpliedDirectory) {
+            self.made.insert(path.to_owned(), MadeKind::Directory);
             return Ok(());
         }
-        self.claim(path, Kind::Directory)?;
+        self.claim(path, MadeKind::Directory)?;
         self.make_directory(path)
     }
 
@@ -87,7 +87,7 @@ impl Tree {
         attributes: Attributes,
         reader: &mut dyn Read,
     ) -> Result<()> {
-        self.claim(path, Kind::File)?;
+        self.claim(path, MadeKind::File)?;
         let mode = if attributes.executable { 0o755 } else { 0o644 };
         let mut file = File::options()
             .write(true)
@@ -112,17 +112,17 @@ impl Tree {
 
     /// Makes a symbolic link, which must have passed [`link_stays_inside`].
     pub fn symlink(&mut self, path: &Path, target: &Path) -> Result<()> {
-        self.claim(path, Kind::Link)?;
+        self.claim(path, MadeKind::Link)?;
         std::os::unix::fs::symlink(target, self.root.join(path))?;
         Ok(())
     }
 
     /// Gives a file another name.
     pub fn hard_link(&mut self, path: &Path, target: &Path) -> Result<()> {
-        if self.made.get(target) != Some(&Kind::File) {
+        if self.made.get(target) != Some(&MadeKind::File) {
             bail!("a hard link to {target:?}, which is no file of the archive");
         }
-        self.claim(path, Kind::File)?;
+        self.claim(path, MadeKind::File)?;
         std::fs::hard_link(self.root.join(target), self.root.join(path))?;
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Tree {
     }
 
     /// Notes that something is made at `path`, and makes the directories above.
-    fn claim(&mut self, path: &Path, kind: Kind) -> Result<()> {
+    fn claim(&mut self, path: &Path, kind: MadeKind) -> Result<()> {
         if path.as_os_str().is_empty() {
             bail!("no name");
         }
@@ -146,11 +146,12 @@ impl Tree {
             .filter(|parent| *parent != Path::new(""));
         for parent in parents.collect::<Vec<_>>().into_iter().rev() {
             match self.made.get(parent) {
-                Some(Kind::Directory | Kind::ImpliedDirectory) => {}
+                Some(MadeKind::Directory | MadeKind::ImpliedDirectory) => {}
                 Some(_) => bail!("{parent:?} above it is not a directory"),
                 None => {
                     self.make_directory(parent)?;
-                    self.made.insert(parent.to_owned(), Kind::ImpliedDirectory);
+                    self.made
+                        .insert(parent.to_owned(), MadeKind::ImpliedDirectory);
                 }
             }
         }

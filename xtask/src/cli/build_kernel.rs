@@ -11,7 +11,7 @@ use crate::host::setup;
 use crate::kernel::build::in_place::{self, InPlace};
 use crate::kernel::build::{self, BuildRequest, dry_run::dry_run};
 use crate::kernel::source::SourceChoice;
-use crate::kernel::source::Wanted;
+use crate::kernel::source::WantedSource;
 use crate::kernel::source::kernel_org::DEFAULT_URL;
 use crate::model::arch::{self, Arch};
 use crate::model::catalog::Kernels;
@@ -157,14 +157,14 @@ fn in_place(flags: &BuildKernelFlags, paths: &Paths) -> Result<Vec<InPlace>> {
         _ => return Err(Failure::usage("a tree can be built in place for one flavor").into()),
     };
     let tree = |word: &OsString| match wanted(word)? {
-        Wanted::Directory(directory) => Ok(InPlace {
+        WantedSource::Directory(directory) => Ok(InPlace {
             directory,
             flavor: flavor.clone(),
             arch,
             cc: flags.cc.clone(),
             jobs: flags.jobs,
         }),
-        Wanted::Version(version) => {
+        WantedSource::Version(version) => {
             let message = format!("{version} cannot be built in place: it is no directory");
             let hint = "the directory of a source tree starts with . or /";
             Err(anyhow::Error::from(Failure::usage(message).hint(hint)))
@@ -180,12 +180,12 @@ fn requests(flags: &BuildKernelFlags, paths: &Paths) -> Result<Vec<BuildRequest>
     let mut all = Vec::new();
     if flags.all_series {
         for series in kernels.series_of(arch) {
-            all.push(Wanted::Version(series.to_string().parse()?));
+            all.push(WantedSource::Version(series.to_string().parse()?));
         }
     }
     for kernel in &flags.kernels {
         let wanted = wanted(kernel)?;
-        if let Wanted::Version(version) = &wanted {
+        if let WantedSource::Version(version) = &wanted {
             kernels.require_series(version.series, arch)?;
         }
         all.push(wanted);
@@ -232,18 +232,18 @@ pub fn flavors(chosen: &[String], all: bool, kernels: &Kernels) -> Result<Vec<St
 }
 
 /// A word that starts with `.`, `/` or `~/` is a directory, any other a version.
-fn wanted(word: &OsStr) -> Result<Wanted> {
+fn wanted(word: &OsStr) -> Result<WantedSource> {
     let text = word.to_string_lossy();
     if is_path(&text) {
         let path = at_home(Path::new(word), std::env::var_os("HOME"));
-        return Ok(Wanted::Directory(path));
+        return Ok(WantedSource::Directory(path));
     }
     let version = text.parse().map_err(|failure: Failure| {
         failure.hint(
             "a version is written like 6.1, 6.1.192 or 7.3-rc2; a directory starts with . or /",
         )
     })?;
-    Ok(Wanted::Version(version))
+    Ok(WantedSource::Version(version))
 }
 
 /// The architecture of that name, or this host's.

@@ -10,7 +10,7 @@ use crate::base::stdout;
 use crate::base::time;
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
-use crate::kernel::source::Wanted as WantedSource;
+use crate::kernel::source::WantedSource;
 use crate::model::catalog::Kernels;
 use crate::release::github::Github;
 use crate::release::plan::{self, Options, ReleasePlan, Wanted};

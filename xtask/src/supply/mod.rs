@@ -235,8 +235,8 @@ fn from_source(
             Choice::Local(host::open(Path::new("/"), &release, arch, &env.paths)?)
         }
         KernelSource::Debian => match debian::choose(env, argument, arch)? {
-            debian::Found::Here(kernel) => Choice::Local(kernel),
-            debian::Found::Archived(kernel) => Choice::Debian(kernel),
+            debian::DebianKernel::Here(kernel) => Choice::Local(kernel),
+            debian::DebianKernel::Archived(kernel) => Choice::Debian(kernel),
         },
     })
 }

@@ -13,7 +13,7 @@ use xtask::internals::Env;
 use xtask::internals::exit_status;
 use xtask::internals::{Files, Paths};
 use xtask::internals::{HttpError, Limits, http};
-use xtask::internals::{SourceChoice, SourceRequest, Wanted, source};
+use xtask::internals::{SourceChoice, SourceRequest, WantedSource, source};
 use xtask::internals::{Ui, Verbosity};
 
 /// What the server does with a request for a path; the last one repeats.
@@ -338,13 +338,13 @@ pub fn list(lines: &[(&str, &[u8])]) -> Answer {
     )
 }
 
-fn find(work: &Path, url: &str, version: &str) -> anyhow::Result<source::Found> {
+fn find(work: &Path, url: &str, version: &str) -> anyhow::Result<source::FoundSource> {
     let env = Env {
         paths: Paths::new(work, Files::Embedded(&[]), Files::Embedded(&[])),
         ui: Ui::new(Verbosity::Quiet),
     };
     let request = SourceRequest {
-        wanted: Wanted::Version(version.parse().unwrap()),
+        wanted: WantedSource::Version(version.parse().unwrap()),
         choice: SourceChoice::KernelOrg,
         kernel_org_url: url.to_owned(),
     };

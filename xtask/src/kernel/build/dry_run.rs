@@ -8,7 +8,7 @@ use super::{BuildRequest, existing, identify_request, toolchain};
 use crate::base::env::Env;
 use crate::base::error::{self, FailureKind};
 use crate::base::paths::Paths;
-use crate::kernel::source::{self, Wanted};
+use crate::kernel::source::{self, WantedSource};
 use crate::model::catalog::Kernels;
 use crate::model::version::Version;
 
@@ -64,7 +64,7 @@ pub struct Source {
 pub fn dry_run(env: &Env, requests: &[BuildRequest]) -> Result<Vec<Planned>> {
     let kernels = Kernels::load(&env.paths.configs)?;
     let mut planned = Vec::new();
-    let mut last: Option<(Wanted, Result<source::Found, String>)> = None;
+    let mut last: Option<(WantedSource, Result<source::FoundSource, String>)> = None;
     for request in requests {
         // The flavors of one version follow each other.
         let found = match &last {
@@ -77,7 +77,7 @@ pub fn dry_run(env: &Env, requests: &[BuildRequest]) -> Result<Vec<Planned>> {
     Ok(planned)
 }
 
-fn find(env: &Env, request: &BuildRequest) -> Result<Result<source::Found, String>> {
+fn find(env: &Env, request: &BuildRequest) -> Result<Result<source::FoundSource, String>> {
     match super::find(env, request) {
         Ok(found) => Ok(Ok(found)),
         Err(error) => match error::kind(&error) {
@@ -89,13 +89,13 @@ fn find(env: &Env, request: &BuildRequest) -> Result<Result<source::Found, Strin
 
 fn plan(
     request: &BuildRequest,
-    found: Result<source::Found, String>,
+    found: Result<source::FoundSource, String>,
     kernels: &Kernels,
     paths: &Paths,
 ) -> Result<Planned> {
     let (wanted, mut version) = match &request.wanted {
-        Wanted::Version(version) => (version.to_string(), Some(*version)),
-        Wanted::Directory(path) => (path.display().to_string(), None),
+        WantedSource::Version(version) => (version.to_string(), Some(*version)),
+        WantedSource::Directory(path) => (path.display().to_string(), None),
     };
     let source = match found {
         Err(why) => Err(why),

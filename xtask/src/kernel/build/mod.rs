@@ -34,7 +34,9 @@ use crate::base::ui::Ui;
 use crate::kernel::config::{self, Merged};
 use crate::kernel::manifest::{self, Input, Manifest, Origin};
 use crate::kernel::package::{self, PackageInput, PackageOptions, Packaged};
-use crate::kernel::source::{self, Found, SourceChoice, SourceRequest, SourceTree, Wanted};
+use crate::kernel::source::{
+    self, FoundSource, SourceChoice, SourceRequest, SourceTree, WantedSource,
+};
 use crate::kernel::store;
 use crate::model::arch::Arch;
 use crate::model::catalog::Kernels;
@@ -50,7 +52,7 @@ use toolchain::Toolchain;
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
     /// A version or a source tree.
-    pub wanted: Wanted,
+    pub wanted: WantedSource,
     /// The flavor.
     pub flavor: String,
     /// What it will run on.
@@ -71,7 +73,7 @@ impl BuildRequest {
     /// The usual way to build a version.
     pub fn new(version: Version, flavor: impl Into<String>, arch: &'static Arch) -> Self {
         Self {
-            wanted: Wanted::Version(version),
+            wanted: WantedSource::Version(version),
             flavor: flavor.into(),
             arch,
             source: SourceChoice::Auto,
@@ -106,7 +108,7 @@ pub struct Identity {
     /// What `uname -r` will print.
     pub release: Release,
     /// The source.
-    pub found: Found,
+    pub found: FoundSource,
     /// See [`crate::kernel::manifest`].
     pub input_key: String,
     merged: Merged,
@@ -238,7 +240,7 @@ pub fn build(env: &Env, request: &BuildRequest) -> Result<Outcome> {
 
 fn plan(env: &Env, request: &BuildRequest) -> Result<Identity> {
     let kernels = Kernels::load(&env.paths.configs)?;
-    if let Wanted::Version(version) = &request.wanted {
+    if let WantedSource::Version(version) = &request.wanted {
         // Before the network is asked.
         kernels.require_series(version.series, request.arch)?;
     }
@@ -247,7 +249,7 @@ fn plan(env: &Env, request: &BuildRequest) -> Result<Identity> {
     identify_request(&env.paths, &kernels, found, request)
 }
 
-fn find(env: &Env, request: &BuildRequest) -> Result<Found> {
+fn find(env: &Env, request: &BuildRequest) -> Result<FoundSource> {
     let wanted = SourceRequest {
         wanted: request.wanted.clone(),
         choice: request.source.clone(),
@@ -259,10 +261,10 @@ fn find(env: &Env, request: &BuildRequest) -> Result<Found> {
 fn identify_request(
     paths: &Paths,
     kernels: &Kernels,
-    found: Found,
+    found: FoundSource,
     request: &BuildRequest,
 ) -> Result<Identity> {
-    let patched = matches!(request.wanted, Wanted::Version(_));
+    let patched = matches!(request.wanted, WantedSource::Version(_));
     identify(
         paths,
         kernels,
@@ -282,7 +284,7 @@ fn identify_request(
 pub fn identify(
     paths: &Paths,
     kernels: &Kernels,
-    found: Found,
+    found: FoundSource,
     flavor: &str,
     arch: &'static Arch,
     patched: bool,

@@ -29,21 +29,21 @@ pub struct PackageFile {
     pub version: String,
     /// The architecture as its distribution calls it.
     pub architecture: String,
-    contents: Contents,
+    contents: PackageContents,
 }
 
 #[derive(Debug)]
-enum Contents {
+enum PackageContents {
     Deb(Deb),
     Rpm(Rpm),
 }
 
-enum Format {
+enum PackageFormat {
     Deb,
     Rpm,
 }
 
-impl Format {
+impl PackageFormat {
     /// What the first bytes of a file say.
     fn of(path: &Path) -> Result<Option<Self>> {
         let start =
@@ -58,7 +58,7 @@ impl Format {
 
 /// Whether a file begins as packages of a distribution do, whatever it is called.
 pub fn is_package(path: &Path) -> Result<bool> {
-    Ok(Format::of(path)?.is_some())
+    Ok(PackageFormat::of(path)?.is_some())
 }
 
 /// The package files that a path stands for, sorted: a file that is one, or all that are
@@ -103,9 +103,13 @@ impl PackageFile {
             let message = format!("{} has {size} bytes, more than any package", path.display());
             return Err(Failure::usage(message).into());
         }
-        let contents = match Format::of(path)? {
-            Some(Format::Deb) => Contents::Deb(Deb::open(open()?).with_context(context)?),
-            Some(Format::Rpm) => Contents::Rpm(Rpm::open(open()?).with_context(context)?),
+        let contents = match PackageFormat::of(path)? {
+            Some(PackageFormat::Deb) => {
+                PackageContents::Deb(Deb::open(open()?).with_context(context)?)
+            }
+            Some(PackageFormat::Rpm) => {
+                PackageContents::Rpm(Rpm::open(open()?).with_context(context)?)
+            }
             None => {
                 let message = format!("{} is not a package of a distribution", path.display());
                 return Err(Failure::usage(message)
@@ -114,10 +118,10 @@ impl PackageFile {
             }
         };
         let (name, version, architecture) = match &contents {
-            Contents::Deb(Deb { control, .. }) => {
+            PackageContents::Deb(Deb { control, .. }) => {
                 (&control.package, &control.version, &control.architecture)
             }
-            Contents::Rpm(rpm) => (&rpm.name, &rpm.version, &rpm.architecture),
+            PackageContents::Rpm(rpm) => (&rpm.name, &rpm.version, &rpm.architecture),
         };
         Ok(Self {
             path: path.to_owned(),
@@ -132,10 +136,10 @@ impl PackageFile {
     pub fn arch(&self) -> Result<Option<&'static Arch>> {
         let name = self.architecture.as_str();
         let found = match &self.contents {
-            Contents::Deb(_) if name == "all" => return Ok(None),
-            Contents::Rpm(_) if name == "noarch" => return Ok(None),
-            Contents::Deb(_) => arch::ARCHITECTURES.iter().find(|arch| arch.debian == name),
-            Contents::Rpm(_) => arch::find(name),
+            PackageContents::Deb(_) if name == "all" => return Ok(None),
+            PackageContents::Rpm(_) if name == "noarch" => return Ok(None),
+            PackageContents::Deb(_) => arch::ARCHITECTURES.iter().find(|arch| arch.debian == name),
+            PackageContents::Rpm(_) => arch::find(name),
         };
         let unsupported = || {
             let path = self.path.display();
@@ -147,8 +151,8 @@ impl PackageFile {
     /// The names of packages that it depends on, as far as they can be told from others.
     pub fn dependencies(&self) -> Vec<&str> {
         match &self.contents {
-            Contents::Deb(deb) => deb.control.dependencies().collect(),
-            Contents::Rpm(rpm) => {
+            PackageContents::Deb(deb) => deb.control.dependencies().collect(),
+            PackageContents::Rpm(rpm) => {
                 let names = rpm.requires.iter().map(String::as_str);
                 names.filter(|name| !name.contains(['/', '('])).collect()
             }
@@ -174,8 +178,8 @@ impl PackageFile {
             Some(goal)
         };
         let result = match &mut self.contents {
-            Contents::Deb(deb) => deb.unpack(tree, limits, &counted),
-            Contents::Rpm(rpm) => rpm.unpack(tree, limits, &counted),
+            PackageContents::Deb(deb) => deb.unpack(tree, limits, &counted),
+            PackageContents::Rpm(rpm) => rpm.unpack(tree, limits, &counted),
         };
         result.with_context(|| format!("cannot unpack {}", self.path.display()))
     }

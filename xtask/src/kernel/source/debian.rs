@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{Found, Location, Work, satisfies, whole};
+use super::{FoundSource, SourceLocation, SourceWork, satisfies, whole};
 use crate::archive::deb::Deb;
 use crate::archive::{Tree, UnpackLimits};
 use crate::base::disk;
@@ -14,13 +14,13 @@ use crate::base::error::Failure;
 use crate::base::format::thousands;
 use crate::base::interrupt;
 use crate::model::version::Version;
-use crate::net::apt::formats::{self as apt, Candidate};
-use crate::net::apt::suites::{DebianPackage, Lists, Suites};
+use crate::net::apt::formats::{self as apt, DebianCandidate};
+use crate::net::apt::suites::{DebianPackage, SuiteLists, Suites};
 use crate::net::http;
 
 /// Finds each version, or the newest of a series, in all suites. Each suite is
 /// asked once for all of them.
-pub fn find_all(env: &Env, versions: &[Version]) -> Result<Vec<Result<Found>>> {
+pub fn find_all(env: &Env, versions: &[Version]) -> Result<Vec<Result<FoundSource>>> {
     let suites = Suites::open(env, |_| true)?;
     let mut names = versions.iter().map(package_name).collect::<Vec<_>>();
     names.sort();
@@ -43,7 +43,7 @@ fn package_name(version: &Version) -> String {
 }
 
 /// The newest wanted package in what `apt-cache show` says about each suite.
-fn choose(offers: &[(Lists<'_>, String)], version: &Version) -> Result<Found> {
+fn choose(offers: &[(SuiteLists<'_>, String)], version: &Version) -> Result<FoundSource> {
     let name = package_name(version);
     let mut best: Option<(Version, DebianPackage)> = None;
     let mut others = Vec::new();
@@ -67,11 +67,11 @@ fn choose(offers: &[(Lists<'_>, String)], version: &Version) -> Result<Found> {
         }
     }
     if let Some((upstream, package)) = best {
-        return Ok(Found {
+        return Ok(FoundSource {
             version: whole(upstream),
             origin: format!("debian {name} {}", package.candidate.version),
             checksum: package.candidate.sha256.clone(),
-            location: Location::Debian(package),
+            location: SourceLocation::Debian(package),
         });
     }
     if !others.is_empty() {
@@ -83,14 +83,14 @@ fn choose(offers: &[(Lists<'_>, String)], version: &Version) -> Result<Found> {
 /// Downloads package files of one suite into a directory; where each is. apt checks
 /// them against its signed lists. What came before a signal is kept for the next run.
 pub fn download(
-    work: &Work<'_>,
+    work: &SourceWork<'_>,
     packages: &[DebianPackage],
     directory: &Path,
 ) -> Result<Vec<PathBuf>> {
     let Some(first) = packages.first() else {
         return Ok(Vec::new());
     };
-    let Candidate {
+    let DebianCandidate {
         package, version, ..
     } = &first.candidate;
     let title = format!("downloading {package} {version} from Debian");
@@ -149,12 +149,12 @@ fn only_file(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf>
 }
 
 /// Downloads and unpacks.
-pub fn fetch(work: &Work<'_>, package: &DebianPackage, directory: &Path) -> Result<()> {
+pub fn fetch(work: &SourceWork<'_>, package: &DebianPackage, directory: &Path) -> Result<()> {
     // Beside the tree, which is a temporary directory and goes away with this.
     let inner = directory.join(".vmtest-deb");
     std::fs::create_dir(&inner).with_context(|| format!("cannot create {}", inner.display()))?;
     for file in download(work, std::slice::from_ref(package), &inner)? {
-        let Candidate {
+        let DebianCandidate {
             package, version, ..
         } = &package.candidate;
         let _task = work.env.ui.task(format!("unpacking {package} {version}"));

@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{Found, Location, SourceTree};
+use super::{FoundSource, SourceLocation, SourceTree};
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::sha256::Sha256;
 use crate::model::version::Version;
 
 /// Looks at the tree.
-pub fn find(path: &Path) -> Result<Found> {
+pub fn find(path: &Path) -> Result<FoundSource> {
     let path = path
         .canonicalize()
         .map_err(|error| Failure::usage(format!("cannot find {}: {error}", path.display())))?;
@@ -34,16 +34,16 @@ pub fn find(path: &Path) -> Result<Found> {
         Some(identity) => identity,
         None => (hash_of_files(&path)?, "files".to_owned()),
     };
-    Ok(Found {
+    Ok(FoundSource {
         version,
         origin: format!("directory ({description})"),
         checksum,
-        location: Location::Directory(path),
+        location: SourceLocation::Directory(path),
     })
 }
 
 /// The tree as it is.
-pub fn tree(path: &Path, found: &Found) -> Result<SourceTree> {
+pub fn tree(path: &Path, found: &FoundSource) -> Result<SourceTree> {
     let date = match git(path, &["log", "-1", "--format=%ct"]) {
         Some(seconds) => seconds.parse().context("git log gave no time")?,
         None => modified(&path.join("Makefile"))?,

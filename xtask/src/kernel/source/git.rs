@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Found, Location, Work, satisfies, whole};
+use super::{FoundSource, SourceLocation, SourceWork, satisfies, whole};
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::process::LongCommand;
@@ -13,14 +13,14 @@ use crate::model::version::Version;
 
 /// A tag of a repository.
 #[derive(Clone, Debug)]
-pub struct Tag {
+pub struct GitTag {
     url: String,
     name: String,
     commit: String,
 }
 
 /// Finds the tag of each version, or the newest of a series, with one question.
-pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<Found>>> {
+pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<FoundSource>>> {
     let shell = crate::base::process::shell()?;
     let mut patterns = versions
         .iter()
@@ -43,11 +43,11 @@ pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<Found>>> {
             Failure::setup(format!("{url} has no tag for Linux {version}"))
                 .hint("release tags are named like v6.1.192")
         })?;
-        Ok(Found {
+        Ok(FoundSource {
             version: whole(tagged),
             origin: format!("git {name}"),
             checksum: commit.clone(),
-            location: Location::Git(Tag {
+            location: SourceLocation::Git(GitTag {
                 url: url.to_owned(),
                 name,
                 commit,
@@ -86,7 +86,7 @@ fn newest(listing: &str, wanted: &Version) -> Option<(String, Version, String)> 
 
 /// Fetches the tag's tree alone, without history, and removes git's own folder:
 /// a kernel that finds it adds to its release.
-pub fn fetch(work: &Work<'_>, tag: &Tag, directory: &Path) -> Result<()> {
+pub fn fetch(work: &SourceWork<'_>, tag: &GitTag, directory: &Path) -> Result<()> {
     let _task = work
         .env
         .ui
@@ -125,7 +125,7 @@ pub fn fetch(work: &Work<'_>, tag: &Tag, directory: &Path) -> Result<()> {
 /// Where the commit's date is between fetching and marking the tree.
 const DATE: &str = ".vmtest-date";
 
-impl Tag {
+impl GitTag {
     /// The commit's date, in seconds since 1970; files of a checkout have that of
     /// the checkout.
     pub fn date(&self, directory: &Path) -> Result<u64> {

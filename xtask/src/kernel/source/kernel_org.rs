@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{Found, Location, Work, satisfies, whole};
+use super::{FoundSource, SourceLocation, SourceWork, satisfies, whole};
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::format::thousands;
@@ -40,7 +40,7 @@ const LIST_LIMIT: usize = 32 << 20;
 
 /// An archive.
 #[derive(Clone, Debug)]
-pub struct Archive {
+pub struct SourceArchive {
     url: String,
     name: String,
     sha256: String,
@@ -63,8 +63,8 @@ pub fn find_all(
     base: &str,
     versions: &[Version],
     patience: Patience,
-) -> Vec<Result<Found>> {
-    let mut lists = Lists {
+) -> Vec<Result<FoundSource>> {
+    let mut lists = ChecksumLists {
         env,
         base: base.trim_end_matches('/'),
         patience,
@@ -74,7 +74,7 @@ pub fn find_all(
 }
 
 /// The lists of checksums that were read so far.
-struct Lists<'a> {
+struct ChecksumLists<'a> {
     env: &'a Env,
     base: &'a str,
     patience: Patience,
@@ -82,8 +82,8 @@ struct Lists<'a> {
     read: BTreeMap<String, Result<String, String>>,
 }
 
-impl Lists<'_> {
-    fn find(&mut self, version: &Version) -> Result<Found> {
+impl ChecksumLists<'_> {
+    fn find(&mut self, version: &Version) -> Result<FoundSource> {
         if version.candidate.is_some() {
             return Err(Failure::setup(format!(
                 "release candidates such as {version} have no checksum there"
@@ -95,11 +95,11 @@ impl Lists<'_> {
         let url = format!("{folder}/sha256sums.asc");
         let (found, name, sha256) = newest(self.list(&url)?, version)
             .ok_or_else(|| Failure::setup(format!("{url} has no archive of Linux {version}")))?;
-        Ok(Found {
+        Ok(FoundSource {
             version: whole(found),
             origin: format!("kernel.org {name}"),
             checksum: sha256.clone(),
-            location: Location::KernelOrg(Archive {
+            location: SourceLocation::KernelOrg(SourceArchive {
                 url: format!("{folder}/{name}"),
                 name,
                 sha256,
@@ -179,7 +179,7 @@ fn folder(series: Series) -> String {
 }
 
 /// Downloads, checks and unpacks.
-pub fn fetch(work: &Work<'_>, archive: &Archive, directory: &Path) -> Result<()> {
+pub fn fetch(work: &SourceWork<'_>, archive: &SourceArchive, directory: &Path) -> Result<()> {
     let file = work.env.paths.sources().join(&archive.name);
     {
         let mut task = work.env.ui.task(format!("downloading {}", archive.url));

@@ -66,7 +66,7 @@ impl FromStr for SourceChoice {
 
 /// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wanted {
+pub enum WantedSource {
     /// A version; without point release and candidate the newest of the series.
     Version(Version),
     /// An existing source tree.
@@ -77,7 +77,7 @@ pub enum Wanted {
 #[derive(Clone, Debug)]
 pub struct SourceRequest {
     /// What is wanted.
-    pub wanted: Wanted,
+    pub wanted: WantedSource,
     /// Where from; means nothing for a directory.
     pub choice: SourceChoice,
     /// The address below which kernel.org's archives are.
@@ -86,21 +86,21 @@ pub struct SourceRequest {
 
 /// A source that was found but perhaps not fetched yet.
 #[derive(Clone, Debug)]
-pub struct Found {
+pub struct FoundSource {
     /// Whole, as the tree's own Makefile has it: `6.1.0` and not `6.1`.
     pub version: Version,
     /// For people and the manifest; see [`crate::kernel::manifest::Origin`].
     pub origin: String,
     /// What identifies it.
     pub checksum: String,
-    location: Location,
+    location: SourceLocation,
 }
 
 #[derive(Clone, Debug)]
-enum Location {
-    KernelOrg(kernel_org::Archive),
+enum SourceLocation {
+    KernelOrg(kernel_org::SourceArchive),
     Debian(DebianPackage),
-    Git(git::Tag),
+    Git(git::GitTag),
     Directory(PathBuf),
 }
 
@@ -147,10 +147,10 @@ pub fn satisfies(version: &Version, wanted: &Version) -> bool {
 }
 
 /// Finds out what there is. Needs the network unless it was asked recently.
-pub fn find(env: &Env, request: &SourceRequest) -> Result<Found> {
+pub fn find(env: &Env, request: &SourceRequest) -> Result<FoundSource> {
     let version = match &request.wanted {
-        Wanted::Directory(path) => return directory::find(path),
-        Wanted::Version(version) => *version,
+        WantedSource::Directory(path) => return directory::find(path),
+        WantedSource::Version(version) => *version,
     };
     let (choice, url) = (&request.choice, &request.kernel_org_url);
     find_all(env, &[version], choice, url)?
@@ -165,8 +165,8 @@ pub fn find_all(
     versions: &[Version],
     choice: &SourceChoice,
     kernel_org_url: &str,
-) -> Result<Vec<Result<Found>>> {
-    let from = |source: &str, answers: Vec<Result<Found>>| {
+) -> Result<Vec<Result<FoundSource>>> {
+    let from = |source: &str, answers: Vec<Result<FoundSource>>| {
         let named = versions.iter().zip(answers).map(|(version, answer)| {
             answer.with_context(|| format!("cannot get Linux {version} from {source}"))
         });
@@ -197,8 +197,8 @@ pub fn find_all(
 fn then_debian(
     env: &Env,
     versions: &[Version],
-    mut answers: Vec<Result<Found>>,
-) -> Vec<Result<Found>> {
+    mut answers: Vec<Result<FoundSource>>,
+) -> Vec<Result<FoundSource>> {
     let mut left = Vec::new();
     let mut reasons = Vec::<(String, Vec<String>)>::new();
     for (index, answer) in answers.iter().enumerate() {
@@ -243,7 +243,10 @@ fn then_debian(
 }
 
 /// A failure to ask at all as the answer to each of `count` questions.
-fn one_for_each(answers: Result<Vec<Result<Found>>>, count: usize) -> Vec<Result<Found>> {
+fn one_for_each(
+    answers: Result<Vec<Result<FoundSource>>>,
+    count: usize,
+) -> Vec<Result<FoundSource>> {
     let error = match answers {
         Ok(answers) => return answers,
         Err(error) => error,
@@ -263,8 +266,8 @@ pub fn obtain(env: &Env, request: &SourceRequest) -> Result<SourceTree> {
 
 /// The unpacked tree of what was found, with patches (name and text) applied.
 /// A directory that the user named is taken as it is: it is not ours to change.
-pub fn fetch(env: &Env, found: &Found, patches: &[(String, String)]) -> Result<SourceTree> {
-    if let Location::Directory(path) = &found.location {
+pub fn fetch(env: &Env, found: &FoundSource, patches: &[(String, String)]) -> Result<SourceTree> {
+    if let SourceLocation::Directory(path) = &found.location {
         return directory::tree(path, found);
     }
     let name = tree_name(found, patches);
@@ -277,12 +280,14 @@ pub fn fetch(env: &Env, found: &Found, patches: &[(String, String)]) -> Result<S
             .with_context(|| format!("cannot create {}", env.paths.logs().display()))?;
         let log = env.paths.logs().join(format!("source-{name}.log"));
         let temporary = Temporary::directory(&goal)?;
-        let work = Work::new(env, &log);
+        let work = SourceWork::new(env, &log);
         match &found.location {
-            Location::KernelOrg(archive) => kernel_org::fetch(&work, archive, temporary.path()),
-            Location::Debian(package) => debian::fetch(&work, package, temporary.path()),
-            Location::Git(tag) => git::fetch(&work, tag, temporary.path()),
-            Location::Directory(_) => Ok(()),
+            SourceLocation::KernelOrg(archive) => {
+                kernel_org::fetch(&work, archive, temporary.path())
+            }
+            SourceLocation::Debian(package) => debian::fetch(&work, package, temporary.path()),
+            SourceLocation::Git(tag) => git::fetch(&work, tag, temporary.path()),
+            SourceLocation::Directory(_) => Ok(()),
         }
         .with_context(|| format!("cannot get {}", found.origin))?;
         finish(&work, found, patches, temporary.path())?;
@@ -292,12 +297,12 @@ pub fn fetch(env: &Env, found: &Found, patches: &[(String, String)]) -> Result<S
 }
 
 /// What the fetching of one source works with.
-pub struct Work<'a> {
+pub struct SourceWork<'a> {
     env: &'a Env,
     log: &'a Path,
 }
 
-impl<'a> Work<'a> {
+impl<'a> SourceWork<'a> {
     /// The output of commands goes to `log`, whose folder must be there.
     pub fn new(env: &'a Env, log: &'a Path) -> Self {
         Self { env, log }
@@ -342,7 +347,7 @@ pub fn disk_full(directory: &Path) -> anyhow::Error {
         .into()
 }
 
-fn tree_name(found: &Found, patches: &[(String, String)]) -> String {
+fn tree_name(found: &FoundSource, patches: &[(String, String)]) -> String {
     let mut hash = Sha256::new();
     hash.update(found.checksum.as_bytes());
     for (name, text) in patches {
@@ -357,8 +362,8 @@ fn tree_name(found: &Found, patches: &[(String, String)]) -> String {
 
 /// Checks and marks a tree that was unpacked into `directory`.
 fn finish(
-    work: &Work<'_>,
-    found: &Found,
+    work: &SourceWork<'_>,
+    found: &FoundSource,
     patches: &[(String, String)],
     directory: &Path,
 ) -> Result<()> {
@@ -371,7 +376,7 @@ fn finish(
         );
     }
     let date = match &found.location {
-        Location::Git(tag) => tag.date(directory)?,
+        SourceLocation::Git(tag) => tag.date(directory)?,
         // Archives keep the time of their making here.
         _ => directory::modified(&directory.join("Makefile"))?,
     };

@@ -10,7 +10,7 @@ use crate::model::version::Version;
 
 /// An entry of the host's source lists.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Entry {
+pub struct SourceEntry {
     /// Addresses of one archive.
     pub uris: Vec<String>,
     /// What it offers there.
@@ -36,11 +36,11 @@ const REPLACED: &[&str] = &[
 ];
 
 /// Reads a `.list` file: one entry a line.
-pub fn parse_one_line(text: &str) -> Vec<Entry> {
+pub fn parse_one_line(text: &str) -> Vec<SourceEntry> {
     text.lines().filter_map(parse_line).collect()
 }
 
-fn parse_line(line: &str) -> Option<Entry> {
+fn parse_line(line: &str) -> Option<SourceEntry> {
     let line = line.split('#').next()?.trim();
     let rest = line.strip_prefix("deb")?;
     if !rest.starts_with([' ', '\t']) {
@@ -70,7 +70,7 @@ fn parse_line(line: &str) -> Option<Entry> {
         }
     }
     let mut words = rest.split_whitespace().map(str::to_owned);
-    Some(Entry {
+    Some(SourceEntry {
         uris: vec![words.next()?],
         suites: vec![words.next()?],
         components: words.collect(),
@@ -93,7 +93,7 @@ fn title_case(name: &str) -> String {
 }
 
 /// Reads a `.sources` file: paragraphs of fields.
-pub fn parse_deb822(text: &str) -> Vec<Entry> {
+pub fn parse_deb822(text: &str) -> Vec<SourceEntry> {
     let mut entries = Vec::new();
     let mut fields: Vec<(String, String)> = Vec::new();
     for line in text.lines().chain([""]) {
@@ -114,7 +114,7 @@ pub fn parse_deb822(text: &str) -> Vec<Entry> {
     entries
 }
 
-fn entry(fields: &[(String, String)]) -> Option<Entry> {
+fn entry(fields: &[(String, String)]) -> Option<SourceEntry> {
     let words = |name: &str| {
         fields
             .iter()
@@ -137,7 +137,7 @@ fn entry(fields: &[(String, String)]) -> Option<Entry> {
         let name = name.to_ascii_lowercase();
         !name.starts_with("x-") && !REPLACED.contains(&name.as_str())
     };
-    Some(Entry {
+    Some(SourceEntry {
         uris: words("uris"),
         suites: words("suites"),
         components: words("components"),
@@ -151,14 +151,14 @@ fn entry(fields: &[(String, String)]) -> Option<Entry> {
 
 /// Which of Debian's archives.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Archive {
+pub enum DebianArchive {
     /// Releases, backports, experimental.
     Main,
     /// Security updates.
     Security,
 }
 
-impl Archive {
+impl DebianArchive {
     /// The name of the folder in which every mirror has it.
     fn folder(self) -> &'static str {
         match self {
@@ -171,8 +171,8 @@ impl Archive {
 /// The host's entry for one of Debian's archives. Others offer packages for Debian
 /// below a folder of the same name, so an entry that is signed with the archive's own
 /// key goes first, then one at the top of its host.
-pub fn find_archive(entries: &[Entry], archive: Archive) -> Option<&Entry> {
-    let rank = |entry: &Entry| {
+pub fn find_archive(entries: &[SourceEntry], archive: DebianArchive) -> Option<&SourceEntry> {
+    let rank = |entry: &SourceEntry| {
         if !entry.components.iter().any(|component| component == "main") {
             return None;
         }
@@ -195,7 +195,7 @@ pub fn find_archive(entries: &[Entry], archive: Archive) -> Option<&Entry> {
 
 /// How deep in an address the archive's folder is; `None` if it is not its end. A
 /// snapshot has a time behind it, a list of mirrors (apt-transport-mirror(1)) a suffix.
-fn depth(uri: &str, archive: Archive) -> Option<usize> {
+fn depth(uri: &str, archive: DebianArchive) -> Option<usize> {
     let path = uri.split_once(':').map_or(uri, |(_, path)| path);
     let mut parts = path
         .split('/')
@@ -212,11 +212,11 @@ fn depth(uri: &str, archive: Archive) -> Option<usize> {
 
 /// A suite that may have kernel source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Suite {
+pub struct DebianSuite {
     /// Its name in the archive.
     pub name: &'static str,
     /// Where it is.
-    pub archive: Archive,
+    pub archive: DebianArchive,
     /// Whether its lists are no longer renewed, so that their time limits are over.
     pub archived: bool,
 }
@@ -224,60 +224,60 @@ pub struct Suite {
 /// The suites, oldest first (<https://wiki.debian.org/DebianReleases>). Those that a
 /// mirror does not have (any more) cost one request. In brackets: the kernel of
 /// the release.
-pub const SUITES: &[Suite] = &[
+pub const SUITES: &[DebianSuite] = &[
     // 9 [4.9]
-    old("stretch", Archive::Main),
-    old("stretch/updates", Archive::Security),
+    old("stretch", DebianArchive::Main),
+    old("stretch/updates", DebianArchive::Security),
     // 10 [4.19]
-    old("buster", Archive::Main),
-    old("buster/updates", Archive::Security),
+    old("buster", DebianArchive::Main),
+    old("buster/updates", DebianArchive::Security),
     // 11 [5.10]; its backports have 6.1
-    old("bullseye", Archive::Main),
-    old("bullseye-security", Archive::Security),
-    old("bullseye-backports", Archive::Main),
+    old("bullseye", DebianArchive::Main),
+    old("bullseye-security", DebianArchive::Security),
+    old("bullseye-backports", DebianArchive::Main),
     // 12 [6.1]; its backports have 6.12
-    live("bookworm", Archive::Main),
-    live("bookworm-updates", Archive::Main),
-    live("bookworm-security", Archive::Security),
-    live("bookworm-backports", Archive::Main),
+    live("bookworm", DebianArchive::Main),
+    live("bookworm-updates", DebianArchive::Main),
+    live("bookworm-security", DebianArchive::Security),
+    live("bookworm-backports", DebianArchive::Main),
     // 13 [6.12]
-    live("trixie", Archive::Main),
-    live("trixie-updates", Archive::Main),
-    live("trixie-security", Archive::Security),
-    live("trixie-backports", Archive::Main),
+    live("trixie", DebianArchive::Main),
+    live("trixie-updates", DebianArchive::Main),
+    live("trixie-security", DebianArchive::Security),
+    live("trixie-backports", DebianArchive::Main),
     // 14
-    live("forky", Archive::Main),
-    live("forky-security", Archive::Security),
-    live("forky-backports", Archive::Main),
+    live("forky", DebianArchive::Main),
+    live("forky-security", DebianArchive::Security),
+    live("forky-backports", DebianArchive::Main),
     // By name, whatever they are called by then.
-    live("unstable", Archive::Main),
-    live("experimental", Archive::Main),
+    live("unstable", DebianArchive::Main),
+    live("experimental", DebianArchive::Main),
 ];
 
-const fn old(name: &'static str, archive: Archive) -> Suite {
-    Suite {
+const fn old(name: &'static str, archive: DebianArchive) -> DebianSuite {
+    DebianSuite {
         name,
         archive,
         archived: true,
     }
 }
 
-const fn live(name: &'static str, archive: Archive) -> Suite {
-    Suite {
+const fn live(name: &'static str, archive: DebianArchive) -> DebianSuite {
+    DebianSuite {
         name,
         archive,
         archived: false,
     }
 }
 
-impl Suite {
+impl DebianSuite {
     /// A name for files.
     pub fn file_name(&self) -> String {
         self.name.replace('/', "-")
     }
 
     /// The source list (deb822) that has this suite alone.
-    pub fn sources(&self, entry: &Entry, architecture: &str) -> String {
+    pub fn sources(&self, entry: &SourceEntry, architecture: &str) -> String {
         let mut text = format!(
             "Types: deb\nURIs: {}\nSuites: {}\nComponents: main\nArchitectures: {architecture}\n\
             Targets: Packages\nLanguages: none\n",
@@ -331,7 +331,7 @@ Acquire::https::Timeout "15";
 
 /// A version of a package, as `apt-cache show` prints it (deb-control(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Candidate {
+pub struct DebianCandidate {
     /// The package's name.
     pub package: String,
     /// Debian's version.
@@ -358,18 +358,18 @@ pub struct Dependency {
 }
 
 /// Reads what `apt-cache show` prints.
-pub fn parse_all(text: &str) -> Vec<Candidate> {
+pub fn parse_all(text: &str) -> Vec<DebianCandidate> {
     text.split("\n\n").filter_map(candidate).collect()
 }
 
 /// Reads what `apt-cache show` prints about `package`.
-pub fn parse_show(text: &str, package: &str) -> Vec<Candidate> {
+pub fn parse_show(text: &str, package: &str) -> Vec<DebianCandidate> {
     let mut candidates = parse_all(text);
     candidates.retain(|candidate| candidate.package == package);
     candidates
 }
 
-fn candidate(paragraph: &str) -> Option<Candidate> {
+fn candidate(paragraph: &str) -> Option<DebianCandidate> {
     let field = |name: &str| {
         paragraph
             .lines()
@@ -377,7 +377,7 @@ fn candidate(paragraph: &str) -> Option<Candidate> {
             .map(str::trim)
     };
     let kibibytes = field("Installed-Size").and_then(|size| size.parse::<u64>().ok());
-    Some(Candidate {
+    Some(DebianCandidate {
         package: field("Package")?.to_owned(),
         version: field("Version")?.to_owned(),
         size: field("Size")?.parse().ok()?,
@@ -535,7 +535,7 @@ mod tests {
             debug\n";
         expect![[r#"
             [
-                Entry {
+                SourceEntry {
                     uris: [
                         "http://a.example/debian/",
                     ],
@@ -548,7 +548,7 @@ mod tests {
                     ],
                     fields: [],
                 },
-                Entry {
+                SourceEntry {
                     uris: [
                         "https://b.example/debian-security",
                     ],
@@ -583,7 +583,7 @@ mod tests {
             Types: deb-src\nURIs: http://source.example/debian\nSuites: sid\nComponents: main\n";
         expect![[r#"
             [
-                Entry {
+                SourceEntry {
                     uris: [
                         "http://a.example/debian",
                         "http://b.example/debian",
@@ -607,10 +607,10 @@ mod tests {
         .assert_debug_eq(&parse_deb822(text));
     }
 
-    fn entry(uri: &str, component: &str, signed: bool) -> Entry {
+    fn entry(uri: &str, component: &str, signed: bool) -> SourceEntry {
         let key = "/usr/share/keyrings/debian-archive-keyring.gpg";
         let fields = signed.then(|| ("Signed-By".to_owned(), key.to_owned()));
-        Entry {
+        SourceEntry {
             uris: vec![uri.to_owned()],
             suites: vec!["bookworm".to_owned()],
             components: vec![component.to_owned()],
@@ -629,19 +629,19 @@ mod tests {
             entry("http://mirror.example/debian-security", "main", false),
             entry("http://archive.example/ubuntu", "main", false),
         ];
-        let find = |entries: &[Entry], archive| {
+        let find = |entries: &[SourceEntry], archive| {
             find_archive(entries, archive).map(|entry| entry.uris[0].clone())
         };
-        let main = find(&entries, Archive::Main);
+        let main = find(&entries, DebianArchive::Main);
         assert_eq!(main.as_deref(), Some("http://signed.example/pub/debian/"));
-        let main = find(&entries[..4], Archive::Main);
+        let main = find(&entries[..4], DebianArchive::Main);
         assert_eq!(main.as_deref(), Some("http://mirror.example/debian"));
-        let security = find(&entries, Archive::Security);
+        let security = find(&entries, DebianArchive::Security);
         assert_eq!(
             security.as_deref(),
             Some("http://mirror.example/debian-security")
         );
-        assert_eq!(find(&entries[6..], Archive::Main), None);
+        assert_eq!(find(&entries[6..], DebianArchive::Main), None);
         for uri in [
             "mirror+file:///etc/apt/mirrors/debian.list",
             "http://snapshot.example/archive/debian/20250520T000000Z/",
@@ -649,7 +649,7 @@ mod tests {
             "file:/srv/debian",
         ] {
             assert!(
-                find(&[entry(uri, "main", false)], Archive::Main).is_some(),
+                find(&[entry(uri, "main", false)], DebianArchive::Main).is_some(),
                 "{uri}"
             );
         }
@@ -745,7 +745,7 @@ mod tests {
         let candidates = parse_show(&text, "linux-source-6.1");
         assert_eq!(
             candidates,
-            [Candidate {
+            [DebianCandidate {
                 package: "linux-source-6.1".into(),
                 version: "6.1.192-2".into(),
                 size: 12,

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::formats::{self as apt, Archive, Candidate, Entry, SUITES, Suite, UpdateFailure};
+use super::formats::{
+    self as apt, DebianArchive, DebianCandidate, DebianSuite, SUITES, SourceEntry, UpdateFailure,
+};
 use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
@@ -34,7 +36,7 @@ const PARALLEL: usize = 4;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DebianPackage {
     /// Which version, and what the lists say about its file.
-    pub candidate: Candidate,
+    pub candidate: DebianCandidate,
     /// The private apt directory that knows it.
     apt: PathBuf,
 }
@@ -51,18 +53,18 @@ pub struct Suites {
 #[derive(Debug)]
 struct Asked {
     directory: PathBuf,
-    state: State,
+    state: SuiteState,
 }
 
 /// A suite that can be asked.
 #[derive(Clone, Copy, Debug)]
-pub struct Lists<'a> {
+pub struct SuiteLists<'a> {
     directory: &'a Path,
 }
 
 impl Suites {
     /// Renews the lists of the wanted suites if they are too old.
-    pub fn open(env: &Env, wanted: impl Fn(&Suite) -> bool) -> Result<Self> {
+    pub fn open(env: &Env, wanted: impl Fn(&DebianSuite) -> bool) -> Result<Self> {
         let entries = host_entries()?;
         let architecture = arch::host()
             .with_context(|| format!("packages for {} are not known", std::env::consts::ARCH))?;
@@ -75,14 +77,14 @@ impl Suites {
             .collect::<Vec<_>>();
         if !known
             .iter()
-            .any(|(suite, _)| suite.archive == Archive::Main)
+            .any(|(suite, _)| suite.archive == DebianArchive::Main)
         {
             return Err(Failure::setup("apt on this host knows no archive of Debian").into());
         }
         let prepared = known
             .into_iter()
             .filter(|(suite, _)| wanted(suite))
-            .map(|(suite, entry)| Prepared {
+            .map(|(suite, entry)| PreparedSuite {
                 suite,
                 directory: root.join(suite.file_name()),
                 sources: suite.sources(entry, architecture),
@@ -102,10 +104,10 @@ impl Suites {
     }
 
     /// Those that can be asked, the oldest first.
-    pub fn usable(&self) -> impl Iterator<Item = Lists<'_>> {
+    pub fn usable(&self) -> impl Iterator<Item = SuiteLists<'_>> {
         let usable = self.asked.iter();
-        let usable = usable.filter(|asked| asked.state == State::Usable);
-        usable.map(|asked| Lists {
+        let usable = usable.filter(|asked| asked.state == SuiteState::Usable);
+        usable.map(|asked| SuiteLists {
             directory: &asked.directory,
         })
     }
@@ -116,10 +118,10 @@ impl Suites {
     }
 }
 
-fn unusable(states: impl Iterator<Item = State>) -> Option<Failure> {
+fn unusable(states: impl Iterator<Item = SuiteState>) -> Option<Failure> {
     let states = states.collect::<Vec<_>>();
-    let failed = |failure| states.contains(&State::Failed(failure));
-    if states.contains(&State::Usable) {
+    let failed = |failure| states.contains(&SuiteState::Failed(failure));
+    if states.contains(&SuiteState::Usable) {
         None
     } else if failed(UpdateFailure::Unreachable) {
         Some(Failure::setup("Debian's archive cannot be reached"))
@@ -131,7 +133,7 @@ fn unusable(states: impl Iterator<Item = State>) -> Option<Failure> {
     } else if !states.is_empty()
         && states
             .iter()
-            .all(|state| *state == State::Failed(UpdateFailure::Absent))
+            .all(|state| *state == SuiteState::Failed(UpdateFailure::Absent))
     {
         Some(Failure::setup(
             "Debian's archive, as apt on this host knows it, does not have that suite",
@@ -153,7 +155,7 @@ impl DebianPackage {
     }
 }
 
-impl Lists<'_> {
+impl SuiteLists<'_> {
     /// The names of packages that begin so.
     pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let names = apt_cache(self.directory, &["pkgnames", prefix])?;
@@ -171,7 +173,7 @@ impl Lists<'_> {
     }
 
     /// A version of a package as something that can be downloaded.
-    pub fn package(&self, candidate: Candidate) -> DebianPackage {
+    pub fn package(&self, candidate: DebianCandidate) -> DebianPackage {
         DebianPackage {
             candidate,
             apt: self.directory.to_owned(),
@@ -180,7 +182,7 @@ impl Lists<'_> {
 }
 
 /// Every entry of the host's source lists.
-fn host_entries() -> Result<Vec<Entry>> {
+fn host_entries() -> Result<Vec<SourceEntry>> {
     if find_program("apt-get").is_none() {
         return Err(Failure::setup("this host has no apt to ask Debian's archive with").into());
     }
@@ -221,7 +223,7 @@ fn host_entries() -> Result<Vec<Entry>> {
     Ok(entries)
 }
 
-fn read_entries(path: &Path) -> Result<Vec<Entry>> {
+fn read_entries(path: &Path) -> Result<Vec<SourceEntry>> {
     let parse = match path.extension().and_then(|extension| extension.to_str()) {
         Some("list") => apt::parse_one_line,
         Some("sources") => apt::parse_deb822,
@@ -235,8 +237,8 @@ fn read_entries(path: &Path) -> Result<Vec<Entry>> {
     Ok(parse(&text))
 }
 
-struct Prepared {
-    suite: &'static Suite,
+struct PreparedSuite {
+    suite: &'static DebianSuite,
     directory: PathBuf,
     sources: String,
     /// Who is asked.
@@ -244,13 +246,13 @@ struct Prepared {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
+enum SuiteState {
     Usable,
     Failed(UpdateFailure),
 }
 
 /// Updates the suites whose lists are too old; the state of each.
-fn update(ui: &Ui, suites: &[Prepared]) -> Result<Vec<State>> {
+fn update(ui: &Ui, suites: &[PreparedSuite]) -> Result<Vec<SuiteState>> {
     let mut states = Vec::new();
     let mut stale = Vec::new();
     for (index, prepared) in suites.iter().enumerate() {
@@ -258,7 +260,7 @@ fn update(ui: &Ui, suites: &[Prepared]) -> Result<Vec<State>> {
         if known.is_none() {
             stale.push(index);
         }
-        states.push(known.unwrap_or(State::Failed(UpdateFailure::Other)));
+        states.push(known.unwrap_or(SuiteState::Failed(UpdateFailure::Other)));
     }
     if stale.is_empty() {
         return Ok(states);
@@ -283,11 +285,11 @@ fn update(ui: &Ui, suites: &[Prepared]) -> Result<Vec<State>> {
                     let prepared = &suites[index];
                     // A host that is not there for one suite is not for the next.
                     let result = if unreachable::is_noted(&prepared.host) {
-                        Ok(State::Failed(UpdateFailure::Unreachable))
+                        Ok(SuiteState::Failed(UpdateFailure::Unreachable))
                     } else {
                         prepared.update(ui)
                     };
-                    if matches!(result, Ok(State::Failed(UpdateFailure::Unreachable))) {
+                    if matches!(result, Ok(SuiteState::Failed(UpdateFailure::Unreachable))) {
                         unreachable::note(&prepared.host);
                     }
                     let stop = result.is_err();
@@ -320,28 +322,31 @@ fn update(ui: &Ui, suites: &[Prepared]) -> Result<Vec<State>> {
     Ok(states)
 }
 
-impl Prepared {
+impl PreparedSuite {
     /// Where it stands what came of the last update; its age is that of the lists.
     fn stamp(&self) -> PathBuf {
         self.directory.join("stamp")
     }
 
     /// What is in the stamp: another source list makes the lists useless.
-    fn stamp_text(&self, state: State) -> String {
+    fn stamp_text(&self, state: SuiteState) -> String {
         format!("{state:?}\n{}", self.sources)
     }
 
-    fn known_state(&self) -> Option<State> {
+    fn known_state(&self) -> Option<SuiteState> {
         let stamp = self.stamp();
         let age = stamp.metadata().ok()?.modified().ok()?.elapsed().ok()?;
         let text = input::text(&stamp, input::SMALL).ok()?;
         // Only what will be the same in an hour is believed.
-        [State::Usable, State::Failed(UpdateFailure::Absent)]
-            .into_iter()
-            .find(|state| age < LIST_AGE && text == self.stamp_text(*state))
+        [
+            SuiteState::Usable,
+            SuiteState::Failed(UpdateFailure::Absent),
+        ]
+        .into_iter()
+        .find(|state| age < LIST_AGE && text == self.stamp_text(*state))
     }
 
-    fn update(&self, ui: &Ui) -> Result<State> {
+    fn update(&self, ui: &Ui) -> Result<SuiteState> {
         let directory = &self.directory;
         let context = || format!("cannot write {}", directory.display());
         for folder in ["state", "lists/partial", "cache", "archives/partial"] {
@@ -366,7 +371,7 @@ impl Prepared {
             String::from_utf8_lossy(&input::bytes(&log, input::TEXT).with_context(context)?)
                 .into_owned();
         let state = if status.success() {
-            State::Usable
+            SuiteState::Usable
         } else {
             let failure = apt::update_failure(&output);
             let line = output
@@ -374,7 +379,7 @@ impl Prepared {
                 .find(|line| line.starts_with("E: "))
                 .unwrap_or("no reason given");
             ui.verbose(format!("Debian's {}: {line}", self.suite.name));
-            State::Failed(failure)
+            SuiteState::Failed(failure)
         };
         std::fs::write(self.stamp(), self.stamp_text(state)).with_context(context)?;
         Ok(state)

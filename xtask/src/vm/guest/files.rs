@@ -64,7 +64,7 @@ fn archive<W: Write>(
     out: W,
 ) -> Result<W> {
     let group = |name: &str| groups.get(name).copied().unwrap_or(0);
-    let mut archive = cpio::Writer::new(out);
+    let mut archive = cpio::CpioWriter::new(out);
 
     archive.file("etc/hostname", 0o644, format!("{HOST_NAME}\n").as_bytes())?;
     let hosts =
@@ -191,7 +191,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::archive::cpio::Header;
+    use crate::archive::cpio::CpioHeader;
 
     fn listed(config: &str, group: &str) -> String {
         let root = tempfile::tempdir().unwrap();
@@ -213,9 +213,9 @@ mod tests {
         };
         let goal = root.path().join("files");
         write(&files, &goal).unwrap();
-        let mut archive = cpio::Reader::new(File::open(&goal).unwrap());
+        let mut archive = cpio::CpioReader::new(File::open(&goal).unwrap());
         let mut lines = String::new();
-        while let Some(Header::Named { name, mode, .. }) = archive.advance().unwrap() {
+        while let Some(CpioHeader::Named { name, mode, .. }) = archive.advance().unwrap() {
             let mut text = String::new();
             archive.read_to_string(&mut text).unwrap();
             let name = String::from_utf8(name).unwrap();

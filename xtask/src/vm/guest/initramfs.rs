@@ -58,7 +58,7 @@ pub fn write(bridge: &Bridge<'_>, goal: &Path) -> Result<()> {
     let names = names.collect::<Vec<_>>();
     let context = || format!("cannot write {}", goal.display());
     let file = File::create(goal).with_context(context)?;
-    let mut archive = cpio::Writer::new(BufWriter::new(file));
+    let mut archive = cpio::CpioWriter::new(BufWriter::new(file));
     let read = |path: &Path| {
         input::bytes(path, input::LARGE).with_context(|| format!("cannot read {}", path.display()))
     };

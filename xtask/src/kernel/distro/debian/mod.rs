@@ -17,14 +17,14 @@ use crate::base::paths::Paths;
 use crate::base::temporary::Temporary;
 use crate::kernel::distro;
 use crate::kernel::distro::{DistroOrigin, PackageOrigin, folder};
-use crate::kernel::source::{self, Work};
+use crate::kernel::source::{self, SourceWork};
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::{Release, Version};
-use crate::net::apt::formats::{self as apt, Candidate};
-use crate::net::apt::suites::{DebianPackage, Lists, Suites};
+use crate::net::apt::formats::{self as apt, DebianCandidate};
+use crate::net::apt::suites::{DebianPackage, SuiteLists, Suites};
 
-use select::{Offer, Selected, What};
+use select::{Selected, SuiteOffer, What};
 
 /// A kernel of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +39,7 @@ pub struct Archived {
 
 /// Where a kernel of Debian is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum DebianKernel {
     /// On this machine, unpacked.
     Here(LocalKernel),
     /// In the archive.
@@ -48,7 +48,7 @@ pub enum Found {
 
 /// The newest kernel that `debian:WHAT` asks for. If the archive cannot be asked, the
 /// newest that was unpacked before and is asked for.
-pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<Found> {
+pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<DebianKernel> {
     let what = What::parse(argument)?;
     let suites = Suites::open(env, |suite| what.wants(suite));
     let suites = suites.and_then(|suites| match suites.unusable() {
@@ -65,17 +65,17 @@ pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<
                 "{error:#}; using {}, which is here",
                 kernel.release
             ));
-            return Ok(Found::Here(kernel));
+            return Ok(DebianKernel::Here(kernel));
         }
     };
     let offers = offers(&suites, arch)?;
     let selected = select::select(&what, &offers, arch.debian)?;
     let found = distro::find(&env.paths, arch, &key(&selected))?;
     Ok(match found {
-        Some(kernel) => Found::Here(kernel),
+        Some(kernel) => DebianKernel::Here(kernel),
         None => {
-            let package = |candidate: Candidate| selected.suite.package(candidate);
-            Found::Archived(Archived {
+            let package = |candidate: DebianCandidate| selected.suite.package(candidate);
+            DebianKernel::Archived(Archived {
                 arch,
                 release: selected.release,
                 packages: selected.packages.into_iter().map(package).collect(),
@@ -84,7 +84,7 @@ pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<
     })
 }
 
-fn key(selected: &Selected<Lists<'_>>) -> String {
+fn key(selected: &Selected<SuiteLists<'_>>) -> String {
     let packages = selected.packages.iter();
     folder::key(
         &packages
@@ -110,12 +110,12 @@ fn unasked(what: &What, error: &anyhow::Error) -> Failure {
 }
 
 /// The kernels' packages in each suite.
-fn offers<'s>(suites: &'s Suites, arch: &Arch) -> Result<Vec<Offer<Lists<'s>>>> {
+fn offers<'s>(suites: &'s Suites, arch: &Arch) -> Result<Vec<SuiteOffer<SuiteLists<'s>>>> {
     let mut offers = Vec::new();
     for lists in suites.usable() {
         interrupt::check()?;
         let names = select::names(lists.names(select::PREFIX)?, arch.debian);
-        offers.push(Offer {
+        offers.push(SuiteOffer {
             suite: lists,
             candidates: apt::parse_all(&lists.show(&names)?),
         });
@@ -143,14 +143,14 @@ pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
 /// The package with the debugging information of a release, of just that version.
 pub fn debug_package(env: &Env, release: &Release, version: &str) -> Result<DebianPackage> {
     let what = format!("the debugging information of {release}");
-    let take = |lists: Lists<'_>, candidate| Ok(lists.package(candidate));
+    let take = |lists: SuiteLists<'_>, candidate| Ok(lists.package(candidate));
     of_version(env, &debug_name(release), version, &what, take)
 }
 
 /// The packages with what modules are built against for a release, of just that version.
 pub fn header_packages(env: &Env, release: &Release, version: &str) -> Result<Vec<DebianPackage>> {
     let what = format!("what modules are built against for {release}");
-    let take = |lists: Lists<'_>, first: Candidate| {
+    let take = |lists: SuiteLists<'_>, first: DebianCandidate| {
         let mut found = vec![first];
         let mut next = 0;
         while let Some(candidate) = found.get(next) {
@@ -189,7 +189,7 @@ fn of_version<T>(
     name: &str,
     version: &str,
     what: &str,
-    take: impl FnOnce(Lists<'_>, Candidate) -> Result<T>,
+    take: impl FnOnce(SuiteLists<'_>, DebianCandidate) -> Result<T>,
 ) -> Result<T> {
     let context = || format!("cannot get {name} {version} from Debian");
     let suites = Suites::open(env, |_| true).with_context(context)?;
@@ -254,7 +254,7 @@ pub fn download(
     temporary: &Temporary,
 ) -> Result<Vec<PathBuf>> {
     let bytes = packages.iter().map(|package| {
-        let Candidate {
+        let DebianCandidate {
             size, installed, ..
         } = package.candidate;
         size.saturating_add(installed)
@@ -262,7 +262,7 @@ pub fn download(
     let bytes = bytes.fold(0, u64::saturating_add);
     disk::require_space(temporary.path(), bytes)?;
     let log = temporary.path().join("apt.log");
-    source::debian::download(&Work::new(env, &log), packages, temporary.path())
+    source::debian::download(&SourceWork::new(env, &log), packages, temporary.path())
 }
 
 /// The newest kernel on this machine that is asked for and was unpacked from packages.

@@ -22,7 +22,7 @@ use crate::base::error::Failure;
 use crate::base::suggest::nearest;
 use crate::kernel::source::satisfies;
 use crate::model::version::{Release, Version};
-use crate::net::apt::formats::{self as apt, Archive, Candidate, SUITES, Suite};
+use crate::net::apt::formats::{self as apt, DebianArchive, DebianCandidate, DebianSuite, SUITES};
 
 /// What the names of images begin with.
 const IMAGE: &str = "linux-image-";
@@ -107,7 +107,7 @@ impl What {
 
     /// Whether a suite must be asked. A release of Debian is what a host has that follows
     /// it: with what was updated since.
-    pub fn wants(&self, suite: &Suite) -> bool {
+    pub fn wants(&self, suite: &DebianSuite) -> bool {
         let Self::Suite(name) = self else {
             return true;
         };
@@ -115,8 +115,8 @@ impl What {
         match rest {
             Some("") => true,
             // Those are suites of their own, in which nobody wants what is not in them.
-            Some("-updates") => suite.archive == Archive::Main,
-            Some("-security" | "/updates") => suite.archive == Archive::Security,
+            Some("-updates") => suite.archive == DebianArchive::Main,
+            Some("-security" | "/updates") => suite.archive == DebianArchive::Security,
             _ => false,
         }
     }
@@ -158,11 +158,11 @@ pub fn names(all: Vec<String>, architecture: &str) -> Vec<String> {
 
 /// The packages of one suite, as far as they are a kernel's.
 #[derive(Clone, Debug)]
-pub struct Offer<S> {
+pub struct SuiteOffer<S> {
     /// Which suite.
     pub suite: S,
     /// What is in it.
-    pub candidates: Vec<Candidate>,
+    pub candidates: Vec<DebianCandidate>,
 }
 
 /// A kernel whose packages all are in one suite.
@@ -173,20 +173,20 @@ pub struct Selected<S> {
     /// What `uname -r` will print.
     pub release: Release,
     /// All that must be unpacked.
-    pub packages: Vec<Candidate>,
+    pub packages: Vec<DebianCandidate>,
 }
 
 /// An image, with what is compared.
 #[derive(Clone, Copy)]
-struct Image<'a> {
+struct ImagePackage<'a> {
     release: &'a str,
     upstream: Version,
     signed: bool,
-    candidate: &'a Candidate,
+    candidate: &'a DebianCandidate,
 }
 
-impl<'a> Image<'a> {
-    fn read(candidate: &'a Candidate, architecture: &str) -> Option<Self> {
+impl<'a> ImagePackage<'a> {
+    fn read(candidate: &'a DebianCandidate, architecture: &str) -> Option<Self> {
         let release = candidate.package.strip_prefix(IMAGE)?;
         let unsigned = release.strip_suffix("-unsigned");
         let meta = |name: &str| name.starts_with(IMAGE);
@@ -235,7 +235,7 @@ fn is_number(text: &str) -> bool {
 /// The newest kernel of all offers that is asked for.
 pub fn select<S: Copy>(
     what: &What,
-    offers: &[Offer<S>],
+    offers: &[SuiteOffer<S>],
     architecture: &str,
 ) -> Result<Selected<S>, Failure> {
     let current = match what {
@@ -257,14 +257,14 @@ pub fn select<S: Copy>(
 /// parts all are there.
 fn best<'o, S: Copy>(
     what: &What,
-    offers: &'o [Offer<S>],
+    offers: &'o [SuiteOffer<S>],
     architecture: &str,
     current: Option<&str>,
-) -> Option<(Image<'o>, S, Vec<Candidate>)> {
-    let mut best: Option<(Image<'_>, S, Vec<Candidate>)> = None;
+) -> Option<(ImagePackage<'o>, S, Vec<DebianCandidate>)> {
+    let mut best: Option<(ImagePackage<'_>, S, Vec<DebianCandidate>)> = None;
     for offer in offers {
         for candidate in &offer.candidates {
-            let Some(image) = Image::read(candidate, architecture) else {
+            let Some(image) = ImagePackage::read(candidate, architecture) else {
                 continue;
             };
             let asked = what.is(image.release, &image.upstream, architecture)
@@ -284,7 +284,7 @@ fn best<'o, S: Copy>(
 }
 
 /// The release that the newest metapackage of the suites asks for.
-fn current<'o, S>(offers: &'o [Offer<S>], architecture: &str) -> Option<&'o str> {
+fn current<'o, S>(offers: &'o [SuiteOffer<S>], architecture: &str) -> Option<&'o str> {
     let meta = format!("{IMAGE}{architecture}");
     let all = offers.iter().flat_map(|offer| &offer.candidates);
     let newest = all
@@ -296,7 +296,10 @@ fn current<'o, S>(offers: &'o [Offer<S>], architecture: &str) -> Option<&'o str>
 
 /// A package, and all that it needs of its own version; `None` if something of that is
 /// not among `all`.
-fn with_parts(candidate: &Candidate, all: &[Candidate]) -> Option<Vec<Candidate>> {
+fn with_parts(
+    candidate: &DebianCandidate,
+    all: &[DebianCandidate],
+) -> Option<Vec<DebianCandidate>> {
     let version = &candidate.version;
     let mut found = vec![candidate];
     let mut next = 0;
@@ -308,7 +311,7 @@ fn with_parts(candidate: &Candidate, all: &[Candidate]) -> Option<Vec<Candidate>
                 continue;
             }
             let part =
-                |part: &&Candidate| part.package == other.package && part.version == *version;
+                |part: &&DebianCandidate| part.package == other.package && part.version == *version;
             found.push(all.iter().find(part)?);
         }
     }
@@ -316,12 +319,12 @@ fn with_parts(candidate: &Candidate, all: &[Candidate]) -> Option<Vec<Candidate>
 }
 
 /// The error for what no suite has.
-fn nothing<S>(what: &What, offers: &[Offer<S>], architecture: &str) -> Failure {
+fn nothing<S>(what: &What, offers: &[SuiteOffer<S>], architecture: &str) -> Failure {
     let mut images = Vec::new();
     for offer in offers {
         let all = offer.candidates.iter();
         let whole = all.filter(|candidate| with_parts(candidate, &offer.candidates).is_some());
-        images.extend(whole.filter_map(|candidate| Image::read(candidate, architecture)));
+        images.extend(whole.filter_map(|candidate| ImagePackage::read(candidate, architecture)));
     }
     let mut versions = images
         .iter()
@@ -412,14 +415,14 @@ mod tests {
         records.join("\n")
     }
 
-    fn offer(suite: &'static str, records: &[String]) -> Offer<&'static str> {
-        Offer {
+    fn offer(suite: &'static str, records: &[String]) -> SuiteOffer<&'static str> {
+        SuiteOffer {
             suite,
             candidates: apt::parse_all(&records.join("\n")),
         }
     }
 
-    fn offers() -> Vec<Offer<&'static str>> {
+    fn offers() -> Vec<SuiteOffer<&'static str>> {
         let meta = |name: &str, release: &str, version: &str| {
             let depends = format!("linux-image-{release} (= {version})");
             record(&format!("linux-image-{name}"), version, &depends)
@@ -471,7 +474,7 @@ mod tests {
             text => What::parse(Some(text)),
         };
         let answer = what.and_then(|what| {
-            let known = |offer: &Offer<&str>| {
+            let known = |offer: &SuiteOffer<&str>| {
                 let suite = SUITES.iter().find(|suite| suite.name == offer.suite);
                 what.wants(suite.unwrap())
             };
