@@ -355,10 +355,6 @@ impl<'a> Resuming<'a> {
     }
 
     /// Whether the bytes so far are known to be the right ones.
-    ///
-    /// # Errors
-    ///
-    /// They are others.
     fn verify(&self, sha256: Option<&str>) -> Result<bool, Trouble> {
         let found = self.hash.clone().finish();
         match sha256 {
@@ -515,10 +511,6 @@ impl Read for Resuming<'_> {
 }
 
 /// Fetches one kernel that is not there.
-///
-/// # Errors
-///
-/// It cannot be had; see the module.
 pub fn download_one(env: &Env, client: &Client, package: &Package) -> Result<Downloaded> {
     download(env, client, std::slice::from_ref(package), 1)
         .pop()

@@ -35,10 +35,6 @@ impl Github {
 
     /// That changes are not bound to fail for want of a token. Known before hours
     /// of building.
-    ///
-    /// # Errors
-    ///
-    /// There is no token.
     pub fn require_token(&self, action: &str) -> Result<()> {
         self.client.require_token(action)
     }

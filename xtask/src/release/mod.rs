@@ -39,26 +39,14 @@ use crate::release::plan::{Contents, Item, Newest, Published, Ready, ReleasePlan
 /// Where kernels are published.
 pub trait ReleaseStore {
     /// What there is now, not what there was a moment ago.
-    ///
-    /// # Errors
-    ///
-    /// Nobody can be asked.
     fn contents(&self) -> Result<Contents>;
 
     /// Publishes a package file under its own name and with the input key that its
     /// manifest has, in place of a half-finished upload of that name.
-    ///
-    /// # Errors
-    ///
-    /// It is refused, or does not arrive whole.
     fn upload(&self, file: &Path) -> Result<()>;
 
     /// Deletes a package. One that is not there any more is no error: another run
     /// may have deleted it just now.
-    ///
-    /// # Errors
-    ///
-    /// It is refused.
     fn delete(&self, package: &Published) -> Result<()>;
 }
 
@@ -80,11 +68,6 @@ pub struct Selection {
 /// The newest kernel of each selected series, flavor and architecture: by
 /// architecture, then series from the oldest, then flavor as selected. Nothing is
 /// fetched but lists.
-///
-/// # Errors
-///
-/// A fragment or patch cannot be read, or a signal. That a source cannot be had is
-/// said in [`Wanted::newest`].
 pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<Wanted>> {
     let kernels = Kernels::load(&env.paths.configs)?;
     let mut series = selection.series.clone();
@@ -136,10 +119,6 @@ fn one_line(error: &Error) -> String {
 
 /// Package files in the work directory of wanted kernels that are not published. A
 /// file that cannot be read is no package: it is built again.
-///
-/// # Errors
-///
-/// A signal.
 pub fn ready(env: &Env, wanted: &[Wanted], contents: &Contents) -> Result<Vec<Ready>> {
     let mut ready = Vec::new();
     for wanted in wanted {
@@ -229,10 +208,6 @@ impl Applied {
 ///
 /// With `keep`, old kernels of what was wanted are deleted at the end, as the
 /// release then is and not as it was planned.
-///
-/// # Errors
-///
-/// The plan has problems; the store refuses something; a signal.
 #[allow(
     clippy::too_many_arguments,
     reason = "what is to be done, on what, and by whom: each is used once"
@@ -354,10 +329,6 @@ pub fn old_packages(
 }
 
 /// Deletes packages, in this order.
-///
-/// # Errors
-///
-/// The store refuses, or a signal; those before are deleted then.
 pub fn delete(
     packages: &[(&Published, retention::Reason)],
     store: &dyn ReleaseStore,

@@ -496,10 +496,6 @@ fn problems(items: &[Item], totals: &Totals) -> Vec<String> {
 }
 
 /// The plan as JSON.
-///
-/// # Errors
-///
-/// None that can be brought about.
 pub fn json(plan: &ReleasePlan) -> serde_json::Result<String> {
     Ok(serde_json::to_string_pretty(plan)? + "\n")
 }

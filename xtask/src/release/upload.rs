@@ -47,12 +47,6 @@ pub struct LocalPackage {
 }
 
 /// Reads what must be known of a package file.
-///
-/// # Errors
-///
-/// It is no package, its manifest is that of another kernel, or GitHub would not
-/// take it under that name ("Upload a release asset": it renames what has special
-/// characters).
 pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
     let shown = path.display();
     let mut file = input::open(path).map_err(|error| match error.kind() {
@@ -65,6 +59,7 @@ pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
             .hint("packages are named kernel-RELEASE.ARCH.tar.zst")
             .into());
     };
+    // GitHub renames what has special characters ("Upload a release asset").
     let kept = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if let Some(character) = file_name.chars().find(|c| !kept(*c)) {
         let message = format!("GitHub would rename {file_name}: {character:?} is in it");
@@ -170,11 +165,6 @@ fn plan(listing: &Listing, package: &LocalPackage, replace: bool) -> Result<Plan
 }
 
 /// Has a package in the release.
-///
-/// # Errors
-///
-/// No token, no release, no room, a finished file of that name without `replace`,
-/// or the API refuses.
 pub fn upload(client: &Client, package: &LocalPackage, replace: bool, ui: &Ui) -> Result<Asset> {
     let name = package.name.to_string();
     client.require_token(&format!("upload {name} to {}", client.location()))?;

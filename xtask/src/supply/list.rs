@@ -137,10 +137,6 @@ pub struct Row {
 }
 
 /// The rows of kernels, in their order.
-///
-/// # Errors
-///
-/// A kernel on this machine cannot be looked at.
 pub fn rows(listed: &[Listed]) -> Result<Vec<Row>> {
     listed.iter().map(row).collect()
 }
@@ -177,10 +173,6 @@ fn row(listed: &Listed) -> Result<Row> {
 
 /// Bytes that a directory takes, as `du` counts them: `st_blocks` is in units of
 /// 512 (stat(2)).
-///
-/// # Errors
-///
-/// Something in it cannot be looked at.
 pub fn disk_usage(path: &Path) -> Result<u64> {
     let context = || format!("cannot look at {}", path.display());
     let metadata = path.symlink_metadata().with_context(context)?;

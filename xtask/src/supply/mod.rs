@@ -34,10 +34,6 @@ use crate::release::download::{self, Package};
 use crate::supply::places::From;
 
 /// The architecture of this machine.
-///
-/// # Errors
-///
-/// If it is not in the table.
 pub fn host_arch() -> Result<&'static Arch> {
     arch::host().with_context(|| format!("kernels for {} are not known", std::env::consts::ARCH))
 }
@@ -107,10 +103,6 @@ impl std::convert::From<Named> for Choice {
 
 /// The kernel that is asked for; without a request, the newest on this machine,
 /// else the newest of the release.
-///
-/// # Errors
-///
-/// If there is none; the message names the nearest ones and the command that builds it.
 pub fn resolve(
     env: &Env,
     request: Option<&KernelRequest>,
@@ -122,10 +114,6 @@ pub fn resolve(
 
 /// Decides where the kernel comes from. Asks for what the release has only if that
 /// can change the answer: a path and a whole release that is here do not need it.
-///
-/// # Errors
-///
-/// As [`resolve`].
 pub fn choose(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> Result<Choice> {
     let from = sources.from;
     let host = host_arch()?;
@@ -268,10 +256,6 @@ fn and_unasked(mut failure: Failure, unasked: Option<&anyhow::Error>) -> Failure
 
 /// Gets what was chosen, with debugging information if that is wanted: fetches it, or
 /// builds it.
-///
-/// # Errors
-///
-/// It cannot be had, or what was built is not what was asked for.
 pub fn obtain(
     env: &Env,
     request: Option<&KernelRequest>,
@@ -323,10 +307,6 @@ fn obtain_kernel(
 
 /// The packages of the release that requests pick, in their order, each once. What
 /// a whole release names and is here already is among the second.
-///
-/// # Errors
-///
-/// A request that is no pattern, or that nothing matches.
 pub fn pick_packages(
     requests: &[KernelRequest],
     client: &Client,

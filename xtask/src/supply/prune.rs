@@ -49,10 +49,6 @@ impl Entry {
 /// The unpacked kernels, those of distributions as well and their debugging information,
 /// and the package files in the work directory. Directories that are named like kernels but
 /// are none are left out, so that nothing is deleted that nobody understands.
-///
-/// # Errors
-///
-/// A directory cannot be read.
 pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
     let mut entries = Vec::<Entry>::new();
     let mut add = |name: PackageName, path: PathBuf| -> Result<()> {
@@ -109,10 +105,6 @@ fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
 }
 
 /// Removes a kernel or a package file, which is whole or gone whenever this ends.
-///
-/// # Errors
-///
-/// It cannot be moved or removed, or a signal while another run works on it.
 pub fn delete(env: &Env, entry: &Entry) -> Result<()> {
     let name = &entry.kernel.name;
     let lock = folder::lock_name(&entry.path)

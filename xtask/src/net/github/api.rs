@@ -156,10 +156,6 @@ pub enum AssetState {
 
 impl Asset {
     /// Its SHA-256 in hexadecimal, if the API says it.
-    ///
-    /// # Errors
-    ///
-    /// The API says something else, so that nobody could tell what comes.
     pub fn sha256(&self) -> Result<Option<&str>, Failure> {
         let Some(digest) = &self.digest else {
             return Ok(None);
@@ -258,10 +254,6 @@ pub fn upload_url(template: &str, name: &str, label: Option<&str>) -> String {
 }
 
 /// Reads an answer.
-///
-/// # Errors
-///
-/// It is not the JSON that was expected.
 pub fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, serde_json::Error> {
     serde_json::from_slice(body)
 }

@@ -105,10 +105,6 @@ impl Cache {
     }
 
     /// Keeps an answer.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written.
     pub fn put(&self, kept: &Kept) -> Result<()> {
         let path = self.path(&kept.head.url);
         let temporary = Temporary::file(&path)?;

@@ -140,11 +140,6 @@ impl Client {
     /// The release and its assets. Asked for once in the life of a client, with or
     /// without success, unless it must be checked: a test run that looks for forty
     /// kernels must not wait forty times for a host that is not there.
-    ///
-    /// # Errors
-    ///
-    /// There is no such release (see [`is_missing`]), or nobody can be asked and
-    /// nothing was kept.
     pub fn listing(&self, freshness: Freshness) -> Result<Arc<Listing>> {
         let mut known = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         match (known.as_ref(), freshness) {
@@ -233,14 +228,13 @@ impl Client {
         self.token.clone().filter(|_| same)
     }
 
-    /// Says that it takes longer because somebody asked for that.
     fn notice(&self, wait: Duration) {
         if wait >= LONG_WAIT {
             let host = host(&self.location.api_url);
             let seconds = wait.as_secs();
             self.env
                 .ui
-                .info(format!("{host} has enough of us; going on in {seconds} s"));
+                .info(format!("rate limited by {host}, retrying in {seconds} s"));
         }
     }
 
@@ -350,10 +344,6 @@ impl Client {
     /// API count against a small quota; with one the API, which also knows private
     /// repositories, and the public address if the API refuses or its quota is used
     /// up ("Get a release asset").
-    ///
-    /// # Errors
-    ///
-    /// The [`HttpError`] of the last address.
     pub fn open(&self, asset: &Asset, rest: Option<&Rest>) -> Result<Response> {
         let public = (asset.browser_download_url.as_str(), false);
         let from_api = (asset.url.as_str(), true);
@@ -397,10 +387,6 @@ impl Client {
     }
 
     /// That there is a token.
-    ///
-    /// # Errors
-    ///
-    /// There is none; what to do about it. `action` is what was tried.
     pub fn require_token(&self, action: &str) -> Result<()> {
         match self.token {
             Some(_) => Ok(()),
@@ -445,10 +431,6 @@ impl Client {
     }
 
     /// Gives an asset another name.
-    ///
-    /// # Errors
-    ///
-    /// No token, or the API refuses.
     pub fn rename_asset(&self, asset: &Asset, name: &str) -> Result<Asset> {
         let action = format!("rename {} in {} to {name}", asset.name, self.location);
         let call = Call::rename_asset(&self.location.repository, asset.id, name);
@@ -457,10 +439,6 @@ impl Client {
     }
 
     /// Deletes an asset.
-    ///
-    /// # Errors
-    ///
-    /// No token, or the API refuses.
     pub fn delete_asset(&self, asset: &Asset) -> Result<()> {
         let action = format!("delete {} from {}", asset.name, self.location);
         let call = Call::delete_asset(&self.location.repository, asset.id);
@@ -468,13 +446,9 @@ impl Client {
     }
 
     /// Sends `length` bytes of a file as a new asset. One attempt: what a failed
-    /// one leaves behind must be looked at first. `progress` gets bytes sent.
-    ///
-    /// # Errors
-    ///
-    /// No token; the API refuses, or gets other bytes than were sent, which are then
-    /// deleted. What is an [`HttpError`] is for [`Client::explain`], if another attempt
-    /// cannot do better.
+    /// one leaves behind must be looked at first. `progress` gets bytes sent. An asset that
+    /// has other bytes than were sent is deleted. An [`HttpError`] is for
+    /// [`Client::explain`], if another attempt cannot do better.
     pub fn upload(
         &self,
         release: &Release,

@@ -56,10 +56,6 @@ pub struct Settings {
 
 impl Settings {
     /// The settings in the work directory's `config.toml`; none if there is no file.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be read, or is not as the module shows it.
     pub fn load(paths: &Paths) -> Result<Self> {
         let path = paths.work().join(FILE_NAME);
         let text = input::text_if_any(&path, input::SMALL)
@@ -68,10 +64,6 @@ impl Settings {
     }
 
     /// Parses the text of such a file.
-    ///
-    /// # Errors
-    ///
-    /// Usage errors that name the key, and of an unknown one the nearest known.
     pub fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
         let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));
         let top = text.parse::<Table>().map_err(|error| {
@@ -122,10 +114,6 @@ impl Location {
     /// What was said first counts: each field of the first settings that have it,
     /// else the default. `environment` is `GITHUB_API_URL`, which GitHub Actions
     /// sets.
-    ///
-    /// # Errors
-    ///
-    /// Usage errors for what is no repository, tag or address.
     pub fn choose(said: &[&Settings], environment: Option<&str>) -> Result<Self, Failure> {
         let first = |field: fn(&Settings) -> &Option<String>, default: &str| {
             let found = said.iter().find_map(|settings| field(settings).clone());

@@ -8,7 +8,7 @@
 //! goes through one.
 
 pub mod address;
-mod exchange;
+mod request;
 pub mod retry;
 pub mod unreachable;
 
@@ -25,7 +25,7 @@ use crate::base::sha256::Sha256;
 use crate::base::time;
 
 pub use address::host;
-pub use exchange::{Body, Method, Request, Response, Secret, Stream};
+pub use request::{Body, Method, Request, Response, Secret, Stream};
 use retry::{Class, Decision, Retry};
 
 /// Time limits and the number of attempts.
@@ -137,11 +137,6 @@ impl std::fmt::Display for HttpError {
 impl std::error::Error for HttpError {}
 
 /// Gets a small text.
-///
-/// # Errors
-///
-/// An [`HttpError`] with the address as context; more than `limit` bytes and
-/// text that is not UTF-8 are [`HttpError::Invalid`].
 pub fn text(url: &str, limit: usize, limits: &Limits) -> Result<String> {
     let bytes = retrying(url, limits, &|_| {}, || {
         Request::new(Method::Get, url).send(limits)?.bytes(limit)
@@ -157,11 +152,6 @@ const FILE_MAX: u64 = 4 << 30;
 /// Downloads a file whose SHA-256 (hexadecimal) is known. `goal` appears complete
 /// or not at all; until then the bytes are in `<goal>.partial`, where an
 /// interrupted download goes on. `progress` gets bytes received and in all.
-///
-/// # Errors
-///
-/// An [`HttpError`] with the address as context, a [`Failure`] when the checksum
-/// is wrong (then nothing is left behind), or the file cannot be written.
 pub fn download(
     url: &str,
     goal: &Path,
@@ -303,11 +293,6 @@ pub fn status_of(error: &anyhow::Error) -> Option<u16> {
 
 /// Runs attempts until one succeeds, fails for good, or there are no more; with
 /// the address as context. `notice` is told before each wait.
-///
-/// # Errors
-///
-/// That of the last attempt, or [`HttpError::Limited`] in place of a wait that is
-/// too long.
 pub fn retrying<T>(
     url: &str,
     limits: &Limits,

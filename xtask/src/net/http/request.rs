@@ -4,8 +4,9 @@
 //! channel, because a blocked read would not notice Ctrl-C. When the receiver is
 //! gone the thread ends at its next chunk or at its time limit.
 //!
-//! Redirects are followed here and not by the library: a header with a secret in
-//! it goes no further than the origin that it was meant for.
+//! Redirects are followed here and not by ureq, which compares only scheme and host
+//! (`can_redirect_auth_header` in ureq-proto 0.7.1): it would send a token to another port
+//! of the same host. It also turns a redirected PATCH or POST into a GET.
 
 use std::fmt;
 use std::io::{self, Read};
@@ -139,19 +140,11 @@ impl Request {
     }
 
     /// Sends it and waits for the head of the answer.
-    ///
-    /// # Errors
-    ///
-    /// An [`HttpError`]; any status but 2xx and 304 is one as well. A signal.
     pub fn send(self, limits: &Limits) -> Result<Response> {
         self.send_watched(limits, || {})
     }
 
     /// The same, calling `watch` several times a second until there is an answer.
-    ///
-    /// # Errors
-    ///
-    /// As [`Request::send`].
     pub fn send_watched(mut self, limits: &Limits, mut watch: impl FnMut()) -> Result<Response> {
         let abandoned = Arc::new(AtomicBool::new(false));
         if let Body::Stream(stream) = &mut self.body {
@@ -171,7 +164,7 @@ impl Request {
                 Ok(()) => Message::End,
                 Err(error) => Message::Failed(error),
             };
-            // Nobody listens any more after an interruption.
+            // The receiver is gone after an interruption.
             let _ = sender.send(last);
         });
         let mut response = Response {
@@ -241,17 +234,13 @@ impl Response {
             Ok(message) => Ok(Some(message)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => {
-                let why = "the transfer ended without a word".to_owned();
+                let why = "the transfer ended without a result".to_owned();
                 Err(HttpError::Broken(why).into())
             }
         }
     }
 
     /// The next part of the body; `None` at its end.
-    ///
-    /// # Errors
-    ///
-    /// [`HttpError::Broken`], also if the body is shorter than was said; a signal.
     pub fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             match self.next()? {
@@ -274,10 +263,6 @@ impl Response {
     }
 
     /// The whole body.
-    ///
-    /// # Errors
-    ///
-    /// As [`Response::chunk`]; [`HttpError::Invalid`] for more than `limit` bytes.
     pub fn bytes(&mut self, limit: usize) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         while let Some(chunk) = self.chunk()? {
@@ -292,10 +277,6 @@ impl Response {
 
     /// Where in the whole thing the body starts: not at 0 if a range was asked for
     /// and given.
-    ///
-    /// # Errors
-    ///
-    /// [`HttpError::Invalid`] if the answer says that it is a range and not which.
     pub fn offset(&self) -> Result<u64, HttpError> {
         if self.status != 206 {
             return Ok(0);
@@ -317,7 +298,7 @@ impl Drop for Response {
     }
 }
 
-/// A reader that counts, stops when nobody waits for the answer any more, and
+/// A reader that counts, stops when the request was abandoned, and
 /// fails where the stream is shorter than was promised.
 struct Watched {
     reader: Box<dyn Read + Send>,
@@ -329,7 +310,7 @@ struct Watched {
 impl Read for Watched {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.abandoned.load(Ordering::Relaxed) {
-            return Err(io::Error::other("nobody waits for it any more"));
+            return Err(io::Error::other("the request was abandoned"));
         }
         let most = usize::try_from(self.left)
             .unwrap_or(usize::MAX)
@@ -348,7 +329,6 @@ impl Read for Watched {
     }
 }
 
-/// What is wrong with a body that ends before its length.
 const SHORTER: &str = "the file became shorter while it was sent";
 
 /// The thread's work: the request, its redirects, and the body of the answer.
