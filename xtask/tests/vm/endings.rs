@@ -3,6 +3,7 @@
 
 use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
+use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 
@@ -11,9 +12,22 @@ use crate::{Call, Running};
 /// Runs a script in a guest; what was said when it ended without a verdict.
 #[track_caller]
 fn lost(options: &str, script: &str) -> String {
-    let script = format!("echo before; {script}; sleep 1000");
-    let ended = Call::vm(options).script(&script).output().expect(128);
-    assert_eq!(ended.stdout(), "before\n");
+    // What has not left the guest when that ends is lost with it: it waits until we have it.
+    let script = format!("echo before; read -r line; {script}; sleep 1000");
+    let call = Call::vm(options).with(|call| {
+        call.stdin(Stdio::piped());
+    });
+    let mut running = call.script(&script).spawn();
+    let mut stdout = running.child.stdout.take().unwrap();
+    let mut before = [0; 7];
+    stdout.read_exact(&mut before).unwrap();
+    assert_eq!(&before, b"before\n");
+    let mut stdin = running.child.stdin.take().unwrap();
+    writeln!(stdin).unwrap();
+    let ended = running.wait().expect(128);
+    let mut rest = String::new();
+    stdout.read_to_string(&mut rest).unwrap();
+    assert_eq!(rest, "");
     ended.stderr()
 }
 
