@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
+use std::time::Instant;
 
 use anyhow::{Context, Result};
 
@@ -21,6 +22,7 @@ use crate::vm::guest::{self, Seen, cores};
 use crate::vm::machine::{Machine, Served};
 use crate::vm::plan::{Boot, Plan};
 use crate::vm::protocol::Port;
+use crate::vm::watch::Rules;
 use crate::vm::{Accel, AccelChoice, Vm, VmRun, VmSink, qemu, scratch_disk};
 
 /// The second value: whether there was a sign of life.
@@ -155,12 +157,20 @@ fn spawn(
         Some(enclosure) => qemu.behind(enclosure.words()),
         None => qemu,
     };
-    let child = command.log(&log)?.spawn()?;
+    let command = command.log(&log)?;
+    let start = Instant::now();
+    let child = command.spawn()?;
     let mut console = Console::open(&boot.vm.console_log)?;
     if boot.vm.kernel_log {
         console.keep();
     }
-    let machine = Machine::new(child, console, log, scratch, boot.accel);
+    let machine = Machine::new(
+        (child, start),
+        console,
+        log,
+        scratch,
+        Rules::of(boot.vm, boot.accel),
+    );
     Ok((machine, enclosure))
 }
 
@@ -212,7 +222,7 @@ fn conclude(
         console_log: vm.console_log.clone(),
         crash,
     };
-    Ok((run, machine.alive || machine.console.any()))
+    Ok((run, machine.is_alive()))
 }
 
 /// Core dumps of this kernel's programs, of earlier guests too.

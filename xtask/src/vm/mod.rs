@@ -22,6 +22,7 @@ pub mod qemu;
 pub mod qmp;
 pub mod scratch_disk;
 pub mod share;
+mod watch;
 
 use std::ffi::OsString;
 use std::fmt;

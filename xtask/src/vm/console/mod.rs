@@ -26,7 +26,7 @@ const LINE: usize = 1024;
 pub struct Console {
     file: File,
     bytes: u64,
-    words: Words,
+    pub words: ConsoleWords,
     /// What [`Console::take`] has not given yet.
     fresh: Option<Vec<u8>>,
 }
@@ -38,7 +38,7 @@ impl Console {
         Ok(Self {
             file,
             bytes: 0,
-            words: Words::default(),
+            words: ConsoleWords::default(),
             fresh: None,
         })
     }
@@ -77,78 +77,15 @@ impl Console {
         self.bytes
     }
 
-    /// What went wrong first, once the kernel has panicked.
-    pub fn panicked(&self) -> Option<String> {
-        self.words.panicked()
-    }
-
-    /// The same after QEMU's end, when an oops alone says enough.
-    pub fn died(&self) -> Option<String> {
-        self.words.panicked().or_else(|| self.words.oops.clone())
-    }
-
-    /// How the guest ends itself, if it does, and the line that says so.
-    pub fn ending(&self) -> Option<(Ending, &str)> {
-        let (ending, line) = self.words.ending.as_ref()?;
-        Some((*ending, line))
-    }
-
-    /// From now on the kernel's end is planned, until another one says its first words
-    /// or [`Console::back`] is called. What was remembered of trouble is forgotten.
-    pub fn plan_crash(&mut self) {
-        self.words = Words {
-            planned: Some(None),
-            lines: std::mem::take(&mut self.words.lines),
-            line: std::mem::take(&mut self.words.line),
-            ..Words::default()
-        };
-    }
-
-    /// The next kernel is there.
-    pub fn back(&mut self) {
-        self.words.planned = None;
-    }
-
-    /// What has gone wrong first since a crash was planned, and may be it.
-    pub fn planned(&self) -> Option<String> {
-        self.words.planned.clone().flatten()
-    }
-
-    /// What the guest's init said before it could tell the host, or the initramfs.
-    pub fn init_failed(&self) -> Option<&str> {
-        self.words.init.as_deref()
-    }
-
-    /// Whether the kernel has taken a wrong frequency for that of the processor's counter,
-    /// so that its clock runs at another speed.
-    pub fn mistimed(&self) -> bool {
-        self.words.mistimed
-    }
-
-    /// What did not go on first: a lockup, a stall, a task.
-    pub fn stalled(&self) -> Option<&str> {
-        self.words.stall.as_deref()
-    }
-
-    /// From now on [`Console::trouble`] has the answers to sysrq `l` and `w` too.
+    /// From now on [`ConsoleWords::trouble`] has the answers to sysrq `l` and `w` too.
     pub fn ask(&mut self) {
         self.words.excerpt.ask();
-    }
-
-    /// All that the kernel said about trouble, bounded.
-    pub fn trouble(&self) -> &str {
-        self.words.excerpt.text()
-    }
-
-    /// The last lines.
-    pub fn tail(&self, lines: usize) -> String {
-        self.words.tail(lines)
     }
 }
 
 /// The console's text, line by line.
 #[derive(Debug, Default)]
-struct Words {
+pub struct ConsoleWords {
     line: Vec<u8>,
     lines: VecDeque<String>,
     oops: Option<String>,
@@ -174,8 +111,8 @@ const BANNER: &str = "Linux version ";
 /// boots.
 const MISTIMED: &str = "PIT calibration deviates from PMTIMER";
 
-impl Words {
-    fn feed(&mut self, bytes: &[u8]) {
+impl ConsoleWords {
+    pub(super) fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             match byte {
                 b'\n' => {
@@ -245,12 +182,67 @@ impl Words {
         }
     }
 
-    fn panicked(&self) -> Option<String> {
+    /// What went wrong first, once the kernel has panicked.
+    pub fn panicked(&self) -> Option<String> {
         let panic = self.panic.as_ref()?;
         Some(self.oops.as_ref().unwrap_or(panic).clone())
     }
 
-    fn tail(&self, lines: usize) -> String {
+    /// The same after QEMU's end, when an oops alone says enough.
+    pub fn died(&self) -> Option<String> {
+        self.panicked().or_else(|| self.oops.clone())
+    }
+
+    /// How the guest ends itself, if it does, and the line that says so.
+    pub fn ending(&self) -> Option<(Ending, &str)> {
+        let (ending, line) = self.ending.as_ref()?;
+        Some((*ending, line))
+    }
+
+    /// From now on the kernel's end is planned, until another one says its first words
+    /// or [`ConsoleWords::back`] is called. What was remembered of trouble is forgotten.
+    pub fn plan_crash(&mut self) {
+        *self = Self {
+            planned: Some(None),
+            lines: std::mem::take(&mut self.lines),
+            line: std::mem::take(&mut self.line),
+            ..Self::default()
+        };
+    }
+
+    /// The next kernel is there.
+    pub fn back(&mut self) {
+        self.planned = None;
+    }
+
+    /// What has gone wrong first since a crash was planned, and may be it.
+    pub fn planned(&self) -> Option<String> {
+        self.planned.clone().flatten()
+    }
+
+    /// What the guest's init said before it could tell the host, or the initramfs.
+    pub fn init_failed(&self) -> Option<&str> {
+        self.init.as_deref()
+    }
+
+    /// Whether the kernel has taken a wrong frequency for that of the processor's counter,
+    /// so that its clock runs at another speed.
+    pub fn mistimed(&self) -> bool {
+        self.mistimed
+    }
+
+    /// What did not go on first: a lockup, a stall, a task.
+    pub fn stalled(&self) -> Option<&str> {
+        self.stall.as_deref()
+    }
+
+    /// All that the kernel said about trouble, bounded.
+    pub fn trouble(&self) -> &str {
+        self.excerpt.text()
+    }
+
+    /// The last lines.
+    pub fn tail(&self, lines: usize) -> String {
         let rest = printable(&self.line);
         let rest = (!rest.is_empty()).then_some(rest);
         let all = self.lines.iter().cloned().chain(rest).collect::<Vec<_>>();
@@ -279,15 +271,15 @@ fn printable(line: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    fn words(text: &str) -> Words {
-        let mut words = Words::default();
+    fn words(text: &str) -> ConsoleWords {
+        let mut words = ConsoleWords::default();
         words.feed(text.as_bytes());
         words
     }
 
     #[test]
     fn a_clock_that_runs_at_a_wrong_speed_is_noticed() {
-        let mut words = Words::default();
+        let mut words = ConsoleWords::default();
         words.feed(b"[    0.000000] tsc: PIT calibration matches PMTIMER. 1 loops\n");
         assert!(!words.mistimed);
         words.feed(b"[    0.000000] tsc: PIT calibration deviates from PMTIMER: 921403 2593595.\n");
@@ -360,9 +352,9 @@ mod tests {
         let awake = format!("{asleep}[    1.2] PM: suspend exit\n");
         assert_eq!(ending(&awake), None);
         // Not the first kernel's end, but that of its planned crash.
-        let mut planned = Words {
+        let mut planned = ConsoleWords {
             planned: Some(None),
-            ..Words::default()
+            ..ConsoleWords::default()
         };
         planned.feed(format!("{panic}[    1.2] Rebooting in 1 seconds..\n").as_bytes());
         assert_eq!(planned.ending.map(|e| e.0), Some(Ending::PanicOver));
@@ -376,30 +368,30 @@ mod tests {
         let mut console = Console::open(&path).unwrap();
         let stall = "[   31.0] rcu: INFO: rcu_sched self-detected stall on CPU\n";
         console.words.feed(stall.as_bytes());
-        console.plan_crash();
-        assert_eq!(console.stalled(), None);
+        console.words.plan_crash();
+        assert_eq!(console.words.stalled(), None);
         let crash = "[   32.0] sysrq: Trigger a crash\n\
             [   32.0] Kernel panic - not syncing: sysrq triggered crash\n";
         console.words.feed(crash.as_bytes());
-        assert_eq!((console.died(), console.trouble()), (None, ""));
+        assert_eq!((console.words.died(), console.words.trouble()), (None, ""));
         assert_eq!(
-            console.planned().as_deref(),
+            console.words.planned().as_deref(),
             Some("Kernel panic - not syncing: sysrq triggered crash")
         );
-        assert!(console.tail(1).ends_with("sysrq triggered crash"));
+        assert!(console.words.tail(1).ends_with("sysrq triggered crash"));
         let next = "[    0.0] Linux version 6.1.192 (vmtest)\n\
             [    1.0] Kernel panic - not syncing: no init\n";
         console.words.feed(next.as_bytes());
-        assert_eq!(console.planned(), None);
+        assert_eq!(console.words.planned(), None);
         assert_eq!(
-            console.panicked().as_deref(),
+            console.words.panicked().as_deref(),
             Some("Kernel panic - not syncing: no init")
         );
         // A kernel that says little is back when its init is.
-        console.plan_crash();
-        console.back();
+        console.words.plan_crash();
+        console.words.back();
         console.words.feed(crash.as_bytes());
-        assert!(console.panicked().is_some());
+        assert!(console.words.panicked().is_some());
     }
 
     #[test]
@@ -419,7 +411,7 @@ mod tests {
 
     #[test]
     fn the_tail_is_printable_and_bounded() {
-        let mut words = Words::default();
+        let mut words = ConsoleWords::default();
         for number in 0..10_000 {
             words.feed(format!("line {number}\n").as_bytes());
         }

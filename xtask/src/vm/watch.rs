@@ -1,0 +1,737 @@
+//! When a run of a guest is over, and how it ended: decided from what init says and from what
+//! is seen of the guest. Pure; the time, since QEMU's start, is an input.
+
+use std::time::Duration;
+
+use crate::base::error::Failure;
+use crate::base::interrupt;
+use crate::vm::console::ConsoleWords;
+use crate::vm::ending::{self, Ending};
+use crate::vm::protocol::{Port, Status};
+use crate::vm::{Accel, AccelChoice, BootSpans, Limits, Vm, VmOutcome, VmPhase, seconds};
+
+/// How long a boot may take by default, with KVM and emulated.
+const BOOT_LIMIT: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(300)];
+
+/// Without a byte on the console or a port for so long after its start, a VM on
+/// KVM shows no sign of life. A stock kernel says its first words within 0.5 s.
+const SIGN_OF_LIFE: Duration = Duration::from_secs(10);
+
+/// After a verdict, how long the rest of the output may be silent.
+const DRAIN_LIMIT: Duration = Duration::from_secs(30);
+
+/// How long a panicked kernel may take to reset.
+const PANIC_GRACE: Duration = Duration::from_secs(5);
+
+/// The most that a console may have, in bytes: a guest that prints without end to it
+/// must not fill the host's disk. A kernel's boot prints some 30 KiB.
+pub(super) const LONGEST_CONSOLE: u64 = 64 << 20;
+
+/// Who looks twenty times a second and has not for so long was stopped, or waited for a reader of
+/// its output.
+const STOPPED: Duration = Duration::from_secs(2);
+
+/// What init calls its phases.
+const MAIN: &str = "main";
+const CRASH: &str = "crash";
+
+/// What ends a run.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rules {
+    limits: Limits,
+    /// The default of the boot's limit.
+    boot: Duration,
+    debugged: bool,
+    /// Whether somebody who is no debugger may pause QEMU.
+    may_pause: bool,
+    /// Whether QEMU keeps a guest that has ended.
+    dump: bool,
+    /// Whether another VM is started, emulated, if this one shows no sign of life.
+    on_trial: bool,
+}
+
+impl Rules {
+    pub(super) fn of(vm: &Vm, accel: Accel) -> Self {
+        let debugged = vm.debugger().is_some();
+        Self {
+            limits: vm.limits,
+            boot: BOOT_LIMIT[usize::from(accel == Accel::Tcg)],
+            debugged,
+            may_pause: ending::may_be_paused(&vm.qemu_arguments),
+            dump: vm.dump.is_some(),
+            on_trial: accel == Accel::Kvm && vm.accel == AccelChoice::Auto && !debugged,
+        }
+    }
+}
+
+/// How far a VM is whose kernel is to be crashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It runs its command.
+    Main,
+    /// The command's verdict is here, and the guest knows that.
+    Loading,
+    /// The guest has said that the crash comes.
+    Crashing,
+    /// Init of the capture kernel runs.
+    Back,
+}
+
+/// What has happened.
+#[derive(Debug)]
+pub(super) enum Input<'i> {
+    /// Bytes came on a port; `None`: on the console.
+    Bytes(Option<Port>),
+    /// A line of the status port.
+    Status(&'i Status),
+    /// Somebody ends the run.
+    Interrupted(Failure),
+    /// What is seen now. Only this tells whether the run is over.
+    Look(Look<'i>),
+}
+
+/// What is seen of a VM at one moment.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Look<'i> {
+    pub(super) words: &'i ConsoleWords,
+    /// Bytes of the console.
+    pub(super) console: u64,
+    /// If nothing came since [`interrupt::POLL`].
+    pub(super) quiet: Option<Quiet<'i>>,
+    /// Whether every stream has come to its mark.
+    pub(super) drained: bool,
+    /// Whether QEMU has closed all ports.
+    pub(super) closed: bool,
+    /// Whether nothing can come any more: QEMU has ended or is about to.
+    pub(super) disconnected: bool,
+    /// Whether QEMU has ended.
+    pub(super) ended: bool,
+}
+
+/// What is looked at when nothing comes: all that the guest has sent is here.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Quiet<'i> {
+    /// Why QEMU has stopped the guest for good, if it has.
+    pub(super) shutdown: Option<&'i str>,
+    /// Whether QEMU says that it is paused.
+    pub(super) paused: bool,
+    /// Whether a signal has stopped QEMU.
+    pub(super) stopped: bool,
+}
+
+/// How a run ended.
+#[derive(Debug)]
+pub(super) enum End {
+    As(VmOutcome),
+    /// QEMU is gone, or does not answer; its status and its words say more.
+    Gone,
+    /// Without a crash, because there was nothing to do after it.
+    NothingElse,
+    /// This limit has run out; the kernel can be asked why.
+    Limit(String),
+    Interrupted(Failure),
+}
+
+/// The state of a run. Each time is since QEMU's start.
+#[derive(Debug)]
+pub(super) struct Watch {
+    rules: Rules,
+    /// QEMU's start, later by the time in which we were stopped.
+    start: Duration,
+    /// The beginning of what is going on: of all, or of the planned crash.
+    pub(super) begin: Duration,
+    last_byte: Duration,
+    /// When the limits were looked at.
+    looked: Duration,
+    pub(super) phase: VmPhase,
+    pub(super) stage: Stage,
+    /// Whether the status port has sent anything.
+    pub(super) alive: bool,
+    pub(super) boot: Option<Duration>,
+    pub(super) spans: Option<BootSpans>,
+    /// The guest's own times: of init's beginning and of the initramfs'.
+    times: Option<(Duration, Option<Duration>)>,
+    verdict: Option<u8>,
+    nothing_else: bool,
+    init_failed: Option<String>,
+    /// Since when these are seen.
+    panicked: Option<Duration>,
+    gone: Option<Duration>,
+    ending: Option<Duration>,
+    /// How often the guest stood still.
+    still: u32,
+}
+
+impl Watch {
+    pub(super) fn new(rules: Rules) -> Self {
+        Self {
+            rules,
+            start: Duration::ZERO,
+            begin: Duration::ZERO,
+            last_byte: Duration::ZERO,
+            looked: Duration::ZERO,
+            phase: VmPhase::Boot,
+            stage: Stage::Main,
+            alive: false,
+            boot: None,
+            spans: None,
+            times: None,
+            verdict: None,
+            nothing_else: false,
+            init_failed: None,
+            panicked: None,
+            gone: None,
+            ending: None,
+            still: 0,
+        }
+    }
+
+    /// Nothing is watched before this: QEMU had to connect its ports.
+    pub(super) fn begin(&mut self, now: Duration) {
+        self.looked = now;
+    }
+
+    /// From now on the planned crash is watched.
+    pub(super) fn crash(&mut self, now: Duration) {
+        *self = Self {
+            start: self.start,
+            begin: now,
+            last_byte: now,
+            looked: now,
+            phase: VmPhase::Capture,
+            stage: Stage::Loading,
+            alive: self.alive,
+            times: self.times,
+            ..Self::new(self.rules)
+        };
+    }
+
+    /// How the run ended, if it has.
+    pub(super) fn step(&mut self, now: Duration, input: Input<'_>) -> Option<End> {
+        match input {
+            Input::Bytes(port) => {
+                self.alive |= port == Some(Port::Status);
+                self.last_byte = now;
+                None
+            }
+            Input::Status(line) => {
+                self.status(now, line);
+                None
+            }
+            Input::Interrupted(failure) => Some(End::Interrupted(failure)),
+            Input::Look(look) => self.look(now, look),
+        }
+    }
+
+    fn status(&mut self, now: Duration, line: &Status) {
+        match line {
+            Status::Hello(phase, init, initramfs) => {
+                self.times = init.map(|init| (init, *initramfs));
+                if phase == CRASH && self.stage == Stage::Crashing {
+                    self.stage = Stage::Back;
+                }
+            }
+            Status::Started(time) => {
+                let boot = now.saturating_sub(self.begin);
+                self.boot = Some(boot);
+                let times = time.zip(self.times);
+                self.spans = times.map(|(time, times)| BootSpans::between(boot, time, times));
+                self.phase = VmPhase::Command;
+            }
+            Status::Fail(text) => self.init_failed = Some(text.clone()),
+            Status::Exit(phase, code) => {
+                let expected = match self.stage {
+                    Stage::Main => MAIN,
+                    Stage::Loading | Stage::Crashing | Stage::Back => CRASH,
+                };
+                if phase == expected {
+                    self.verdict = Some(*code);
+                    self.phase = VmPhase::Shutdown;
+                }
+            }
+            Status::Crashing if self.stage == Stage::Loading => self.stage = Stage::Crashing,
+            Status::Nothing(_) => self.nothing_else = self.stage == Stage::Loading,
+            Status::Crashing | Status::Clock(_) | Status::Vmcoreinfo(..) | Status::Odd(_) => {}
+        }
+    }
+
+    fn look(&mut self, now: Duration, look: Look<'_>) -> Option<End> {
+        if let Some(quiet) = look.quiet
+            && let Some(outcome) = self.quiet(look.words, quiet)
+        {
+            return Some(End::As(outcome));
+        }
+        if self.phase == VmPhase::Boot && self.init_failed.is_none() {
+            self.init_failed = look.words.init_failed().map(str::to_owned);
+        }
+        if let Some(text) = self.init_failed.take() {
+            return Some(End::As(match self.stage {
+                Stage::Main | Stage::Back => VmOutcome::InitFailed(text),
+                Stage::Loading | Stage::Crashing => VmOutcome::NotCrashed(text),
+            }));
+        }
+        if self.nothing_else {
+            return Some(End::NothingElse);
+        }
+        if let (Some(code), true) = (self.verdict, look.drained) {
+            return Some(End::As(VmOutcome::Exited(code)));
+        }
+        if look.disconnected {
+            self.gone.get_or_insert(now);
+        }
+        if look.ended && (look.closed || self.gone.is_some()) {
+            return Some(match self.died(look.words) {
+                Some(line) => End::As(VmOutcome::Panicked(line)),
+                None => End::Gone,
+            });
+        }
+        if self.gone.is_some_and(|since| now - since > PANIC_GRACE) {
+            return Some(End::Gone);
+        }
+        if !self.rules.debugged
+            && let Some(outcome) = self.dying(now, look.words)
+        {
+            return Some(End::As(outcome));
+        }
+        self.forget_stops(now);
+        self.limit(now, look.console).map(End::Limit)
+    }
+
+    /// QEMU has stopped the guest, or somebody has.
+    fn quiet(&mut self, words: &ConsoleWords, quiet: Quiet<'_>) -> Option<VmOutcome> {
+        if let (Some(reason), true) = (quiet.shutdown, self.rules.dump) {
+            return Some(match self.died(words) {
+                Some(line) => VmOutcome::Panicked(line),
+                None => self.lost(
+                    ended_itself(words, Some(reason))
+                        .unwrap_or_else(|| format!("QEMU was ended: {reason}")),
+                ),
+            });
+        }
+        let how = match quiet {
+            _ if self.rules.debugged || self.rules.may_pause => None,
+            Quiet { paused: true, .. } => Some("QEMU was paused"),
+            Quiet { stopped: true, .. } => Some("QEMU was stopped by a signal"),
+            _ => None,
+        };
+        let Some(how) = how else {
+            self.still = 0;
+            return None;
+        };
+        self.still += 1;
+        // Of our own looks, not of the time: we may have been stopped ourselves, with QEMU.
+        (interrupt::POLL * self.still >= ending::PAUSE_LIMIT).then(|| {
+            let limit = seconds(ending::PAUSE_LIMIT);
+            self.lost(format!("{how} and did not go on within {limit}"))
+        })
+    }
+
+    /// What the console says about the guest's end, once that is certain.
+    fn dying(&mut self, now: Duration, words: &ConsoleWords) -> Option<VmOutcome> {
+        let Some((ending, line)) = words.ending() else {
+            self.ending = None;
+            return self.panicked(now, words);
+        };
+        let lasts = now - *self.ending.get_or_insert(now);
+        match ending {
+            Ending::PanicOver => Some(match self.died(words) {
+                Some(line) => VmOutcome::Panicked(line),
+                None => self.lost(words.planned().unwrap_or_else(|| line.to_owned())),
+            }),
+            Ending::Gone(how) if lasts >= ending::GONE_LIMIT => {
+                Some(self.lost(format!("the guest {how}: {line}")))
+            }
+            Ending::Asleep if lasts >= ending::SLEEP_LIMIT => {
+                let limit = seconds(ending::SLEEP_LIMIT);
+                let how = format!("the guest went to sleep for more than {limit}: {line}");
+                Some(self.lost(how))
+            }
+            Ending::Gone(_) | Ending::Asleep | Ending::Awake => self.panicked(now, words),
+        }
+    }
+
+    fn panicked(&mut self, now: Duration, words: &ConsoleWords) -> Option<VmOutcome> {
+        let line = words.panicked()?;
+        let lasts = now - *self.panicked.get_or_insert(now);
+        (lasts > PANIC_GRACE).then_some(VmOutcome::Panicked(line))
+    }
+
+    /// What the kernel said when it died. Before the planned crash was due, what looks
+    /// like it is another one.
+    fn died(&self, words: &ConsoleWords) -> Option<String> {
+        let early = (self.stage == Stage::Loading).then(|| words.planned());
+        words.died().or_else(|| early.flatten())
+    }
+
+    pub(super) fn lost(&self, how: String) -> VmOutcome {
+        VmOutcome::Lost(match self.stage {
+            Stage::Crashing => format!("the kernel did not come back from its crash: {how}"),
+            Stage::Main | Stage::Loading | Stage::Back => how,
+        })
+    }
+
+    /// Nothing is asked of a guest for the time in which we were stopped: its output waited
+    /// for us, and our limits must not end it at once when we go on.
+    fn forget_stops(&mut self, now: Duration) {
+        let gap = now - std::mem::replace(&mut self.looked, now);
+        if gap >= STOPPED {
+            for time in [&mut self.start, &mut self.begin, &mut self.last_byte] {
+                *time += gap;
+            }
+        }
+    }
+
+    /// The limit that has run out, in words.
+    fn limit(&self, now: Duration, console: u64) -> Option<String> {
+        let since = |time: Duration| now.saturating_sub(time);
+        let (elapsed, silent) = (since(self.start), since(self.last_byte));
+        let over = |limit: Option<Duration>, spent: Duration| limit.filter(|limit| spent >= *limit);
+        let Limits { boot, idle, total } = self.rules.limits;
+        if self.rules.on_trial && !self.alive && console == 0 && elapsed >= SIGN_OF_LIFE {
+            return Some(format!("no sign of life for {}", seconds(SIGN_OF_LIFE)));
+        }
+        if let Some(limit) = over(total, elapsed) {
+            return Some(format!("total limit of {} (--timeout)", seconds(limit)));
+        }
+        let boot = boot.unwrap_or(self.rules.boot);
+        if self.is_booting() && since(self.begin) >= boot {
+            return Some(format!("boot limit of {} (--boot-timeout)", seconds(boot)));
+        }
+        if self.phase == VmPhase::Command
+            && let Some(limit) = over(idle, silent)
+        {
+            return Some(format!("no output for {} (--idle-timeout)", seconds(limit)));
+        }
+        if console > LONGEST_CONSOLE {
+            let most = LONGEST_CONSOLE >> 20;
+            return Some(format!("the console has more than {most} MiB"));
+        }
+        let undrained = self.verdict.is_some() && !self.rules.debugged && silent >= DRAIN_LIMIT;
+        undrained.then(|| {
+            let limit = seconds(DRAIN_LIMIT);
+            format!("the rest of the output did not come within {limit}")
+        })
+    }
+
+    pub(super) fn is_booting(&self) -> bool {
+        matches!(self.phase, VmPhase::Boot | VmPhase::Capture)
+    }
+}
+
+/// How the guest ended itself, if it did, by the console and by QEMU's reason for stopping it.
+pub(super) fn ended_itself(words: &ConsoleWords, shutdown: Option<&str>) -> Option<String> {
+    if let Some((Ending::Gone(how), line)) = words.ending() {
+        return Some(format!("the guest {how}: {line}"));
+    }
+    Some(format!("the guest {}", ending::of_shutdown(shutdown?)?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn s(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    const RULES: Rules = Rules {
+        limits: Limits {
+            boot: None,
+            idle: Some(s(100)),
+            total: Some(s(1000)),
+        },
+        boot: s(60),
+        debugged: false,
+        may_pause: false,
+        dump: false,
+        on_trial: false,
+    };
+
+    /// A guest that is played, a second at a time.
+    struct Play {
+        watch: Watch,
+        words: ConsoleWords,
+        now: Duration,
+        drained: bool,
+        quiet: Quiet<'static>,
+        disconnected: bool,
+        ended: bool,
+        bytes: u64,
+    }
+
+    impl Play {
+        fn new(rules: Rules) -> Self {
+            Self {
+                watch: Watch::new(rules),
+                words: ConsoleWords::default(),
+                now: Duration::ZERO,
+                drained: false,
+                quiet: Quiet::default(),
+                disconnected: false,
+                ended: false,
+                bytes: 1,
+            }
+        }
+
+        /// One whose command runs, since its 5th second.
+        fn running(rules: Rules) -> Self {
+            let mut play = Self::new(rules);
+            assert_eq!(play.wait(5), None);
+            play.say(Status::Hello("main".into(), None, None));
+            play.say(Status::Started(None));
+            play
+        }
+
+        fn say(&mut self, line: Status) {
+            let bytes = Input::Bytes(Some(Port::Status));
+            assert!(self.watch.step(self.now, bytes).is_none());
+            assert!(self.watch.step(self.now, Input::Status(&line)).is_none());
+        }
+
+        fn print(&mut self, line: &str) {
+            self.words.feed(line.as_bytes());
+            self.words.feed(b"\n");
+        }
+
+        fn look(&mut self) -> Option<String> {
+            let look = Look {
+                words: &self.words,
+                console: self.bytes,
+                quiet: Some(self.quiet),
+                drained: self.drained,
+                closed: self.disconnected,
+                disconnected: self.disconnected,
+                ended: self.ended,
+            };
+            let end = self.watch.step(self.now, Input::Look(look))?;
+            Some(match end {
+                End::As(outcome) => outcome.to_string(),
+                End::Gone => "gone".to_owned(),
+                End::NothingElse => "nothing else".to_owned(),
+                End::Limit(limit) => VmOutcome::Stuck(self.watch.phase, limit).to_string(),
+                End::Interrupted(failure) => failure.to_string(),
+            })
+        }
+
+        /// The end within so many seconds.
+        fn wait(&mut self, seconds: u64) -> Option<String> {
+            (0..seconds).find_map(|_| {
+                self.now += s(1);
+                self.look()
+            })
+        }
+
+        #[track_caller]
+        fn ends(&mut self, after: u64, how: &str) {
+            assert_eq!(self.wait(after - 1), None, "before {after} s");
+            assert_eq!(self.wait(1).as_deref(), Some(how));
+        }
+    }
+
+    #[test]
+    fn a_verdict_counts_once_all_output_is_there() {
+        let mut play = Play::running(RULES);
+        play.say(Status::Exit("crash".into(), 1));
+        play.drained = true;
+        assert_eq!(play.look(), None, "not of this phase");
+        play.drained = false;
+        play.say(Status::Exit("main".into(), 7));
+        assert_eq!(play.wait(29), None);
+        play.drained = true;
+        assert_eq!(
+            play.look().as_deref(),
+            Some("the command ended with status 7")
+        );
+        let mut play = Play::running(RULES);
+        play.say(Status::Exit("main".into(), 0));
+        play.ends(
+            30,
+            "the VM got stuck after the command had ended: the rest of the output did not come \
+             within 30 s",
+        );
+    }
+
+    #[test]
+    fn limits_run_out() {
+        let boot = "the VM got stuck while booting: boot limit of 60 s (--boot-timeout)";
+        Play::new(RULES).ends(60, boot);
+        let mut play = Play::running(RULES);
+        let idle = "the VM got stuck while the command ran: no output for 100 s (--idle-timeout)";
+        assert_eq!(play.wait(50), None);
+        assert!(play.watch.step(play.now, Input::Bytes(None)).is_none());
+        play.ends(100, idle);
+        let mut rules = RULES;
+        rules.limits.idle = None;
+        let total = "the VM got stuck while the command ran: total limit of 1000 s (--timeout)";
+        Play::running(rules).ends(995, total);
+        let mut play = Play::running(RULES);
+        play.bytes = LONGEST_CONSOLE + 1;
+        let console = "the VM got stuck while the command ran: the console has more than 64 MiB";
+        play.ends(1, console);
+        let mut play = Play::new(Rules {
+            on_trial: true,
+            ..RULES
+        });
+        play.bytes = 0;
+        let silent = "the VM got stuck while booting: no sign of life for 10 s";
+        play.ends(10, silent);
+    }
+
+    #[test]
+    fn the_time_in_which_we_were_stopped_is_not_the_guests() {
+        let mut play = Play::running(RULES);
+        assert_eq!(play.wait(50), None);
+        play.now += s(5000);
+        assert_eq!(play.look(), None);
+        assert_eq!(play.wait(49), None);
+        assert!(play.wait(1).unwrap().contains("--idle-timeout"));
+    }
+
+    #[test]
+    fn a_kernel_panics() {
+        let panic = "Kernel panic - not syncing: sysrq triggered crash";
+        let how = format!("the kernel panicked: {panic}");
+        let mut play = Play::running(RULES);
+        play.print(panic);
+        play.ends(7, &how);
+        play = Play::running(RULES);
+        play.print(panic);
+        play.print(&format!("---[ end {panic} ]---"));
+        play.ends(1, &how);
+        play = Play::running(RULES);
+        play.print(panic);
+        (play.ended, play.disconnected) = (true, true);
+        play.ends(1, &how);
+        let mut play = Play::running(Rules {
+            debugged: true,
+            ..RULES
+        });
+        play.print(panic);
+        assert_eq!(play.wait(99), None, "a debugger looks at it");
+    }
+
+    #[test]
+    fn guests_that_end_themselves_are_lost() {
+        for (line, after, how) in [
+            ("reboot: Power down", 3, "turned itself off"),
+            ("reboot: Restarting system", 3, "restarted itself"),
+            (
+                "PM: suspend entry (s2idle)",
+                31,
+                "went to sleep for more than 30 s",
+            ),
+        ] {
+            let mut play = Play::running(RULES);
+            play.print(line);
+            play.ends(after, &format!("the VM was lost: the guest {how}: {line}"));
+        }
+        let mut play = Play::running(RULES);
+        play.print("PM: suspend entry (s2idle)");
+        assert_eq!(play.wait(30), None);
+        play.print("PM: suspend exit");
+        assert_eq!(play.wait(60), None);
+        for (reason, how) in [
+            ("guest-reset", "the guest reset its machine"),
+            ("host-signal", "QEMU was ended: host-signal"),
+        ] {
+            let mut play = Play::running(Rules {
+                dump: true,
+                ..RULES
+            });
+            play.quiet.shutdown = Some(reason);
+            play.ends(1, &format!("the VM was lost: {how}"));
+        }
+    }
+
+    #[test]
+    fn qemu_stands_still_or_is_gone() {
+        let paused = Quiet {
+            paused: true,
+            ..Quiet::default()
+        };
+        let stopped = Quiet {
+            stopped: true,
+            ..Quiet::default()
+        };
+        for (quiet, how) in [
+            (paused, "QEMU was paused"),
+            (stopped, "QEMU was stopped by a signal"),
+        ] {
+            let mut play = Play::running(RULES);
+            play.quiet = quiet;
+            assert_eq!(play.wait(99), None, "less than 5 s of looks");
+            let words = format!("the VM was lost: {how} and did not go on within 5 s");
+            assert_eq!(play.look(), Some(words));
+            let mut play = Play::running(Rules {
+                may_pause: true,
+                ..RULES
+            });
+            play.quiet = quiet;
+            assert!(play.wait(100).unwrap().contains("--idle-timeout"));
+        }
+        let mut play = Play::running(RULES);
+        play.disconnected = true;
+        play.ends(7, "gone");
+        let mut play = Play::running(RULES);
+        (play.ended, play.disconnected) = (true, true);
+        play.ends(1, "gone");
+    }
+
+    #[test]
+    fn init_says_that_it_cannot_go_on() {
+        let how = "the guest's init failed: no root";
+        let mut play = Play::new(RULES);
+        play.say(Status::Fail("no root".into()));
+        play.ends(1, how);
+        let mut play = Play::new(RULES);
+        play.print("vmtest: no root");
+        play.ends(1, how);
+        let mut play = Play::running(RULES);
+        play.print("vmtest: no root");
+        assert_eq!(play.wait(9), None, "a command writes what it likes");
+    }
+
+    #[test]
+    fn a_planned_crash_is_no_end() {
+        let mut play = Play::running(RULES);
+        play.watch.crash(play.now);
+        play.words.plan_crash();
+        play.say(Status::Crashing);
+        assert_eq!(play.watch.stage, Stage::Crashing);
+        play.say(Status::Hello("crash".into(), None, None));
+        assert_eq!(play.watch.stage, Stage::Back);
+        play.say(Status::Started(None));
+        play.say(Status::Exit("crash".into(), 3));
+        play.drained = true;
+        play.ends(1, "the command ended with status 3");
+        let crash = || {
+            let mut play = Play::running(RULES);
+            play.watch.crash(play.now);
+            play
+        };
+        let mut play = crash();
+        play.say(Status::Nothing("crash".into()));
+        play.ends(1, "nothing else");
+        let mut play = crash();
+        play.say(Status::Fail("no memory".into()));
+        play.ends(1, "the kernel was not crashed: no memory");
+        let mut play = crash();
+        play.say(Status::Crashing);
+        play.print("reboot: Power down");
+        play.ends(
+            3,
+            "the VM was lost: the kernel did not come back from its crash: the guest turned \
+             itself off: reboot: Power down",
+        );
+        let capture = "the VM got stuck while booting its capture kernel: boot limit of 60 s \
+                       (--boot-timeout)";
+        crash().ends(60, capture);
+    }
+
+    #[test]
+    fn whoever_interrupts_ends_it() {
+        let input = Input::Interrupted(Failure::setup("interrupted"));
+        let end = Watch::new(RULES).step(s(1), input);
+        assert!(matches!(end, Some(End::Interrupted(failure)) if failure.message == "interrupted"));
+    }
+}
