@@ -28,48 +28,30 @@ pub enum Kvm {
     /// There is a device, but nothing has run on it yet.
     Unproved,
 }
-
-/// What a VM is started with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
-    /// How its processors run.
     pub accel: Accel,
-    /// Whether a VM without a sign of life is to be started again, emulated.
-    pub fall_back: bool,
     /// What the user should know.
     pub warning: Option<String>,
 }
 
 /// Decides, from what was asked for and what is known.
-///
-/// # Errors
-///
-/// If KVM was asked for and is known not to work.
 pub fn decide(choice: AccelChoice, kvm: &Kvm) -> Result<Decision, Failure> {
-    let decision = |accel, fall_back, warning| {
-        Ok(Decision {
-            accel,
-            fall_back,
-            warning,
-        })
+    let why = match kvm {
+        Kvm::Fails(reason) => Some(format!("KVM does not work here: {reason}")),
+        Kvm::Works | Kvm::Unproved => None,
     };
-    match (choice, kvm) {
-        (AccelChoice::Tcg, _) => decision(Accel::Tcg, false, None),
-        (AccelChoice::Auto, Kvm::Works | Kvm::Unproved) => decision(Accel::Kvm, true, None),
-        (AccelChoice::Auto, Kvm::Fails(reason)) => decision(
-            Accel::Tcg,
-            false,
-            Some(format!("KVM does not work here: {reason}; emulating")),
-        ),
-        (AccelChoice::Kvm, Kvm::Works | Kvm::Unproved) => decision(Accel::Kvm, false, None),
-        (AccelChoice::Kvm, Kvm::Fails(reason)) => {
-            Err(Failure::setup(format!("KVM does not work here: {reason}"))
-                .hint("--accel tcg emulates instead"))
+    let (accel, warning) = match (choice, why) {
+        (AccelChoice::Tcg, _) => (Accel::Tcg, None),
+        (_, None) => (Accel::Kvm, None),
+        (AccelChoice::Auto, Some(why)) => (Accel::Tcg, Some(format!("{why}; emulating"))),
+        (AccelChoice::Kvm, Some(why)) => {
+            return Err(Failure::setup(why).hint("--accel tcg emulates instead"));
         }
-    }
+    };
+    Ok(Decision { accel, warning })
 }
 
-/// The remembered answer.
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
 struct Proof {
     boot: String,
@@ -143,15 +125,15 @@ mod tests {
     #[test]
     fn what_is_asked_for_and_what_is_known_decide() {
         let fails = Kvm::Fails("no".into());
-        let accel = |choice, kvm: &Kvm| decide(choice, kvm).map(|d| (d.accel, d.fall_back));
+        let accel = |choice, kvm: &Kvm| decide(choice, kvm).map(|d| d.accel);
         for (choice, kvm, expected) in [
-            (AccelChoice::Auto, &Kvm::Works, (Accel::Kvm, true)),
-            (AccelChoice::Auto, &Kvm::Unproved, (Accel::Kvm, true)),
-            (AccelChoice::Auto, &fails, (Accel::Tcg, false)),
-            (AccelChoice::Kvm, &Kvm::Works, (Accel::Kvm, false)),
-            (AccelChoice::Kvm, &Kvm::Unproved, (Accel::Kvm, false)),
-            (AccelChoice::Tcg, &Kvm::Works, (Accel::Tcg, false)),
-            (AccelChoice::Tcg, &fails, (Accel::Tcg, false)),
+            (AccelChoice::Auto, &Kvm::Works, Accel::Kvm),
+            (AccelChoice::Auto, &Kvm::Unproved, Accel::Kvm),
+            (AccelChoice::Auto, &fails, Accel::Tcg),
+            (AccelChoice::Kvm, &Kvm::Works, Accel::Kvm),
+            (AccelChoice::Kvm, &Kvm::Unproved, Accel::Kvm),
+            (AccelChoice::Tcg, &Kvm::Works, Accel::Tcg),
+            (AccelChoice::Tcg, &fails, Accel::Tcg),
         ] {
             assert_eq!(accel(choice, kvm).unwrap(), expected, "{choice:?} {kvm:?}");
         }

@@ -12,13 +12,9 @@ use crate::vm::network;
 use crate::vm::qemu::{self, QemuVersion};
 use crate::vm::scratch_disk::{self, Disk, Purpose};
 use crate::vm::share::{self, Share};
-
-/// A device of a VM.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Device {
-    /// A directory of the host that the guest gets besides its root.
     Share(Share),
-    /// A scratch disk.
     Disk(Disk),
     /// QEMU's own network.
     Network,
@@ -44,7 +40,6 @@ pub enum Slot {
 #[derive(Debug)]
 pub struct Parts {
     pub slot: Slot,
-    /// Arguments for QEMU.
     pub qemu: Vec<OsString>,
     pub kernel_parameters: Vec<String>,
     /// Where init mounts it, and the words for that before the place.

@@ -50,23 +50,18 @@ pub enum AccelChoice {
     /// KVM where it was proved to work, else emulation.
     #[default]
     Auto,
-    /// KVM or an error.
     Kvm,
-    /// Emulation.
     Tcg,
 }
 
 /// How a VM's processors run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Accel {
-    /// Hardware virtualisation.
     Kvm,
-    /// QEMU's emulation (TCG).
     Tcg,
 }
 
 impl Accel {
-    /// The name for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Kvm => "KVM",
@@ -99,13 +94,11 @@ pub enum Stdin {
 /// One VM to run.
 #[derive(Clone, Debug)]
 pub struct Vm {
-    /// The kernel to boot.
     pub kernel: LocalKernel,
     /// The host directory that becomes the guest's root, read-only.
     pub root: PathBuf,
     /// Program and arguments; the program is looked up in `PATH` in the guest.
     pub command: Vec<OsString>,
-    /// The command's working directory.
     pub directory: PathBuf,
     /// The command's whole environment apart from what the guest itself sets.
     pub environment: Vec<(OsString, OsString)>,
@@ -117,7 +110,6 @@ pub struct Vm {
     /// project, a virtual environment. The command's own words that are absolute
     /// paths, the working directory, the kernel and the modules always are.
     pub keep: Vec<PathBuf>,
-    /// Memory in MiB.
     pub memory: u32,
     /// Processors; `None`: min(2, host), and one if more would be of no use.
     pub cpus: Option<u32>,
@@ -170,16 +162,12 @@ impl Vm {
             dump: None,
         }
     }
-
-    /// Its scratch disks.
     fn disks(&self) -> impl Iterator<Item = &Disk> {
         self.devices.iter().filter_map(|device| match device {
             Device::Disk(disk) => Some(disk),
             _ => None,
         })
     }
-
-    /// The directory that gets core dumps.
     fn cores(&self) -> Option<&Path> {
         self.devices.iter().find_map(|device| match device {
             Device::Cores(directory) => Some(directory.as_path()),
@@ -296,9 +284,7 @@ impl fmt::Display for VmOutcome {
 /// What happened in a VM.
 #[derive(Clone, Debug)]
 pub struct VmRun {
-    /// How it ended.
     pub outcome: VmOutcome,
-    /// How its processors ran.
     pub accel: Accel,
     /// From QEMU's start to the command's start, if it came that far.
     pub boot: Option<Duration>,
@@ -306,12 +292,10 @@ pub struct VmRun {
     pub spans: Option<BootSpans>,
     /// From QEMU's start to its end.
     pub total: Duration,
-    /// The console's last lines.
     pub console_tail: String,
     /// What the kernel said about trouble, cut out of the console and with source
     /// lines where they are known; empty if all was well with it.
     pub trouble: String,
-    /// The whole console log.
     pub console_log: PathBuf,
     /// The guest's memory, if it was asked for and written.
     pub dump: Option<PathBuf>,
@@ -325,7 +309,6 @@ pub struct VmRun {
 /// What happened in a part of a VM's life.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhaseRun {
-    /// How it ended.
     pub outcome: VmOutcome,
     /// From its beginning to the command's start, if it came that far.
     pub boot: Option<Duration>,
@@ -333,9 +316,7 @@ pub struct PhaseRun {
     pub spans: Option<BootSpans>,
     /// From its beginning to its end.
     pub total: Duration,
-    /// The console's last lines.
     pub console_tail: String,
-    /// What the kernel said about trouble.
     pub trouble: String,
 }
 
@@ -346,7 +327,6 @@ pub struct BootSpans {
     pub firmware: Duration,
     /// The kernel, until it starts its first program.
     pub kernel: Duration,
-    /// The initramfs, if there is one.
     pub initramfs: Option<Duration>,
     /// Init, from its first line to the command's start.
     pub init: Duration,

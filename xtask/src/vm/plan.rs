@@ -21,12 +21,10 @@ use crate::vm::{Accel, Stdin, Vm, share};
 /// What every VM needs on the host.
 #[derive(Clone, Debug)]
 pub struct Tools {
-    /// QEMU's system emulator.
     pub qemu: PathBuf,
     /// What it says about itself.
     pub qemu_text: String,
     pub version: QemuVersion,
-    /// The static BusyBox.
     pub busybox: PathBuf,
 }
 
@@ -58,7 +56,6 @@ impl Tools {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub tools: Tools,
-    /// What the kernel has.
     pub offer: Offer,
     /// What sets the guest's clock, the host's `date`: see [`programs::fine_date`].
     pub date: Option<PathBuf>,
@@ -212,7 +209,7 @@ impl Boot<'_> {
 }
 
 #[cfg(test)]
-pub(super) mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::model::arch;
     use crate::model::kernel::LocalKernel;

@@ -13,8 +13,6 @@ use super::VmSink;
 use crate::base::interrupt;
 use crate::base::terminal::{Escape, in_foreground};
 use crate::vm::protocol::Port;
-
-/// Bytes read from a port at once.
 const CHUNK: usize = 64 << 10;
 
 /// A message from a port's thread.

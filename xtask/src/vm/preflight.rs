@@ -18,11 +18,6 @@ const SOCKET_MAX: usize = 107;
 const NAMES: usize = "/vmtest-0123456701234567/vmtest.terminal".len();
 
 /// Looks at what a guest of so much memory, in MiB, takes of this host.
-///
-/// # Errors
-///
-/// The host has less memory; the directory for temporary files has too long a path for
-/// sockets.
 pub fn check(memory: u32) -> Result<()> {
     let meminfo = input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default();
     fits_memory(memory, &meminfo)?;
@@ -30,21 +25,11 @@ pub fn check(memory: u32) -> Result<()> {
 }
 
 /// The current directory, for a command that is to run in it in a guest.
-///
-/// # Errors
-///
-/// A usage error: it has been deleted, or a guest cannot have it.
 pub fn current_directory() -> Result<PathBuf> {
     let current = here()?;
     directory(&current)?;
     Ok(current)
 }
-
-/// The current directory.
-///
-/// # Errors
-///
-/// A usage error: it has been deleted.
 pub fn here() -> Result<PathBuf, Failure> {
     std::env::current_dir().map_err(|error| {
         Failure::usage(format!("there is no current directory: {error}"))
@@ -53,10 +38,6 @@ pub fn here() -> Result<PathBuf, Failure> {
 }
 
 /// Looks whether a guest can have the host's directory as its working directory.
-///
-/// # Errors
-///
-/// A usage error: it is not there, or the guest has something else in its place.
 pub fn directory(path: &Path) -> Result<(), Failure> {
     let whole = path
         .canonicalize()

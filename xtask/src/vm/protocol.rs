@@ -9,13 +9,10 @@ use std::time::Duration;
 pub enum Port {
     /// Lines in both directions.
     Status,
-    /// The command's standard output.
     Stdout,
-    /// The command's standard error.
     Stderr,
     /// What the test runner reports.
     Events,
-    /// The command's standard input.
     Stdin,
     /// The terminal of an interactive command: not a port but `hvc0`.
     Terminal,
@@ -177,7 +174,7 @@ fn hexadecimal(text: &str) -> Option<(u64, u64)> {
 pub struct MarkScanner {
     mark: Vec<u8>,
     held: Vec<u8>,
-    /// What comes belongs to nobody before the mark has come a first time.
+    /// Bytes before the first mark are discarded.
     begun: bool,
     ended: bool,
 }

@@ -15,8 +15,6 @@ const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The longest line that is looked at; ours have below 1 KiB.
 const LONGEST_LINE: usize = 1 << 20;
-
-/// The connection.
 #[derive(Debug)]
 pub struct Monitor {
     stream: UnixStream,
@@ -111,10 +109,6 @@ impl Monitor {
 
     /// Executes a command; what it returns. `meanwhile` is called again and again until
     /// the answer is there, and says whether it had something to do.
-    ///
-    /// # Errors
-    ///
-    /// QEMU's own words; no answer within the limit; `meanwhile` fails.
     pub fn execute(
         &mut self,
         command: &str,

@@ -16,11 +16,8 @@ use crate::base::route;
 use crate::model::project::parse_size;
 use crate::vm::qemu::{comma, joined};
 use crate::vm::share;
-
-/// A disk of a guest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
-    /// Bytes.
     pub size: u64,
     /// What it is in the guest.
     pub purpose: Purpose,
@@ -57,10 +54,6 @@ const VARIABLE: &str = "VMTEST_DISK";
 
 impl DiskArgument {
     /// Reads `SIZE` or `SIZE:PATH`.
-    ///
-    /// # Errors
-    ///
-    /// What is wrong with it.
     pub fn parse(word: &OsStr) -> Result<Self, String> {
         let bytes = word.as_bytes();
         let end = bytes.iter().position(|byte| *byte == b':');
@@ -85,11 +78,6 @@ impl DiskArgument {
 }
 
 /// The disks of a command line, whose images are to be files in `directory`.
-///
-/// # Errors
-///
-/// Usage errors: too many, two at one place, or one where the guest has its own. A set-up
-/// failure: there is no room for what the guest may write, or no program that makes file systems.
 pub fn resolve(arguments: &[DiskArgument], directory: &Path) -> Result<Vec<Disk>, Failure> {
     let mut disks: Vec<Disk> = Vec::new();
     let mut variables = 0;
@@ -173,8 +161,6 @@ pub fn qemu(image: &Path, index: usize) -> Vec<OsString> {
     let device = format!("virtio-blk-pci,drive=disk{index}");
     vec!["-drive".into(), drive, "-device".into(), device.into()]
 }
-
-/// Makes the images.
 pub fn make<'d>(disks: impl Iterator<Item = &'d Disk>, directory: &Path) -> Result<()> {
     for (index, disk) in disks.enumerate() {
         let path = image(directory, index);

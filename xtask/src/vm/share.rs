@@ -13,7 +13,6 @@ use crate::base::route;
 /// A share as it was typed: `DIR[:GUEST]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ShareArgument {
-    /// The directory of the host.
     pub host: PathBuf,
     /// Where the guest sees it, an absolute path; `None`: where the host has it.
     pub guest: Option<PathBuf>,
@@ -38,11 +37,6 @@ impl ShareArgument {
     }
 
     /// Looks for the directory on this host.
-    ///
-    /// # Errors
-    ///
-    /// A usage error: it is not there, or is no directory, or the guest cannot have
-    /// it there.
     pub fn resolve(&self, writable: bool) -> Result<Share, Failure> {
         let failure = |why: String| {
             Failure::usage(format!("cannot share {}: {why}", self.host.display()))
@@ -105,7 +99,6 @@ pub(crate) fn occupied(guest: &Path) -> Option<String> {
 /// A directory of the host that the guest gets besides its root.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// The directory of the host, absolute.
     pub host: PathBuf,
     /// Where the guest has it, absolute.
     pub guest: PathBuf,
@@ -115,10 +108,6 @@ pub struct Share {
 
 /// The shares in the order in which they are mounted: what contains another one comes
 /// first and hides nothing.
-///
-/// # Errors
-///
-/// A usage error: two are at one place, or one is at a place that nobody can make.
 pub fn arrange(mut shares: Vec<Share>) -> Result<Vec<Share>, Failure> {
     // By components, so that an ancestor comes before what is below it.
     shares.sort_by(|a, b| a.guest.cmp(&b.guest));

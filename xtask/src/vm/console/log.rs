@@ -31,10 +31,6 @@ pub struct ConsoleLog {
 
 impl ConsoleLog {
     /// Makes an empty log at a path that [`path`] gave, and removes the oldest others.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be made.
     pub fn create(path: &Path) -> Result<Self> {
         let context = || format!("cannot write {}", path.display());
         let folder = path.parent().unwrap_or(Path::new("."));
@@ -69,10 +65,6 @@ impl Drop for ConsoleLog {
 }
 
 /// A path that no other run has, not in another PID namespace either.
-///
-/// # Errors
-///
-/// The system gives no random bytes.
 pub fn path(paths: &Paths) -> Result<PathBuf> {
     let prefix = format!("{PREFIX}{}-", time::file_name(time::now()));
     let mut name = signed(prefix).context("there are no random bytes")?;

@@ -21,8 +21,6 @@ const LINES: usize = 200;
 
 /// Bytes of a line that are; the rest is in the log.
 const LINE: usize = 1024;
-
-/// Follows the console's log.
 pub struct Console {
     file: File,
     bytes: u64,
@@ -66,13 +64,9 @@ impl Console {
         }
         self.bytes > before
     }
-
-    /// Whether anything has ever come.
     pub fn any(&self) -> bool {
         self.bytes > 0
     }
-
-    /// How much has come.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
@@ -240,8 +234,6 @@ impl ConsoleWords {
     pub fn trouble(&self) -> &str {
         self.excerpt.text()
     }
-
-    /// The last lines.
     pub fn tail(&self, lines: usize) -> String {
         let rest = printable(&self.line);
         let rest = (!rest.is_empty()).then_some(rest);

@@ -80,8 +80,6 @@ fn hexadecimal(text: &str) -> Option<(u64, &str)> {
     let (number, rest) = digits.split_at(end);
     Some((u64::from_str_radix(number, 16).ok()?, rest))
 }
-
-/// The symbols of a kernel.
 struct Symbols {
     by_name: HashMap<String, Vec<u64>>,
     /// Where symbols begin.

@@ -57,10 +57,6 @@ impl Assembler {
     }
 
     /// Takes bytes as they come.
-    ///
-    /// # Errors
-    ///
-    /// They are no flattened dump, or too much; the file cannot be written.
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             ensure!(!self.ended, "the dump goes on behind its end");
@@ -161,10 +157,6 @@ pub fn vmcoreinfo(note: &[u8]) -> Option<Vmcoreinfo> {
 /// (makedumpfile, `diskdump_mod.h`, `kdump_sub_header`; the numbers of x86_64, arm64 and
 /// others with the lower byte first). Of a new dump libkdumpfile reads the notes, crash
 /// the text.
-///
-/// # Errors
-///
-/// The file is no dump, or cannot be written.
 pub fn add_vmcoreinfo(file: &File, vmcoreinfo: &Vmcoreinfo) -> Result<()> {
     const UTSNAME: u64 = 12;
     const UTS_LENGTH: usize = 65;

@@ -36,19 +36,13 @@ const LONGEST_NOTE: u64 = 64 << 10;
 /// Where the guest's kernel keeps its description.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Note {
-    /// The physical address.
     pub address: u64,
-    /// Bytes.
     pub size: u64,
 }
 
 /// Writes the memory, of so many bytes, to `goal`; whether the kernel's description is
 /// in it, without which drgn cannot open it. The guest stands still meanwhile.
 /// `directory` is for what is needed on the way.
-///
-/// # Errors
-///
-/// There is no room for it, QEMU refuses, or a signal arrives.
 pub fn write(
     monitor: &mut Monitor,
     note: Option<Note>,

@@ -11,8 +11,6 @@ use anyhow::Result;
 use crate::archive::cpio;
 use crate::base::input;
 use crate::vm::guest::requirements::Offer;
-
-/// A device node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Below `/dev`.
@@ -21,7 +19,6 @@ pub struct Node {
     pub mode: u32,
     /// The name of its group.
     pub group: &'static str,
-    /// Major and minor number.
     pub number: (u32, u32),
 }
 
@@ -51,10 +48,6 @@ const MEMORY: &[(&str, u32, &str)] = &[("mem", 1, "CONFIG_DEVMEM"), ("port", 4, 
 const CONSOLES: u32 = 64;
 
 /// The nodes of the kernel with this folder of modules.
-///
-/// # Errors
-///
-/// A list is there and cannot be read.
 pub fn nodes(modules: &Path, offer: &Offer) -> Result<Vec<Node>> {
     let read = |name: &str| -> Result<String> {
         Ok(input::text_if_any(&modules.join(name), input::TEXT)?.unwrap_or_default())

@@ -26,25 +26,15 @@ pub struct GuestFiles<'g> {
     pub release: &'g str,
     /// The kernel's folder of modules.
     pub modules: &'g Path,
-    /// What the kernel has.
     pub offer: &'g Offer,
     /// `PATH` of the guest's command.
     pub path: &'g OsStr,
-    /// The static BusyBox.
     pub busybox: &'g Path,
     /// 32 hexadecimal digits, of this run alone: two guests of one host are two machines
     /// (machine-id(5)).
     pub machine_id: &'g str,
 }
-
-/// The guest's name.
 const HOST_NAME: &str = "vmtest";
-
-/// Writes the archive.
-///
-/// # Errors
-///
-/// A list of the kernel's cannot be read, or the archive not be written.
 pub fn write(files: &GuestFiles<'_>, goal: &Path) -> Result<()> {
     let nodes = device_nodes::nodes(files.modules, files.offer)?;
     // Without the list every file is root's.

@@ -35,19 +35,13 @@ pub struct Bridge<'b> {
     pub init: &'b Path,
     /// Module files in the order in which they are loaded.
     pub modules: &'b [std::path::PathBuf],
-    /// A static BusyBox.
     pub busybox: &'b Path,
-    /// The text of [`BRIDGE`].
     pub text: &'b str,
 }
 
 /// Writes the archive (Documentation/driver-api/early-userspace/buffer-format.rst in the
 /// kernel's source). It is not compressed: the guest would have to decompress it, and that
 /// takes longer than reading it from the host's memory.
-///
-/// # Errors
-///
-/// A file cannot be read, decompressed or written.
 pub fn write(bridge: &Bridge<'_>, goal: &Path) -> Result<()> {
     let names = bridge.modules.iter().enumerate().map(|(number, module)| {
         let name = module.file_name().unwrap_or_default().to_string_lossy();

@@ -189,9 +189,7 @@ fn overlay_options(series: Series) -> String {
 /// What init binds and links again below its fresh mounts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hidden {
-    /// Directories and files.
     pub keep: Vec<PathBuf>,
-    /// Symbolic links.
     pub links: Vec<PathBuf>,
 }
 

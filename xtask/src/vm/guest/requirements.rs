@@ -19,22 +19,17 @@ use crate::model::kernel::{LocalKernel, Origin};
 /// What a kernel says about itself. All of it may be missing; then the kernel is trusted.
 #[derive(Clone, Debug, Default)]
 pub struct Offer {
-    /// Its final configuration.
     config: Option<FinalConfig>,
     /// The names of what could have been a module and is built in: `modules.builtin`.
     builtin: Option<HashSet<String>>,
-    /// `modules.dep`.
     dependencies: String,
 }
 
 /// What a guest wants besides its root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
-    /// A scratch disk.
     pub disk: bool,
-    /// A file system on one.
     pub file_system: bool,
-    /// A network.
     pub network: bool,
     /// Core dumps of its programs.
     pub cores: bool,
@@ -165,6 +160,18 @@ impl Offer {
         options.iter().all(|option| self.has(option) == Some(true))
     }
 
+    /// The files of these modules and of what they need, each once.
+    fn order(&self, features: &[&Feature]) -> Vec<String> {
+        let files = features
+            .iter()
+            .filter_map(|feature| load_order(&self.dependencies, feature.module));
+        let mut seen = HashSet::new();
+        files
+            .flatten()
+            .filter(|file| seen.insert(file.clone()))
+            .collect()
+    }
+
     fn place(&self, feature: &Feature) -> Place {
         let listed = || load_order(&self.dependencies, feature.module).is_some();
         let option = feature.option;
@@ -190,12 +197,82 @@ impl Offer {
     }
 }
 
-/// Plans what is loaded when.
-///
-/// # Errors
-///
-/// A set-up failure that names all that the kernel lacks.
+/// Plans what is loaded when. A failure names all that the kernel lacks.
 pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failure> {
+    let mut wanted = required(offer, wishes, release)?;
+    for option in COREDUMP {
+        if wishes.cores && offer.has(option) == Some(false) {
+            return Err(Failure::setup(format!(
+                "the kernel {release} writes no core dumps: its {option} is not set"
+            ))
+            .hint("leave out --keep-cores, or take another kernel"));
+        }
+    }
+    let modules = |features: &[&'static Feature]| {
+        let mut modules = features.to_vec();
+        modules.retain(|feature| matches!(offer.place(feature), Place::Module));
+        modules
+    };
+    // What init loads, if it can.
+    let mut network = Vec::new();
+    if wishes.network {
+        if let Place::Nowhere(why) = offer.place(&NETWORK) {
+            let message = format!("the kernel {release} has no network: {why}");
+            return Err(Failure::setup(message)
+                .hint("leave out --net, or take a kernel with CONFIG_VIRTIO_NET"));
+        }
+        network = modules(&[&NETWORK]);
+    }
+    let mut file_system = Vec::new();
+    if wishes.file_system {
+        if let Place::Nowhere(why) = offer.place(&FILE_SYSTEM) {
+            let message = format!("the kernel {release} cannot mount a disk: {why}");
+            return Err(Failure::setup(message)
+                .hint("leave out the path of --disk, or take a kernel with CONFIG_EXT4_FS"));
+        }
+        file_system = modules(&[&CHECKSUM, &FILE_SYSTEM]);
+    }
+    let later = [network.as_slice(), &file_system].concat();
+    // Init gives a module to the kernel as it is.
+    let compressed = offer
+        .order(&later)
+        .iter()
+        .any(|file| !file.ends_with(".ko"));
+    if wanted.is_empty() && !compressed {
+        return Ok(Loads {
+            bridge: Vec::new(),
+            network: offer.order(&network),
+            file_system: offer.order(&file_system),
+        });
+    }
+    if offer.has(INITRAMFS.1) == Some(false) {
+        let later = later.into_iter().filter(|_| compressed);
+        let names = wanted
+            .into_iter()
+            .chain(later)
+            .map(|feature| feature.option);
+        let names = names.collect::<Vec<_>>().join(", ");
+        let (what, option) = INITRAMFS;
+        return Err(Failure::setup(format!(
+            "the kernel {release} cannot be a guest here: it has as modules {names}, and takes no \
+             {what} to load them from: its {option} is not set"
+        ))
+        .hint("build them in"));
+    }
+    wanted.extend(modules(&WELCOME.iter().collect::<Vec<_>>()));
+    wanted.extend(later);
+    Ok(Loads {
+        bridge: offer.order(&wanted),
+        ..Loads::default()
+    })
+}
+
+/// What is loaded before there is a root.
+fn required(
+    offer: &Offer,
+    wishes: Wishes,
+    release: &str,
+) -> Result<Vec<&'static Feature>, Failure> {
     let mut lacks = Vec::new();
     for (what, option) in BUILT_IN {
         if offer.has(option) == Some(false) {
@@ -211,92 +288,18 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
             Place::Nowhere(why) => lacks.push(format!("no {}: {why}", feature.what)),
         }
     }
-    if !lacks.is_empty() {
-        let text = lacks.join("; ");
-        return Err(Failure::setup(format!(
-            "the kernel {release} cannot be a guest here: {text}"
-        ))
-        .hint("kernels of ours have all of it: cargo xtask build-kernel 6.1"));
+    if lacks.is_empty() {
+        return Ok(wanted);
     }
-    for option in COREDUMP {
-        if wishes.cores && offer.has(option) == Some(false) {
-            return Err(Failure::setup(format!(
-                "the kernel {release} writes no core dumps: its {option} is not set"
-            ))
-            .hint("leave out --keep-cores, or take another kernel"));
-        }
-    }
-    let order = |features: &[&Feature]| {
-        let files = features
-            .iter()
-            .filter_map(|feature| load_order(&offer.dependencies, feature.module));
-        let mut seen = HashSet::new();
-        files
-            .flatten()
-            .filter(|file| seen.insert(file.clone()))
-            .collect::<Vec<_>>()
-    };
-    let is_module = |feature: &Feature| matches!(offer.place(feature), Place::Module);
-    // What init loads, if it can.
-    let mut network = Vec::new();
-    if wishes.network {
-        if let Place::Nowhere(why) = offer.place(&NETWORK) {
-            return Err(
-                Failure::setup(format!("the kernel {release} has no network: {why}"))
-                    .hint("leave out --net, or take a kernel with CONFIG_VIRTIO_NET"),
-            );
-        }
-        network.extend(Some(&NETWORK).filter(|feature| is_module(feature)));
-    }
-    let mut file_system = Vec::new();
-    if wishes.file_system {
-        if let Place::Nowhere(why) = offer.place(&FILE_SYSTEM) {
-            let message = format!("the kernel {release} cannot mount a disk: {why}");
-            return Err(Failure::setup(message)
-                .hint("leave out the path of --disk, or take a kernel with CONFIG_EXT4_FS"));
-        }
-        file_system.extend(
-            [&CHECKSUM, &FILE_SYSTEM]
-                .into_iter()
-                .filter(|feature| is_module(feature)),
-        );
-    }
-    let later = [network.as_slice(), &file_system].concat();
-    // Init gives a module to the kernel as it is.
-    let compressed = order(&later).iter().any(|file| !file.ends_with(".ko"));
-    if wanted.is_empty() && !compressed {
-        return Ok(Loads {
-            bridge: Vec::new(),
-            network: order(&network),
-            file_system: order(&file_system),
-        });
-    }
-    if offer.has(INITRAMFS.1) == Some(false) {
-        let later = later.into_iter().filter(|_| compressed);
-        let modules = wanted.into_iter().chain(later);
-        let names = modules.map(|feature| feature.option);
-        let names = names.collect::<Vec<_>>().join(", ");
-        let (what, option) = INITRAMFS;
-        return Err(Failure::setup(format!(
-            "the kernel {release} cannot be a guest here: it has as modules {names}, and takes no \
-             {what} to load them from: its {option} is not set"
-        ))
-        .hint("build them in"));
-    }
-    wanted.extend(WELCOME.iter().filter(|feature| is_module(feature)));
-    wanted.extend(later);
-    Ok(Loads {
-        bridge: order(&wanted),
-        ..Loads::default()
-    })
+    let text = lacks.join("; ");
+    Err(Failure::setup(format!(
+        "the kernel {release} cannot be a guest here: {text}"
+    ))
+    .hint("kernels of ours have all of it: cargo xtask build-kernel 6.1"))
 }
 
-/// The files of modules that modules.dep names.
-///
-/// # Errors
-///
-/// One leads out of the kernel's folder: the guest would get a file of the host in its
-/// place. A tree's folder is links to elsewhere.
+/// The files of modules that modules.dep names. None may lead out of the kernel's folder: the
+/// guest would get a file of the host in its place. A tree's folder is links to elsewhere.
 pub fn module_files(kernel: &LocalKernel, names: &[String]) -> Result<Vec<PathBuf>> {
     let packaged = matches!(kernel.origin, Origin::Package | Origin::Distribution);
     let file = |name: &String| {
