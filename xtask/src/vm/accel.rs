@@ -18,7 +18,6 @@ use crate::base::temporary::Temporary;
 
 use crate::vm::{Accel, AccelChoice};
 
-/// What is known about KVM here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kvm {
     /// A kernel has run on it since the host was booted.
@@ -31,7 +30,6 @@ pub enum Kvm {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     pub accel: Accel,
-    /// What the user should know.
     pub warning: Option<String>,
 }
 

@@ -75,7 +75,6 @@ pub(super) fn boot(
     Ok((run, alive))
 }
 
-/// What there is before QEMU is started.
 struct Prepared {
     listeners: Vec<(Port, UnixListener)>,
     seen: Seen,
@@ -234,7 +233,7 @@ fn core_dumps(vm: &Vm) -> BTreeSet<PathBuf> {
     directory.unwrap_or_default()
 }
 
-/// What QEMU opens, for itself or for the guest, wherever it is.
+/// Paths that QEMU opens, for itself or for the guest.
 fn opened_by_qemu(boot: &Boot<'_>, seen: &Seen) -> Vec<PathBuf> {
     let mut paths = vec![
         boot.directory.to_owned(),

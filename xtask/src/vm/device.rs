@@ -1,4 +1,4 @@
-//! What some VMs have besides what every VM has: a new device is a variant, an arm of
+//! Devices that only some VMs have: a new device is a variant, an arm of
 //! [`parts`], and the flag that adds it. A device gives its arguments for QEMU, its kernel
 //! parameters and its words for the guest's init together, so that their names agree.
 
@@ -36,7 +36,6 @@ pub enum Slot {
     Last,
 }
 
-/// What a device is made of.
 #[derive(Debug)]
 pub struct Parts {
     pub slot: Slot,
@@ -46,7 +45,7 @@ pub struct Parts {
     pub mount: Option<(PathBuf, String)>,
     /// A variable for the command.
     pub environment: Option<(String, String)>,
-    /// What QEMU opens on the host.
+    /// A path of the host that QEMU opens.
     pub host: Option<PathBuf>,
 }
 
@@ -63,7 +62,6 @@ impl Parts {
     }
 }
 
-/// What the parts of devices depend on.
 #[derive(Clone, Copy, Debug)]
 pub struct Surroundings<'s> {
     /// The run's directory.

@@ -25,7 +25,7 @@ use crate::base::input;
 /// The hidden command.
 pub const ENCLOSE: &str = "enclose";
 
-/// What is hidden wherever it is mounted; these are mount points on every host.
+/// Hidden from QEMU; these are mount points on every host.
 const HIDDEN: &[&str] = &["/proc", "/sys", "/dev"];
 
 /// File systems that show the kernel, its processes and its devices, not files.
@@ -43,7 +43,7 @@ const OF_THE_KERNEL: &[&str] = &[
     "pstore",
 ];
 
-/// What QEMU opens, and what a guest's init writes to before it has mounted its own.
+/// Devices that QEMU opens, and that a guest's init writes to before it has mounted its own.
 const DEVICES: &[&str] = &[
     "/dev/null",
     "/dev/zero",
@@ -67,14 +67,14 @@ const NEEDS: &[(&str, &[&str])] = &[
     ("pty", &["/dev/ptmx", "/dev/pts"]),
 ];
 
-/// What `enclose` is to do before it executes QEMU.
+/// The work of `enclose` before it executes QEMU.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Enclosure {
     /// An empty directory to work in.
     pub staging: PathBuf,
     /// A file that says why it could not be done, if it could not.
     pub note: PathBuf,
-    /// What of the hidden directories stays.
+    /// Paths in the hidden directories that stay visible.
     pub keep: Vec<PathBuf>,
 }
 
@@ -130,7 +130,7 @@ impl Enclosure {
         )]
         rustix::thread::unshare(rustix::thread::UnshareFlags::NEWNS)
             .context("cannot make a mount namespace")?;
-        // What is mounted here must not come to be on the host; what it unmounts may go here.
+        // Our mounts must not appear on the host; the host's unmounts may take effect here.
         let slave = MountPropagationFlags::DOWNSTREAM | MountPropagationFlags::REC;
         mount_change("/", slave).context("cannot part its mounts from the host's")?;
         fs::create_dir(&self.staging).context("cannot make a directory")?;
@@ -229,7 +229,7 @@ pub fn named(arguments: &[OsString]) -> Vec<PathBuf> {
     paths
 }
 
-/// Those that are in what is hidden, by way of links too; none below another.
+/// The paths that lie in hidden directories, by way of links too; none below another.
 fn hidden(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
     let real = paths
         .into_iter()

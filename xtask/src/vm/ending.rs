@@ -18,7 +18,6 @@
 
 use std::time::Duration;
 
-/// What a line of the console says about the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ending {
     /// The kernel has said all that it says when it panics, and waits or loops.
@@ -80,14 +79,14 @@ const LINES: &[(&str, Ending)] = &[
     ("PM: hibernation exit", Ending::Awake),
 ];
 
-/// What a console's line without its stamp says.
+/// The meaning of a console's line without its stamp.
 pub fn of_line(text: &str) -> Option<Ending> {
     let mut lines = LINES.iter();
     let found = lines.find(|(start, _)| text.starts_with(start));
     found.map(|(_, ending)| *ending)
 }
 
-/// What the reason of QEMU's event SHUTDOWN means (`qapi/run-state.json`, `ShutdownCause`),
+/// The meaning of the reason in QEMU's event SHUTDOWN (`qapi/run-state.json`, `ShutdownCause`),
 /// behind "the guest"; `None` if it was not the guest's doing.
 pub fn of_shutdown(reason: &str) -> Option<&'static str> {
     match reason {

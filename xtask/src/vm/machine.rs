@@ -39,7 +39,7 @@ const PM_TIMER: &str = "acpi_pm";
 /// be silent meanwhile.
 const EVIDENCE_LIMIT: [Duration; 2] = [Duration::from_secs(6), Duration::from_secs(1)];
 
-/// What the kernel is asked for after a limit, by sysrq
+/// Asks the kernel by sysrq after a limit
 /// (Documentation/admin-guide/sysrq.rst): where its processors are, the blocked tasks,
 /// and, because they are many, last all of them.
 const QUESTIONS: &str = "sysrq l\nsysrq w\nsysrq t\n";
@@ -75,11 +75,10 @@ pub(super) struct Machine {
     pub(super) odd: Option<(u64, String)>,
 }
 
-/// What a VM's life was.
 pub(super) enum Served {
     /// No crash was planned, or it did not come to that.
     Once(VmOutcome),
-    /// What was before the planned crash, and how it ended then.
+    /// The command's part, and how the part after the planned crash ended.
     Crashed(PhaseRun, VmOutcome),
     /// There was nothing to do after a crash, and none.
     NothingElse(PhaseRun),
@@ -105,7 +104,6 @@ impl Wires<'_> {
     }
 }
 
-/// What a wait for the guest's bytes brought.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Heard {
     Something,
@@ -198,7 +196,7 @@ impl Machine {
         };
         let served = self.phases(vm, &mut wires, sink);
         self.pump = StdinPump::default();
-        // What was held back as a possible beginning of the mark was none.
+        // A held-back beginning of the mark was none: pass it on.
         for (port, scanner) in &mut wires.scanners {
             deliver(*port, &scanner.finish(), sink)?;
         }
@@ -217,7 +215,7 @@ impl Machine {
         let main = self.phase_run(vm, outcome);
         self.console.words.plan_crash();
         self.watch.crash(self.now());
-        // What comes until the next mark is the first kernel's, after its verdict.
+        // Bytes until the next mark are the first kernel's, after its verdict.
         for (_, scanner) in &mut wires.scanners {
             *scanner = MarkScanner::between(wires.mark);
         }
@@ -229,7 +227,7 @@ impl Machine {
         })
     }
 
-    /// What has happened since the beginning, or since the crash was planned.
+    /// The record of the time since the beginning, or since the crash was planned.
     pub(super) fn phase_run(&mut self, vm: &Vm, outcome: VmOutcome) -> PhaseRun {
         let outcome = with_full_disk(outcome, &vm.console_log);
         let mut trouble = self.console.words.trouble().to_owned();
@@ -319,7 +317,7 @@ impl Machine {
         }
     }
 
-    /// Whoever wants the run's end.
+    /// A signal, or a terminal that asks for the run's end or is gone.
     fn interruption(&self) -> Option<Failure> {
         if let Err(failure) = interrupt::check() {
             return Some(failure);
@@ -407,7 +405,7 @@ impl Machine {
                 sink.started()?;
                 self.pump.start()?;
             }
-            // Whatever it is, it is no verdict.
+            // A process of the guest can write here: never a verdict.
             Status::Odd(line) => {
                 let (count, _) = self.odd.get_or_insert((0, line));
                 *count += 1;
@@ -476,7 +474,7 @@ impl Machine {
     }
 
     /// Writes the guest's memory if that is wanted and there is a guest; where to.
-    /// That it cannot be written changes nothing about the outcome.
+    /// A failure to write it is a warning and does not change the outcome.
     pub(super) fn dump(
         &mut self,
         vm: &Vm,
@@ -548,7 +546,7 @@ impl Machine {
         })
     }
 
-    /// What QEMU said went wrong.
+    /// QEMU's own error message.
     fn word(&self) -> Option<String> {
         let mut words = [0; LONGEST_WORDS];
         let length = self.words.read_at(&mut words, 0).unwrap_or(0);

@@ -1,7 +1,6 @@
 //! Runs a command in a VM: starts QEMU, serves its ports, keeps the limits.
 //!
-//! What happens in a VM is a value, [`VmRun`]; an error is what prevented it
-//! from being started.
+//! How a VM ended is a value, [`VmRun`]; an error means that it could not be started.
 
 pub mod accel;
 mod boot;
@@ -104,7 +103,7 @@ pub struct Vm {
     pub environment: Vec<(OsString, OsString)>,
     /// Kernel modules (files) loaded before the command starts.
     pub modules: Vec<PathBuf>,
-    /// What is done after the command: the kernel is crashed, and another command run.
+    /// After the command: crash the kernel and run another command.
     pub crash: Option<CrashRequest>,
     /// What else must be visible in the guest even below `/tmp` or `/run`: the
     /// project, a virtual environment. The command's own words that are absolute
@@ -113,7 +112,6 @@ pub struct Vm {
     pub memory: u32,
     /// Processors; `None`: min(2, host), and one if more would be of no use.
     pub cpus: Option<u32>,
-    /// What it has besides what every VM has.
     pub devices: Vec<Device>,
     /// Whether the sink gets the kernel's messages too.
     pub kernel_log: bool,
@@ -197,7 +195,7 @@ pub struct CrashRequest {
     pub python: PathBuf,
     /// [`guest::LOADER`] of the assets, a file.
     pub loader: PathBuf,
-    /// What crashes the kernel, for the guest's shell.
+    /// A shell command of the guest's that crashes the kernel.
     pub trigger: String,
 }
 
@@ -281,19 +279,17 @@ impl fmt::Display for VmOutcome {
     }
 }
 
-/// What happened in a VM.
 #[derive(Clone, Debug)]
 pub struct VmRun {
     pub outcome: VmOutcome,
     pub accel: Accel,
     /// From QEMU's start to the command's start, if it came that far.
     pub boot: Option<Duration>,
-    /// What of that was spent where, if the guest said.
     pub spans: Option<BootSpans>,
     /// From QEMU's start to its end.
     pub total: Duration,
     pub console_tail: String,
-    /// What the kernel said about trouble, cut out of the console and with source
+    /// The kernel's own reports of trouble, cut out of the console and with source
     /// lines where they are known; empty if all was well with it.
     pub trouble: String,
     pub console_log: PathBuf,
@@ -301,18 +297,17 @@ pub struct VmRun {
     pub dump: Option<PathBuf>,
     /// Core dumps of its programs, if they were to be kept.
     pub cores: Vec<PathBuf>,
-    /// What came after the command, if that had a verdict and there was to be a crash.
-    /// The log and the dump are of both.
+    /// The part after the planned crash, if the command had a verdict. Log and dump are of
+    /// both parts.
     pub crash: Option<PhaseRun>,
 }
 
-/// What happened in a part of a VM's life.
+/// How a part of a VM's run ended: the command's, or the part after the crash.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhaseRun {
     pub outcome: VmOutcome,
     /// From its beginning to the command's start, if it came that far.
     pub boot: Option<Duration>,
-    /// What of that was spent where, if the guest said.
     pub spans: Option<BootSpans>,
     /// From its beginning to its end.
     pub total: Duration,
@@ -400,7 +395,7 @@ pub fn run(env: &Env, vm: &Vm, sink: &mut dyn VmSink) -> Result<VmRun> {
         // How far it came was the debugger's doing.
         return Ok(run);
     }
-    // What cannot be kept is found out again by the next run.
+    // If the answer cannot be kept, the next run finds it out again.
     let remember = |failure: Option<&str>| {
         if kvm == Kvm::Unproved
             && let Err(error) = accel::remember(&env.paths, &plan.tools.qemu_text, failure)

@@ -18,11 +18,11 @@ use crate::vm::qemu::{self, QemuVersion};
 use crate::vm::scratch_disk::Purpose;
 use crate::vm::{Accel, Stdin, Vm, share};
 
-/// What every VM needs on the host.
+/// The host's programs that every VM needs.
 #[derive(Clone, Debug)]
 pub struct Tools {
     pub qemu: PathBuf,
-    /// What it says about itself.
+    /// Its path and version, for people.
     pub qemu_text: String,
     pub version: QemuVersion,
     pub busybox: PathBuf,
@@ -52,12 +52,12 @@ impl Tools {
     }
 }
 
-/// What a VM is carried out with.
+/// Answers of the host and of the kernel, from which a VM's start follows.
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub tools: Tools,
     pub offer: Offer,
-    /// What sets the guest's clock, the host's `date`: see [`programs::fine_date`].
+    /// The host's `date`, which sets the guest's clock: see [`programs::fine_date`].
     pub date: Option<PathBuf>,
     /// Modules for the network, for init.
     pub network: Vec<PathBuf>,
@@ -176,7 +176,7 @@ impl Boot<'_> {
         self.directory.join("init")
     }
 
-    /// What leads to the root, if the kernel needs more for that than it has built in.
+    /// Mounts the root for a kernel that has the drivers for that as modules.
     pub fn initramfs(&self) -> Option<PathBuf> {
         (!self.plan.bridge.is_empty()).then(|| self.directory.join("initramfs"))
     }

@@ -1,4 +1,4 @@
-//! What can be said of a VM before a kernel is fetched for it.
+//! Checks of a VM's request before a kernel is fetched for it.
 
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -96,7 +96,7 @@ mod tests {
         let meminfo = "MemTotal:        2097152 kB\nMemFree: 1 kB\n";
         assert!(fits_memory(2048, meminfo).is_ok());
         assert!(fits_memory(2049, meminfo).is_err());
-        // Of a host that does not tell, nothing is known.
+        // The host does not tell its memory.
         assert!(fits_memory(u32::MAX, "").is_ok());
     }
 

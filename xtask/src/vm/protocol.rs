@@ -1,5 +1,5 @@
-//! What comes out of a guest's ports, byte by byte: the status port's lines and
-//! the mark that ends a stream. Pure; nothing a guest sends is an error here.
+//! Parses the bytes of a guest's ports: the status port's lines and the mark that ends a
+//! stream. Pure; nothing a guest sends is an error here.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ pub enum Port {
     Status,
     Stdout,
     Stderr,
-    /// What the test runner reports.
+    /// The test runner's reports.
     Events,
     Stdin,
     /// The terminal of an interactive command: not a port but `hvc0`.
@@ -142,8 +142,7 @@ fn parse_status(line: &str) -> Status {
     }
 }
 
-/// What is to be added to a guest's clock so that it shows the host's time, in seconds
-/// with a sign. The message took some time on its way, so the guest will be ahead by
+/// The correction of a guest's clock, in seconds with a sign. The message took some time on its way, so the guest will be ahead by
 /// that: a file that the host has dated must not be of the future in the guest.
 pub fn clock_difference(host: Duration, guest: Duration) -> String {
     let sign = if host >= guest { '+' } else { '-' };
@@ -204,7 +203,7 @@ impl MarkScanner {
     }
 
     /// Takes bytes as they come; gives those that are certainly before the mark.
-    /// What comes after the mark is thrown away.
+    /// Bytes after the mark are discarded.
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
         if self.ended {
             return Vec::new();
@@ -237,7 +236,7 @@ impl MarkScanner {
         std::mem::replace(&mut self.held, rest)
     }
 
-    /// What is still held back when the stream ended without a mark.
+    /// The bytes held back, when the stream ended without a mark.
     pub fn finish(&mut self) -> Vec<u8> {
         let held = std::mem::take(&mut self.held);
         if self.begun { held } else { Vec::new() }

@@ -44,7 +44,7 @@ impl FromStr for QemuVersion {
 /// (`net/9p/trans_virtio.c`, `maxsize`).
 const NINEP_MESSAGE_SIZE: u32 = 512_000;
 
-/// The same where each message costs its whole size: see [`clears_messages`].
+/// For kernels that clear the whole buffer for each message: see [`clears_messages`].
 const SMALL_NINEP_MESSAGE_SIZE: u32 = 65_536;
 
 /// Whether a kernel clears two buffers of the largest size for every message, if it has
@@ -55,7 +55,7 @@ pub fn clears_messages(version: &Version) -> bool {
     version.series < Series { major: 6, minor: 1 }
 }
 
-/// With it, memory is cleared when it is handed out.
+/// Makes the kernel clear memory on allocation.
 pub const CLEARS_MEMORY: &str = "CONFIG_INIT_ON_ALLOC_DEFAULT_ON";
 
 /// The whole command line, the program first; an error if a path cannot be written on a kernel
@@ -135,7 +135,7 @@ fn ports(boot: &Boot<'_>) -> Vec<OsString> {
         };
         line.extend(["-device".into(), device.into()]);
     }
-    // By it we hear that the guest was reset or paused.
+    // The monitor tells us that the guest was reset or paused.
     line.extend(["-chardev".into(), socket("monitor", Port::Monitor)]);
     line.extend(["-mon", "chardev=monitor,mode=control"].map(OsString::from));
     line
@@ -267,7 +267,7 @@ pub fn kernel_command_line(boot: &Boot<'_>) -> Result<String, Failure> {
     Ok(words.join(" "))
 }
 
-/// What the command line of a capture kernel has that ours has not.
+/// Additional parameters for a capture kernel.
 pub fn capture_parameters(accel: Accel) -> Vec<String> {
     // Without `nokaslr` the new kernel may look for a place outside of the memory that
     // was reserved for it, and find none.
@@ -289,7 +289,7 @@ pub fn capture_parameters(accel: Accel) -> Vec<String> {
 /// parameter, and one with `CONFIG_KVM_GUEST` sets it for itself on KVM
 /// (`arch/x86/kernel/kvm.c`, `paravirt_ops_setup`).
 ///
-/// What else a kernel measures against the time of a busy host does not end it:
+/// Other measurements that a busy host disturbs do not end the kernel:
 ///
 /// - The counter's frequency (`tsc.c`, `pit_hpet_ptimer_calibrate_cpu`): if all readings were
 ///   disturbed, the kernel goes on with the PM timer (`pmtmr=`, or ACPI) as its clock. If only

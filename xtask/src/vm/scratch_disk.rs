@@ -19,11 +19,10 @@ use crate::vm::share;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
     pub size: u64,
-    /// What it is in the guest.
     pub purpose: Purpose,
 }
 
-/// What a disk is in the guest.
+/// How the guest gets a disk.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Purpose {
     /// A device that this environment variable names.
@@ -39,7 +38,7 @@ pub struct DiskArgument {
     place: Option<PathBuf>,
 }
 
-/// What makes the file system, on the host: emulated, it would take longer. The kernel's ext4
+/// Makes the file system, on the host, because an emulated guest takes longer. The kernel's ext4
 /// can be an upper layer of overlayfs, which our root cannot.
 pub const MKFS: &str = "mkfs.ext4";
 

@@ -89,7 +89,7 @@ pub(crate) fn occupied(guest: &Path) -> Option<String> {
     if guest == Path::new("/") {
         return Some("that is its whole file system".to_owned());
     }
-    // What the guest's streams go through is in /run.
+    // The guest's streams go through FIFOs in /run.
     if guest == Path::new("/run") || is_guests_own(guest) {
         return Some("the guest has its own there".to_owned());
     }
@@ -137,7 +137,7 @@ pub fn arrange(mut shares: Vec<Share>) -> Result<Vec<Share>, Failure> {
 /// shared read-only, and not in place of a file.
 fn has_place(share: &Share, around: Option<&Share>) -> Result<(), Failure> {
     let place = match around {
-        // What the guest's root is, the host's is.
+        // The guest's root is the host's.
         None => Some(share.guest.clone()),
         Some(around) => {
             let inside = share.guest.strip_prefix(&around.guest).ok();

@@ -27,15 +27,15 @@ const PANIC_GRACE: Duration = Duration::from_secs(5);
 /// must not fill the host's disk. A kernel's boot prints some 30 KiB.
 pub(super) const LONGEST_CONSOLE: u64 = 64 << 20;
 
-/// Who looks twenty times a second and has not for so long was stopped, or waited for a reader of
-/// its output.
+/// We look twenty times a second. After a gap of this length we were stopped, or waited for a
+/// reader of our output.
 const STOPPED: Duration = Duration::from_secs(2);
 
-/// What init calls its phases.
+/// Init's names of its phases.
 const MAIN: &str = "main";
 const CRASH: &str = "crash";
 
-/// What ends a run.
+/// The limits of a run, and who else may end it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Rules {
     limits: Limits,
@@ -77,7 +77,6 @@ pub(super) enum Stage {
     Back,
 }
 
-/// What has happened.
 #[derive(Debug)]
 pub(super) enum Input<'i> {
     /// Bytes came on a port; `None`: on the console.
@@ -86,11 +85,11 @@ pub(super) enum Input<'i> {
     Status(&'i Status),
     /// Somebody ends the run.
     Interrupted(Failure),
-    /// What is seen now. Only this tells whether the run is over.
+    /// A look at the VM. Only this decides whether the run is over.
     Look(Look<'i>),
 }
 
-/// What is seen of a VM at one moment.
+/// The state of a VM at one moment.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Look<'i> {
     pub(super) words: &'i ConsoleWords,
@@ -108,7 +107,7 @@ pub(super) struct Look<'i> {
     pub(super) ended: bool,
 }
 
-/// What is looked at when nothing comes: all that the guest has sent is here.
+/// Looked at when no bytes wait: then all that the guest has sent is here.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Quiet<'i> {
     /// Why QEMU has stopped the guest for good, if it has.
@@ -319,14 +318,14 @@ impl Watch {
             return None;
         };
         self.still += 1;
-        // Of our own looks, not of the time: we may have been stopped ourselves, with QEMU.
+        // Counts our looks, not time: we may have been stopped together with QEMU.
         (interrupt::POLL * self.still >= ending::PAUSE_LIMIT).then(|| {
             let limit = seconds(ending::PAUSE_LIMIT);
             self.lost(format!("{how} and did not go on within {limit}"))
         })
     }
 
-    /// What the console says about the guest's end, once that is certain.
+    /// The guest's end by the words of its console, once that is certain.
     fn dying(&mut self, now: Duration, words: &ConsoleWords) -> Option<VmOutcome> {
         let Some((ending, line)) = words.ending() else {
             self.ending = None;
@@ -356,8 +355,7 @@ impl Watch {
         (lasts > PANIC_GRACE).then_some(VmOutcome::Panicked(line))
     }
 
-    /// What the kernel said when it died. Before the planned crash was due, what looks
-    /// like it is another one.
+    /// The kernel's last words. Before the planned crash was due, a panic is another one.
     fn died(&self, words: &ConsoleWords) -> Option<String> {
         let early = (self.stage == Stage::Loading).then(|| words.planned());
         words.died().or_else(|| early.flatten())

@@ -1,7 +1,6 @@
-//! What a kernel says when it is in trouble, cut out of the lines of its console.
+//! Cuts a kernel's reports of trouble out of the lines of its console.
 //! Pure, and bounded whatever the lines are.
 
-/// What a line is a sign of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The kernel's end.
@@ -14,7 +13,7 @@ pub enum Kind {
     OutOfMemory,
 }
 
-/// What `die()`, `BUG()` and their like print first: `arch/x86/mm/fault.c`,
+/// The first words of `die()`, `BUG()` and their like: `arch/x86/mm/fault.c`,
 /// `arch/x86/kernel/traps.c`, `lib/bug.c`.
 const OOPS: &[&str] = &[
     "BUG: ",
@@ -25,7 +24,7 @@ const OOPS: &[&str] = &[
     "Unable to handle kernel ",
 ];
 
-/// What a console line without its time stamp is a sign of.
+/// The meaning of a console line without its time stamp.
 pub fn sign(text: &str) -> Option<Kind> {
     if text.starts_with("Kernel panic - not syncing") {
         return Some(Kind::Panic);
@@ -123,7 +122,7 @@ impl Excerpt {
         self.asked = true;
     }
 
-    /// What has been collected, without time stamps; an empty line between reports.
+    /// The reports, without time stamps; an empty line between them.
     pub fn text(&self) -> &str {
         self.text.trim_end()
     }

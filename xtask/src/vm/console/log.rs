@@ -1,7 +1,7 @@
 //! The console's log of a VM that belongs to no session:
 //! `log/vm/console-<time>-<digits>.log` in the work directory.
 //!
-//! That of a VM which ended well is removed. Of the others the newest stay, because a log
+//! The log of a VM that ended well is removed. Of the others the newest stay, because a log
 //! may have 64 MiB and nobody else removes them.
 
 use std::ffi::OsStr;
@@ -16,7 +16,7 @@ use crate::base::paths::Paths;
 use crate::base::temporary::{remove_abandoned, signed, signed_prefix};
 use crate::base::time;
 
-/// So many logs are kept, besides those of running VMs.
+/// Logs that are kept besides those of running VMs.
 const KEPT: usize = 20;
 
 const PREFIX: &str = "console-";

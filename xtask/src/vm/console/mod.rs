@@ -25,7 +25,7 @@ pub struct Console {
     file: File,
     bytes: u64,
     pub words: ConsoleWords,
-    /// What [`Console::take`] has not given yet.
+    /// Bytes for the next [`Console::take`]; `None`: nobody wants them.
     fresh: Option<Vec<u8>>,
 }
 
@@ -41,12 +41,12 @@ impl Console {
         })
     }
 
-    /// From now on [`Console::take`] gives what comes.
+    /// Keeps the bytes for [`Console::take`].
     pub fn keep(&mut self) {
         self.fresh = Some(Vec::new());
     }
 
-    /// What has come since the last call, as it is.
+    /// The bytes since the last call.
     pub fn take(&mut self) -> Vec<u8> {
         self.fresh.as_mut().map(std::mem::take).unwrap_or_default()
     }
@@ -176,7 +176,7 @@ impl ConsoleWords {
         }
     }
 
-    /// What went wrong first, once the kernel has panicked.
+    /// The first report of trouble, once the kernel has panicked.
     pub fn panicked(&self) -> Option<String> {
         let panic = self.panic.as_ref()?;
         Some(self.oops.as_ref().unwrap_or(panic).clone())
@@ -209,12 +209,12 @@ impl ConsoleWords {
         self.planned = None;
     }
 
-    /// What has gone wrong first since a crash was planned, and may be it.
+    /// The first sign of trouble since a crash was planned, which may be that crash.
     pub fn planned(&self) -> Option<String> {
         self.planned.clone().flatten()
     }
 
-    /// What the guest's init said before it could tell the host, or the initramfs.
+    /// The failure that the initramfs or init told before there was a status port.
     pub fn init_failed(&self) -> Option<&str> {
         self.init.as_deref()
     }
@@ -225,7 +225,7 @@ impl ConsoleWords {
         self.mistimed
     }
 
-    /// What did not go on first: a lockup, a stall, a task.
+    /// The first lockup, stall or hung task.
     pub fn stalled(&self) -> Option<&str> {
         self.stall.as_deref()
     }

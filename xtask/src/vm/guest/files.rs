@@ -17,12 +17,10 @@ use crate::vm::guest::cores;
 use crate::vm::guest::device_nodes::{self, Node};
 use crate::vm::guest::requirements::Offer;
 
-/// What the files depend on.
 #[derive(Clone, Debug)]
 pub struct GuestFiles<'g> {
     /// The guest's root on the host, whose `/etc/group` knows the groups' numbers.
     pub root: &'g Path,
-    /// What `uname -r` prints.
     pub release: &'g str,
     /// The kernel's folder of modules.
     pub modules: &'g Path,

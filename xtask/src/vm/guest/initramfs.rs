@@ -26,7 +26,6 @@ const BUSYBOX: &str = "/busybox";
 /// of graphics cards, have some 20 MiB.
 const LONGEST_MODULE: u64 = 256 << 20;
 
-/// What the bridge must know.
 #[derive(Clone, Debug)]
 pub struct Bridge<'b> {
     /// How the root is mounted, as mount(8) has it.

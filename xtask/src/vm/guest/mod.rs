@@ -24,7 +24,7 @@ use crate::vm::{CrashRequest, Stdin};
 /// The init script's path among the assets.
 pub const INIT: &str = "guest/init.sh";
 
-/// What loads a capture kernel in the guest, among the assets.
+/// The asset that loads a capture kernel in the guest.
 pub const LOADER: &str = "guest/load_capture_kernel.py";
 
 /// The BusyBox applets that init uses; `doctor` checks that they are there.
@@ -61,12 +61,11 @@ pub const FRESH: &[&str] = &["/tmp", "/run", "/dev/shm"];
 /// is found through them.
 pub const LINKS: &[&str] = &["/run/current-system", "/run/booted-system"];
 
-/// What was looked up on the host for init.
+/// Facts about the host's files for init.
 #[derive(Clone, Debug, Default)]
 pub struct Seen {
     /// Ends each stream.
     pub mark: String,
-    /// What must stay visible below the fresh mounts.
     pub hidden: Hidden,
     // Init shows these by their real names: before the guest's root is its root, an absolute
     // link leads elsewhere.
@@ -124,7 +123,7 @@ impl Seen {
     }
 }
 
-/// What pam_systemd tells a session of root's, unless the command is told otherwise.
+/// As pam_systemd sets it for a session of root's; the command's own value wins.
 const RUNTIME_DIRECTORY: (&str, &str) = ("XDG_RUNTIME_DIR", "/run/user/0");
 
 /// The command's whole environment.
@@ -163,7 +162,7 @@ fn load_command(boot: &Boot<'_>, crash: &CrashRequest) -> Vec<OsString> {
 /// has, which is less, it is less.
 const OVERLAY: &str = "50%";
 
-/// What makes the overlay one file system for programs, each with the first series that
+/// Options that make the overlay one file system for programs, each with the first series that
 /// knows it: an older one refuses the whole mount.
 const OVERLAY_OPTIONS: &[((u32, u32), &str)] = &[
     // Without it, the rename of a directory of the host is EXDEV, which `git mv` and Python's
@@ -177,7 +176,7 @@ const OVERLAY_OPTIONS: &[((u32, u32), &str)] = &[
     ((4, 19), "metacopy=on"),
 ];
 
-/// What a kernel of this series is asked for when it mounts the overlay: `,NAME=VALUE` for each.
+/// The overlay's options for a kernel of this series: `,NAME=VALUE` for each.
 fn overlay_options(series: Series) -> String {
     OVERLAY_OPTIONS
         .iter()
@@ -186,7 +185,7 @@ fn overlay_options(series: Series) -> String {
         .collect()
 }
 
-/// What init binds and links again below its fresh mounts.
+/// Paths that init shows again below its fresh mounts.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hidden {
     pub keep: Vec<PathBuf>,
@@ -316,7 +315,7 @@ fn cgroup2_options(version: &Version) -> &'static str {
     }
 }
 
-/// What mounts shares and disks: what contains another one comes first and hides nothing.
+/// Mounts shares and disks: one that contains another comes first and hides nothing.
 fn mounts(script: &mut Script, boot: &Boot<'_>) {
     for module in &boot.plan.file_system {
         script.line("load", module, "");
@@ -644,7 +643,12 @@ vmtest_command
         .assert_eq(&script);
         assert!(plain.contains("vmtest_tty='0'\n"));
         assert!(!plain.contains("setsid -c"));
+    }
+
+    #[test]
+    fn a_planned_crash_is_of_commands_too() {
         let crash = Vm {
+            command: vec!["true".into()],
             environment: vec![("NAME".into(), "value".into())],
             crash: Some(CrashRequest {
                 command: vec!["after".into()],
@@ -655,7 +659,8 @@ vmtest_command
             }),
             ..vm()
         };
-        let crash = text(&crash, &plan(), &seen());
+        let crash = init_script(&boot(&crash, &plan()), &seen(), "TEXT\n");
+        let crash = String::from_utf8(crash).unwrap();
         let functions = crash
             .lines()
             .skip_while(|line| *line != "vmtest_command() {");

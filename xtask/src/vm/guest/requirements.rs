@@ -1,4 +1,4 @@
-//! What a guest needs of its kernel, and where that has it: built in, as a module that
+//! A guest's needs, and where its kernel has them: built in, as a module that
 //! brings the guest to its root, or not at all. Pure but for [`Offer::read`].
 //!
 //! Our own kernels have everything built in. A distribution's has most of it as modules,
@@ -16,7 +16,7 @@ use crate::base::input;
 use crate::kernel::config::{FinalConfig, Value};
 use crate::model::kernel::{LocalKernel, Origin};
 
-/// What a kernel says about itself. All of it may be missing; then the kernel is trusted.
+/// A kernel's own description. All of it may be missing; then the kernel is trusted.
 #[derive(Clone, Debug, Default)]
 pub struct Offer {
     config: Option<FinalConfig>,
@@ -25,7 +25,7 @@ pub struct Offer {
     dependencies: String,
 }
 
-/// What a guest wants besides its root.
+/// A guest's wishes besides its root.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Wishes {
     pub disk: bool,
@@ -91,7 +91,7 @@ const FILE_SYSTEM: Feature = feature("ext4 file system", "CONFIG_EXT4_FS", "ext4
 const CHECKSUM: Feature = feature("checksums", "CONFIG_CRYPTO_CRC32C", "crc32c_generic");
 const NETWORK: Feature = feature("virtio network", "CONFIG_VIRTIO_NET", "virtio_net");
 
-/// What init cannot do without and what is never a module that it could load.
+/// Init's needs that are never modules.
 const BUILT_IN: &[(&str, &str)] = &[
     ("proc", "CONFIG_PROC_FS"),
     ("sysfs", "CONFIG_SYSFS"),
@@ -100,10 +100,9 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("scripts as programs", "CONFIG_BINFMT_SCRIPT"),
 ];
 
-/// What writes core dumps.
 const COREDUMP: &[&str] = &["CONFIG_COREDUMP", "CONFIG_ELF_CORE"];
 
-/// What loads modules before there is a root.
+/// Loads modules before there is a root.
 const INITRAMFS: (&str, &str) = ("initramfs", "CONFIG_BLK_DEV_INITRD");
 
 /// The options of a configuration that must not be modules, because nothing could load them
@@ -133,7 +132,6 @@ impl Offer {
         }
     }
 
-    /// What a kernel on this machine says.
     pub fn read(kernel: &LocalKernel) -> Result<Self> {
         let read = |path: &Path| input::text_if_any(path, input::TEXT);
         let config = match &kernel.config {
@@ -213,7 +211,7 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
         modules.retain(|feature| matches!(offer.place(feature), Place::Module));
         modules
     };
-    // What init loads, if it can.
+    // Modules that init loads, if it can.
     let mut network = Vec::new();
     if wishes.network {
         if let Place::Nowhere(why) = offer.place(&NETWORK) {
@@ -267,7 +265,7 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
     })
 }
 
-/// What is loaded before there is a root.
+/// Features that are loaded before there is a root; a failure names all that the kernel lacks.
 fn required(
     offer: &Offer,
     wishes: Wishes,
