@@ -1,9 +1,10 @@
 //! Tests on many Linux kernels, on the host's own userspace.
 //!
 //! ```text
-//! KernelRequest -resolve-> ResolvedKernel -fetch|build-> LocalKernel
-//!   -plan(Host)-> Plan -run-> VmRun -parse-> TestEvent* -fold-> Report
+//! -k 6.1 -supply-> kernel -vm-> bytes of a guest -run-> events, results.jsonl -report-> text
 //! ```
+//!
+//! `xtask/ARCHITECTURE.md` is the map of the rooms.
 
 mod archive;
 mod base;
