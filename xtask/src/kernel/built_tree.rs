@@ -19,10 +19,10 @@ use crate::base::input;
 use crate::base::lock;
 use crate::base::paths::Paths;
 use crate::base::process::{self, LongCommand};
-use crate::base::programs;
 use crate::base::sha256::Sha256;
 use crate::base::temporary::Temporary;
 use crate::kernel::config::{FinalConfig, Value};
+use crate::kernel::module;
 use crate::kernel::store;
 use crate::model::arch::Arch;
 use crate::model::kernel::{LocalKernel, Origin};
@@ -223,10 +223,7 @@ fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
     if current() {
         return Ok(goal);
     }
-    let depmod = programs::find_program("depmod").ok_or_else(|| {
-        Failure::setup("cannot list the tree's modules: depmod is missing")
-            .hint("install kmod, or let --setup install what is missing")
-    })?;
+    let depmod = module::depmod()?;
     let temporary = Temporary::directory(&goal)?;
     let release = built.release.to_string();
     let modules = temporary.path().join("lib/modules").join(&release);

@@ -24,6 +24,7 @@ use crate::base::process::{self, LongCommand};
 use crate::base::programs;
 use crate::base::sha256::Sha256;
 use crate::base::temporary::Temporary;
+use crate::kernel::build::progress::first_errors;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::{LocalKernel, Origin};
 
@@ -218,24 +219,13 @@ pub(crate) fn make(
     })
 }
 
-/// The first lines of make's output that say what is wrong, at most five.
-pub fn first_errors(output: &str) -> Vec<&str> {
-    let says = |line: &&str| {
-        let line = *line;
-        [
-            " error: ",
-            " fatal error: ",
-            "undefined reference",
-            "ERROR:",
-            "Error: ",
-        ]
-        .iter()
-        .any(|mark| line.contains(mark))
-            || line.ends_with(": not found")
-            || line.contains("No such file or directory")
-            || line.contains("No rule to make target")
-    };
-    output.lines().filter(says).take(5).collect()
+/// The program that lists a kernel's modules. For ordinary users `PATH` lacks /sbin, where it is.
+pub(crate) fn depmod() -> Result<PathBuf> {
+    let found = programs::find_program("depmod");
+    Ok(found.ok_or_else(|| {
+        Failure::setup("cannot list the kernel's modules: depmod is missing")
+            .hint("install kmod, or let --setup install what is missing")
+    })?)
 }
 
 /// The only `.ko` file below a directory.
@@ -588,22 +578,5 @@ mod tests {
         ] {
             assert_eq!(is_source(Path::new(path)), expected, "{path}");
         }
-    }
-
-    #[test]
-    fn the_first_errors_are_found_in_the_noise() {
-        let output = "make: Entering directory '/k'\n  CC [M]  /m/x.o\n\
-                      /m/x.c:3:10: fatal error: linux/nothing.h: No such file or directory\n\
-                      compilation terminated.\n\
-                      make[1]: *** [scripts/Makefile.build:250: /m/x.o] Error 1\n";
-        assert_eq!(
-            first_errors(output),
-            ["/m/x.c:3:10: fatal error: linux/nothing.h: No such file or directory"]
-        );
-        assert_eq!(
-            first_errors("ERROR: modpost: \"foo\" [/m/x.ko] undefined!\n"),
-            ["ERROR: modpost: \"foo\" [/m/x.ko] undefined!"]
-        );
-        assert!(first_errors("  LD [M]  /m/x.ko\n").is_empty());
     }
 }

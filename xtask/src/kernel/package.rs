@@ -33,7 +33,6 @@ use crate::base::input;
 use crate::base::interrupt;
 use crate::base::lock;
 use crate::base::process::{self, LongCommand};
-use crate::base::programs;
 use crate::base::temporary::Temporary;
 use crate::kernel::module;
 use crate::kernel::store;
@@ -280,10 +279,7 @@ fn check_finished(input: &PackageInput<'_>) -> Result<()> {
 }
 
 fn install_modules(input: &PackageInput<'_>, root: &Path, stage: &Path, log: &Path) -> Result<()> {
-    let depmod = programs::find_program("depmod").ok_or_else(|| {
-        Failure::setup("cannot install modules: depmod is missing")
-            .hint("install kmod, or let --setup install what is missing")
-    })?;
+    let depmod = module::depmod()?;
     let install = format!("INSTALL_MOD_PATH={}", root.display());
     // The kernel looks for depmod in PATH, which lacks /sbin for ordinary users,
     // and goes on without it.

@@ -78,7 +78,10 @@ pub fn first_errors(log: &str) -> Vec<&str> {
     };
     let mut lines = of(is_error);
     if lines.is_empty() {
-        lines = of(|line| line.starts_with("make") && line.contains("***"));
+        lines = of(|line| {
+            line.starts_with("make") && line.contains("***")
+                || line.contains("No such file or directory")
+        });
     }
     if lines.is_empty() {
         let all = log
@@ -180,6 +183,10 @@ mod tests {
         assert_eq!(
             first_errors("a\nmake[1]: *** [Makefile:1: all] Error 2\nb\n"),
             ["make[1]: *** [Makefile:1: all] Error 2"]
+        );
+        assert_eq!(
+            first_errors("a\n/m/gen: No such file or directory\nb\n"),
+            ["/m/gen: No such file or directory"]
         );
         assert_eq!(first_errors("a\n\nb\n"), ["a", "b"]);
         assert_eq!(first_errors(""), [""; 0]);

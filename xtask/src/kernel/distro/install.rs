@@ -15,9 +15,9 @@ use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
 use crate::base::process::{self, LongCommand};
-use crate::base::programs;
 use crate::base::temporary::Temporary;
 use crate::kernel::config::{FinalConfig, Value};
+use crate::kernel::module;
 use crate::model::arch::Arch;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::Release;
@@ -356,12 +356,7 @@ fn list_modules(root: &Path, found: &UnpackedKernel) -> Result<()> {
         return Ok(());
     }
     let release = &found.release;
-    let depmod = programs::find_program("depmod").ok_or_else(|| {
-        Failure::setup(format!(
-            "cannot list the modules of {release}: depmod is missing"
-        ))
-        .hint("install kmod, or let --setup install what is missing")
-    })?;
+    let depmod = module::depmod()?;
     // Where depmod looks depends on how it was built: some distributions have moved the
     // folder below /usr.
     let usr = root.join("usr");
