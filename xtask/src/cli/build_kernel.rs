@@ -147,7 +147,6 @@ fn try_configurations(env: &Env, requests: &[BuildRequest]) -> Result<u8> {
     Ok(status)
 }
 
-/// The trees of `--in-place`.
 fn in_place(flags: &BuildKernelFlags, paths: &Paths) -> Result<Vec<InPlace>> {
     let kernels = Kernels::load(&paths.configs)?;
     let arch = architecture(flags.arch.as_deref())?;
@@ -207,10 +206,6 @@ fn requests(flags: &BuildKernelFlags, paths: &Paths) -> Result<Vec<BuildRequest>
 }
 
 /// The flavors that `-f` and `-F` choose; without them, the most usual one.
-///
-/// # Errors
-///
-/// A usage error for one that is not known.
 pub fn flavors(chosen: &[String], all: bool, kernels: &Kernels) -> Result<Vec<String>> {
     let names = kernels.flavors.iter().map(|flavor| flavor.name.clone());
     if all {
@@ -247,10 +242,6 @@ fn wanted(word: &OsStr) -> Result<WantedSource> {
 }
 
 /// The architecture of that name, or this host's.
-///
-/// # Errors
-///
-/// A usage error that names those that are known.
 pub fn architecture(name: Option<&str>) -> Result<&'static Arch> {
     let known = || {
         arch::ARCHITECTURES

@@ -48,7 +48,6 @@ pub struct KconfigFlags {
     pub source: Option<PathBuf>,
 }
 
-/// Runs the command; the exit status of the process.
 pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
     let kernels = Kernels::load(&env.paths.configs)?;
     let arch = match &flags.arch {

@@ -51,11 +51,6 @@ pub fn is_tree(path: &Path) -> bool {
 
 /// The kernel in a tree, which is the one that it was built in: the source tree, or that
 /// of `O=`.
-///
-/// # Errors
-///
-/// A usage error that names what is missing and the command that makes it: the tree was
-/// not built, or its modules were not. It is for another architecture.
 pub fn open(env: &Env, path: &Path) -> Result<LocalKernel> {
     // Of several names of one tree this is the same.
     let path = &path

@@ -22,11 +22,8 @@ use crate::model::version::{Series, Version};
 /// What an option is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Value {
-    /// `y`: built in.
     Yes,
-    /// `m`: a module.
     Module,
-    /// `n`: off.
     No,
     /// A number, as it was written.
     Number(String),
@@ -134,13 +131,10 @@ impl Lifetime {
 pub struct Wanted {
     /// The (oldest) name with `CONFIG_`.
     pub option: String,
-    /// What it shall be.
     pub value: Value,
-    /// In which series.
     pub lifetime: Lifetime,
     /// The comment above it, one line each, without `#`.
     pub reason: Vec<String>,
-    /// Where it stands.
     pub origin: Origin,
     /// Where it stands with another value or reason that this one overrides.
     pub overrides: Vec<Origin>,
@@ -169,11 +163,6 @@ pub struct Merged {
 
 /// Merges the fragments of an architecture and a flavor; of an option in several
 /// fragments the last one wins.
-///
-/// # Errors
-///
-/// A fragment cannot be read or does not follow the syntax, the flavor is unknown,
-/// or two entries stand for one option.
 pub fn merge(files: &Files, arch: &Arch, flavor: &str) -> Result<Merged> {
     let kernels = Kernels::load(files)?;
     kernels.flavor(flavor)?;
@@ -226,10 +215,6 @@ fn merge_fragments(fragments: Vec<Vec<Wanted>>) -> Result<Merged> {
 }
 
 /// Parses one fragment. `path` is for messages and origins.
-///
-/// # Errors
-///
-/// `<path>:<line>: <what is wrong>`.
 pub fn parse_fragment(path: &str, text: &str) -> Result<Vec<Wanted>> {
     let mut options: Vec<Wanted> = Vec::new();
     // The comment that the next option belongs to, and whether options followed it.
@@ -477,7 +462,6 @@ impl Merged {
     }
 }
 
-/// A finished `.config`, parsed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FinalConfig {
     values: BTreeMap<String, Value>,
@@ -528,34 +512,25 @@ pub enum State {
     /// It is as wanted.
     Set,
     /// It is built in where a module was wanted, or the other way round.
-    There {
-        /// What it is.
-        found: Value,
-    },
+    There { found: Value },
     /// The version does not have it, as the fragment says.
     ExpectedAbsent,
     /// It has another value than wanted.
-    Lost {
-        /// What it is.
-        found: Value,
-    },
+    Lost { found: Value },
 }
 
 /// A wanted option and what became of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audited<'a> {
-    /// What was wanted.
     pub wanted: &'a Wanted,
     /// Its name in this version; the oldest one if it is absent.
     pub name: &'a str,
-    /// What became of it.
     pub state: State,
 }
 
 /// The comparison of a finished `.config` with what was wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Audit<'a> {
-    /// Every wanted option.
     pub options: Vec<Audited<'a>>,
 }
 

@@ -15,7 +15,6 @@ use crate::archive;
 use crate::base::input;
 use crate::base::sha256::Sha256;
 
-/// The file's name in a package.
 pub const FILE_NAME: &str = "manifest.json";
 
 /// Bytes of a manifest; ours have about a thousand.
@@ -32,18 +31,15 @@ pub struct Origin {
     pub checksum: String,
 }
 
-/// The contents of `manifest.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// What `uname -r` prints.
     pub release: String,
     /// Our name of the architecture.
     pub arch: String,
-    /// The flavor.
     pub flavor: String,
     /// `revision` of `kernels.toml`.
     pub revision: u32,
-    /// The source.
     pub source: Origin,
     /// Names of the patches applied to it, in order.
     pub patches: Vec<String>,
@@ -59,10 +55,6 @@ pub struct Manifest {
 
 impl Manifest {
     /// The manifest of an unpacked package; `None` if it has none (drgn's).
-    ///
-    /// # Errors
-    ///
-    /// If there is one and it cannot be read.
     pub fn read(package: &Path) -> Result<Option<Self>> {
         let path = package.join(FILE_NAME);
         let Some(text) = input::text_if_any(&path, SIZE_MAX)? else {
@@ -74,10 +66,6 @@ impl Manifest {
     }
 
     /// The manifest in a package file; `None` if it has none (drgn's).
-    ///
-    /// # Errors
-    ///
-    /// If the package or the manifest in it cannot be read.
     pub fn of_package(package: &Path) -> Result<Option<Self>> {
         let context = || format!("cannot read {}", package.display());
         let file = input::open(package).with_context(context)?;
@@ -101,22 +89,17 @@ impl Manifest {
 /// What the input key is made of.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
-    /// Name of the architecture.
     pub arch: &'a str,
     /// What `uname -r` prints.
     pub release: &'a str,
-    /// Checksum of the source.
     pub source: &'a str,
-    /// The merged fragments.
     pub fragments: &'a str,
-    /// Patches: name and text, in the order of their application.
     pub patches: &'a [(String, String)],
     /// [`crate::kernel::package::LAYOUT`].
     pub layout: u32,
 }
 
 impl Input<'_> {
-    /// The input key, in hexadecimal.
     pub fn key(&self) -> String {
         let layout = self.layout.to_string();
         let mut fields = vec![
@@ -134,7 +117,6 @@ impl Input<'_> {
     }
 }
 
-/// The build key, in hexadecimal.
 pub fn build_key(input_key: &str, compiler: &str, pahole: Option<&str>) -> String {
     digest(
         "vmtest build key 1",

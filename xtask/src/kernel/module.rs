@@ -58,7 +58,6 @@ pub(crate) const MAKE_ENVIRONMENT: &[&str] = &[
     "W",
 ];
 
-/// How a module is built.
 #[derive(Clone, Debug, Default)]
 pub struct ModuleOptions {
     /// The compiler to take where the kernel's own is not on this host (`--cc`).
@@ -67,7 +66,6 @@ pub struct ModuleOptions {
     pub log: PathBuf,
 }
 
-/// A compiler of this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiler {
     /// What make gets as `CC`.
@@ -80,11 +78,6 @@ pub struct Compiler {
 
 /// Builds the module whose Makefile is in `source`, or finds it in the cache.
 /// The path of the `.ko` file.
-///
-/// # Errors
-///
-/// No compiler; the build fails (its first error lines and the log are named);
-/// it gives no module or several.
 pub fn build_external(
     env: &Env,
     kernel: &LocalKernel,

@@ -157,11 +157,9 @@ MODULE_LICENSE(\"GPL\");
 
 /// A finished build tree.
 pub struct PackageInput<'a> {
-    /// What it is for.
     pub arch: &'static Arch,
     /// `make kernelrelease`.
     pub release: Release,
-    /// The source tree.
     pub source: PathBuf,
     /// The build tree; may be the source tree.
     pub build: PathBuf,
@@ -173,7 +171,6 @@ pub struct PackageInput<'a> {
     pub manifest: Option<String>,
 }
 
-/// Where a package goes and how.
 pub struct PackageOptions<'a> {
     /// The directory for the package file; the work directory's if `None`.
     pub output: Option<&'a Path>,
@@ -183,12 +180,10 @@ pub struct PackageOptions<'a> {
     pub workers: u32,
 }
 
-/// What [`package`] has made.
 #[derive(Debug)]
 pub struct Packaged {
     /// The unpacked kernel in the work directory.
     pub kernel: LocalKernel,
-    /// The package file.
     pub archive: PathBuf,
 }
 
@@ -196,11 +191,6 @@ pub struct Packaged {
 /// directory, and as a file. Both are replaced if they are there.
 ///
 /// Takes the lock [`store::lock_name`] of the kernel; the caller must not hold it.
-///
-/// # Errors
-///
-/// The build tree is not finished; a program is missing; no external module can
-/// be built against the staged files. Nothing is left in place then.
 pub fn package(
     env: &Env,
     input: &PackageInput<'_>,
@@ -469,11 +459,6 @@ fn normalise(directory: &Path) -> Result<()> {
 
 /// Builds a module against a package, in `directory`, and looks closely at how
 /// that went.
-///
-/// # Errors
-///
-/// The module cannot be built, a file was missed on the way, the module is for
-/// another kernel, or the package was changed.
 pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
     disk::create_directory(directory)?;
     write(&directory.join("proof.c"), PROOF_SOURCE.as_bytes())?;
@@ -553,10 +538,6 @@ pub struct FoundBuild {
 
 impl FoundBuild {
     /// Looks at a build tree.
-    ///
-    /// # Errors
-    ///
-    /// Usage errors that say what is missing.
     pub fn at(directory: &Path) -> Result<Self> {
         let wrong = |why: String| {
             Failure::usage(format!("{} {why}", directory.display()))
@@ -597,7 +578,6 @@ impl FoundBuild {
         })
     }
 
-    /// `make` in this tree.
     pub fn make(&self, arguments: &[&str]) -> LongCommand {
         let mut command = LongCommand::new("make")
             .arg("-C")

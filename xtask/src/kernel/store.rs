@@ -81,10 +81,6 @@ pub fn kernels(paths: &Paths, arch: &'static Arch) -> Result<Vec<LocalKernel>> {
 /// Opens an unpacked package, ours or drgn's, wherever it is. The release is
 /// read from `build/include/config/kernel.release`, the architecture from the
 /// ELF header of `build/vmlinux`.
-///
-/// # Errors
-///
-/// Usage errors that name what is missing.
 pub fn open(path: &Path) -> Result<LocalKernel> {
     let wrong = |why: String| {
         Failure::usage(format!("{} {why}", path.display())).hint(
@@ -230,10 +226,6 @@ impl Vacancy {
 
     /// Puts an unpacked package in its place. What is in it must be what its name
     /// says; `from` says in errors where it came from.
-    ///
-    /// # Errors
-    ///
-    /// Usage errors for a package of something else.
     pub fn fill(&self, temporary: Temporary, from: &str) -> Result<LocalKernel> {
         let kernel = open(temporary.path()).map_err(|error| {
             // The temporary name is gone when this is read.

@@ -28,7 +28,6 @@ pub enum State {
 pub struct Planned {
     /// The version or the tree, as it was asked for.
     pub wanted: String,
-    /// The flavor.
     pub flavor: String,
     /// The source, or in one line why it cannot be had.
     pub source: Result<Source, String>,
@@ -51,16 +50,10 @@ pub struct Source {
     pub input_key: String,
     /// The patches that it would get.
     pub patches: Vec<String>,
-    /// Whether it has to be built.
     pub state: State,
 }
 
 /// Looks at what each request would come to.
-///
-/// # Errors
-///
-/// A mistake of the user, no compiler, a signal. That a source cannot be had is part
-/// of the result.
 pub fn dry_run(env: &Env, requests: &[BuildRequest]) -> Result<Vec<Planned>> {
     let kernels = Kernels::load(&env.paths.configs)?;
     let mut planned = Vec::new();

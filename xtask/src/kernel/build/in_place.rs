@@ -28,16 +28,11 @@ use crate::model::catalog::Kernels;
 use crate::model::kernel::LocalKernel;
 use crate::model::version::Version;
 
-/// A tree to build in.
 #[derive(Clone, Debug)]
 pub struct InPlace {
-    /// The source tree.
     pub directory: PathBuf,
-    /// The flavor.
     pub flavor: String,
-    /// What it will run on.
     pub arch: &'static Arch,
-    /// The compiler's program; `None`: the usual one.
     pub cc: Option<String>,
     /// Jobs at a time; `None`: one per processor.
     pub jobs: Option<u32>,
@@ -51,10 +46,6 @@ const CONFIGURED: &str = ".vmtest-configured";
 const KEPT: &str = ".config.before-vmtest";
 
 /// Configures, unless that was done before with the same options, and builds.
-///
-/// # Errors
-///
-/// The directory is no source tree; options cannot be set; make fails.
 pub fn build(env: &Env, request: &InPlace) -> Result<LocalKernel> {
     let tree = &request.directory.canonicalize().map_err(|error| {
         Failure::usage(format!(
@@ -132,7 +123,6 @@ fn keep_configuration(tree: &Path, ui: &Ui) -> Result<()> {
     Ok(())
 }
 
-/// How make is called.
 fn make(request: &InPlace, tree: &Path, version: &Version, toolchain: &Toolchain) -> Make {
     // ccache would be another compiler to make than that of a plain `make`.
     let toolchain = &Toolchain {

@@ -117,11 +117,9 @@ const SCRUBBED: &[&str] = &[
 /// How make is called in one build tree.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Make {
-    /// The source tree.
     pub source: PathBuf,
     /// The build tree (`O=`).
     pub build: PathBuf,
-    /// Jobs at a time.
     pub jobs: u32,
     /// Variables on make's command line, in order. Those prevail over what the
     /// makefiles set and reach every make below.

@@ -48,16 +48,12 @@ pub use make::Make;
 use pipeline::{BuildTree, Log, RUNNING, WRAPPERS, log_file, tools, write_wrappers};
 use toolchain::Toolchain;
 
-/// A kernel to build.
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
     /// A version or a source tree.
     pub wanted: WantedSource,
-    /// The flavor.
     pub flavor: String,
-    /// What it will run on.
     pub arch: &'static Arch,
-    /// Where source comes from.
     pub source: SourceChoice,
     /// See [`SourceRequest::kernel_org_url`].
     pub kernel_org_url: String,
@@ -65,7 +61,6 @@ pub struct BuildRequest {
     pub cc: Option<String>,
     /// Jobs at a time; `None`: one per processor.
     pub jobs: Option<u32>,
-    /// Keep the build tree after packaging.
     pub keep_build: bool,
 }
 
@@ -88,17 +83,13 @@ impl BuildRequest {
 /// A kernel that make has finished.
 #[derive(Clone, Debug)]
 pub struct BuiltTree {
-    /// What it will run on.
     pub arch: &'static Arch,
     /// What `uname -r` will print.
     pub release: Release,
-    /// The source tree.
     pub source: PathBuf,
-    /// The build tree.
     pub build: PathBuf,
     /// How make is called in it.
     pub make: Make,
-    /// Goes into the package.
     pub manifest: Manifest,
 }
 
@@ -107,7 +98,6 @@ pub struct BuiltTree {
 pub struct Identity {
     /// What `uname -r` will print.
     pub release: Release,
-    /// The source.
     pub found: FoundSource,
     /// See [`crate::kernel::manifest`].
     pub input_key: String,
@@ -126,10 +116,6 @@ pub enum Outcome {
 }
 
 /// Builds and packages a kernel unless it is there already.
-///
-/// # Errors
-///
-/// Says what could not be found, fetched, configured or built.
 pub fn build_kernel(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
     let (built, log, _lock) = match build(env, request)? {
         Outcome::Installed(kernel) => return Ok(kernel),
@@ -162,7 +148,6 @@ fn say_what_was_kept(build: &Path, ui: &Ui) {
     }
 }
 
-/// Packages what was built.
 fn package(env: &Env, built: &BuiltTree, log: &Path) -> Result<Packaged> {
     let make = |arguments: &[&str]| built.make.command(arguments);
     let input = PackageInput {
@@ -190,11 +175,6 @@ fn package(env: &Env, built: &BuiltTree, log: &Path) -> Result<Packaged> {
 
 /// Fetches the source of a kernel and configures it, in a folder that is gone afterwards:
 /// whether every option of its fragments can be set. Says how many are.
-///
-/// # Errors
-///
-/// Names the options that cannot be set and what each is missing; says what could not be
-/// found or fetched.
 pub fn try_configuration(env: &Env, request: &BuildRequest) -> Result<()> {
     let plan = plan(env, request)?;
     let ingredients = Ingredients::fetch(env, request, &plan)?;
@@ -211,10 +191,6 @@ pub fn try_configuration(env: &Env, request: &BuildRequest) -> Result<()> {
 }
 
 /// Builds a kernel unless it is there already; the build tree stays.
-///
-/// # Errors
-///
-/// Says what could not be found, fetched, configured or built.
 pub fn build(env: &Env, request: &BuildRequest) -> Result<Outcome> {
     let plan = plan(env, request)?;
     let name = format!("{}.{}", plan.release, request.arch.name);
@@ -277,10 +253,6 @@ fn identify_request(
 
 /// Release and input key of a kernel whose source was found. `patched`: with our
 /// patches; the user's own tree is built as it is.
-///
-/// # Errors
-///
-/// The flavor is unknown, or a fragment or a patch cannot be read.
 pub fn identify(
     paths: &Paths,
     kernels: &Kernels,

@@ -13,7 +13,6 @@ pub struct Counter {
 }
 
 impl Counter {
-    /// More output.
     pub fn feed(&mut self, bytes: &[u8]) {
         for &byte in bytes {
             if byte == b'\n' {
@@ -26,7 +25,6 @@ impl Counter {
         }
     }
 
-    /// Objects so far.
     pub fn objects(&self) -> u64 {
         self.objects
     }

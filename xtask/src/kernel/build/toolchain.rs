@@ -11,21 +11,15 @@ use crate::base::programs::find_program;
 use crate::model::arch::Arch;
 use crate::model::version::{Series, Version};
 
-/// Whose compiler it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// GCC.
     Gcc,
-    /// Clang.
     Clang,
 }
 
-/// A compiler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiler {
-    /// Whose.
     pub family: Family,
-    /// Major, minor, patch level.
     pub version: (u32, u32, u32),
     /// The first line of `--version`, as the kernel has it in `CONFIG_CC_VERSION_TEXT`.
     pub text: String,
@@ -81,9 +75,7 @@ impl Compiler {
 /// pahole, which turns debugging information into BTF.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pahole {
-    /// The program.
     pub path: PathBuf,
-    /// Major and minor.
     pub version: (u32, u32),
     /// What `pahole --version` prints, e.g. `v1.24`.
     pub text: String,
@@ -123,13 +115,11 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// The value of `CC`.
     pub fn cc(&self, quirks: &Quirks) -> String {
         let ccache = if self.ccache { "ccache " } else { "" };
         format!("{ccache}{}{}", self.program, quirks.dialect())
     }
 
-    /// The value of `HOSTCC`.
     pub fn host_cc(&self, quirks: &Quirks) -> String {
         format!("{}{}", self.host_program, quirks.dialect())
     }
@@ -154,7 +144,6 @@ enum Action {
     HostFlag(&'static str),
     /// A variable of make.
     Variable(&'static str, &'static str),
-    /// An argument for pahole.
     PaholeFlag(&'static str),
 }
 
@@ -294,7 +283,6 @@ impl Quirks {
         self.0.iter().map(|pair| pair.reason)
     }
 
-    /// Arguments for kernel code.
     pub fn compiler_flags(&self) -> Vec<&'static str> {
         self.actions(|action| match action {
             Action::CompilerFlag(flag) => Some(flag),
@@ -302,7 +290,6 @@ impl Quirks {
         })
     }
 
-    /// Arguments for the host's programs.
     pub fn host_flags(&self) -> Vec<&'static str> {
         self.actions(|action| match action {
             Action::HostFlag(flag) => Some(flag),
@@ -310,7 +297,6 @@ impl Quirks {
         })
     }
 
-    /// Arguments for pahole.
     pub fn pahole_flags(&self) -> Vec<&'static str> {
         self.actions(|action| match action {
             Action::PaholeFlag(flag) => Some(flag),
@@ -318,7 +304,6 @@ impl Quirks {
         })
     }
 
-    /// Variables of make.
     pub fn make_variables(&self) -> Vec<(&'static str, String)> {
         self.actions(|action| match action {
             Action::Variable(name, value) => Some((name, value.to_owned())),
@@ -337,10 +322,6 @@ impl Quirks {
 
 /// Finds the tools on this host. `cc` is what `--cc` says; without it the
 /// architecture's usual GCC, through ccache if there is one.
-///
-/// # Errors
-///
-/// If there is no such compiler or it is none.
 pub fn probe(arch: &Arch, cc: Option<&str>) -> Result<Toolchain> {
     let native = crate::model::arch::host() == Some(arch);
     let cross = (!native).then(|| format!("{}-", arch.triplet));
