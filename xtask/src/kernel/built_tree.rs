@@ -18,7 +18,6 @@ use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::lock;
 use crate::base::paths::Paths;
-use crate::base::process::{self, LongCommand};
 use crate::base::sha256::Sha256;
 use crate::base::temporary::Temporary;
 use crate::kernel::config::{FinalConfig, Value};
@@ -218,7 +217,6 @@ fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
     if current() {
         return Ok(goal);
     }
-    let depmod = module::depmod()?;
     let temporary = Temporary::directory(&goal)?;
     let release = built.release.to_string();
     let modules = temporary.path().join("lib/modules").join(&release);
@@ -227,11 +225,6 @@ fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
         let file = modules.join(name);
         std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
     };
-    // Where depmod looks depends on how it was built: some distributions have moved the
-    // folder below /usr.
-    let usr = temporary.path().join("usr");
-    disk::create_directory(&usr)?;
-    link_to(Path::new("../lib"), &usr.join("lib"))?;
     write(KEY, &key)?;
     for name in LISTS.iter().filter(|name| path.join(name).is_file()) {
         std::fs::copy(path.join(name), modules.join(name))
@@ -251,13 +244,7 @@ fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
         link_to(&path.join(format!("{name}.ko")), &link)?;
     }
     link_to(path, &modules.join("build"))?;
-    let log = temporary.path().join("depmod.log");
-    let command = LongCommand::new(depmod)
-        .arg("-b")
-        .arg(temporary.path())
-        .arg(&release);
-    process::run_logged(command, &log, || Ok(()))
-        .with_context(|| format!("cannot list the modules of {}", path.display()))?;
+    module::list_modules(temporary.path(), &built.release)?;
     temporary.persist_from(&modules)?;
     Ok(goal)
 }

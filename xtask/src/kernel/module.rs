@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
@@ -27,6 +28,7 @@ use crate::base::temporary::Temporary;
 use crate::kernel::build::progress::first_errors;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::{LocalKernel, Origin};
+use crate::model::version::Release;
 
 /// Part of the cache's key: to be raised when the way of building changes.
 const RECIPE: &str = "1";
@@ -219,6 +221,23 @@ pub(crate) fn depmod() -> Result<PathBuf> {
         Failure::setup("cannot list the kernel's modules: depmod is missing")
             .hint("install kmod, or let --setup install what is missing")
     })?)
+}
+
+/// Makes the lists that modprobe reads in `root/lib/modules/<release>`.
+pub(crate) fn list_modules(root: &Path, release: &Release) -> Result<()> {
+    let depmod = depmod()?;
+    // Where depmod looks depends on how it was built: some distributions have moved the
+    // folder below /usr.
+    let usr = root.join("usr");
+    disk::create_directory(&usr)?;
+    let link = usr.join("lib");
+    symlink("../lib", &link).with_context(|| format!("cannot create {}", link.display()))?;
+    let command = LongCommand::new(depmod)
+        .arg("-b")
+        .arg(root)
+        .arg(release.to_string());
+    process::run_logged(command, &root.join("depmod.log"), || Ok(()))
+        .with_context(|| format!("cannot list the modules of {release}"))
 }
 
 /// The only `.ko` file below a directory.

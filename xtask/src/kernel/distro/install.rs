@@ -1,7 +1,6 @@
 //! From package files to a folder of the work directory: see [`install`].
 
 use std::collections::BTreeSet;
-use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -14,7 +13,6 @@ use crate::base::env::Env;
 use crate::base::error::Failure;
 use crate::base::input;
 use crate::base::interrupt;
-use crate::base::process::{self, LongCommand};
 use crate::base::temporary::Temporary;
 use crate::kernel::config::{FinalConfig, Value};
 use crate::kernel::module;
@@ -356,19 +354,7 @@ fn list_modules(root: &Path, found: &UnpackedKernel) -> Result<()> {
         return Ok(());
     }
     let release = &found.release;
-    let depmod = module::depmod()?;
-    // Where depmod looks depends on how it was built: some distributions have moved the
-    // folder below /usr.
-    let usr = root.join("usr");
-    disk::create_directory(&usr)?;
-    let link = usr.join("lib");
-    symlink("../lib", &link).with_context(|| format!("cannot create {}", link.display()))?;
-    let command = LongCommand::new(depmod)
-        .arg("-b")
-        .arg(root)
-        .arg(release.to_string());
-    process::run_logged(command, &root.join("depmod.log"), || Ok(()))
-        .with_context(|| format!("cannot list the modules of {release}"))?;
+    module::list_modules(root, release)?;
     let list = found.modules.join("modules.dep");
     let text = input::text(&list, input::TEXT)
         .with_context(|| format!("depmod has not made {}", list.display()))?;
