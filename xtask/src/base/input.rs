@@ -29,10 +29,6 @@ pub const LARGE: u64 = 1 << 30;
 const PIPE_FILES: u64 = 0x5049_5045;
 
 /// Opens a regular file, or a pipe without a name, without waiting for anybody.
-///
-/// # Errors
-///
-/// It is something else, which the error names.
 pub fn open(path: &Path) -> io::Result<File> {
     // Without it, opening a named pipe waits for a writer.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
@@ -58,10 +54,6 @@ fn is_nameless(pipe: &File) -> bool {
 }
 
 /// All bytes of a file.
-///
-/// # Errors
-///
-/// It cannot be read, is no file, or has more than `limit` bytes.
 pub fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let too_long = || io::Error::other(format!("it has more than {limit} bytes"));
@@ -77,20 +69,12 @@ pub fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// All of a file that is UTF-8.
-///
-/// # Errors
-///
-/// As [`bytes`]; it is not UTF-8.
 pub fn text(path: &Path, limit: u64) -> io::Result<String> {
     String::from_utf8(bytes(path, limit)?)
         .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
 }
 
 /// [`text`], or `None` if there is no such file.
-///
-/// # Errors
-///
-/// As [`text`], with the path.
 pub fn text_if_any(path: &Path, limit: u64) -> Result<Option<String>> {
     match text(path, limit) {
         Ok(text) => Ok(Some(text)),
@@ -100,10 +84,6 @@ pub fn text_if_any(path: &Path, limit: u64) -> Result<Option<String>> {
 }
 
 /// The first `limit` bytes of a file.
-///
-/// # Errors
-///
-/// It cannot be read, or is no file.
 pub fn beginning(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     Patient(open(path)?).take(limit).read_to_end(&mut bytes)?;
@@ -111,10 +91,6 @@ pub fn beginning(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// The bytes of a file behind the first `start`, of which only the last `limit`.
-///
-/// # Errors
-///
-/// It cannot be read, or is no file.
 pub fn end(path: &Path, start: u64, limit: u64) -> io::Result<Vec<u8>> {
     let mut file = open(path)?;
     let length = file.metadata()?.len();

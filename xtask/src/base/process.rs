@@ -35,10 +35,6 @@ pub const SUPERVISE: &str = "supervise";
 const GRACE: Duration = Duration::from_secs(2);
 
 /// A shell for short commands, which inherit our environment: no secrets.
-///
-/// # Errors
-///
-/// There is no current directory.
 pub fn shell() -> xshell::Result<xshell::Shell> {
     let shell = xshell::Shell::new()?;
     for name in TOKENS {
@@ -172,10 +168,6 @@ impl LongCommand {
     }
 
     /// Starts it.
-    ///
-    /// # Errors
-    ///
-    /// If the program cannot be found or the supervisor cannot be started.
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
     pub fn spawn(self) -> Result<LongChild> {
         interrupt::check()?;
@@ -343,10 +335,6 @@ pub fn status_in_words(status: ExitStatus) -> String {
 
 /// Runs a command to its end with both streams in a log file, which is appended
 /// to. `tick` is called while it runs.
-///
-/// # Errors
-///
-/// Names the command, how it ended and the log, with the log's last lines.
 pub fn run_logged(
     command: LongCommand,
     log: &Path,

@@ -36,10 +36,6 @@ const OWN: &str = "/proc/self/exe";
 
 /// Takes the secrets out of the environment. Called before anything else is started: it does
 /// not return if it executes this program again.
-///
-/// # Errors
-///
-/// They are still in the environment.
 pub fn hide() -> Result<()> {
     if let Some(secrets) = inherited().context("cannot read the secrets from the first start")? {
         // Also what is in memory must not be read by others of this user. Root can.

@@ -31,10 +31,6 @@ impl Write for Stdout {
 
 /// Prints results that have no colours. What would command a terminal is replaced if it is one;
 /// a program that reads them gets what there is.
-///
-/// # Errors
-///
-/// They cannot be written.
 pub fn print(text: &str) -> Result<()> {
     let text = secrets::redacted(text);
     let shown = io::stdout().is_terminal().then(|| shown::lines(&text));
@@ -45,10 +41,6 @@ pub fn print(text: &str) -> Result<()> {
 }
 
 /// Prints one value in a line.
-///
-/// # Errors
-///
-/// It cannot be written.
 pub fn print_value(value: &str) -> Result<()> {
     match io::stdout().is_terminal() {
         true => print(&(shown::line(value) + "\n")),

@@ -185,10 +185,6 @@ pub struct Scratch(Held);
 
 impl Scratch {
     /// Makes one.
-    ///
-    /// # Errors
-    ///
-    /// There is no such directory, or nothing can be made in it.
     pub fn new() -> Result<Self> {
         let parent = host_folder()?;
         let context = || {
@@ -208,10 +204,6 @@ impl Scratch {
 }
 
 /// The host's directory for temporary files: `TMPDIR`, which says nothing if it is empty.
-///
-/// # Errors
-///
-/// It is relative, and there is no current directory.
 pub fn host_folder() -> Result<PathBuf> {
     let named = std::env::var_os("TMPDIR").filter(|folder| !folder.is_empty());
     let folder = named.map_or_else(|| PathBuf::from("/tmp"), PathBuf::from);
@@ -219,10 +211,6 @@ pub fn host_folder() -> Result<PathBuf> {
 }
 
 /// A name that begins with `prefix` and that no other run ever has.
-///
-/// # Errors
-///
-/// The system gives no random bytes.
 pub fn signed(prefix: impl AsRef<OsStr>) -> io::Result<OsString> {
     let mut name = prefix.as_ref().as_bytes().to_vec();
     name.extend(random_digits(DIGITS)?.bytes());
@@ -246,10 +234,6 @@ fn checksum(head: &[u8]) -> String {
 }
 
 /// So many random hexadecimal digits.
-///
-/// # Errors
-///
-/// The system gives no random bytes.
 pub fn random_digits(count: usize) -> io::Result<String> {
     let mut bytes = vec![0; count.div_ceil(2)];
     // So few come at once (getrandom(2): up to 256 bytes are never cut short).
@@ -298,10 +282,6 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// Removes a file or directory of ours that has its final name. A directory gets a temporary
 /// name first: it is whole or gone, whenever this ends.
-///
-/// # Errors
-///
-/// It cannot be moved or removed.
 pub fn discard(path: &Path) -> Result<()> {
     let context = || format!("cannot remove {}", path.display());
     if !path.symlink_metadata().with_context(context)?.is_dir() {
@@ -313,10 +293,6 @@ pub fn discard(path: &Path) -> Result<()> {
 
 /// Removes the temporary names in `directory` whose makers are gone, as far as that can be
 /// done; how many. A directory that is not there has none.
-///
-/// # Errors
-///
-/// The directory cannot be read.
 pub fn sweep(directory: &Path) -> io::Result<usize> {
     let entries = match directory.read_dir() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),

@@ -42,10 +42,6 @@ pub fn in_foreground(terminal: impl AsFd) -> bool {
 }
 
 /// Waits, stopped as by an attempt to read, until our job is in the foreground.
-///
-/// # Errors
-///
-/// The terminal is gone, or no shell can bring us there.
 pub fn wait_for_foreground() -> Result<()> {
     if in_foreground(std::io::stdin()) {
         return Ok(());

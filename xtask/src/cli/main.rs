@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use crate::base::ui::{Ui, Verbosity};
 use crate::cli;
-use crate::cli::flags::{self, usage_failure};
+use crate::cli::grammar::{self, usage_failure};
 use clap::Parser;
 use clap::error::ErrorKind;
 
@@ -27,8 +27,8 @@ const PANICKED: u8 = 101;
 
 /// The whole program; its exit status.
 fn run() -> u8 {
-    let words = flags::arguments(std::env::args_os());
-    let flags = match flags::Xtask::try_parse_from(words) {
+    let words = grammar::arguments(std::env::args_os());
+    let flags = match grammar::Xtask::try_parse_from(words) {
         Ok(flags) => flags,
         Err(error) if is_help(&error) => return help(&error),
         Err(error) => return fail(&Ui::new(Verbosity::Quiet), &usage_failure(&error).into()),
@@ -36,10 +36,10 @@ fn run() -> u8 {
     // The supervisor must not touch signals or the terminal before its child runs, which may
     // have been given secrets.
     match flags.command {
-        flags::Command::Supervise(supervise) => {
+        grammar::Command::Supervise(supervise) => {
             return cli::supervise::run(&supervise);
         }
-        flags::Command::Enclose(enclose) => {
+        grammar::Command::Enclose(enclose) => {
             return cli::supervise::enclose(enclose);
         }
         _ => {}

@@ -4,11 +4,12 @@ mod bisect;
 mod build_kernel;
 mod ci;
 mod doctor;
-pub mod flags;
+mod grammar;
 mod kconfig;
 mod kernel;
 mod kernels;
 mod list;
+mod machine;
 pub mod main;
 mod matrix;
 mod package;
@@ -30,7 +31,7 @@ use crate::model::arch::ARCHITECTURES;
 use crate::vm::preflight;
 use anyhow::Result;
 
-use crate::cli::flags::{Command, Global, Xtask};
+use crate::cli::grammar::{Command, Global, Xtask};
 
 /// Runs the command; the exit status of the process.
 pub fn run(flags: Xtask, ui: &Ui) -> Result<u8> {

@@ -65,10 +65,6 @@ pub fn run(env: &Env, flags: &PruneFlags) -> Result<u8> {
 
 /// Whether something may be done: `yes` was said before, or is the answer to a question such
 /// as `delete 3?`.
-///
-/// # Errors
-///
-/// A usage error: nobody can be asked.
 pub fn confirm(question: &str, yes: bool, ui: &Ui) -> Result<bool> {
     if !yes && !Ui::can_ask() {
         let message = format!("{question} There is no terminal to ask on");

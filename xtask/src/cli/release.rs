@@ -14,7 +14,7 @@ use crate::supply::places::From;
 use crate::supply::{self, Sources};
 use anyhow::Result;
 
-use crate::cli::flags::Machine;
+use crate::cli::machine::Machine;
 use clap::Args;
 use std::path::PathBuf;
 

@@ -28,14 +28,73 @@ use crate::vm::{self, Limits, Stdin, VmOutcome, VmRun, VmSink};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::cli::flags::Vm;
-use crate::cli::flags::machine::Given;
+use crate::cli::machine::Given;
+use crate::cli::machine::Machine;
+use crate::cli::release::SourceFlags;
+use clap::Args;
+
+/// Boot a kernel and run a command in it, with its exit status
+///
+/// The command runs as root in the current directory, on this host's files. It cannot change them:
+/// what it writes is gone when it ends. It has the standard input, output and error of `vm`; if
+/// `vm` runs on a terminal, the command gets a terminal (Ctrl-A X ends the VM). Without a command,
+/// `vm` runs a shell.
+#[derive(Args, Debug)]
+#[command(after_help = "\
+Examples:
+  cargo xtask vm -k '6.1.*' -- uname -r
+  cargo xtask vm -- python3 -c 'import os; print(os.uname())'
+  dmesg-of() { cargo xtask -q vm -k \"$1\" -- dmesg; }
+  cargo xtask vm -k 6.1                  a shell
+  cargo xtask vm -k ~/linux -- uname -a  a kernel that was just built there
+  cargo xtask vm -k debian:6.12          Debian's newest 6.12
+  cargo xtask vm -k debian:bookworm --debuginfo -- drgn --version
+  cargo xtask vm -k ./linux-image-6.1.0-56-amd64_6.1.160-1_amd64.deb -- uname -a
+  cargo xtask vm -k host                 the kernel that runs here
+  cargo xtask vm --share-rw results --net -- ./measure -o results
+  cargo xtask vm --gdb --kernel-log      debug a boot, reading the kernel's messages
+
+Exit status: the command's, 128+N for signal N; --lost-status if the VM was lost, panicked or got
+stuck; 2 or 3 if it could not be started.")]
+pub struct VmFlags {
+    /// Boot this kernel: a release, a pattern, a series, the path of an unpacked kernel, of a
+    /// package or of a tree in which a kernel was built, host, debian, or debian:WHAT (a series, a
+    /// version, a release or a suite) [default: the newest local kernel, else the release's newest]
+    #[arg(short, long = "kernel", value_name = "REQUEST")]
+    pub kernels: Vec<String>,
+    #[command(flatten)]
+    pub sources: SourceFlags,
+    #[command(flatten)]
+    pub machine: Machine,
+    /// Set a variable in the guest: NAME=VALUE, or NAME for its value on this host if it has one
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub environment: Vec<OsString>,
+    /// Give the command a terminal
+    #[arg(long, conflicts_with = "no_tty")]
+    pub tty: bool,
+    /// Give the command pipes
+    #[arg(long)]
+    pub no_tty: bool,
+    /// Print the command line that QEMU would get; it does not run by itself, without the files and
+    /// sockets that `vm` makes for it
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Print the kernel's messages to standard error as they arrive
+    #[arg(long)]
+    pub kernel_log: bool,
+    /// End with this exit status if the VM was lost, panicked or got stuck
+    #[arg(long, value_name = "N", default_value_t = 128)]
+    pub lost_status: u8,
+    /// Run this command with these arguments
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
+}
 
 /// Lines of the kernel's words that are shown; all of them are in the console's log.
 const TROUBLE: usize = 100;
 
 /// Runs the command; its exit status.
-pub fn run(env: &Env, flags: &Vm, setup: bool) -> Result<u8> {
+pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
     setup::require(env, &setup::for_vm(supply::host_arch()?), setup)?;
     let mut request = request(env, flags, setup)?;
     if flags.dry_run {
@@ -87,7 +146,7 @@ pub fn run(env: &Env, flags: &Vm, setup: bool) -> Result<u8> {
     Ok(conclude(&run?, log, flags.lost_status, &env.ui))
 }
 
-fn request(env: &Env, flags: &Vm, setup: bool) -> Result<vm::Vm> {
+fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
     // Before a kernel is fetched.
     let shares = flags.machine.shares()?;
     let cores = flags.machine.cores()?;

@@ -60,11 +60,6 @@ struct RawArchitecture {
 
 impl Kernels {
     /// Reads and checks `kernels.toml`.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be read, is not as [`Kernels::parse`] wants it, or names a
-    /// fragment that is not there.
     pub fn load(files: &Files) -> Result<Self> {
         let text = files.read(FILE)?;
         let kernels = Self::parse(&text).with_context(|| format!("cannot read {FILE}"))?;
@@ -88,11 +83,6 @@ impl Kernels {
     }
 
     /// Parses the text of `kernels.toml`.
-    ///
-    /// # Errors
-    ///
-    /// It is not TOML of the right form, a series is not one or not in order, a
-    /// flavor stands twice, or an architecture is unknown.
     pub fn parse(text: &str) -> Result<Self> {
         let raw: Raw = toml::from_str(text)?;
         let mut series = Vec::new();
@@ -152,10 +142,6 @@ impl Kernels {
 
     /// `-K`: a request for each series of an architecture and each of these flavors (the
     /// default one if there are none), oldest first.
-    ///
-    /// # Errors
-    ///
-    /// As [`Kernels::flavor`].
     pub fn every_series(
         &self,
         arch: &Arch,
@@ -180,11 +166,6 @@ impl Kernels {
     }
 
     /// That the series is supported on this architecture.
-    ///
-    /// # Errors
-    ///
-    /// [`FailureKind::Usage`](crate::base::error::FailureKind::Usage), naming the
-    /// nearest series or the oldest one of the architecture.
     pub fn require_series(&self, series: Series, arch: &Arch) -> Result<(), Failure> {
         if self.series_of(arch).any(|known| known == series) {
             return Ok(());
@@ -222,10 +203,6 @@ impl Kernels {
     }
 
     /// The flavor of that name.
-    ///
-    /// # Errors
-    ///
-    /// [`FailureKind::Usage`](crate::base::error::FailureKind::Usage), naming all flavors.
     pub fn flavor(&self, name: &str) -> Result<&Flavor, Failure> {
         let found = self.flavors.iter().find(|flavor| flavor.name == name);
         found.ok_or_else(|| {

@@ -54,10 +54,6 @@ pub struct Mistake {
 
 impl Expectation {
     /// Whether all values have the right form.
-    ///
-    /// # Errors
-    ///
-    /// The first mistake.
     pub fn check(&self) -> Result<(), Mistake> {
         Entry::new(self, None).map(|_| ())
     }
@@ -178,10 +174,6 @@ impl Applicable<'_> {
 
 impl Ledger {
     /// The list on a day.
-    ///
-    /// # Errors
-    ///
-    /// An entry that [`Expectation::check`] refuses.
     pub fn new(expectations: &[Expectation], today: Date) -> Result<Self, Failure> {
         let entry = |expectation: &Expectation| {
             Entry::new(expectation, Some(today)).map_err(|Mistake { key, failure }| Failure {
@@ -198,10 +190,6 @@ impl Ledger {
 
     /// The list of a session, on the day when it began: whenever a report is made
     /// of it, it says the same.
-    ///
-    /// # Errors
-    ///
-    /// As [`Ledger::new`]; the session has a list and does not say when it began.
     pub fn of(session: &Session) -> Result<Self, Failure> {
         if session.expectations.is_empty() {
             return Ok(Self::default());

@@ -70,10 +70,6 @@ impl LocalKernel {
     }
 
     /// The tree that external modules are built against.
-    ///
-    /// # Errors
-    ///
-    /// A set-up failure if the kernel came without one.
     pub fn require_build(&self) -> Result<&Path> {
         let failure = || {
             Failure::setup(format!(

@@ -201,10 +201,6 @@ pub struct Release {
 
 impl Project {
     /// Reads the text of a project file; `file` is its name in messages.
-    ///
-    /// # Errors
-    ///
-    /// [`Failure`] of kind usage, with file, line, and the remedy if there is one.
     pub fn parse(file: &str, text: &str) -> Result<Self, Failure> {
         let document = DeTable::parse(text).map_err(|error| {
             let line = error.span().map_or(1, |span| line_of(text, span.start));
@@ -407,10 +403,6 @@ pub struct Choice {
 
 /// Which project: `-C`, else `VMTEST_PROJECT`, else the current directory if it
 /// is one, else the pinned release of the profile (drgn's if none is named).
-///
-/// # Errors
-///
-/// A directory that was named and is no project, or whose file is wrong.
 pub fn choose(choice: &Choice, assets: &Files) -> Result<Chosen> {
     let named = choice.directory.as_ref().or(choice
         .variable

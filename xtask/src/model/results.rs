@@ -237,10 +237,6 @@ pub struct Results {
 
 /// A line of the file, as JSON; `name` is left out of the session's own lines. The
 /// event is in the fields already if it is empty here.
-///
-/// # Errors
-///
-/// The fields are no structure.
 pub fn line(
     event: &str,
     name: Option<&RunName>,
@@ -270,10 +266,6 @@ pub fn line(
 }
 
 /// The line of a finding.
-///
-/// # Errors
-///
-/// None is known: a text can be written as JSON.
 pub fn finding(text: &str) -> Result<String> {
     line(
         "session-finding",
@@ -294,10 +286,6 @@ struct Open {
 impl Results {
     /// Reads a file's text. Lines that are not ours are left out, as is one that was
     /// cut off at the end.
-    ///
-    /// # Errors
-    ///
-    /// No line is one of ours.
     pub fn parse(text: &str) -> Result<Self> {
         let mut results = Self::default();
         let mut open = Vec::<Open>::new();

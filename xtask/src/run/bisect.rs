@@ -292,10 +292,6 @@ impl Bisection {
 }
 
 /// Takes all steps; gives the last one. `run` tells what the test does on a kernel.
-///
-/// # Errors
-///
-/// Those of `run`.
 pub fn search<E>(
     bisection: &mut Bisection,
     mut run: impl FnMut(usize) -> Result<Verdict, E>,

@@ -81,10 +81,6 @@ pub fn jobs(
 }
 
 /// The text for standard output.
-///
-/// # Errors
-///
-/// Those of the JSON writer.
 pub fn render(jobs: &[Job], format: Format) -> Result<String> {
     /// The matrix of a workflow.
     #[derive(Serialize)]

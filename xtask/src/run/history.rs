@@ -89,10 +89,6 @@ impl KernelHistory {
     }
 
     /// The text of a file.
-    ///
-    /// # Errors
-    ///
-    /// Those of the JSON writer.
     pub fn to_json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
@@ -220,10 +216,6 @@ impl History {
     /// Keeps a run whose session began at `date` (`2026-11-25T16:21:20Z`). Not for one
     /// of only some of the tests, whose durations say nothing about all of them. A run
     /// that found no kernel, and so has none that it could be kept for, is left out.
-    ///
-    /// # Errors
-    ///
-    /// The file cannot be written, or a signal while another run holds the lock.
     pub fn record(&mut self, record: &RunRecord, date: &str) -> Result<()> {
         let name = &record.name;
         if matches!(record.outcome, RunOutcome::NotStarted { .. }) || !is_known(name) {

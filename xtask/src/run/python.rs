@@ -46,10 +46,6 @@ impl Interpreter {
     /// Asks an interpreter who it is. What is in `PATH` may be a shim (a shell
     /// script that looks for a version in files of the current directory), which
     /// would cost a guest seconds and may find another one there.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such program or it is no Python.
     pub fn find(name: &str, directory: &Path) -> Result<Self> {
         let program = if name.contains('/') {
             Some(directory.join(name)).filter(|path| path.is_file())

@@ -30,10 +30,6 @@ pub struct Wanted {
 
 impl Wanted {
     /// What is known of its name before it is here.
-    ///
-    /// # Errors
-    ///
-    /// This machine's architecture is unknown.
     pub fn name(&self) -> Result<RunName> {
         let (kernel, arch, flavor) = match &self.choice {
             Ok(Choice::Local(kernel)) => return Ok(name(kernel)),
@@ -148,10 +144,6 @@ impl Budget {
     }
 
     /// That a kernel of the release was tested, whatever came of it.
-    ///
-    /// # Errors
-    ///
-    /// A kernel that is to be deleted cannot be, or a signal.
     pub fn tested(&self, env: &Env, kernel: LocalKernel) -> Result<()> {
         let Some(budget) = self.bytes else {
             return Ok(());

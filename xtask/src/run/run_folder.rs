@@ -33,20 +33,12 @@ pub struct RunFolder {
 
 impl RunFolder {
     /// Makes a folder of its own below `logs`, named by time so that they sort.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be made.
     pub fn create(logs: &Path) -> Result<Self> {
         Self::at(unique(logs)?)
     }
 
     /// Makes this folder, or uses it if it is there and has no results. A run that was
     /// killed before its first line has left none.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be made; it has results, which are not overwritten; another run uses it.
     pub fn at(path: PathBuf) -> Result<Self> {
         std::fs::create_dir_all(&path)
             .with_context(|| format!("cannot create {}", path.display()))?;
@@ -74,20 +66,12 @@ impl RunFolder {
     }
 
     /// The first line.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written.
     pub fn begin(&mut self, session: &Session) -> Result<()> {
         self.write("session-started", None, 0, session)?;
         self.flush()
     }
 
     /// The last lines: what is wrong with the session as a whole, and its end.
-    ///
-    /// # Errors
-    ///
-    /// They cannot be written.
     pub fn end(&mut self, findings: &[String]) -> Result<()> {
         for finding in findings {
             self.write("session-finding", None, 0, &json!({ "text": finding }))?;
@@ -99,10 +83,6 @@ impl RunFolder {
     /// Writes what happened to a run. Whoever looks at the file while tests hang sees
     /// which one it is, and nothing is lost when we are killed: each line is in the
     /// file when this returns.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written.
     pub fn take(&mut self, event: &RunEvent) -> Result<()> {
         let RunEvent { run, shard, kind } = event;
         if let RunEventKind::Started(name) = kind {
@@ -164,10 +144,6 @@ fn finish(record: &RunRecord) -> Finish {
 
 /// A path below `logs` that no other run has, not in another PID namespace either. By their
 /// names folders are in the order of time.
-///
-/// # Errors
-///
-/// The system gives no random bytes.
 pub fn unique(logs: &Path) -> Result<PathBuf> {
     let now = SystemTime::now();
     let second = time::file_name(time::unix(now));

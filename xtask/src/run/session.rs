@@ -90,10 +90,6 @@ impl SessionParts<'_> {
 /// Runs everything. The records in the order of the requests, those of the host's own
 /// tests first, those of tests after a crash behind their kernel's; runs that were not
 /// started (`fail_fast`) have none.
-///
-/// # Errors
-///
-/// A signal, a mistake of the user, or an error of the observer.
 pub fn run(session: SessionParts<'_>, observer: &mut dyn Observer) -> Result<Vec<RunRecord>> {
     let of = session.runs();
     let mut records = (0..2 * of)

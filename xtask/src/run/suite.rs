@@ -155,10 +155,6 @@ impl Suite<'_> {
 
     /// Looks whether what is to be run can be found, as far as it can be said before: the
     /// tests in VMs and those of the host.
-    ///
-    /// # Errors
-    ///
-    /// A usage error.
     pub fn check(&self, in_vms: bool, local: bool) -> Result<()> {
         let tree = &self.prepared.tree;
         if in_vms {
@@ -198,10 +194,6 @@ impl Suite<'_> {
     }
 
     /// The project's kernel module, built for a kernel.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be built.
     pub fn module(&self, env: &Env, kernel: &LocalKernel) -> Result<Option<PathBuf>> {
         let Some(module) = &self.project.module else {
             return Ok(None);
@@ -244,10 +236,6 @@ impl Suite<'_> {
 
     /// Writes down how long each class took on a kernel like this one, for VMs that
     /// share its tests: all of them must share them out alike.
-    ///
-    /// # Errors
-    ///
-    /// It cannot be written.
     pub fn durations(&self, name: &RunName) -> Result<PathBuf> {
         let path = run_folder::log_file(&self.folder, name, "durations.json");
         let text = schedule::shards_file(&self.history.class_seconds(name));
@@ -258,10 +246,6 @@ impl Suite<'_> {
     /// Runs one VM to its end. The second value is what came after the crash, if there was
     /// to be one and the main tests came to a verdict (and some are selected that run
     /// after it).
-    ///
-    /// # Errors
-    ///
-    /// It cannot be started; a signal; the session is over.
     pub fn run_vm(
         &self,
         env: &Env,
@@ -361,10 +345,6 @@ impl Suite<'_> {
     }
 
     /// Runs the host's own tests, with the runner of the guest.
-    ///
-    /// # Errors
-    ///
-    /// They cannot be started; a signal; the session is over.
     pub fn run_local(&self, outlet: Outlet<'_>) -> Result<RunRecord> {
         let name = local_name();
         outlet.send(RunEventKind::Started(name.clone()))?;

@@ -219,10 +219,6 @@ pub fn tools(arch: &Arch) -> Vec<Tool> {
 }
 
 /// Those of `steps` whose names are given; all if none is.
-///
-/// # Errors
-///
-/// A usage error for a name that no step has.
 pub fn select(steps: Vec<Step>, names: &[String]) -> Result<Vec<Step>, Failure> {
     if names.is_empty() {
         return Ok(steps);
@@ -253,10 +249,6 @@ pub enum StepOutcome {
 /// Runs `steps` in `directory`; their outcomes and how long each took. `output`
 /// (our standard output, as the steps inherit it) gets the log groups of GitHub
 /// when `groups` is set.
-///
-/// # Errors
-///
-/// If a signal arrives or a step's program cannot be started at all.
 pub fn run(
     steps: &[Step],
     directory: &Path,

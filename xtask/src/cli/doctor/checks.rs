@@ -182,10 +182,6 @@ fn missing_applets(list: &str) -> Vec<&'static str> {
 }
 
 /// Tries everything. `kernel` is one that can be booted, if there is any.
-///
-/// # Errors
-///
-/// If a signal arrives, or the work directory cannot be written to at all.
 pub fn examine(env: &Env, arch: &'static Arch, kernel: Option<LocalKernel>) -> Result<Vec<Check>> {
     let machine = Machine::probe();
     let mut checks = vec![

@@ -67,10 +67,6 @@ pub fn runner(command: &RunnerCommand, tree: &Path, folder: &Path) -> Result<()>
 }
 
 /// Looks for what the project file says is in the tree.
-///
-/// # Errors
-///
-/// A usage error: it is not there.
 pub fn tree(project: &Project, tree: &Path) -> Result<(), Failure> {
     let Some(module) = &project.module else {
         return Ok(());

@@ -62,10 +62,6 @@ impl<'o> Outlet<'o> {
     }
 
     /// Tells what happened.
-    ///
-    /// # Errors
-    ///
-    /// The session is over.
     pub fn send(&self, kind: RunEventKind) -> Result<()> {
         self.check()?;
         let (run, shard) = (self.run, self.shard);

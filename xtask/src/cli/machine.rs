@@ -118,10 +118,6 @@ pub struct Given<'a> {
 
 impl Machine {
     /// What is shared, which must be there.
-    ///
-    /// # Errors
-    ///
-    /// A usage error.
     pub fn shares(&self) -> Result<Vec<Share>, Failure> {
         let some = |arguments: &[ShareArgument], writable| {
             let shares = arguments.iter().map(|share| share.resolve(writable));
@@ -132,10 +128,6 @@ impl Machine {
     }
 
     /// Makes the directory of `--keep-cores`.
-    ///
-    /// # Errors
-    ///
-    /// A usage error: it cannot be made, or is no directory.
     pub fn cores(&self) -> Result<Option<PathBuf>, Failure> {
         let Some(directory) = &self.keep_cores else {
             return Ok(None);
@@ -148,10 +140,6 @@ impl Machine {
     }
 
     /// Scratch disks, for which there must be room.
-    ///
-    /// # Errors
-    ///
-    /// A usage error or a set-up failure.
     pub fn disks(&self) -> Result<Vec<Disk>, Failure> {
         let directory = temporary::host_folder();
         let directory = directory.map_err(|error| Failure::setup(format!("{error:#}")))?;
