@@ -6,6 +6,11 @@
 //!
 //! `xtask/ARCHITECTURE.md` is the map of the rooms.
 
+#![cfg_attr(
+    test,
+    allow(clippy::too_many_lines, reason = "a test has a list of cases")
+)]
+
 mod archive;
 mod base;
 mod cli;

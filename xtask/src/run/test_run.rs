@@ -30,6 +30,9 @@ use crate::vm::{self, AccelChoice, Limits, Vm, preflight};
 /// The guest's runner among the assets.
 const RUNNER: &str = "guest/run_unittests.py";
 
+/// Changes a VM; is given the limits that hold otherwise.
+pub type ChangeVm = dyn Fn(&mut Vm, Limits) + Send + Sync;
+
 /// What is tested, where, and how.
 pub struct TestOptions {
     pub project: Chosen,
@@ -64,7 +67,7 @@ pub struct TestOptions {
     pub cpus: Option<u32>,
     pub accel: AccelChoice,
     /// What the user says about VMs; gets the limits that hold otherwise.
-    pub machine: Box<dyn Fn(&mut Vm, Limits) + Send + Sync>,
+    pub machine: Box<ChangeVm>,
 }
 
 /// A run whose project is prepared and whose kernels are chosen.

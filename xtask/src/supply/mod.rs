@@ -118,21 +118,7 @@ pub fn choose(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
     let from = sources.from;
     let host = host_arch()?;
     match request.map(|request| &request.selector) {
-        Some(Selector::Path(path)) => {
-            let path = kernel_request::at_home(path, std::env::var_os("HOME"));
-            let kernel = if path.is_file() {
-                return Ok(Choice::File(path));
-            } else if built_tree::is_tree(&path) {
-                built_tree::open(env, &path)
-            } else if distro::is_folder(&path) {
-                distro::open(&path)
-            } else if !packages_at(&path)?.is_empty() {
-                return Ok(Choice::File(path));
-            } else {
-                store::open(&path)
-            };
-            return kernel.map(Choice::Local);
-        }
+        Some(Selector::Path(path)) => return at_path(env, path),
         Some(Selector::Source(source, argument)) => {
             let arch = request.and_then(|request| request.arch).unwrap_or(host);
             return from_source(env, *source, argument.as_deref(), arch);
@@ -183,31 +169,71 @@ pub fn choose(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
         }
         return Ok(choice.into());
     }
-    let Some(request) = request else {
-        let place = place(sources, unasked.is_some());
-        let failure = Failure::setup(format!("there is no kernel{place}"));
-        return Err(and_unasked(failure, unasked.as_ref())
-            .hint("name one to be built: --setup -k '6.1.*'")
-            .into());
+    let missing = Missing {
+        candidates: &candidates,
+        unasked: unasked.as_ref(),
     };
-    let releases = candidates.iter().map(Candidate::release);
-    let place = place(sources, unasked.is_some());
-    let nothing = request.nothing_matches(releases, place.trim_start());
-    let nothing = and_unasked(nothing, unasked.as_ref());
-    let Some(wanted) = request.buildable() else {
-        return Err(nothing.into());
+    missing.build(env, request, sources, arch)
+}
+
+fn at_path(env: &Env, path: &Path) -> Result<Choice> {
+    let path = kernel_request::at_home(path, std::env::var_os("HOME"));
+    let kernel = if path.is_file() {
+        return Ok(Choice::File(path));
+    } else if built_tree::is_tree(&path) {
+        built_tree::open(env, &path)
+    } else if distro::is_folder(&path) {
+        distro::open(&path)
+    } else if !packages_at(&path)?.is_empty() {
+        return Ok(Choice::File(path));
+    } else {
+        store::open(&path)
     };
-    // A series that does not exist is the user's mistake, not a missing kernel.
-    let known = Kernels::load(&env.paths.configs)?;
-    known.require_series(wanted.version.series, arch)?;
-    known.flavor(&wanted.flavor)?;
-    if !from.build {
-        return Err(nothing.into());
+    kernel.map(Choice::Local)
+}
+
+/// No kernel that could be had matches.
+struct Missing<'m> {
+    candidates: &'m [Named],
+    /// Why the release could not be asked.
+    unasked: Option<&'m anyhow::Error>,
+}
+
+impl Missing<'_> {
+    /// What is to be built in its place, or why nothing is.
+    fn build(
+        &self,
+        env: &Env,
+        request: Option<&KernelRequest>,
+        sources: &Sources,
+        arch: &'static Arch,
+    ) -> Result<Choice> {
+        let Some(request) = request else {
+            let place = place(sources, self.unasked.is_some());
+            let failure = Failure::setup(format!("there is no kernel{place}"));
+            return Err(and_unasked(failure, self.unasked)
+                .hint("name one to be built: --setup -k '6.1.*'")
+                .into());
+        };
+        let releases = self.candidates.iter().map(Candidate::release);
+        let place = place(sources, self.unasked.is_some());
+        let nothing = request.nothing_matches(releases, place.trim_start());
+        let nothing = and_unasked(nothing, self.unasked);
+        let Some(wanted) = request.buildable() else {
+            return Err(nothing.into());
+        };
+        // A series that does not exist is the user's mistake, not a missing kernel.
+        let known = Kernels::load(&env.paths.configs)?;
+        known.require_series(wanted.version.series, arch)?;
+        known.flavor(&wanted.flavor)?;
+        if !sources.from.build {
+            return Err(nothing.into());
+        }
+        if let Some(error) = self.unasked {
+            sources.client.warn_once(format!("{error:#}"));
+        }
+        Ok(Choice::Build(wanted, arch))
     }
-    if let Some(error) = unasked {
-        sources.client.warn_once(format!("{error:#}"));
-    }
-    Ok(Choice::Build(wanted, arch))
 }
 
 /// Where a kernel is that no release of ours holds. `--from` says nothing about it.

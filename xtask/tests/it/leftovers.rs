@@ -82,7 +82,7 @@ impl Home {
     fn running(&self) -> Vec<PathBuf> {
         let logs = self.directory.path().join("log/vm");
         wait_for("what a VM uses", || {
-            let found = [entries(&self.temporary()), entries(&logs)].concat();
+            let found = [entries(self.temporary()), entries(&logs)].concat();
             (found.len() == 2 && found[1].metadata().is_ok_and(|log| log.len() > 0))
                 .then_some(found)
         })
@@ -126,12 +126,12 @@ fn a_vm_in_another_pid_namespace_keeps_its_files() {
     // There the first one has another number, or none.
     let mut second = home.vm_elsewhere().start();
     let both = wait_for("what a VM uses", || {
-        let found = entries(&home.temporary());
+        let found = entries(home.temporary());
         (found.len() == 2).then_some(found)
     });
     assert!(both.contains(&used[0]));
     let logs = wait_for("what a VM uses", || {
-        let found = entries(&home.directory.path().join("log/vm"));
+        let found = entries(home.directory.path().join("log/vm"));
         (found.len() == 2).then_some(found)
     });
     assert!(logs.contains(&used[1]));
@@ -144,7 +144,7 @@ fn a_vm_in_another_pid_namespace_keeps_its_files() {
     wait_for("what a VM uses", || {
         let run = other.vm().env("TMPDIR", home.temporary()).run();
         run.expect_status(42);
-        entries(&home.temporary()).is_empty().then_some(())
+        entries(home.temporary()).is_empty().then_some(())
     });
 }
 
@@ -156,7 +156,7 @@ fn what_a_killed_run_left_goes_with_the_next_command() {
     home.running();
     child.kill().unwrap();
     child.wait().unwrap();
-    assert_eq!(entries(&home.temporary()).len(), 1);
+    assert_eq!(entries(home.temporary()).len(), 1);
     for folder in ["x86_64", "packages", "cache/modules", "src", "log/a"] {
         let path = work.join(folder).join(left_behind(".x.tmp-"));
         fs::create_dir_all(path.join("half")).unwrap();
@@ -166,12 +166,12 @@ fn what_a_killed_run_left_goes_with_the_next_command() {
         .run()
         .expect_status(0);
     for folder in ["packages", "cache/modules", "src", "log/a"] {
-        assert_eq!(entries(&work.join(folder)), [""; 0].map(PathBuf::from));
+        assert_eq!(entries(work.join(folder)), [""; 0].map(PathBuf::from));
     }
-    assert_eq!(entries(&work.join("x86_64")).len(), 1);
+    assert_eq!(entries(work.join("x86_64")).len(), 1);
     fs::write(work.join("part"), "good").unwrap();
     home.run_vm().expect_status(42);
-    assert!(entries(&home.temporary()).is_empty());
+    assert!(entries(home.temporary()).is_empty());
 }
 
 /// The console's log is there no more, and with it what the kernel said.
@@ -214,6 +214,6 @@ fn a_file_size_limit_is_an_error_and_leaves_nothing() {
     let command = command.args("vm --accel tcg --from local -k 6.1 -- true");
     let run = home.prepared(command).run().expect_status(3);
     assert!(run.stderr.contains("File too large"), "{}", run.stderr);
-    assert!(entries(&home.temporary()).is_empty());
-    assert!(entries(&home.directory.path().join("log/vm")).is_empty());
+    assert!(entries(home.temporary()).is_empty());
+    assert!(entries(home.directory.path().join("log/vm")).is_empty());
 }

@@ -1,6 +1,8 @@
 //! Tests of the built binary and of the repository itself. One binary, so that
 //! the crate is linked once. No QEMU, no network, no root.
 
+#![allow(clippy::too_many_lines, reason = "a test has a list of cases")]
+
 mod bisect;
 mod catalog;
 mod cli;
