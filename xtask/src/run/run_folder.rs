@@ -15,6 +15,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::json;
 
+use crate::base::input;
 use crate::base::temporary;
 use crate::base::time;
 use crate::model::results::{
@@ -106,7 +107,7 @@ impl RunFolder {
     pub fn results(&self) -> Result<Results> {
         let file = self.path.join(RESULTS);
         let context = || format!("cannot read {}", file.display());
-        let text = std::fs::read_to_string(&file).with_context(context)?;
+        let text = input::text(&file, input::LARGE).with_context(context)?;
         Results::parse(&text).with_context(context)
     }
 

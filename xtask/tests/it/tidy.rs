@@ -292,9 +292,5 @@ fn files_are_read_in_one_place_which_knows_limits() {
             found.push(relative(path));
         }
     }
-    assert_eq!(
-        found,
-        Vec::<String>::new(),
-        "xtask::internals::input reads files"
-    );
+    assert_eq!(found, Vec::<String>::new(), "base::input reads files");
 }
