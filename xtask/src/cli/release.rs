@@ -10,7 +10,7 @@ use crate::net::github::location::Settings;
 use crate::net::github::{Client, Location};
 use crate::release::download;
 use crate::release::upload;
-use crate::supply::places::From;
+use crate::supply::places::Places;
 use crate::supply::{self, Sources};
 use anyhow::Result;
 
@@ -38,7 +38,7 @@ pub struct SourceFlags {
     /// Take kernels only from these places, comma-separated: local, release, build [default:
     /// local,release; with --setup also build]
     #[arg(long, value_name = "PLACES")]
-    pub from: Option<From>,
+    pub from: Option<Places>,
     #[command(flatten)]
     pub release: ReleaseFlags,
 }
@@ -111,7 +111,7 @@ pub fn client(env: &Env, flags: &ReleaseFlags) -> Result<Client> {
 /// Where kernels may come from.
 pub fn sources(env: &Env, flags: &SourceFlags, machine: &Machine, setup: bool) -> Result<Sources> {
     Ok(Sources {
-        from: flags.from.unwrap_or_else(|| From::usual(setup)),
+        from: flags.from.unwrap_or_else(|| Places::usual(setup)),
         client: client(env, &flags.release)?,
         debuginfo: machine.debuginfo,
     })

@@ -31,7 +31,7 @@ use crate::model::version::Release;
 use crate::net::github::client::{Client, Freshness};
 use crate::net::http::HttpError;
 use crate::release::download::{self, Package};
-use crate::supply::places::From;
+use crate::supply::places::Places;
 
 /// The architecture of this machine.
 pub fn host_arch() -> Result<&'static Arch> {
@@ -42,7 +42,7 @@ pub fn host_arch() -> Result<&'static Arch> {
 #[derive(Debug)]
 pub struct Sources {
     /// The places.
-    pub from: From,
+    pub from: Places,
     /// For the release.
     pub client: Client,
     /// Whether a kernel that comes without debugging information gets it.
@@ -92,7 +92,7 @@ impl Candidate for Named {
     }
 }
 
-impl std::convert::From<Named> for Choice {
+impl From<Named> for Choice {
     fn from(named: Named) -> Self {
         match named {
             Named::Local(kernel) => Self::Local(kernel),
@@ -257,7 +257,7 @@ fn from_source(
 
 /// Where was looked, for an error; empty if nowhere.
 fn place(sources: &Sources, unasked: bool) -> String {
-    let From { local, release, .. } = sources.from;
+    let Places { local, release, .. } = sources.from;
     let location = sources.client.location();
     match (local, release && !unasked) {
         (true, true) => format!(" on this machine or in {location}"),

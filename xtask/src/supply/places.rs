@@ -10,7 +10,7 @@ const NAMES: [&str; 3] = ["local", "release", "build"];
 
 /// The places where a kernel is looked for, in this order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct From {
+pub struct Places {
     /// On this machine.
     pub local: bool,
     /// Among the assets of the release.
@@ -19,7 +19,7 @@ pub struct From {
     pub build: bool,
 }
 
-impl From {
+impl Places {
     /// What is used if nothing was said. `setup` is `--setup`.
     pub fn usual(setup: bool) -> Self {
         Self {
@@ -30,7 +30,7 @@ impl From {
     }
 }
 
-impl FromStr for From {
+impl FromStr for Places {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Failure> {
@@ -58,7 +58,7 @@ impl FromStr for From {
     }
 }
 
-impl fmt::Display for From {
+impl fmt::Display for Places {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let chosen = [self.local, self.release, self.build];
         let names = NAMES.iter().zip(chosen).filter(|(_, chosen)| *chosen);
@@ -79,10 +79,10 @@ mod tests {
             ("release, local", "local,release"),
             ("release,release", "release"),
         ] {
-            assert_eq!(text.parse::<From>().unwrap().to_string(), expected);
+            assert_eq!(text.parse::<Places>().unwrap().to_string(), expected);
         }
-        assert_eq!(From::usual(false).to_string(), "local,release");
-        assert_eq!(From::usual(true).to_string(), "local,release,build");
+        assert_eq!(Places::usual(false).to_string(), "local,release");
+        assert_eq!(Places::usual(true).to_string(), "local,release,build");
         for (text, expected) in [
             (
                 "lokal",
@@ -93,7 +93,7 @@ mod tests {
                 "\"\" is no place where kernels come from (there is local, release, build)",
             ),
         ] {
-            assert_eq!(text.parse::<From>().unwrap_err().to_string(), expected);
+            assert_eq!(text.parse::<Places>().unwrap_err().to_string(), expected);
         }
     }
 }

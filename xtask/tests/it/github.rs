@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 use xtask::internals::Env;
-use xtask::internals::From;
+use xtask::internals::Places;
 use xtask::internals::Settings;
 use xtask::internals::exit_status;
 use xtask::internals::upload;
@@ -936,7 +936,7 @@ fn a_missing_release_is_named_with_a_remedy() {
 /// Where a request would be served from.
 fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String> {
     let sources = Sources {
-        from: from.parse::<From>()?,
+        from: from.parse::<Places>()?,
         client: setting.client(None),
         debuginfo: false,
     };
