@@ -21,8 +21,6 @@ use anyhow::{Context, Result};
 use super::kernels;
 use super::test::{self, Subject};
 use crate::cli::kernels::KernelFlags;
-use crate::cli::machine::Machine;
-use crate::cli::release::SourceFlags;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -55,24 +53,8 @@ pub struct BisectFlags {
     /// what they have; repeatable
     #[arg(long, value_name = "DIR")]
     pub results: Vec<PathBuf>,
-    /// Test the project in this directory
-    #[arg(short = 'C', long, value_name = "DIR")]
-    pub project: Option<PathBuf>,
-    /// Treat a directory that has no vmtest.toml, and that is not recognised, as this kind of
-    /// project
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-    /// Compile the project's kernel module with this compiler [default: the one that built the
-    /// kernel, else gcc]
-    #[arg(long, value_name = "PROGRAM")]
-    pub cc: Option<String>,
-    /// Set a variable in the guest: NAME=VALUE, or NAME for its value on this host if it has one
-    #[arg(long = "env", value_name = "NAME[=VALUE]")]
-    pub environment: Vec<OsString>,
     #[command(flatten)]
-    pub sources: SourceFlags,
-    #[command(flatten)]
-    pub machine: Machine,
+    pub subject: Subject,
 }
 
 /// Searches and prints the answer.
@@ -84,17 +66,9 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
     }
     let mut names = requests.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut bisection = Bisection::new(requests.len()).verify(flags.verify);
-    let subject = Subject {
-        project: flags.project.as_ref(),
-        profile: flags.profile.as_ref(),
-        environment: &flags.environment,
-        sources: &flags.sources,
-        machine: &flags.machine,
-    };
     let mut options = TestOptions {
-        cc: flags.cc.clone(),
         arguments: vec![OsString::from(&flags.test)],
-        ..subject.options(env, setup)?
+        ..flags.subject.options(env, setup)?
     };
     let places = match flags.results.is_empty() {
         true => Vec::new(),

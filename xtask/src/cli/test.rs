@@ -53,22 +53,8 @@ pub struct TestFlags {
     /// Run the project's tests for the host too; without -k and -K, run only those
     #[arg(short, long)]
     pub local: bool,
-    /// Test the project in this directory
-    #[arg(short = 'C', long, value_name = "DIR")]
-    pub project: Option<PathBuf>,
-    /// Treat a directory that has no vmtest.toml, and that is not recognised, as this kind of
-    /// project; without -C, test the release of this project
-    #[arg(long, value_name = "NAME")]
-    pub profile: Option<String>,
-    /// Compile the project's kernel module with this compiler [default: the one that built the
-    /// kernel, else gcc]
-    #[arg(long, value_name = "PROGRAM")]
-    pub cc: Option<String>,
-    /// Set a variable in the guest: NAME=VALUE, or NAME for its value on this host if it has one
-    #[arg(long = "env", value_name = "NAME[=VALUE]")]
-    pub environment: Vec<OsString>,
     #[command(flatten)]
-    pub sources: SourceFlags,
+    pub subject: Subject,
     /// Run this many VMs at a time [default: what memory and processors allow]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
@@ -103,8 +89,6 @@ pub struct TestFlags {
     /// more than this, such as 10G
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub disk_budget: Option<u64>,
-    #[command(flatten)]
-    pub machine: Machine,
     /// Pass unittest's own options and names on; a name (dotted, or a file) replaces discovery
     #[arg(last = true, value_name = "UNITTEST ARGUMENTS")]
     pub arguments: Vec<OsString>,
@@ -166,13 +150,6 @@ fn options(env: &Env, flags: &TestFlags, setup: bool) -> Result<TestOptions> {
         true => vec![None],
         false => requests.into_iter().map(Some).collect(),
     };
-    let subject = Subject {
-        project: flags.project.as_ref(),
-        profile: flags.profile.as_ref(),
-        environment: &flags.environment,
-        sources: &flags.sources,
-        machine: &flags.machine,
-    };
     Ok(TestOptions {
         requests,
         local: flags.local,
@@ -191,33 +168,46 @@ fn options(env: &Env, flags: &TestFlags, setup: bool) -> Result<TestOptions> {
         disk_budget: flags.disk_budget,
         folder: flags.report_dir.clone(),
         arguments: flags.arguments.clone(),
-        cc: flags.cc.clone(),
-        ..subject.options(env, setup)?
+        ..flags.subject.options(env, setup)?
     })
 }
 
-/// The flags that `test` and `bisect` have in common and that need more than a copy.
-pub struct Subject<'f> {
-    pub project: Option<&'f PathBuf>,
-    pub profile: Option<&'f String>,
-    pub environment: &'f [OsString],
-    pub sources: &'f SourceFlags,
-    pub machine: &'f Machine,
+/// The flags that `test` and `bisect` have in common.
+#[derive(Args, Debug)]
+pub struct Subject {
+    /// Test the project in this directory
+    #[arg(short = 'C', long, value_name = "DIR")]
+    pub project: Option<PathBuf>,
+    /// Treat a directory that has no vmtest.toml, and that is not recognised, as this kind of
+    /// project; without -C, test the release of this project
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// Compile the project's kernel module with this compiler [default: the one that built the
+    /// kernel, else gcc]
+    #[arg(long, value_name = "PROGRAM")]
+    pub cc: Option<String>,
+    /// Set a variable in the guest: NAME=VALUE, or NAME for its value on this host if it has one
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub environment: Vec<OsString>,
+    #[command(flatten)]
+    pub sources: SourceFlags,
+    #[command(flatten)]
+    pub machine: Machine,
 }
 
-impl Subject<'_> {
+impl Subject {
     /// Options without any kernel, as they are when no other flag is given.
     pub fn options(&self, env: &Env, setup: bool) -> Result<TestOptions> {
-        let sources = release::sources(env, self.sources, self.machine, setup)?;
-        let environment = extra_environment(self.environment)?;
+        let sources = release::sources(env, &self.sources, &self.machine, setup)?;
+        let environment = extra_environment(&self.environment)?;
         let shares = self.machine.shares()?;
         let cores = self.machine.cores()?;
         let disks = self.machine.disks()?;
         let choice = Choice {
-            directory: self.project.cloned(),
+            directory: self.project.clone(),
             variable: std::env::var_os("VMTEST_PROJECT").map(PathBuf::from),
             current: preflight::here()?,
-            profile: self.profile.cloned(),
+            profile: self.profile.clone(),
         };
         let project = project::choose(&choice, &env.paths.assets)?;
         let machine = self.machine.clone();
@@ -236,7 +226,7 @@ impl Subject<'_> {
             folder: None,
             arguments: Vec::new(),
             environment,
-            cc: None,
+            cc: self.cc.clone(),
             memory: machine.memory,
             cpus: machine.cpus,
             accel: machine.accel(),
