@@ -51,9 +51,7 @@ use tar::{EntryType, Header, PaxExtensions};
 use zstd::zstd_safe::CParameter;
 
 use crate::archive::compression::Compression;
-use crate::base::error::Failure;
-use crate::base::interrupt;
-use crate::base::sha256::Sha256;
+use crate::base::{error::Failure, interrupt, sha256::Sha256};
 
 mod single;
 mod tree;

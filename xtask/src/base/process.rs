@@ -21,12 +21,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
 
-use crate::base::disk;
-use crate::base::environment::TOKENS;
-use crate::base::error::Quoting;
-use crate::base::input;
-use crate::base::interrupt;
-use crate::base::secrets;
+use crate::base::{disk, environment::TOKENS, error::Quoting, input, interrupt, secrets};
 
 /// The hidden command under which this binary is its own supervisor.
 pub const SUPERVISE: &str = "supervise";

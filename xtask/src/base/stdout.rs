@@ -7,9 +7,7 @@ use rustix::io::Errno;
 use signal_hook::consts::SIGPIPE;
 
 use crate::base::error::{self, Failure, FailureKind};
-use crate::base::secrets;
-use crate::base::shown;
-use crate::base::terminal;
+use crate::base::{secrets, shown, terminal};
 
 /// Standard output. What is written has arrived when the call returns, or is an error, which
 /// Rust's own drops at the end of the process; that nobody reads it is one that says so.

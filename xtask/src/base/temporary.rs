@@ -21,8 +21,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::base::paths::Paths;
-use crate::base::sha256::Sha256;
+use crate::base::{paths::Paths, sha256::Sha256};
 
 /// Between the name of the goal and the digits of a temporary name.
 const INFIX: &str = ".tmp-";

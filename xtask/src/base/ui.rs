@@ -16,12 +16,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::base::color::{ColorChoice, Paint};
-use crate::base::error;
-use crate::base::interrupt;
-use crate::base::live_terminal::LiveTerminal;
-use crate::base::secrets;
-use crate::base::shown;
-use crate::base::terminal;
+use crate::base::{error, interrupt, live_terminal::LiveTerminal, secrets, shown, terminal};
 
 /// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]

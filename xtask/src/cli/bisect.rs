@@ -2,20 +2,16 @@
 
 use std::ffi::OsString;
 
-use crate::base::env::Env;
 use crate::base::error::{Failure, FailureKind};
-use crate::base::stdout;
-use crate::base::ui::Verbosity;
+use crate::base::{env::Env, stdout, ui::Verbosity};
 use crate::model::kernel_request::{KernelRequest, Selector};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, exit_status};
-use crate::report::files;
-use crate::report::github::ActionsJob;
 use crate::report::terminal::{Outlook, Reporter};
+use crate::report::{files, github::ActionsJob};
 use crate::run::bisect::{self, Bisection, Step, Verdict};
-use crate::run::queue;
-use crate::run::run_folder;
 use crate::run::test_run::{TestOptions, TestRun};
+use crate::run::{queue, run_folder};
 use anyhow::{Context, Result};
 
 use super::kernels;

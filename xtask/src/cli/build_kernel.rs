@@ -3,16 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
-use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
-use crate::base::paths::Paths;
-use crate::base::stdout;
+use crate::base::{env::Env, paths::Paths, stdout};
 use crate::host::setup;
 use crate::kernel::build::in_place::{self, InPlace};
 use crate::kernel::build::{self, BuildRequest, dry_run::dry_run};
-use crate::kernel::source::SourceChoice;
-use crate::kernel::source::WantedSource;
-use crate::kernel::source::kernel_org::DEFAULT_URL;
+use crate::kernel::{source::SourceChoice, source::WantedSource, source::kernel_org::DEFAULT_URL};
 use crate::model::arch::{self, Arch};
 use crate::model::catalog::Kernels;
 use crate::model::kernel_request::{at_home, is_path};

@@ -4,9 +4,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::base::color::ColorChoice;
-use crate::base::error::Failure;
-use crate::base::ui::Verbosity;
+use crate::base::{color::ColorChoice, error::Failure, ui::Verbosity};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 

@@ -2,15 +2,10 @@
 
 use std::io::Write;
 
-use crate::base::env::Env;
 use crate::base::error::{Failure, FailureKind};
-use crate::base::input;
-use crate::base::stdout::Stdout;
-use crate::base::ui::Verbosity;
+use crate::base::{env::Env, input, stdout::Stdout, ui::Verbosity};
 use crate::kernel::config::{FinalConfig, State, audit, definitions, merge};
-use crate::model::arch;
-use crate::model::catalog::Kernels;
-use crate::model::version::Version;
+use crate::model::{arch, catalog::Kernels, version::Version};
 use crate::vm::guest::requirements;
 use anyhow::Result;
 use clap::Args;

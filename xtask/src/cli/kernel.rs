@@ -1,9 +1,7 @@
 //! From what `-k` says to kernels on this machine.
 
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::model::kernel::LocalKernel;
-use crate::model::kernel_request::KernelRequest;
+use crate::base::{env::Env, error::Failure};
+use crate::model::{kernel::LocalKernel, kernel_request::KernelRequest};
 use crate::supply::{self, Sources};
 use anyhow::Result;
 

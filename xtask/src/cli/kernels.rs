@@ -1,8 +1,7 @@
 //! Which kernels the flags name.
 
 use crate::base::paths::Paths;
-use crate::model::catalog::Kernels;
-use crate::model::kernel_request::KernelRequest;
+use crate::model::{catalog::Kernels, kernel_request::KernelRequest};
 use crate::supply::host_arch;
 use anyhow::Result;
 use clap::Args;

@@ -1,9 +1,7 @@
 //! `cargo xtask list`.
 
-use crate::base::env::Env;
-use crate::base::stdout;
-use crate::kernel::distro;
-use crate::kernel::store;
+use crate::base::{env::Env, stdout};
+use crate::kernel::{distro, store};
 use crate::model::arch;
 use crate::model::kernel_request::{Candidate, KernelRequest};
 use crate::net::github::client::Freshness;

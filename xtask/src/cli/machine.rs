@@ -4,14 +4,12 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::base::error::Failure;
-use crate::base::temporary;
+use crate::base::{error::Failure, temporary};
 use crate::model::project::MEMORY_MIN;
-use crate::vm::debugger::Endpoint;
-use crate::vm::device::Device;
 use crate::vm::scratch_disk::{self, Disk, DiskArgument, Purpose};
 use crate::vm::share::{self, Share, ShareArgument};
 use crate::vm::{AccelChoice, Limits, Vm};
+use crate::vm::{debugger::Endpoint, device::Device};
 use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{Args, ValueEnum};
 

@@ -1,7 +1,6 @@
 //! `cargo xtask matrix`: the jobs of a CI's matrix.
 
-use crate::base::paths::Paths;
-use crate::base::stdout;
+use crate::base::{paths::Paths, stdout};
 use crate::run::ci_matrix::{self, Format};
 use crate::supply::host_arch;
 use anyhow::Result;

@@ -23,10 +23,8 @@ mod vm;
 
 use std::path::{Path, PathBuf};
 
-use crate::base::env::Env;
 use crate::base::paths::{Files, Paths};
-use crate::base::temporary;
-use crate::base::ui::Ui;
+use crate::base::{env::Env, temporary, ui::Ui};
 use crate::model::arch::ARCHITECTURES;
 use crate::vm::preflight;
 use anyhow::Result;

@@ -1,7 +1,6 @@
 //! `cargo xtask package`.
 
-use crate::base::env::Env;
-use crate::base::programs;
+use crate::base::{env::Env, programs};
 use crate::kernel::package::{self, FoundBuild, PackageInput, PackageOptions};
 use anyhow::{Context, Result};
 use clap::Args;

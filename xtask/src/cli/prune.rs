@@ -2,16 +2,10 @@
 
 use std::time::SystemTime;
 
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::stdout;
-use crate::base::table;
-use crate::base::time;
-use crate::base::ui::Ui;
+use crate::base::{env::Env, error::Failure, stdout, table, time, ui::Ui};
 use crate::model::retention;
-use crate::release::github::Github;
-use crate::release::plan::megabytes;
 use crate::release::{self, ReleaseStore};
+use crate::release::{github::Github, plan::megabytes};
 use crate::supply::prune;
 use anyhow::Result;
 

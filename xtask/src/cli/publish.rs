@@ -2,12 +2,7 @@
 
 use std::time::SystemTime;
 
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::lock;
-use crate::base::paths::Paths;
-use crate::base::stdout;
-use crate::base::time;
+use crate::base::{env::Env, error::Failure, lock, paths::Paths, stdout, time};
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
 use crate::kernel::source::WantedSource;
@@ -20,8 +15,7 @@ use anyhow::{Context, Result};
 use super::build_kernel::{architecture, flavors};
 use super::release::client;
 use crate::cli::release::ReleaseFlags;
-use crate::kernel::source::SourceChoice;
-use crate::kernel::source::kernel_org::DEFAULT_URL;
+use crate::kernel::{source::SourceChoice, source::kernel_org::DEFAULT_URL};
 use crate::model::version::Series;
 use clap::{Args, Subcommand, ValueEnum};
 use std::num::NonZeroUsize;

@@ -1,15 +1,10 @@
 //! What the commands that touch the release have in common, and two of them.
 
-use crate::base::env::Env;
-use crate::base::secrets;
-use crate::base::stdout;
-use crate::model::kernel::LocalKernel;
-use crate::model::kernel_request::KernelRequest;
-use crate::net::github::client::token_from;
-use crate::net::github::location::Settings;
+use crate::base::{env::Env, secrets, stdout};
+use crate::model::{kernel::LocalKernel, kernel_request::KernelRequest};
 use crate::net::github::{Client, Location};
-use crate::release::download;
-use crate::release::upload;
+use crate::net::{github::client::token_from, github::location::Settings};
+use crate::release::{download, upload};
 use crate::supply::places::Places;
 use crate::supply::{self, Sources};
 use anyhow::Result;

@@ -7,22 +7,17 @@ use anyhow::{Context, Result};
 
 use super::vm::extra_environment;
 use super::{kernels, release};
-use crate::base::env::Env;
-use crate::base::stdout::Stdout;
-use crate::base::ui::Ui;
-use crate::cli::kernels::KernelFlags;
+use crate::base::{env::Env, stdout::Stdout, ui::Ui};
 use crate::cli::machine::{Given, Machine};
-use crate::cli::release::SourceFlags;
+use crate::cli::{kernels::KernelFlags, release::SourceFlags};
 use crate::model::project::parse_size;
 use crate::model::project::{self, Choice, Chosen};
 use crate::model::run_event::{Observer, SessionEnd};
 use crate::report::files;
 use crate::report::github::{self, ActionsJob};
 use crate::report::terminal::{Outlook, Reporter};
-use crate::run::schedule::Partition;
-use crate::run::schedule::RetryPolicy;
-use crate::run::session::SessionOptions;
 use crate::run::test_run::{TestOptions, TestRun};
+use crate::run::{schedule::Partition, schedule::RetryPolicy, session::SessionOptions};
 use crate::vm::preflight;
 use clap::Args;
 

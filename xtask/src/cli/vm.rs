@@ -7,19 +7,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use crate::base::env::Env;
 use crate::base::environment::{
     cargo_environment, cargo_paths, guest_environment, is_cargo_runner, is_exportable,
 };
 use crate::base::error::{Failure, FailureKind};
-use crate::base::interrupt;
-use crate::base::process::shell_quote;
-use crate::base::secrets;
-use crate::base::shown;
-use crate::base::stdout;
-use crate::base::temporary;
 use crate::base::terminal::{self, RawTerminal};
-use crate::base::ui::Ui;
+use crate::base::{
+    env::Env, interrupt, process::shell_quote, secrets, shown, stdout, temporary, ui::Ui,
+};
 use crate::host::setup;
 use crate::supply;
 use crate::vm::console::log::{self, ConsoleLog};
@@ -28,9 +23,7 @@ use crate::vm::{self, Limits, Stdin, VmOutcome, VmRun, VmSink};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::cli::machine::Given;
-use crate::cli::machine::Machine;
-use crate::cli::release::SourceFlags;
+use crate::cli::{machine::Given, machine::Machine, release::SourceFlags};
 use clap::Args;
 
 /// Boot a kernel and run a command in it, with its exit status

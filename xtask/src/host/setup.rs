@@ -11,17 +11,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::base::disk;
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::lock;
-use crate::base::paths::Paths;
 use crate::base::process::{LongCommand, status_in_words, tail_of_log};
-use crate::base::programs;
-use crate::base::ui::Ui;
-use crate::model::arch::Arch;
-use crate::model::project::Project;
+use crate::base::{disk, env::Env, error::Failure, input, lock, paths::Paths, programs, ui::Ui};
+use crate::model::{arch::Arch, project::Project};
 
 /// Something that this host must have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -12,20 +12,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::archive;
-use crate::base::disk;
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::lock;
-use crate::base::paths::Paths;
-use crate::base::sha256::Sha256;
-use crate::base::temporary::Temporary;
+use crate::base::{
+    disk, env::Env, error::Failure, input, lock, paths::Paths, sha256::Sha256, temporary::Temporary,
+};
 use crate::kernel::config::{FinalConfig, Value};
-use crate::kernel::module;
-use crate::kernel::store;
-use crate::model::arch::Arch;
+use crate::kernel::{module, store};
 use crate::model::kernel::{LocalKernel, Origin};
-use crate::model::version::Release;
+use crate::model::{arch::Arch, version::Release};
 
 /// Lists of the build that tell depmod about modules, if the version has them.
 const LISTS: &[&str] = &[

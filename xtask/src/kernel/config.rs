@@ -15,9 +15,8 @@ use std::fmt;
 use anyhow::{Result, bail, ensure};
 
 use crate::base::paths::Files;
-use crate::model::arch::Arch;
-use crate::model::catalog::Kernels;
 use crate::model::version::{Series, Version};
+use crate::model::{arch::Arch, catalog::Kernels};
 
 /// What an option is set to.
 #[derive(Clone, Debug, PartialEq, Eq)]

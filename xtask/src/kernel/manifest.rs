@@ -12,8 +12,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::archive;
-use crate::base::input;
-use crate::base::sha256::Sha256;
+use crate::base::{input, sha256::Sha256};
 
 pub const FILE_NAME: &str = "manifest.json";
 

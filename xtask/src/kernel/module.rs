@@ -15,16 +15,11 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
-use crate::base::disk;
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::interrupt;
-use crate::base::lock;
 use crate::base::process::{self, LongCommand};
-use crate::base::programs;
-use crate::base::sha256::Sha256;
-use crate::base::temporary::Temporary;
+use crate::base::{
+    disk, env::Env, error::Failure, input, interrupt, lock, programs, sha256::Sha256,
+    temporary::Temporary,
+};
 use crate::kernel::build::progress::first_errors;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::{LocalKernel, Origin};

@@ -26,20 +26,12 @@ use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
 use crate::archive::{self, PACKAGE_TIME};
-use crate::base::disk;
-use crate::base::env::Env;
 use crate::base::error::{Failure, Quoting};
-use crate::base::input;
-use crate::base::interrupt;
-use crate::base::lock;
 use crate::base::process::{self, LongCommand};
-use crate::base::temporary::Temporary;
-use crate::kernel::module;
-use crate::kernel::store;
+use crate::base::{disk, env::Env, input, interrupt, lock, temporary::Temporary};
+use crate::kernel::{module, store};
 use crate::model::arch::{self, Arch};
-use crate::model::kernel::LocalKernel;
-use crate::model::package_name::PackageName;
-use crate::model::version::Release;
+use crate::model::{kernel::LocalKernel, package_name::PackageName, version::Release};
 
 /// Part of what decides a package's bytes: to be raised when the layout, the
 /// list of files or the compression changes.

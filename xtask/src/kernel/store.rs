@@ -8,18 +8,11 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 use crate::archive;
-use crate::base::disk;
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::input;
 use crate::base::lock::{self, Lock};
-use crate::base::paths::Paths;
-use crate::base::temporary::Temporary;
+use crate::base::{disk, env::Env, error::Failure, input, paths::Paths, temporary::Temporary};
 use crate::model::arch::{self, Arch};
-use crate::model::kernel::LocalKernel;
-use crate::model::kernel_request::newest_first;
 use crate::model::package_name::{self, PackageName};
-use crate::model::version::Release;
+use crate::model::{kernel::LocalKernel, kernel_request::newest_first, version::Release};
 
 /// Where a kernel is, or would be, unpacked.
 pub fn kernel_path(paths: &Paths, arch: &Arch, release: &Release) -> PathBuf {

@@ -6,9 +6,7 @@ use std::ops::RangeInclusive;
 use anyhow::{Context, Result, bail, ensure};
 use serde::Deserialize;
 
-use crate::base::error::Failure;
-use crate::base::paths::Files;
-use crate::base::suggest::nearest;
+use crate::base::{error::Failure, paths::Files, suggest::nearest};
 use crate::model::arch::{self, Arch};
 use crate::model::kernel_request::{DEFAULT_FLAVOR, KernelRequest};
 use crate::model::version::Series;

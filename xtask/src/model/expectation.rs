@@ -13,14 +13,11 @@ use std::fmt;
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
-use crate::base::error::Failure;
-use crate::base::suggest::nearest;
 use crate::base::time::{Date, parse_date};
-use crate::model::arch;
+use crate::base::{error::Failure, suggest::nearest};
 use crate::model::results::{Results, RunName, RunRecord, Session};
 use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
-use crate::model::version::Release;
-use crate::model::version_range::KernelRange;
+use crate::model::{arch, version::Release, version_range::KernelRange};
 
 /// One entry `[[expect]]`: on these kernels, these tests fail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,8 +6,7 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::base::error::Failure;
-use crate::model::arch::Arch;
-use crate::model::version::Release;
+use crate::model::{arch::Arch, version::Release};
 
 /// Who made a kernel, and with that what comes with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -28,8 +28,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use crate::base::error::Failure;
-use crate::base::suggest::nearest;
+use crate::base::{error::Failure, suggest::nearest};
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::LocalKernel;
 use crate::model::version::{Release, Series, Version};

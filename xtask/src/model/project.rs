@@ -70,10 +70,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use toml::de::DeTable;
 
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::paths::Files;
-use crate::base::suggest::nearest;
+use crate::base::{error::Failure, input, paths::Files, suggest::nearest};
 use crate::model::expectation::{Expectation, Mistake};
 use table::{Source, Table, line_of};
 

@@ -13,9 +13,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::base::time;
-use crate::model::arch::Arch;
-use crate::model::package_name::PackageName;
 use crate::model::version::{Release, Series};
+use crate::model::{arch::Arch, package_name::PackageName};
 
 /// An upload that was not finished within this time will not be: it may have been
 /// going on for hours on a slow line, but no request lasts for days.

@@ -15,16 +15,13 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context, Error, Result, bail};
 
 use crate::archive;
-use crate::base::env::Env;
 use crate::base::error::{self, Failure};
-use crate::base::interrupt;
-use crate::base::sha256::Sha256;
+use crate::base::{env::Env, interrupt, sha256::Sha256};
 use crate::kernel::store::{self, Place, Vacancy};
-use crate::model::arch::Arch;
-use crate::model::kernel::LocalKernel;
-use crate::model::kernel_request::Candidate;
-use crate::model::package_name::PackageName;
-use crate::model::version::Release;
+use crate::model::{
+    arch::Arch, kernel::LocalKernel, kernel_request::Candidate, package_name::PackageName,
+    version::Release,
+};
 use crate::net::github::client::{Client, Rest};
 use crate::net::github::{Asset, AssetState};
 use crate::net::http::retry::Retry;

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use anyhow::{Context, Result};
 
 use super::ReleaseStore;
-use crate::base::error::Failure;
-use crate::base::ui::Ui;
+use crate::base::{error::Failure, ui::Ui};
 use crate::net::github::client::{Client, Freshness, Listing, is_missing};
 use crate::net::github::{Asset, AssetState};
 use crate::release::plan::{Contents, Published};

@@ -16,24 +16,14 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result};
 
 use crate::archive;
-use crate::base::env::Env;
 use crate::base::error::{self, Failure};
-use crate::base::interrupt;
-use crate::base::lock;
-use crate::base::programs;
-use crate::base::shown;
-use crate::base::temporary::Temporary;
-use crate::base::ui::Ui;
-use crate::kernel::build;
-use crate::kernel::manifest::Manifest;
+use crate::base::{env::Env, interrupt, lock, programs, shown, temporary::Temporary, ui::Ui};
 use crate::kernel::source::{self, SourceChoice};
-use crate::kernel::store;
-use crate::model::arch::Arch;
-use crate::model::catalog::Kernels;
-use crate::model::kernel::LocalKernel;
-use crate::model::package_name::PackageName;
-use crate::model::retention;
+use crate::kernel::{build, manifest::Manifest, store};
 use crate::model::version::{Series, Version};
+use crate::model::{
+    arch::Arch, catalog::Kernels, kernel::LocalKernel, package_name::PackageName, retention,
+};
 use crate::release::plan::{Contents, Item, Newest, Published, Ready, ReleasePlan, Wanted};
 
 /// Where kernels are published.

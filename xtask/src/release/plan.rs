@@ -11,13 +11,9 @@ use std::num::NonZeroUsize;
 
 use serde::{Serialize, Serializer};
 
-use crate::base::format::thousands;
-use crate::base::shown;
-use crate::base::table;
-use crate::model::arch::Arch;
-use crate::model::package_name::PackageName;
-use crate::model::retention;
+use crate::base::{format::thousands, shown, table};
 use crate::model::version::{Release, Series};
+use crate::model::{arch::Arch, package_name::PackageName, retention};
 use crate::net::github::api::{ASSET_SIZE_MAX, ASSETS_MAX};
 use crate::net::github::client::requests_to_list;
 

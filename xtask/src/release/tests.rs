@@ -4,8 +4,7 @@ use std::cell::RefCell;
 use std::fs::File;
 
 use super::*;
-use crate::base::paths::Files;
-use crate::base::paths::Paths;
+use crate::base::{paths::Files, paths::Paths};
 use crate::kernel::manifest::Origin;
 use crate::model::arch;
 use crate::release::plan::Options;

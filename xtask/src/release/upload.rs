@@ -12,11 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Error, Result};
 
 use crate::archive;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::interrupt;
-use crate::base::sha256::Sha256;
-use crate::base::ui::Ui;
+use crate::base::{error::Failure, input, interrupt, sha256::Sha256, ui::Ui};
 use crate::kernel::manifest::{self, Manifest};
 use crate::model::package_name::PackageName;
 use crate::net::github::api::{self, ASSET_SIZE_MAX, ASSETS_MAX};

@@ -7,9 +7,8 @@ use anyhow::{Context, Result};
 
 use super::formats::{FORMATS, Look};
 use super::merge::MergedResults;
-use crate::base::error::Failure;
-use crate::base::input;
 use crate::base::temporary::{self, Temporary};
+use crate::base::{error::Failure, input};
 use crate::model::results::{RESULTS, Results, there_already};
 
 /// How deep below a directory results are looked for: an artifact of a job has a folder

@@ -16,8 +16,7 @@ use anyhow::{Context, Result};
 use super::markdown;
 use super::matrix::{MatrixRow, TestMatrix};
 use crate::base::shown;
-use crate::model::results::Results;
-use crate::model::test_event::RunOutcome;
+use crate::model::{results::Results, test_event::RunOutcome};
 
 /// GitHub shows so many errors of a step and drops the others (actions/toolkit,
 /// `docs/problem-matchers.md`, "Limitations").

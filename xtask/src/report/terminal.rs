@@ -11,17 +11,13 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::base::color::Paint;
-use crate::base::shown;
 use crate::base::ui::{Task, Ui, Verbosity};
+use crate::base::{color::Paint, shown};
 use crate::model::results::RunName;
 use crate::model::run_event::{Observer, RunEvent, RunEventKind, SessionEnd, SessionPlan};
 use crate::model::test_event::{RunOutcome, TestEvent};
-use crate::report::formats::Look;
-use crate::report::github;
-use crate::report::matrix::TestVerdict;
 use crate::report::text::{self, failure_line, run_line, test_line};
-use crate::report::totals::TestTotals;
+use crate::report::{formats::Look, github, matrix::TestVerdict, totals::TestTotals};
 
 /// What is to be shown of a session, and how.
 #[derive(Clone, Debug, Default, PartialEq)]

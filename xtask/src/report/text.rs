@@ -6,9 +6,7 @@ use std::fmt::Write as _;
 use super::formats::Look;
 use super::matrix::TestMatrix;
 use super::totals::{self, TestTotals, TotalsColumn, plural};
-use crate::base::color::Paint;
-use crate::base::shown;
-use crate::base::table;
+use crate::base::{color::Paint, shown, table};
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 

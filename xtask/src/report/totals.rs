@@ -8,8 +8,7 @@
 use serde::Serialize;
 
 use super::matrix::TestVerdict;
-use crate::model::results::RunRecord;
-use crate::model::test_event::Tally;
+use crate::model::{results::RunRecord, test_event::Tally};
 
 /// The counts of one run, or of several.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

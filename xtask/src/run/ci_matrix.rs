@@ -8,8 +8,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::base::error::Failure;
-use crate::model::arch::Arch;
-use crate::model::kernel_request::KernelRequest;
+use crate::model::{arch::Arch, kernel_request::KernelRequest};
 use crate::run::schedule::Partition;
 
 /// "A matrix will generate a maximum of 256 jobs per workflow run"

@@ -18,10 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::base::env::Env;
-use crate::base::input;
-use crate::base::lock;
-use crate::base::temporary::Temporary;
+use crate::base::{env::Env, input, lock, temporary::Temporary};
 use crate::model::results::{Phases, RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome};
 use crate::model::version::{Release, Version};

@@ -18,14 +18,9 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use xshell::cmd;
 
-use crate::base::env::Env;
 use crate::base::error::{Failure, lines};
-use crate::base::input;
-use crate::base::lock;
 use crate::base::process::{self, LongCommand};
-use crate::base::programs;
-use crate::base::sha256::Sha256;
-use crate::base::temporary::Temporary;
+use crate::base::{env::Env, input, lock, programs, sha256::Sha256, temporary::Temporary};
 use crate::model::project::{Project, Release};
 
 /// Part of the names of what this module makes. Raised when it makes it otherwise.

@@ -9,15 +9,13 @@ use anyhow::{Error, Result};
 
 use crate::base::env::Env;
 use crate::kernel::store;
-use crate::model::kernel::LocalKernel;
-use crate::model::kernel_request::KernelRequest;
-use crate::model::package_name::PackageName;
-use crate::model::results::RunName;
-use crate::model::test_event::Stage;
+use crate::model::{
+    kernel::LocalKernel, kernel_request::KernelRequest, package_name::PackageName,
+    results::RunName, test_event::Stage,
+};
 use crate::run::schedule;
-use crate::supply::list::disk_usage;
-use crate::supply::prune;
 use crate::supply::{self, Choice, Sources};
+use crate::supply::{list::disk_usage, prune};
 
 /// A request, and where its kernel will come from.
 #[derive(Debug)]

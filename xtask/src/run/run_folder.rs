@@ -15,9 +15,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::base::input;
-use crate::base::temporary;
-use crate::base::time;
+use crate::base::{input, temporary, time};
 use crate::model::results::{
     self, Finish, RESULTS, Results, RunName, RunRecord, Session, there_already,
 };

@@ -17,9 +17,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Error, Result};
 
-use crate::base::env::Env;
-use crate::base::error;
-use crate::base::interrupt;
+use crate::base::{env::Env, error, interrupt};
 use crate::model::kernel::LocalKernel;
 use crate::model::results::{RunName, RunRecord};
 use crate::model::run_event::{Observer, RunEvent, RunEventKind};

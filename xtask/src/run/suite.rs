@@ -15,25 +15,18 @@ use anyhow::{Context, Result};
 
 pub use self::merge::merge;
 pub use self::sink::{Outlet, SuiteSink};
-use crate::base::env::Env;
-use crate::base::environment::guest_environment;
 use crate::base::error::{self, FailureKind, in_full};
-use crate::base::process::LongCommand;
-use crate::base::temporary::Temporary;
+use crate::base::{
+    env::Env, environment::guest_environment, process::LongCommand, temporary::Temporary,
+};
 use crate::kernel::distro::headers;
 use crate::kernel::module::{self, ModuleOptions};
 
-use crate::model::expectation::Ledger;
-use crate::model::kernel::LocalKernel;
 use crate::model::project::{Discovery, Project};
 use crate::model::results::{Evidence, Phases, RunName, RunRecord};
-use crate::model::run_event::RunEventKind;
 use crate::model::test_event::{FinishedTest, RunOutcome, Stage, Tally};
-use crate::run::history::History;
-use crate::run::python::Prepared;
-use crate::run::run_folder;
-use crate::run::schedule;
-use crate::run::test_run::TestOptions;
+use crate::model::{expectation::Ledger, kernel::LocalKernel, run_event::RunEventKind};
+use crate::run::{history::History, python::Prepared, run_folder, schedule, test_run::TestOptions};
 use crate::vm::device::Device;
 use crate::vm::scratch_disk::{Disk, Purpose};
 use crate::vm::{self, CrashRequest, Limits, Vm, VmOutcome, VmPhase, VmSink};

@@ -6,23 +6,20 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
-use crate::base::paths::Paths;
+use crate::base::{env::Env, paths::Paths};
 use crate::base::{input, interrupt, programs, time};
 use crate::host::setup::{self, Tool};
-use crate::model::expectation::Ledger;
-use crate::model::kernel_request::KernelRequest;
 use crate::model::project::{Chosen, Project};
 use crate::model::results::{self, Results, RunName};
 use crate::model::run_event::{Observer, RunEvent, SessionEnd, SessionPlan};
-use crate::run::history::History;
+use crate::model::{expectation::Ledger, kernel_request::KernelRequest};
 use crate::run::python::{self, Prepared};
 use crate::run::queue::{self, Budget, Wanted};
-use crate::run::run_folder::RunFolder;
 use crate::run::schedule::{self, Capacity, Partition, VmSize};
 use crate::run::session::{self, SessionOptions, SessionParts};
 use crate::run::suite::{self, Suite};
+use crate::run::{history::History, run_folder::RunFolder};
 use crate::supply::{Sources, host_arch};
 use crate::vm::guest;
 use crate::vm::{self, AccelChoice, Limits, Vm, preflight};

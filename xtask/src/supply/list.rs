@@ -8,11 +8,9 @@ use serde::Serialize;
 
 use crate::base::table;
 use crate::kernel::manifest::Manifest;
-use crate::model::arch::Arch;
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::kernel_request::{Candidate, newest_first};
-use crate::model::package_name::PackageName;
-use crate::model::version::Release;
+use crate::model::{arch::Arch, package_name::PackageName, version::Release};
 use crate::net::github::{Asset, AssetState};
 use crate::release::download::megabytes;
 

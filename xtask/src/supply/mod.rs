@@ -9,25 +9,19 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::base::env::Env;
 use crate::base::error::{self, Failure};
-use crate::base::paths::Paths;
+use crate::base::{env::Env, paths::Paths};
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
-use crate::kernel::built_tree;
-use crate::kernel::distro;
-use crate::kernel::distro::debian;
-use crate::kernel::distro::debuginfo;
-use crate::kernel::distro::host;
-use crate::kernel::distro::package::packages_at;
-use crate::kernel::store;
+use crate::kernel::{
+    built_tree, distro, distro::debian, distro::debuginfo, distro::host,
+    distro::package::packages_at, store,
+};
 use crate::model::arch::{self, Arch};
-use crate::model::catalog::Kernels;
-use crate::model::kernel::LocalKernel;
 use crate::model::kernel_request::{
     self, Buildable, Candidate, KernelRequest, KernelSource, Pattern, Selector, newest_first,
 };
-use crate::model::version::Release;
+use crate::model::{catalog::Kernels, kernel::LocalKernel, version::Release};
 use crate::net::github::client::{Client, Freshness};
 use crate::net::http::HttpError;
 use crate::release::download::{self, Package};

@@ -3,8 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::base::error::Failure;
-use crate::base::suggest::nearest;
+use crate::base::{error::Failure, suggest::nearest};
 
 const NAMES: [&str; 3] = ["local", "release", "build"];
 

@@ -4,18 +4,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::base::disk;
-use crate::base::env::Env;
-use crate::base::lock;
-use crate::base::paths::Paths;
-use crate::base::temporary;
-use crate::kernel::distro;
-use crate::kernel::distro::companion;
-use crate::kernel::distro::folder;
-use crate::kernel::store;
-use crate::model::arch;
-use crate::model::package_name::PackageName;
+use crate::base::{disk, env::Env, lock, paths::Paths, temporary};
+use crate::kernel::{distro, distro::companion, distro::folder, store};
 use crate::model::retention::{Kernel, timestamp};
+use crate::model::{arch, package_name::PackageName};
 use crate::supply::list::disk_usage;
 
 /// An unpacked kernel, or a package file.

@@ -11,10 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::paths::Paths;
-use crate::base::temporary::Temporary;
+use crate::base::{error::Failure, input, paths::Paths, temporary::Temporary};
 
 use crate::vm::{Accel, AccelChoice};
 

@@ -10,20 +10,16 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::base::env::Env;
-use crate::base::process::LongCommand;
 use crate::base::temporary::{self, Scratch};
-use crate::base::ui::Ui;
-use crate::vm::console::Console;
+use crate::base::{env::Env, process::LongCommand, ui::Ui};
 use crate::vm::enclosure::{self, Enclosure};
 use crate::vm::guest::files::{self, GuestFiles};
 use crate::vm::guest::initramfs::{self, Bridge};
 use crate::vm::guest::{self, Seen, cores};
 use crate::vm::machine::{Machine, Served};
 use crate::vm::plan::{Boot, Plan};
-use crate::vm::protocol::Port;
-use crate::vm::watch::Rules;
 use crate::vm::{Accel, AccelChoice, Vm, VmRun, VmSink, qemu, scratch_disk};
+use crate::vm::{console::Console, protocol::Port, watch::Rules};
 
 /// The second value: whether there was a sign of life.
 pub(super) fn boot(

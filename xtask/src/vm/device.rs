@@ -7,11 +7,10 @@ use std::path::{Path, PathBuf};
 
 use crate::model::version::Series;
 use crate::vm::debugger::{self, Endpoint};
-use crate::vm::guest::cores;
-use crate::vm::network;
 use crate::vm::qemu::{self, QemuVersion};
 use crate::vm::scratch_disk::{self, Disk, Purpose};
 use crate::vm::share::{self, Share};
+use crate::vm::{guest::cores, network};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Device {
     Share(Share),

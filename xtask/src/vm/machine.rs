@@ -14,19 +14,13 @@ use anyhow::{Context, Result};
 
 use super::ports::{Message, StdinPump, deliver, read_port};
 use super::{PhaseRun, Stdin, Vm, VmOutcome, VmSink};
-use crate::base::disk;
 use crate::base::error::{Failure, FailureKind};
-use crate::base::interrupt;
 use crate::base::process::{LongChild, status_in_words};
-use crate::base::temporary::Scratch;
-use crate::base::terminal;
-use crate::base::ui::Ui;
-use crate::vm::console::Console;
-use crate::vm::console::symbolize::symbolize;
+use crate::base::{disk, interrupt, temporary::Scratch, terminal, ui::Ui};
 use crate::vm::dump::{self, Note};
 use crate::vm::protocol::{MarkScanner, Port, Status, StatusReader, clock_difference};
-use crate::vm::qmp::Monitor;
 use crate::vm::watch::{self, End, Input, LONGEST_CONSOLE, Look, Quiet, Rules, Stage, Watch};
+use crate::vm::{console::Console, console::symbolize::symbolize, qmp::Monitor};
 
 /// How long QEMU may take to connect its ports: it does so before it loads the kernel.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);

@@ -30,16 +30,10 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::base::env::Env;
-use crate::base::paths::Paths;
-use crate::base::temporary;
-use crate::model::arch::Arch;
-use crate::model::kernel::LocalKernel;
-use crate::vm::accel::Kvm;
-use crate::vm::debugger::Endpoint;
-use crate::vm::device::Device;
+use crate::base::{env::Env, paths::Paths, temporary};
+use crate::model::{arch::Arch, kernel::LocalKernel};
 use crate::vm::plan::{Boot, Plan};
-use crate::vm::scratch_disk::Disk;
+use crate::vm::{accel::Kvm, debugger::Endpoint, device::Device, scratch_disk::Disk};
 
 pub use crate::vm::plan::Tools;
 

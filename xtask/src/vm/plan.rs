@@ -6,17 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::base::error::Failure;
-use crate::base::process;
-use crate::base::programs;
-use crate::model::arch::Arch;
-use crate::model::kernel::Origin;
+use crate::base::{error::Failure, process, programs};
+use crate::model::{arch::Arch, kernel::Origin};
 use crate::vm::device::{self, Device, Parts, Surroundings};
 use crate::vm::guest::requirements::{self, Offer, Wishes};
-use crate::vm::protocol::Port;
 use crate::vm::qemu::{self, QemuVersion};
-use crate::vm::scratch_disk::Purpose;
 use crate::vm::{Accel, Stdin, Vm, share};
+use crate::vm::{protocol::Port, scratch_disk::Purpose};
 
 /// The host's programs that every VM needs.
 #[derive(Clone, Debug)]
@@ -211,8 +207,7 @@ impl Boot<'_> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::model::arch;
-    use crate::model::kernel::LocalKernel;
+    use crate::model::{arch, kernel::LocalKernel};
 
     /// A VM that asks for little.
     pub fn vm() -> Vm {

@@ -5,11 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::temporary;
-use crate::vm::guest;
-use crate::vm::share;
+use crate::base::{error::Failure, input, temporary};
+use crate::vm::{guest, share};
 
 /// Bytes of a socket's path (unix(7): 108 with the zero at its end).
 const SOCKET_MAX: usize = 107;

@@ -8,10 +8,8 @@ use std::str::FromStr;
 
 use crate::base::error::Failure;
 use crate::model::version::{Series, Version};
-use crate::vm::Accel;
-use crate::vm::device::Slot;
 use crate::vm::plan::{self, Boot};
-use crate::vm::protocol::Port;
+use crate::vm::{Accel, device::Slot, protocol::Port};
 
 /// QEMU's version: major and minor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -341,14 +339,12 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::vm::debugger::Endpoint;
-    use crate::vm::device::Device;
-    use crate::vm::guest::requirements::Offer;
-    use crate::vm::plan::Plan;
     use crate::vm::plan::tests::{boot, plan, vm};
     use crate::vm::scratch_disk::{Disk, Purpose};
-    use crate::vm::share::Share;
     use crate::vm::{CrashRequest, Stdin, Vm};
+    use crate::vm::{
+        debugger::Endpoint, device::Device, guest::requirements::Offer, plan::Plan, share::Share,
+    };
 
     fn check(boot: &Boot<'_>, expected: &Expect) {
         // One option a line.

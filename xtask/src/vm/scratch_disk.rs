@@ -9,10 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::base::disk;
-use crate::base::error::Failure;
-use crate::base::programs;
-use crate::base::route;
+use crate::base::{disk, error::Failure, programs, route};
 use crate::model::project::parse_size;
 use crate::vm::qemu::{comma, joined};
 use crate::vm::share;

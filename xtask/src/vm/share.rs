@@ -7,8 +7,7 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::Access;
 
-use crate::base::error::Failure;
-use crate::base::route;
+use crate::base::{error::Failure, route};
 
 /// A share as it was typed: `DIR[:GUEST]`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-use crate::base::error::Failure;
-use crate::base::interrupt;
+use crate::base::{error::Failure, interrupt};
 use crate::vm::console::ConsoleWords;
 use crate::vm::ending::{self, Ending};
 use crate::vm::protocol::{Port, Status};

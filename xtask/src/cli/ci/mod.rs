@@ -5,10 +5,8 @@ pub mod steps;
 use std::io::Write;
 use std::path::Path;
 
-use crate::base::env::Env;
 use crate::base::error::{Failure, FailureKind};
-use crate::base::paths::Files;
-use crate::base::stdout::Stdout;
+use crate::base::{env::Env, paths::Files, stdout::Stdout};
 use crate::cli::ci::steps::{StepOutcome, Surroundings};
 use crate::host::setup;
 use anyhow::{Context, Result};

@@ -12,10 +12,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use crate::base::error::Failure;
 use crate::base::process::{LongCommand, status_in_words};
-use crate::base::table;
-use crate::base::ui::Ui;
+use crate::base::{error::Failure, table, ui::Ui};
 use crate::host::setup::{self, Tool};
 use crate::model::arch::Arch;
 

@@ -11,22 +11,15 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::base::env::Env;
-use crate::base::input;
-use crate::base::process::shell_quote;
-use crate::base::programs;
-use crate::base::table;
-use crate::base::temporary::Temporary;
+use crate::base::{env::Env, input, process::shell_quote, programs, table, temporary::Temporary};
 use crate::host::setup::{self, Machine, Tool};
 
-use crate::model::arch::Arch;
-use crate::model::kernel::LocalKernel;
 use crate::model::project::{PROFILES, Project};
+use crate::model::{arch::Arch, kernel::LocalKernel};
 use crate::vm::accel::{self, Kvm};
 use crate::vm::console::log::{self, ConsoleLog};
-use crate::vm::guest;
-use crate::vm::guest::initramfs;
 use crate::vm::{self, Accel, Limits, VmOutcome, VmSink};
+use crate::vm::{guest, guest::initramfs};
 
 /// What a check says.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,9 +2,8 @@
 
 pub mod checks;
 
-use crate::base::env::Env;
 use crate::base::error::{Failure, FailureKind};
-use crate::base::stdout;
+use crate::base::{env::Env, stdout};
 use crate::host::setup;
 use crate::kernel::store;
 use anyhow::Result;

@@ -5,12 +5,10 @@ use std::fmt;
 use anyhow::Result;
 
 use super::{BuildRequest, existing, identify_request, toolchain};
-use crate::base::env::Env;
 use crate::base::error::{self, FailureKind};
-use crate::base::paths::Paths;
+use crate::base::{env::Env, paths::Paths};
 use crate::kernel::source::{self, WantedSource};
-use crate::model::catalog::Kernels;
-use crate::model::version::Version;
+use crate::model::{catalog::Kernels, version::Version};
 
 /// What there is of a kernel already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,20 +13,12 @@ use anyhow::{Context, Result};
 use super::Make;
 use super::pipeline::{BuildTree, FRAGMENT, Log, WRAPPERS, log_file, tools, write_wrappers};
 use super::toolchain::Toolchain;
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::lock;
-use crate::base::process::shell_quote;
-use crate::base::programs::processors;
-use crate::base::ui::Ui;
-use crate::kernel::built_tree;
-use crate::kernel::config;
-use crate::kernel::source::directory;
+use crate::base::{
+    env::Env, error::Failure, input, lock, process::shell_quote, programs::processors, ui::Ui,
+};
+use crate::kernel::{built_tree, config, source::directory};
 use crate::model::arch::{self, Arch};
-use crate::model::catalog::Kernels;
-use crate::model::kernel::LocalKernel;
-use crate::model::version::Version;
+use crate::model::{catalog::Kernels, kernel::LocalKernel, version::Version};
 
 #[derive(Clone, Debug)]
 pub struct InPlace {

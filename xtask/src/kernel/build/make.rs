@@ -8,9 +8,7 @@ use anyhow::{Context, Result};
 
 use super::pipeline::WRAPPERS;
 use super::toolchain::Toolchain;
-use crate::base::error::Failure;
-use crate::base::process::LongCommand;
-use crate::base::time;
+use crate::base::{error::Failure, process::LongCommand, time};
 use crate::kernel::source::SourceTree;
 use crate::model::arch::Arch;
 

@@ -21,16 +21,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use crate::base::disk;
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::interrupt;
 use crate::base::lock::{self, Lock};
 use crate::base::paths::{Files, Paths};
-use crate::base::programs::processors;
 use crate::base::temporary::{self, Temporary};
-use crate::base::ui::Ui;
+use crate::base::{disk, env::Env, error::Failure, input, interrupt, programs::processors, ui::Ui};
 use crate::kernel::config::{self, Merged};
 use crate::kernel::manifest::{self, Input, Manifest, Origin};
 use crate::kernel::package::{self, PackageInput, PackageOptions, Packaged};
@@ -38,10 +32,8 @@ use crate::kernel::source::{
     self, FoundSource, SourceChoice, SourceRequest, SourceTree, WantedSource,
 };
 use crate::kernel::store;
-use crate::model::arch::Arch;
-use crate::model::catalog::Kernels;
-use crate::model::kernel::LocalKernel;
 use crate::model::version::{Release, Version, VmtestSuffix};
+use crate::model::{arch::Arch, catalog::Kernels, kernel::LocalKernel};
 use crate::net::http;
 
 pub use make::Make;

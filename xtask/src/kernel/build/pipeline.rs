@@ -11,19 +11,14 @@ use anyhow::{Context, Result};
 use super::Make;
 use super::progress::{self, Counter};
 use super::toolchain::{self, Quirks, Toolchain};
-use crate::base::disk;
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::format::thousands;
-use crate::base::input;
-use crate::base::paths::Paths;
 use crate::base::process::{LongCommand, shell_quote, status_in_words};
-use crate::base::programs::find_program;
-use crate::base::time;
+use crate::base::{
+    disk, env::Env, error::Failure, format::thousands, input, paths::Paths, programs::find_program,
+    time,
+};
 use crate::kernel::config::{self, Merged, definitions};
 use crate::kernel::source;
-use crate::model::arch::Arch;
-use crate::model::version::Version;
+use crate::model::{arch::Arch, version::Version};
 
 /// In the build tree while make runs.
 pub(super) const RUNNING: &str = ".vmtest-running";

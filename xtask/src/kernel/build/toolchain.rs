@@ -6,8 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::base::error::Failure;
-use crate::base::programs::find_program;
+use crate::base::{error::Failure, programs::find_program};
 use crate::model::arch::Arch;
 use crate::model::version::{Series, Version};
 

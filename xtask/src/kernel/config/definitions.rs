@@ -10,8 +10,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::Audited;
-use crate::base::input;
-use crate::base::suggest::nearest;
+use crate::base::{input, suggest::nearest};
 use crate::model::arch::Arch;
 
 /// For each lost option of an audit: what it is instead of what was wanted, then, indented, its

@@ -3,8 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::base::embedded::CONFIGS;
-use crate::base::paths::Files;
+use crate::base::{embedded::CONFIGS, paths::Files};
 use crate::model::arch;
 
 fn version(text: &str) -> Version {

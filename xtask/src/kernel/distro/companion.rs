@@ -10,13 +10,8 @@ use super::debian::{self, image_package};
 use super::folder;
 use super::package::PackageFile;
 use crate::archive::{Tree, UnpackLimits};
-use crate::base::disk;
-use crate::base::env::Env;
-use crate::base::paths::Paths;
-use crate::base::temporary::Temporary;
-use crate::model::arch::Arch;
-use crate::model::kernel::LocalKernel;
-use crate::model::version::Release;
+use crate::base::{disk, env::Env, paths::Paths, temporary::Temporary};
+use crate::model::{arch::Arch, kernel::LocalKernel, version::Release};
 use crate::net::apt::suites::DebianPackage;
 
 /// Twice what the largest packages have.

@@ -13,8 +13,7 @@ use anyhow::{Context, Result};
 
 use super::companion::Companion;
 use super::{debian, folder};
-use crate::base::env::Env;
-use crate::base::error::Failure;
+use crate::base::{env::Env, error::Failure};
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::version::Release;
 

@@ -5,9 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::base::env::Env;
-use crate::base::lock;
-use crate::base::sha256::Sha256;
+use crate::base::{env::Env, lock, sha256::Sha256};
 use crate::model::version::Release;
 
 pub const KERNEL: &str = "distribution-";

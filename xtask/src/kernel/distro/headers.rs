@@ -10,9 +10,7 @@ use anyhow::{Context, Result};
 
 use super::companion::Companion;
 use super::{debian, folder};
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::input;
+use crate::base::{env::Env, error::Failure, input};
 use crate::model::kernel::{LocalKernel, Origin};
 
 /// Where the packages have what is wanted, as they would be installed.

@@ -12,14 +12,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::archive::compression;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::paths::Paths;
-use crate::base::temporary::Temporary;
+use crate::base::{error::Failure, input, paths::Paths, temporary::Temporary};
 
-use crate::model::arch::Arch;
 use crate::model::kernel::{LocalKernel, Origin};
-use crate::model::version::Release;
+use crate::model::{arch::Arch, version::Release};
 
 /// Bytes of a kernel's configuration, at most: those of distributions have 300,000.
 const CONFIG_MAX: u64 = 16 << 20;
@@ -154,8 +150,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::base::error::exit_status;
-    use crate::base::paths::Files;
+    use crate::base::{error::exit_status, paths::Files};
 
     struct Host {
         directory: tempfile::TempDir,

@@ -8,17 +8,10 @@ use anyhow::{Context, Result};
 use super::package::{self, PackageFile};
 use super::{CONFIG, DistroOrigin, FILE_NAME, IMAGE, MODULES, PackageOrigin, find, folder, open};
 use crate::archive::{self, Tree, UnpackLimits};
-use crate::base::disk;
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::interrupt;
-use crate::base::temporary::Temporary;
+use crate::base::{disk, env::Env, error::Failure, input, interrupt, temporary::Temporary};
 use crate::kernel::config::{FinalConfig, Value};
 use crate::kernel::module;
-use crate::model::arch::Arch;
-use crate::model::kernel::LocalKernel;
-use crate::model::version::Release;
+use crate::model::{arch::Arch, kernel::LocalKernel, version::Release};
 
 /// Unpacks the kernel that `.deb` or `.rpm` files hold, one or several, into the work
 /// directory, and lists its modules; unless the same files were installed before.

@@ -21,10 +21,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::base::disk;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::paths::Paths;
+use crate::base::{disk, error::Failure, input, paths::Paths};
 use crate::kernel::store::Survey;
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::{self, LocalKernel};

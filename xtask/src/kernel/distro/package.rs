@@ -10,12 +10,7 @@ use anyhow::{Context, Result};
 use crate::archive::deb::{self, Deb};
 use crate::archive::rpm::{self, Rpm};
 use crate::archive::{Choose, Tree, UnpackLimits};
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::format::thousands;
-use crate::base::input;
-use crate::base::interrupt;
-use crate::base::sha256::Sha256;
+use crate::base::{env::Env, error::Failure, format::thousands, input, interrupt, sha256::Sha256};
 use crate::model::arch::{self, Arch};
 
 /// A package file.

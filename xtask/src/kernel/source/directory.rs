@@ -11,9 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::{FoundSource, SourceLocation, SourceTree};
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::sha256::Sha256;
+use crate::base::{error::Failure, input, sha256::Sha256};
 use crate::model::version::Version;
 
 /// Looks at the tree.

@@ -5,10 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{FoundSource, SourceLocation, SourceWork, satisfies, whole};
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::process::LongCommand;
-use crate::base::secrets;
+use crate::base::{error::Failure, input, process::LongCommand, secrets};
 use crate::model::version::Version;
 
 /// A tag of a repository.

@@ -12,14 +12,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 
 use super::{FoundSource, SourceLocation, SourceWork, satisfies, whole};
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::format::thousands;
-use crate::base::input;
-use crate::base::interrupt;
-use crate::base::programs::find_program;
-use crate::base::sha256::Sha256;
-use crate::base::temporary::Temporary;
+use crate::base::{
+    env::Env, error::Failure, format::thousands, input, interrupt, programs::find_program,
+    sha256::Sha256, temporary::Temporary,
+};
 
 use crate::model::version::{Series, Version};
 use crate::net::http::{self, HttpError, Limits, unreachable};

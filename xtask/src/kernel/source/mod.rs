@@ -17,16 +17,11 @@ use std::str::FromStr;
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::base::disk;
-use crate::base::env::Env;
 use crate::base::error::{Failure, lines};
-use crate::base::format::thousands;
-use crate::base::input;
-use crate::base::interrupt;
-use crate::base::lock;
 use crate::base::process::{LongCommand, run_logged};
-use crate::base::sha256::Sha256;
-use crate::base::temporary::Temporary;
+use crate::base::{
+    disk, env::Env, format::thousands, input, interrupt, lock, sha256::Sha256, temporary::Temporary,
+};
 use crate::kernel::build::progress::disk_was_full;
 use crate::model::version::Version;
 use crate::net::apt::suites::DebianPackage;

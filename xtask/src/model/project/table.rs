@@ -7,9 +7,7 @@ use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
 use super::Discovery;
-use crate::base::environment::is_exportable;
-use crate::base::error::Failure;
-use crate::base::suggest::nearest;
+use crate::base::{environment::is_exportable, error::Failure, suggest::nearest};
 
 pub(super) fn line_of(text: &str, offset: usize) -> usize {
     1 + text.as_bytes()[..offset.min(text.len())]

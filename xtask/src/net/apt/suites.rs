@@ -15,14 +15,11 @@ use anyhow::{Context, Result};
 use super::formats::{
     self as apt, DebianArchive, DebianCandidate, DebianSuite, SUITES, SourceEntry, UpdateFailure,
 };
-use crate::base::env::Env;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::interrupt;
 use crate::base::lock::{self, Lock};
-use crate::base::process::LongCommand;
-use crate::base::programs::find_program;
-use crate::base::ui::Ui;
+use crate::base::{
+    env::Env, error::Failure, input, interrupt, process::LongCommand, programs::find_program,
+    ui::Ui,
+};
 use crate::model::arch;
 use crate::net::http::{host, unreachable};
 

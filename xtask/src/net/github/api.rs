@@ -9,8 +9,7 @@ use std::str::FromStr;
 
 use serde::Deserialize;
 
-use crate::base::error::Failure;
-use crate::base::secrets;
+use crate::base::{error::Failure, secrets};
 use crate::model::package_name::PackageName;
 use crate::net::http::address::encode;
 use crate::net::http::{Answer, Method};

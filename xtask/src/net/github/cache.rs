@@ -10,11 +10,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::base::input;
-use crate::base::paths::Paths;
-use crate::base::sha256::Sha256;
-use crate::base::temporary::Temporary;
-use crate::base::time;
+use crate::base::{input, paths::Paths, sha256::Sha256, temporary::Temporary, time};
 
 use crate::net::http::Headers;
 

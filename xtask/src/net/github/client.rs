@@ -21,11 +21,7 @@ use serde::Deserialize;
 use super::api::{self, Asset, Call, Release};
 use super::cache::{Cache, Kept};
 use super::location::Location;
-use crate::base::env::Env;
-use crate::base::environment::TOKENS;
-use crate::base::error::Failure;
-use crate::base::sha256::Sha256;
-use crate::base::time;
+use crate::base::{env::Env, environment::TOKENS, error::Failure, sha256::Sha256, time};
 use crate::net::http::address::{host, is_private, origin};
 use crate::net::http::{self, Body, HttpError, Limits, Method, Request, Response, Secret, Stream};
 

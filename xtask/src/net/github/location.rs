@@ -14,10 +14,7 @@ use anyhow::Result;
 use toml::{Table, Value};
 
 use super::api::Repository;
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::paths::Paths;
-use crate::base::suggest::nearest;
+use crate::base::{error::Failure, input, paths::Paths, suggest::nearest};
 use crate::net::http::address;
 
 /// The file in the work directory.

@@ -19,10 +19,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
-use crate::base::error::Failure;
-use crate::base::interrupt;
-use crate::base::sha256::Sha256;
-use crate::base::time;
+use crate::base::{error::Failure, interrupt, sha256::Sha256, time};
 
 pub use address::host;
 pub use request::{Body, Method, Request, Response, Secret, Stream};

@@ -4,8 +4,7 @@ use super::markup::{Html, Lines, address, html, lines_within, name, shortened};
 use super::{
     LONGEST_BLOCK, LONGEST_CONSOLES, PageSection, Room, TestMatrix, details, item, plural,
 };
-use crate::model::results::RunRecord;
-use crate::model::test_event::RunOutcome;
+use crate::model::{results::RunRecord, test_event::RunOutcome};
 
 /// Whether there is more to say about a run than what its tests did: at `#r` and its number.
 pub(super) fn is_shown(run: &RunRecord) -> bool {

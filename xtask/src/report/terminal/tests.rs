@@ -4,10 +4,8 @@ use expect_test::{Expect, expect};
 
 use super::*;
 use crate::model::results::{Evidence, Phases, Results, RunRecord};
-use crate::model::test_event::FinishedTest;
-use crate::model::test_event::Tally;
-use crate::model::test_event::TestOutcome;
 use crate::model::test_event::{Counts, Stage};
+use crate::model::{test_event::FinishedTest, test_event::Tally, test_event::TestOutcome};
 use crate::report::text::{conclusion, summary};
 
 fn name(kernel: &str) -> RunName {

@@ -1,9 +1,8 @@
 //! The history: what is kept, what it estimates, and that nothing wrong in it is an error.
 
 use super::*;
-use crate::base::paths::Files;
-use crate::base::paths::Paths;
 use crate::base::ui::{Ui, Verbosity};
+use crate::base::{paths::Files, paths::Paths};
 use crate::model::test_event::{Stage, Tally, TestEvent, TestOutcome};
 
 struct Place {

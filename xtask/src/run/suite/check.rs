@@ -7,10 +7,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::{RunnerCommand, Select, shell_status};
-use crate::base::error::Failure;
-use crate::base::input;
-use crate::base::process::LongCommand;
-use crate::base::temporary::Temporary;
+use crate::base::{error::Failure, input, process::LongCommand, temporary::Temporary};
 use crate::model::project::Project;
 
 /// A module that takes longer to import is left to the guest.

@@ -9,8 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 
 use super::{Part, vm_outcome};
-use crate::base::bounded_log::BoundedLog;
-use crate::base::process::tail_of_log;
+use crate::base::{bounded_log::BoundedLog, process::tail_of_log};
 use crate::model::results::{Evidence, Phases, RunName};
 use crate::model::run_event::{RunEvent, RunEventKind};
 use crate::model::test_event::{EventParser, FinishedTest, RunOutcome, Tally, TestEvent};

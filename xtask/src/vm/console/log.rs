@@ -11,10 +11,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use crate::base::disk;
-use crate::base::paths::Paths;
 use crate::base::temporary::{remove_abandoned, signed, signed_prefix};
-use crate::base::time;
+use crate::base::{disk, paths::Paths, time};
 
 /// Logs that are kept besides those of running VMs.
 const KEPT: usize = 20;

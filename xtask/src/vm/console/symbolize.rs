@@ -11,9 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::base::input;
-use crate::base::process::LongCommand;
-use crate::base::programs;
+use crate::base::{input, process::LongCommand, programs};
 
 /// Addresses that are asked for: a report has about 20 that matter.
 const MOST: usize = 64;

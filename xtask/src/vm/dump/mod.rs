@@ -12,8 +12,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use serde_json::json;
 
-use crate::base::temporary::Temporary;
-use crate::base::ui::Ui;
+use crate::base::{temporary::Temporary, ui::Ui};
 
 use crate::vm::dump::kdump::{Assembler, Vmcoreinfo};
 use crate::vm::qmp::Monitor;

@@ -13,9 +13,8 @@ use anyhow::{Context, Result};
 
 use crate::archive::cpio;
 use crate::base::input;
-use crate::vm::guest::cores;
 use crate::vm::guest::device_nodes::{self, Node};
-use crate::vm::guest::requirements::Offer;
+use crate::vm::{guest::cores, guest::requirements::Offer};
 
 #[derive(Clone, Debug)]
 pub struct GuestFiles<'g> {

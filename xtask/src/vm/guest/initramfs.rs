@@ -8,8 +8,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use crate::archive::compression::decompress;
-use crate::archive::cpio;
+use crate::archive::{compression::decompress, cpio};
 use crate::base::input;
 use crate::vm::guest::Script;
 

@@ -15,11 +15,8 @@ use std::path::{Path, PathBuf};
 
 use crate::base::route::{self, Route};
 use crate::model::version::{Series, Version};
-use crate::vm::device::Device;
-use crate::vm::network;
-use crate::vm::plan::Boot;
-use crate::vm::qemu;
 use crate::vm::{CrashRequest, Stdin};
+use crate::vm::{device::Device, network, plan::Boot, qemu};
 
 /// The init script's path among the assets.
 pub const INIT: &str = "guest/init.sh";
@@ -416,11 +413,9 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
-    use crate::vm::Vm;
-    use crate::vm::plan::Plan;
     use crate::vm::plan::tests::{boot, plan, vm};
     use crate::vm::scratch_disk::{Disk, Purpose};
-    use crate::vm::share::Share;
+    use crate::vm::{Vm, plan::Plan, share::Share};
 
     fn seen() -> Seen {
         Seen {

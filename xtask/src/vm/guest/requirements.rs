@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use crate::archive;
-use crate::base::error::Failure;
-use crate::base::input;
+use crate::base::{error::Failure, input};
 use crate::kernel::config::{FinalConfig, Value};
 use crate::model::kernel::{LocalKernel, Origin};
 

@@ -9,18 +9,13 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::base::disk;
-use crate::base::env::Env;
 use crate::base::error::{self, Failure, FailureKind};
-use crate::base::interrupt;
-use crate::base::paths::Paths;
-use crate::base::temporary::Temporary;
+use crate::base::{disk, env::Env, interrupt, paths::Paths, temporary::Temporary};
 use crate::kernel::distro;
 use crate::kernel::distro::{DistroOrigin, PackageOrigin, folder};
 use crate::kernel::source::{self, SourceWork};
-use crate::model::arch::Arch;
-use crate::model::kernel::LocalKernel;
 use crate::model::version::{Release, Version};
+use crate::model::{arch::Arch, kernel::LocalKernel};
 use crate::net::apt::formats::{self as apt, DebianCandidate};
 use crate::net::apt::suites::{DebianPackage, SuiteLists, Suites};
 

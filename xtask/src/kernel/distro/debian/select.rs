@@ -18,8 +18,7 @@
 
 use std::fmt;
 
-use crate::base::error::Failure;
-use crate::base::suggest::nearest;
+use crate::base::{error::Failure, suggest::nearest};
 use crate::kernel::source::satisfies;
 use crate::model::version::{Release, Version};
 use crate::net::apt::formats::{self as apt, DebianArchive, DebianCandidate, DebianSuite, SUITES};

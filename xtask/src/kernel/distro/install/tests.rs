@@ -2,8 +2,7 @@
 //! needed; with it they are installed in `tests/it/distribution.rs`.
 
 use super::*;
-use crate::archive::deb;
-use crate::archive::rpm;
+use crate::archive::{deb, rpm};
 
 /// The least that is a bzImage of that release.
 fn bz_image(release: &str) -> Vec<u8> {
