@@ -1,5 +1,6 @@
-//! Directories, and room on the disk that a path is on.
+//! Files and directories, with errors that name them, and room on the disk that a path is on.
 
+use std::fs::File;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -26,6 +27,36 @@ pub fn full(path: &Path) -> Option<String> {
 
 pub fn create_directory(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
+pub fn create_file(path: &Path) -> Result<File> {
+    File::create(path).with_context(|| format!("cannot create {}", path.display()))
+}
+
+pub fn write(path: impl AsRef<Path>, bytes: impl AsRef<[u8]>) -> Result<()> {
+    let path = path.as_ref();
+    std::fs::write(path, bytes).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// The error names the goal only: the source is usually a temporary file.
+pub fn rename(from: &Path, to: &Path) -> Result<()> {
+    std::fs::rename(from, to).with_context(|| format!("cannot create {}", to.display()))
+}
+
+pub fn remove_file(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    std::fs::remove_file(path).with_context(|| format!("cannot remove {}", path.display()))
+}
+
+pub fn remove_directory(path: impl AsRef<Path>) -> Result<()> {
+    let path = path.as_ref();
+    std::fs::remove_dir_all(path).with_context(|| format!("cannot remove {}", path.display()))
+}
+
+pub fn canonicalize(path: impl AsRef<Path>) -> Result<PathBuf> {
+    let path = path.as_ref();
+    path.canonicalize()
+        .with_context(|| format!("cannot find {}", path.display()))
 }
 
 /// Says before the work that there is no room for its result. A file system that does not

@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::OFlags;
 
@@ -53,8 +53,16 @@ fn is_nameless(pipe: &File) -> bool {
     rustix::fs::fstatfs(pipe).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(PIPE_FILES))
 }
 
-/// All bytes of a file.
-pub fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+/// All bytes of a file. The error names it, as those of all functions here do.
+pub fn bytes(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    read(path, limit).with_context(|| cannot_read(path))
+}
+
+fn cannot_read(path: &Path) -> String {
+    format!("cannot read {}", path.display())
+}
+
+fn read(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
     let file = open(path)?;
     let too_long = || io::Error::other(format!("it has more than {limit} bytes"));
     if file.metadata()?.len() > limit {
@@ -69,29 +77,43 @@ pub fn bytes(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
 }
 
 /// All of a file that is UTF-8.
-pub fn text(path: &Path, limit: u64) -> io::Result<String> {
-    String::from_utf8(bytes(path, limit)?)
-        .map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "it is not UTF-8"))
+pub fn text(path: &Path, limit: u64) -> Result<String> {
+    match String::from_utf8(bytes(path, limit)?) {
+        Ok(text) => Ok(text),
+        Err(_) => Err(anyhow!("it is not UTF-8").context(cannot_read(path))),
+    }
+}
+
+/// Whether an error of this module says that the file is not there.
+pub fn is_missing(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// [`text`], or `None` if there is no such file.
 pub fn text_if_any(path: &Path, limit: u64) -> Result<Option<String>> {
     match text(path, limit) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("cannot read {}", path.display())),
+        Err(error) if is_missing(&error) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
 /// The first `limit` bytes of a file.
-pub fn beginning(path: &Path, limit: u64) -> io::Result<Vec<u8>> {
+pub fn beginning(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    Patient(open(path)?).take(limit).read_to_end(&mut bytes)?;
+    let read = open(path).and_then(|file| Patient(file).take(limit).read_to_end(&mut bytes));
+    read.with_context(|| cannot_read(path))?;
     Ok(bytes)
 }
 
 /// The bytes of a file behind the first `start`, of which only the last `limit`.
-pub fn end(path: &Path, start: u64, limit: u64) -> io::Result<Vec<u8>> {
+pub fn end(path: &Path, start: u64, limit: u64) -> Result<Vec<u8>> {
+    read_end(path, start, limit).with_context(|| cannot_read(path))
+}
+
+fn read_end(path: &Path, start: u64, limit: u64) -> io::Result<Vec<u8>> {
     let mut file = open(path)?;
     let length = file.metadata()?.len();
     file.seek(SeekFrom::Start(start.max(length.saturating_sub(limit))))?;
@@ -134,15 +156,19 @@ mod tests {
         assert_eq!(text_if_any(&path, 9).unwrap(), None);
         std::fs::write(&path, "0123456789").unwrap();
         assert_eq!(bytes(&path, 10).unwrap(), b"0123456789");
+        let cannot = |why: &str| format!("cannot read {}: {why}", path.display());
         assert_eq!(
-            bytes(&path, 9).unwrap_err().to_string(),
-            "it has more than 9 bytes"
+            format!("{:#}", bytes(&path, 9).unwrap_err()),
+            cannot("it has more than 9 bytes")
         );
         assert_eq!(beginning(&path, 3).unwrap(), b"012");
         assert_eq!(end(&path, 2, 3).unwrap(), b"789");
         assert_eq!(end(&path, 8, 3).unwrap(), b"89");
         std::fs::write(&path, [0xff]).unwrap();
-        assert_eq!(text(&path, 9).unwrap_err().to_string(), "it is not UTF-8");
+        assert_eq!(
+            format!("{:#}", text(&path, 9).unwrap_err()),
+            cannot("it is not UTF-8")
+        );
         // Refused by its size, before anything is read.
         File::create(&path).unwrap().set_len(1 << 40).unwrap();
         assert!(bytes(&path, LARGE).is_err());
@@ -165,7 +191,10 @@ mod tests {
             (&pipe, "it is a named pipe, not a file"),
             (Path::new("/dev/zero"), "it is a device, not a file"),
         ] {
-            assert_eq!(bytes(path, SMALL).unwrap_err().to_string(), why);
+            assert_eq!(
+                bytes(path, SMALL).unwrap_err().root_cause().to_string(),
+                why
+            );
         }
     }
 

@@ -24,8 +24,7 @@ impl Files {
         match self {
             Self::Directory(directory) => {
                 let path = directory.join(path);
-                let text = input::text(&path, input::TEXT)
-                    .with_context(|| format!("cannot read {}", path.display()))?;
+                let text = input::text(&path, input::TEXT)?;
                 Ok(Cow::Owned(text))
             }
             Self::Embedded(files) => match files.iter().find(|(name, _)| *name == path) {

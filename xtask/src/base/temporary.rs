@@ -21,7 +21,7 @@ use anyhow::{Context, Result, bail};
 use rustix::fs::{CWD, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::base::{paths::Paths, sha256::Sha256};
+use crate::base::{disk, paths::Paths, sha256::Sha256};
 
 /// Between the name of the goal and the digits of a temporary name.
 const INFIX: &str = ".tmp-";
@@ -115,8 +115,7 @@ impl Temporary {
         let (Some(parent), Some(name)) = (goal.parent(), goal.file_name()) else {
             bail!("{} has no name to put something at", goal.display());
         };
-        std::fs::create_dir_all(parent)
-            .with_context(|| format!("cannot create {}", parent.display()))?;
+        disk::create_directory(parent)?;
         let mut prefix = b".".to_vec();
         prefix.extend(name.as_bytes().iter().take(LONGEST_GOAL));
         prefix.extend(INFIX.bytes());

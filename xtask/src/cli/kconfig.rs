@@ -75,8 +75,8 @@ pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
         return Ok(0);
     };
 
-    let text = input::text(path, input::TEXT)
-        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", path.display())))?;
+    let text =
+        input::text(path, input::TEXT).map_err(|error| Failure::usage(format!("{error:#}")))?;
     let config = FinalConfig::parse(&text);
     if config.is_empty() {
         let what = format!("{} is not a kernel configuration", path.display());

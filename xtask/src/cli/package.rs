@@ -1,8 +1,8 @@
 //! `cargo xtask package`.
 
-use crate::base::{env::Env, programs};
+use crate::base::{disk, env::Env, programs};
 use crate::kernel::package::{self, FoundBuild, PackageInput, PackageOptions};
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ pub struct PackageFlags {
 pub fn run(env: &Env, flags: &PackageFlags) -> Result<u8> {
     let found = FoundBuild::at(&flags.build_dir)?;
     let logs = env.paths.logs();
-    std::fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
+    disk::create_directory(&logs)?;
     let log = logs.join(format!("package-{}.log", found.release));
     env.ui.info(format!(
         "packaging {} from {}; log: {}",

@@ -45,9 +45,7 @@ pub fn is_tree(path: &Path) -> bool {
 /// of `O=`.
 pub fn open(env: &Env, path: &Path) -> Result<LocalKernel> {
     // Of several names of one tree this is the same.
-    let path = &path
-        .canonicalize()
-        .with_context(|| format!("cannot find {}", path.display()))?;
+    let path = &disk::canonicalize(path)?;
     let built = Built::look(path)?;
     let modules = stage(env, path, &built)?;
     Ok(LocalKernel {
@@ -89,7 +87,6 @@ impl Built {
         let read = |name: &str| {
             let path = path.join(name);
             input::text(&path, input::TEXT)
-                .with_context(|| format!("cannot read {}", path.display()))
         };
         let release = read(RELEASE)?
             .trim()
@@ -216,7 +213,7 @@ fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
     disk::create_directory(&modules)?;
     let write = |name: &str, text: &str| {
         let file = modules.join(name);
-        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))
+        disk::write(&file, text)
     };
     write(KEY, &key)?;
     for name in LISTS.iter().filter(|name| path.join(name).is_file()) {

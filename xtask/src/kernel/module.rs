@@ -147,10 +147,7 @@ pub(crate) fn make(
     log: &Path,
 ) -> Result<()> {
     let build = kernel.require_build()?;
-    let canonical = |path: &Path| {
-        path.canonicalize()
-            .with_context(|| format!("cannot find {}", path.display()))
-    };
+    let canonical = |path: &Path| disk::canonicalize(path);
     let (real_build, real_directory) = (canonical(build)?, canonical(directory)?);
     for path in [&real_build, &real_directory] {
         if path.to_string_lossy().contains([' ', ':', '%']) {
@@ -282,8 +279,7 @@ fn source_files(source: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     for path in files_below(source)? {
         if is_source(&path) {
             let full = source.join(&path);
-            let bytes = input::bytes(&full, input::LARGE)
-                .with_context(|| format!("cannot read {}", full.display()))?;
+            let bytes = input::bytes(&full, input::LARGE)?;
             files.insert(path, bytes);
         }
     }
@@ -309,7 +305,7 @@ fn copy_source(source: &Path, files: &BTreeMap<PathBuf, Vec<u8>>, goal: &Path) -
         if let Some(parent) = copy.parent() {
             disk::create_directory(parent)?;
         }
-        std::fs::write(&copy, bytes).with_context(|| format!("cannot write {}", copy.display()))?;
+        disk::write(&copy, bytes)?;
         // Scripts that the Makefile calls must stay executable.
         let permissions = source
             .join(path)
@@ -346,12 +342,9 @@ fn key(
         kernel.path.join("manifest.json"),
     ] {
         match input::bytes(&path, input::TEXT) {
-            Ok(bytes) => part(&bytes),
             // drgn's packages have no manifest.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => part(b""),
-            Err(error) => {
-                return Err(error).with_context(|| format!("cannot read {}", path.display()));
-            }
+            Err(error) if input::is_missing(&error) => part(b""),
+            bytes => part(&bytes?),
         }
     }
     if kernel.origin == Origin::Tree {
@@ -374,7 +367,7 @@ fn key(
 fn kernels_compiler(build: &Path) -> Result<String> {
     let read = |name: &str| {
         let path = build.join(name);
-        input::text(&path, input::TEXT).with_context(|| format!("cannot read {}", path.display()))
+        input::text(&path, input::TEXT)
     };
     let config = read(".config")?;
     if let Some(version) = quoted(&config, "CONFIG_CC_VERSION_TEXT=") {

@@ -17,7 +17,6 @@
 
 use std::ffi::OsString;
 use std::fs::{File, Permissions};
-use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -283,8 +282,7 @@ fn install_modules(input: &PackageInput<'_>, root: &Path, stage: &Path, log: &Pa
     for name in ["build", "source"] {
         let path = stage.join(name);
         if path.is_symlink() {
-            std::fs::remove_file(&path)
-                .with_context(|| format!("cannot remove {}", path.display()))?;
+            disk::remove_file(&path)?;
         }
     }
     Ok(())
@@ -316,7 +314,7 @@ fn stage_files(input: &PackageInput<'_>, stage: &Path, log: &Path) -> Result<()>
     strip_host_programs(&build)?;
     copy(&input.build.join(input.arch.image), &stage.join("vmlinuz"))?;
     if let Some(manifest) = &input.manifest {
-        write(&stage.join("manifest.json"), manifest.as_bytes())?;
+        disk::write(stage.join("manifest.json"), manifest.as_bytes())?;
     }
     // Relocations are only there for the kernel's own build (KASLR) and make up
     // half of the file.
@@ -395,12 +393,6 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
         .with_context(|| format!("cannot copy {} to {}", from.display(), to.display()))
 }
 
-fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    File::create(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .with_context(|| format!("cannot write {}", path.display()))
-}
-
 fn strip_host_programs(build: &Path) -> Result<()> {
     let programs = HOST_PROGRAMS
         .iter()
@@ -453,8 +445,8 @@ fn normalise(directory: &Path) -> Result<()> {
 /// that went.
 pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
     disk::create_directory(directory)?;
-    write(&directory.join("proof.c"), PROOF_SOURCE.as_bytes())?;
-    write(&directory.join("Makefile"), b"obj-m := proof.o\n")?;
+    disk::write(directory.join("proof.c"), PROOF_SOURCE.as_bytes())?;
+    disk::write(directory.join("Makefile"), b"obj-m := proof.o\n")?;
     let compiler = module::find_compiler(kernel.require_build()?, kernel.arch, None)?;
     let before = module::listing(&kernel.path)?;
     let start = log.metadata().map_or(0, |metadata| metadata.len());
@@ -484,8 +476,7 @@ pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
         );
     }
     let built = directory.join("proof.ko");
-    let bytes = input::bytes(&built, input::LARGE)
-        .with_context(|| format!("cannot read {}", built.display()))?;
+    let bytes = input::bytes(&built, input::LARGE)?;
     let magic = format!("vermagic={} ", kernel.release);
     if !bytes
         .windows(magic.len())

@@ -100,8 +100,7 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
         let why = format!("is not an unpacked kernel: no {}", missing.join(", no "));
         return Err(wrong(why).into());
     }
-    let text = input::text(&path.join(release_path), input::SMALL)
-        .with_context(|| format!("cannot read {}", path.join(release_path).display()))?;
+    let text = input::text(&path.join(release_path), input::SMALL)?;
     let release = text
         .trim()
         .parse::<Release>()

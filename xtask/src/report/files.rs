@@ -1,6 +1,6 @@
 //! The reports beside a session's `results.jsonl`, and where results are.
 
-use std::io::{ErrorKind, Write};
+use std::io::Write;
 use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::formats::{FORMATS, Look};
 use super::merge::MergedResults;
 use crate::base::temporary::{self, Temporary};
-use crate::base::{error::Failure, input};
+use crate::base::{disk, error::Failure, input};
 use crate::model::results::{RESULTS, Results, there_already};
 
 /// How deep below a directory results are looked for: an artifact of a job has a folder
@@ -57,7 +57,7 @@ pub fn write_merged(
         return stage.persist();
     }
     move_into(stage.path(), folder, &results)?;
-    rename(&results, &there)
+    disk::rename(&results, &there)
 }
 
 /// Moves all files but one into a folder, in the place of what has their names there.
@@ -65,21 +65,13 @@ fn move_into(from: &Path, to: &Path, but: &Path) -> Result<()> {
     for path in entries(from)? {
         let goal = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
-            create_directory(&goal)?;
+            disk::create_directory(&goal)?;
             move_into(&path, &goal, but)?;
         } else if path != but {
-            rename(&path, &goal)?;
+            disk::rename(&path, &goal)?;
         }
     }
     Ok(())
-}
-
-fn rename(from: &Path, to: &Path) -> Result<()> {
-    std::fs::rename(from, to).with_context(|| format!("cannot create {}", to.display()))
-}
-
-fn create_directory(path: &Path) -> Result<()> {
-    std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
 }
 
 /// What is in a folder, sorted.
@@ -116,11 +108,11 @@ pub fn read(path: &Path) -> Result<Results> {
 pub fn read_text(file: &Path) -> Result<String> {
     let failure = match input::bytes(file, input::LARGE) {
         Ok(bytes) => return Ok(String::from_utf8_lossy(&bytes).into_owned()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
+        Err(error) if input::is_missing(&error) => {
             Failure::usage(format!("there is no {}", file.display()))
                 .hint("name the folder of a session, as `test` prints it at its end")
         }
-        Err(error) => Failure::usage(format!("cannot read {}: {error}", file.display())),
+        Err(error) => Failure::usage(format!("{error:#}")),
     };
     Err(failure.into())
 }
@@ -173,7 +165,7 @@ fn take_logs(results: &Results, from: &Path, to: &Path) -> Result<()> {
         if goal.exists() || !is_plain_file(from, log) {
             continue;
         }
-        create_directory(goal.parent().unwrap_or(to))?;
+        disk::create_directory(goal.parent().unwrap_or(to))?;
         if std::fs::hard_link(&source, &goal).is_err() {
             std::fs::copy(&source, &goal).with_context(|| {
                 format!("cannot copy {} to {}", source.display(), goal.display())

@@ -18,7 +18,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::base::{env::Env, input, lock, temporary::Temporary};
+use crate::base::{disk, env::Env, input, lock, temporary::Temporary};
 use crate::model::results::{Phases, RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome};
 use crate::model::version::{Release, Version};
@@ -249,11 +249,8 @@ impl History {
         for (_, kernel) in kernels.into_iter().take(surplus) {
             let path = self.folder.join(file_name(arch));
             let path = path.join(format!("{}.json", file_name(&kernel)));
-            match std::fs::remove_file(&path) {
-                Err(error) if error.kind() != ErrorKind::NotFound => {
-                    return Err(error).with_context(|| format!("cannot remove {}", path.display()));
-                }
-                _ => {}
+            if path.exists() {
+                disk::remove_file(&path)?;
             }
             self.kernels.remove(&(arch.to_owned(), kernel));
         }

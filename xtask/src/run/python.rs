@@ -20,7 +20,7 @@ use xshell::cmd;
 
 use crate::base::error::{Failure, lines};
 use crate::base::process::{self, LongCommand};
-use crate::base::{env::Env, input, lock, programs, sha256::Sha256, temporary::Temporary};
+use crate::base::{disk, env::Env, input, lock, programs, sha256::Sha256, temporary::Temporary};
 use crate::model::project::{Project, Release};
 
 /// Part of the names of what this module makes. Raised when it makes it otherwise.
@@ -176,8 +176,7 @@ pub fn prepare_release(
     if goal.is_dir() {
         return Ok(Prepared { tree, python });
     }
-    fs::create_dir_all(env.paths.projects())
-        .with_context(|| format!("cannot create {}", env.paths.projects().display()))?;
+    disk::create_directory(&env.paths.projects())?;
     let work = Temporary::directory(&goal)?;
     let download = work.path().join("download");
     fs::create_dir(&download).with_context(|| format!("cannot create {}", download.display()))?;
@@ -296,8 +295,7 @@ pub fn environment(
     if python.exists() {
         return Ok(python);
     }
-    fs::create_dir_all(env.paths.projects())
-        .with_context(|| format!("cannot create {}", env.paths.projects().display()))?;
+    disk::create_directory(&env.paths.projects())?;
     let work = Temporary::directory(&goal)?;
     let venv = work.path().join("python");
     let create = LongCommand::new(&interpreter.path)
@@ -348,7 +346,7 @@ fn relocate(venv: &Path, goal: &Path) -> Result<()> {
             &goal.as_os_str().to_string_lossy(),
         );
         if moved != text {
-            fs::write(&path, moved).with_context(|| format!("cannot write {}", path.display()))?;
+            disk::write(&path, moved)?;
         }
     }
     Ok(())
@@ -372,8 +370,7 @@ fn key(interpreter: &Interpreter, parts: &[String]) -> String {
 
 fn write_requirements(directory: &Path, name: &str, lines: &[String]) -> Result<PathBuf> {
     let path = directory.join(name);
-    fs::write(&path, lines.join("\n") + "\n")
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    disk::write(&path, lines.join("\n") + "\n")?;
     Ok(path)
 }
 

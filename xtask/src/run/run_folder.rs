@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use serde::Serialize;
 use serde_json::json;
 
-use crate::base::{input, temporary, time};
+use crate::base::{disk, input, temporary, time};
 use crate::model::results::{
     self, Finish, RESULTS, Results, RunName, RunRecord, Session, there_already,
 };
@@ -39,8 +39,7 @@ impl RunFolder {
     /// Makes this folder, or uses it if it is there and has no results. A run that was
     /// killed before its first line has left none.
     pub fn at(path: PathBuf) -> Result<Self> {
-        std::fs::create_dir_all(&path)
-            .with_context(|| format!("cannot create {}", path.display()))?;
+        disk::create_directory(&path)?;
         let file = path.join(RESULTS);
         let context = || format!("cannot create {}", file.display());
         // A link may lead anywhere, and a pipe waits.

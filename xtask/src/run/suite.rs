@@ -17,7 +17,7 @@ pub use self::merge::merge;
 pub use self::sink::{Outlet, SuiteSink};
 use crate::base::error::{self, FailureKind, in_full};
 use crate::base::{
-    env::Env, environment::guest_environment, process::LongCommand, temporary::Temporary,
+    disk, env::Env, environment::guest_environment, process::LongCommand, temporary::Temporary,
 };
 use crate::kernel::distro::headers;
 use crate::kernel::module::{self, ModuleOptions};
@@ -232,7 +232,7 @@ impl Suite<'_> {
     pub fn durations(&self, name: &RunName) -> Result<PathBuf> {
         let path = run_folder::log_file(&self.folder, name, "durations.json");
         let text = schedule::shards_file(&self.history.class_seconds(name));
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        disk::write(&path, text)?;
         Ok(path)
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use crate::base::error::{self, Failure, FailureKind};
-use crate::base::{env::Env, paths::Paths};
+use crate::base::{disk, env::Env, paths::Paths};
 use crate::base::{input, interrupt, programs, time};
 use crate::host::setup::{self, Tool};
 use crate::model::project::{Chosen, Project};
@@ -291,8 +291,7 @@ fn prepare(env: &Env, chosen: &Chosen, log: &Path) -> Result<Prepared> {
 /// Writes an asset into the session's folder, which the guest sees.
 fn asset(env: &Env, name: &str, folder: &Path) -> Result<PathBuf> {
     let path = folder.join(Path::new(name).file_name().unwrap_or_default());
-    std::fs::write(&path, env.paths.assets.read(name)?.as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))?;
+    disk::write(&path, env.paths.assets.read(name)?.as_bytes())?;
     Ok(path)
 }
 

@@ -11,7 +11,7 @@ use std::time::Instant;
 use anyhow::{Context, Result};
 
 use crate::base::temporary::{self, Scratch};
-use crate::base::{env::Env, process::LongCommand, ui::Ui};
+use crate::base::{disk, env::Env, process::LongCommand, ui::Ui};
 use crate::vm::enclosure::{self, Enclosure};
 use crate::vm::guest::files::{self, GuestFiles};
 use crate::vm::guest::initramfs::{self, Bridge};
@@ -105,9 +105,8 @@ fn prepare(env: &Env, boot: &Boot<'_>) -> Result<Prepared> {
     let seen = Seen::look(boot, &digits()?);
     let init = boot.init();
     let text = env.paths.assets.read(guest::INIT)?;
-    fs::write(&init, guest::init_script(boot, &seen, &text))
-        .and_then(|()| fs::set_permissions(&init, fs::Permissions::from_mode(0o755)))
-        .with_context(|| format!("cannot write {}", init.display()))?;
+    disk::write(&init, guest::init_script(boot, &seen, &text))?;
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
     scratch_disk::make(vm.disks(), boot.directory)?;
     let mut listeners = Vec::new();
     let ports = [Port::Status, Port::Monitor].into_iter();
@@ -121,11 +120,9 @@ fn prepare(env: &Env, boot: &Boot<'_>) -> Result<Prepared> {
         listeners.push((port, listener));
     }
     if let Some(parent) = vm.console_log.parent() {
-        fs::create_dir_all(parent)
-            .with_context(|| format!("cannot create {}", parent.display()))?;
+        disk::create_directory(parent)?;
     }
-    File::create(&vm.console_log)
-        .with_context(|| format!("cannot write {}", vm.console_log.display()))?;
+    disk::create_file(&vm.console_log)?;
     Ok(Prepared { listeners, seen })
 }
 

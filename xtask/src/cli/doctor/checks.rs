@@ -11,7 +11,9 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::base::{env::Env, input, process::shell_quote, programs, table, temporary::Temporary};
+use crate::base::{
+    disk, env::Env, input, process::shell_quote, programs, table, temporary::Temporary,
+};
 use crate::host::setup::{self, Machine, Tool};
 
 use crate::model::project::{PROFILES, Project};
@@ -274,9 +276,8 @@ fn attempt(command: xshell::Cmd<'_>) -> Result<String, String> {
 fn execution(scratch: &Path) -> Result<Check> {
     const NAME: &str = "programs in the work directory";
     let script = scratch.join("script");
-    fs::write(&script, "#!/bin/sh\necho runs\n")
-        .and_then(|()| fs::set_permissions(&script, fs::Permissions::from_mode(0o755)))
-        .with_context(|| format!("cannot write {}", script.display()))?;
+    disk::write(&script, "#!/bin/sh\necho runs\n")?;
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755))?;
     let shell = crate::base::process::shell()?;
     Ok(match attempt(cmd!(shell, "{script}")) {
         Ok(text) if text == "runs" => Check::good(NAME, "can be run"),
@@ -297,7 +298,7 @@ int main(void) { printf(\"%d %d\\n\", probe.number, elf_version(EV_CURRENT) == E
 fn compiler(gcc: &Path, scratch: &Path) -> Result<Check> {
     const NAME: &str = "compiler";
     let (source, program) = (scratch.join("probe.c"), scratch.join("probe"));
-    fs::write(&source, PROGRAM).with_context(|| format!("cannot write {}", source.display()))?;
+    disk::write(&source, PROGRAM)?;
     let shell = crate::base::process::shell()?;
     let version = attempt(cmd!(shell, "{gcc} --version")).unwrap_or_default();
     let version = version.lines().next().unwrap_or_default().to_owned();
@@ -487,7 +488,7 @@ fn boot(
         return Ok(checks);
     };
     let file = scratch.join("open-file");
-    fs::write(&file, "still here\n").with_context(|| format!("cannot write {}", file.display()))?;
+    disk::write(&file, "still here\n")?;
     let name = kernel.release.to_string();
     let console_log = log::path(&env.paths)?;
     let log = ConsoleLog::create(&console_log)?;

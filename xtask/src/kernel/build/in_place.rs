@@ -14,7 +14,7 @@ use super::Make;
 use super::pipeline::{BuildTree, FRAGMENT, Log, WRAPPERS, log_file, tools, write_wrappers};
 use super::toolchain::Toolchain;
 use crate::base::{
-    env::Env, error::Failure, input, lock, process::shell_quote, programs::processors, ui::Ui,
+    disk, env::Env, error::Failure, input, lock, process::shell_quote, programs::processors, ui::Ui,
 };
 use crate::kernel::{built_tree, config, source::directory};
 use crate::model::arch::{self, Arch};
@@ -77,8 +77,7 @@ pub fn build(env: &Env, request: &InPlace) -> Result<LocalKernel> {
         let configured = tree.join(CONFIGURED);
         let _ = std::fs::remove_file(&configured);
         build.configure(&version, &merged)?;
-        std::fs::write(&configured, fragments)
-            .with_context(|| format!("cannot write {}", configured.display()))?;
+        disk::write(&configured, fragments)?;
     } else {
         env.ui
             .verbose("it was configured with these options before");

@@ -391,9 +391,7 @@ impl<'a> Ingredients<'a> {
     /// How make is called in the build tree `build`, which is there.
     fn tree(&self, env: &'a Env, build: &Path, log: &Path) -> Result<BuildTree<'a>> {
         // gcc knows the directory by its canonical name, and the prefix maps must fit.
-        let build = &build
-            .canonicalize()
-            .with_context(|| format!("cannot find {}", build.display()))?;
+        let build = &disk::canonicalize(build)?;
         let quirks = self.toolchain.quirks(&self.source.version);
         write_wrappers(&build.join(WRAPPERS), &self.toolchain, &quirks)?;
         let make = Make::new(

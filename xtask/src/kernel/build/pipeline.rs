@@ -57,16 +57,14 @@ impl BuildTree<'_> {
     pub fn configure(&mut self, version: &Version, merged: &Merged) -> Result<(usize, usize)> {
         let (ui, build) = (&self.env.ui, &self.make.build);
         let fragment = build.join(FRAGMENT);
-        std::fs::write(&fragment, merged.allconfig(version))
-            .with_context(|| format!("cannot write {}", fragment.display()))?;
+        disk::write(&fragment, merged.allconfig(version))?;
         let task = ui.task("configuring");
         let command = self.make.command(&["allnoconfig"]);
         let command = command.env("KCONFIG_ALLCONFIG", &fragment);
         self.log.run(command, "configuring", build, |_| Ok(()))?;
         drop(task);
         let path = build.join(".config");
-        let config = input::text(&path, input::TEXT)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let config = input::text(&path, input::TEXT)?;
         let audit = config::audit(merged, version, &config);
         let (set, absent, lost) = audit.counts();
         ui.verbose(format!(
@@ -175,8 +173,7 @@ impl Log {
     ) -> Result<()> {
         let running = build.join(RUNNING);
         if self.marks {
-            File::create(&running)
-                .with_context(|| format!("cannot write {}", running.display()))?;
+            disk::create_file(&running)?;
         }
         writeln!(self.file, "$ {}", command.display())
             .with_context(|| format!("cannot write {}", self.path.display()))?;

@@ -60,8 +60,7 @@ impl Companion<'_> {
         let mut tree = Tree::new(&unpacked);
         for file in &files {
             PackageFile::open(file)?.unpack(env, &mut tree, &LIMITS, self.wanted)?;
-            std::fs::remove_file(file)
-                .with_context(|| format!("cannot remove {}", file.display()))?;
+            disk::remove_file(file)?;
         }
         (self.finish)(&unpacked, goal).with_context(|| format!("{} is damaged", self.package))?;
         temporary.persist_from(&unpacked)

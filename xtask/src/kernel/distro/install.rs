@@ -127,8 +127,7 @@ impl UnpackedKernel {
         let modules_of = root.join("lib/modules");
         let (image, called) = image(root, &modules_of, packages)?;
         let named = || format!("the image {called} of {}", names(packages));
-        let head = input::beginning(&image, IMAGE_HEAD)
-            .with_context(|| format!("cannot read {}", image.display()))?;
+        let head = input::beginning(&image, IMAGE_HEAD)?;
         let message = match image_arch(&head) {
             Some(name) if name == arch.name => None,
             Some(other) => Some(format!("{} is for {other}, not {}", named(), arch.name)),
@@ -182,7 +181,7 @@ impl UnpackedKernel {
         put(&self.modules, MODULES)?;
         let path = folder.join(FILE_NAME);
         let text = serde_json::to_string_pretty(origin)? + "\n";
-        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))
+        disk::write(&path, text)
     }
 }
 
@@ -233,8 +232,7 @@ fn image(root: &Path, modules: &Path, packages: &[PackageFile]) -> Result<(PathB
 
 /// The file that a path leads to: a link would lead elsewhere when it is moved.
 fn real(path: &Path) -> Result<PathBuf> {
-    path.canonicalize()
-        .with_context(|| format!("cannot find {}", path.display()))
+    disk::canonicalize(path)
 }
 
 /// Removes the links among the modules that lead to another part of the package: from
@@ -254,8 +252,7 @@ fn remove_links_out(modules: &Path, below: &Path) -> Result<()> {
                 .read_link()
                 .is_ok_and(|target| archive::link_stays_inside(&name, &target));
             if !inside {
-                std::fs::remove_file(&path)
-                    .with_context(|| format!("cannot remove {}", path.display()))?;
+                disk::remove_file(&path)?;
             }
         }
     }
@@ -304,8 +301,7 @@ fn needs_modules(config: Option<&Path>) -> Result<bool> {
     let Some(path) = config else {
         return Ok(true);
     };
-    let text = input::bytes(path, input::TEXT)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text = input::bytes(path, input::TEXT)?;
     let config = FinalConfig::parse(&String::from_utf8_lossy(&text));
     Ok(*config.get("CONFIG_MODULES") == Value::Yes)
 }

@@ -61,8 +61,7 @@ impl DistroOrigin {
     /// Reads that of a folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE_NAME);
-        let text = input::bytes(&path, input::SMALL)
-            .with_context(|| format!("cannot read {}", path.display()))?;
+        let text = input::bytes(&path, input::SMALL)?;
         serde_json::from_slice(&text).with_context(|| format!("{} is damaged", path.display()))
     }
 }

@@ -41,8 +41,7 @@ enum PackageFormat {
 impl PackageFormat {
     /// What the first bytes of a file say.
     fn of(path: &Path) -> Result<Option<Self>> {
-        let start =
-            input::beginning(path, 8).with_context(|| format!("cannot read {}", path.display()))?;
+        let start = input::beginning(path, 8)?;
         Ok(match start {
             start if start.starts_with(deb::MAGIC) => Some(Self::Deb),
             start if start.starts_with(rpm::MAGIC) => Some(Self::Rpm),

@@ -158,11 +158,11 @@ pub fn fetch(work: &SourceWork<'_>, package: &DebianPackage, directory: &Path) -
             true => super::disk_full(&work.env.paths.sources()),
             false => error.context(format!("cannot unpack {}", file.display())),
         })?;
-        std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        disk::remove_file(&file)?;
     }
     let archive = only_file(&inner, |name| name.ends_with(".tar.xz"))?;
     work.unpack(&archive, directory)?;
-    std::fs::remove_dir_all(&inner).with_context(|| format!("cannot remove {}", inner.display()))
+    disk::remove_directory(&inner)
 }
 
 /// Unpacks the archive of a source package into a directory, which has no folders yet.

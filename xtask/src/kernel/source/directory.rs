@@ -59,7 +59,7 @@ pub fn tree(path: &Path, found: &FoundSource) -> Result<SourceTree> {
 pub fn version(path: &Path) -> Result<Version> {
     let makefile = path.join("Makefile");
     let text = input::bytes(&makefile, input::SMALL)
-        .map_err(|error| Failure::usage(format!("cannot read {}: {error}", makefile.display())))?;
+        .map_err(|error| Failure::usage(format!("{error:#}")))?;
     parse_makefile(&String::from_utf8_lossy(&text)).ok_or_else(|| {
         Failure::usage(format!("{} is not a kernel source tree", path.display()))
             .hint("its Makefile does not start with a version")
@@ -128,8 +128,7 @@ fn git_identity(path: &Path) -> Result<Option<(String, String)>> {
     hash.update(commit);
     hash.update(changes);
     for file in untracked.split('\0').filter(|file| !file.is_empty()) {
-        let bytes = input::bytes(&path.join(file), input::LARGE)
-            .with_context(|| format!("cannot read {file} in {}", path.display()))?;
+        let bytes = input::bytes(&path.join(file), input::LARGE)?;
         hash.update(file.len().to_le_bytes());
         hash.update(file);
         hash.update(bytes.len().to_le_bytes());

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use super::{FoundSource, SourceLocation, SourceWork, satisfies, whole};
-use crate::base::{error::Failure, input, process::LongCommand, secrets};
+use crate::base::{disk, error::Failure, input, process::LongCommand, secrets};
 use crate::model::version::Version;
 
 /// A tag of a repository.
@@ -127,9 +127,8 @@ impl GitTag {
     /// the checkout.
     pub fn date(&self, directory: &Path) -> Result<u64> {
         let path = directory.join(DATE);
-        let text = input::text(&path, input::SMALL)
-            .with_context(|| format!("cannot read {}", path.display()))?;
-        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+        let text = input::text(&path, input::SMALL)?;
+        disk::remove_file(&path)?;
         text.trim()
             .parse()
             .with_context(|| format!("{text:?} is not a time"))

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 
 use super::{FoundSource, SourceLocation, SourceWork, satisfies, whole};
 use crate::base::{
-    env::Env, error::Failure, format::thousands, input, interrupt, programs::find_program,
+    disk, env::Env, error::Failure, format::thousands, input, interrupt, programs::find_program,
     sha256::Sha256, temporary::Temporary,
 };
 
@@ -146,8 +146,7 @@ impl ChecksumLists<'_> {
 fn fetch_list(env: &Env, url: &str, limits: &Limits) -> Result<String> {
     let file = env.paths.cache().join("kernel.org").join(key(url));
     if age(&file).is_some_and(|age| age < LIST_AGE) {
-        let list = input::text(&file, input::TEXT)
-            .with_context(|| format!("cannot read {}", file.display()))?;
+        let list = input::text(&file, input::TEXT)?;
         return Ok(signed_text(&list)?.to_owned());
     }
     let list = http::text(url, LIST_LIMIT, limits)?;
@@ -211,7 +210,7 @@ pub fn fetch(work: &SourceWork<'_>, archive: &SourceArchive, directory: &Path) -
     let result = work.unpack(&file, directory);
     if result.is_ok() || interrupt::pending().is_none() {
         // Unpacked, or it cannot be and the next run starts from the network.
-        std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        disk::remove_file(&file)?;
     }
     result
 }

@@ -269,10 +269,8 @@ pub fn fetch(env: &Env, found: &FoundSource, patches: &[(String, String)]) -> Re
     let goal = env.paths.sources().join(&name);
     let _lock = lock::take(env, &format!("source-{name}"))?;
     if !goal.join(RECORD).is_file() {
-        std::fs::create_dir_all(env.paths.sources())
-            .with_context(|| format!("cannot create {}", env.paths.sources().display()))?;
-        std::fs::create_dir_all(env.paths.logs())
-            .with_context(|| format!("cannot create {}", env.paths.logs().display()))?;
+        disk::create_directory(&env.paths.sources())?;
+        disk::create_directory(&env.paths.logs())?;
         let log = env.paths.logs().join(format!("source-{name}.log"));
         let temporary = Temporary::directory(&goal)?;
         let work = SourceWork::new(env, &log);
@@ -378,7 +376,7 @@ fn finish(
     for (name, text) in patches {
         work.env.ui.verbose(format!("applying {name}"));
         let file = directory.join(".vmtest-patch");
-        std::fs::write(&file, text).with_context(|| format!("cannot write {}", file.display()))?;
+        disk::write(&file, text)?;
         let command = LongCommand::new("patch")
             .args([
                 "-p1",
@@ -392,7 +390,7 @@ fn finish(
             .arg(directory);
         work.run(command, || Ok(()))
             .with_context(|| format!("cannot apply the patch {name} to {}", found.origin))?;
-        std::fs::remove_file(&file).with_context(|| format!("cannot remove {}", file.display()))?;
+        disk::remove_file(&file)?;
     }
     let record = Record {
         origin: found.origin.clone(),
@@ -400,8 +398,7 @@ fn finish(
         date,
     };
     let path = directory.join(RECORD);
-    std::fs::write(&path, serde_json::to_string(&record)?)
-        .with_context(|| format!("cannot write {}", path.display()))
+    disk::write(&path, serde_json::to_string(&record)?)
 }
 
 fn read_tree(path: &Path) -> Result<SourceTree> {

@@ -229,8 +229,7 @@ fn read_entries(path: &Path) -> Result<Vec<SourceEntry>> {
     if !path.is_file() {
         return Ok(Vec::new());
     }
-    let text = input::text(path, input::TEXT)
-        .with_context(|| format!("cannot read {}", path.display()))?;
+    let text = input::text(path, input::TEXT)?;
     Ok(parse(&text))
 }
 

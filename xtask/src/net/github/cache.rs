@@ -10,7 +10,7 @@ use std::time::SystemTime;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::base::{input, paths::Paths, sha256::Sha256, temporary::Temporary, time};
+use crate::base::{disk, input, paths::Paths, sha256::Sha256, temporary::Temporary, time};
 
 use crate::net::http::Headers;
 
@@ -107,8 +107,7 @@ impl Cache {
         let mut bytes = serde_json::to_vec(&kept.head).context("cannot write an answer's head")?;
         bytes.push(b'\n');
         bytes.extend_from_slice(&kept.body);
-        std::fs::write(temporary.path(), bytes)
-            .with_context(|| format!("cannot write {}", path.display()))?;
+        disk::write(temporary.path(), bytes)?;
         temporary.persist()
     }
 }

@@ -51,9 +51,7 @@ pub fn write(bridge: &Bridge<'_>, goal: &Path) -> Result<()> {
     let context = || format!("cannot write {}", goal.display());
     let file = File::create(goal).with_context(context)?;
     let mut archive = cpio::CpioWriter::new(BufWriter::new(file));
-    let read = |path: &Path| {
-        input::bytes(path, input::LARGE).with_context(|| format!("cannot read {}", path.display()))
-    };
+    let read = |path: &Path| input::bytes(path, input::LARGE);
     for directory in ["dev", "proc", "new_root", "modules"] {
         archive.directory(directory, 0o755).with_context(context)?;
     }
