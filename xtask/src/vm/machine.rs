@@ -249,6 +249,8 @@ impl Machine {
         let mut streams = Vec::new();
         while !listeners.is_empty() {
             interrupt::check()?;
+            // Before the look at the ports: what a QEMU that has ended sent is still in them.
+            let ended = self.child.try_wait()?.is_some();
             let mut waiting = Vec::new();
             for (port, listener) in listeners {
                 match listener.accept() {
@@ -265,10 +267,10 @@ impl Machine {
                 }
             }
             listeners = waiting;
-            if self.child.try_wait()?.is_some() || self.start.elapsed() > CONNECT_LIMIT {
-                return Ok(None);
-            }
             if !listeners.is_empty() {
+                if ended || self.start.elapsed() > CONNECT_LIMIT {
+                    return Ok(None);
+                }
                 std::thread::sleep(Duration::from_millis(2));
             }
         }
