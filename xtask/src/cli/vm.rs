@@ -219,26 +219,27 @@ pub fn extra_environment(words: &[OsString]) -> Result<Vec<(OsString, OsString)>
 
 /// Says how it ended, if not by the command's end; the exit status.
 fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
-    if let VmOutcome::Exited(status) = run.outcome {
+    let main = &run.main;
+    if let VmOutcome::Exited(status) = main.outcome {
         ui.verbose(format!(
             "{} run {}, {} of them until the command started",
-            vm::seconds(run.total),
+            vm::seconds(main.total),
             run.accel.name(),
-            run.boot.map_or_else(|| "all".to_owned(), vm::seconds),
+            main.boot.map_or_else(|| "all".to_owned(), vm::seconds),
         ));
-        if let Some(spans) = &run.spans {
+        if let Some(spans) = &main.spans {
             ui.verbose(format!("until the command started: {spans}"));
         }
         log.remove();
         return status;
     }
     let mut lines = Vec::new();
-    if !run.trouble.is_empty() {
+    if !main.trouble.is_empty() {
         lines.push("the kernel's words:".to_owned());
-        lines.extend(run.trouble.lines().take(TROUBLE).map(str::to_owned));
-    } else if !run.console_tail.is_empty() {
+        lines.extend(main.trouble.lines().take(TROUBLE).map(str::to_owned));
+    } else if !main.console_tail.is_empty() {
         lines.push("the console's last lines:".to_owned());
-        lines.push(run.console_tail.clone());
+        lines.push(main.console_tail.clone());
     }
     let path = |path: &Path| shown::line(&path.display().to_string());
     // An empty one goes with us.
@@ -246,7 +247,7 @@ fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
         lines.push(format!("console log: {}", path(&run.console_log)));
     }
     lines.extend(run.dump.iter().map(|dump| format!("dump: {}", path(dump))));
-    let failure = Failure::new(FailureKind::Vm, run.outcome.to_string());
+    let failure = Failure::new(FailureKind::Vm, main.outcome.to_string());
     ui.error(&failure.lines(lines.join("\n")).into());
     lost_status
 }

@@ -196,23 +196,18 @@ fn conclude(
     machine.child.kill()?;
     machine.console.follow();
     sink.console(&machine.console.take())?;
-    let (first, crash) = match served {
+    let (main, crash) = match served {
         Served::Once(outcome) => (machine.phase_run(vm, outcome), None),
-        Served::Crashed(first, outcome) => (first, Some(machine.phase_run(vm, outcome))),
-        Served::NothingElse(first) => (first, None),
+        Served::Crashed(main, outcome) => (main, Some(machine.phase_run(vm, outcome))),
+        Served::NothingElse(main) => (main, None),
     };
     let run = VmRun {
-        outcome: first.outcome,
-        trouble: first.trouble,
+        main,
+        crash,
         accel: boot.accel,
-        boot: first.boot,
-        spans: first.spans,
-        total: first.total,
-        console_tail: first.console_tail,
+        console_log: vm.console_log.clone(),
         dump,
         cores: Vec::new(),
-        console_log: vm.console_log.clone(),
-        crash,
     };
     Ok((run, machine.is_alive()))
 }

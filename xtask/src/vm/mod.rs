@@ -273,30 +273,22 @@ impl fmt::Display for VmOutcome {
     }
 }
 
+/// A VM's run.
 #[derive(Clone, Debug)]
 pub struct VmRun {
-    pub outcome: VmOutcome,
+    /// From QEMU's start to the command's verdict, or to its end without one.
+    pub main: PhaseRun,
+    /// From that verdict on, if a crash was planned and there was something to do after it.
+    pub crash: Option<PhaseRun>,
     pub accel: Accel,
-    /// From QEMU's start to the command's start, if it came that far.
-    pub boot: Option<Duration>,
-    pub spans: Option<BootSpans>,
-    /// From QEMU's start to its end.
-    pub total: Duration,
-    pub console_tail: String,
-    /// The kernel's own reports of trouble, cut out of the console and with source
-    /// lines where they are known; empty if all was well with it.
-    pub trouble: String,
     pub console_log: PathBuf,
     /// The guest's memory, if it was asked for and written.
     pub dump: Option<PathBuf>,
     /// Core dumps of its programs, if they were to be kept.
     pub cores: Vec<PathBuf>,
-    /// The part after the planned crash, if the command had a verdict. Log and dump are of
-    /// both parts.
-    pub crash: Option<PhaseRun>,
 }
 
-/// How a part of a VM's run ended: the command's, or the part after the crash.
+/// How a phase of a VM's run ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PhaseRun {
     pub outcome: VmOutcome,
@@ -306,6 +298,8 @@ pub struct PhaseRun {
     /// From its beginning to its end.
     pub total: Duration,
     pub console_tail: String,
+    /// The kernel's own reports of trouble, cut out of the console and with source
+    /// lines where they are known; empty if all was well with it.
     pub trouble: String,
 }
 
@@ -401,7 +395,7 @@ pub fn run(env: &Env, vm: &Vm, sink: &mut dyn VmSink) -> Result<VmRun> {
         remember(None);
         return Ok(run);
     }
-    let reason = match &run.outcome {
+    let reason = match &run.main.outcome {
         VmOutcome::Lost(how) => how.clone(),
         _ => "a kernel started on it shows no sign of life".to_owned(),
     };

@@ -514,14 +514,14 @@ fn boot(
         Accel::Tcg => "emulated",
     };
     let words = String::from_utf8_lossy(&printed.0).trim().to_owned();
-    let check = match &run.outcome {
+    let check = match &run.main.outcome {
         VmOutcome::Exited(0) if words == "still here" && kept => {
             log.remove();
             Check::good(
                 "VM",
                 format!(
                     "{name}, {how}, in {}; a removed open file can be read, and the host's stays",
-                    vm::seconds(run.total)
+                    vm::seconds(run.main.total)
                 ),
             )
         }

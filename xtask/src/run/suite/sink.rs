@@ -133,23 +133,15 @@ impl<'s> SuiteSink<'s> {
 
     /// Ends a run in a VM; the second value is that of the tests after a crash.
     pub fn finish_vm(mut self, run: &VmRun) -> Result<(Part, Option<Part>)> {
-        let main = PhaseRun {
-            outcome: run.outcome.clone(),
-            boot: run.boot,
-            spans: run.spans,
-            total: run.total,
-            console_tail: run.console_tail.clone(),
-            trouble: run.trouble.clone(),
-        };
         let Some(crash) = &run.crash else {
-            return Ok((self.finish_phase(run, &main, run.dump.as_ref())?, None));
+            return Ok((self.finish_phase(run, &run.main, run.dump.as_ref())?, None));
         };
         if self.before.is_none() {
             // It did not come to the crash.
             self.crashing()?;
         }
         let before = self.before.take().context("there is no crash to come")?;
-        let main = before.finish_phase(run, &main, None)?;
+        let main = before.finish_phase(run, &run.main, None)?;
         let crash = self.finish_phase(run, crash, run.dump.as_ref())?;
         Ok((main, Some(crash)))
     }

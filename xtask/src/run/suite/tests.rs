@@ -16,6 +16,17 @@ const END: &str = r#"{"v":1,"event":"test-finished","id":"t.A.two","outcome":"sk
 {"v":1,"event":"run-finished","counts":{"passed":1,"skipped":1},"seconds":1}
 "#;
 
+fn phase(outcome: VmOutcome, boot: u64, total: u64, console_tail: &str) -> PhaseRun {
+    PhaseRun {
+        outcome,
+        boot: Some(Duration::from_secs(boot)),
+        spans: None,
+        total: Duration::from_secs(total),
+        console_tail: console_tail.to_owned(),
+        trouble: String::new(),
+    }
+}
+
 fn name() -> RunName {
     RunName {
         kernel: "6.1.192-vmtest1.1default".to_owned(),
@@ -48,13 +59,8 @@ fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<RunEventKind>) {
     sink.stderr(b"err\n").unwrap();
     let part = sink
         .finish_vm(&VmRun {
-            outcome,
+            main: phase(outcome, 2, 9, ""),
             accel: Accel::Tcg,
-            boot: Some(Duration::from_secs(2)),
-            spans: None,
-            total: Duration::from_secs(9),
-            console_tail: String::new(),
-            trouble: String::new(),
             dump: None,
             cores: Vec::new(),
             console_log: "/log/console.log".into(),
@@ -245,24 +251,12 @@ fn what_comes_after_a_crash_is_another_part() {
         test.reason.clone_from(&name.phase);
     };
     let run = |crash| VmRun {
-        outcome: VmOutcome::Exited(0),
+        main: phase(VmOutcome::Exited(0), 2, 9, ""),
         accel: Accel::Tcg,
-        boot: Some(Duration::from_secs(2)),
-        spans: None,
-        total: Duration::from_secs(9),
-        console_tail: String::new(),
-        trouble: String::new(),
         dump: Some("/log/memory.dump".into()),
         cores: Vec::new(),
         console_log: "/log/console.log".into(),
-        crash: Some(PhaseRun {
-            outcome: crash,
-            boot: Some(Duration::from_secs(4)),
-            spans: None,
-            total: Duration::from_secs(5),
-            console_tail: "tail".to_owned(),
-            trouble: String::new(),
-        }),
+        crash: Some(phase(crash, 4, 5, "tail")),
     };
     let sink = || {
         let crash = Some((&crash, after.clone()));
