@@ -24,7 +24,6 @@
 //! `vm-retried` the events of that kernel (of that shard) begin anew. A file
 //! that was cut short has kernels without `vm-finished`.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -33,12 +32,10 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::base::error::{Failure, FailureKind};
+use crate::base::error::{Failure, FailureKind, in_full};
 use crate::base::shown;
 use crate::model::expectation::Expectation;
-use crate::model::test_event::{
-    self, FinishedTest, RunOutcome, Subtest, Tally, TestEvent, TestOutcome, bounded,
-};
+use crate::model::test_event::{self, FinishedTest, RunOutcome, Stage, Tally, TestEvent, bounded};
 
 /// The file in a session's folder that all reports are made from.
 pub const RESULTS: &str = "results.jsonl";
@@ -50,7 +47,7 @@ pub fn there_already(results: &Path) -> Failure {
 }
 
 /// What is being tested on.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunName {
     /// The kernel's release, the request that gave no kernel, or `local`.
     pub kernel: String,
@@ -185,40 +182,46 @@ pub struct Evidence {
     pub cores: Vec<PathBuf>,
 }
 
-/// Everything about a run that has ended.
-#[derive(Clone, Debug, PartialEq)]
+/// How a run ended: on one kernel, in one VM that has a part of its tests, or on this host.
+/// As JSON it is what the line `vm-finished` adds; the rest is in other lines.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunRecord {
-    /// What it was.
+    #[serde(skip)]
     pub name: RunName,
-    /// How it ended.
+    #[serde(flatten)]
     pub outcome: RunOutcome,
-    /// What its tests did.
+    #[serde(skip)]
     pub tally: Tally,
-    /// How long it took.
+    #[serde(default)]
     pub seconds: Phases,
     /// How the processors ran, for people; `None` for `local`.
+    #[serde(default)]
     pub acceleration: Option<String>,
     /// How VMs ended that were started again.
+    #[serde(skip)]
     pub retries: Vec<RunOutcome>,
-    /// What shows how it ended.
+    #[serde(default)]
     pub evidence: Evidence,
 }
 
-/// The line `vm-finished`, without what is in every line.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Finish {
-    /// How the run ended.
-    #[serde(flatten)]
-    pub outcome: RunOutcome,
-    /// How long it took.
-    #[serde(default)]
-    pub seconds: Phases,
-    /// How the processors ran, for people.
-    #[serde(default)]
-    pub acceleration: Option<String>,
-    /// What shows how it ended.
-    #[serde(default)]
-    pub evidence: Evidence,
+impl RunRecord {
+    pub fn new(name: RunName, outcome: RunOutcome) -> Self {
+        Self {
+            name,
+            outcome,
+            tally: Tally::default(),
+            seconds: Phases::default(),
+            acceleration: None,
+            retries: Vec::new(),
+            evidence: Evidence::default(),
+        }
+    }
+
+    /// A run that ended before it had a VM.
+    pub fn not_started(name: RunName, stage: Stage, error: &anyhow::Error) -> Self {
+        let how = in_full(error);
+        Self::new(name, RunOutcome::NotStarted { stage, how })
+    }
 }
 
 /// All that a results file holds.
@@ -276,11 +279,40 @@ pub fn finding(text: &str) -> Result<String> {
 }
 
 /// What a run's lines have given so far.
-struct Open {
+#[derive(Default)]
+struct OpenRun {
     name: RunName,
     shards: BTreeMap<u32, Tally>,
     retries: Vec<RunOutcome>,
-    finish: Option<Finish>,
+    end: Option<RunRecord>,
+}
+
+/// What tells lines apart. Each is read twice, as this and as what it is: that is faster
+/// than once as a value of any kind.
+#[derive(Deserialize)]
+struct LineHead {
+    v: u64,
+    event: String,
+    kernel: Option<String>,
+    arch: Option<String>,
+    flavor: Option<String>,
+    suite: Option<String>,
+    #[serde(default)]
+    shard: u32,
+}
+
+#[derive(Deserialize)]
+struct FindingLine {
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct StartedLine {
+    id: String,
+}
+
+fn read<'l, T: Deserialize<'l>>(line: &'l str) -> Option<T> {
+    serde_json::from_str(line).ok()
 }
 
 impl Results {
@@ -288,26 +320,12 @@ impl Results {
     /// cut off at the end.
     pub fn parse(text: &str) -> Result<Self> {
         let mut results = Self::default();
-        let mut open = Vec::<Open>::new();
+        let mut open = Vec::<OpenRun>::new();
         let mut any = text.is_empty();
         for line in text.lines() {
-            if let Ok(line) = serde_json::from_str::<TestLine<'_>>(line)
-                && line.is_whole()
-            {
-                line.take(&mut open);
-                any = true;
-                continue;
-            }
-            let Ok(value) = serde_json::from_str::<Value>(line) else {
-                continue;
-            };
-            if value["v"] != 1 {
-                continue;
-            }
-            any |= results.take(&value, &mut open).is_some();
+            any |= results.take(line, &mut open).is_some();
         }
         results.runs = open.into_iter().map(close).collect();
-        results.runs.iter_mut().for_each(make_presentable);
         present(&mut results.session.project);
         anyhow::ensure!(any, "no line of it is a test result");
         Ok(results)
@@ -340,28 +358,54 @@ impl Results {
         test_event::exit_status(counted.map(|run| &run.outcome))
     }
 
-    fn take(&mut self, value: &Value, open: &mut Vec<Open>) -> Option<()> {
-        match value["event"].as_str()? {
-            "session-started" => self.session = Session::deserialize(value).ok()?,
-            "session-finding" => self.findings.push(value["text"].as_str()?.to_owned()),
+    fn take(&mut self, line: &str, open: &mut Vec<OpenRun>) -> Option<()> {
+        let head = read::<LineHead>(line).filter(|head| head.v == 1)?;
+        match head.event.as_str() {
+            "session-started" => self.session = read(line)?,
+            "session-finding" => self.findings.push(read::<FindingLine>(line)?.text),
             "session-finished" => self.finished = true,
             event => {
-                let name = RunName::deserialize(value).ok()?;
-                let (flavor, phase) = (name.flavor.as_deref(), name.phase.as_deref());
-                let index = index(open, &name.kernel, &name.arch, flavor, phase);
-                let run = open.get_mut(index)?;
-                let shard = value["shard"].as_u64().unwrap_or(0);
-                let tally = run.shards.entry(u32::try_from(shard).ok()?).or_default();
-                match event {
-                    "vm-started" => {}
-                    "vm-retried" => {
-                        *tally = Tally::default();
-                        run.retries.push(RunOutcome::deserialize(value).ok()?);
-                    }
-                    "vm-finished" => run.finish = Some(Finish::deserialize(value).ok()?),
-                    _ => tally.push(&TestEvent::deserialize(value).ok()?),
-                }
+                let name = RunName {
+                    kernel: head.kernel?,
+                    arch: head.arch?,
+                    flavor: head.flavor,
+                    phase: head.suite,
+                };
+                let found = open.iter().rposition(|run| run.name == name);
+                let index = found.unwrap_or_else(|| {
+                    open.push(OpenRun {
+                        name,
+                        ..OpenRun::default()
+                    });
+                    open.len() - 1
+                });
+                open.get_mut(index)?.take(event, head.shard, line)?;
             }
+        }
+        Some(())
+    }
+}
+
+impl OpenRun {
+    fn take(&mut self, event: &str, shard: u32, line: &str) -> Option<()> {
+        let tally = self.shards.entry(shard).or_default();
+        match event {
+            "vm-started" => {}
+            "vm-retried" => {
+                *tally = Tally::default();
+                self.retries.push(read(line)?);
+            }
+            "vm-finished" => self.end = Some(read(line)?),
+            "test-started" => {
+                let StartedLine { id } = read(line)?;
+                tally.push(&TestEvent::TestStarted { id });
+            }
+            "test-finished" => {
+                let mut test = read::<FinishedTest>(line)?;
+                test.seconds = bounded(test.seconds);
+                tally.push(&TestEvent::TestFinished(test));
+            }
+            _ => tally.push(&read(line)?),
         }
         Some(())
     }
@@ -379,122 +423,22 @@ fn present(text: &mut String) {
     *text = shown::line(text);
 }
 
-/// The run of that name among those that have begun; it begins if it is not there.
-fn index(
-    open: &mut Vec<Open>,
-    kernel: &str,
-    arch: &str,
-    flavor: Option<&str>,
-    phase: Option<&str>,
-) -> usize {
-    let found = open.iter().rposition(|Open { name, .. }| {
-        name.kernel == kernel
-            && name.arch == arch
-            && name.flavor.as_deref() == flavor
-            && name.phase.as_deref() == phase
-    });
-    found.unwrap_or_else(|| {
-        open.push(Open {
-            name: RunName {
-                kernel: kernel.to_owned(),
-                arch: arch.to_owned(),
-                flavor: flavor.map(str::to_owned),
-                phase: phase.map(str::to_owned),
-            },
-            shards: BTreeMap::new(),
-            retries: Vec::new(),
-            finish: None,
-        });
-        open.len() - 1
-    })
-}
-
-/// A line about one test, as most are: read without detours, which halves the time that
-/// a report of many kernels takes.
-#[derive(Deserialize)]
-struct TestLine<'l> {
-    v: u64,
-    event: &'l str,
-    #[serde(borrow)]
-    kernel: Cow<'l, str>,
-    #[serde(borrow)]
-    arch: Cow<'l, str>,
-    flavor: Option<String>,
-    #[serde(rename = "suite")]
-    phase: Option<String>,
-    #[serde(default)]
-    shard: u32,
-    id: String,
-    outcome: Option<TestOutcome>,
-    #[serde(default)]
-    seconds: f64,
-    description: Option<String>,
-    reason: Option<String>,
-    traceback: Option<String>,
-    #[serde(default)]
-    subtests: Vec<Subtest>,
-    #[serde(default)]
-    more_subtests: u64,
-    expired: Option<String>,
-    expected: Option<String>,
-}
-
-impl TestLine<'_> {
-    fn is_whole(&self) -> bool {
-        let whole = match self.event {
-            "test-started" => true,
-            "test-finished" => self.outcome.is_some(),
-            _ => false,
-        };
-        whole && self.v == 1
-    }
-
-    fn take(self, open: &mut Vec<Open>) {
-        let (flavor, phase) = (self.flavor.as_deref(), self.phase.as_deref());
-        let index = index(open, &self.kernel, &self.arch, flavor, phase);
-        let event = match self.outcome {
-            Some(outcome) if self.event == "test-finished" => {
-                TestEvent::TestFinished(FinishedTest {
-                    id: self.id,
-                    outcome,
-                    seconds: bounded(self.seconds),
-                    description: self.description,
-                    reason: self.reason,
-                    traceback: self.traceback,
-                    subtests: self.subtests,
-                    more_subtests: self.more_subtests,
-                    expired: self.expired,
-                    expected: self.expected,
-                })
-            }
-            _ => TestEvent::TestStarted { id: self.id },
-        };
-        if let Some(run) = open.get_mut(index) {
-            run.shards.entry(self.shard).or_default().push(&event);
-        }
-    }
-}
-
-fn close(run: Open) -> RunRecord {
+fn close(run: OpenRun) -> RunRecord {
     let tally = Tally::merge(run.shards.into_values());
-    let finish = run.finish.unwrap_or_else(|| Finish {
-        outcome: RunOutcome::Lost {
-            how: "the session ended before this run did".to_owned(),
-            running: tally.running.clone(),
-        },
-        seconds: Phases::default(),
-        acceleration: None,
-        evidence: Evidence::default(),
+    let end = run.end.unwrap_or_else(|| {
+        let how = "the session ended before this run did".to_owned();
+        let running = tally.running.clone();
+        RunRecord::new(RunName::default(), RunOutcome::Lost { how, running })
     });
-    RunRecord {
+    let mut record = RunRecord {
         name: run.name,
-        outcome: finish.outcome,
         tally,
-        seconds: finish.seconds.bounded(),
-        acceleration: finish.acceleration,
         retries: run.retries,
-        evidence: finish.evidence,
-    }
+        seconds: end.seconds.bounded(),
+        ..end
+    };
+    make_presentable(&mut record);
+    record
 }
 
 #[cfg(test)]
@@ -546,11 +490,11 @@ mod tests {
                 until: None,
             }],
         };
-        let finish = Finish {
-            outcome: RunOutcome::Panicked {
-                how: "Kernel panic".to_owned(),
-                running: Some("t.A.b".to_owned()),
-            },
+        let panicked = RunOutcome::Panicked {
+            how: "Kernel panic".to_owned(),
+            running: Some("t.A.b".to_owned()),
+        };
+        let finish = RunRecord {
             seconds: Phases {
                 boot: Some(2.0),
                 total: Some(9.0),
@@ -562,6 +506,7 @@ mod tests {
                 logs: vec![("console".to_owned(), "console.log".into())],
                 ..Evidence::default()
             },
+            ..RunRecord::new(RunName::default(), panicked)
         };
         let text = text(&[
             (

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::model::results::{Evidence, Finish, Phases, Results, RunName, Session, line};
+use crate::model::results::{Evidence, Phases, Results, RunName, RunRecord, Session, line};
 use crate::model::test_event::{RunOutcome, Stage};
 
 /// A run in the making.
@@ -135,8 +135,7 @@ impl Sample {
             false => RunOutcome::Passed,
         });
         let started = !matches!(outcome, RunOutcome::NotStarted { .. });
-        let finish = Finish {
-            outcome,
+        let finish = RunRecord {
             seconds: Phases {
                 prepare: started.then_some(0.5),
                 boot: started.then_some(2.0),
@@ -146,6 +145,7 @@ impl Sample {
             },
             acceleration: (started && !name.arch.is_empty()).then(|| "KVM".to_owned()),
             evidence: self.evidence,
+            ..RunRecord::new(RunName::default(), outcome)
         };
         lines.push(line("vm-finished", &serde_json::to_value(&finish).unwrap()));
         lines

@@ -16,9 +16,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::base::{disk, input, temporary, time};
-use crate::model::results::{
-    self, Finish, RESULTS, Results, RunName, RunRecord, Session, there_already,
-};
+use crate::model::results::{self, RESULTS, Results, RunName, Session, there_already};
 use crate::model::run_event::{RunEvent, RunEventKind};
 
 /// The folder, and the results file while it is written.
@@ -93,9 +91,7 @@ impl RunFolder {
             RunEventKind::Started(_) => self.write("vm-started", name, shard, &json!({}))?,
             RunEventKind::Test(event) => self.write("", name, shard, event)?,
             RunEventKind::Retried(outcome) => self.write("vm-retried", name, shard, outcome)?,
-            RunEventKind::Finished(record) => {
-                self.write("vm-finished", name, shard, &finish(record))?
-            }
+            RunEventKind::Finished(record) => self.write("vm-finished", name, shard, record)?,
         }
         self.flush()
     }
@@ -131,15 +127,6 @@ impl RunFolder {
     }
 }
 
-fn finish(record: &RunRecord) -> Finish {
-    Finish {
-        outcome: record.outcome.clone(),
-        seconds: record.seconds,
-        acceleration: record.acceleration.clone(),
-        evidence: record.evidence.clone(),
-    }
-}
-
 /// A path below `logs` that no other run has, not in another PID namespace either. By their
 /// names folders are in the order of time.
 pub fn unique(logs: &Path) -> Result<PathBuf> {
@@ -172,6 +159,7 @@ fn file_character(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::results::RunRecord;
     use crate::model::test_event::{RunOutcome, TestEvent};
 
     fn name(kernel: &str) -> RunName {
@@ -210,7 +198,7 @@ mod tests {
             running: None,
         };
         take(1, 0, RunEventKind::Retried(lost));
-        let record = crate::run::suite::not_started(
+        let record = RunRecord::not_started(
             two,
             crate::model::test_event::Stage::Build,
             &anyhow::anyhow!("y"),

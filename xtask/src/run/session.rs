@@ -24,7 +24,7 @@ use crate::model::run_event::{Observer, RunEvent, RunEventKind};
 use crate::model::test_event::{RunOutcome, Stage};
 use crate::run::queue::{self, Budget, Wanted};
 use crate::run::schedule::RetryPolicy;
-use crate::run::suite::{self, Outlet, Part, Phase, Suite};
+use crate::run::suite::{self, Outlet, Phase, Suite};
 use crate::supply::{self, Sources};
 
 /// How many events may wait for the observer. A VM whose events are not taken waits;
@@ -162,7 +162,7 @@ struct Ready {
     /// The collector knows.
     started: Mutex<bool>,
     /// By number of the VM.
-    parts: Mutex<Vec<(u32, Part)>>,
+    parts: Mutex<Vec<(u32, RunRecord)>>,
 }
 
 /// Something for a worker.
@@ -309,7 +309,7 @@ fn prepare(session: SessionParts<'_>, pool: &Pool, sender: &SyncSender<RunEvent>
                     break;
                 }
                 tell(RunEventKind::Started(name.clone()));
-                let record = suite::not_started(name, stage, &error);
+                let record = RunRecord::not_started(name, stage, &error);
                 pool.finished(session, sender, run, record);
             }
         }
@@ -480,9 +480,7 @@ fn run_vm(
         },
     };
     let (part, crash) = attempts(session, pool, sender, ready, &mut guest)?;
-    if let Some(part) = crash {
-        let name = ready.name.crash();
-        let record = suite::merge(name, 0.0, vec![(1, part)]);
+    if let Some(record) = crash {
         pool.finished(session, sender, ready.run + session.runs(), record);
     }
     let parts = {
@@ -493,7 +491,7 @@ fn run_vm(
         }
         std::mem::take(&mut *parts)
     };
-    let record = suite::merge(ready.name.clone(), ready.prepare, parts);
+    let record = suite::merge(ready.prepare, parts).context("a kernel had no VM")?;
     pool.change(|state| state.kernels -= 1);
     pool.finished(session, sender, ready.run, record);
     if ready.remote {
@@ -515,10 +513,10 @@ fn attempts(
     sender: &SyncSender<RunEvent>,
     ready: &Ready,
     guest: &mut suite::Guest<'_>,
-) -> Result<(Part, Option<Part>)> {
+) -> Result<(RunRecord, Option<RunRecord>)> {
     let crash_run = ready.run + session.runs();
     let number = guest.split.map_or(0, |(shard, _)| shard);
-    let again = |part: &Part, attempt: u32| {
+    let again = |part: &RunRecord, attempt: u32| {
         let tried = usize::try_from(attempt)?;
         anyhow::Ok(session.options.retry.again(&part.outcome, tried))
     };
@@ -526,7 +524,13 @@ fn attempts(
         let outlet = Outlet::new(sender, run, number, &pool.stop).with_crash(crash_run);
         match session.suite.run_vm(session.env, guest, outlet) {
             Err(error) if error::is_final(&error) || pool.stopped() => Err(error),
-            Err(error) => Ok((Part::failed(&error), None)),
+            Err(error) => {
+                let name = match guest.phases {
+                    Phase::Main | Phase::Both => ready.name.clone(),
+                    Phase::Crash => ready.name.crash(),
+                };
+                Ok((RunRecord::not_started(name, Stage::Setup, &error), None))
+            }
             parts => parts,
         }
     };

@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 
 pub use self::merge::merge;
 pub use self::sink::{Outlet, SuiteSink};
-use crate::base::error::{self, FailureKind, in_full};
+use crate::base::error::{self, FailureKind};
 use crate::base::{
     disk, env::Env, environment::guest_environment, process::LongCommand, temporary::Temporary,
 };
@@ -23,7 +23,7 @@ use crate::kernel::distro::headers;
 use crate::kernel::module::{self, ModuleOptions};
 
 use crate::model::project::{Discovery, Project};
-use crate::model::results::{Evidence, Phases, RunName, RunRecord};
+use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome, Stage, Tally};
 use crate::model::{expectation::Ledger, kernel::LocalKernel, run_event::RunEventKind};
 use crate::run::{history::History, python::Prepared, run_folder, schedule, test_run::TestOptions};
@@ -87,37 +87,6 @@ pub enum Phase {
     Both,
     /// Those after a crash.
     Crash,
-}
-
-/// What one VM (or this host) gave of a run.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Part {
-    /// How it ended.
-    pub outcome: RunOutcome,
-    /// What its tests did.
-    pub tally: Tally,
-    /// How long it took.
-    pub seconds: Phases,
-    /// How the processors ran, for people.
-    pub acceleration: Option<String>,
-    /// What shows how it ended.
-    pub evidence: Evidence,
-}
-
-impl Part {
-    /// A VM that could not be started.
-    pub fn failed(error: &anyhow::Error) -> Self {
-        Self {
-            outcome: RunOutcome::NotStarted {
-                stage: Stage::Setup,
-                how: in_full(error),
-            },
-            tally: Tally::default(),
-            seconds: Phases::default(),
-            acceleration: None,
-            evidence: Evidence::default(),
-        }
-    }
 }
 
 impl Suite<'_> {
@@ -244,7 +213,7 @@ impl Suite<'_> {
         env: &Env,
         guest: Guest<'_>,
         outlet: Outlet<'_>,
-    ) -> Result<(Part, Option<Part>)> {
+    ) -> Result<(RunRecord, Option<RunRecord>)> {
         let mut what = String::new();
         if let Some((shard, _)) = guest.split {
             what = format!("{shard}-");
@@ -349,8 +318,7 @@ impl Suite<'_> {
         let log = run_folder::log_file(&self.folder, &name, "output.log");
         let mark = |name: &RunName, test: &mut FinishedTest| self.mark(name, test);
         let sink = SuiteSink::new(&name, outlet, &mark, log, None)?;
-        let part = run_local(&command, &self.prepared.tree, &environment, sink)?;
-        Ok(merge(name, 0.0, vec![(1, part)]))
+        run_local(&command, &self.prepared.tree, &environment, sink)
     }
 }
 
@@ -388,22 +356,6 @@ fn pairs(environment: &[(String, String)]) -> Vec<(OsString, OsString)> {
         .iter()
         .map(|(name, value)| (name.into(), value.into()))
         .collect()
-}
-
-/// Records a run that never started, because its kernel could not be had.
-pub fn not_started(name: RunName, stage: Stage, error: &anyhow::Error) -> RunRecord {
-    RunRecord {
-        name,
-        outcome: RunOutcome::NotStarted {
-            stage,
-            how: in_full(error),
-        },
-        tally: Tally::default(),
-        seconds: Phases::default(),
-        acceleration: None,
-        retries: Vec::new(),
-        evidence: Evidence::default(),
-    }
 }
 
 /// The outcome of a run in a VM.
@@ -517,7 +469,7 @@ fn run_local(
     directory: &Path,
     environment: &[(OsString, OsString)],
     mut sink: SuiteSink<'_>,
-) -> Result<Part> {
+) -> Result<RunRecord> {
     // In a folder of its own: the runner writes a file beside it.
     let folder = Temporary::directory(&sink.output_log.with_file_name("local-events"))?;
     let events = folder.path().join("events");

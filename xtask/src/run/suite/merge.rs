@@ -2,25 +2,22 @@
 
 use std::collections::BTreeSet;
 
-use super::Part;
-use crate::model::results::{Evidence, Phases, RunName, RunRecord};
+use crate::model::results::{Phases, RunRecord};
 use crate::model::test_event::{RunOutcome, Tally};
 
-/// A record of the parts of a run, by their numbers.
-pub fn merge(name: RunName, prepare: f64, mut parts: Vec<(u32, Part)>) -> RunRecord {
+/// A record of the parts of a run, by their numbers; none without parts.
+pub fn merge(prepare: f64, mut parts: Vec<(u32, RunRecord)>) -> Option<RunRecord> {
     parts.sort_by_key(|(shard, _)| *shard);
-    let split = parts.len() > 1;
-    let worst = parts
-        .iter()
-        .enumerate()
-        .max_by_key(|(index, (_, part))| (severity(&part.outcome), usize::MAX - index))
-        .map_or(0, |(index, _)| index);
+    // Of equals the first: the last words are its own.
+    let worst = parts.iter().rev();
+    let (_, worst) = worst.max_by_key(|(_, part)| severity(&part.outcome))?;
+    let mut record = worst.clone();
     let longest = |of: fn(&Phases) -> Option<f64>| {
         let all = parts.iter().filter_map(|(_, part)| of(&part.seconds));
         all.max_by(f64::total_cmp)
     };
-    let seconds = Phases {
-        prepare: (prepare > 0.0).then_some(prepare),
+    record.seconds = Phases {
+        prepare: Some(prepare),
         boot: longest(|seconds| seconds.boot),
         kernel: longest(|seconds| seconds.kernel),
         initramfs: longest(|seconds| seconds.initramfs),
@@ -28,46 +25,29 @@ pub fn merge(name: RunName, prepare: f64, mut parts: Vec<(u32, Part)>) -> RunRec
         tests: longest(|seconds| seconds.tests),
         total: longest(|seconds| seconds.total),
     };
-    let acceleration = parts.iter().find_map(|(_, part)| part.acceleration.clone());
-    let (mut outcome, mut evidence) = (RunOutcome::NoTests, Evidence::default());
-    if let Some((_, part)) = parts.get(worst) {
-        outcome = part.outcome.clone();
-        evidence = part.evidence.clone();
+    if let (true, Some(how)) = (severity(&record.outcome) <= 2, disagreement(&parts)) {
+        record.outcome = RunOutcome::RunnerDied { how, running: None };
     }
-    if let (true, Some(how)) = (severity(&outcome) <= 2, disagreement(&parts)) {
-        outcome = RunOutcome::RunnerDied { how, running: None };
-    }
-    if split {
-        // The last words are those of the worst part; the logs are all there.
-        evidence.logs = parts
-            .iter()
-            .flat_map(|(shard, part)| {
-                let logs = part.evidence.logs.iter();
-                logs.map(move |(what, path)| (format!("{what} {shard}"), path.clone()))
-            })
-            .collect();
+    if parts.len() > 1 {
+        let logs = |(shard, part): &(u32, RunRecord)| {
+            let logs = part.evidence.logs.iter();
+            let logs = logs.map(|(what, path)| (format!("{what} {shard}"), path.clone()));
+            logs.collect::<Vec<_>>()
+        };
+        record.evidence.logs = parts.iter().flat_map(logs).collect();
+        // VMs of one kernel run at once: each sees the dumps of the others, too.
         let cores = parts.iter().flat_map(|(_, part)| &part.evidence.cores);
-        // VMs of one kernel run at once: each sees the dumps of the other, too.
-        evidence.cores = cores
-            .cloned()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .collect();
+        let cores = cores.cloned().collect::<BTreeSet<_>>();
+        record.evidence.cores = cores.into_iter().collect();
     }
-    RunRecord {
-        name,
-        outcome,
-        tally: Tally::merge(parts.into_iter().map(|(_, part)| part.tally)),
-        seconds,
-        acceleration,
-        retries: Vec::new(),
-        evidence,
-    }
+    record.acceleration = parts.iter().find_map(|(_, part)| part.acceleration.clone());
+    record.tally = Tally::merge(parts.into_iter().map(|(_, part)| part.tally));
+    Some(record)
 }
 
 /// What VMs that shared the tests of a suite do not agree about. A module that one of
 /// them could not import would have its tests in none.
-fn disagreement(parts: &[(u32, Part)]) -> Option<String> {
+fn disagreement(parts: &[(u32, RunRecord)]) -> Option<String> {
     let found = parts.iter().map(|(_, part)| part.tally.all);
     let found = found.collect::<BTreeSet<_>>();
     let shared = parts.iter().filter_map(|(_, part)| part.tally.tests);

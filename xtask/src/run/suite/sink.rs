@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 
-use super::{Part, vm_outcome};
+use super::vm_outcome;
 use crate::base::{bounded_log::BoundedLog, process::tail_of_log};
-use crate::model::results::{Evidence, Phases, RunName};
+use crate::model::results::{Evidence, Phases, RunName, RunRecord};
 use crate::model::run_event::{RunEvent, RunEventKind};
 use crate::model::test_event::{EventParser, FinishedTest, RunOutcome, Tally, TestEvent};
 use crate::vm::{BootSpans, PhaseRun, VmRun, VmSink};
@@ -132,7 +132,7 @@ impl<'s> SuiteSink<'s> {
     }
 
     /// Ends a run in a VM; the second value is that of the tests after a crash.
-    pub fn finish_vm(mut self, run: &VmRun) -> Result<(Part, Option<Part>)> {
+    pub fn finish_vm(mut self, run: &VmRun) -> Result<(RunRecord, Option<RunRecord>)> {
         let Some(crash) = &run.crash else {
             return Ok((self.finish_phase(run, &run.main, run.dump.as_ref())?, None));
         };
@@ -146,7 +146,12 @@ impl<'s> SuiteSink<'s> {
         Ok((main, Some(crash)))
     }
 
-    fn finish_phase(self, run: &VmRun, phase: &PhaseRun, dump: Option<&PathBuf>) -> Result<Part> {
+    fn finish_phase(
+        self,
+        run: &VmRun,
+        phase: &PhaseRun,
+        dump: Option<&PathBuf>,
+    ) -> Result<RunRecord> {
         let boot = phase.boot.or(self.boot);
         let acceleration = Some(run.accel.name().to_owned());
         let mut logs = vec![("console".to_owned(), run.console_log.clone())];
@@ -167,7 +172,7 @@ impl<'s> SuiteSink<'s> {
     }
 
     /// Ends a run on this host, whose process ended with `status` (128+N for signal N).
-    pub fn finish_local(self, status: u8) -> Result<Part> {
+    pub fn finish_local(self, status: u8) -> Result<RunRecord> {
         let total = self.begin.elapsed();
         self.finish(
             |tally| tally.outcome(status),
@@ -183,7 +188,7 @@ impl<'s> SuiteSink<'s> {
         (boot, spans, total): (Option<Duration>, Option<BootSpans>, Duration),
         acceleration: Option<String>,
         mut evidence: Evidence,
-    ) -> Result<Part> {
+    ) -> Result<RunRecord> {
         if let Some(event) = self.parser.finish() {
             self.event(event)?;
         }
@@ -196,7 +201,9 @@ impl<'s> SuiteSink<'s> {
         for (_, log) in &mut evidence.logs {
             *log = log.file_name().map_or_else(|| log.clone(), PathBuf::from);
         }
-        Ok(Part {
+        Ok(RunRecord {
+            name: self.name,
+            retries: Vec::new(),
             outcome: outcome(&self.tally),
             seconds: Phases {
                 prepare: None,

@@ -37,7 +37,7 @@ fn name() -> RunName {
 }
 
 /// What a VM gives whose events come in these pieces, and what is told about it.
-fn run(events: &[&str], outcome: VmOutcome) -> (Part, Vec<RunEventKind>) {
+fn run(events: &[&str], outcome: VmOutcome) -> (RunRecord, Vec<RunEventKind>) {
     let directory = tempfile::tempdir().unwrap();
     let (sender, receiver) = std::sync::mpsc::sync_channel(100);
     let stop = AtomicBool::new(false);
@@ -162,15 +162,12 @@ fn the_worst_part_decides_and_all_tests_count() {
     let (passed, _) = run(&[EVENTS, END], VmOutcome::Exited(0));
     let (died, _) = run(&[EVENTS], VmOutcome::Exited(139));
     let (panicked, _) = run(&[EVENTS], VmOutcome::Panicked("BUG".to_owned()));
-    let none = Part {
-        outcome: RunOutcome::NoTests,
-        ..Part::failed(&anyhow::anyhow!("x"))
-    };
-    let outcome = |parts: &[&Part]| {
+    let none = RunRecord::new(name(), RunOutcome::NoTests);
+    let outcome = |parts: &[&RunRecord]| {
         let parts = (1..).zip(parts.iter().map(|part| (*part).clone()));
-        merge(name(), 1.5, parts.collect())
+        merge(1.5, parts.collect()).unwrap()
     };
-    let of = |all, tests, part: &Part| {
+    let of = |all, tests, part: &RunRecord| {
         let mut part = part.clone();
         (part.tally.all, part.tally.tests) = (Some(all), Some(tests));
         part
@@ -278,16 +275,15 @@ fn what_comes_after_a_crash_is_another_part() {
     assert_eq!(then.outcome.running(), Some("t.A.two"));
     assert_eq!(then.seconds.total, Some(5.0));
     assert_eq!(then.evidence.output_tail, "after");
-    let logs = |part: &Part| {
+    let logs = |part: &RunRecord| {
         part.evidence
             .logs
             .iter()
             .map(|(what, _)| what.clone())
-            .collect()
+            .collect::<Vec<_>>()
     };
-    let (of_main, of_crash): (Vec<_>, Vec<_>) = (logs(&before), logs(&then));
-    assert_eq!(of_main, ["output", "console"]);
-    assert_eq!(of_crash, ["output", "console", "dump"]);
+    assert_eq!(logs(&before), ["output", "console"]);
+    assert_eq!(logs(&then), ["output", "console", "dump"]);
     let told = receiver.try_iter().collect::<Vec<_>>();
     let begin = told.iter().position(|message| message.run == 7).unwrap();
     assert!(matches!(&told[begin].kind, RunEventKind::Started(name) if *name == crash));
