@@ -34,6 +34,9 @@ pub const REPORT_STYLE: &str = include_str!("../../../vmtest-assets/report/repor
 /// The script of `report.html`.
 pub const REPORT_SCRIPT: &str = include_str!("../../../vmtest-assets/report/report.js");
 
+/// The packages that have the host's tools: see [`crate::host::setup`].
+pub const HOST_PACKAGES: &str = include_str!("../../../vmtest-assets/host/packages.txt");
+
 /// `vmtest-assets/`: relative path and text.
 pub const ASSETS: &[(&str, &str)] = &[
     (
@@ -52,6 +55,7 @@ pub const ASSETS: &[(&str, &str)] = &[
         "guest/run_unittests.py",
         include_str!("../../../vmtest-assets/guest/run_unittests.py"),
     ),
+    ("host/packages.txt", HOST_PACKAGES),
     (
         "profiles/drgn/vmtest.toml",
         include_str!("../../../vmtest-assets/profiles/drgn/vmtest.toml"),

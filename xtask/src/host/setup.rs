@@ -12,8 +12,9 @@ use anyhow::{Context, Result};
 use xshell::cmd;
 
 use crate::base::process::{LongCommand, status_in_words, tail_of_log};
-use crate::base::{disk, env::Env, error::Failure, input, lock, paths::Paths, programs, ui::Ui};
-use crate::model::{arch::Arch, project::Project};
+use crate::base::{disk, env::Env, error::Failure, input, lock, programs, ui::Ui};
+use crate::base::{embedded::HOST_PACKAGES, error::kind, process::shell};
+use crate::model::{arch, arch::Arch, project::Project};
 
 /// Something that this host must have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -25,7 +26,7 @@ pub enum Tool {
     /// A C header, as `#include` names it.
     Header(String),
     /// A module of the host's `python3`.
-    PythonModule(String),
+    PythonModule(&'static str),
     /// The headers of the host's `python3`, for C extensions.
     PythonHeaders,
 }
@@ -35,8 +36,7 @@ impl Tool {
         Self::Program(name.into())
     }
 
-    /// A C header. `Python.h` is that of the host's `python3`, which is in no
-    /// folder of the compiler's.
+    /// `Python.h` is that of the host's `python3`, which is in no folder of the compiler's.
     pub fn header(name: impl Into<String>) -> Self {
         match name.into() {
             name if name == "Python.h" => Self::PythonHeaders,
@@ -57,12 +57,8 @@ impl fmt::Display for Tool {
     }
 }
 
-fn programs(names: &[&str]) -> Vec<Tool> {
-    names.iter().map(|name| Tool::program(*name)).collect()
-}
-
-fn headers(names: &[&str]) -> impl Iterator<Item = Tool> {
-    names.iter().map(|name| Tool::header(*name))
+fn programs(names: &str) -> Vec<Tool> {
+    names.split(' ').map(Tool::program).collect()
 }
 
 /// What booting a VM needs.
@@ -70,37 +66,26 @@ pub fn for_vm(arch: &Arch) -> Vec<Tool> {
     vec![Tool::program(arch.qemu), Tool::StaticBusybox]
 }
 
-/// What building a kernel with the host's `gcc` and packaging it needs. Kernel
-/// documentation, `Documentation/process/changes.rst`, lists the programs; the
-/// headers are for the host programs of a build (`tools/objtool` includes
-/// `gelf.h`, `scripts/sign-file.c` and `certs/extract-cert.c` include OpenSSL's).
+/// What building a kernel with the host's `gcc` and packaging it needs. Kernel documentation,
+/// `Documentation/process/changes.rst`, lists the programs; the headers are for the host programs
+/// of a build (`tools/objtool` includes `gelf.h`, `scripts/sign-file.c` and
+/// `certs/extract-cert.c` include OpenSSL's).
 pub fn for_build() -> Vec<Tool> {
-    let mut tools = programs(&[
-        "gcc", "ld", "make", "flex", "bison", "bc", "perl", "tar", "xz", "pahole", "lz4", "depmod",
-    ]);
-    tools.extend(headers(&[
-        "stdio.h",
-        "linux/types.h",
-        "libelf.h",
-        "openssl/opensslv.h",
-    ]));
+    let mut tools = programs("gcc ld make flex bison bc perl tar xz pahole lz4 depmod");
+    let headers = "stdio.h linux/types.h libelf.h openssl/opensslv.h";
+    tools.extend(headers.split(' ').map(Tool::header));
     tools
 }
 
-/// What compiling a module against a packaged kernel needs: its host programs are
-/// built already.
+/// What compiling a module against a packaged kernel needs: its host programs are built already.
 pub fn for_external_module() -> Vec<Tool> {
-    programs(&["gcc", "ld", "make"])
+    programs("gcc ld make")
 }
 
-/// What a Python project in a virtual environment needs.
+/// What a Python project in a virtual environment needs. Without `ensurepip` `python3 -m venv`
+/// makes an environment that lacks pip; Debian has it in a package of its own.
 pub fn for_python() -> Vec<Tool> {
-    vec![
-        Tool::program("python3"),
-        // Without it `python3 -m venv` makes an environment that lacks pip; Debian
-        // has the module in a package of its own.
-        Tool::PythonModule("ensurepip".to_owned()),
-    ]
+    vec![Tool::program("python3"), Tool::PythonModule("ensurepip")]
 }
 
 /// What the steps run that prepare a tree of the project.
@@ -113,19 +98,11 @@ pub fn for_prepare(project: &Project) -> Vec<Tool> {
 
 /// What `cargo xtask ci` runs itself, beside all of the above.
 pub fn for_ci() -> Vec<Tool> {
-    programs(&[
-        "cargo",
-        "git",
-        "shellcheck",
-        "python3",
-        "node",
-        "npm",
-        "xmllint",
-        "strace",
-    ])
+    programs("cargo git shellcheck python3 node npm xmllint strace")
 }
 
-/// A family of distributions with the same package manager and names.
+/// A family of distributions with the same package manager and names, in the order of the columns
+/// of [`HOST_PACKAGES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     Debian,
@@ -135,71 +112,64 @@ pub enum Family {
     Alpine,
 }
 
-impl Family {
-    /// The package manager's program.
-    pub fn manager(self) -> &'static str {
-        MANAGERS[self as usize].program
-    }
-}
-
 /// How a package manager is called.
 struct Manager {
-    program: &'static str,
-    /// After an earlier run was stopped half-way.
-    mend: &'static [&'static str],
-    refresh: &'static [&'static str],
-    /// Asks nothing.
-    install: &'static [&'static str],
-    /// What a person types.
+    /// What a person types to install packages.
     typed: &'static str,
+    /// The same, asking nothing.
+    install: &'static str,
+    refresh: &'static str,
+    /// The folder of its package lists and what their names contain; none if it refreshes them
+    /// by itself.
+    lists: Option<(&'static str, &'static str)>,
 }
 
-/// In the order of [`Family`].
-const MANAGERS: [Manager; 5] = [
-    Manager {
-        program: "apt-get",
-        mend: &["dpkg", "--configure", "-a"],
-        // A fresh machine's own unattended upgrades hold the lock at first.
-        refresh: &["apt-get", "-o", "DPkg::Lock::Timeout=300", "update"],
-        install: &[
-            "apt-get",
-            "-y",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-            "--no-install-recommends",
-            "install",
-        ],
-        typed: "apt-get install --no-install-recommends",
-    },
-    Manager {
-        program: "dnf",
-        mend: &[],
-        refresh: &["dnf", "makecache", "--refresh"],
-        install: &["dnf", "-y", "--setopt=install_weak_deps=False", "install"],
-        typed: "dnf install",
-    },
-    Manager {
-        program: "pacman",
-        mend: &[],
-        refresh: &["pacman", "-Sy", "--noconfirm"],
-        install: &["pacman", "-S", "--needed", "--noconfirm"],
-        typed: "pacman -S --needed",
-    },
-    Manager {
-        program: "zypper",
-        mend: &[],
-        refresh: &["zypper", "--non-interactive", "refresh"],
-        install: &["zypper", "--non-interactive", "install", "--no-recommends"],
-        typed: "zypper install --no-recommends",
-    },
-    Manager {
-        program: "apk",
-        mend: &[],
-        refresh: &["apk", "update"],
-        install: &["apk", "add"],
-        typed: "apk add",
-    },
-];
+/// After an earlier run was stopped half-way, dpkg refuses all work until this has run.
+const MEND: &str = "dpkg --configure -a";
+
+impl Family {
+    fn manager(self) -> Manager {
+        match self {
+            Self::Debian => Manager {
+                typed: "apt-get install --no-install-recommends",
+                // A fresh machine's own unattended upgrades hold the lock at first.
+                install: "apt-get -y -o DPkg::Lock::Timeout=300 --no-install-recommends install",
+                refresh: "apt-get -o DPkg::Lock::Timeout=300 update",
+                lists: Some(("var/lib/apt/lists", "_Packages")),
+            },
+            Self::Fedora => Manager {
+                typed: "dnf install",
+                install: "dnf -y --setopt=install_weak_deps=False install",
+                refresh: "dnf makecache --refresh",
+                lists: None,
+            },
+            Self::Arch => Manager {
+                typed: "pacman -S --needed",
+                install: "pacman -S --needed --noconfirm",
+                refresh: "pacman -Sy --noconfirm",
+                lists: Some(("var/lib/pacman/sync", ".db")),
+            },
+            Self::Suse => Manager {
+                typed: "zypper install --no-recommends",
+                install: "zypper --non-interactive install --no-recommends",
+                refresh: "zypper --non-interactive refresh",
+                lists: None,
+            },
+            Self::Alpine => Manager {
+                typed: "apk add",
+                install: "apk add",
+                refresh: "apk update",
+                lists: Some(("var/cache/apk", "APKINDEX.")),
+            },
+        }
+    }
+
+    /// The package manager's program.
+    pub fn program(self) -> &'static str {
+        let typed = self.manager().typed;
+        typed.split_once(' ').map_or(typed, |(program, _)| program)
+    }
+}
 
 /// A distribution, as far as package names depend on it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -212,8 +182,8 @@ pub struct Distribution {
 }
 
 impl Distribution {
-    /// From the text of `/etc/os-release` (os-release(5)): `ID`, else the first
-    /// of `ID_LIKE` that is known.
+    /// From the text of `/etc/os-release` (os-release(5)): `ID`, else the first of `ID_LIKE` that
+    /// is known.
     pub fn parse(os_release: &str) -> Option<Self> {
         let value = |name: &str| {
             os_release
@@ -234,9 +204,11 @@ impl Distribution {
                 "alpine" => Some(Family::Alpine),
                 _ => None,
             })?;
-        let version = value("VERSION_ID").and_then(|version| {
-            let digits = version.split(|c: char| !c.is_ascii_digit()).next()?;
-            digits.parse().ok()
+        let version = value("VERSION_ID").and_then(|text| {
+            text.split(|c: char| !c.is_ascii_digit())
+                .next()?
+                .parse()
+                .ok()
         });
         Some(Self {
             family,
@@ -246,56 +218,14 @@ impl Distribution {
     }
 }
 
-/// What a [`Tool`] is called, and its packages, in the order of [`Family`]. Debian's were tried
-/// on Debian 12. The others are the names under which those distributions are known to have
-/// them; the places to look are packages.fedoraproject.org, archlinux.org/packages,
-/// software.opensuse.org and pkgs.alpinelinux.org.
-#[rustfmt::skip]
-const PACKAGES: &[(&str, [&str; 5])] = &[
-    ("qemu-system-x86_64", ["qemu-system-x86", "qemu-system-x86-core", "qemu-system-x86", "qemu-x86", "qemu-system-x86_64"]),
-    ("a static busybox", ["busybox-static", "busybox", "busybox", "busybox-static", "busybox-static"]),
-    ("gcc", ["gcc"; 5]),
-    ("ld", ["binutils"; 5]),
-    ("make", ["make"; 5]),
-    ("flex", ["flex"; 5]),
-    ("bison", ["bison"; 5]),
-    ("bc", ["bc"; 5]),
-    ("perl", ["perl", "perl-interpreter", "perl", "perl", "perl"]),
-    ("tar", ["tar"; 5]),
-    ("xz", ["xz-utils", "xz", "xz", "xz", "xz"]),
-    // Debian's: see `package`, it had another name before Debian 12.
-    ("pahole", ["pahole", "dwarves", "pahole", "dwarves", "pahole"]),
-    ("lz4", ["lz4"; 5]),
-    ("depmod", ["kmod"; 5]),
-    ("modprobe", ["kmod"; 5]),
-    // A compiler alone is not enough: distributions that recommend the C
-    // library's headers instead of depending on them leave them out.
-    ("<stdio.h>", ["libc6-dev", "glibc-devel", "glibc", "glibc-devel", "musl-dev"]),
-    ("<linux/types.h>", ["linux-libc-dev", "kernel-headers", "linux-api-headers", "linux-glibc-devel", "linux-headers"]),
-    ("<libelf.h>", ["libelf-dev", "elfutils-libelf-devel", "libelf", "libelf-devel", "elfutils-dev"]),
-    ("<openssl/opensslv.h>", ["libssl-dev", "openssl-devel", "openssl", "libopenssl-devel", "openssl-dev"]),
-    ("python3", ["python3", "python3", "python", "python3", "python3"]),
-    ("python3's module ensurepip", ["python3-venv", "python3-libs", "python", "python3-base", "python3"]),
-    ("python3's C headers", ["python3-dev", "python3-devel", "python", "python3-devel", "python3-dev"]),
-    ("autoconf", ["autoconf"; 5]),
-    ("automake", ["automake"; 5]),
-    ("libtoolize", ["libtool"; 5]),
-    // On Debian the name of the older program still installs pkgconf.
-    ("pkg-config", ["pkg-config", "pkgconf-pkg-config", "pkgconf", "pkgconf-pkg-config", "pkgconf"]),
-    ("<elfutils/libdw.h>", ["libdw-dev", "elfutils-devel", "libelf", "libdw-devel", "elfutils-dev"]),
-    ("<zlib.h>", ["zlib1g-dev", "zlib-devel", "zlib", "zlib-devel", "zlib-dev"]),
-    ("mkfs.ext4", ["e2fsprogs"; 5]),
-    ("mke2fs", ["e2fsprogs"; 5]),
-    ("mkfs.btrfs", ["btrfs-progs", "btrfs-progs", "btrfs-progs", "btrfsprogs", "btrfs-progs"]),
-    ("btrfs", ["btrfs-progs", "btrfs-progs", "btrfs-progs", "btrfsprogs", "btrfs-progs"]),
-    ("strace", ["strace"; 5]),
-    ("git", ["git"; 5]),
-    ("cargo", ["cargo", "cargo", "rust", "cargo", "cargo"]),
-    ("node", ["nodejs"; 5]),
-    ("npm", ["npm", "nodejs-npm", "npm", "npm", "npm"]),
-    ("xmllint", ["libxml2-utils", "libxml2", "libxml2", "libxml2-tools", "libxml2-utils"]),
-    ("shellcheck", ["shellcheck", "ShellCheck", "shellcheck", "ShellCheck", "shellcheck"]),
-];
+/// The rows of [`HOST_PACKAGES`]: a tool and its packages, one for all families or one for each.
+fn package_rows() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
+    let rows = HOST_PACKAGES.lines().filter(|line| !line.starts_with('#'));
+    rows.filter_map(|line| {
+        let mut columns = line.split('|').map(str::trim);
+        Some((columns.next()?, columns.collect()))
+    })
+}
 
 /// The package that has a tool, if the table knows it.
 fn package(tool: &Tool, distribution: &Distribution) -> Option<&'static str> {
@@ -308,57 +238,42 @@ fn package(tool: &Tool, distribution: &Distribution) -> Option<&'static str> {
         return Some("dwarves");
     }
     let name = tool.to_string();
-    let (_, packages) = PACKAGES.iter().find(|(row, _)| *row == name)?;
-    Some(packages[distribution.family as usize])
+    let (_, packages) = package_rows().find(|(row, _)| *row == name)?;
+    let own = packages.get(distribution.family as usize);
+    own.or(packages.first()).copied()
 }
 
-/// The packages with `tools`, and the tools for which none is known.
-fn packages(tools: &[Tool], distribution: &Distribution) -> (BTreeSet<&'static str>, Vec<Tool>) {
+/// The packages with `tools`, each once and sorted, and the tools for which none is known.
+fn packages(tools: &[Tool], distribution: &Distribution) -> (Vec<&'static str>, Vec<Tool>) {
     let mut packages = BTreeSet::new();
     let mut unknown = Vec::new();
     for tool in tools {
         match package(tool, distribution) {
-            Some(name) => {
-                packages.insert(name);
-            }
+            Some(name) => _ = packages.insert(name),
             None => unknown.push(tool.clone()),
         }
     }
-    (packages, unknown)
-}
-
-/// What a package manager must do before it can install.
-#[derive(Clone, Copy, Debug, Default)]
-struct ManagerState {
-    /// There are no package lists, or they have proved to be too old.
-    refresh: bool,
-    /// An earlier run was stopped half-way (dpkg refuses all work until mended).
-    mend: bool,
+    (packages.into_iter().collect(), unknown)
 }
 
 /// The commands, in order, that install packages and ask nothing.
-fn install_steps(
-    family: Family,
-    packages: &BTreeSet<&'static str>,
-    state: ManagerState,
-) -> Vec<Vec<&'static str>> {
-    let manager = &MANAGERS[family as usize];
+fn install_steps(family: Family, packages: &[&str], refresh: bool, mend: bool) -> Vec<String> {
+    let manager = family.manager();
     let mut steps = Vec::new();
-    if state.mend && !manager.mend.is_empty() {
-        steps.push(manager.mend.to_vec());
+    if mend {
+        steps.push(MEND.to_owned());
     }
-    if state.refresh {
-        steps.push(manager.refresh.to_vec());
+    if refresh {
+        steps.push(manager.refresh.to_owned());
     }
-    steps.push(manager.install.iter().chain(packages).copied().collect());
+    steps.push(format!("{} {}", manager.install, packages.join(" ")));
     steps
 }
 
 /// The line that a person types to install packages.
-fn install_line(family: Family, packages: &BTreeSet<&str>, superuser: bool) -> String {
-    let names = packages.iter().copied().collect::<Vec<_>>().join(" ");
+fn install_line(family: Family, packages: &[&str], superuser: bool) -> String {
     let sudo = if superuser { "" } else { "sudo " };
-    format!("{sudo}{} {names}", MANAGERS[family as usize].typed)
+    format!("{sudo}{} {}", family.manager().typed, packages.join(" "))
 }
 
 /// Where tools are looked for and who we are: [`Machine::probe`] for this host,
@@ -386,17 +301,15 @@ impl Machine {
             .iter()
             .find_map(|path| input::text(Path::new(path), input::SMALL).ok())
             .unwrap_or_default();
-        let variable = |name| std::env::var_os(name).unwrap_or_default();
         // What GCC itself searches, and how other systems (Nix, Guix) extend it.
         let mut include = ["CPATH", "C_INCLUDE_PATH"]
             .iter()
-            .flat_map(|name| std::env::split_paths(&variable(name)).collect::<Vec<_>>())
+            .filter_map(std::env::var_os)
+            .flat_map(|value| std::env::split_paths(&value).collect::<Vec<_>>())
             .filter(|path| !path.as_os_str().is_empty())
             .collect::<Vec<_>>();
         include.extend(["/usr/local/include", "/usr/include"].map(PathBuf::from));
-        if let Some(arch) = crate::model::arch::host() {
-            include.push(Path::new("/usr/include").join(arch.triplet));
-        }
+        include.extend(arch::host().map(|arch| Path::new("/usr/include").join(arch.triplet)));
         Self {
             distribution: Distribution::parse(&os_release),
             path: programs::program_directories(),
@@ -454,42 +367,17 @@ impl Machine {
     /// What `python3` prints for a line of code, if it runs without an error.
     fn python(&self, code: &str) -> Option<String> {
         let python = self.find("python3")?;
-        let shell = crate::base::process::shell().ok()?;
+        let shell = shell().ok()?;
         // Not from the current directory: a file there could shadow the module.
-        cmd!(shell, "{python} -I -c {code}")
-            .quiet()
-            .ignore_stderr()
-            .read()
-            .ok()
+        let command = cmd!(shell, "{python} -I -c {code}").quiet();
+        command.ignore_stderr().read().ok()
     }
 
-    fn manager_state(&self, family: Family) -> ManagerState {
-        let any = |folder: &str, matches: &dyn Fn(&str) -> bool| {
-            std::fs::read_dir(self.root.join(folder)).is_ok_and(|entries| {
-                entries
-                    .flatten()
-                    .any(|entry| matches(&entry.file_name().to_string_lossy()))
-            })
-        };
-        match family {
-            Family::Debian => ManagerState {
-                refresh: !any("var/lib/apt/lists", &|name| name.contains("_Packages")),
-                // As APT itself decides (apt-pkg/deb/debsystem.cc, CheckUpdates).
-                mend: any("var/lib/dpkg/updates", &|name| {
-                    name.bytes().all(|byte| byte.is_ascii_digit())
-                }),
-            },
-            Family::Arch => ManagerState {
-                refresh: !any("var/lib/pacman/sync", &|name| name.ends_with(".db")),
-                mend: false,
-            },
-            Family::Alpine => ManagerState {
-                refresh: !any("var/cache/apk", &|name| name.starts_with("APKINDEX.")),
-                mend: false,
-            },
-            // They refresh by themselves.
-            Family::Fedora | Family::Suse => ManagerState::default(),
-        }
+    /// Whether a folder below the root has an entry with such a name.
+    fn has_entry(&self, folder: &str, matches: impl Fn(&str) -> bool) -> bool {
+        let entries = disk::entries(&self.root.join(folder)).unwrap_or_default();
+        let mut names = entries.iter().filter_map(|path| path.file_name()?.to_str());
+        names.any(matches)
     }
 }
 
@@ -502,70 +390,56 @@ pub fn require(env: &Env, tools: &[Tool], setup: bool) -> Result<()> {
 /// [`require`] on a host that is described by a value.
 pub fn require_on(env: &Env, machine: &Machine, tools: &[Tool], setup: bool) -> Result<()> {
     let mut missing = machine.missing(tools);
+    // Another run may just be installing the same.
+    let mut _lock = None;
+    if setup && !missing.is_empty() {
+        _lock = Some(lock::take(env, "setup")?);
+        missing = machine.missing(tools);
+    }
     if missing.is_empty() {
         return Ok(());
     }
-    // Another run may just be installing the same.
-    let _lock = if setup {
-        let lock = lock::take(env, "setup")?;
-        missing = machine.missing(tools);
-        if missing.is_empty() {
-            return Ok(());
-        }
-        Some(lock)
-    } else {
-        None
+    let lacks = |why: &str, hint: String| {
+        Failure::setup(format!("this host lacks {}{why}", list(&missing))).hint(hint)
     };
-    let list = list(&missing);
-    let lacks = || Failure::setup(format!("this host lacks {list}"));
     let how = machine.how_to_install(&missing);
-    let Some(distribution) = &machine.distribution else {
-        return Err(lacks().hint(how).into());
+    let known = machine.distribution.as_ref();
+    let known = known.map(|known| (known.family, packages(&missing, known)));
+    let Some((family, (packages, _))) = known.filter(|(_, (_, unknown))| unknown.is_empty()) else {
+        return Err(lacks("", how).into());
     };
-    let (packages, unknown) = packages(&missing, distribution);
-    if !unknown.is_empty() {
-        return Err(lacks().hint(how).into());
-    }
     if !setup {
-        return Err(lacks().hint(format!("{how}, or add --setup")).into());
+        return Err(lacks("", format!("{how}, or add --setup")).into());
     }
-    let family = distribution.family;
-    let line = install_line(family, &packages, machine.superuser);
-    let Some(manager) = machine.find(family.manager()) else {
-        return Err(Failure::setup(format!(
-            "this host lacks {list}, and the package manager {} was not found",
-            family.manager()
-        ))
-        .hint(format!("to be run: {line}"))
-        .into());
-    };
+    if machine.find(family.program()).is_none() {
+        let why = format!(
+            ", and the package manager {} was not found",
+            family.program()
+        );
+        return Err(lacks(&why, how).into());
+    }
     let sudo = sudo(machine);
     if !machine.superuser && sudo.is_none() {
-        return Err(Failure::setup(format!(
-            "this host lacks {list}, and only root may install: sudo is not there or asks for a password"
-        ))
-        .hint(format!("run {line}"))
-        .into());
+        let why = ", and only root may install: sudo is not there or asks for a password";
+        return Err(lacks(why, how).into());
     }
-    env.ui.info(format!("missing: {list}"));
+    env.ui.info(format!("missing: {}", list(&missing)));
+    disk::create_directory(&env.paths.logs())?;
     let installer = Installer {
         machine,
-        manager,
         sudo,
-        log: log_file(&env.paths)?,
+        log: env.paths.logs().join("setup.log"),
+        ui: &env.ui,
     };
-    installer.install(&env.ui, family, &packages)?;
+    installer.install(family, &packages)?;
     let still = machine.missing(&missing);
     if still.is_empty() {
         return Ok(());
     }
-    Err(Failure::setup(format!(
-        "installed {}, but this host still lacks {}",
-        packages.iter().copied().collect::<Vec<_>>().join(", "),
-        self::list(&still)
-    ))
-    .hint(format!("log: {}", installer.log.display()))
-    .into())
+    let (packages, still) = (packages.join(", "), list(&still));
+    let message = format!("installed {packages}, but this host still lacks {still}");
+    let hint = format!("log: {}", installer.log.display());
+    Err(Failure::setup(message).hint(hint).into())
 }
 
 pub fn list(tools: &[Tool]) -> String {
@@ -579,121 +453,104 @@ fn sudo(machine: &Machine) -> Option<PathBuf> {
         return None;
     }
     let sudo = machine.find("sudo")?;
-    let shell = crate::base::process::shell().ok()?;
-    cmd!(shell, "{sudo} -n true")
-        .quiet()
-        .ignore_stdout()
-        .ignore_stderr()
-        .run()
-        .is_ok()
-        .then_some(sudo)
+    let shell = shell().ok()?;
+    let command = cmd!(shell, "{sudo} -n true").quiet();
+    let result = command.ignore_stdout().ignore_stderr().run();
+    result.is_ok().then_some(sudo)
 }
 
-fn log_file(paths: &Paths) -> Result<PathBuf> {
-    disk::create_directory(&paths.logs())?;
-    Ok(paths.logs().join("setup.log"))
-}
+/// The second is about Ubuntu's question which services to restart.
+const ENVIRONMENT: [(&str, &str); 3] = [
+    ("DEBIAN_FRONTEND", "noninteractive"),
+    ("NEEDRESTART_SUSPEND", "1"),
+    ("LC_ALL", "C.UTF-8"),
+];
 
 struct Installer<'a> {
     machine: &'a Machine,
-    manager: PathBuf,
     sudo: Option<PathBuf>,
     log: PathBuf,
+    ui: &'a Ui,
 }
 
 impl Installer<'_> {
-    fn install(&self, ui: &Ui, family: Family, packages: &BTreeSet<&'static str>) -> Result<()> {
-        let state = self.machine.manager_state(family);
-        let Err(error) = self.run(ui, &install_steps(family, packages, state)) else {
+    fn install(&self, family: Family, packages: &[&str]) -> Result<()> {
+        let lists = family.manager().lists;
+        let has_lists = |(folder, part)| {
+            self.machine
+                .has_entry(folder, |name: &str| name.contains(part))
+        };
+        let refresh = lists.is_some_and(|lists| !has_lists(lists));
+        let Err(error) = self.run(family, packages, refresh) else {
             return Ok(());
         };
-        if state.refresh || crate::base::error::kind(&error).is_some() {
+        if refresh || kind(&error).is_some() {
             return Err(error);
         }
-        // Lists that are there may be from a time whose packages the mirror no
-        // longer has.
-        ui.info("the package manager failed; once more with fresh package lists");
-        let state = ManagerState {
-            refresh: true,
-            ..self.machine.manager_state(family)
-        };
-        self.run(ui, &install_steps(family, packages, state))
+        // Lists that are there may be from a time whose packages the mirror no longer has.
+        self.ui
+            .info("the package manager failed; once more with fresh package lists");
+        self.run(family, packages, true)
     }
 
-    fn run(&self, ui: &Ui, steps: &[Vec<&str>]) -> Result<()> {
-        steps.iter().try_for_each(|step| self.step(ui, step))
+    fn run(&self, family: Family, packages: &[&str], refresh: bool) -> Result<()> {
+        // As APT itself decides (apt-pkg/deb/debsystem.cc, CheckUpdates).
+        let is_update = |name: &str| name.bytes().all(|byte| byte.is_ascii_digit());
+        let mend =
+            family == Family::Debian && self.machine.has_entry("var/lib/dpkg/updates", is_update);
+        let steps = install_steps(family, packages, refresh, mend);
+        steps.iter().try_for_each(|step| self.step(step))
     }
 
-    fn step(&self, ui: &Ui, words: &[&str]) -> Result<()> {
-        let words = self.words(words);
-        let command = LongCommand::new(words[0].clone())
-            .args(words[1..].iter().cloned())
-            .credentials()
-            .env("DEBIAN_FRONTEND", "noninteractive")
-            // Ubuntu's question which services to restart.
-            .env("NEEDRESTART_SUSPEND", "1")
-            .env("LC_ALL", "C.UTF-8");
-        let command = match &self.machine.supervisor {
-            Some(supervisor) => command.supervisor(supervisor),
-            None => command,
-        };
+    fn step(&self, step: &str) -> Result<()> {
+        let mut words = step.split(' ');
+        let program = words.next().unwrap_or_default();
+        let program = self.machine.find(program).unwrap_or_else(|| program.into());
+        let mut command = LongCommand::new(program).args(words).credentials();
+        if let Some(sudo) = &self.sudo {
+            // It resets the environment.
+            let mut before: Vec<OsString> = vec![sudo.into(), "-n".into(), "env".into()];
+            before.extend(ENVIRONMENT.map(|(name, value)| format!("{name}={value}").into()));
+            command = command.behind(before);
+        }
+        for (name, value) in ENVIRONMENT {
+            command = command.env(name, value);
+        }
+        if let Some(supervisor) = &self.machine.supervisor {
+            command = command.supervisor(supervisor);
+        }
         let display = command.display();
-        ui.info(format!("running: {display}"));
-        let context = || format!("cannot write the log {}", self.log.display());
+        self.ui.info(format!("running: {display}"));
+        let shown = self.log.display();
+        let context = || format!("cannot write the log {shown}");
         let log = File::options().create(true).append(true).open(&self.log);
         let mut log = log.with_context(context)?;
         writeln!(log, "$ {display}").with_context(context)?;
         let start = log.metadata().map_or(0, |metadata| metadata.len());
-        let mut task = ui.task(format!("installing (log: {})", self.log.display()));
+        let mut task = self.ui.task(format!("installing (log: {shown})"));
         let mut child = command.log(&log)?.spawn()?;
-        let status = match child.wait_with(|| {
+        let ended = child.wait_with(|| {
             if let Some(line) = tail_of_log(&self.log, start, 1).lines().next() {
                 task.update(line.trim());
             }
             Ok(())
-        }) {
-            Ok(status) => status,
-            Err(error) => {
-                // A package manager gets the chance to leave its database whole.
-                child.terminate()?;
-                ui.info(format!(
-                    "stopped {display}; the next run with --setup goes on from there"
-                ));
-                return Err(error);
-            }
-        };
+        });
+        if ended.is_err() {
+            // A package manager gets the chance to leave its database whole.
+            child.terminate()?;
+            self.ui.info(format!(
+                "stopped {display}; the next run with --setup goes on from there"
+            ));
+        }
+        let status = ended?;
         drop(task);
         anyhow::ensure!(
             status.success(),
-            "{display} ended with {}; log: {}\n{}",
+            "{display} ended with {}; log: {shown}\n{}",
             status_in_words(status),
-            self.log.display(),
             tail_of_log(&self.log, start, 20),
         );
         Ok(())
-    }
-
-    /// The words as they are run: the manager by its whole path, below sudo if
-    /// need be (which resets the environment, hence `env`).
-    fn words(&self, words: &[&str]) -> Vec<OsString> {
-        let mut all = Vec::<OsString>::new();
-        if let Some(sudo) = &self.sudo {
-            all.extend([
-                sudo.into(),
-                "-n".into(),
-                "env".into(),
-                "DEBIAN_FRONTEND=noninteractive".into(),
-                "NEEDRESTART_SUSPEND=1".into(),
-                "LC_ALL=C.UTF-8".into(),
-            ]);
-        }
-        let program = match self.machine.find(words[0]) {
-            Some(path) => path,
-            None => self.manager.with_file_name(words[0]),
-        };
-        all.push(program.into());
-        all.extend(words[1..].iter().map(OsString::from));
-        all
     }
 }
 
@@ -778,7 +635,7 @@ mod tests {
         tools.extend(for_external_module());
         tools.extend(for_python());
         tools.extend(for_ci());
-        for arch in crate::model::arch::ARCHITECTURES {
+        for arch in arch::ARCHITECTURES {
             tools.extend(for_vm(arch));
         }
         tools
@@ -817,14 +674,17 @@ mod tests {
         // An example in the documentation of vmtest.toml.
         tools.push(Tool::program("mkfs.ext4"));
         let named = tools.iter().map(Tool::to_string).collect::<BTreeSet<_>>();
-        let rows = PACKAGES.iter().map(|(row, _)| (*row).to_owned());
-        assert_eq!(rows.clone().collect::<BTreeSet<_>>(), named);
-        assert_eq!(rows.count(), named.len());
+        let rows = package_rows().map(|(row, _)| row.to_owned());
+        let rows = rows.collect::<Vec<_>>();
+        assert_eq!(rows.iter().cloned().collect::<BTreeSet<_>>(), named);
+        assert_eq!(rows.len(), named.len());
+        let columns = package_rows().map(|(_, packages)| packages.len());
+        assert_eq!(columns.collect::<BTreeSet<_>>(), BTreeSet::from([1, 5]));
     }
 
     #[test]
     fn commands_to_install() {
-        let packages = BTreeSet::from(["flex", "bison"]);
+        let packages = ["bison", "flex"];
         let mut text = String::new();
         for family in [
             Family::Debian,
@@ -835,12 +695,9 @@ mod tests {
         ] {
             text += &format!("{family:?}: {}\n", install_line(family, &packages, false));
             for flag in [false, true] {
-                let state = ManagerState {
-                    refresh: flag,
-                    mend: flag,
-                };
-                for step in install_steps(family, &packages, state) {
-                    text += &format!("  {flag}: {}\n", step.join(" "));
+                let mend = flag && family == Family::Debian;
+                for step in install_steps(family, &packages, flag, mend) {
+                    text += &format!("  {flag}: {step}\n");
                 }
             }
         }

@@ -119,7 +119,7 @@ fn every_package_manager_is_asked_for_what_is_missing() {
         Family::Alpine,
     ] {
         let host = Host::new(family);
-        host.manager(family.manager());
+        host.manager(family.program());
         host.require(&tools(), true).unwrap();
         calls += &host.calls();
     }
