@@ -87,7 +87,7 @@ pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
         Failure::usage(what).hint("give the version before --check")
     })?;
     kernels.require_series(version.series, arch)?;
-    let early = requirements::early(&config);
+    let early = requirements::early(&config, arch.bus);
     let audit = audit(&merged, &version, &text).with_modules(&early);
     if env.ui.verbosity() == Verbosity::Verbose {
         for option in &audit.options {

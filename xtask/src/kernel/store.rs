@@ -112,36 +112,14 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
     Ok(LocalKernel::package(arch, release, &path))
 }
 
-/// The architecture that an ELF file is for, from its header: byte 4 is the
-/// class (1: 32 bits, 2: 64), byte 5 the byte order (1: little, 2: big), bytes 18
-/// and 19 the machine (elf(5), `<elf.h>` `EM_*`).
+/// The architecture that an ELF file is for.
 pub(crate) fn elf_architecture(path: &Path) -> Result<&'static Arch> {
     let mut header = [0; 20];
     File::open(path)
         .and_then(|mut file| file.read_exact(&mut header))
         .with_context(|| format!("cannot read {}", path.display()))?;
-    let machine = match header[5] {
-        2 => u16::from_be_bytes([header[18], header[19]]),
-        _ => u16::from_le_bytes([header[18], header[19]]),
-    };
-    let name = match (&header[..4], machine, header[4]) {
-        (b"\x7fELF", 62, 2) => "x86_64",
-        (b"\x7fELF", 183, 2) => "aarch64",
-        (b"\x7fELF", 40, 1) => "arm",
-        (b"\x7fELF", 21, 2) => "ppc64",
-        (b"\x7fELF", 22, 2) => "s390x",
-        (b"\x7fELF", 243, 2) => "riscv64",
-        (b"\x7fELF", ..) => bail!("{} is for ELF machine {machine}", path.display()),
-        _ => bail!("{} is not an ELF file", path.display()),
-    };
-    match arch::find(name) {
-        Some(arch) => Ok(arch),
-        None => Err(Failure::usage(format!(
-            "{} is for {name}, which is not supported",
-            path.display()
-        ))
-        .into()),
-    }
+    let wrong = |why| Failure::usage(format!("{} {why}", path.display()));
+    arch::of_elf(&header).map_err(|why| wrong(why).into())
 }
 
 /// Unpacks a package file into the work directory, unless the kernel is there:

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::model::version::Series;
+use crate::model::{arch::Arch, version::Series};
 use crate::vm::debugger::{self, Endpoint};
 use crate::vm::qemu::{self, QemuVersion};
 use crate::vm::scratch_disk::{self, Disk, Purpose};
@@ -66,6 +66,7 @@ pub struct Surroundings<'s> {
     /// The run's directory.
     pub directory: &'s Path,
     pub qemu: QemuVersion,
+    pub arch: &'s Arch,
     /// The kernel's.
     pub series: Series,
 }
@@ -77,7 +78,7 @@ pub fn parts(devices: &[Device], around: Surroundings<'_>) -> Vec<Parts> {
         let index = shares.next().unwrap_or_default();
         let id = format!("share{index}");
         let tag = share::tag(index);
-        let qemu = qemu::file_system(&id, &share.host, share.writable, &tag, around.qemu);
+        let qemu = qemu::file_system(&id, &share.host, share.writable, &tag, around);
         let options = qemu::share_options(share.writable, around.series);
         Parts {
             mount: Some((share.guest.clone(), format!("share {tag} {options}"))),
@@ -88,7 +89,7 @@ pub fn parts(devices: &[Device], around: Surroundings<'_>) -> Vec<Parts> {
     let mut disk = |disk: &Disk| {
         let index = disks.next().unwrap_or_default();
         let device = scratch_disk::device(index);
-        let qemu = scratch_disk::qemu(&scratch_disk::image(around.directory, index), index);
+        let qemu = scratch_disk::qemu(around, index);
         let parts = Parts::new(Slot::Last, qemu);
         match &disk.purpose {
             Purpose::Device(variable) => Parts {
@@ -109,7 +110,7 @@ pub fn parts(devices: &[Device], around: Surroundings<'_>) -> Vec<Parts> {
             writable: true,
         }),
         Device::Disk(scratch) => disk(scratch),
-        Device::Network => Parts::new(Slot::Last, network::QEMU.map(OsString::from).to_vec()),
+        Device::Network => Parts::new(Slot::Last, network::qemu(around.arch)),
         Device::Debugger(endpoint) => Parts {
             kernel_parameters: vec![debugger::KERNEL_PARAMETER.to_owned()],
             ..Parts::new(Slot::First, endpoint.qemu(around.directory))

@@ -2,6 +2,11 @@
 //! speaks to the world through sockets that QEMU opens as the user who started it.
 //! Nobody can call the guest.
 
+use std::ffi::OsString;
+
+use super::qemu::virtio;
+use crate::model::arch::Arch;
+
 /// The guest's address. These are what QEMU's network has without further options
 /// (qemu(1), `-netdev user`: `net`, `host`, `dhcpstart` and `dns`), so that nothing has to
 /// ask for them, which would take a kernel with packet sockets.
@@ -15,14 +20,13 @@ pub const GATEWAY: &str = "10.0.2.2";
 pub const NAMESERVER: &str = "10.0.2.3";
 
 /// QEMU's options. Without IPv6: where the host has none, a guest that has it would try it
-/// first every time. Without a boot ROM, which is a file that may be missing and takes time
-/// to run.
-pub const QEMU: [&str; 4] = [
-    "-netdev",
-    "user,id=net,ipv6=off",
-    "-device",
-    "virtio-net-pci,netdev=net,romfile=",
-];
+/// first every time. Without a boot ROM.
+pub fn qemu(arch: &Arch) -> Vec<OsString> {
+    let device = format!("{},netdev=net{}", virtio("net", arch), arch.bus.no_rom);
+    ["-netdev", "user,id=net,ipv6=off", "-device", &device]
+        .map(OsString::from)
+        .to_vec()
+}
 
 #[cfg(test)]
 mod tests {

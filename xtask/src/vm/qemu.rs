@@ -7,9 +7,11 @@ use std::path::Path;
 use std::str::FromStr;
 
 use crate::base::error::Failure;
+use crate::model::arch::Arch;
 use crate::model::version::{Series, Version};
+use crate::vm::device::{Slot, Surroundings};
 use crate::vm::plan::{self, Boot};
-use crate::vm::{Accel, device::Slot, protocol::Port};
+use crate::vm::{Accel, protocol::Port};
 
 /// QEMU's version: major and minor.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -67,10 +69,12 @@ pub fn command_line(boot: &Boot<'_>) -> Result<Vec<OsString>, Failure> {
     };
     let mut line: Vec<OsString> = vec![plan.tools.qemu.clone().into()];
     line.extend(of(Slot::First));
+    let arch = vm.kernel.arch;
+    line.extend(arch.machine.iter().map(OsString::from));
     line.extend(processors(boot));
     line.extend(["-m".into(), format!("{}M", vm.memory).into()]);
-    let version = plan.tools.version;
-    line.extend(file_system("root", &vm.root, false, "/dev/root", version));
+    let around = boot.surroundings();
+    line.extend(file_system("root", &vm.root, false, "/dev/root", around));
     line.extend(of(Slot::FileSystems));
     // The console: kernel messages go to a file and nowhere else.
     let console = [b"file,id=console,path=", &*comma(&vm.console_log)];
@@ -79,7 +83,7 @@ pub fn command_line(boot: &Boot<'_>) -> Result<Vec<OsString>, Failure> {
     line.extend(ports(boot));
     line.extend(of(Slot::Last));
     // Without entropy of the host's, an emulated guest waits for its random numbers.
-    line.extend(["-device", "virtio-rng-pci"].map(OsString::from));
+    line.extend(["-device".into(), virtio("rng", arch).into()]);
     line.extend(["-kernel".into(), vm.kernel.image.clone().into()]);
     if let Some(initramfs) = boot.initramfs() {
         line.extend(["-initrd".into(), initramfs.into()]);
@@ -104,7 +108,10 @@ fn processors(boot: &Boot<'_>) -> [OsString; 6] {
     };
     let (accel, cpu) = match boot.accel {
         Accel::Kvm => ("kvm".to_owned(), "host"),
-        Accel::Tcg => (format!("tcg,thread={threads}"), TCG_CPU),
+        Accel::Tcg => (
+            format!("tcg,thread={threads}"),
+            boot.vm.kernel.arch.processor,
+        ),
     };
     // A socket for each processor: our kernels have no ACPI and take the processors
     // from the MP table, in which the firmware lists one per socket (SeaBIOS,
@@ -117,9 +124,8 @@ fn processors(boot: &Boot<'_>) -> [OsString; 6] {
 /// The ports and QEMU's monitor. QEMU connects to sockets on which we listen, so that it ends at
 /// once when we are gone.
 fn ports(boot: &Boot<'_>) -> Vec<OsString> {
-    let mut line = ["-device", "virtio-serial-pci"]
-        .map(OsString::from)
-        .to_vec();
+    let serial = virtio("serial", boot.vm.kernel.arch);
+    let mut line = vec!["-device".into(), serial.into()];
     let socket = |id: &str, port| {
         let id = format!("socket,id={id},path=");
         joined(&[id.as_bytes(), &comma(&boot.socket(port))])
@@ -154,10 +160,10 @@ pub(super) fn file_system(
     path: &Path,
     writable: bool,
     tag: &str,
-    version: QemuVersion,
+    around: Surroundings<'_>,
 ) -> [OsString; 4] {
     let readonly = if writable { "" } else { ",readonly=on" };
-    let remap = match version >= QemuVersion(4, 2) {
+    let remap = match around.qemu >= QemuVersion(4, 2) {
         true => ",multidevs=remap",
         false => "",
     };
@@ -166,8 +172,14 @@ pub(super) fn file_system(
         &comma(path),
         format!(",security_model=none{readonly}{remap}").as_bytes(),
     ]);
-    let device = format!("virtio-9p-pci,fsdev={id},mount_tag={tag}");
+    let device = virtio("9p", around.arch);
+    let device = format!("{device},fsdev={id},mount_tag={tag}");
     ["-fsdev".into(), directory, "-device".into(), device.into()]
+}
+
+/// QEMU's name of a virtio device.
+pub(super) fn virtio(kind: &str, arch: &Arch) -> String {
+    format!("virtio-{kind}-{}", arch.bus.name)
 }
 
 /// How the guest mounts its root, but for that it is read-only.
@@ -194,14 +206,6 @@ pub fn share_options(writable: bool, series: Series) -> String {
     };
     format!("trans=virtio,version=9p2000.L,msize={NINEP_MESSAGE_SIZE},{access}")
 }
-
-/// The emulated processor: every feature that QEMU can emulate, because the host's
-/// userspace may be compiled for a newer processor than `qemu64`, the default, and
-/// because that one lacks RDRAND, without which the kernel gathers entropy by jitter
-/// for a while. Without five-level page tables: each level is one more look-up when
-/// the guest's kernel, or drgn in it, walks them (a test of drgn's that reads all
-/// memory took 0.86 of its time without).
-const TCG_CPU: &str = "max,la57=off";
 
 /// The kernel's command line. It cannot have a path with a double quote or a control
 /// character: the kernel has no escape for them (`lib/cmdline.c`, `next_arg`).
@@ -234,18 +238,10 @@ pub fn kernel_command_line(boot: &Boot<'_>) -> Result<String, Failure> {
         // the command starts.
         "rcupdate.rcu_expedited=1".to_owned(),
     ];
-    if arch.name == "x86_64" {
-        // The power management timer's port, as SeaBIOS sets it up on QEMU's `pc`
-        // machine: a kernel without ACPI cannot find it, and without the timer it
-        // counts interrupts to measure the other clocks, which fails on a busy host.
-        words.push("pmtmr=0x608".to_owned());
-        words.push(NO_TIMER_CHECK.to_owned());
-        if boot.accel == Accel::Tcg {
-            // Emulated, all processors read the host's counter. The kernel distrusts
-            // it (no constant TSC) and would take a slower clock.
-            words.push("tsc=reliable".to_owned());
-        }
-        if boot.plan.no_acpi && boot.accel == Accel::Tcg {
+    words.extend(arch.parameters.iter().map(ToString::to_string));
+    if boot.accel == Accel::Tcg {
+        words.extend(arch.emulated_parameters.iter().map(ToString::to_string));
+        if boot.plan.no_acpi {
             words.push("acpi=off".to_owned());
         }
     }
@@ -279,37 +275,6 @@ pub fn capture_parameters(accel: Accel) -> Vec<String> {
     words.push("vmtest_phase=crash".to_owned());
     words
 }
-
-/// At boot a kernel waits for ten ticks by the processor's counter, and panics if fewer than
-/// five have arrived ("IO-APIC + timer doesn't work!"; `arch/x86/kernel/apic/io_apic.c`,
-/// `timer_irq_works`). On a busy host QEMU may not run for that long, and what the counter has
-/// counted meanwhile were no ticks: 8 of 65 emulated boots ended so. All versions know this
-/// parameter, and one with `CONFIG_KVM_GUEST` sets it for itself on KVM
-/// (`arch/x86/kernel/kvm.c`, `paravirt_ops_setup`).
-///
-/// Other measurements that a busy host disturbs do not end the kernel:
-///
-/// - The counter's frequency (`tsc.c`, `pit_hpet_ptimer_calibrate_cpu`): if all readings were
-///   disturbed, the kernel goes on with the PM timer (`pmtmr=`, or ACPI) as its clock. If only
-///   the PM timer shows a disturbance, the clock is wrong, and the kernel says so: see
-///   [`crate::vm::console::Console::mistimed`].
-/// - The local APIC's timer (`apic.c`, `calibrate_APIC_clock`): without the PM timer its check
-///   fails and the timer is not used, with it the result is corrected.
-/// - The counters of two processors (`tsc_sync.c`), and the clock by another one
-///   (`kernel/time/clocksource.c`): neither is compared with `tsc=reliable`.
-/// - The second processor (`smpboot.c`) has 10 s to come; without it the guest has one.
-/// - Stalls of RCU (21 s), lockups (20 s) and hung tasks (120 s) are messages, unless a
-///   parameter or sysctl makes them panics; ours have only the first. The benchmarks of raid6
-///   and xor, and jitterentropy's test, are in modules that nothing of a guest's boot loads.
-const NO_TIMER_CHECK: &str = "no_timer_check";
-
-/// With all of these a kernel finds processors, interrupts and a clock without ACPI on
-/// our machine: in the MP table and by `pmtmr=`. Emulated, interpreting the firmware's
-/// byte code takes about a quarter of the time of `vm -- true` on a kernel that has ACPI
-/// (seen on drgn's own 6.1); ours have none for that reason
-/// (`kernel-configs/arch/x86_64`). `acpi=force` behind it, from `--kernel-cmdline`, wins
-/// (Documentation/admin-guide/kernel-parameters.txt).
-pub const SPARE_ACPI: &[&str] = &["CONFIG_ACPI", "CONFIG_X86_MPPARSE", "CONFIG_X86_PM_TIMER"];
 
 /// With this option a kernel changes its own instructions while it runs, on one processor
 /// while another may be about to run them (Documentation/staging/static-keys.rst). A stock
@@ -372,13 +337,14 @@ mod tests {
     #[test]
     fn acpi_is_spared_where_something_takes_its_place() {
         let all = "CONFIG_ACPI=y\nCONFIG_X86_MPPARSE=y\nCONFIG_X86_PM_TIMER=y\n";
-        let can = |text: &str| Offer::new(Some(text), None, "").has_all(SPARE_ACPI);
+        let options = vm().kernel.arch.spare_acpi.unwrap();
+        let can = |text: &str| Offer::new(Some(text), None, "").has_all(options);
         assert!(can(all));
         for missing in all.lines() {
             assert!(!can(&all.replace(missing, "")), "without {missing}");
         }
         assert!(!can(&all.replace("PARSE=y", "PARSE=n")));
-        assert!(!Offer::default().has_all(SPARE_ACPI));
+        assert!(!Offer::default().has_all(options));
         let words = |no_acpi| {
             let vm = Vm {
                 kernel_arguments: vec!["acpi=force".to_owned()],

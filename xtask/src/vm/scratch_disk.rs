@@ -11,7 +11,8 @@ use xshell::cmd;
 
 use crate::base::{disk, error::Failure, programs, route};
 use crate::model::project::parse_size;
-use crate::vm::qemu::{comma, joined};
+use crate::vm::device::Surroundings;
+use crate::vm::qemu::{comma, joined, virtio};
 use crate::vm::share;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
@@ -151,10 +152,10 @@ pub fn device(index: usize) -> String {
 
 /// QEMU's arguments for a disk. Nothing on it is worth waiting for the host's disk. When that is
 /// full, the guest's program is told; by default QEMU would stop the guest (qemu(1), `-drive`).
-pub fn qemu(image: &Path, index: usize) -> Vec<OsString> {
+pub fn qemu(around: Surroundings<'_>, index: usize) -> Vec<OsString> {
     let drive = format!("if=none,id=disk{index},format=raw,cache=unsafe,werror=report,file=");
-    let drive = joined(&[drive.as_bytes(), &comma(image)]);
-    let device = format!("virtio-blk-pci,drive=disk{index}");
+    let drive = joined(&[drive.as_bytes(), &comma(&image(around.directory, index))]);
+    let device = format!("{},drive=disk{index}", virtio("blk", around.arch));
     vec!["-drive".into(), drive, "-device".into(), device.into()]
 }
 pub fn make<'d>(disks: impl Iterator<Item = &'d Disk>, directory: &Path) -> Result<()> {

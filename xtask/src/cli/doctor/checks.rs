@@ -226,7 +226,7 @@ pub fn examine(env: &Env, arch: &'static Arch, kernel: Option<LocalKernel>) -> R
         checks.push(applets(&busybox)?);
     }
     if let Some(qemu) = machine.find(arch.qemu) {
-        checks.push(emulator(&qemu)?);
+        checks.push(emulator(&qemu, arch)?);
         if programs::static_busybox().is_some() {
             checks.extend(boot(env, arch, kernel, scratch.path())?);
         }
@@ -412,7 +412,7 @@ fn applets(busybox: &Path) -> Result<Check> {
     })
 }
 
-fn emulator(qemu: &Path) -> Result<Check> {
+fn emulator(qemu: &Path, arch: &Arch) -> Result<Check> {
     const NAME: &str = "QEMU";
     let shell = crate::base::process::shell()?;
     let version = match attempt(cmd!(shell, "{qemu} --version")) {
@@ -429,11 +429,12 @@ fn emulator(qemu: &Path) -> Result<Check> {
     let devices = attempt(cmd!(shell, "{qemu} -device help")).unwrap_or_default();
     let accelerators = attempt(cmd!(shell, "{qemu} -accel help")).unwrap_or_default();
     let mut lacks = Vec::new();
-    if !devices.contains("\"virtio-9p-pci\"") {
-        lacks.push("VirtFS (virtio-9p-pci)");
+    let file_system = format!("virtio-9p-{}", arch.bus.name);
+    if !devices.contains(&format!("\"{file_system}\"")) {
+        lacks.push(format!("VirtFS ({file_system})"));
     }
     if !accelerators.lines().any(|line| line.trim() == "tcg") {
-        lacks.push("emulation (tcg)");
+        lacks.push("emulation (tcg)".to_owned());
     }
     Ok(if lacks.is_empty() {
         Check::good(NAME, format!("{version}; has VirtFS and emulation"))

@@ -11,7 +11,8 @@ use crate::archive::{self, Tree, UnpackLimits};
 use crate::base::{disk, env::Env, error::Failure, input, interrupt, temporary::Temporary};
 use crate::kernel::config::{FinalConfig, Value};
 use crate::kernel::module;
-use crate::model::{arch::Arch, kernel::LocalKernel, version::Release};
+use crate::model::arch::{Arch, IMAGE_HEAD};
+use crate::model::{kernel::LocalKernel, version::Release};
 
 /// Unpacks the kernel that `.deb` or `.rpm` files hold, one or several, into the work
 /// directory, and lists its modules; unless the same files were installed before.
@@ -126,14 +127,9 @@ impl UnpackedKernel {
     fn look(root: &Path, arch: &Arch, packages: &[PackageFile]) -> Result<Self> {
         let modules_of = root.join("lib/modules");
         let (image, called) = image(root, &modules_of, packages)?;
-        let named = || format!("the image {called} of {}", names(packages));
-        let head = input::beginning(&image, IMAGE_HEAD)?;
-        let message = match image_arch(&head) {
-            Some(name) if name == arch.name => None,
-            Some(other) => Some(format!("{} is for {other}, not {}", named(), arch.name)),
-            None => Some(format!("{} is of an unknown kind", named())),
-        };
-        if let Some(message) = message {
+        if !(arch.is_image)(&input::beginning(&image, IMAGE_HEAD)?) {
+            let (names, name) = (names(packages), arch.name);
+            let message = format!("the image {called} of {names} is not one for {name}");
             return Err(Failure::usage(message).into());
         }
         // Every package calls the image, or the folder that it is in, after the release.
@@ -183,23 +179,6 @@ impl UnpackedKernel {
         let text = serde_json::to_string_pretty(origin)? + "\n";
         disk::write(&path, text)
     }
-}
-
-/// As many bytes of an image are looked at.
-const IMAGE_HEAD: u64 = 0x238;
-
-/// The architecture that the first bytes of a boot image say that it is for.
-fn image_arch(head: &[u8]) -> Option<&'static str> {
-    let number = |at: usize| Some(u16::from_le_bytes([*head.get(at)?, *head.get(at + 1)?]));
-    // Documentation/arch/x86/boot.rst of the kernel, "The Real-Mode Kernel Header":
-    // `xloadflags` came with version 2.12 of the protocol, in Linux 3.8; its bit 0 is
-    // XLF_KERNEL_64.
-    if head.get(0x202..0x206) == Some(b"HdrS") {
-        let narrow = number(0x206) >= Some(0x020c) && number(0x236).is_some_and(|f| f & 1 == 0);
-        return Some(if narrow { "i386" } else { "x86_64" });
-    }
-    // Documentation/arch/arm64/booting.rst.
-    (head.get(56..60) == Some(b"ARM\x64")).then_some("aarch64")
 }
 
 /// The file that is the image, and the release that it is called after.

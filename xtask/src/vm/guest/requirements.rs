@@ -13,6 +13,7 @@ use anyhow::Result;
 use crate::archive;
 use crate::base::{error::Failure, input};
 use crate::kernel::config::{FinalConfig, Value};
+use crate::model::arch::VirtioBus;
 use crate::model::kernel::{LocalKernel, Origin};
 
 /// A kernel's own description. All of it may be missing; then the kernel is trusted.
@@ -47,6 +48,7 @@ pub struct Loads {
 }
 
 /// Something that may be built in or a module.
+#[derive(Clone, Copy)]
 struct Feature {
     /// For people.
     what: &'static str,
@@ -65,12 +67,16 @@ const fn feature(what: &'static str, option: &'static str, module: &'static str)
 
 /// Without these there is no guest.
 const REQUIRED: &[Feature] = &[
-    feature("virtio devices", "CONFIG_VIRTIO_PCI", "virtio_pci"),
     feature("9p over virtio", "CONFIG_NET_9P_VIRTIO", "9pnet_virtio"),
     feature("9p file system", "CONFIG_9P_FS", "9p"),
     feature("overlay file system", "CONFIG_OVERLAY_FS", "overlay"),
     feature("virtio ports", "CONFIG_VIRTIO_CONSOLE", "virtio_console"),
 ];
+
+fn required_features(bus: &VirtioBus) -> impl Iterator<Item = Feature> + use<> {
+    let bus = feature("virtio devices", bus.option, bus.module);
+    std::iter::once(bus).chain(REQUIRED.iter().copied())
+}
 
 /// Loaded as well where these are modules and there is an initramfs. Without the first, a
 /// kernel waits for random numbers; the second would be loaded by the host's modprobe when
@@ -106,10 +112,12 @@ const INITRAMFS: (&str, &str) = ("initramfs", "CONFIG_BLK_DEV_INITRD");
 
 /// The options of a configuration that must not be modules, because nothing could load them
 /// before there is a root.
-pub fn early(config: &FinalConfig) -> Vec<&'static str> {
+pub fn early(config: &FinalConfig, bus: &VirtioBus) -> Vec<&'static str> {
     match config.get(INITRAMFS.1) {
         Value::Yes => Vec::new(),
-        _ => REQUIRED.iter().map(|feature| feature.option).collect(),
+        _ => required_features(bus)
+            .map(|feature| feature.option)
+            .collect(),
     }
 }
 
@@ -158,7 +166,7 @@ impl Offer {
     }
 
     /// The files of these modules and of what they need, each once.
-    fn order(&self, features: &[&Feature]) -> Vec<String> {
+    fn order(&self, features: &[Feature]) -> Vec<String> {
         let files = features
             .iter()
             .filter_map(|feature| load_order(&self.dependencies, feature.module));
@@ -195,8 +203,13 @@ impl Offer {
 }
 
 /// Plans what is loaded when. A failure names all that the kernel lacks.
-pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failure> {
-    let mut wanted = required(offer, wishes, release)?;
+pub fn plan(
+    offer: &Offer,
+    wishes: Wishes,
+    bus: &VirtioBus,
+    release: &str,
+) -> Result<Loads, Failure> {
+    let mut wanted = required(offer, wishes, bus, release)?;
     for option in COREDUMP {
         if wishes.cores && offer.has(option) == Some(false) {
             return Err(Failure::setup(format!(
@@ -205,7 +218,7 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
             .hint("leave out --keep-cores, or take another kernel"));
         }
     }
-    let modules = |features: &[&'static Feature]| {
+    let modules = |features: &[Feature]| {
         let mut modules = features.to_vec();
         modules.retain(|feature| matches!(offer.place(feature), Place::Module));
         modules
@@ -218,7 +231,7 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
             return Err(Failure::setup(message)
                 .hint("leave out --net, or take a kernel with CONFIG_VIRTIO_NET"));
         }
-        network = modules(&[&NETWORK]);
+        network = modules(&[NETWORK]);
     }
     let mut file_system = Vec::new();
     if wishes.file_system {
@@ -227,7 +240,7 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
             return Err(Failure::setup(message)
                 .hint("leave out the path of --disk, or take a kernel with CONFIG_EXT4_FS"));
         }
-        file_system = modules(&[&CHECKSUM, &FILE_SYSTEM]);
+        file_system = modules(&[CHECKSUM, FILE_SYSTEM]);
     }
     let later = [network.as_slice(), &file_system].concat();
     // Init gives a module to the kernel as it is.
@@ -256,7 +269,7 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
         ))
         .hint("build them in"));
     }
-    wanted.extend(modules(&WELCOME.iter().collect::<Vec<_>>()));
+    wanted.extend(modules(WELCOME));
     wanted.extend(later);
     Ok(Loads {
         bridge: offer.order(&wanted),
@@ -268,8 +281,9 @@ pub fn plan(offer: &Offer, wishes: Wishes, release: &str) -> Result<Loads, Failu
 fn required(
     offer: &Offer,
     wishes: Wishes,
+    bus: &VirtioBus,
     release: &str,
-) -> Result<Vec<&'static Feature>, Failure> {
+) -> Result<Vec<Feature>, Failure> {
     let mut lacks = Vec::new();
     for (what, option) in BUILT_IN {
         if offer.has(option) == Some(false) {
@@ -277,9 +291,9 @@ fn required(
         }
     }
     let mut wanted = Vec::new();
-    let disk = wishes.disk.then_some(&DISK);
-    for feature in REQUIRED.iter().chain(disk) {
-        match offer.place(feature) {
+    let disk = wishes.disk.then_some(DISK);
+    for feature in required_features(bus).chain(disk) {
+        match offer.place(&feature) {
             Place::BuiltIn => {}
             Place::Module => wanted.push(feature),
             Place::Nowhere(why) => lacks.push(format!("no {}: {why}", feature.what)),
@@ -359,10 +373,13 @@ kernel/fs/configfs/configfs.ko.xz:
 kernel/fs/fuse/fuse.ko.xz:
 ";
 
+    fn bus() -> &'static VirtioBus {
+        crate::model::arch::find("x86_64").unwrap().bus
+    }
+
     /// A configuration with everything, changed.
     fn config(changes: &[(&str, &str)]) -> String {
-        let options = REQUIRED
-            .iter()
+        let options = required_features(bus())
             .map(|feature| feature.option)
             .chain(BUILT_IN.iter().map(|(_, option)| *option))
             .chain(WELCOME.iter().map(|feature| feature.option))
@@ -381,7 +398,7 @@ kernel/fs/fuse/fuse.ko.xz:
 
     fn plan(config: Option<&str>, dependencies: &str, wishes: Wishes) -> Result<Loads, String> {
         let offer = Offer::new(config, None, dependencies);
-        super::plan(&offer, wishes, "6.1.0").map_err(|failure| {
+        super::plan(&offer, wishes, bus(), "6.1.0").map_err(|failure| {
             let text = failure.to_string();
             // Without the hint.
             text.split_once(" (")
@@ -397,7 +414,9 @@ kernel/fs/fuse/fuse.ko.xz:
     };
 
     fn all_modules() -> String {
-        let features = REQUIRED.iter().chain(WELCOME).chain([&NETWORK, &DISK]);
+        let features = required_features(bus())
+            .chain(WELCOME.iter().copied())
+            .chain([NETWORK, DISK]);
         let changes = features.map(|feature| (feature.option, "m"));
         config(&changes.collect::<Vec<_>>())
     }
@@ -485,10 +504,10 @@ kernel/fs/fuse/fuse.ko.xz:
     fn without_a_configuration_the_lists_of_modules_count() {
         let offer = |builtin| Offer::new(None, Some(builtin), DEPENDENCIES);
         let everything = "kernel/fs/9p/9p.ko\nkernel/drivers/virtio/virtio_pci.ko\n";
-        let loads = super::plan(&offer(everything), Wishes::default(), "6.1.0").unwrap();
+        let loads = super::plan(&offer(everything), Wishes::default(), bus(), "6.1.0").unwrap();
         assert!(!loads.bridge.is_empty());
         let offer = Offer::new(None, Some("kernel/fs/9p/9p.ko\n"), "");
-        let failure = super::plan(&offer, Wishes::default(), "6.1.0").unwrap_err();
+        let failure = super::plan(&offer, Wishes::default(), bus(), "6.1.0").unwrap_err();
         let text = failure.to_string();
         assert!(
             text.contains("no virtio ports: virtio_console is neither built in nor a module"),

@@ -64,7 +64,7 @@ pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<
         }
     };
     let offers = offers(&suites, arch)?;
-    let selected = select::select(&what, &offers, arch.debian)?;
+    let selected = select::select(&what, &offers, arch.debian_flavor)?;
     let found = distro::find(&env.paths, arch, &key(&selected))?;
     Ok(match found {
         Some(kernel) => DebianKernel::Here(kernel),
@@ -109,7 +109,7 @@ fn offers<'s>(suites: &'s Suites, arch: &Arch) -> Result<Vec<SuiteOffer<SuiteLis
     let mut offers = Vec::new();
     for lists in suites.usable() {
         interrupt::check()?;
-        let names = select::names(lists.names(select::PREFIX)?, arch.debian);
+        let names = select::names(lists.names(select::PREFIX)?, arch.debian_flavor);
         offers.push(SuiteOffer {
             suite: lists,
             candidates: apt::parse_all(&lists.show(&names)?),
@@ -272,7 +272,7 @@ fn installed(what: &What, arch: &'static Arch, paths: &Paths) -> Result<Option<L
         let Some(upstream) = image.and_then(|image| apt::upstream(&image.version)) else {
             continue;
         };
-        let asked = what.is(&kernel.release.to_string(), &upstream, arch.debian);
+        let asked = what.is(&kernel.release.to_string(), &upstream, arch.debian_flavor);
         if asked && best.as_ref().is_none_or(|(newest, _)| upstream > *newest) {
             best = Some((upstream, kernel));
         }
