@@ -24,7 +24,7 @@ mod vm;
 use std::path::{Path, PathBuf};
 
 use crate::base::paths::{Files, Paths};
-use crate::base::{env::Env, temporary, ui::Ui};
+use crate::base::{env::Env, error::FailureKind, temporary, ui::Ui};
 use crate::model::arch::ARCHITECTURES;
 use crate::vm::preflight;
 use anyhow::Result;
@@ -89,4 +89,12 @@ fn paths(global: &Global) -> Result<Paths> {
 fn workspace() -> Option<&'static Path> {
     let workspace = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
     workspace.filter(|path| path.join("xtask/Cargo.toml").is_file())
+}
+
+/// The exit status of a command that looks for faults.
+fn findings(any: bool) -> u8 {
+    match any {
+        true => FailureKind::Findings.exit_status(),
+        false => 0,
+    }
 }

@@ -229,7 +229,7 @@ fn look(folder: &Path, ui: &Ui) -> Look {
     }
 }
 
-fn job() -> Option<github::ActionsJob> {
+pub(super) fn job() -> Option<github::ActionsJob> {
     github::ActionsJob::of(|name| std::env::var_os(name))
 }
 
