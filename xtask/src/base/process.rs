@@ -316,6 +316,13 @@ impl Drop for LongChild {
     }
 }
 
+/// A status as a shell has it: 128+N for signal N.
+pub fn shell_status(status: ExitStatus) -> u8 {
+    let signal = status.signal().map(|signal| 128 + signal);
+    let number = status.code().or(signal).map(u8::try_from);
+    number.and_then(Result::ok).unwrap_or(255)
+}
+
 /// How a process ended, in words: `exit status 2`, `signal 11 (SIGSEGV)`.
 pub fn status_in_words(status: ExitStatus) -> String {
     match (status.code(), status.signal()) {

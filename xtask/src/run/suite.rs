@@ -1,13 +1,11 @@
 //! Runs a suite: what a VM (or a process of this host) sends goes to the logs of the
 //! session and, as events, to its collector; how it ended becomes one outcome.
 
-pub mod check;
+mod local;
 mod merge;
 mod sink;
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{Read, Write};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -15,27 +13,22 @@ use anyhow::{Context, Result};
 
 pub use self::merge::merge;
 pub use self::sink::{Outlet, SuiteSink};
-use crate::base::error::{self, FailureKind};
-use crate::base::{
-    disk, env::Env, environment::guest_environment, process::LongCommand, temporary::Temporary,
-};
+use crate::base::error::{self, Failure, FailureKind};
+use crate::base::{disk, env::Env, environment::guest_environment};
 use crate::kernel::distro::headers;
 use crate::kernel::module::{self, ModuleOptions};
-
 use crate::model::project::{Discovery, Project};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome, Stage, Tally};
-use crate::model::{expectation::Ledger, kernel::LocalKernel, run_event::RunEventKind};
+use crate::model::{expectation::Ledger, kernel::LocalKernel};
+use crate::run::framework::{Framework, TestCommand};
 use crate::run::{history::History, python::Prepared, run_folder, schedule, test_run::TestOptions};
 use crate::vm::device::Device;
 use crate::vm::scratch_disk::{Disk, Purpose};
-use crate::vm::{self, CrashRequest, Limits, Vm, VmOutcome, VmPhase, VmSink};
+use crate::vm::{self, CrashRequest, Limits, Vm, VmOutcome, VmPhase};
 
 /// Nothing printed for this long while tests run means that they hang.
 const IDLE: Duration = Duration::from_secs(600);
-
-/// So often the runner is started on the host, as in a guest; it ends by itself before.
-const MOST_STARTS: u32 = 30;
 
 /// No suite may take longer.
 const TOTAL: Duration = Duration::from_secs(3600);
@@ -44,9 +37,10 @@ const TOTAL: Duration = Duration::from_secs(3600);
 pub struct Suite<'s> {
     pub project: &'s Project,
     pub options: &'s TestOptions,
+    pub framework: &'static dyn Framework,
     /// Its tree and interpreter on this host.
     pub prepared: Prepared,
-    /// The guest's runner, `run_unittests.py`.
+    /// The framework's runner.
     pub runner: PathBuf,
     /// What loads a capture kernel in the guest, [`crate::vm::guest::LOADER`] of the assets,
     /// a file; `None`: the tests after a crash are left out, or there are none.
@@ -102,16 +96,23 @@ impl Suite<'_> {
         self.ledger.mark(test, name, self.filtered);
     }
 
-    fn command(&self, discovery: &Discovery, exclude: &[String]) -> RunnerCommand {
-        RunnerCommand {
+    fn command(&self, discovery: &Discovery, exclude: &[String]) -> TestCommand {
+        TestCommand {
             python: self.prepared.python.clone(),
             runner: self.runner.clone(),
             discovery: discovery.clone(),
             exclude: exclude.to_vec(),
             split: None,
             durations: None,
-            select: None,
+            within: false,
             arguments: self.options.arguments.clone(),
+        }
+    }
+
+    fn crash_command(&self, discovery: &Discovery) -> TestCommand {
+        TestCommand {
+            within: true,
+            ..self.command(discovery, &[])
         }
     }
 
@@ -119,20 +120,16 @@ impl Suite<'_> {
     /// tests in VMs and those of the host.
     pub fn check(&self, in_vms: bool, local: bool) -> Result<()> {
         let tree = &self.prepared.tree;
+        let check = |command| self.framework.check(&command, tree, &self.folder);
         if in_vms {
-            check::tree(self.project, tree)?;
-            check::runner(&self.command(&self.project.tests, &[]), tree, &self.folder)?;
+            check_module(self.project, tree)?;
+            check(self.command(&self.project.tests, &[]))?;
         }
         if let (true, Some(crash)) = (in_vms && self.loader.is_some(), &self.project.crash) {
-            let command = RunnerCommand {
-                select: Some(Select::Run),
-                ..self.command(&crash.tests, &[])
-            };
-            check::runner(&command, tree, &self.folder).context("tests after a crash")?;
+            check(self.crash_command(&crash.tests)).context("tests after a crash")?;
         }
         if let (true, Some(local)) = (local, &self.project.local) {
-            let command = self.command(&local.tests, &local.exclude);
-            check::runner(&command, tree, &self.folder).context("tests of the host")?;
+            check(self.command(&local.tests, &local.exclude)).context("tests of the host")?;
         }
         Ok(())
     }
@@ -140,16 +137,13 @@ impl Suite<'_> {
     /// What is done after the main tests.
     fn crash(&self) -> Option<CrashRequest> {
         let (crash, loader) = (self.project.crash.as_ref()?, self.loader.as_ref()?);
-        let command = |select| RunnerCommand {
-            select: Some(select),
-            ..self.command(&crash.tests, &[])
-        };
+        let command = self.crash_command(&crash.tests);
         // Whether the user's arguments leave any of them is known by looking.
-        let select = selects(&self.options.arguments).then(|| command(Select::Count).words());
+        let selects = self.framework.selects(&command.arguments);
         Some(CrashRequest {
-            command: command(Select::Run).words(),
-            select,
-            python: self.prepared.python.clone(),
+            command: self.framework.run(&command),
+            select: selects.then(|| self.framework.count(&command)),
+            python: command.python,
             loader: loader.clone(),
             trigger: crash.trigger.clone(),
         })
@@ -241,12 +235,11 @@ impl Suite<'_> {
 
     fn request(&self, guest: Guest<'_>, console_log: PathBuf) -> Vm {
         let command = match guest.phases {
-            Phase::Main | Phase::Both => RunnerCommand {
+            Phase::Main | Phase::Both => self.framework.run(&TestCommand {
                 split: guest.split,
                 durations: guest.durations.map(Path::to_owned),
                 ..self.command(&self.project.tests, &[])
-            }
-            .words(),
+            }),
             Phase::Crash => vec!["true".into()],
         };
         let crash = match guest.phases {
@@ -305,40 +298,26 @@ impl Suite<'_> {
         (self.options.machine)(&mut request, limits);
         request
     }
-
-    /// Runs the host's own tests, with the runner of the guest.
-    pub fn run_local(&self, outlet: Outlet<'_>) -> Result<RunRecord> {
-        let name = local_name();
-        outlet.send(RunEventKind::Started(name.clone()))?;
-        let local = (self.project.local.as_ref()).context("the project has no local tests")?;
-        let command = self.command(&local.tests, &local.exclude);
-        let mut environment = pairs(&local.environment);
-        environment.push(("PYTHON".into(), self.prepared.python.clone().into()));
-        environment.extend(self.options.environment.iter().cloned());
-        let log = run_folder::log_file(&self.folder, &name, "output.log");
-        let mark = |name: &RunName, test: &mut FinishedTest| self.mark(name, test);
-        let sink = SuiteSink::new(&name, outlet, &mark, log, None)?;
-        run_local(&command, &self.prepared.tree, &environment, sink)
-    }
 }
 
-/// Options of unittest that change what is printed, and not which tests run.
-const ALL_THE_SAME: [&str; 9] = [
-    "-v",
-    "--verbose",
-    "-q",
-    "--quiet",
-    "-b",
-    "--buffer",
-    "-c",
-    "--catch",
-    "--locals",
-];
-
-/// Whether the user's arguments for unittest may leave tests out.
-pub fn selects(arguments: &[OsString]) -> bool {
-    let same = |argument: &OsString| argument.to_str().is_some_and(|a| ALL_THE_SAME.contains(&a));
-    !arguments.iter().all(same)
+/// Looks for the source of the kernel module in the tree.
+fn check_module(project: &Project, tree: &Path) -> Result<(), Failure> {
+    let Some(module) = &project.module else {
+        return Ok(());
+    };
+    let source = tree.join(&module.source);
+    let makefiles = ["Makefile", "Kbuild", "GNUmakefile", "makefile"];
+    let why = match source.is_dir() {
+        false => "is no directory",
+        true if makefiles.iter().any(|name| source.join(name).exists()) => return Ok(()),
+        true => "has no Makefile",
+    };
+    Err(Failure::usage(format!(
+        "the kernel module of the project {} cannot be built: {} {why}",
+        project.name,
+        source.display()
+    ))
+    .hint("[module] source in vmtest.toml names the directory of its Makefile"))
 }
 
 /// What the run of the host's own tests is called.
@@ -392,161 +371,6 @@ pub fn vm_outcome(tally: &Tally, outcome: &VmOutcome) -> RunOutcome {
             how: format!("the kernel was not crashed: {words}"),
         },
     }
-}
-
-/// The guest's runner and its arguments, as a command line.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunnerCommand {
-    /// The interpreter, absolute.
-    pub python: PathBuf,
-    /// `run_unittests.py`, absolute.
-    pub runner: PathBuf,
-    /// What is discovered.
-    pub discovery: Discovery,
-    /// Files that are left out, relative to the top.
-    pub exclude: Vec<String>,
-    /// Which part of the tests: the first number of the second, from 1.
-    pub split: Option<(u32, u32)>,
-    /// How long classes took, for sharing them out.
-    pub durations: Option<PathBuf>,
-    /// What the names among the arguments mean; `None`: they replace discovery.
-    pub select: Option<Select>,
-    /// The user's arguments, for unittest.
-    pub arguments: Vec<OsString>,
-}
-
-/// What is done with the discovered tests that the arguments name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Select {
-    /// They are run.
-    Run,
-    /// They are counted: the status is 5 if there are none.
-    Count,
-    /// Whether they can be found at all: see [`check`].
-    Check,
-    /// The same where names do not replace discovery.
-    CheckWithin,
-}
-
-impl RunnerCommand {
-    /// Program and arguments.
-    pub fn words(&self) -> Vec<OsString> {
-        let mut words: Vec<OsString> = vec![
-            self.python.clone().into(),
-            // The guest must not spend time on writing what is gone after the run.
-            "-B".into(),
-            self.runner.clone().into(),
-            "--start".into(),
-            self.discovery.start.clone().into(),
-            "--top".into(),
-            self.discovery.top.clone().into(),
-            "--pattern".into(),
-            self.discovery.pattern.clone().into(),
-        ];
-        for glob in &self.exclude {
-            words.extend(["--exclude".into(), glob.into()]);
-        }
-        if let Some((number, of)) = self.split {
-            words.extend(["--shard".into(), format!("{number}/{of}").into()]);
-        }
-        if let Some(file) = &self.durations {
-            words.extend([OsStr::new("--class-durations"), file.as_os_str()].map(OsStr::to_owned));
-        }
-        match self.select {
-            None => {}
-            Some(Select::Run) => words.push("--within".into()),
-            Some(Select::Count) => words.extend(["--within".into(), "--count".into()]),
-            Some(Select::Check) => words.push("--check".into()),
-            Some(Select::CheckWithin) => words.extend(["--within".into(), "--check".into()]),
-        }
-        words.extend(self.arguments.iter().cloned());
-        words
-    }
-}
-
-fn run_local(
-    command: &RunnerCommand,
-    directory: &Path,
-    environment: &[(OsString, OsString)],
-    mut sink: SuiteSink<'_>,
-) -> Result<RunRecord> {
-    // In a folder of its own: the runner writes a file beside it.
-    let folder = Temporary::directory(&sink.output_log.with_file_name("local-events"))?;
-    let events = folder.path().join("events");
-    let journal = folder.path().join("events.journal");
-    // A file that is read while it grows: the runner writes whole lines, and
-    // nobody has to keep a pipe open for it.
-    File::create(&events).context("cannot create a file for the test events")?;
-    let mut reader = File::open(&events).context("cannot read the test events")?;
-    sink.started()?;
-    sink.boot = None;
-    let mut environment = environment.to_vec();
-    environment.insert(0, ("VMTEST_EVENTS".into(), events.into()));
-    for start in 1.. {
-        let status = run_once(command, directory, &environment, &mut reader, &mut sink)?;
-        // As the guest's init does: what a process has left, another one runs.
-        let left = journal.metadata().is_ok_and(|journal| journal.len() > 0);
-        if !left || start >= MOST_STARTS {
-            return sink.finish_local(status);
-        }
-        let file = File::options().append(true).open(&journal);
-        file.and_then(|mut file| writeln!(file, "\n{{\"status\":{status}}}"))
-            .with_context(|| format!("cannot write {}", journal.display()))?;
-    }
-    anyhow::bail!("the test process was started too often")
-}
-
-/// One process of the runner, to its end; its status, 128+N for signal N.
-fn run_once(
-    command: &RunnerCommand,
-    directory: &Path,
-    environment: &[(OsString, OsString)],
-    reader: &mut File,
-    sink: &mut SuiteSink<'_>,
-) -> Result<u8> {
-    let log = File::options()
-        .append(true)
-        .open(&sink.output_log)
-        .with_context(|| format!("cannot write {}", sink.output_log.display()))?;
-    let words = command.words();
-    let mut child = LongCommand::new(&words[0])
-        .args(words[1..].iter().cloned())
-        .credentials()
-        .current_dir(directory)
-        .log(&log)?;
-    for (name, value) in environment {
-        child = child.env(name, value);
-    }
-    let mut child = child.spawn()?;
-    let mut buffer = vec![0; 64 * 1024];
-    let mut drain = |sink: &mut SuiteSink<'_>| -> Result<()> {
-        loop {
-            match reader
-                .read(&mut buffer)
-                .context("cannot read the test events")?
-            {
-                0 => return Ok(()),
-                n => sink.events(&buffer[..n])?,
-            }
-        }
-    };
-    let status = child.wait_with(|| {
-        sink.outlet.check()?;
-        drain(sink)
-    })?;
-    drain(sink)?;
-    Ok(shell_status(status))
-}
-
-/// 128+N for signal N, as a shell has it.
-fn shell_status(status: std::process::ExitStatus) -> u8 {
-    use std::os::unix::process::ExitStatusExt;
-    let number = match (status.code(), status.signal()) {
-        (Some(code), _) => code,
-        (None, Some(signal)) => 128 + signal,
-        (None, None) => 255,
-    };
-    u8::try_from(number).unwrap_or(255)
 }
 
 #[cfg(test)]

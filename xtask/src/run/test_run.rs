@@ -14,6 +14,7 @@ use crate::model::project::{Chosen, Project};
 use crate::model::results::{self, Results, RunName};
 use crate::model::run_event::{Observer, RunEvent, SessionEnd, SessionPlan};
 use crate::model::{expectation::Ledger, kernel_request::KernelRequest};
+use crate::run::framework;
 use crate::run::python::{self, Prepared};
 use crate::run::queue::{self, Budget, Wanted};
 use crate::run::schedule::{self, Capacity, Partition, VmSize};
@@ -23,9 +24,6 @@ use crate::run::{history::History, run_folder::RunFolder};
 use crate::supply::{Sources, host_arch};
 use crate::vm::guest;
 use crate::vm::{self, AccelChoice, Limits, Vm, preflight};
-
-/// The guest's runner among the assets.
-const RUNNER: &str = "guest/run_unittests.py";
 
 /// Changes a VM; is given the limits that hold otherwise.
 pub type ChangeVm = dyn Fn(&mut Vm, Limits) + Send + Sync;
@@ -84,6 +82,7 @@ impl<'r> TestRun<'r> {
     /// Prepares the project, chooses the kernels, and looks whether the tests can be found.
     pub fn plan(env: &'r Env, options: &'r TestOptions) -> Result<Self> {
         let project = options.project.project();
+        let framework = framework::UNITTEST;
         require(env, options)?;
         let folder = match &options.folder {
             Some(path) => RunFolder::at(std::path::absolute(path)?)?,
@@ -103,7 +102,7 @@ impl<'r> TestRun<'r> {
             started: time::rfc3339(time::now()),
             kernels: options.requests.iter().map(queue::request_text).collect(),
             partition: partition.map(Partition::numbers),
-            filtered: suite::selects(&options.arguments),
+            filtered: framework.selects(&options.arguments),
             expectations: project.expectations.clone(),
         };
         let crashes = project.crash.is_some() && options.crash && !wanted.is_empty();
@@ -111,8 +110,9 @@ impl<'r> TestRun<'r> {
         let suite = Suite {
             project,
             options,
+            framework,
             prepared,
-            runner: asset(env, RUNNER, &folder.path)?,
+            runner: asset(env, framework.runner(), &folder.path)?,
             loader: crashes.then(loader).transpose()?,
             folder: folder.path.clone(),
             filtered: asked.filtered,

@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
-use crate::model::test_event::TestEvent;
-use crate::vm::Accel;
+use crate::model::{run_event::RunEventKind, test_event::TestEvent};
+use crate::vm::{Accel, VmSink};
 use crate::vm::{PhaseRun, VmRun};
 
 const EVENTS: &str = r#"{"v":1,"event":"run-started","tests":2}
@@ -200,39 +200,6 @@ fn the_worst_part_decides_and_all_tests_count() {
 }
 
 #[test]
-fn the_command_line_of_the_runner() {
-    let command = RunnerCommand {
-        python: "/v/bin/python".into(),
-        runner: "/run/r.py".into(),
-        discovery: Discovery {
-            start: "tests".into(),
-            top: ".".into(),
-            pattern: "test*.py".to_owned(),
-        },
-        exclude: vec!["tests/x/*".to_owned()],
-        split: Some((2, 3)),
-        durations: Some("/run/d.json".into()),
-        select: None,
-        arguments: vec!["-k".into(), "a b".into(), "tests.test_x".into()],
-    };
-    expect_test::expect!["/v/bin/python -B /run/r.py --start tests --top . --pattern test*.py --exclude tests/x/* --shard 2/3 --class-durations /run/d.json -k a b tests.test_x"]
-        .assert_eq(&command.words().join(OsStr::new(" ")).to_string_lossy());
-    let last = |select| {
-        let words = RunnerCommand {
-            split: None,
-            durations: None,
-            arguments: vec!["t.A".into()],
-            select,
-            ..command.clone()
-        };
-        words.words().split_off(11)
-    };
-    assert_eq!(last(None), ["t.A"]);
-    assert_eq!(last(Some(Select::Run)), ["--within", "t.A"]);
-    assert_eq!(last(Some(Select::Count)), ["--within", "--count", "t.A"]);
-}
-
-#[test]
 fn what_comes_after_a_crash_is_another_part() {
     let directory = tempfile::tempdir().unwrap();
     let (sender, receiver) = std::sync::mpsc::sync_channel(100);
@@ -303,18 +270,4 @@ fn what_comes_after_a_crash_is_another_part() {
     let (before, then) = sink().finish_vm(&refused).unwrap();
     assert_eq!(before.outcome, RunOutcome::Passed);
     assert_eq!(then.unwrap().outcome.exit_status(), 3);
-}
-
-#[test]
-fn some_arguments_leave_tests_out() {
-    let selects = |words: &str| {
-        let words = words.split_whitespace().map(OsString::from);
-        selects(&words.collect::<Vec<_>>())
-    };
-    for all in ["", "-v", "-q -b --locals"] {
-        assert!(!selects(all), "{all}");
-    }
-    for some in ["t.A", "-v t.A", "-k x", "-f", "-vf"] {
-        assert!(selects(some), "{some}");
-    }
 }
