@@ -54,7 +54,8 @@ pub mod internals {
     pub use crate::release::upload;
     pub use crate::report::matrix::TestMatrix;
     pub use crate::report::{html, json, junit, markdown, text};
-    pub use crate::supply::places::Places;
-    pub use crate::supply::{Choice, Sources, choose};
+    pub use crate::supply::offer::How;
+    pub use crate::supply::places::Place;
+    pub use crate::supply::{Sources, choose};
     pub use crate::vm::ending;
 }

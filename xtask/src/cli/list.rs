@@ -5,7 +5,7 @@ use crate::kernel::{distro, store};
 use crate::model::arch;
 use crate::model::kernel_request::{Candidate, KernelRequest};
 use crate::net::github::client::Freshness;
-use crate::supply::list::{self, Format};
+use crate::supply::list;
 use anyhow::Result;
 
 use super::release;
@@ -87,12 +87,12 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
             return Err(request.nothing_matches(releases, &place).into());
         }
     }
-    let rows = list::rows(&listed)?;
-    let format = match flags.format {
-        ListFormat::Text => Format::Text,
-        ListFormat::Json => Format::Json,
-    };
-    if rows.is_empty() && format == Format::Text {
+    let rows = listed.iter().map(list::row).collect::<Result<Vec<_>>>()?;
+    if let ListFormat::Json = flags.format {
+        stdout::print(&(serde_json::to_string_pretty(&rows)? + "\n"))?;
+        return Ok(0);
+    }
+    if rows.is_empty() {
         env.ui.info(match flags.remote {
             true => format!("no kernels {place}"),
             false => format!(
@@ -101,6 +101,6 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
             ),
         });
     }
-    stdout::print(&list::render(&rows, format)?)?;
+    stdout::print(&list::columns(&rows))?;
     Ok(0)
 }

@@ -87,7 +87,7 @@ fn on_this_machine(env: &Env, flags: &PruneFlags) -> Result<u8> {
         return Ok(0);
     }
     for entry in old {
-        prune::delete(env, entry)?;
+        prune::delete(env, &entry.kernel.name, &entry.path)?;
     }
     Ok(0)
 }

@@ -5,7 +5,7 @@ use crate::model::{kernel::LocalKernel, kernel_request::KernelRequest};
 use crate::net::github::{Client, Location};
 use crate::net::{github::client::token_from, github::location::Settings};
 use crate::release::{download, upload};
-use crate::supply::places::Places;
+use crate::supply::places::Place;
 use crate::supply::{self, Sources};
 use anyhow::Result;
 
@@ -32,8 +32,8 @@ pub struct ReleaseFlags {
 pub struct SourceFlags {
     /// Take kernels only from these places, comma-separated: local, release, build [default:
     /// local,release; with --setup also build]
-    #[arg(long, value_name = "PLACES")]
-    pub from: Option<Places>,
+    #[arg(long, value_name = "PLACES", value_delimiter = ',')]
+    pub from: Vec<Place>,
     #[command(flatten)]
     pub release: ReleaseFlags,
 }
@@ -105,8 +105,13 @@ pub fn client(env: &Env, flags: &ReleaseFlags) -> Result<Client> {
 
 /// Where kernels may come from.
 pub fn sources(env: &Env, flags: &SourceFlags, machine: &Machine, setup: bool) -> Result<Sources> {
+    let mut from = flags.from.clone();
+    if from.is_empty() {
+        from.extend([Place::Local, Place::Release]);
+        from.extend(setup.then_some(Place::Build));
+    }
     Ok(Sources {
-        from: flags.from.unwrap_or_else(|| Places::usual(setup)),
+        from,
         client: client(env, &flags.release)?,
         debuginfo: machine.debuginfo,
     })

@@ -190,10 +190,7 @@ pub fn package(
     let (arch, release) = (input.arch, &input.release);
     check_finished(input)?;
     let goal = store::kernel_path(&env.paths, arch, release);
-    let name = PackageName {
-        arch,
-        release: release.clone(),
-    };
+    let name = PackageName::new(arch, release);
     let archive = match options.output {
         Some(directory) => directory.join(name.to_string()),
         None => store::package_path(&env.paths, arch, release),

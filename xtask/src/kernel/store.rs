@@ -23,10 +23,7 @@ pub fn kernel_path(paths: &Paths, arch: &Arch, release: &Release) -> PathBuf {
 
 /// Where a kernel's package file is, or would be.
 pub fn package_path(paths: &Paths, arch: &'static Arch, release: &Release) -> PathBuf {
-    let name = PackageName {
-        arch,
-        release: release.clone(),
-    };
+    let name = PackageName::new(arch, release);
     paths.packages().join(name.to_string())
 }
 

@@ -18,6 +18,11 @@ pub struct PackageName {
 }
 
 impl PackageName {
+    pub fn new(arch: &'static Arch, release: &Release) -> Self {
+        let release = release.clone();
+        Self { arch, release }
+    }
+
     /// Parses a file name. `None` if it is not the name of a package, or of a
     /// package for an architecture that is not in our table.
     pub fn parse(name: &str) -> Option<Self> {

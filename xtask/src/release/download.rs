@@ -57,18 +57,17 @@ impl Candidate for Package {
     }
 }
 
-/// The finished kernel packages among assets; others are none of our business.
-pub fn packages(assets: &[Asset]) -> Vec<Package> {
-    assets
+/// The finished packages of kernels for an architecture among assets.
+pub fn packages(assets: &[Asset], arch: &Arch) -> Vec<Package> {
+    let finished = assets
         .iter()
-        .filter(|asset| asset.state == AssetState::Uploaded)
-        .filter_map(|asset| {
-            Some(Package {
-                name: asset.package()?,
-                asset: asset.clone(),
-            })
-        })
-        .collect()
+        .filter(|asset| asset.state == AssetState::Uploaded);
+    let package = finished.filter_map(|asset| {
+        let name = asset.package().filter(|name| name.arch == arch)?;
+        let asset = asset.clone();
+        Some(Package { name, asset })
+    });
+    package.collect()
 }
 
 /// A kernel that is there now.

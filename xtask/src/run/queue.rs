@@ -10,12 +10,11 @@ use anyhow::{Error, Result};
 use crate::base::env::Env;
 use crate::kernel::store;
 use crate::model::{
-    kernel::LocalKernel, kernel_request::KernelRequest, package_name::PackageName,
-    results::RunName, test_event::Stage,
+    arch::Arch, kernel::LocalKernel, kernel_request::KernelRequest, package_name::PackageName,
+    results::RunName, test_event::Stage, version::Release,
 };
 use crate::run::schedule;
-use crate::supply::{self, Choice, Sources};
-use crate::supply::{list::disk_usage, prune};
+use crate::supply::{self, Sources, list::disk_usage, offer::Offer, prune};
 
 /// A request, and where its kernel will come from.
 #[derive(Debug)]
@@ -23,57 +22,34 @@ pub struct Wanted {
     /// What was asked for; `None` is the newest kernel.
     pub request: Option<KernelRequest>,
     /// Where it is, or why there is none.
-    pub choice: Result<Choice>,
+    pub choice: Result<Offer>,
 }
 
 impl Wanted {
     /// What is known of its name before it is here.
     pub fn name(&self) -> Result<RunName> {
-        let (kernel, arch, flavor) = match &self.choice {
-            Ok(Choice::Local(kernel)) => return Ok(name(kernel)),
-            Ok(Choice::Release(package)) => {
-                let release = &package.name.release;
-                (
-                    release.to_string(),
-                    Some(package.name.arch),
-                    release.flavor(),
-                )
-            }
-            Ok(Choice::Debian(kernel)) => (kernel.release.to_string(), Some(kernel.arch), None),
-            _ => {
-                let arch = self.request.as_ref().and_then(|request| request.arch);
-                (request_text(&self.request), arch, None)
-            }
-        };
-        let arch = match arch {
-            Some(arch) => arch,
-            None => supply::host_arch()?,
-        };
+        let known = self.choice.as_ref().ok();
+        if let Some(known) = known.and_then(|offer| offer.name.as_ref()) {
+            return Ok(run_name(known.arch, &known.release));
+        }
+        let arch = self.request.as_ref().and_then(|request| request.arch);
         Ok(RunName {
-            kernel,
-            arch: arch.name.to_owned(),
-            flavor,
+            kernel: request_text(&self.request),
+            arch: arch.map_or_else(supply::host_arch, Ok)?.name.to_owned(),
+            flavor: None,
             phase: None,
         })
     }
 
     /// What is done to get it, for an error.
     pub fn stage(&self) -> Stage {
-        match self.choice {
-            Ok(Choice::Build(..)) => Stage::Build,
-            _ => Stage::Fetch,
-        }
+        self.choice
+            .as_ref()
+            .map_or(Stage::Fetch, |offer| offer.stage)
     }
 
-    /// What is here comes before what must be fetched, and that before what must be
-    /// built: tests run meanwhile.
     fn effort(&self) -> u8 {
-        match self.choice {
-            Err(_) | Ok(Choice::Local(_)) => 0,
-            Ok(Choice::File(_)) => 1,
-            Ok(Choice::Release(_) | Choice::Debian(_)) => 2,
-            Ok(Choice::Build(..)) => 3,
-        }
+        self.choice.as_ref().map_or(0, |offer| offer.effort)
     }
 }
 
@@ -85,10 +61,14 @@ pub fn request_text(request: &Option<KernelRequest>) -> String {
 
 /// How a run on a kernel is called.
 pub fn name(kernel: &LocalKernel) -> RunName {
+    run_name(kernel.arch, &kernel.release)
+}
+
+fn run_name(arch: &Arch, release: &Release) -> RunName {
     RunName {
-        kernel: kernel.release.to_string(),
-        arch: kernel.arch.name.to_owned(),
-        flavor: kernel.release.flavor(),
+        kernel: release.to_string(),
+        arch: arch.name.to_owned(),
+        flavor: release.flavor(),
         phase: None,
     }
 }
@@ -166,11 +146,8 @@ impl Budget {
         *all = kept;
         drop(all);
         for kernel in gone {
-            let name = PackageName {
-                arch: kernel.arch,
-                release: kernel.release,
-            };
-            prune::delete(env, &prune::Entry::unpacked(name, kernel.path))?;
+            let name = PackageName::new(kernel.arch, &kernel.release);
+            prune::delete(env, &name, &kernel.path)?;
         }
         Ok(())
     }
@@ -193,6 +170,7 @@ fn to_delete(tested: &[(PathBuf, u64)], mut taken: u64, budget: u64) -> Vec<Path
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::supply::offer::How;
 
     #[test]
     fn no_more_is_deleted_than_the_budget_asks_for() {
@@ -223,10 +201,10 @@ mod tests {
         let wanted = |request: &str, build: bool| {
             let request = request.parse::<KernelRequest>().unwrap();
             let choice = match build {
-                true => Ok(Choice::Build(
+                true => Ok(Offer::from(How::Build(
                     request.buildable().unwrap(),
                     crate::model::arch::host().unwrap(),
-                )),
+                ))),
                 false => Err(Error::msg("none")),
             };
             Wanted {

@@ -355,7 +355,7 @@ fn prepare_one(
         }
     };
     tell(RunEventKind::Preparing(name.clone()));
-    let remote = matches!(choice, supply::Choice::Release(_));
+    let remote = choice.evictable;
     let kernel = supply::obtain(
         session.env,
         wanted.request.as_ref(),

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use serde::Serialize;
 
-use crate::base::table;
+use crate::base::{disk, table};
 use crate::kernel::manifest::Manifest;
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::kernel_request::{Candidate, newest_first};
@@ -14,51 +14,11 @@ use crate::model::{arch::Arch, package_name::PackageName, version::Release};
 use crate::net::github::{Asset, AssetState};
 use crate::release::download::megabytes;
 
-/// How the list is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// A table.
-    Text,
-    /// A JSON array of [`Row`]s.
-    Json,
-}
-
-/// Where a kernel is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum State {
-    /// On this machine, as far as anybody was asked.
-    Local,
-    /// In the release.
-    Remote,
-    /// In both, made from the same or nobody can tell.
-    Both,
-    /// In both, and the input keys differ: one of them was made before the other.
-    Stale,
-    /// In the release, but its upload was not finished.
-    Starter,
-}
-
-impl State {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Local => "local",
-            Self::Remote => "remote",
-            Self::Both => "both",
-            Self::Stale => "stale",
-            Self::Starter => "starter",
-        }
-    }
-}
-
 /// A kernel that is here, in the release, or both.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listed {
-    /// What it is.
     pub name: PackageName,
-    /// It is here.
     pub local: Option<LocalKernel>,
-    /// It is in the release.
     pub asset: Option<Asset>,
 }
 
@@ -79,17 +39,12 @@ impl Candidate for Listed {
 /// Joins kernels on this machine and assets of the release; the newest first of
 /// each architecture. Assets that are no packages are left out.
 pub fn join(kernels: Vec<LocalKernel>, assets: &[Asset]) -> Vec<Listed> {
-    let mut listed = kernels
-        .into_iter()
-        .map(|kernel| Listed {
-            name: PackageName {
-                arch: kernel.arch,
-                release: kernel.release.clone(),
-            },
-            local: Some(kernel),
-            asset: None,
-        })
-        .collect::<Vec<_>>();
+    let here = |kernel: LocalKernel| Listed {
+        name: PackageName::new(kernel.arch, &kernel.release),
+        local: Some(kernel),
+        asset: None,
+    };
+    let mut listed = kernels.into_iter().map(here).collect::<Vec<_>>();
     for asset in assets {
         let Some(name) = asset.package() else {
             continue;
@@ -116,14 +71,13 @@ pub fn join(kernels: Vec<LocalKernel>, assets: &[Asset]) -> Vec<Listed> {
 pub struct Row {
     /// What `uname -r` prints.
     pub release: String,
-    /// What it runs on.
     pub arch: &'static str,
     /// The flavor, if it is a vmtest kernel.
     pub flavor: Option<String>,
     /// Who made it, if it is here.
     pub origin: Option<Origin>,
     /// Where it is.
-    pub state: State,
+    pub state: &'static str,
     /// Bytes that it takes on disk, if it is here.
     pub size: Option<u64>,
     /// The unpacked package, if it is here.
@@ -134,28 +88,25 @@ pub struct Row {
     pub input_key: Option<String>,
 }
 
-/// The rows of kernels, in their order.
-pub fn rows(listed: &[Listed]) -> Result<Vec<Row>> {
-    listed.iter().map(row).collect()
-}
+/// The state of what is on this machine, as far as anybody was asked.
+const LOCAL: &str = "local";
 
-fn row(listed: &Listed) -> Result<Row> {
+/// The line of a kernel.
+pub fn row(listed: &Listed) -> Result<Row> {
     let release = &listed.name.release;
+    let local = listed.local.as_ref();
     let asset = listed.asset.as_ref();
     let key = asset.and_then(Asset::input_key);
-    let state = match (&listed.local, asset) {
-        (_, Some(asset)) if asset.state != AssetState::Uploaded => State::Starter,
-        (None, _) => State::Remote,
-        (Some(_), None) => State::Local,
-        (Some(kernel), Some(_)) => {
-            let manifest = Manifest::read(&kernel.path)?;
-            match (manifest, key) {
-                (Some(manifest), Some(key)) if manifest.input_key != key => State::Stale,
-                _ => State::Both,
-            }
-        }
+    let state = match (local, asset) {
+        (_, Some(asset)) if asset.state != AssetState::Uploaded => "starter",
+        (None, _) => "remote",
+        (Some(_), None) => LOCAL,
+        // If the input keys differ, one of them was made before the other.
+        (Some(kernel), Some(_)) => match (Manifest::read(&kernel.path)?, key) {
+            (Some(manifest), Some(key)) if manifest.input_key != key => "stale",
+            _ => "both",
+        },
     };
-    let local = listed.local.as_ref();
     Ok(Row {
         release: release.to_string(),
         arch: listed.name.arch.name,
@@ -172,73 +123,48 @@ fn row(listed: &Listed) -> Result<Row> {
 /// Bytes that a directory takes, as `du` counts them: `st_blocks` is in units of
 /// 512 (stat(2)).
 pub fn disk_usage(path: &Path) -> Result<u64> {
-    let context = || format!("cannot look at {}", path.display());
-    let metadata = path.symlink_metadata().with_context(context)?;
+    let metadata = path.symlink_metadata();
+    let metadata = metadata.with_context(|| format!("cannot look at {}", path.display()))?;
     let mut bytes = metadata.blocks() * 512;
     if metadata.is_dir() {
-        for entry in path.read_dir().with_context(context)? {
-            bytes += disk_usage(&entry.with_context(context)?.path())?;
+        for entry in disk::entries(path)? {
+            bytes += disk_usage(&entry)?;
         }
     }
     Ok(bytes)
 }
 
-/// The list as text; empty for an empty table.
-pub fn render(rows: &[Row], format: Format) -> Result<String> {
-    match format {
-        Format::Json => Ok(serde_json::to_string_pretty(rows)? + "\n"),
-        Format::Text => Ok(columns(rows)),
-    }
-}
-
-/// What is in the release takes columns only if that was asked for.
-fn columns(rows: &[Row]) -> String {
+/// The list as text; empty for an empty table. What is in the release takes columns only if that
+/// was asked for.
+pub fn columns(rows: &[Row]) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    let remote = rows.iter().any(|row| row.state != State::Local);
-    let mut head = vec!["RELEASE", "ARCH", "FLAVOR"];
-    head.extend(if remote {
-        ["STATE", "DOWNLOAD", "ON DISK"].as_slice()
-    } else {
-        &["SIZE"]
-    });
-    head.push("PATH");
-    let size = |size: Option<u64>| size.map_or_else(|| "-".to_owned(), megabytes);
-    let cells = |row: &Row| -> Vec<String> {
-        let mut cells = vec![
-            row.release.clone(),
-            row.arch.to_owned(),
-            match (&row.flavor, row.origin) {
-                (Some(flavor), _) => flavor.clone(),
-                // Its release says which one.
-                (None, Some(Origin::Distribution)) => "distribution".to_owned(),
-                (None, _) => "-".to_owned(),
-            },
-        ];
+    let remote = rows.iter().any(|row| row.state != LOCAL);
+    let (more, numbers): (&[_], &[_]) = match remote {
+        true => (&["STATE", "DOWNLOAD", "ON DISK"], &[4, 5]),
+        false => (&["SIZE"], &[3]),
+    };
+    let head = [&["RELEASE", "ARCH", "FLAVOR"], more, &["PATH"]].concat();
+    let mut lines = vec![head.into_iter().map(str::to_owned).collect::<Vec<_>>()];
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    for row in rows {
+        // The release of a distribution's kernel says its flavor.
+        let distribution = row.origin == Some(Origin::Distribution);
+        let flavor = row.flavor.clone();
+        let flavor = flavor.or(distribution.then(|| "distribution".to_owned()));
+        let mut cells = vec![row.release.clone(), row.arch.to_owned(), or_dash(flavor)];
         if remote {
-            cells.push(row.state.name().to_owned());
-            cells.push(size(row.download_size));
+            cells.extend([
+                row.state.to_owned(),
+                or_dash(row.download_size.map(megabytes)),
+            ]);
         }
-        cells.push(size(row.size));
-        let path = row.path.as_ref();
-        cells.push(path.map_or_else(|| "-".to_owned(), |path| path.display().to_string()));
-        cells
-    };
-    let right = |(column, name): (usize, &&str)| {
-        ["SIZE", "DOWNLOAD", "ON DISK"]
-            .contains(name)
-            .then_some(column)
-    };
-    let right = head
-        .iter()
-        .enumerate()
-        .filter_map(right)
-        .collect::<Vec<_>>();
-    let lines = std::iter::once(head.iter().map(|name| (*name).to_owned()).collect())
-        .chain(rows.iter().map(cells))
-        .collect::<Vec<_>>();
-    table::columns(&lines, &right)
+        let path = row.path.as_ref().map(|path| path.display().to_string());
+        cells.extend([or_dash(row.size.map(megabytes)), or_dash(path)]);
+        lines.push(cells);
+    }
+    table::columns(&lines, numbers)
 }
 
 #[cfg(test)]
@@ -251,7 +177,7 @@ mod tests {
             arch: "x86_64",
             flavor: flavor.map(str::to_owned),
             origin: Some(Origin::Package),
-            state: State::Local,
+            state: LOCAL,
             size: Some(size),
             path: Some(PathBuf::from(format!("/w/x86_64/kernel-{release}"))),
             download_size: None,
@@ -270,21 +196,19 @@ mod tests {
             6.1.192-vmtest1.1default  x86_64  default  313 MB  /w/x86_64/kernel-6.1.192-vmtest1.1default
             6.1.0                     x86_64  -          1 MB  /w/x86_64/kernel-6.1.0
         "]]
-        .assert_eq(&render(&rows, Format::Text).unwrap());
-        let json = render(&rows, Format::Json).unwrap();
-        let parsed = serde_json::from_str::<serde_json::Value>(&json).unwrap();
+        .assert_eq(&columns(&rows));
+        let parsed = serde_json::to_value(&rows).unwrap();
         assert_eq!(parsed[0]["flavor"], "default");
         assert_eq!(parsed[0]["size"], 312_345_678);
         assert_eq!(parsed[0]["state"], "local");
         assert!(parsed[1]["flavor"].is_null());
-        assert_eq!(render(&[], Format::Text).unwrap(), "");
-        assert_eq!(render(&[], Format::Json).unwrap(), "[]\n");
+        assert_eq!(columns(&[]), "");
 
-        rows[0].state = State::Stale;
+        rows[0].state = "stale";
         rows[0].download_size = Some(78_000_000);
         rows.push(Row {
             origin: None,
-            state: State::Remote,
+            state: "remote",
             size: None,
             path: None,
             download_size: Some(1),
@@ -296,7 +220,7 @@ mod tests {
             6.1.0                     x86_64  -        local          -     1 MB  /w/x86_64/kernel-6.1.0
             5.10.1-vmtest1.0tiny      x86_64  tiny     remote      1 MB        -  -
         "]]
-        .assert_eq(&render(&rows, Format::Text).unwrap());
+        .assert_eq(&columns(&rows));
     }
 
     #[test]
@@ -310,9 +234,9 @@ mod tests {
             RELEASE         ARCH    FLAVOR        SIZE  PATH
             6.1.0-56-amd64  x86_64  distribution  1 MB  /w/x86_64/distribution-6.1.0-56-amd64-0
         "]]
-        .assert_eq(&render(std::slice::from_ref(&row), Format::Text).unwrap());
-        let json = render(&[row], Format::Json).unwrap();
-        assert!(json.contains("\"origin\": \"distribution\""), "{json}");
+        .assert_eq(&columns(std::slice::from_ref(&row)));
+        let json = serde_json::to_string(&row).unwrap();
+        assert!(json.contains("\"origin\":\"distribution\""), "{json}");
     }
 
     #[test]

@@ -16,34 +16,39 @@ pub struct Entry {
     /// As [`crate::model::retention`] looks at it; always finished, because what is not has another
     /// name in the work directory.
     pub kernel: Kernel,
-    /// Where it is.
     pub path: PathBuf,
     /// Bytes on disk.
     pub bytes: u64,
-}
-
-impl Entry {
-    /// An unpacked kernel whose size does not matter.
-    pub fn unpacked(name: PackageName, path: PathBuf) -> Self {
-        Self {
-            kernel: Kernel {
-                name,
-                finished: true,
-                distribution: false,
-                created: String::new(),
-            },
-            path,
-            bytes: 0,
-        }
-    }
 }
 
 /// The unpacked kernels, those of distributions as well and their debugging information,
 /// and the package files in the work directory. Directories that are named like kernels but
 /// are none are left out, so that nothing is deleted that nobody understands.
 pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
+    let mut found = Vec::new();
+    for arch in arch::ARCHITECTURES {
+        let mut kernels = store::kernels(paths, arch)?;
+        kernels.extend(distro::survey(paths, arch)?);
+        let named = |release, path| (PackageName { arch, release }, path);
+        found.extend(
+            kernels
+                .into_iter()
+                .map(|kernel| named(kernel.release, kernel.path)),
+        );
+        let companions = companion::survey(paths, arch)?.into_iter();
+        found.extend(companions.map(|(release, path)| named(release, path)));
+    }
+    for path in disk::entries(&paths.packages())? {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let is_file = path
+            .symlink_metadata()
+            .is_ok_and(|metadata| metadata.is_file());
+        if let Some(name) = PackageName::parse(&name).filter(|_| is_file) {
+            found.push((name, path));
+        }
+    }
     let mut entries = Vec::<Entry>::new();
-    let mut add = |name: PackageName, path: PathBuf| -> Result<()> {
+    for (name, path) in found {
         let companion = folder::companion_release(&path).is_some();
         // Goes with its kernel, and by itself once that is gone.
         let orphaned = companion && entries.iter().all(|entry| entry.kernel.name != name);
@@ -52,58 +57,22 @@ pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
                 name,
                 finished: !orphaned,
                 distribution: companion || folder::kernel_key(&path).is_some(),
-                created: match orphaned {
-                    true => timestamp(0),
-                    false => String::new(),
-                },
+                created: orphaned.then(|| timestamp(0)).unwrap_or_default(),
             },
             bytes: disk_usage(&path)?,
             path,
         });
-        Ok(())
-    };
-    for arch in arch::ARCHITECTURES {
-        let distributions = distro::survey(paths, arch)?;
-        for kernel in store::kernels(paths, arch)?
-            .into_iter()
-            .chain(distributions)
-        {
-            let name = PackageName {
-                arch: kernel.arch,
-                release: kernel.release,
-            };
-            add(name, kernel.path)?;
-        }
-        for (release, path) in companion::survey(paths, arch)? {
-            add(PackageName { arch, release }, path)?;
-        }
-    }
-    for path in package_files(&paths.packages())? {
-        let name = path.file_name().unwrap_or_default().to_string_lossy();
-        if let Some(name) = PackageName::parse(&name) {
-            add(name, path.clone())?;
-        }
     }
     Ok(entries)
 }
 
-fn package_files(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = disk::entries(directory)?;
-    files.retain(|path| {
-        path.symlink_metadata()
-            .is_ok_and(|metadata| metadata.is_file())
-    });
-    Ok(files)
-}
-
 /// Removes a kernel or a package file, which is whole or gone whenever this ends.
-pub fn delete(env: &Env, entry: &Entry) -> Result<()> {
-    let name = &entry.kernel.name;
-    let lock = folder::lock_name(&entry.path)
-        .unwrap_or_else(|| store::lock_name(name.arch, &name.release));
+pub fn delete(env: &Env, name: &PackageName, path: &Path) -> Result<()> {
+    let lock = folder::lock_name(path);
+    let lock = lock.unwrap_or_else(|| store::lock_name(name.arch, &name.release));
     let _lock = lock::take(env, &lock)?;
-    temporary::discard(&entry.path)?;
-    env.ui.info(format!("removed {}", entry.path.display()));
+    temporary::discard(path)?;
+    env.ui.info(format!("removed {}", path.display()));
     Ok(())
 }
 
@@ -146,7 +115,7 @@ mod tests {
         assert_eq!(paths, [&kernel, &package]);
         assert!(found.iter().all(|entry| entry.bytes > 0));
         for entry in &found {
-            delete(&env, entry).unwrap();
+            delete(&env, &entry.kernel.name, &entry.path).unwrap();
         }
         assert!(entries(&env.paths).unwrap().is_empty());
         assert_eq!(std::fs::read_dir(&packages).unwrap().count(), 2);
@@ -155,7 +124,7 @@ mod tests {
             .map(|entry| entry.unwrap().file_name())
             .collect::<Vec<_>>();
         assert_eq!(names, ["kernel-6.1.8-vmtest1.1default"]);
-        assert!(delete(&env, &found[1]).is_err());
+        assert!(delete(&env, &found[1].kernel.name, &found[1].path).is_err());
     }
 
     #[test]
@@ -200,7 +169,7 @@ mod tests {
             ]
         );
         for entry in &found {
-            delete(&env, entry).unwrap();
+            delete(&env, &entry.kernel.name, &entry.path).unwrap();
         }
         assert_eq!(old(), []);
         assert!(folder("debuginfo-6.1.0-56-amd64-0123456789ab").is_dir());

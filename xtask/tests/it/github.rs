@@ -7,17 +7,17 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 use xtask::internals::Env;
-use xtask::internals::Places;
+use xtask::internals::Place;
 use xtask::internals::Settings;
-use xtask::internals::exit_status;
 use xtask::internals::upload;
-use xtask::internals::{Choice, Sources, choose};
 use xtask::internals::{Client, Location};
 use xtask::internals::{Downloaded, download};
 use xtask::internals::{Files, Paths};
 use xtask::internals::{Freshness, is_missing};
+use xtask::internals::{How, Sources, choose};
 use xtask::internals::{Limits, Secret};
 use xtask::internals::{Ui, Verbosity};
+use xtask::internals::{exit_status, host};
 
 use crate::xtask;
 use support::binary::Xtask;
@@ -83,7 +83,7 @@ impl Setting {
     fn download_as(&self, token: Option<&str>) -> anyhow::Result<Downloaded> {
         let client = self.client(token);
         let listing = client.listing(Freshness::Usual)?;
-        let packages = download::packages(&listing.assets);
+        let packages = download::packages(&listing.assets, host().unwrap());
         download::download_one(&self.env(), &client, &packages[0])
     }
 
@@ -936,7 +936,7 @@ fn a_missing_release_is_named_with_a_remedy() {
 /// Where a request would be served from.
 fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String> {
     let sources = Sources {
-        from: from.parse::<Places>()?,
+        from: from.split(',').map(str::parse).collect::<Result<_, _>>()?,
         client: setting.client(None),
         debuginfo: false,
     };
@@ -944,13 +944,13 @@ fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String
         "" => None,
         text => Some(text.parse()?),
     };
-    let choice = choose(&setting.env(), request.as_ref(), &sources)?;
-    Ok(match choice {
-        Choice::Local(kernel) => format!("local {}", kernel.release),
-        Choice::Release(package) => format!("release {}", package.name.release),
-        Choice::Build(wanted, _) => format!("build {}", wanted.version),
-        Choice::File(path) => format!("file {}", path.display()),
-        Choice::Debian(kernel) => format!("debian {}", kernel.release),
+    let offer = choose(&setting.env(), request.as_ref(), &sources)?;
+    Ok(match offer.how {
+        How::Here(kernel) => format!("local {}", kernel.release),
+        How::Download(package) => format!("release {}", package.name.release),
+        How::Build(wanted, _) => format!("build {}", wanted.version),
+        How::Unpack(path) => format!("file {}", path.display()),
+        How::Debian(kernel) => format!("debian {}", kernel.release),
     })
 }
 
@@ -1031,14 +1031,14 @@ fn a_host_that_could_not_be_reached_is_not_asked_again_in_this_run() {
     };
     let location = Location::choose(&[&settings], None).unwrap();
     let sources = Sources {
-        from: "local,release".parse().unwrap(),
+        from: vec![Place::Local, Place::Release],
         client: Client::new(&setting.env(), location, None).limits(limits()),
         debuginfo: false,
     };
     let request = "6.1".parse().unwrap();
     let is_local = || {
-        let choice = choose(&setting.env(), Some(&request), &sources).unwrap();
-        matches!(choice, Choice::Local(kernel) if kernel.release.to_string() == RELEASE)
+        let offer = choose(&setting.env(), Some(&request), &sources).unwrap();
+        matches!(offer.how, How::Here(kernel) if kernel.release.to_string() == RELEASE)
     };
     assert!(is_local());
     // Now somebody listens, and nobody connects.
