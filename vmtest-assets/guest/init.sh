@@ -530,9 +530,10 @@ start_events_pump() {
 	events_pump=$!
 }
 
-# start_pump STREAM PORT; $! is it.
+# start_pump STREAM PORT; $! is it, and no shell that waits for it: a shell that is killed
+# would leave the port to its child.
 start_pump() {
-	bb cat <"/run/vmtest/$1" >"$2" 4>&- 5>&- 6>&- 7>&- &
+	exec "$vmtest_busybox" cat <"/run/vmtest/$1" >"$2" 4>&- 5>&- 6>&- 7>&- &
 }
 
 the_command() {
@@ -544,18 +545,21 @@ the_command() {
 }
 
 # `wait` ends early, with 128 and the signal, when a child of ours or an orphan of
-# the command's ends; the command's status is what counts.
+# the command's ends; the command's status is what counts. The trap does no more than that:
+# one that interrupts another changes the status of what the other one was doing, and what runs
+# would be taken for dead. Of a signal that comes before `wait` it learns by $awaited: process 1
+# is no child, which ends it at once, with 127.
 wait_for_command() {
-	looking=
-	trap look_after_children CHLD
+	trap awaited=1 CHLD
 	while :; do
-		interrupted=
-		wait "$command"
+		awaited=$command
+		look_after_children
+		wait "$awaited"
 		status=$?
-		{ [ -z "$interrupted" ] || [ "$status" -le 128 ]; } && break
+		{ [ "$awaited" != 1 ] || [ "$status" -lt 127 ]; } && break
 	done
-	look_after_children
 	trap - CHLD
+	look_after_children
 }
 
 # Tests run as root and may kill everything but PID 1. The pumps have nothing in
@@ -563,34 +567,31 @@ wait_for_command() {
 # one: so most tests that kill them lose nothing. Standard input has no second
 # pump: what its first one had taken is gone.
 look_after_children() {
-	interrupted=1
-	again=1
-	# The shell runs a trap within a trap, and two pumps for one port are one too many.
-	[ -z "$looking" ] || return 0
-	looking=1
-	while [ -n "$again" ]; do
-		again=
-		runs "$control" || start_control
-		runs "$events_pump" || { start_pump_again events "$events_port" && events_pump=$!; }
-		[ -n "${stdout_pump-}" ] || continue
-		runs "$stdout_pump" || { start_pump_again stdout "$stdout_port" && stdout_pump=$!; }
-		runs "$stderr_pump" || { start_pump_again stderr "$stderr_port" && stderr_pump=$!; }
-	done
-	looking=
+	runs "$control" || start_control
+	runs "$events_pump" || { start_pump_again events "$events_port" && events_pump=$!; }
+	[ -n "${stdout_pump-}" ] || return 0
+	runs "$stdout_pump" || { start_pump_again stdout "$stdout_port" && stdout_pump=$!; }
+	runs "$stderr_pump" || { start_pump_again stderr "$stderr_port" && stderr_pump=$!; }
 }
 
-# A port that somebody else has opened cannot be: once a second is often enough.
+# A port that somebody else has opened cannot be: once a second is often enough. Only the
+# first one says so, because what the console shows is output to the host's idle limit.
+complaints=/dev/console
 start_pump_again() {
 	{
 		bb sleep 1
 		exec "$vmtest_busybox" cat <"/run/vmtest/$1" >"$2"
-	} 4>&- 5>&- 6>&- 7>&- &
+	} 2>"$complaints" 4>&- 5>&- 6>&- 7>&- &
+	complaints=/dev/null
 }
 
 # Whether a process is there and is no zombie: the state stands behind the name,
-# which may have anything in it but is short (proc(5), `stat`).
+# which may have anything in it but is short (proc(5), `stat`). `read` fails as well when a
+# signal comes meanwhile that has a trap.
 runs() {
-	{ read -r state <"/proc/$1/stat"; } 2>/dev/null || return 1
+	until { read -r state <"/proc/$1/stat"; } 2>/dev/null; do
+		[ -e "/proc/$1/stat" ] || return 1
+	done
 	case ${state##*) } in [ZX]*) return 1 ;; esac
 }
 

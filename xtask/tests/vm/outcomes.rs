@@ -70,6 +70,43 @@ fn silence_meets_its_limit() {
     );
 }
 
+/// The console's log, which the words about the VM's end name.
+fn console(stderr: &str) -> String {
+    let path = stderr
+        .lines()
+        .find_map(|line| line.strip_prefix("xtask: console log: "));
+    std::fs::read_to_string(path.expect(stderr)).unwrap()
+}
+
+/// Init gets a signal for each orphan that ends, also while it looks whether its own processes
+/// are there.
+#[test]
+fn orphans_that_end_put_off_no_limit() {
+    let ended = Call::vm("--idle-timeout 8s --timeout 120s")
+        .script("for i in $(seq 300); do (true &) done; echo up; sleep 1000")
+        .output()
+        .expect(128);
+    let stderr = ended.stderr();
+    assert!(stderr.contains("no output for 8 s"), "{stderr}");
+    assert!(!console(&stderr).contains("resource busy"), "{stderr}");
+}
+
+#[test]
+fn ports_that_somebody_else_holds_put_off_no_limit() {
+    let ended = Call::vm("--idle-timeout 8s --timeout 120s")
+        .script(include_str!("files/hold_port.sh"))
+        .output()
+        .expect(128);
+    let stderr = ended.stderr();
+    assert_eq!(ended.stdout(), "up\n", "{stderr}");
+    assert!(stderr.contains("no output for 8 s"), "{stderr}");
+    assert_eq!(
+        console(&stderr).matches("resource busy").count(),
+        1,
+        "{stderr}"
+    );
+}
+
 #[test]
 fn a_command_line_that_qemu_refuses_is_no_lost_vm() {
     for arguments in [
