@@ -251,7 +251,7 @@ fn the_module(directory: &Path) -> Result<PathBuf> {
 
 /// Regular files below a directory, relative to it, sorted. Links to directories
 /// are not followed.
-fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+pub(super) fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![PathBuf::new()];
     while let Some(folder) = folders.pop() {

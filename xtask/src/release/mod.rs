@@ -51,7 +51,7 @@ pub struct Selection {
     pub architectures: Vec<&'static Arch>,
     /// Where source comes from.
     pub source: SourceChoice,
-    /// See [`source::SourceRequest::kernel_org_url`].
+    /// See [`source::find_all`].
     pub kernel_org_url: String,
 }
 
@@ -81,8 +81,7 @@ pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<Wanted>> {
                 let newest = match found {
                     Ok(found) => {
                         let found = found.clone();
-                        let identity =
-                            build::identify(&env.paths, &kernels, found, flavor, arch, true)?;
+                        let identity = build::identify(&env.paths, &kernels, found, flavor, arch)?;
                         Ok(Newest {
                             release: identity.release,
                             input_key: identity.input_key,

@@ -13,7 +13,7 @@ use xtask::internals::Env;
 use xtask::internals::exit_status;
 use xtask::internals::{Files, Paths};
 use xtask::internals::{HttpError, Limits, http};
-use xtask::internals::{SourceChoice, SourceRequest, WantedSource, source};
+use xtask::internals::{SourceChoice, WantedSource, source};
 use xtask::internals::{Ui, Verbosity};
 
 /// What the server does with a request for a path; the last one repeats.
@@ -343,12 +343,8 @@ fn find(work: &Path, url: &str, version: &str) -> anyhow::Result<source::FoundSo
         paths: Paths::new(work, Files::Embedded(&[]), Files::Embedded(&[])),
         ui: Ui::new(Verbosity::Quiet),
     };
-    let request = SourceRequest {
-        wanted: WantedSource::Version(version.parse().unwrap()),
-        choice: SourceChoice::KernelOrg,
-        kernel_org_url: url.to_owned(),
-    };
-    source::find(&env, &request)
+    let wanted = WantedSource::Version(version.parse().unwrap());
+    source::find(&env, &wanted, &SourceChoice::KernelOrg, url)
 }
 
 #[test]

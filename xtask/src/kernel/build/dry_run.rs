@@ -4,136 +4,102 @@ use std::fmt;
 
 use anyhow::Result;
 
-use super::{BuildRequest, existing, identify_request, toolchain};
-use crate::base::error::{self, FailureKind};
-use crate::base::{env::Env, paths::Paths};
-use crate::kernel::source::{self, WantedSource};
-use crate::model::{catalog::Kernels, version::Version};
-
-/// What there is of a kernel already.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Nothing: it would be built.
-    Absent,
-    /// It is there, made from the same input.
-    Installed,
-    /// It is there, made from other input: it would be built again.
-    Stale,
-}
+use super::{BuildRequest, existing, identify, toolchain};
+use crate::base::{env::Env, error::is_final};
+use crate::kernel::config;
+use crate::kernel::source::{FoundSource, WantedSource};
+use crate::model::catalog::Kernels;
 
 /// What would be done for one request.
 #[derive(Clone, Debug)]
 pub struct Planned {
-    /// The version or the tree, as it was asked for.
-    pub wanted: String,
-    pub flavor: String,
+    /// The version or the tree, and the flavor, as they were asked for.
+    asked: String,
     /// The source, or in one line why it cannot be had.
-    pub source: Result<Source, String>,
+    source: Result<PlannedSource, String>,
     /// How many options its configuration names, and how many of ours it has not.
-    pub options: (usize, usize),
+    options: (usize, usize),
     /// Why compiler and kernel do not go together at all.
-    pub refused: Option<String>,
+    refused: Option<String>,
     /// What is known to go wrong with these tools, and is worked around.
-    pub worked_around: Vec<&'static str>,
+    worked_around: Vec<&'static str>,
 }
 
-/// A source that was found.
 #[derive(Clone, Debug)]
-pub struct Source {
+struct PlannedSource {
     /// What `uname -r` would print.
-    pub release: String,
-    /// Where it comes from.
-    pub origin: String,
-    /// See [`crate::kernel::manifest`].
-    pub input_key: String,
+    release: String,
+    origin: String,
+    input_key: String,
     /// The patches that it would get.
-    pub patches: Vec<String>,
-    pub state: State,
+    patches: Vec<String>,
+    /// If the kernel is there, whether it was made from the same input.
+    current: Option<bool>,
 }
 
 /// Looks at what each request would come to.
 pub fn dry_run(env: &Env, requests: &[BuildRequest]) -> Result<Vec<Planned>> {
     let kernels = Kernels::load(&env.paths.configs)?;
     let mut planned = Vec::new();
-    let mut last: Option<(WantedSource, Result<source::FoundSource, String>)> = None;
-    for request in requests {
-        // The flavors of one version follow each other.
-        let found = match &last {
-            Some((wanted, found)) if *wanted == request.wanted => found.clone(),
-            _ => find(env, request)?,
+    for flavors in requests.chunk_by(|a, b| a.wanted == b.wanted) {
+        let found = match flavors[0].find_source(env) {
+            Err(error) if is_final(&error) => return Err(error),
+            found => found.map_err(|error| format!("{error:#}")),
         };
-        last = Some((request.wanted.clone(), found.clone()));
-        planned.push(plan(request, found, &kernels, &env.paths)?);
+        for request in flavors {
+            planned.push(plan(env, request, &kernels, found.clone())?);
+        }
     }
     Ok(planned)
 }
 
-fn find(env: &Env, request: &BuildRequest) -> Result<Result<source::FoundSource, String>> {
-    match super::find(env, request) {
-        Ok(found) => Ok(Ok(found)),
-        Err(error) => match error::kind(&error) {
-            Some(FailureKind::Usage | FailureKind::Interrupted(_)) => Err(error),
-            _ => Ok(Err(format!("{error:#}"))),
-        },
-    }
-}
-
 fn plan(
+    env: &Env,
     request: &BuildRequest,
-    found: Result<source::FoundSource, String>,
     kernels: &Kernels,
-    paths: &Paths,
+    found: Result<FoundSource, String>,
 ) -> Result<Planned> {
-    let (wanted, mut version) = match &request.wanted {
+    let (paths, arch, flavor) = (&env.paths, request.arch, &request.flavor);
+    let (wanted, version) = match &request.wanted {
         WantedSource::Version(version) => (version.to_string(), Some(*version)),
         WantedSource::Directory(path) => (path.display().to_string(), None),
     };
+    let version = found.as_ref().ok().map(|found| found.version).or(version);
     let source = match found {
         Err(why) => Err(why),
         Ok(found) => {
-            version = Some(found.version);
-            let identity = identify_request(paths, kernels, found, request)?;
-            let state = match existing(paths, request.arch, &identity)? {
-                None => State::Absent,
-                Some((_, true)) => State::Installed,
-                Some((_, false)) => State::Stale,
-            };
-            Ok(Source {
-                state,
+            let identity = identify(paths, kernels, found, flavor, arch)?;
+            let existing = existing(paths, arch, &identity)?;
+            Ok(PlannedSource {
                 release: identity.release.to_string(),
+                patches: identity.patch_names(),
                 origin: identity.found.origin,
                 input_key: identity.input_key,
-                patches: identity.patches.into_iter().map(|(name, _)| name).collect(),
+                current: existing.map(|(_, current)| current),
             })
         }
     };
-    let merged = crate::kernel::config::merge(&paths.configs, request.arch, &request.flavor)?;
-    let (mut options, mut refused, mut worked_around) = ((0, 0), None, Vec::new());
-    if let Some(version) = version {
-        let named = merged.allconfig(&version).lines().count();
-        options = (named, merged.options.len() - named);
-        let toolchain = toolchain::probe(request.arch, request.cc.as_deref())?;
-        (refused, worked_around) = tools(&toolchain, &version);
-    }
-    Ok(Planned {
-        wanted,
-        flavor: request.flavor.clone(),
+    let mut planned = Planned {
+        asked: format!("{wanted} {flavor}"),
         source,
-        options,
-        refused,
-        worked_around,
-    })
-}
-
-fn tools(
-    toolchain: &toolchain::Toolchain,
-    version: &Version,
-) -> (Option<String>, Vec<&'static str>) {
-    let quirks = toolchain.quirks(version);
-    match quirks.check(version, &toolchain.compiler) {
-        Err(error) => (Some(format!("{error:#}")), Vec::new()),
-        Ok(()) => (None, quirks.reasons().collect()),
+        options: (0, 0),
+        refused: None,
+        worked_around: Vec::new(),
+    };
+    if let Some(version) = version {
+        let merged = config::merge(&paths.configs, arch, flavor)?;
+        let named = merged.allconfig(&version).lines().count();
+        planned.options = (named, merged.options.len() - named);
+        let toolchain = toolchain::probe(arch, request.cc.as_deref(), &version)?;
+        match toolchain.refusal(&version) {
+            Some(failure) => planned.refused = Some(failure.to_string()),
+            None => {
+                let pairs = toolchain.bad_pairs.iter();
+                planned.worked_around = pairs.map(|pair| pair.reason).collect();
+            }
+        }
     }
+    Ok(planned)
 }
 
 impl Planned {
@@ -146,27 +112,25 @@ impl Planned {
 impl fmt::Display for Planned {
     /// One line for the kernel, then indented ones for what is special about it.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { wanted, flavor, .. } = self;
         let (named, absent) = self.options;
         let options = match absent {
             0 => format!("{named} options"),
             absent => format!("{named} options, {absent} not in this version"),
         };
         match &self.source {
-            Err(why) => write!(f, "{wanted} {flavor}: no source: {why}; {options}")?,
+            Err(why) => write!(f, "{}: no source: {why}; {options}", self.asked)?,
             Ok(source) => {
-                let state = match (source.state, &self.refused) {
-                    (State::Installed, _) => "is there",
+                let state = match (source.current, &self.refused) {
+                    (Some(true), _) => "is there",
                     (_, Some(_)) => "cannot be built",
-                    (State::Absent, _) => "would be built",
-                    (State::Stale, _) => "is there from other input and would be built again",
+                    (None, _) => "would be built",
+                    (Some(false), _) => "is there from other input and would be built again",
                 };
+                let (release, origin) = (&source.release, &source.origin);
+                let input = source.input_key.get(..12).unwrap_or(&source.input_key);
                 write!(
                     f,
-                    "{}: {state}, from {}; {options}; input {}",
-                    source.release,
-                    source.origin,
-                    source.input_key.get(..12).unwrap_or(&source.input_key)
+                    "{release}: {state}, from {origin}; {options}; input {input}"
                 )?;
                 for patch in &source.patches {
                     write!(f, "\n  with {patch}")?;
@@ -192,23 +156,22 @@ mod tests {
     #[test]
     fn a_plan_says_what_is_special() {
         let planned = Planned {
-            wanted: "6.1".to_owned(),
-            flavor: "tiny".to_owned(),
-            source: Ok(Source {
+            asked: "6.1 tiny".to_owned(),
+            source: Ok(PlannedSource {
                 release: "6.1.192-vmtest1.0tiny".to_owned(),
                 origin: "debian linux-source-6.1 6.1.192-2".to_owned(),
                 input_key: "0123456789abcdef".to_owned(),
                 patches: vec!["patches/a.patch".to_owned()],
-                state: State::Absent,
+                current: None,
             }),
             options: (166, 4),
             refused: None,
             worked_around: vec!["something goes wrong"],
         };
         let refused = Planned {
-            source: Ok(Source {
+            source: Ok(PlannedSource {
                 patches: Vec::new(),
-                state: State::Stale,
+                current: Some(false),
                 ..planned.source.clone().unwrap()
             }),
             options: (166, 0),
@@ -217,8 +180,8 @@ mod tests {
             ..planned.clone()
         };
         let there = Planned {
-            source: Ok(Source {
-                state: State::Installed,
+            source: Ok(PlannedSource {
+                current: Some(true),
                 ..refused.source.clone().unwrap()
             }),
             refused: None,

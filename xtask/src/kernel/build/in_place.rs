@@ -10,17 +10,17 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::Make;
-use super::pipeline::{BuildTree, FRAGMENT, Log, WRAPPERS, log_file, tools, write_wrappers};
-use super::toolchain::Toolchain;
+use super::make::Make;
+use super::pipeline::{BuildTree, FRAGMENT, WRAPPERS, log_file, tools, write_wrappers};
+use super::toolchain::{Remedy, Toolchain};
 use crate::base::{
-    disk, env::Env, error::Failure, input, lock, process::shell_quote, programs::processors, ui::Ui,
+    disk, env::Env, input, lock, process::shell_quote, programs::processors, ui::Ui,
 };
 use crate::kernel::{built_tree, config, source::directory};
 use crate::model::arch::{self, Arch};
-use crate::model::{catalog::Kernels, kernel::LocalKernel, version::Version};
+use crate::model::{catalog::Kernels, kernel::LocalKernel};
 
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct InPlace {
     pub directory: PathBuf,
     pub flavor: String,
@@ -39,18 +39,11 @@ const KEPT: &str = ".config.before-vmtest";
 
 /// Configures, unless that was done before with the same options, and builds.
 pub fn build(env: &Env, request: &InPlace) -> Result<LocalKernel> {
-    let tree = &request.directory.canonicalize().map_err(|error| {
-        Failure::usage(format!(
-            "cannot find {}: {error}",
-            request.directory.display()
-        ))
-    })?;
+    let tree = &directory::canonical(&request.directory)?;
     let version = directory::version(tree)?;
-    let kernels = Kernels::load(&env.paths.configs)?;
-    kernels.flavor(&request.flavor)?;
+    Kernels::load(&env.paths.configs)?.flavor(&request.flavor)?;
     let merged = config::merge(&env.paths.configs, request.arch, &request.flavor)?;
     let toolchain = tools(request.arch, request.cc.as_deref(), &version)?;
-    let quirks = toolchain.quirks(&version);
     let folder = built_tree::folder(tree, &env.paths);
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let _lock = lock::take(env, &format!("in-place-{name}"))?;
@@ -61,15 +54,15 @@ pub fn build(env: &Env, request: &InPlace) -> Result<LocalKernel> {
         toolchain.compiler.text,
         log.display()
     ));
-    if !quirks.pahole_flags().is_empty() {
-        write_wrappers(&tree.join(WRAPPERS), &toolchain, &quirks)?;
+    if !toolchain.remedies(Remedy::PaholeFlag).is_empty() {
+        write_wrappers(tree, &toolchain)?;
     }
-    let mut build = BuildTree {
+    let build = BuildTree {
         env,
         arch: request.arch,
         name: format!("Linux {version}"),
-        make: make(request, tree, &version, &toolchain),
-        log: Log::open(&log)?.without_marks(),
+        make: make(request, tree, toolchain),
+        log,
     };
     let fragments = merged.allconfig(&version);
     if to_be_configured(tree, &fragments) {
@@ -107,44 +100,40 @@ fn keep_configuration(tree: &Path, ui: &Ui) -> Result<()> {
     }
     std::fs::copy(&config, &kept)
         .with_context(|| format!("cannot keep {} as {KEPT}", config.display()))?;
-    ui.info(format!(
-        "the configuration that was there is {}",
-        kept.display()
-    ));
+    let kept = kept.display();
+    ui.info(format!("the configuration that was there is {kept}"));
     Ok(())
 }
 
-fn make(request: &InPlace, tree: &Path, version: &Version, toolchain: &Toolchain) -> Make {
+fn make(request: &InPlace, tree: &Path, toolchain: Toolchain) -> Make {
     // ccache would be another compiler to make than that of a plain `make`.
-    let toolchain = &Toolchain {
+    let toolchain = Toolchain {
         ccache: false,
-        ..toolchain.clone()
+        ..toolchain
     };
-    let quirks = toolchain.quirks(version);
     let mut variables = Vec::new();
-    let mut unless = |name: &str, value: String, usual: &str| {
+    let mut unless = |usual: &str, name: &str, value: &str| {
         if value != usual {
-            variables.push((name.to_owned(), value));
+            variables.push(format!("{name}={value}"));
         }
     };
     let host = arch::host().map_or("", |arch| arch.kernel);
-    unless("ARCH", request.arch.kernel.to_owned(), host);
+    let flags = |kind| toolchain.remedies(kind).join(" ");
+    unless(host, "ARCH", request.arch.kernel);
     unless(
-        "CROSS_COMPILE",
-        toolchain.cross.clone().unwrap_or_default(),
         "",
+        "CROSS_COMPILE",
+        toolchain.cross.as_deref().unwrap_or_default(),
     );
-    unless("CC", toolchain.cc(&quirks), "gcc");
-    unless("HOSTCC", toolchain.host_cc(&quirks), "gcc");
-    unless("KCFLAGS", quirks.compiler_flags().join(" "), "");
-    unless("HOSTCFLAGS", quirks.host_flags().join(" "), "");
-    if toolchain.pahole.is_some() && !quirks.pahole_flags().is_empty() {
-        let wrapper = tree.join(WRAPPERS).join("pahole");
-        unless("PAHOLE", wrapper.display().to_string(), "");
+    unless("gcc", "CC", &toolchain.cc());
+    unless("gcc", "HOSTCC", &toolchain.host_cc());
+    unless("", "KCFLAGS", &flags(Remedy::CompilerFlag));
+    unless("", "HOSTCFLAGS", &flags(Remedy::HostFlag));
+    if toolchain.pahole.is_some() && !flags(Remedy::PaholeFlag).is_empty() {
+        variables.push(format!("PAHOLE={}/{WRAPPERS}/pahole", tree.display()));
     }
-    for (name, value) in quirks.make_variables() {
-        unless(name, value, "");
-    }
+    let needed = toolchain.remedies(Remedy::Variable).into_iter();
+    variables.extend(needed.map(str::to_owned));
     Make {
         source: tree.to_owned(),
         build: tree.to_owned(),
@@ -155,14 +144,10 @@ fn make(request: &InPlace, tree: &Path, version: &Version, toolchain: &Toolchain
 
 #[cfg(test)]
 mod tests {
-    use super::super::toolchain;
+    use super::super::toolchain::example;
     use super::*;
 
-    fn toolchain(gcc: u32) -> Toolchain {
-        toolchain::example((gcc, 2, 0))
-    }
-
-    fn arguments(version: &str, toolchain: &Toolchain) -> Vec<String> {
+    fn arguments(toolchain: Toolchain) -> Vec<String> {
         let request = InPlace {
             directory: "/l".into(),
             flavor: "default".into(),
@@ -170,28 +155,22 @@ mod tests {
             cc: None,
             jobs: Some(3),
         };
-        let make = make(
-            &request,
-            Path::new("/l"),
-            &version.parse().unwrap(),
-            toolchain,
-        );
-        make.arguments(&["bzImage"])
+        make(&request, Path::new("/l"), toolchain).arguments(&["bzImage"])
     }
 
     #[test]
     fn make_is_called_as_anybody_would() {
         let plain = ["-C", "/l", "-j3", "bzImage"];
-        assert_eq!(arguments("6.12.1", &toolchain(12)), plain);
+        assert_eq!(arguments(example(12, "6.12.1")), plain);
         let clang = Toolchain {
             program: "clang".into(),
             host_program: "clang".into(),
-            ..toolchain(12)
+            ..example(12, "6.12.1")
         };
         let named = ["-C", "/l", "-j3", "CC=clang", "HOSTCC=clang", "bzImage"];
-        assert_eq!(arguments("6.12.1", &clang), named);
+        assert_eq!(arguments(clang), named);
         // What does not go together needs help all the same.
-        let old = arguments("5.10.1", &toolchain(15)).join(" ");
+        let old = arguments(example(15, "5.10.1")).join(" ");
         for word in [
             "CC=gcc -std=gnu11",
             "WERROR=0",

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::pipeline::WRAPPERS;
-use super::toolchain::Toolchain;
-use crate::base::{error::Failure, process::LongCommand, time};
+use super::toolchain::{Remedy, Toolchain};
+use crate::base::{error::Failure, process::LongCommand, process::shell, time};
 use crate::kernel::source::SourceTree;
 use crate::model::arch::Arch;
 
@@ -16,112 +16,46 @@ use crate::model::arch::Arch;
 /// /kbuild.rst and the top Makefile). A user may have any of these set for work on
 /// a kernel of their own; here they would change the result without being part of
 /// any key. `MAKEFLAGS` and `MAKELEVEL` come from a make that started us.
-const SCRUBBED: &[&str] = &[
-    "AFLAGS_KERNEL",
-    "AFLAGS_MODULE",
-    "AR",
-    "ARCH",
-    "AWK",
-    "C",
-    "CC",
-    "CFLAGS_KERNEL",
-    "CFLAGS_MODULE",
-    "CHECK",
-    "CLIPPY_CONF_DIR",
-    "CPP",
-    "CROSS_COMPILE",
-    "DEPMOD",
-    "EXTRA_CFLAGS",
-    "EXTRAVERSION",
-    "GREP_OPTIONS",
-    "HOSTAR",
-    "HOSTCC",
-    "HOSTCFLAGS",
-    "HOSTCXX",
-    "HOSTCXXFLAGS",
-    "HOSTLD",
-    "HOSTLDFLAGS",
-    "HOSTLDLIBS",
-    "HOSTRUSTC",
-    "INSTALL_MOD_PATH",
-    "INSTALL_MOD_STRIP",
-    "INSTALL_PATH",
-    "KAFLAGS",
-    "KBUILD_ABS_SRCTREE",
-    "KBUILD_BUILD_HOST",
-    "KBUILD_BUILD_TIMESTAMP",
-    "KBUILD_BUILD_USER",
-    "KBUILD_BUILD_VERSION",
-    "KBUILD_DEBARCH",
-    "KBUILD_EXTMOD",
-    "KBUILD_EXTMOD_OUTPUT",
-    "KBUILD_EXTRA_SYMBOLS",
-    "KBUILD_KCONFIG",
-    "KBUILD_MODPOST_WARN",
-    "KBUILD_OUTPUT",
-    "KBUILD_SYMTYPES",
-    "KBUILD_VERBOSE",
-    "KCFLAGS",
-    "KCONFIG_ALLCONFIG",
-    "KCONFIG_CONFIG",
-    "KCONFIG_DEFCONFIG_LIST",
-    "KCONFIG_OVERWRITECONFIG",
-    "KCONFIG_SEED",
-    "KCPPFLAGS",
-    "KERNELRELEASE",
-    "KERNELVERSION",
-    "KRUSTFLAGS",
-    "LD",
-    "LDFLAGS",
-    "LDFLAGS_MODULE",
-    "LDFLAGS_vmlinux",
-    "LLVM",
-    "LLVM_IAS",
-    "LOCALVERSION",
-    "LSMOD",
-    "M",
-    "MAKEFILES",
-    "MAKEFLAGS",
-    "MAKELEVEL",
-    "MFLAGS",
-    "MO",
-    "NM",
-    "O",
-    "OBJCOPY",
-    "OBJDUMP",
-    "PAHOLE",
-    "PKG_CONFIG",
-    "READELF",
-    "SOURCE_DATE_EPOCH",
-    "STRIP",
-    "SUBARCH",
-    "UIMAGE_TYPE",
-    "V",
-    "W",
-    "WERROR",
-    // gcc takes the directory's name from it when it is right but not canonical,
-    // and then no prefix map fits.
-    "PWD",
-    // These change what gcc writes or where it looks.
-    "CPATH",
-    "C_INCLUDE_PATH",
-    "COMPILER_PATH",
-    "DEPENDENCIES_OUTPUT",
-    "GCC_COLORS",
-    "GCC_EXEC_PREFIX",
-    "LIBRARY_PATH",
-];
+const KBUILD_ENVIRONMENT: &str = "\
+    AFLAGS_KERNEL AFLAGS_MODULE AR ARCH AWK C CC CFLAGS_KERNEL CFLAGS_MODULE CHECK \
+    CLIPPY_CONF_DIR CPP CROSS_COMPILE DEPMOD EXTRAVERSION EXTRA_CFLAGS GREP_OPTIONS HOSTAR HOSTCC \
+    HOSTCFLAGS HOSTCXX HOSTCXXFLAGS HOSTLD HOSTLDFLAGS HOSTLDLIBS HOSTRUSTC INSTALL_MOD_DIR \
+    INSTALL_MOD_PATH INSTALL_MOD_STRIP INSTALL_PATH KAFLAGS KBUILD_ABS_SRCTREE KBUILD_BUILD_HOST \
+    KBUILD_BUILD_TIMESTAMP KBUILD_BUILD_USER KBUILD_BUILD_VERSION KBUILD_CFLAGS KBUILD_DEBARCH \
+    KBUILD_EXTMOD KBUILD_EXTMOD_OUTPUT KBUILD_EXTRA_SYMBOLS KBUILD_KCONFIG KBUILD_MODPOST_WARN \
+    KBUILD_OUTPUT KBUILD_SYMTYPES KBUILD_VERBOSE KCFLAGS KCONFIG_ALLCONFIG KCONFIG_CONFIG \
+    KCONFIG_DEFCONFIG_LIST KCONFIG_OVERWRITECONFIG KCONFIG_SEED KCPPFLAGS KERNELRELEASE \
+    KERNELVERSION KRUSTFLAGS LD LDFLAGS LDFLAGS_MODULE LDFLAGS_vmlinux LLVM LLVM_IAS LOCALVERSION \
+    LSMOD M MAKEFILES MAKEFLAGS MAKELEVEL MFLAGS MO NM O OBJCOPY OBJDUMP PAHOLE PKG_CONFIG \
+    READELF SOURCE_DATE_EPOCH STRIP SUBARCH UIMAGE_TYPE V W WERROR";
+
+/// What changes what gcc writes or where it looks. From `PWD` it takes the directory's name
+/// when that is right but not canonical, and then no prefix map fits.
+const GCC_ENVIRONMENT: &str = "\
+    PWD CPATH C_INCLUDE_PATH COMPILER_PATH DEPENDENCIES_OUTPUT GCC_COLORS GCC_EXEC_PREFIX \
+    LIBRARY_PATH";
+
+fn scrubbed() -> impl Iterator<Item = &'static str> {
+    let kbuild = KBUILD_ENVIRONMENT.split_whitespace();
+    kbuild.chain(GCC_ENVIRONMENT.split_whitespace())
+}
+
+/// make in that environment, with English messages.
+pub fn command() -> LongCommand {
+    let command = LongCommand::new("make").env("LC_ALL", "C").env("TZ", "UTC");
+    scrubbed().fold(command, LongCommand::env_remove)
+}
 
 /// How make is called in one build tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Make {
     pub source: PathBuf,
     /// The build tree (`O=`).
     pub build: PathBuf,
     pub jobs: u32,
-    /// Variables on make's command line, in order. Those prevail over what the
+    /// `NAME=value` on make's command line, in order. Those prevail over what the
     /// makefiles set and reach every make below.
-    pub variables: Vec<(String, String)>,
+    pub variables: Vec<String>,
 }
 
 impl Make {
@@ -134,65 +68,55 @@ impl Make {
         toolchain: &Toolchain,
         jobs: u32,
     ) -> Result<Self> {
-        let source_path = checked(&source.path)?;
-        let build_path = checked(build)?;
-        let quirks = toolchain.quirks(&source.version);
-
+        let (source_path, build_path) = (checked(&source.path)?, checked(build)?);
         // The last map that fits wins. `./` and not nothing for the source, so that
         // names stay relative to the compilation directory, which is `.`.
-        let mut maps = vec![
-            format!("-fdebug-prefix-map={build_path}=."),
-            format!("-fdebug-prefix-map={source_path}/=./"),
-        ];
+        let mut maps =
+            format!("-fdebug-prefix-map={build_path}=. -fdebug-prefix-map={source_path}/=./");
         if toolchain.compiler.maps_macros() {
             // __FILE__ in warnings. The kernel does this itself since a73619a845d5
             // ("kbuild: use -fmacro-prefix-map to make __FILE__ a relative path", 4.17),
             // but not for the tools that are built for the host and packaged.
-            maps.push(format!("-fmacro-prefix-map={source_path}/="));
-            maps.push(format!("-fmacro-prefix-map={build_path}/="));
+            maps +=
+                &format!(" -fmacro-prefix-map={source_path}/= -fmacro-prefix-map={build_path}/=");
         }
-        let maps = maps.join(" ");
-        let flags = |more: Vec<&str>| {
-            std::iter::once(maps.as_str())
-                .chain(more)
-                .collect::<Vec<_>>()
-                .join(" ")
+        let flags = |kind| {
+            let mut flags = vec![maps.as_str()];
+            flags.extend(toolchain.remedies(kind));
+            flags.join(" ")
         };
-
         let mut variables = vec![
-            ("ARCH", arch.kernel.to_owned()),
-            ("O", build_path.to_owned()),
+            format!("ARCH={}", arch.kernel),
+            format!("O={build_path}"),
             // Otherwise the source's name in debugging information would be relative
             // or absolute depending on where the build tree is (95fd3f87bfbe, 5.3).
-            ("KBUILD_ABS_SRCTREE", "1".to_owned()),
-            ("KBUILD_BUILD_USER", "vmtest".to_owned()),
-            ("KBUILD_BUILD_HOST", "vmtest".to_owned()),
+            "KBUILD_ABS_SRCTREE=1".to_owned(),
+            "KBUILD_BUILD_USER=vmtest".to_owned(),
+            "KBUILD_BUILD_HOST=vmtest".to_owned(),
             // Otherwise it counts the builds of this tree.
-            ("KBUILD_BUILD_VERSION", "1".to_owned()),
-            ("KBUILD_BUILD_TIMESTAMP", time::c_locale(source.date)),
+            "KBUILD_BUILD_VERSION=1".to_owned(),
+            format!("KBUILD_BUILD_TIMESTAMP={}", time::c_locale(source.date)),
             // Set, even if a tree has local changes: then no `+` or `-dirty` is added.
-            ("LOCALVERSION", local_version.to_owned()),
-            ("CC", toolchain.cc(&quirks)),
-            ("HOSTCC", toolchain.host_cc(&quirks)),
-            ("KCFLAGS", flags(quirks.compiler_flags())),
-            ("KAFLAGS", maps.clone()),
-            ("HOSTCFLAGS", flags(quirks.host_flags())),
+            format!("LOCALVERSION={local_version}"),
+            format!("CC={}", toolchain.cc()),
+            format!("HOSTCC={}", toolchain.host_cc()),
+            format!("KCFLAGS={}", flags(Remedy::CompilerFlag)),
+            format!("KAFLAGS={maps}"),
+            format!("HOSTCFLAGS={}", flags(Remedy::HostFlag)),
         ];
         if let Some(prefix) = &toolchain.cross {
-            variables.push(("CROSS_COMPILE", prefix.clone()));
+            variables.push(format!("CROSS_COMPILE={prefix}"));
         }
         if toolchain.pahole.is_some() {
-            variables.push(("PAHOLE", format!("{build_path}/{WRAPPERS}/pahole")));
+            variables.push(format!("PAHOLE={build_path}/{WRAPPERS}/pahole"));
         }
-        variables.extend(quirks.make_variables());
+        let needed = toolchain.remedies(Remedy::Variable).into_iter();
+        variables.extend(needed.map(str::to_owned));
         Ok(Self {
             source: source.path.clone(),
             build: build.to_owned(),
             jobs,
-            variables: variables
-                .into_iter()
-                .map(|(name, value)| (name.to_owned(), value))
-                .collect(),
+            variables,
         })
     }
 
@@ -203,46 +127,31 @@ impl Make {
             self.source.display().to_string(),
             format!("-j{}", self.jobs),
         ];
-        for (name, value) in &self.variables {
-            arguments.push(format!("{name}={value}"));
-        }
+        arguments.extend_from_slice(&self.variables);
         arguments.extend(targets.iter().map(|&target| target.to_owned()));
         arguments
     }
 
     /// make with these targets, to be run to its end or killed.
     pub fn command(&self, targets: &[&str]) -> LongCommand {
-        let mut command = LongCommand::new("make")
-            .args(self.arguments(targets))
-            // For a compiler that keeps its results on a server, as sccache does.
-            .credentials();
-        for name in SCRUBBED {
-            command = command.env_remove(name);
-        }
-        // Messages, sort order, dates.
-        command.env("LC_ALL", "C").env("TZ", "UTC")
+        // Credentials: for a compiler that keeps its results on a server, as sccache does.
+        command().args(self.arguments(targets)).credentials()
     }
 
-    /// What `make -s TARGET` prints, e.g. for `kernelrelease` or `image_name`.
-    pub fn read(&self, target: &str) -> Result<String> {
-        let shell = crate::base::process::shell()?;
-        for name in SCRUBBED {
-            shell.set_var(name, "");
-        }
-        let arguments = self.arguments(&["-s", target]);
+    /// What `uname -r` will print.
+    pub fn release(&self) -> Result<String> {
+        let shell = shell()?;
         let mut command = shell
             .cmd("make")
-            .args(arguments)
-            .env("LC_ALL", "C")
-            .env("TZ", "UTC")
-            .quiet()
-            .ignore_stderr();
-        for name in SCRUBBED {
+            .args(self.arguments(&["-s", "kernelrelease"]));
+        for name in scrubbed() {
             command = command.env_remove(name);
         }
-        let output = command
-            .read()
-            .with_context(|| format!("make {target} failed in {}", self.build.display()))?;
+        let command = command.env("LC_ALL", "C").quiet().ignore_stderr();
+        let output = command.read().with_context(|| {
+            let build = self.build.display();
+            format!("make kernelrelease failed in {build}")
+        })?;
         Ok(output.trim().to_owned())
     }
 }
@@ -251,14 +160,11 @@ impl Make {
 /// `$`, `#`, `%`, `:` and quotes mean something to make or to the shell.
 fn checked(path: &Path) -> Result<&str> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-+@,~".contains(c);
-    match path.to_str() {
-        Some(text) if path.is_absolute() && text.chars().all(allowed) => Ok(text),
-        _ => Err(
-            Failure::setup(format!("the kernel's makefiles cannot work in {path:?}"))
-                .hint("use a work directory without spaces and special characters: --directory")
-                .into(),
-        ),
-    }
+    let text = path.to_str().filter(|text| text.chars().all(allowed));
+    Ok(text.filter(|_| path.is_absolute()).ok_or_else(|| {
+        Failure::setup(format!("the kernel's makefiles cannot work in {path:?}"))
+            .hint("use a work directory without spaces and special characters: --directory")
+    })?)
 }
 
 #[cfg(test)]
@@ -268,18 +174,15 @@ mod tests {
     use super::super::toolchain;
     use super::*;
 
-    fn tree(version: &str) -> SourceTree {
+    fn tree() -> SourceTree {
         SourceTree {
             path: "/w/src/linux-6.1.192".into(),
-            version: version.parse().unwrap(),
-            origin: String::new(),
-            checksum: String::new(),
             date: 1_762_452_932,
         }
     }
 
     fn toolchain() -> Toolchain {
-        toolchain::example((12, 2, 0))
+        toolchain::example(12, "6.1.192")
     }
 
     fn make(source: &SourceTree, build: &str, toolchain: &Toolchain) -> Result<Make> {
@@ -290,7 +193,7 @@ mod tests {
 
     #[test]
     fn the_command_line() {
-        let make = make(&tree("6.1.192"), "/w/build/x", &toolchain()).unwrap();
+        let make = make(&tree(), "/w/build/x", &toolchain()).unwrap();
         let text = make.arguments(&["bzImage", "modules"]).join("\n");
         expect![[r#"
             -C
@@ -317,7 +220,7 @@ mod tests {
     #[test]
     fn paths_that_break_makefiles_are_refused() {
         for path in ["/w/a b", "/w/a:b", "/w/$a", "w", "/w/a#b", "/w/a'b", "/w/ä"] {
-            let error = make(&tree("6.1.192"), path, &toolchain()).unwrap_err();
+            let error = make(&tree(), path, &toolchain()).unwrap_err();
             assert!(error.to_string().contains("makefiles"), "{path}: {error}");
         }
     }

@@ -1,7 +1,7 @@
 //! What every way of building a kernel has in common: tools, configuration, make and its log.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom, Write};
+use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 
 use super::Make;
 use super::progress::{self, Counter};
-use super::toolchain::{self, Quirks, Toolchain};
+use super::toolchain::{self, Remedy, Toolchain};
 use crate::base::process::{LongCommand, shell_quote, status_in_words};
 use crate::base::{
     disk, env::Env, error::Failure, format::thousands, input, paths::Paths, programs::find_program,
@@ -29,14 +29,13 @@ pub(super) const FRAGMENT: &str = ".vmtest-config";
 
 /// The tools of this host, if they can build the version.
 pub(super) fn tools(arch: &Arch, cc: Option<&str>, version: &Version) -> Result<Toolchain> {
-    let toolchain = toolchain::probe(arch, cc)?;
-    toolchain
-        .quirks(version)
-        .check(version, &toolchain.compiler)?;
+    let toolchain = toolchain::probe(arch, cc, version)?;
+    if let Some(failure) = toolchain.refusal(version) {
+        return Err(failure.into());
+    }
     if find_program("make").is_none() {
-        return Err(Failure::setup("cannot find make")
-            .hint("--setup installs what is missing")
-            .into());
+        let failure = Failure::setup("cannot find make");
+        return Err(failure.hint("--setup installs what is missing").into());
     }
     Ok(toolchain)
 }
@@ -48,20 +47,24 @@ pub(super) struct BuildTree<'a> {
     /// What the kernel is called in messages.
     pub name: String,
     pub make: Make,
-    pub log: Log,
+    /// make's output is appended here.
+    pub log: PathBuf,
 }
 
 impl BuildTree<'_> {
     /// Writes `.config` and compares it with what was wanted: how many options are set, and
     /// how many are not in this version.
-    pub fn configure(&mut self, version: &Version, merged: &Merged) -> Result<(usize, usize)> {
+    pub fn configure(&self, version: &Version, merged: &Merged) -> Result<(usize, usize)> {
         let (ui, build) = (&self.env.ui, &self.make.build);
         let fragment = build.join(FRAGMENT);
         disk::write(&fragment, merged.allconfig(version))?;
         let task = ui.task("configuring");
         let command = self.make.command(&["allnoconfig"]);
-        let command = command.env("KCONFIG_ALLCONFIG", &fragment);
-        self.log.run(command, "configuring", build, |_| Ok(()))?;
+        self.run(
+            command.env("KCONFIG_ALLCONFIG", &fragment),
+            "configuring",
+            |_| (),
+        )?;
         drop(task);
         let path = build.join(".config");
         let config = input::text(&path, input::TEXT)?;
@@ -84,11 +87,11 @@ impl BuildTree<'_> {
 
     /// Makes the image and the modules. The file `estimate` remembers how many objects a build
     /// of all has; without it, only make knows how many will have to be made again.
-    pub fn compile(&mut self, estimate: Option<&Path>) -> Result<()> {
+    pub fn compile(&self, estimate: Option<&Path>) -> Result<()> {
         let (ui, build) = (&self.env.ui, &self.make.build);
         let image = self.arch.image.rsplit('/').next();
         let targets = [image.unwrap_or(self.arch.image), "modules"];
-        let total = estimate.map(|file| {
+        let total = estimate.map_or(0, |file| {
             let text = input::text(file, input::SMALL).unwrap_or_default();
             text.trim().parse().unwrap_or(progress::TYPICAL_OBJECTS)
         });
@@ -96,100 +99,50 @@ impl BuildTree<'_> {
         let mut counter = Counter::default();
         let mut task = ui.task(format!("building {}", self.name));
         let started = Instant::now();
-        let command = self.make.command(&targets);
-        self.log.run(command, "building", build, |output| {
+        self.run(self.make.command(&targets), "building", |output| {
             counter.feed(output);
-            let text = progress::progress(counter.objects(), total.unwrap_or(0));
-            task.update(if ui.terminal() {
-                text
-            } else {
+            let mut text = progress::progress(counter.objects, total);
+            if !ui.terminal() {
                 let seconds = started.elapsed().as_secs();
-                format!("{text}, {}:{:02}", seconds / 60, seconds % 60)
-            });
-            Ok(())
+                text += &format!(", {}:{:02}", seconds / 60, seconds % 60);
+            }
+            task.update(text);
         })?;
         drop(task);
         ui.verbose(format!(
             "{} objects in {:.0} s with -j{}",
-            thousands(counter.objects()),
+            thousands(counter.objects),
             started.elapsed().as_secs_f64(),
             self.make.jobs
         ));
         if fresh && let Some(file) = estimate {
             // Only an estimate: without it the next one is worse.
             let _ = disk::create_directory(file.parent().unwrap_or(file));
-            let _ = std::fs::write(file, counter.objects().to_string());
+            let _ = disk::write(file, counter.objects.to_string());
         }
         Ok(())
     }
-}
-
-/// A new log file in a folder of its own.
-pub(super) fn log_file(paths: &Paths, name: &str) -> Result<PathBuf> {
-    let folder = paths
-        .logs()
-        .join(format!("{}-{name}", time::file_name(time::now())));
-    disk::create_directory(&folder)?;
-    Ok(folder.join("make.log"))
-}
-
-/// make's output, in a file.
-pub(super) struct Log {
-    path: PathBuf,
-    file: File,
-    /// Whether a build that was killed is to be seen in its tree.
-    marks: bool,
-}
-
-impl Log {
-    pub fn open(path: &Path) -> Result<Self> {
-        let file = File::options()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(|| format!("cannot write the log {}", path.display()))?;
-        Ok(Self {
-            path: path.to_owned(),
-            file,
-            marks: true,
-        })
-    }
-
-    /// For a tree that is not ours: nobody cleans up there.
-    pub fn without_marks(self) -> Self {
-        Self {
-            marks: false,
-            ..self
-        }
-    }
 
     /// Runs a command of make's. `tick` gets the output as it comes.
-    fn run(
-        &mut self,
-        command: LongCommand,
-        doing: &str,
-        build: &Path,
-        mut tick: impl FnMut(&[u8]) -> Result<()>,
-    ) -> Result<()> {
+    fn run(&self, command: LongCommand, doing: &str, mut tick: impl FnMut(&[u8])) -> Result<()> {
+        let (build, log) = (&self.make.build, &self.log);
         let running = build.join(RUNNING);
-        if self.marks {
+        // Nobody would clean up in a tree that is not ours.
+        if *build != self.make.source {
             disk::create_file(&running)?;
         }
-        writeln!(self.file, "$ {}", command.display())
-            .with_context(|| format!("cannot write {}", self.path.display()))?;
-        let start = self.file.metadata().map_or(0, |metadata| metadata.len());
-        let mut reader = File::open(&self.path)
-            .with_context(|| format!("cannot read {}", self.path.display()))?;
-        reader.seek(SeekFrom::Start(start))?;
-        let mut buffer = vec![0; 1 << 16];
-        let mut child = command.log(&self.file)?.spawn()?;
+        let context = || format!("cannot write the log {}", log.display());
+        let file = File::options().create(true).append(true).open(log);
+        let mut file = file.with_context(context)?;
+        writeln!(file, "$ {}", command.display()).with_context(context)?;
+        let start = file.metadata().with_context(context)?.len();
+        let mut read = start;
+        let mut child = command.log(&file)?.spawn()?;
         let result = child.wait_with(|| {
-            loop {
-                match reader.read(&mut buffer)? {
-                    0 => return Ok(()),
-                    n => tick(&buffer[..n])?,
-                }
-            }
+            let output = input::end(log, read, input::TEXT).unwrap_or_default();
+            read += output.len() as u64;
+            tick(&output);
+            Ok(())
         });
         let status = match result {
             Ok(status) => status,
@@ -199,28 +152,34 @@ impl Log {
                 return Err(error);
             }
         };
-        if status.success() {
-            let _ = std::fs::remove_file(&running);
-            return Ok(());
-        }
         if status.code().is_some() {
             // It ended by itself, so nothing was cut off.
             let _ = std::fs::remove_file(&running);
         }
-        let bytes = input::end(&self.path, start, input::TEXT).unwrap_or_default();
-        let text = String::from_utf8_lossy(&bytes);
-        if progress::disk_was_full(&text) || disk::full(&self.path).is_some() {
+        if status.success() {
+            return Ok(());
+        }
+        let text = input::end(log, start, input::TEXT).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        if progress::disk_was_full(&text) || disk::full(log).is_some() {
             return Err(source::disk_full(build));
         }
-        let lines = progress::first_errors(&text).join("\n");
-        Err(Failure::setup(format!(
+        let message = format!(
             "{doing} failed: make ended with {}; log: {}",
             status_in_words(status),
-            self.path.display()
-        ))
-        .lines(lines)
-        .into())
+            log.display()
+        );
+        let lines = progress::first_errors(&text).join("\n");
+        Err(Failure::setup(message).lines(lines).into())
     }
+}
+
+/// A new log file in a folder of its own.
+pub(super) fn log_file(paths: &Paths, name: &str) -> Result<PathBuf> {
+    let folder = format!("{}-{name}", time::file_name(time::now()));
+    let folder = paths.logs().join(folder);
+    disk::create_directory(&folder)?;
+    Ok(folder.join("make.log"))
 }
 
 /// The wrapper of pahole. The kernel's scripts give it a bare `-j` (pahole 1.22 and
@@ -228,10 +187,6 @@ impl Log {
 /// another one in every build. Versions that can keep the order do so only when asked
 /// in ways that differ, so threads are switched off for all.
 fn pahole_wrapper(pahole: &Path, flags: &[&str]) -> String {
-    let flags = flags
-        .iter()
-        .map(|flag| format!(" {flag}"))
-        .collect::<String>();
     format!(
         r#"#!/bin/sh
 encode=
@@ -246,27 +201,23 @@ done
 exec {pahole} ${{encode:+{flags}}} "$@"
 "#,
         pahole = shell_quote(&pahole.to_string_lossy()),
-        flags = flags.trim_start(),
+        flags = flags.join(" "),
     )
 }
 
-pub(super) fn write_wrappers(
-    directory: &Path,
-    toolchain: &Toolchain,
-    quirks: &Quirks,
-) -> Result<()> {
-    let context = || format!("cannot write {}", directory.display());
-    std::fs::create_dir_all(directory).with_context(context)?;
-    if let Some(pahole) = &toolchain.pahole {
-        let text = pahole_wrapper(&pahole.path, &quirks.pahole_flags());
-        let path = directory.join("pahole");
-        // Written only if it differs: objects may depend on it.
-        if input::text(&path, input::SMALL).is_ok_and(|old| old == text) {
-            return Ok(());
-        }
-        std::fs::write(&path, text).with_context(context)?;
-        let executable = std::fs::Permissions::from_mode(0o755);
-        std::fs::set_permissions(&path, executable).with_context(context)?;
+pub(super) fn write_wrappers(build: &Path, toolchain: &Toolchain) -> Result<()> {
+    let directory = build.join(WRAPPERS);
+    disk::create_directory(&directory)?;
+    let Some(pahole) = &toolchain.pahole else {
+        return Ok(());
+    };
+    let text = pahole_wrapper(&pahole.path, &toolchain.remedies(Remedy::PaholeFlag));
+    let path = directory.join("pahole");
+    // Written only if it differs: objects may depend on it.
+    if input::text(&path, input::SMALL).is_ok_and(|old| old == text) {
+        return Ok(());
     }
-    Ok(())
+    disk::write(&path, text)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+        .with_context(|| format!("cannot make {} executable", path.display()))
 }

@@ -1,15 +1,17 @@
 //! What make's output says: how far a build is, and what went wrong first. Pure.
 
+use std::collections::HashSet;
+
 use crate::base::format::thousands;
 
 /// Objects that a build of our configurations makes when nothing better is known.
 pub const TYPICAL_OBJECTS: u64 = 1_350;
 
 /// Counts objects in make's output as it comes, cut anywhere.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Counter {
     line: Vec<u8>,
-    objects: u64,
+    pub objects: u64,
 }
 
 impl Counter {
@@ -24,34 +26,22 @@ impl Counter {
             }
         }
     }
-
-    pub fn objects(&self) -> u64 {
-        self.objects
-    }
 }
 
 /// Whether a line of make's says that something is compiled or assembled:
 /// two spaces, the tool, and where it goes.
 fn is_object(line: &[u8]) -> bool {
-    let Some(rest) = line.strip_prefix(b"  ") else {
-        return false;
-    };
-    ["CC ", "AS ", "HOSTCC ", "CC\t", "AS\t"]
-        .iter()
-        .any(|tool| rest.starts_with(tool.as_bytes()))
+    let tools = ["  CC ", "  AS ", "  HOSTCC ", "  CC\t", "  AS\t"];
+    tools.iter().any(|tool| line.starts_with(tool.as_bytes()))
 }
 
 /// How far a build is, for people.
 pub fn progress(objects: u64, estimate: u64) -> String {
-    if objects < estimate {
-        format!(
-            "{} of about {} objects",
-            thousands(objects),
-            thousands(estimate)
-        )
-    } else {
-        // Linking, BTF and compression take their time after the last object.
-        format!("{} objects", thousands(objects))
+    let done = thousands(objects);
+    // Linking, BTF and compression take their time after the last object.
+    match objects < estimate {
+        true => format!("{done} of about {} objects", thousands(estimate)),
+        false => format!("{done} objects"),
     }
 }
 
@@ -62,33 +52,23 @@ const QUOTED: usize = 6;
 /// what other jobs still did, and make's own `Error 2` on the way up. Without any
 /// such line, the last lines.
 pub fn first_errors(log: &str) -> Vec<&str> {
-    let of = |test: fn(&str) -> bool| {
-        let mut lines = Vec::new();
-        for line in log.lines().filter(|line| test(line)) {
-            if !lines.contains(&line) {
-                lines.push(line);
-            }
-            if lines.len() == QUOTED {
-                break;
-            }
-        }
-        lines
+    let matching = |test: fn(&str) -> bool| {
+        let mut known = HashSet::new();
+        let lines = log.lines().filter(|line| test(line) && known.insert(*line));
+        lines.take(QUOTED).collect::<Vec<_>>()
     };
-    let mut lines = of(is_error);
-    if lines.is_empty() {
-        lines = of(|line| {
-            line.starts_with("make") && line.contains("***")
-                || line.contains("No such file or directory")
-        });
-    }
-    if lines.is_empty() {
-        let all = log
-            .lines()
-            .filter(|line| !line.trim().is_empty())
-            .collect::<Vec<_>>();
-        lines = all[all.len().saturating_sub(QUOTED)..].to_vec();
-    }
-    lines
+    let found = [is_error, is_consequence].map(matching);
+    let found = found.into_iter().find(|lines| !lines.is_empty());
+    found.unwrap_or_else(|| {
+        let lines = log.lines().rev().filter(|line| !line.trim().is_empty());
+        let mut last = lines.take(QUOTED).collect::<Vec<_>>();
+        last.reverse();
+        last
+    })
+}
+
+fn is_consequence(line: &str) -> bool {
+    line.starts_with("make") && line.contains("***") || line.contains("No such file or directory")
 }
 
 fn is_error(line: &str) -> bool {
@@ -137,7 +117,7 @@ mod tests {
             for chunk in output.chunks(size) {
                 counter.feed(chunk);
             }
-            assert_eq!(counter.objects(), 4, "{size}");
+            assert_eq!(counter.objects, 4, "{size}");
         }
     }
 

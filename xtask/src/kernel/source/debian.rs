@@ -5,19 +5,21 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{FoundSource, SourceLocation, SourceWork, satisfies, whole};
+use super::{FoundSource, SourceLocation, newest, run, say_kept, whole};
 use crate::archive::deb::Deb;
 use crate::archive::{Tree, UnpackLimits};
 use crate::base::{disk, env::Env, error::Failure, format::thousands, interrupt};
 use crate::model::version::Version;
-use crate::net::apt::formats::{self as apt, DebianCandidate};
+use crate::net::apt::formats as apt;
 use crate::net::apt::suites::{DebianPackage, SuiteLists, Suites};
-use crate::net::http;
 
 /// Finds each version, or the newest of a series, in all suites. Each suite is
 /// asked once for all of them.
 pub fn find_all(env: &Env, versions: &[Version]) -> Result<Vec<Result<FoundSource>>> {
     let suites = Suites::open(env, |_| true)?;
+    if let Some(failure) = suites.unusable() {
+        return Err(failure.into());
+    }
     let mut names = versions.iter().map(package_name).collect::<Vec<_>>();
     names.sort();
     names.dedup();
@@ -26,10 +28,7 @@ pub fn find_all(env: &Env, versions: &[Version]) -> Result<Vec<Result<FoundSourc
         interrupt::check()?;
         offers.push((lists, lists.show(&names)?));
     }
-    let find = |version: &Version| match suites.unusable() {
-        Some(failure) => Err(failure.into()),
-        None => choose(&offers, version),
-    };
+    let find = |version| choose(&offers, version);
     Ok(versions.iter().map(find).collect())
 }
 
@@ -41,28 +40,21 @@ fn package_name(version: &Version) -> String {
 /// The newest wanted package in what `apt-cache show` says about each suite.
 fn choose(offers: &[(SuiteLists<'_>, String)], version: &Version) -> Result<FoundSource> {
     let name = package_name(version);
-    let mut best: Option<(Version, DebianPackage)> = None;
-    let mut others = Vec::new();
-    for (lists, shown) in offers {
+    let mut packages = Vec::new();
+    // Of what several suites have, the first one's comes last and is taken.
+    for (lists, shown) in offers.iter().rev() {
         for candidate in apt::parse_show(shown, &name) {
-            let Some(upstream) = apt::upstream(&candidate.version) else {
-                continue;
-            };
-            if !satisfies(&upstream, version) {
-                others.push(candidate.version);
-                continue;
-            }
-            let newer = best.as_ref().is_none_or(|(other, package)| {
-                (upstream.cmp(other))
-                    .then_with(|| apt::compare(&candidate.version, &package.candidate.version))
-                    .is_gt()
-            });
-            if newer {
-                best = Some((upstream, lists.package(candidate)));
+            if let Some(upstream) = apt::upstream(&candidate.version) {
+                packages.push((upstream, lists.package(candidate)));
             }
         }
     }
-    if let Some((upstream, package)) = best {
+    packages.sort_by(|(_, a), (_, b)| apt::compare(&a.candidate.version, &b.candidate.version));
+    let versions = packages
+        .iter()
+        .map(|(_, package)| package.candidate.version.clone());
+    let versions = versions.collect::<Vec<_>>();
+    if let Some((upstream, package)) = newest(packages.into_iter(), version) {
         return Ok(FoundSource {
             version: whole(upstream),
             origin: format!("debian {name} {}", package.candidate.version),
@@ -70,8 +62,8 @@ fn choose(offers: &[(SuiteLists<'_>, String)], version: &Version) -> Result<Foun
             location: SourceLocation::Debian(package),
         });
     }
-    if !others.is_empty() {
-        bail!("Debian has {name} only as {}", others.join(", "));
+    if !versions.is_empty() {
+        bail!("Debian has {name} only as {}", versions.join(", "));
     }
     Err(Failure::setup(format!("no suite of Debian has {name}")).into())
 }
@@ -79,40 +71,34 @@ fn choose(offers: &[(SuiteLists<'_>, String)], version: &Version) -> Result<Foun
 /// Downloads package files of one suite into a directory; where each is. apt checks
 /// them against its signed lists. What came before a signal is kept for the next run.
 pub fn download(
-    work: &SourceWork<'_>,
+    env: &Env,
+    log: &Path,
     packages: &[DebianPackage],
     directory: &Path,
 ) -> Result<Vec<PathBuf>> {
     let Some(first) = packages.first() else {
         return Ok(Vec::new());
     };
-    let DebianCandidate {
-        package, version, ..
-    } = &first.candidate;
-    let title = format!("downloading {package} {version} from Debian");
-    let mut task = work.env.ui.task(title);
+    let (name, version) = (&first.candidate.package, &first.candidate.version);
+    let mut task = env
+        .ui
+        .task(format!("downloading {name} {version} from Debian"));
     let all = packages.iter().map(|package| &package.candidate);
     let total = all.clone().map(|candidate| candidate.size);
-    let total = total.fold(0, u64::saturating_add) >> 20;
+    let total = thousands(total.fold(0, u64::saturating_add) >> 20);
     let partial = first.partial();
     let command = first
         .download_command()
         .args(all.map(|candidate| format!("{}={}", candidate.package, candidate.version)))
         .current_dir(directory);
-    work.run(command, || {
+    run(env, log, command, || {
         let received = (received(directory, packages) + received(&partial, packages)) >> 20;
         if received > 0 {
-            let (received, total) = (thousands(received), thousands(total));
-            task.update(format!("{received} of {total} MiB"));
+            task.update(format!("{} of {total} MiB", thousands(received)));
         }
         Ok(())
     })
-    .inspect_err(|_| {
-        if interrupt::pending().is_some() {
-            let kept = "what came so far was kept, the next run goes on from there";
-            work.env.ui.info(format!("{package}: {kept}"));
-        }
-    })?;
+    .inspect_err(|_| say_kept(env, name))?;
     let find = |package| only_file(directory, |name| is_file_of(package, name));
     packages.iter().map(find).collect()
 }
@@ -145,23 +131,18 @@ fn only_file(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf>
 }
 
 /// Downloads and unpacks.
-pub fn fetch(work: &SourceWork<'_>, package: &DebianPackage, directory: &Path) -> Result<()> {
+pub fn fetch(env: &Env, log: &Path, package: &DebianPackage, directory: &Path) -> Result<()> {
     // Beside the tree, which is a temporary directory and goes away with this.
     let inner = directory.join(".vmtest-deb");
-    std::fs::create_dir(&inner).with_context(|| format!("cannot create {}", inner.display()))?;
-    for file in download(work, std::slice::from_ref(package), &inner)? {
-        let DebianCandidate {
-            package, version, ..
-        } = &package.candidate;
-        let _task = work.env.ui.task(format!("unpacking {package} {version}"));
-        unpack(&file, &inner).map_err(|error| match http::is_full(&error) {
-            true => super::disk_full(&work.env.paths.sources()),
-            false => error.context(format!("cannot unpack {}", file.display())),
-        })?;
+    disk::create_directory(&inner)?;
+    for file in download(env, log, std::slice::from_ref(package), &inner)? {
+        let (name, version) = (&package.candidate.package, &package.candidate.version);
+        let _task = env.ui.task(format!("unpacking {name} {version}"));
+        unpack(&file, &inner).with_context(|| format!("cannot unpack {}", file.display()))?;
         disk::remove_file(&file)?;
     }
     let archive = only_file(&inner, |name| name.ends_with(".tar.xz"))?;
-    work.unpack(&archive, directory)?;
+    super::unpack(env, log, &archive, directory)?;
     disk::remove_directory(&inner)
 }
 

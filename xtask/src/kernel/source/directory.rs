@@ -10,23 +10,21 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::{FoundSource, SourceLocation, SourceTree};
-use crate::base::{error::Failure, input, sha256::Sha256};
+use super::{FoundSource, SourceLocation};
+use crate::base::{error::Failure, input, process::shell, sha256::Sha256};
+use crate::kernel::module::files_below;
 use crate::model::version::Version;
 
 /// Looks at the tree.
 pub fn find(path: &Path) -> Result<FoundSource> {
-    let path = path
-        .canonicalize()
-        .map_err(|error| Failure::usage(format!("cannot find {}: {error}", path.display())))?;
+    let path = canonical(path)?;
     let version = version(&path)?;
     if path.join(".config").exists() || path.join("include/config").exists() {
-        return Err(Failure::setup(format!(
-            "the source tree {} was built in, so it cannot be built elsewhere",
-            path.display()
-        ))
-        .hint(format!("make -C {} mrproper", path.display()))
-        .into());
+        let place = path.display();
+        let message =
+            format!("the source tree {place} was built in, so it cannot be built elsewhere");
+        let hint = format!("make -C {place} mrproper");
+        return Err(Failure::setup(message).hint(hint).into());
     }
     let (checksum, description) = match git_identity(&path)? {
         Some(identity) => identity,
@@ -40,25 +38,27 @@ pub fn find(path: &Path) -> Result<FoundSource> {
     })
 }
 
-/// The tree as it is.
-pub fn tree(path: &Path, found: &FoundSource) -> Result<SourceTree> {
-    let date = match git(path, &["log", "-1", "--format=%ct"]) {
-        Some(seconds) => seconds.parse().context("git log gave no time")?,
-        None => modified(&path.join("Makefile"))?,
-    };
-    Ok(SourceTree {
-        path: path.to_owned(),
-        version: found.version,
-        origin: found.origin.clone(),
-        checksum: found.checksum.clone(),
-        date,
-    })
+/// The one name of a directory that the user names.
+pub fn canonical(path: &Path) -> Result<PathBuf> {
+    let failed = |error| Failure::usage(format!("cannot find {}: {error}", path.display()));
+    Ok(path.canonicalize().map_err(failed)?)
+}
+
+/// When a tree was made, in seconds since 1970: its commit, or, as archives keep the times
+/// of files, its Makefile.
+pub fn date(path: &Path) -> Result<u64> {
+    if let Some(seconds) = git(path, &["log", "-1", "--format=%ct"]) {
+        return seconds.parse().context("git log gave no time");
+    }
+    let makefile = path.join("Makefile");
+    let metadata = makefile.metadata();
+    let metadata = metadata.with_context(|| format!("cannot read {}", makefile.display()))?;
+    Ok(u64::try_from(metadata.mtime()).unwrap_or(0))
 }
 
 /// The version that the tree's Makefile states.
 pub fn version(path: &Path) -> Result<Version> {
-    let makefile = path.join("Makefile");
-    let text = input::bytes(&makefile, input::SMALL)
+    let text = input::bytes(&path.join("Makefile"), input::SMALL)
         .map_err(|error| Failure::usage(format!("{error:#}")))?;
     parse_makefile(&String::from_utf8_lossy(&text)).ok_or_else(|| {
         Failure::usage(format!("{} is not a kernel source tree", path.display()))
@@ -75,22 +75,10 @@ fn parse_makefile(text: &str) -> Option<Version> {
             Some(rest.strip_prefix('=')?.trim())
         })
     };
-    let extra = field("EXTRAVERSION").unwrap_or("");
-    format!(
-        "{}.{}.{}{extra}",
-        field("VERSION")?,
-        field("PATCHLEVEL")?,
-        field("SUBLEVEL")?
-    )
-    .parse()
-    .ok()
-}
-
-/// A file's time of modification in seconds since 1970.
-pub fn modified(path: &Path) -> Result<u64> {
-    let metadata =
-        std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?;
-    Ok(u64::try_from(metadata.mtime()).unwrap_or(0))
+    let (major, minor) = (field("VERSION")?, field("PATCHLEVEL")?);
+    let (point, extra) = (field("SUBLEVEL")?, field("EXTRAVERSION"));
+    let version = format!("{major}.{minor}.{point}{}", extra.unwrap_or_default());
+    version.parse().ok()
 }
 
 fn git(path: &Path, arguments: &[&str]) -> Option<String> {
@@ -98,16 +86,9 @@ fn git(path: &Path, arguments: &[&str]) -> Option<String> {
     if !path.join(".git").exists() {
         return None;
     }
-    let shell = crate::base::process::shell().ok()?;
-    shell
-        .cmd("git")
-        .arg("-C")
-        .arg(path)
-        .args(arguments)
-        .quiet()
-        .ignore_stderr()
-        .read()
-        .ok()
+    let shell = shell().ok()?;
+    let command = shell.cmd("git").arg("-C").arg(path).args(arguments);
+    command.quiet().ignore_stderr().read().ok()
 }
 
 /// What identifies a git checkout, and its name for people.
@@ -119,11 +100,10 @@ fn git_identity(path: &Path) -> Result<Option<(String, String)>> {
     ) else {
         return Ok(None);
     };
+    let name = format!("git {}", &commit[..12.min(commit.len())]);
     if changes.is_empty() && untracked.is_empty() {
-        let name = format!("git {}", &commit[..12.min(commit.len())]);
         return Ok(Some((commit, name)));
     }
-    let name = format!("git {} with changes", &commit[..12.min(commit.len())]);
     let mut hash = Sha256::new();
     hash.update(commit);
     hash.update(changes);
@@ -134,41 +114,20 @@ fn git_identity(path: &Path) -> Result<Option<(String, String)>> {
         hash.update(bytes.len().to_le_bytes());
         hash.update(bytes);
     }
-    Ok(Some((hash.finish(), name)))
+    Ok(Some((hash.finish(), format!("{name} with changes"))))
 }
 
 fn hash_of_files(path: &Path) -> Result<String> {
-    let mut files = Vec::new();
-    walk(path, Path::new(""), &mut files)?;
-    files.sort();
     let mut hash = Sha256::new();
-    for file in files {
-        let metadata = std::fs::symlink_metadata(path.join(&file))
-            .with_context(|| format!("cannot read {}", file.display()))?;
-        hash.update(format!(
-            "{}\0{}\0{}.{}\0",
-            file.display(),
-            metadata.len(),
-            metadata.mtime(),
-            metadata.mtime_nsec()
-        ));
+    for file in files_below(path)? {
+        let name = file.display();
+        let metadata = path.join(&file).symlink_metadata();
+        let metadata = metadata.with_context(|| format!("cannot read {name}"))?;
+        let (size, seconds) = (metadata.len(), metadata.mtime());
+        let nanoseconds = metadata.mtime_nsec();
+        hash.update(format!("{name}\0{size}\0{seconds}.{nanoseconds}\0"));
     }
     Ok(hash.finish())
-}
-
-fn walk(root: &Path, folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    let directory = root.join(folder);
-    let context = || format!("cannot read {}", directory.display());
-    for entry in std::fs::read_dir(&directory).with_context(context)? {
-        let entry = entry.with_context(context)?;
-        let name = folder.join(entry.file_name());
-        if entry.file_type().with_context(context)?.is_dir() {
-            walk(root, &name, files)?;
-        } else {
-            files.push(name);
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -4,8 +4,10 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{FoundSource, SourceLocation, SourceWork, satisfies, whole};
-use crate::base::{disk, error::Failure, input, process::LongCommand, secrets};
+use super::{FoundSource, SourceLocation, newest, run, whole};
+use crate::base::{
+    env::Env, error::Failure, process::LongCommand, process::shell, secrets::credentials,
+};
 use crate::model::version::Version;
 
 /// A tag of a repository.
@@ -18,15 +20,13 @@ pub struct GitTag {
 
 /// Finds the tag of each version, or the newest of a series, with one question.
 pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<FoundSource>>> {
-    let shell = crate::base::process::shell()?;
-    let mut patterns = versions
-        .iter()
-        .map(|version| format!("refs/tags/v{}*", version.series))
-        .collect::<Vec<_>>();
+    let shell = shell()?;
+    let pattern = |version: &Version| format!("refs/tags/v{}*", version.series);
+    let mut patterns = versions.iter().map(pattern).collect::<Vec<_>>();
     patterns.dedup();
     let listing = shell
         .cmd("git")
-        .envs(secrets::credentials().cloned())
+        .envs(credentials().cloned())
         // Behind `--` an address cannot be an option.
         .args(["ls-remote", "--", url])
         .args(patterns)
@@ -36,103 +36,65 @@ pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<FoundSourc
         .read()
         .with_context(|| format!("git cannot list the tags of {url}"))?;
     let find = |version: &Version| {
-        let (name, tagged, commit) = newest(&listing, version).ok_or_else(|| {
+        let (tagged, (name, commit)) = newest_tag(&listing, version).ok_or_else(|| {
             Failure::setup(format!("{url} has no tag for Linux {version}"))
                 .hint("release tags are named like v6.1.192")
         })?;
         Ok(FoundSource {
             version: whole(tagged),
             origin: format!("git {name}"),
-            checksum: commit.clone(),
+            checksum: commit.to_owned(),
             location: SourceLocation::Git(GitTag {
                 url: url.to_owned(),
-                name,
-                commit,
+                name: name.to_owned(),
+                commit: commit.to_owned(),
             }),
         })
     };
     Ok(versions.iter().map(find).collect())
 }
 
-/// From what `git ls-remote` prints: name, version and commit of the newest tag
+/// From what `git ls-remote` prints: version, name and commit of the newest tag
 /// that is wanted. Release candidates only if one was asked for.
-fn newest(listing: &str, wanted: &Version) -> Option<(String, Version, String)> {
-    let mut best: Option<(String, Version, String)> = None;
-    for line in listing.lines() {
-        let Some((commit, reference)) = line.split_once('\t') else {
-            continue;
-        };
+fn newest_tag<'l>(listing: &'l str, wanted: &Version) -> Option<(Version, (&'l str, &'l str))> {
+    let tags = listing.lines().filter_map(|line| {
+        let (commit, reference) = line.split_once('\t')?;
+        let name = reference.strip_prefix("refs/tags/")?;
         // An annotated tag is listed twice; `^{}` has the commit and comes second.
-        let Some(name) = reference.strip_prefix("refs/tags/") else {
-            continue;
-        };
         let name = name.strip_suffix("^{}").unwrap_or(name);
-        let Some(Ok(version)) = name.strip_prefix('v').map(str::parse::<Version>) else {
-            continue;
-        };
-        let candidate_unwanted = version.candidate.is_some() && wanted.candidate.is_none();
-        if candidate_unwanted || !satisfies(&version, wanted) {
-            continue;
-        }
-        if best.as_ref().is_none_or(|(_, other, _)| *other <= version) {
-            best = Some((name.to_owned(), version, commit.to_owned()));
-        }
-    }
-    best
+        let version = name.strip_prefix('v')?.parse::<Version>().ok()?;
+        Some((version, (name, commit)))
+    });
+    let tags = tags.filter(|(tagged, _)| tagged.candidate.is_none() || wanted.candidate.is_some());
+    newest(tags, wanted)
 }
 
-/// Fetches the tag's tree alone, without history, and removes git's own folder:
-/// a kernel that finds it adds to its release.
-pub fn fetch(work: &SourceWork<'_>, tag: &GitTag, directory: &Path) -> Result<()> {
-    let _task = work
-        .env
-        .ui
-        .task(format!("fetching {} from {}", tag.name, tag.url));
-    let git = || {
-        LongCommand::new("git")
+/// Fetches the tag's tree alone, without history.
+pub fn fetch(env: &Env, log: &Path, tag: &GitTag, directory: &Path) -> Result<()> {
+    let GitTag { url, name, commit } = tag;
+    let _task = env.ui.task(format!("fetching {name} from {url}"));
+    let git = |arguments: &[&str]| {
+        let command = LongCommand::new("git")
+            .args(arguments.iter().copied())
             .credentials()
             .env("GIT_TERMINAL_PROMPT", "0")
-            .current_dir(directory)
+            .current_dir(directory);
+        run(env, log, command, || Ok(()))
     };
-    work.run(git().args(["init", "--quiet"]), || Ok(()))?;
-    let reference = format!("refs/tags/{0}:refs/tags/{0}", tag.name);
-    let fetch = git().args(["fetch", "--quiet", "--depth", "1", "--no-tags", "--"]);
-    work.run(fetch.arg(&tag.url).arg(reference), || Ok(()))?;
-    let checkout = [
-        "-c",
-        "advice.detachedHead=false",
-        "checkout",
+    git(&["init", "--quiet"])?;
+    let tag = format!("refs/tags/{name}:refs/tags/{name}");
+    git(&[
+        "fetch",
         "--quiet",
-        "--detach",
-    ];
-    work.run(git().args(checkout).arg(&tag.commit), || Ok(()))?;
-    let shell = crate::base::process::shell()?;
-    let date = shell
-        .cmd("git")
-        .arg("-C")
-        .arg(directory)
-        .args(["log", "-1", "--format=%ct"])
-        .quiet()
-        .read()
-        .context("git cannot tell the date of a commit")?;
-    std::fs::remove_dir_all(directory.join(".git")).context("cannot remove git's own folder")?;
-    std::fs::write(directory.join(DATE), date).context("cannot write the date of a commit")
-}
-
-/// Where the commit's date is between fetching and marking the tree.
-const DATE: &str = ".vmtest-date";
-
-impl GitTag {
-    /// The commit's date, in seconds since 1970; files of a checkout have that of
-    /// the checkout.
-    pub fn date(&self, directory: &Path) -> Result<u64> {
-        let path = directory.join(DATE);
-        let text = input::text(&path, input::SMALL)?;
-        disk::remove_file(&path)?;
-        text.trim()
-            .parse()
-            .with_context(|| format!("{text:?} is not a time"))
-    }
+        "--depth",
+        "1",
+        "--no-tags",
+        "--",
+        url,
+        &tag,
+    ])?;
+    let quiet = ["-c", "advice.detachedHead=false", "checkout", "--quiet"];
+    git(&[&quiet[..], &["--detach", commit]].concat())
 }
 
 #[cfg(test)]
@@ -153,10 +115,9 @@ mod tests {
 
     #[test]
     fn the_newest_tag_of_a_series_is_no_candidate() {
-        let find = |wanted: &str| {
-            newest(LISTING, &wanted.parse().unwrap()).map(|(name, _, commit)| (name, commit))
-        };
-        let expected = |name: &str, commit: &str| Some((name.to_owned(), commit.to_owned()));
+        let find =
+            |wanted: &str| newest_tag(LISTING, &wanted.parse().unwrap()).map(|(_, found)| found);
+        let expected = |name, commit| Some((name, commit));
         assert_eq!(find("6.1"), expected("v6.1.10", "ddd2"));
         assert_eq!(find("6.1.9"), expected("v6.1.9", "ccc2"));
         assert_eq!(find("6.1.0"), expected("v6.1", "aaa2"));

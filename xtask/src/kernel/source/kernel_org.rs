@@ -5,19 +5,17 @@
 //! its archive. Release candidates are not in it. The list is kept for an hour.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{FoundSource, SourceLocation, SourceWork, satisfies, whole};
+use super::{FoundSource, SourceLocation, copy_of, newest, say_kept, unpack, whole};
 use crate::base::{
-    disk, env::Env, error::Failure, format::thousands, input, interrupt, programs::find_program,
-    sha256::Sha256, temporary::Temporary,
+    disk, env::Env, error::Failure, format::thousands, input, interrupt, process::shell,
+    programs::find_program, sha256::Sha256, temporary::Temporary,
 };
-
-use crate::model::version::{Series, Version};
+use crate::model::version::Version;
 use crate::net::http::{self, HttpError, Limits, unreachable};
 
 /// Where the archives are unless an option says otherwise.
@@ -42,172 +40,113 @@ pub struct SourceArchive {
     sha256: String,
 }
 
-/// How much trouble is taken with a host that does not answer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// There is another source: gives up at once on a host that was not to be
-    /// reached a few minutes ago, and does not insist with one that answers badly.
-    Little,
-    /// There is none.
-    Much,
-}
-
 /// Finds each version, or the newest of a series. The list of a major version is
-/// read once for all of them.
+/// read once for all of them. Not much trouble is taken if there is an alternative.
 pub fn find_all(
     env: &Env,
     base: &str,
     versions: &[Version],
-    patience: Patience,
+    alternative: bool,
 ) -> Vec<Result<FoundSource>> {
-    let mut lists = ChecksumLists {
-        env,
-        base: base.trim_end_matches('/'),
-        patience,
-        read: BTreeMap::new(),
-    };
-    versions.iter().map(|version| lists.find(version)).collect()
-}
-
-/// The lists of checksums that were read so far.
-struct ChecksumLists<'a> {
-    env: &'a Env,
-    base: &'a str,
-    patience: Patience,
-    /// By folder: what is signed, or why there is none.
-    read: BTreeMap<String, Result<String, String>>,
-}
-
-impl ChecksumLists<'_> {
-    fn find(&mut self, version: &Version) -> Result<FoundSource> {
+    let base = base.trim_end_matches('/');
+    let mut lists = BTreeMap::new();
+    let find = |version: &Version| {
         if version.candidate.is_some() {
-            return Err(Failure::setup(format!(
-                "release candidates such as {version} have no checksum there"
-            ))
-            .hint("get them by tag: --source git:URL")
-            .into());
+            let message = format!("release candidates such as {version} have no checksum there");
+            let hint = "get them by tag: --source git:URL";
+            return Err(Failure::setup(message).hint(hint).into());
         }
-        let folder = format!("{}/{}", self.base, folder(version.series));
+        let folder = format!("{base}/v{}.x", version.series.major);
         let url = format!("{folder}/sha256sums.asc");
-        let (found, name, sha256) = newest(self.list(&url)?, version)
+        let list = lists
+            .entry(folder.clone())
+            .or_insert_with(|| match alternative {
+                true => fetch_quickly(env, base, &url),
+                false => fetch_list(env, &url, &Limits::default()),
+            });
+        let list = list.as_ref().map_err(copy_of)?;
+        let (found, (name, sha256)) = newest_archive(list, version)
             .ok_or_else(|| Failure::setup(format!("{url} has no archive of Linux {version}")))?;
         Ok(FoundSource {
             version: whole(found),
             origin: format!("kernel.org {name}"),
-            checksum: sha256.clone(),
+            checksum: sha256.to_owned(),
             location: SourceLocation::KernelOrg(SourceArchive {
                 url: format!("{folder}/{name}"),
-                name,
-                sha256,
+                name: name.to_owned(),
+                sha256: sha256.to_owned(),
             }),
         })
-    }
+    };
+    versions.iter().map(find).collect()
+}
 
-    /// The list at `url`; the second question after a failure costs nothing.
-    fn list(&mut self, url: &str) -> Result<&str> {
-        if !self.read.contains_key(url) {
-            let list = match self.patience {
-                Patience::Little => self.fetch_quickly(url),
-                Patience::Much => fetch_list(self.env, url, &Limits::default()),
-            };
-            match list {
-                Ok(list) => self.read.insert(url.to_owned(), Ok(list)),
-                Err(error) => {
-                    self.read.insert(url.to_owned(), Err(format!("{error:#}")));
-                    return Err(error);
-                }
-            };
-        }
-        match self.read.get(url) {
-            Some(Ok(list)) => Ok(list),
-            Some(Err(why)) => Err(Failure::setup(why.clone()).into()),
-            None => bail!("{url} was not read"),
-        }
+/// Gives up at once on a host that was not to be reached a few minutes ago, and does not
+/// insist with one that answers badly.
+fn fetch_quickly(env: &Env, base: &str, url: &str) -> Result<String> {
+    if unreachable::is_noted(base) {
+        bail!("{} could not be reached before", http::host(base));
     }
-
-    fn fetch_quickly(&self, url: &str) -> Result<String> {
-        if unreachable::is_noted(self.base) {
-            bail!("{} could not be reached before", http::host(self.base));
-        }
-        let limits = Limits {
-            attempts: 2,
-            silence: Duration::from_secs(10),
-            ..Limits::default()
-        };
-        let result = fetch_list(self.env, url, &limits);
-        if result.as_ref().is_err_and(http::is_unreachable) {
-            unreachable::note(self.base);
-        }
-        result
+    let limits = Limits {
+        attempts: 2,
+        silence: Duration::from_secs(10),
+        ..Limits::default()
+    };
+    let result = fetch_list(env, url, &limits);
+    if result.as_ref().is_err_and(http::is_unreachable) {
+        unreachable::note(base);
     }
+    result
 }
 
 /// What the list of checksums at `url` signs, from the cache or from there.
 fn fetch_list(env: &Env, url: &str, limits: &Limits) -> Result<String> {
-    let file = env.paths.cache().join("kernel.org").join(key(url));
-    if age(&file).is_some_and(|age| age < LIST_AGE) {
-        let list = input::text(&file, input::TEXT)?;
-        return Ok(signed_text(&list)?.to_owned());
+    let file = env
+        .paths
+        .cache()
+        .join("kernel.org")
+        .join(&Sha256::of(url)[..16]);
+    let modified = file.metadata().and_then(|metadata| metadata.modified());
+    // A time in the future is no age at all.
+    let age = modified.ok().and_then(|time| time.elapsed().ok());
+    if age.is_some_and(|age| age < LIST_AGE) {
+        return Ok(signed_text(&input::text(&file, input::TEXT)?)?.to_owned());
     }
     let list = http::text(url, LIST_LIMIT, limits)?;
     let text = signed_text(&list).with_context(|| url.to_owned())?;
     let temporary = Temporary::file(&file)?;
-    temporary
-        .as_file()
-        .write_all(list.as_bytes())
-        .with_context(|| format!("cannot write {}", file.display()))?;
+    disk::write(temporary.path(), &list)?;
     // Before it is in its place, where nobody checks it any more.
     match check_signature(temporary.path()).with_context(|| url.to_owned())? {
-        Signature::Good => env.ui.verbose(format!("{url} has a good signature")),
-        Signature::Unchecked(why) => {
-            env.ui
-                .info(format!("the signature of {url} was not checked: {why}"));
+        None => env.ui.verbose(format!("{url} has a good signature")),
+        Some(why) => {
+            let unchecked = format!("the signature of {url} was not checked");
+            env.ui.info(format!("{unchecked}: {why}"));
         }
     }
     temporary.persist()?;
     Ok(text.to_owned())
 }
 
-/// The folder of a series.
-fn folder(series: Series) -> String {
-    format!("v{}.x", series.major)
-}
-
 /// Downloads, checks and unpacks.
-pub fn fetch(work: &SourceWork<'_>, archive: &SourceArchive, directory: &Path) -> Result<()> {
-    let file = work.env.paths.sources().join(&archive.name);
-    {
-        let mut task = work.env.ui.task(format!("downloading {}", archive.url));
-        let mut last = 0;
-        http::download(
-            &archive.url,
-            &file,
-            &archive.sha256,
-            &Limits::default(),
-            |received, total| {
-                // A step that a person can see.
-                if received - last >= 1 << 20 {
-                    last = received;
-                    let mib = |bytes: u64| thousands(bytes >> 20);
-                    task.update(match total {
-                        Some(total) => format!("{} of {} MiB", mib(received), mib(total)),
-                        None => format!("{} MiB", mib(received)),
-                    });
-                }
-            },
-        )
-        .inspect_err(|_| {
-            if interrupt::pending().is_some() {
-                let kept = "what came so far was kept, the next run goes on from there";
-                work.env.ui.info(format!("{}: {kept}", archive.name));
-            }
-        })
-        .map_err(|error| match http::is_full(&error) {
-            true => super::disk_full(&work.env.paths.sources()),
-            false => error,
-        })?;
-    }
-    let result = work.unpack(&file, directory);
+pub fn fetch(env: &Env, log: &Path, archive: &SourceArchive, directory: &Path) -> Result<()> {
+    let SourceArchive { url, name, sha256 } = archive;
+    let file = env.paths.sources().join(name);
+    let mut task = env.ui.task(format!("downloading {url}"));
+    let mut last = 0;
+    let progress = |received: u64, total: Option<u64>| {
+        // A step that a person can see.
+        if received - last >= 1 << 20 {
+            last = received;
+            let total = total.map(|total| format!(" of {}", thousands(total >> 20)));
+            let total = total.unwrap_or_default();
+            task.update(format!("{}{total} MiB", thousands(received >> 20)));
+        }
+    };
+    http::download(url, &file, sha256, &Limits::default(), progress)
+        .inspect_err(|_| say_kept(env, name))?;
+    drop(task);
+    let result = unpack(env, log, &file, directory);
     if result.is_ok() || interrupt::pending().is_none() {
         // Unpacked, or it cannot be and the next run starts from the network.
         disk::remove_file(&file)?;
@@ -217,74 +156,50 @@ pub fn fetch(work: &SourceWork<'_>, archive: &SourceArchive, directory: &Path) -
 
 /// The text that a clear-signed message signs.
 fn signed_text(message: &str) -> Result<&str> {
-    const BEGIN: &str = "-----BEGIN PGP SIGNED MESSAGE-----\n";
+    const BEGIN: &str = "-----BEGIN PGP SIGNED MESSAGE-----";
     const SIGNATURE: &str = "\n-----BEGIN PGP SIGNATURE-----\n";
     const END: &str = "\n-----END PGP SIGNATURE-----";
     let parse = || {
-        let rest = message.strip_prefix(BEGIN)?;
-        let (mut headers, mut text) = (rest, None);
-        while let Some((line, after)) = headers.split_once('\n') {
-            if line.is_empty() {
-                text = Some(after);
-                break;
-            }
-            // The only header that may stand here.
-            if !line.starts_with("Hash: ") {
-                return None;
-            }
-            headers = after;
-        }
-        let (text, signature) = text?.split_once(SIGNATURE)?;
+        let (headers, text) = message.strip_prefix(BEGIN)?.split_once("\n\n")?;
+        let mut headers = headers.split('\n');
+        // The only header that may stand here.
+        let known = headers.next() == Some("") && headers.all(|line| line.starts_with("Hash: "));
+        let (text, signature) = text.split_once(SIGNATURE)?;
         let (signature, rest) = signature.split_once(END)?;
         let single = !signature.contains("-----") && rest.trim().is_empty();
         // Within the text a line that starts with a dash is escaped with `- `.
-        let escaped = text
-            .lines()
-            .all(|line| !line.starts_with('-') || line.starts_with("- "));
-        (single && escaped).then_some(text)
+        let mut lines = text.lines();
+        let escaped = lines.all(|line| !line.starts_with('-') || line.starts_with("- "));
+        (known && single && escaped).then_some(text)
     };
     parse().ok_or_else(|| {
         HttpError::Invalid("the answer is not a clear-signed list of checksums".to_owned()).into()
     })
 }
 
-/// The newest archive in a list that is wanted: version, name, checksum.
-fn newest(list: &str, wanted: &Version) -> Option<(Version, String, String)> {
-    list.lines()
-        .filter_map(|line| {
-            let (sum, name) = line.split_once("  ")?;
-            let version = name.strip_prefix("linux-")?.strip_suffix(".tar.xz")?;
-            let version = version.parse::<Version>().ok()?;
-            let valid = sum.len() == 64
-                && sum
-                    .bytes()
-                    .all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b));
-            (valid && version.candidate.is_none() && satisfies(&version, wanted))
-                .then(|| (version, name.to_owned(), sum.to_owned()))
-        })
-        .max_by_key(|(version, ..)| *version)
+/// The newest archive in a list that is wanted: version, name and checksum.
+fn newest_archive<'l>(list: &'l str, wanted: &Version) -> Option<(Version, (&'l str, &'l str))> {
+    let archives = list.lines().filter_map(|line| {
+        let (sum, name) = line.split_once("  ")?;
+        let version = name.strip_prefix("linux-")?.strip_suffix(".tar.xz")?;
+        let version = version.parse::<Version>().ok()?;
+        let digits = sum.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'));
+        let valid = digits && sum.len() == 64 && version.candidate.is_none();
+        valid.then_some((version, (name, sum)))
+    });
+    newest(archives, wanted)
 }
 
-enum Signature {
-    Good,
-    Unchecked(String),
-}
-
-fn check_signature(file: &Path) -> Result<Signature> {
+/// Checks the signature of a list; why it cannot be checked.
+fn check_signature(file: &Path) -> Result<Option<String>> {
     if find_program("gpg").is_none() {
-        return Ok(Signature::Unchecked("there is no gpg".to_owned()));
+        return Ok(Some("there is no gpg".to_owned()));
     }
-    let shell = crate::base::process::shell()?;
+    let shell = shell()?;
     let status = shell
         .cmd("gpg")
-        .args([
-            "--batch",
-            "--no-tty",
-            "--no-auto-key-retrieve",
-            "--status-fd",
-            "1",
-        ])
-        .arg("--verify")
+        .args(["--batch", "--no-tty", "--no-auto-key-retrieve"])
+        .args(["--status-fd", "1", "--verify"])
         .arg(file)
         .quiet()
         .ignore_stderr()
@@ -295,7 +210,7 @@ fn check_signature(file: &Path) -> Result<Signature> {
 }
 
 /// What gpg's status lines say (doc/DETAILS in GnuPG's source).
-fn read_status(status: &str) -> Result<Signature> {
+fn read_status(status: &str) -> Result<Option<String>> {
     let mut valid = None;
     for line in status.lines() {
         let mut words = line.strip_prefix("[GNUPG:] ").unwrap_or("").split(' ');
@@ -306,26 +221,14 @@ fn read_status(status: &str) -> Result<Signature> {
             _ => {}
         }
     }
+    let address = AUTOSIGNER_ADDRESS;
     match valid {
-        Some(AUTOSIGNER) => Ok(Signature::Good),
-        Some(key) => {
-            bail!("it is signed with the key {key} and not with that of {AUTOSIGNER_ADDRESS}")
-        }
-        None => Ok(Signature::Unchecked(format!(
-            "gpg does not have the key of {AUTOSIGNER_ADDRESS} (gpg --locate-keys {AUTOSIGNER_ADDRESS})"
+        Some(AUTOSIGNER) => Ok(None),
+        Some(key) => bail!("it is signed with the key {key} and not with that of {address}"),
+        None => Ok(Some(format!(
+            "gpg does not have the key of {address} (gpg --locate-keys {address})"
         ))),
     }
-}
-
-fn key(text: &str) -> String {
-    Sha256::of(text.as_bytes())[..16].to_owned()
-}
-
-/// The age of a file that is there.
-fn age(path: &Path) -> Option<Duration> {
-    let modified = path.metadata().ok()?.modified().ok()?;
-    // A time in the future is no age at all.
-    modified.elapsed().ok()
 }
 
 #[cfg(test)]
@@ -361,8 +264,8 @@ mod tests {
         let message = message(&list);
         let list = signed_text(&message).unwrap();
         let find = |wanted: &str| {
-            newest(list, &wanted.parse().unwrap())
-                .map(|(version, name, sum)| (version.to_string(), name, sum[..1].to_owned()))
+            let (version, (name, sum)) = newest_archive(list, &wanted.parse().unwrap())?;
+            Some((version.to_string(), name.to_owned(), sum[..1].to_owned()))
         };
         let expected = |version: &str, sum: &str| {
             let name = format!("linux-{version}.tar.xz");
@@ -404,15 +307,12 @@ mod tests {
                 "[GNUPG:] NEWSIG\n[GNUPG:] GOODSIG X y\n[GNUPG:] VALIDSIG SUB 2025-01-01 1 0 4 0 1 8 01 {key}\n"
             )
         };
-        assert!(matches!(
-            read_status(&valid(AUTOSIGNER)),
-            Ok(Signature::Good)
-        ));
+        assert_eq!(read_status(&valid(AUTOSIGNER)).unwrap(), None);
         let other = "0123456789ABCDEF0123456789ABCDEF01234567";
         assert!(read_status(&valid(other)).is_err());
         assert!(read_status("[GNUPG:] BADSIG X y\n").is_err());
         let missing = "[GNUPG:] ERRSIG X 1 8 01 1 9\n[GNUPG:] NO_PUBKEY X\n";
-        assert!(matches!(read_status(missing), Ok(Signature::Unchecked(_))));
-        assert!(matches!(read_status(""), Ok(Signature::Unchecked(_))));
+        assert!(read_status(missing).unwrap().is_some());
+        assert!(read_status("").unwrap().is_some());
     }
 }

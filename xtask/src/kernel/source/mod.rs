@@ -1,10 +1,8 @@
 //! Kernel source: from a version to an unpacked tree.
 //!
-//! First it is *found* ([`find`]): which point release, from where, with which
-//! checksum. That is enough to know whether there is anything to build. Then it is
-//! *fetched* ([`fetch`]): downloaded, checked, unpacked and patched into
-//! `src/linux-<version>-<key>`, where it stays for the next flavor. Archives are
-//! removed once they are unpacked: the tree is what everything else works with.
+//! First it is *found* ([`find`]): which point release, from where, with which checksum, so
+//! whether there is anything to build. Then it is *fetched* ([`fetch`]): downloaded, checked,
+//! unpacked and patched into `src/linux-<version>-<key>`, where it stays for the next flavor.
 
 pub mod debian;
 pub mod directory;
@@ -14,19 +12,17 @@ pub mod kernel_org;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Error, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::base::error::{Failure, lines};
+use crate::base::error::{self, Failure, FailureKind};
 use crate::base::process::{LongCommand, run_logged};
 use crate::base::{
     disk, env::Env, format::thousands, input, interrupt, lock, sha256::Sha256, temporary::Temporary,
 };
 use crate::kernel::build::progress::disk_was_full;
 use crate::model::version::Version;
-use crate::net::apt::suites::DebianPackage;
-
-use kernel_org::Patience;
+use crate::net::{apt::suites::DebianPackage, http};
 
 /// What `--source` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -59,24 +55,12 @@ impl FromStr for SourceChoice {
     }
 }
 
-/// What is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WantedSource {
     /// A version; without point release and candidate the newest of the series.
     Version(Version),
     /// An existing source tree.
     Directory(PathBuf),
-}
-
-/// A wanted source and where it may come from.
-#[derive(Clone, Debug)]
-pub struct SourceRequest {
-    /// What is wanted.
-    pub wanted: WantedSource,
-    /// Where from; means nothing for a directory.
-    pub choice: SourceChoice,
-    /// The address below which kernel.org's archives are.
-    pub kernel_org_url: String,
 }
 
 /// A source that was found but perhaps not fetched yet.
@@ -91,6 +75,12 @@ pub struct FoundSource {
     location: SourceLocation,
 }
 
+impl FoundSource {
+    pub fn is_directory(&self) -> bool {
+        matches!(self.location, SourceLocation::Directory(_))
+    }
+}
+
 #[derive(Clone, Debug)]
 enum SourceLocation {
     KernelOrg(kernel_org::SourceArchive),
@@ -100,16 +90,10 @@ enum SourceLocation {
 }
 
 /// An unpacked source tree.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct SourceTree {
-    /// The tree: absolute, canonical.
+    /// Absolute, canonical.
     pub path: PathBuf,
-    /// As its Makefile has it.
-    pub version: Version,
-    /// For people and the manifest, e.g. `debian linux-source-6.1 6.1.192-2`.
-    pub origin: String,
-    /// What identifies it.
-    pub checksum: String,
     /// When the source was made, in seconds since 1970; becomes the kernel's date.
     pub date: u64,
 }
@@ -137,55 +121,64 @@ pub fn satisfies(version: &Version, wanted: &Version) -> bool {
     if wanted.point.is_none() && wanted.candidate.is_none() {
         version.series == wanted.series
     } else {
-        whole(*version) == whole(*wanted)
+        version.position() == wanted.position()
     }
 }
 
-/// Finds out what there is. Needs the network unless it was asked recently.
-pub fn find(env: &Env, request: &SourceRequest) -> Result<FoundSource> {
-    let version = match &request.wanted {
+/// The newest version of what there is that is wanted; of one version the last.
+fn newest<T>(there: impl Iterator<Item = (Version, T)>, wanted: &Version) -> Option<(Version, T)> {
+    let wanted = there.filter(|(version, _)| satisfies(version, wanted));
+    wanted.max_by_key(|(version, _)| version.position())
+}
+
+/// [`find_all`] for one version, or a look at a directory.
+pub fn find(
+    env: &Env,
+    wanted: &WantedSource,
+    choice: &SourceChoice,
+    kernel_org_url: &str,
+) -> Result<FoundSource> {
+    let version = match wanted {
         WantedSource::Directory(path) => return directory::find(path),
         WantedSource::Version(version) => *version,
     };
-    let (choice, url) = (&request.choice, &request.kernel_org_url);
-    find_all(env, &[version], choice, url)?
-        .pop()
-        .context("no source was asked")?
+    let mut found = find_all(env, &[version], choice, kernel_org_url)?;
+    found.pop().context("no source was asked")?
 }
 
-/// [`find`] for many versions: an answer for each, in their order. Every list of a
-/// source is asked for once, and one that cannot be had is one line.
+/// Finds out what there is: an answer for each version, in their order. Every list of a
+/// source is asked for once, unless that was done recently, and one that cannot be had is one
+/// line. kernel.org's archives are below the address `kernel_org_url`.
 pub fn find_all(
     env: &Env,
     versions: &[Version],
     choice: &SourceChoice,
     kernel_org_url: &str,
 ) -> Result<Vec<Result<FoundSource>>> {
-    let from = |source: &str, answers: Vec<Result<FoundSource>>| {
-        let named = versions.iter().zip(answers).map(|(version, answer)| {
-            answer.with_context(|| format!("cannot get Linux {version} from {source}"))
-        });
-        named.collect()
-    };
-    let kernel_org = |patience| kernel_org::find_all(env, kernel_org_url, versions, patience);
-    let answers = match choice {
-        SourceChoice::KernelOrg => from("kernel.org", kernel_org(Patience::Much)),
-        SourceChoice::Debian => {
-            let answers = debian::find_all(env, versions);
-            from("Debian", one_for_each(answers, versions.len()))
-        }
+    let kernel_org = |alternative| kernel_org::find_all(env, kernel_org_url, versions, alternative);
+    let (source, answers) = match choice {
+        SourceChoice::KernelOrg => ("kernel.org", kernel_org(false)),
+        SourceChoice::Debian => ("Debian", ask_debian(env, versions)),
         SourceChoice::Git(url) => {
             let answers = git::find_all(url, versions);
-            from("git", one_for_each(answers, versions.len()))
+            (
+                "git",
+                answers.unwrap_or_else(|error| for_each(versions, &error)),
+            )
         }
         SourceChoice::Auto => {
-            let answers = kernel_org(Patience::Little);
+            let answers = kernel_org(true);
             interrupt::check()?;
-            then_debian(env, versions, answers)
+            let answers = then_debian(env, versions, answers);
+            interrupt::check()?;
+            return Ok(answers);
         }
     };
     interrupt::check()?;
-    Ok(answers)
+    let named = versions.iter().zip(answers).map(|(version, answer)| {
+        answer.with_context(|| format!("cannot get Linux {version} from {source}"))
+    });
+    Ok(named.collect())
 }
 
 /// Asks Debian for what kernel.org did not have.
@@ -218,52 +211,46 @@ fn then_debian(
         env.ui
             .info(format!("kernel.org: {reason}; trying Debian{of}"));
     }
-    let wanted = left
-        .iter()
-        .map(|(index, _)| versions[*index])
-        .collect::<Vec<_>>();
-    let second = debian::find_all(env, &wanted);
-    let second = one_for_each(second, wanted.len());
+    let wanted = left.iter().map(|(index, _)| versions[*index]);
+    let second = ask_debian(env, &wanted.collect::<Vec<_>>());
     for ((index, first), second) in left.into_iter().zip(second) {
         answers[index] = second.map_err(|second| {
-            Failure::setup(format!(
-                "no source for Linux {}: kernel.org: {first}; Debian: {second:#}",
-                versions[index]
-            ))
-            .hint("give a source tree, or a repository with --source git:URL")
-            .into()
+            let version = versions[index];
+            let message =
+                format!("no source for Linux {version}: kernel.org: {first}; Debian: {second:#}");
+            Failure::setup(message)
+                .hint("give a source tree, or a repository with --source git:URL")
+                .into()
         });
     }
     answers
 }
 
-/// A failure to ask at all as the answer to each of `count` questions.
-fn one_for_each(
-    answers: Result<Vec<Result<FoundSource>>>,
-    count: usize,
-) -> Vec<Result<FoundSource>> {
-    let error = match answers {
-        Ok(answers) => return answers,
-        Err(error) => error,
-    };
-    let text = format!("{error:#}");
-    let lines = lines(&error).to_owned();
-    let copy = || Failure::setup(text.clone()).lines(lines.clone());
-    let copies = (1..count).map(|_| Err(copy().into()));
-    copies.chain([Err(error)]).collect()
+fn ask_debian(env: &Env, versions: &[Version]) -> Vec<Result<FoundSource>> {
+    let answers = debian::find_all(env, versions);
+    answers.unwrap_or_else(|error| for_each(versions, &error))
 }
 
-/// Finds and fetches, without patches.
-pub fn obtain(env: &Env, request: &SourceRequest) -> Result<SourceTree> {
-    let found = find(env, request)?;
-    fetch(env, &found, &[])
+/// A failure to ask at all as the answer for each version.
+fn for_each(versions: &[Version], error: &Error) -> Vec<Result<FoundSource>> {
+    versions.iter().map(|_| Err(copy_of(error))).collect()
+}
+
+fn copy_of(error: &Error) -> Error {
+    let kind = error::kind(error).unwrap_or(FailureKind::Setup);
+    Failure::new(kind, format!("{error:#}"))
+        .lines(error::lines(error))
+        .into()
 }
 
 /// The unpacked tree of what was found, with patches (name and text) applied.
 /// A directory that the user named is taken as it is: it is not ours to change.
 pub fn fetch(env: &Env, found: &FoundSource, patches: &[(String, String)]) -> Result<SourceTree> {
     if let SourceLocation::Directory(path) = &found.location {
-        return directory::tree(path, found);
+        return Ok(SourceTree {
+            path: path.clone(),
+            date: directory::date(path)?,
+        });
     }
     let name = tree_name(found, patches);
     let goal = env.paths.sources().join(&name);
@@ -271,67 +258,69 @@ pub fn fetch(env: &Env, found: &FoundSource, patches: &[(String, String)]) -> Re
     if !goal.join(RECORD).is_file() {
         disk::create_directory(&env.paths.sources())?;
         disk::create_directory(&env.paths.logs())?;
-        let log = env.paths.logs().join(format!("source-{name}.log"));
+        let log = &env.paths.logs().join(format!("source-{name}.log"));
         let temporary = Temporary::directory(&goal)?;
-        let work = SourceWork::new(env, &log);
+        let directory = temporary.path();
         match &found.location {
-            SourceLocation::KernelOrg(archive) => {
-                kernel_org::fetch(&work, archive, temporary.path())
-            }
-            SourceLocation::Debian(package) => debian::fetch(&work, package, temporary.path()),
-            SourceLocation::Git(tag) => git::fetch(&work, tag, temporary.path()),
+            SourceLocation::KernelOrg(archive) => kernel_org::fetch(env, log, archive, directory),
+            SourceLocation::Debian(package) => debian::fetch(env, log, package, directory),
+            SourceLocation::Git(tag) => git::fetch(env, log, tag, directory),
             SourceLocation::Directory(_) => Ok(()),
         }
+        .map_err(|error| name_full_disk(error, &env.paths.sources()))
         .with_context(|| format!("cannot get {}", found.origin))?;
-        finish(&work, found, patches, temporary.path())?;
+        finish(env, log, found, patches, directory)?;
         temporary.persist()?;
     }
-    read_tree(&goal)
+    let context = || format!("cannot read the source tree {}", goal.display());
+    let record = input::text(&goal.join(RECORD), input::SMALL)?;
+    let record = serde_json::from_str::<Record>(&record).with_context(context)?;
+    Ok(SourceTree {
+        path: disk::canonicalize(&goal)?,
+        date: record.date,
+    })
 }
 
-/// What the fetching of one source works with.
-pub struct SourceWork<'a> {
-    env: &'a Env,
-    log: &'a Path,
+/// Runs a command that writes below the sources; a full disk is said as such.
+fn run(
+    env: &Env,
+    log: &Path,
+    command: LongCommand,
+    tick: impl FnMut() -> Result<()>,
+) -> Result<()> {
+    let start = log.metadata().map_or(0, |metadata| metadata.len());
+    run_logged(command, log, tick).map_err(|error| {
+        let output = input::end(log, start, input::TEXT).unwrap_or_default();
+        match disk_was_full(&String::from_utf8_lossy(&output)) {
+            true => disk_full(&env.paths.sources()),
+            false => error,
+        }
+    })
 }
 
-impl<'a> SourceWork<'a> {
-    /// The output of commands goes to `log`, whose folder must be there.
-    pub fn new(env: &'a Env, log: &'a Path) -> Self {
-        Self { env, log }
-    }
+/// Unpacks an archive with one folder in it into `directory`.
+fn unpack(env: &Env, log: &Path, archive: &Path, directory: &Path) -> Result<()> {
+    let name = archive.file_name().unwrap_or_default().to_string_lossy();
+    let _task = env.ui.task(format!("unpacking {name}"));
+    let command = LongCommand::new("tar")
+        // As root tar would give the files to whoever packed them.
+        .args(["-x", "--no-same-owner", "--strip-components", "1", "-C"])
+        .arg(directory)
+        .arg("-f")
+        .arg(archive);
+    run(env, log, command, || Ok(()))
+}
 
-    /// Runs a command that writes into `directory`; a full disk is said as such.
-    fn run(&self, command: LongCommand, tick: impl FnMut() -> Result<()>) -> Result<()> {
-        let start = std::fs::metadata(self.log).map_or(0, |metadata| metadata.len());
-        run_logged(command, self.log, tick).map_err(|error| {
-            let log = input::end(self.log, start, input::TEXT).unwrap_or_default();
-            if disk_was_full(&String::from_utf8_lossy(&log)) {
-                disk_full(&self.env.paths.sources())
-            } else {
-                error
-            }
-        })
-    }
-
-    /// Unpacks an archive with one folder in it into `directory`.
-    fn unpack(&self, archive: &Path, directory: &Path) -> Result<()> {
-        let name = archive.file_name().unwrap_or_default().to_string_lossy();
-        let _task = self.env.ui.task(format!("unpacking {name}"));
-        let command = LongCommand::new("tar")
-            .arg("-x")
-            // As root tar would give the files to whoever packed them.
-            .arg("--no-same-owner")
-            .args(["--strip-components", "1", "-C"])
-            .arg(directory)
-            .arg("-f")
-            .arg(archive);
-        self.run(command, || Ok(()))
+/// Of a download that a signal has ended.
+fn say_kept(env: &Env, name: &str) {
+    if interrupt::pending().is_some() {
+        let kept = "what came so far was kept, the next run goes on from there";
+        env.ui.info(format!("{name}: {kept}"));
     }
 }
 
 /// The error of a full disk.
-pub fn disk_full(directory: &Path) -> anyhow::Error {
+pub fn disk_full(directory: &Path) -> Error {
     let free = disk::free(directory);
     let free = free.map(|bytes| format!(", {} MiB free", thousands(bytes >> 20)));
     let free = free.unwrap_or_default();
@@ -340,41 +329,45 @@ pub fn disk_full(directory: &Path) -> anyhow::Error {
         .into()
 }
 
-fn tree_name(found: &FoundSource, patches: &[(String, String)]) -> String {
-    let mut hash = Sha256::new();
-    hash.update(found.checksum.as_bytes());
-    for (name, text) in patches {
-        for part in [name, text] {
-            hash.update(part.len().to_le_bytes());
-            hash.update(part.as_bytes());
-        }
+/// The error, or if it is that of a full disk, one that says so.
+pub fn name_full_disk(error: Error, directory: &Path) -> Error {
+    match http::is_full(&error) {
+        true => disk_full(directory),
+        false => error,
     }
-    let key = hash.finish();
-    format!("linux-{}-{}", found.version, &key[..12])
 }
 
-/// Checks and marks a tree that was unpacked into `directory`.
+fn tree_name(found: &FoundSource, patches: &[(String, String)]) -> String {
+    let mut hash = Sha256::new();
+    hash.update(&found.checksum);
+    for part in patches.iter().flat_map(|(name, text)| [name, text]) {
+        hash.update(part.len().to_le_bytes());
+        hash.update(part);
+    }
+    format!("linux-{}-{}", found.version, &hash.finish()[..12])
+}
+
+/// Checks, patches and marks a tree that was unpacked into `directory`.
 fn finish(
-    work: &SourceWork<'_>,
+    env: &Env,
+    log: &Path,
     found: &FoundSource,
     patches: &[(String, String)],
     directory: &Path,
 ) -> Result<()> {
-    let version = directory::version(directory)?;
+    let (origin, version) = (&found.origin, directory::version(directory)?);
     if version != found.version {
-        bail!(
-            "{} has Linux {version} in it, not {}",
-            found.origin,
-            found.version
-        );
+        bail!("{origin} has Linux {version} in it, not {}", found.version);
     }
-    let date = match &found.location {
-        SourceLocation::Git(tag) => tag.date(directory)?,
-        // Archives keep the time of their making here.
-        _ => directory::modified(&directory.join("Makefile"))?,
-    };
+    // Before a patch changes the Makefile.
+    let date = directory::date(directory)?;
+    let git = directory.join(".git");
+    if git.exists() {
+        // A kernel that finds it adds to its release.
+        disk::remove_directory(&git)?;
+    }
     for (name, text) in patches {
-        work.env.ui.verbose(format!("applying {name}"));
+        env.ui.verbose(format!("applying {name}"));
         let file = directory.join(".vmtest-patch");
         disk::write(&file, text)?;
         let command = LongCommand::new("patch")
@@ -388,30 +381,16 @@ fn finish(
             .arg(&file)
             .arg("-d")
             .arg(directory);
-        work.run(command, || Ok(()))
-            .with_context(|| format!("cannot apply the patch {name} to {}", found.origin))?;
+        run(env, log, command, || Ok(()))
+            .with_context(|| format!("cannot apply the patch {name} to {origin}"))?;
         disk::remove_file(&file)?;
     }
     let record = Record {
-        origin: found.origin.clone(),
+        origin: origin.clone(),
         checksum: found.checksum.clone(),
         date,
     };
-    let path = directory.join(RECORD);
-    disk::write(&path, serde_json::to_string(&record)?)
-}
-
-fn read_tree(path: &Path) -> Result<SourceTree> {
-    let context = || format!("cannot read the source tree {}", path.display());
-    let text = input::text(&path.join(RECORD), input::SMALL).with_context(context)?;
-    let record = serde_json::from_str::<Record>(&text).with_context(context)?;
-    Ok(SourceTree {
-        path: path.canonicalize().with_context(context)?,
-        version: directory::version(path)?,
-        origin: record.origin,
-        checksum: record.checksum,
-        date: record.date,
-    })
+    disk::write(directory.join(RECORD), serde_json::to_string(&record)?)
 }
 
 #[cfg(test)]

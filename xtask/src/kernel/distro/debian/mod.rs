@@ -13,7 +13,7 @@ use crate::base::error::{self, Failure, FailureKind};
 use crate::base::{disk, env::Env, interrupt, paths::Paths, temporary::Temporary};
 use crate::kernel::distro;
 use crate::kernel::distro::{DistroOrigin, PackageOrigin, folder};
-use crate::kernel::source::{self, SourceWork};
+use crate::kernel::source;
 use crate::model::version::{Release, Version};
 use crate::model::{arch::Arch, kernel::LocalKernel};
 use crate::net::apt::formats::{self as apt, DebianCandidate};
@@ -257,7 +257,7 @@ pub fn download(
     let bytes = bytes.fold(0, u64::saturating_add);
     disk::require_space(temporary.path(), bytes)?;
     let log = temporary.path().join("apt.log");
-    source::debian::download(&SourceWork::new(env, &log), packages, temporary.path())
+    source::debian::download(env, &log, packages, temporary.path())
 }
 
 /// The newest kernel on this machine that is asked for and was unpacked from packages.
