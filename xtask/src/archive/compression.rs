@@ -1,53 +1,32 @@
-//! The compressions that distributions use for packages and for kernel modules: gzip,
-//! xz and zstd, told apart by their first bytes.
-//!
-//! All of them are read in this process, so that no program of the host is needed. What
-//! is read comes from elsewhere: memory is bounded, whatever a stream asks for.
+//! The compressions of packages and of kernel modules: gzip, xz and zstd, told apart by their
+//! first bytes and read in this process, so that no program of the host is needed. Memory is
+//! bounded, whatever a stream asks for.
 
-use std::fmt;
-use std::io::{self, Cursor, Read};
+use std::io::{self, Read};
 
 use anyhow::{Context, Result, bail};
 use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
 
 /// The largest window of zstd that is accepted, as a binary logarithm: that of `zstd -d`.
-pub const ZSTD_WINDOW_LOG_MAX: u32 = 27;
+const ZSTD_WINDOW_LOG_MAX: u32 = 27;
 
 /// The most memory that a decoder of xz may take, in KiB. Level 9 of xz(1), the highest,
 /// needs 65 MiB.
 const XZ_MEMORY: u32 = 80 << 10;
 
-/// How a stream is compressed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Compression {
-    /// Not at all.
     None,
-    /// RFC 1952.
     Gzip,
-    /// The XZ format of xz(1).
     Xz,
-    /// RFC 8878.
     Zstd,
 }
 
-impl fmt::Display for Compression {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "no compression",
-            Self::Gzip => "gzip",
-            Self::Xz => "xz",
-            Self::Zstd => "zstd",
-        })
-    }
-}
-
 impl Compression {
-    /// What the first bytes of a stream say. What begins like none of the others is taken
-    /// for plain.
+    /// What the first bytes of a stream say: the magic numbers of RFC 1952 (2.3.1), of
+    /// "The .xz File Format" (2.1.1.1) and of RFC 8878 (3.1.1).
     pub fn of(bytes: &[u8]) -> Self {
-        // The magic numbers of RFC 1952 (2.3.1), of "The .xz File Format" (2.1.1.1) and of
-        // RFC 8878 (3.1.1).
         match bytes {
             [0x1f, 0x8b, ..] => Self::Gzip,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
@@ -71,20 +50,15 @@ impl Compression {
     }
 }
 
-/// What is in a file that may be compressed: a kernel module, for example. What is
-/// not compressed is returned as it is.
+/// What is in a file that may be compressed, such as a kernel module.
 pub fn decompress(bytes: &[u8], limit: u64) -> Result<Vec<u8>> {
     let compression = Compression::of(bytes);
-    let context = || format!("damaged: cannot decompress it with {compression}");
-    let reader = compression
-        .reader(Cursor::new(bytes))
-        .with_context(context)?;
     let mut out = Vec::new();
-    // One more, to see that there is more.
-    reader
-        .take(limit.saturating_add(1))
-        .read_to_end(&mut out)
-        .with_context(context)?;
+    compression
+        .reader(bytes)
+        // One more, to see that there is more.
+        .and_then(|reader| reader.take(limit.saturating_add(1)).read_to_end(&mut out))
+        .with_context(|| format!("damaged: cannot decompress it as {compression:?}"))?;
     if out.len() as u64 > limit {
         bail!("more than {limit} bytes after decompression");
     }
@@ -177,10 +151,10 @@ pub(crate) mod tests {
         ] {
             assert_eq!(Compression::of(bytes), compression);
             let found = decompress(bytes, TEXT.len() as u64).unwrap();
-            assert!(found == TEXT, "{compression}");
+            assert!(found == TEXT, "{compression:?}");
             // In two pieces, as parallel compressors write them.
             let twice = decompress(&[bytes, bytes].concat(), 1000).unwrap();
-            assert!(twice == [TEXT, TEXT].concat(), "{compression}");
+            assert!(twice == [TEXT, TEXT].concat(), "{compression:?}");
             let error = decompress(bytes, TEXT.len() as u64 - 1).unwrap_err();
             assert!(
                 format!("{error:#}").contains("more than 36 bytes"),

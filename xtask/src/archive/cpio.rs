@@ -20,28 +20,18 @@ use anyhow::{Context, Result, bail};
 use crate::archive::unreadable;
 
 /// The name of the entry that ends an archive.
-pub const TRAILER: &str = "TRAILER!!!";
+pub(super) const TRAILER: &str = "TRAILER!!!";
 
-/// The six characters that a header starts with, without checksums.
-const MAGIC: &str = "070701";
+/// The kernel passes over a name, and a link's target, that is longer with its NUL.
+pub(super) const PATH_MAX: usize = 4096;
 
-/// The kernel passes over a name, and a link's target, that is longer with its NUL
-/// (`PATH_MAX`).
-const PATH_MAX: usize = 4096;
-
-/// The bits of `st_mode` that are a file's type (inode(7)).
+/// The bits of `st_mode` that are a file's type (inode(7)), and their values.
 pub const TYPE: u32 = 0o170_000;
-/// A directory.
 pub const DIRECTORY: u32 = 0o040_000;
-/// A regular file.
 pub const REGULAR: u32 = 0o100_000;
-/// A symbolic link.
 pub const LINK: u32 = 0o120_000;
-/// A character device.
 pub const CHARACTER: u32 = 0o020_000;
-/// A block device.
 pub const BLOCK: u32 = 0o060_000;
-/// A FIFO.
 pub const FIFO: u32 = 0o010_000;
 
 /// The permissions and set-user-ID bits of `st_mode`.
@@ -60,17 +50,7 @@ pub struct CpioWriter<W> {
     group: u32,
 }
 
-/// What differs between entries.
-struct NewEntry<'a> {
-    path: &'a [u8],
-    mode: u32,
-    contents: &'a [u8],
-    /// Major and minor number of a device.
-    device: (u32, u32),
-}
-
 impl<W: Write> CpioWriter<W> {
-    /// An archive with nothing in it yet.
     pub fn new(out: W) -> Self {
         Self {
             out,
@@ -85,14 +65,13 @@ impl<W: Write> CpioWriter<W> {
         self
     }
 
-    /// A directory. Paths are relative to the root; `mode` is its permissions.
+    /// Paths are relative to the root; `mode` is the permissions.
     pub fn directory(&mut self, path: impl AsRef<Path>, mode: u32) -> Result<()> {
-        self.entry(path.as_ref(), DIRECTORY | mode & PERMISSIONS, b"", (0, 0))
+        self.entry(path.as_ref(), DIRECTORY | mode & PERMISSIONS, b"", [0, 0])
     }
 
-    /// A file.
     pub fn file(&mut self, path: impl AsRef<Path>, mode: u32, bytes: &[u8]) -> Result<()> {
-        self.entry(path.as_ref(), REGULAR | mode & PERMISSIONS, bytes, (0, 0))
+        self.entry(path.as_ref(), REGULAR | mode & PERMISSIONS, bytes, [0, 0])
     }
 
     /// A symbolic link, whose target can be anything.
@@ -102,7 +81,7 @@ impl<W: Write> CpioWriter<W> {
         if bytes.is_empty() || bytes.len() >= PATH_MAX || bytes.contains(&0) {
             bail!("{} cannot be a link to {target:?}", path.display());
         }
-        self.entry(path, LINK | 0o777, bytes, (0, 0))
+        self.entry(path, LINK | 0o777, bytes, [0, 0])
     }
 
     /// A device or a FIFO; `mode` is [`CHARACTER`], [`BLOCK`] or [`FIFO`] and its permissions.
@@ -114,23 +93,17 @@ impl<W: Write> CpioWriter<W> {
         minor: u32,
     ) -> Result<()> {
         let mode = mode & (CHARACTER | BLOCK | FIFO | PERMISSIONS);
-        self.entry(path.as_ref(), mode, b"", (major, minor))
+        self.entry(path.as_ref(), mode, b"", [major, minor])
     }
 
-    /// Ends the archive.
     pub fn finish(mut self) -> Result<W> {
-        let trailer = NewEntry {
-            path: TRAILER.as_bytes(),
-            mode: 0,
-            contents: b"",
-            device: (0, 0),
-        };
-        self.write(0, &trailer)
+        self.inode = 0;
+        self.write(TRAILER.as_bytes(), 0, b"", [0, 0])
             .context("cannot end a cpio archive")?;
         Ok(self.out)
     }
 
-    fn entry(&mut self, path: &Path, mode: u32, contents: &[u8], device: (u32, u32)) -> Result<()> {
+    fn entry(&mut self, path: &Path, mode: u32, contents: &[u8], device: [u32; 2]) -> Result<()> {
         let bytes = path.as_os_str().as_bytes();
         let plain = |name: &[u8]| !matches!(name, b"" | b"." | b"..");
         if !bytes.split(|byte| *byte == b'/').all(plain)
@@ -141,67 +114,55 @@ impl<W: Write> CpioWriter<W> {
         {
             bail!("{path:?} cannot be a name in a cpio archive");
         }
-        self.inode = self
-            .inode
-            .checked_add(1)
-            .context("too many files for a cpio archive")?;
-        let entry = NewEntry {
-            path: bytes,
-            mode,
-            contents,
-            device,
-        };
-        self.write(self.inode, &entry)
+        self.inode += 1;
+        self.write(bytes, mode, contents, device)
             .with_context(|| format!("cannot put {} into a cpio archive", path.display()))
     }
 
-    fn write(&mut self, inode: u32, entry: &NewEntry) -> Result<()> {
-        let size = u32::try_from(entry.contents.len()).context("it has 4 GiB or more")?;
-        let name = u32::try_from(entry.path.len() + 1).context("its name is too long")?;
+    fn write(&mut self, path: &[u8], mode: u32, contents: &[u8], device: [u32; 2]) -> Result<()> {
+        let size = u32::try_from(contents.len()).context("it has 4 GiB or more")?;
+        let name = u32::try_from(path.len() + 1)?;
+        let (inode, group, [major, minor]) = (self.inode, self.group, device);
         // With more links than one the kernel looks for other names of a file.
         let links = 1;
-        let (major, minor) = entry.device;
-        let mut header = MAGIC.to_owned();
+        let mut header = b"070701".to_vec();
         for number in [
-            inode, entry.mode, 0, self.group, links, 0, size, 0, 0, major, minor, name, 0,
+            inode, mode, 0, group, links, 0, size, 0, 0, major, minor, name, 0,
         ] {
-            header.push_str(&format!("{number:08x}"));
+            write!(header, "{number:08x}")?;
         }
-        self.out.write_all(header.as_bytes())?;
-        self.out.write_all(entry.path)?;
-        self.out.write_all(b"\0")?;
-        self.pad(header.len() + entry.path.len() + 1)?;
-        self.out.write_all(entry.contents)?;
-        self.pad(entry.contents.len())
-    }
-
-    /// Zeros after as many bytes, up to a multiple of four. Entries begin at one.
-    fn pad(&mut self, written: usize) -> Result<()> {
-        let padding = written.next_multiple_of(4) - written;
-        Ok(self.out.write_all(&[0; 4][..padding])?)
+        header.extend_from_slice(path);
+        header.push(0);
+        for bytes in [&header, contents] {
+            let padding = bytes.len().next_multiple_of(4) - bytes.len();
+            self.out.write_all(bytes)?;
+            self.out.write_all(&[0; 4][..padding])?;
+        }
+        Ok(())
     }
 }
 
 /// What an entry is, as its header says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub enum CpioHeader {
-    /// All that there is to know.
-    Named {
-        /// The name, without its NUL.
-        name: Vec<u8>,
-        /// What names of one file have in common.
-        inode: u32,
-        /// Type and permissions: `st_mode`.
-        mode: u32,
-        /// Names of the file.
-        links: u32,
-        /// Seconds since 1970.
-        time: u32,
-        /// Bytes of contents.
-        size: u64,
-    },
+    Named(CpioEntry),
     /// The number of a file that is described elsewhere, and its size with it.
     Numbered(u32),
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub struct CpioEntry {
+    /// Without its NUL.
+    pub path: Vec<u8>,
+    /// Type and permissions: `st_mode`.
+    pub mode: u32,
+    /// Seconds since 1970.
+    pub time: u64,
+    /// Bytes of contents that follow.
+    pub size: u64,
+    /// Of a file with several names: a number that they have in common, and whether the
+    /// contents come with this one.
+    pub shared: Option<(u64, bool)>,
 }
 
 /// Reads an archive, one entry after the other: as a [`Read`], the contents of the entry
@@ -216,7 +177,6 @@ pub struct CpioReader<R> {
 }
 
 impl<R: Read> CpioReader<R> {
-    /// An archive from its first byte on.
     pub fn new(inner: R) -> Self {
         Self {
             inner,
@@ -228,18 +188,13 @@ impl<R: Read> CpioReader<R> {
     /// The next entry; `None` at the end of the archive. After a [`CpioHeader::Numbered`],
     /// [`Self::expect`] must say how long its contents are.
     pub fn advance(&mut self) -> Result<Option<CpioHeader>> {
-        let skipped = io::copy(&mut self.by_ref(), &mut io::sink());
-        skipped.map_err(unreadable)?;
-        self.skip_padding()?;
-        let mut magic = [0; 6];
-        self.fill(&mut magic)?;
-        match &magic {
+        io::copy(self, &mut io::sink()).map_err(unreadable)?;
+        self.skip_padding(self.padding)?;
+        match &self.bytes(6)?[..] {
             b"070701" | b"070702" => self.named(),
             b"07070X" => {
                 let [number] = self.numbers()?;
-                // 14 characters up to here.
-                self.padding = 2;
-                self.skip_padding()?;
+                self.skip_padding(2)?;
                 Ok(Some(CpioHeader::Numbered(number)))
             }
             _ => bail!("damaged archive: no header of cpio"),
@@ -252,96 +207,62 @@ impl<R: Read> CpioReader<R> {
         self.padding = size.wrapping_neg() % 4;
     }
 
-    /// What follows the archive.
-    pub fn into_inner(self) -> R {
-        self.inner
-    }
-
     fn named(&mut self) -> Result<Option<CpioHeader>> {
-        let [
-            inode,
-            mode,
-            _,
-            _,
-            links,
-            time,
-            size,
-            _,
-            _,
-            _,
-            _,
-            name_size,
-            _,
-        ] = self.numbers()?;
-        let length = usize::try_from(name_size).unwrap_or(usize::MAX);
+        let [inode, mode, _, _, links, time, size, .., name_size, _] = self.numbers::<13>()?;
+        let length = name_size as usize;
         if length == 0 || length > PATH_MAX {
-            bail!("damaged archive: a name of {name_size} bytes");
+            bail!("damaged archive: a name of {length} bytes");
         }
-        let mut name = vec![0; length];
-        self.fill(&mut name)?;
-        if name.pop() != Some(0) || name.contains(&0) {
+        let mut path = self.bytes(length)?;
+        if path.pop() != Some(0) || path.contains(&0) {
             bail!("damaged archive: a name does not end where it should");
         }
-        self.padding = (110 + u64::from(name_size)).wrapping_neg() % 4;
-        self.skip_padding()?;
-        if name == TRAILER.as_bytes() {
+        self.skip_padding(u64::from(110 + name_size).wrapping_neg() % 4)?;
+        if path == TRAILER.as_bytes() {
             return Ok(None);
         }
         let size = u64::from(size);
         self.expect(size);
-        Ok(Some(CpioHeader::Named {
-            name,
-            inode,
+        Ok(Some(CpioHeader::Named(CpioEntry {
+            path,
             mode,
-            links,
-            time,
+            time: u64::from(time),
             size,
-        }))
+            shared: (links > 1).then_some((u64::from(inode), size > 0)),
+        })))
     }
 
     /// As many fields of eight hexadecimal digits.
     fn numbers<const N: usize>(&mut self) -> Result<[u32; N]> {
         let mut numbers = [0; N];
         for number in &mut numbers {
-            let mut digits = [0; 8];
-            self.fill(&mut digits)?;
-            // `from_str_radix` would take a sign.
-            let parsed = std::str::from_utf8(&digits)
-                .ok()
-                .filter(|text| text.bytes().all(|byte| byte.is_ascii_hexdigit()))
-                .and_then(|text| u32::from_str_radix(text, 16).ok());
-            *number = parsed.context("damaged archive: a number is none")?;
+            for byte in self.bytes(8)? {
+                let digit = char::from(byte).to_digit(16);
+                *number = *number << 4 | digit.context("damaged archive: a number is none")?;
+            }
         }
         Ok(numbers)
     }
 
-    fn skip_padding(&mut self) -> Result<()> {
-        let mut zeros = [0; 4];
-        let padding = usize::try_from(self.padding).unwrap_or(0).min(4);
-        self.padding = 0;
-        self.fill(&mut zeros[..padding])
+    fn skip_padding(&mut self, padding: u64) -> Result<()> {
+        self.bytes(padding as usize).map(drop)
     }
 
-    fn fill(&mut self, buffer: &mut [u8]) -> Result<()> {
-        let filled = self.inner.read_exact(buffer);
-        match filled {
+    fn bytes(&mut self, length: usize) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; length];
+        match self.inner.read_exact(&mut bytes) {
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                 bail!("damaged archive: it ends too early")
             }
-            filled => filled.map_err(unreadable),
+            read => read.map_err(unreadable).map(|()| bytes),
         }
     }
 }
 
 impl<R: Read> Read for CpioReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let most = usize::try_from(self.left).unwrap_or(usize::MAX);
-        let most = most.min(buffer.len());
-        if most == 0 {
-            return Ok(0);
-        }
-        let count = self.inner.read(&mut buffer[..most])?;
-        if count == 0 {
+        let count = self.inner.by_ref().take(self.left).read(buffer)?;
+        if count == 0 && self.left > 0 && !buffer.is_empty() {
             return Err(io::Error::other("it ends too early"));
         }
         self.left -= count as u64;
@@ -409,12 +330,12 @@ mod tests {
         let mut reader = CpioReader::new(bytes);
         let mut found = Vec::new();
         while let Some(header) = reader.advance()? {
-            let CpioHeader::Named { name, mode, .. } = header else {
+            let CpioHeader::Named(CpioEntry { path, mode, .. }) = header else {
                 bail!("a number");
             };
             let mut contents = Vec::new();
             reader.read_to_end(&mut contents)?;
-            found.push((String::from_utf8_lossy(&name).into_owned(), mode, contents));
+            found.push((String::from_utf8_lossy(&path).into_owned(), mode, contents));
         }
         Ok(found)
     }
@@ -439,13 +360,14 @@ mod tests {
         assert_eq!(found[4].2, b"ccc");
         assert_eq!(found[6], ("l".to_owned(), LINK | 0o777, b"d".to_vec()));
         // Contents that nobody reads are skipped.
-        let mut reader = CpioReader::new(&bytes[..]);
+        let mut rest = &bytes[..];
+        let mut reader = CpioReader::new(&mut rest);
         let mut entries = 0;
         while reader.advance().unwrap().is_some() {
             entries += 1;
         }
         assert_eq!(entries, 7);
-        assert!(reader.into_inner().is_empty());
+        assert!(rest.is_empty());
     }
 
     #[test]

@@ -7,19 +7,15 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
-use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use super::compression::Compression;
-use crate::archive::{self, Choose, Tree, UnpackLimits};
+use super::unpack::unpack_tar;
+use super::{Choose, PackageInfo, Tree, UnpackLimits, read_file};
 
 /// What a package begins with.
 pub const MAGIC: &[u8] = b"!<arch>\n";
-
-/// Bytes of a member's header: name (16), time (12), owner and group (6 each), mode (8),
-/// size (10, decimal) and a mark (2).
-const HEADER: usize = 60;
 
 /// Members that may come before the files.
 const MEMBERS_MAX: usize = 16;
@@ -29,69 +25,14 @@ const MEMBERS_MAX: usize = 16;
 const CONTROL_TAR_MAX: u64 = 64 << 20;
 const CONTROL_MAX: u64 = 1 << 20;
 
-/// What a package says about itself: the fields of `control` that are of use here
-/// (deb-control(5)).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Control {
-    /// Its name.
-    pub package: String,
-    /// The version of the package, not of the kernel.
-    pub version: String,
-    /// Debian's name of the architecture, or `all`.
-    pub architecture: String,
-    /// What must be installed with it.
-    pub depends: String,
-}
-
-impl Control {
-    /// Reads the fields. `None` if there is no name, version or architecture, which every
-    /// package has.
-    pub fn parse(text: &str) -> Option<Self> {
-        let field = |name: &str| {
-            let mut lines = text.lines().skip_while(|line| {
-                let found = line.split_once(':').map(|(found, _)| found);
-                !found.is_some_and(|found| found.eq_ignore_ascii_case(name))
-            });
-            let first = lines.next()?.split_once(':')?.1.trim();
-            // A field goes on in lines that begin with a blank.
-            let rest = lines.take_while(|line| line.starts_with([' ', '\t']));
-            let all = std::iter::once(first).chain(rest.map(str::trim));
-            Some(all.collect::<Vec<_>>().join(" "))
-        };
-        let required = |name: &str| field(name).filter(|text| !text.is_empty());
-        Some(Self {
-            package: required("Package")?,
-            version: required("Version")?,
-            architecture: required("Architecture")?,
-            depends: field("Depends").unwrap_or_default(),
-        })
-    }
-
-    /// The names of the packages that it depends on; of alternatives the first.
-    pub fn dependencies(&self) -> impl Iterator<Item = &str> {
-        let names = self.depends.split(',').map(|group| {
-            let first = group.split('|').next().unwrap_or_default().trim();
-            first.split([' ', '(', ':', '[']).next().unwrap_or_default()
-        });
-        names.filter(|name| !name.is_empty())
-    }
-}
-
 /// A package file.
 #[derive(Debug)]
 pub struct Deb {
-    /// What it says about itself.
-    pub control: Control,
+    pub info: PackageInfo,
     file: File,
-    data: DebMember,
-}
-
-/// A member of the archive.
-#[derive(Clone, Debug)]
-struct DebMember {
-    name: String,
-    /// Where its contents are.
-    at: u64,
+    compression: Compression,
+    /// Where `data.tar` begins, and its bytes.
+    start: u64,
     size: u64,
 }
 
@@ -99,114 +40,113 @@ impl Deb {
     /// Reads what comes before the files.
     pub fn open(mut file: File) -> Result<Self> {
         let length = file.metadata()?.len();
-        let members = members(&mut file, length)?;
-        let format = members
-            .first()
-            .filter(|first| first.name == "debian-binary");
-        let format = format.context("it does not begin with debian-binary")?;
-        let mut version = Vec::new();
-        read_member(&mut file, format)?
-            .take(16)
-            .read_to_end(&mut version)?;
-        if !version.starts_with(b"2.") {
-            let version = String::from_utf8_lossy(&version);
-            bail!("its format {:?} is not 2.0", version.trim());
+        let mut at = MAGIC.len() as u64;
+        let mut info = None;
+        for index in 0..MEMBERS_MAX {
+            file.seek(SeekFrom::Start(at))?;
+            let (name, size) = read_header(&mut file)?;
+            let start = file.stream_position()?;
+            ensure!(size <= length - start, "damaged: it ends too early");
+            if index == 0 {
+                let is_first = name == "debian-binary";
+                ensure!(is_first, "it does not begin with debian-binary");
+                let mut version = String::new();
+                (&file).take(size.min(16)).read_to_string(&mut version)?;
+                let supported = version.starts_with("2.");
+                ensure!(supported, "its format {:?} is not 2.0", version.trim());
+            } else if name.starts_with("control.tar") {
+                let found = read_control(&file, &name, size);
+                info = Some(found.with_context(|| format!("cannot read its {name}"))?);
+            } else if name.starts_with("data.tar") {
+                return Ok(Self {
+                    info: info.context("damaged: it has no control.tar")?,
+                    compression: compression(&name)?,
+                    file,
+                    start,
+                    size,
+                });
+            }
+            // Headers stand at even bytes.
+            at = (start + size).next_multiple_of(2);
         }
-        let find = |stem: &str| {
-            let member = members.iter().find(|member| member.name.starts_with(stem));
-            member.with_context(|| format!("damaged: it has no {stem}"))
-        };
-        let (control, data) = (find("control.tar")?, find("data.tar")?.clone());
-        let control = read_control(&mut file, control)?;
-        compression(&data)?;
-        Ok(Self {
-            control,
-            file,
-            data,
-        })
+        bail!("damaged: too many members before data.tar")
     }
 
-    /// Unpacks what is wanted of its files.
+    /// Unpacks what is chosen of its files.
     pub fn unpack(&mut self, tree: &mut Tree, limits: &UnpackLimits, choose: Choose) -> Result<()> {
-        let format = compression(&self.data)?;
-        let reader = read_member(&mut self.file, &self.data)?;
-        archive::unpack_chosen(reader, format, tree, limits, choose)
+        self.file.seek(SeekFrom::Start(self.start))?;
+        let reader = (&self.file).take(self.size);
+        unpack_tar(reader, self.compression, tree, limits, Some(choose))
     }
 }
 
-/// The members up to `data.tar`, which is the last one of interest.
-fn members(file: &mut File, length: u64) -> Result<Vec<DebMember>> {
-    let mut at = MAGIC.len() as u64;
-    let mut members = Vec::new();
-    let damaged = "damaged: it ends too early";
-    while members.len() < MEMBERS_MAX {
-        let mut header = [0; HEADER];
-        file.seek(SeekFrom::Start(at))?;
-        file.read_exact(&mut header).context(damaged)?;
-        at += HEADER as u64;
-        let (name, size) = parse_header(&header).context("damaged: no header of a member")?;
-        let end = at.checked_add(size).filter(|end| *end <= length);
-        let end = end.context(damaged)?;
-        let last = name.starts_with("data.tar");
-        members.push(DebMember { name, at, size });
-        if last {
-            return Ok(members);
-        }
-        // Headers stand at even bytes.
-        at = end.next_multiple_of(2);
-    }
-    bail!("damaged: too many members before data.tar")
-}
-
-fn parse_header(header: &[u8; HEADER]) -> Option<(String, u64)> {
-    if &header[58..] != b"`\n" {
-        return None;
-    }
-    let text = |range: std::ops::Range<usize>| {
-        let text = std::str::from_utf8(&header[range]).ok()?;
-        Some(text.trim_end_matches(' '))
+/// Name and size of the next member. Its header has 60 bytes: name (16), time (12), owner
+/// and group (6 each), mode (8), size (10, decimal) and a mark (2).
+fn read_header(file: &mut File) -> Result<(String, u64)> {
+    let mut header = [0; 60];
+    file.read_exact(&mut header)
+        .context("damaged: it ends too early")?;
+    let text = std::str::from_utf8(&header).ok();
+    let fields = text.and_then(|text| Some((text.get(..16)?, text.get(48..)?)));
+    let size = |text: &str| {
+        let size = text.strip_suffix("`\n")?.trim_end_matches(' ');
+        // `parse` would take a sign.
+        let digits = size.bytes().all(|byte| byte.is_ascii_digit());
+        digits.then(|| size.parse().ok())?
     };
     // Some programs of ar write a slash behind the name.
-    let name = text(0..16)?.trim_end_matches('/');
-    let size = text(48..58)?;
-    // `parse` would take a sign.
-    let digits = size.bytes().all(|byte| byte.is_ascii_digit());
-    let size = digits.then(|| size.parse().ok()).flatten()?;
-    Some((name.to_owned(), size))
-}
-
-fn read_member<'f>(file: &'f mut File, member: &DebMember) -> Result<std::io::Take<&'f mut File>> {
-    file.seek(SeekFrom::Start(member.at))?;
-    Ok(file.take(member.size))
+    fields
+        .and_then(|(name, rest)| Some((name.trim_end_matches([' ', '/']).to_owned(), size(rest)?)))
+        .context("damaged: no header of a member")
 }
 
 /// What the end of a member's name says.
-fn compression(member: &DebMember) -> Result<Compression> {
-    Ok(match Path::new(&member.name).extension() {
-        Some(end) if end == "tar" => Compression::None,
-        Some(end) if end == "gz" => Compression::Gzip,
-        Some(end) if end == "xz" => Compression::Xz,
-        Some(end) if end == "zst" => Compression::Zstd,
-        _ => bail!(
-            "its {} is compressed in a way that is not supported: only gzip, xz and zstd are",
-            member.name
-        ),
+fn compression(name: &str) -> Result<Compression> {
+    Ok(match name.rsplit_once('.') {
+        Some((_, "tar")) => Compression::None,
+        Some((_, "gz")) => Compression::Gzip,
+        Some((_, "xz")) => Compression::Xz,
+        Some((_, "zst")) => Compression::Zstd,
+        _ => bail!("its {name} is compressed in an unsupported way: only gzip, xz and zstd are"),
     })
 }
 
-fn read_control(file: &mut File, member: &DebMember) -> Result<Control> {
-    let format = compression(member)?;
-    if member.size > CONTROL_TAR_MAX {
-        bail!("its {} is larger than {CONTROL_TAR_MAX} bytes", member.name);
-    }
-    let reader = format.reader(read_member(file, member)?)?;
+fn read_control(file: &File, name: &str, size: u64) -> Result<PackageInfo> {
+    ensure!(
+        size <= CONTROL_TAR_MAX,
+        "it is larger than {CONTROL_TAR_MAX} bytes"
+    );
+    let reader = compression(name)?.reader(file.take(size))?;
     // Limited after decompression as well: what comes before `control` is read.
     let reader = reader.take(CONTROL_TAR_MAX);
-    let bytes = archive::read_file_of(Compression::None, reader, "control", CONTROL_MAX)
-        .with_context(|| format!("cannot read its {}", member.name))?
-        .with_context(|| format!("its {} holds no control", member.name))?;
-    let text = String::from_utf8_lossy(&bytes);
-    Control::parse(&text).context("its control names no package, version or architecture")
+    let bytes = read_file(Compression::None, reader, "control", CONTROL_MAX)?;
+    let bytes = bytes.context("it holds no control")?;
+    parse_control(&String::from_utf8_lossy(&bytes))
+        .context("its control names no package, version or architecture")
+}
+
+/// Reads deb-control(5). `None` if there is no name, version or architecture, which every
+/// package has.
+fn parse_control(text: &str) -> Option<PackageInfo> {
+    // A field goes on in lines that begin with a blank.
+    let text = text.replace("\n ", " ").replace("\n\t", " ");
+    let field = |name: &str| {
+        let mut fields = text.lines().filter_map(|line| line.split_once(':'));
+        let (_, value) = fields.find(|(found, _)| found.eq_ignore_ascii_case(name))?;
+        Some(value.trim().to_owned()).filter(|value| !value.is_empty())
+    };
+    let depends = field("Depends").unwrap_or_default();
+    // Of alternatives the first.
+    let names = depends.split(',').filter_map(|group| {
+        let name = group.trim().split([' ', '(', ':', '[', '|']).next()?;
+        (!name.is_empty()).then(|| name.to_owned())
+    });
+    Some(PackageInfo {
+        name: field("Package")?,
+        version: field("Version")?,
+        architecture: field("Architecture")?,
+        dependencies: names.collect(),
+    })
 }
 
 #[cfg(test)]

@@ -1,15 +1,28 @@
 //! Round trips, and what a hostile archive may try.
 
 use std::fs::Permissions;
-use std::io::Cursor;
-use std::os::unix::fs::MetadataExt;
+use std::io::{self, Cursor};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
 
+use anyhow::Result;
+use tar::{EntryType, Header};
+use zstd::zstd_safe::CParameter;
+
+use super::compression::Compression;
+use super::pack::{PARAMETERS, WINDOW_LOG, create_with};
+use super::unpack::unpack_tar;
 use super::*;
 
 use crate::base::sha256::Sha256;
 
 // `zstd -d` must not need options.
-const _: () = assert!(PACKAGE.window_log <= 26);
+const LIMITS: UnpackLimits = UnpackLimits {
+    bytes: 4 << 30,
+    entries: 100_000,
+};
+
+const _: () = assert!(WINDOW_LOG <= 26);
 
 /// A tar archive written header by header, because a builder refuses most of this.
 #[derive(Default)]
@@ -56,7 +69,7 @@ fn unpack(bytes: &[u8]) -> (tempfile::TempDir, Result<()>) {
     let directory = tempfile::tempdir().unwrap();
     let inner = directory.path().join("in");
     std::fs::create_dir(&inner).unwrap();
-    let result = unpack_into(Cursor::new(bytes), &inner, &UnpackLimits::default());
+    let result = unpack_into(Cursor::new(bytes), &inner, &LIMITS);
     // Nothing may ever appear beside the directory.
     assert_eq!(directory.path().read_dir().unwrap().count(), 1);
     (directory, result)
@@ -82,18 +95,17 @@ fn sample() -> tempfile::TempDir {
     directory
 }
 
-fn packed(directory: &Path, workers: u32) -> (Vec<u8>, Created) {
+fn packed(directory: &Path, workers: u32) -> (Vec<u8>, String) {
     let mut bytes = Vec::new();
-    let created = create(directory, &mut bytes, workers).unwrap();
-    (bytes, created)
+    let sha256 = create(directory, &mut bytes, workers).unwrap();
+    (bytes, sha256)
 }
 
 #[test]
 fn a_tree_survives_and_is_normalised() {
     let sample = sample();
-    let (bytes, created) = packed(sample.path(), 1);
-    assert_eq!(created.bytes, bytes.len() as u64);
-    assert_eq!(created.sha256, Sha256::of(&bytes));
+    let (bytes, sha256) = packed(sample.path(), 1);
+    assert_eq!(sha256, Sha256::of(&bytes));
     let (out, result) = unpack(&bytes);
     result.unwrap();
     let root = out.path().join("in");
@@ -114,7 +126,7 @@ fn a_tree_survives_and_is_normalised() {
     let time = root.join("a").metadata().unwrap().mtime();
     assert_eq!(time, i64::try_from(PACKAGE_TIME).unwrap());
     // What was unpacked packs to the same bytes.
-    assert_eq!(packed(&root, 2).1, created);
+    assert_eq!(packed(&root, 2).1, sha256);
 }
 
 #[test]
@@ -140,13 +152,13 @@ fn entries_are_sorted_and_anonymous() {
 fn the_bytes_do_not_depend_on_the_number_of_workers() {
     let directory = tempfile::tempdir().unwrap();
     // As for packages, but with several jobs in little data.
-    let compression = ZstdParameters {
-        chain_log: 18,
-        hash_log: 18,
-        long_hash_log: 18,
-        job_size: 1 << 20,
-        ..PACKAGE
-    };
+    let smaller = [
+        CParameter::ChainLog(18),
+        CParameter::HashLog(18),
+        CParameter::LdmHashLog(18),
+        CParameter::JobSize(1 << 20),
+    ];
+    let parameters = [PARAMETERS, &smaller].concat();
     // Matches within jobs and between them, and what matches nothing.
     let mut state = 1_u32;
     let mut data = Vec::new();
@@ -161,7 +173,7 @@ fn the_bytes_do_not_depend_on_the_number_of_workers() {
     std::fs::write(directory.path().join("data"), &data).unwrap();
     let packed = |workers| {
         let mut bytes = Vec::new();
-        create_with(&compression, directory.path(), &mut bytes, workers).unwrap();
+        create_with(&parameters, directory.path(), &mut bytes, workers).unwrap();
         bytes
     };
     let one = packed(1);
@@ -372,7 +384,7 @@ fn bombs_go_off_outside() {
     };
     let bytes = UnpackLimits {
         bytes: 1 << 20,
-        ..UnpackLimits::default()
+        ..LIMITS
     };
     // Nothing is damaged.
     let text = limited(&zeros, bytes.clone());
@@ -387,7 +399,7 @@ fn bombs_go_off_outside() {
     }
     let entries = UnpackLimits {
         entries: 10,
-        ..UnpackLimits::default()
+        ..LIMITS
     };
     assert!(limited(&many.end(), entries).contains("more than 10 entries"));
     // After the end of the archive, too.
@@ -439,10 +451,10 @@ fn one_file_is_read_without_unpacking() {
     write("vmlinuz", "image");
     let mut bytes = Vec::new();
     create(directory.path(), &mut bytes, 1).unwrap();
-    let read = |bytes: &[u8], path| read_file(bytes, path, 10);
+    let read = |bytes: &[u8], path| read_file(Compression::Zstd, bytes, path, 10);
     assert_eq!(read(&bytes, "manifest.json").unwrap().unwrap(), b"this");
     assert_eq!(read(&bytes, "absent").unwrap(), None);
-    assert!(read_file(&bytes[..], "vmlinuz", 4).is_err());
+    assert!(read_file(Compression::Zstd, &bytes[..], "vmlinuz", 4).is_err());
     assert!(read(&bytes[..bytes.len() / 2], "vmlinuz").is_err());
     assert!(read(b"no archive", "vmlinuz").is_err());
 }
@@ -453,13 +465,7 @@ fn unpack_wanted(tree: &mut Tree, tar: &[u8]) -> Result<()> {
         let below = path.strip_prefix("wanted").ok()?;
         Some(Path::new("at").join(below))
     };
-    unpack_chosen(
-        tar,
-        Compression::None,
-        tree,
-        &UnpackLimits::default(),
-        &choose,
-    )
+    unpack_tar(tar, Compression::None, tree, &LIMITS, Some(&choose))
 }
 
 fn plain(raw: Raw) -> Vec<u8> {

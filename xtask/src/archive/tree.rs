@@ -8,11 +8,11 @@ use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 
-use super::{CHUNK, unreadable};
+use super::unreadable;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MadeKind {
@@ -21,17 +21,6 @@ enum MadeKind {
     ImpliedDirectory,
     Directory,
     Link,
-}
-
-/// What an archive says about a file besides its contents.
-#[derive(Clone, Copy, Debug)]
-pub struct Attributes {
-    /// Bytes.
-    pub size: u64,
-    /// Whether its owner may execute it.
-    pub executable: bool,
-    /// Seconds since 1970.
-    pub time: u64,
 }
 
 /// A directory that was empty, and what one or more archives have made in it.
@@ -47,18 +36,17 @@ pub struct Tree {
 }
 
 impl Tree {
-    /// An empty directory.
     pub fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
             made: HashMap::new(),
-            buffer: vec![0; CHUNK],
+            buffer: vec![0; 256 << 10],
         }
     }
 
     /// Another archive comes: it may name the directories that are there already, but
     /// nothing else.
-    pub fn next_archive(&mut self) {
+    pub(super) fn next_archive(&mut self) {
         for kind in self.made.values_mut() {
             if *kind == MadeKind::Directory {
                 *kind = MadeKind::ImpliedDirectory;
@@ -66,10 +54,9 @@ impl Tree {
         }
     }
 
-    /// Makes a directory.
-    pub fn directory(&mut self, path: &Path) -> Result<()> {
+    pub(super) fn directory(&mut self, path: &Path) -> Result<()> {
+        // `./`, the root itself.
         if path.as_os_str().is_empty() {
-            // `./`, the root itself.
             return Ok(());
         }
         if self.made.get(path) == Some(&MadeKind::ImpliedDirectory) {
@@ -80,45 +67,53 @@ impl Tree {
         self.make_directory(path)
     }
 
-    /// Makes a file of what a reader gives.
-    pub fn file(
+    /// Makes a file of the next bytes of a reader.
+    pub(super) fn file(
         &mut self,
         path: &Path,
-        attributes: Attributes,
+        mode: u32,
+        time: u64,
+        size: u64,
         reader: &mut dyn Read,
     ) -> Result<()> {
         self.claim(path, MadeKind::File)?;
-        let mode = if attributes.executable { 0o755 } else { 0o644 };
+        let mode = if mode & 0o100 == 0 { 0o644 } else { 0o755 };
         let mut file = File::options()
             .write(true)
             .create_new(true)
             .mode(mode)
             .open(self.root.join(path))?;
-        let mut left = attributes.size;
-        while left > 0 {
-            let most = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
-            let count = reader.read(&mut self.buffer[..most]).map_err(unreadable)?;
+        let mut reader = reader.take(size);
+        loop {
+            let count = reader.read(&mut self.buffer).map_err(unreadable)?;
             if count == 0 {
-                bail!("damaged archive: it ends too early");
+                break;
             }
             file.write_all(&self.buffer[..count])?;
-            left -= count as u64;
+        }
+        if reader.limit() > 0 {
+            bail!("damaged archive: it ends too early");
         }
         // The mode of the options is cut by the umask.
         file.set_permissions(Permissions::from_mode(mode))?;
-        file.set_modified(system_time(attributes.time))?;
+        // At most what every file system can keep (34 bits in ext4).
+        let time = Duration::from_secs(time.min((1 << 33) - 1));
+        file.set_modified(UNIX_EPOCH + time)?;
         Ok(())
     }
 
-    /// Makes a symbolic link, which must have passed [`link_stays_inside`].
-    pub fn symlink(&mut self, path: &Path, target: &Path) -> Result<()> {
+    /// Makes a symbolic link; false if it would lead out of the tree, and was not made.
+    pub(super) fn symlink(&mut self, path: &Path, target: &Path) -> Result<bool> {
+        if !link_stays_inside(path, target) {
+            return Ok(false);
+        }
         self.claim(path, MadeKind::Link)?;
         std::os::unix::fs::symlink(target, self.root.join(path))?;
-        Ok(())
+        Ok(true)
     }
 
     /// Gives a file another name.
-    pub fn hard_link(&mut self, path: &Path, target: &Path) -> Result<()> {
+    pub(super) fn hard_link(&mut self, path: &Path, target: &Path) -> Result<()> {
         if self.made.get(target) != Some(&MadeKind::File) {
             bail!("a hard link to {target:?}, which is no file of the archive");
         }
@@ -140,18 +135,15 @@ impl Tree {
         if path.as_os_str().is_empty() {
             bail!("no name");
         }
-        let parents = path
-            .ancestors()
-            .skip(1)
-            .filter(|parent| *parent != Path::new(""));
-        for parent in parents.collect::<Vec<_>>().into_iter().rev() {
-            match self.made.get(parent) {
+        let mut parent = PathBuf::new();
+        for name in path.parent().into_iter().flatten() {
+            parent.push(name);
+            match self.made.get(&parent) {
                 Some(MadeKind::Directory | MadeKind::ImpliedDirectory) => {}
                 Some(_) => bail!("{parent:?} above it is not a directory"),
                 None => {
-                    self.make_directory(parent)?;
-                    self.made
-                        .insert(parent.to_owned(), MadeKind::ImpliedDirectory);
+                    self.make_directory(&parent)?;
+                    self.made.insert(parent.clone(), MadeKind::ImpliedDirectory);
                 }
             }
         }
@@ -160,11 +152,6 @@ impl Tree {
         }
         Ok(())
     }
-}
-
-/// Seconds since 1970, at most what every file system can keep (34 bits in ext4).
-fn system_time(seconds: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_secs(seconds.min((1 << 33) - 1))
 }
 
 /// The path of an entry, relative and without `.`; empty for the root itself.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::error::Failure;
-use super::format::thousands;
+use super::{format::thousands, interrupt};
 
 /// With less than that a disk is full: what a program wanted to write may have been more.
 const NOTHING: u64 = 64 << 10;
@@ -90,6 +90,25 @@ pub fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     };
     let paths = entries.map(|entry| Ok(entry.with_context(context)?.path()));
     let mut paths = paths.collect::<Result<Vec<_>>>()?;
+    paths.sort();
+    Ok(paths)
+}
+
+/// All that is below a directory, sorted, each directory before what is in it. Links are
+/// not followed.
+pub fn tree(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut paths = Vec::new();
+    let mut folders = vec![directory.to_owned()];
+    while let Some(folder) = folders.pop() {
+        interrupt::check()?;
+        for path in entries(&folder)? {
+            if path.is_dir() && !path.is_symlink() {
+                folders.push(path.clone());
+            }
+            paths.push(path);
+        }
+    }
+    // Component by component, so that `b/x` stands before `b.c`.
     paths.sort();
     Ok(paths)
 }

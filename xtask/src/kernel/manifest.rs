@@ -11,7 +11,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::archive;
+use crate::archive::{self, compression::Compression};
 use crate::base::{input, sha256::Sha256};
 
 pub const FILE_NAME: &str = "manifest.json";
@@ -68,7 +68,8 @@ impl Manifest {
     pub fn of_package(package: &Path) -> Result<Option<Self>> {
         let context = || format!("cannot read {}", package.display());
         let file = input::open(package).with_context(context)?;
-        let bytes = archive::read_file(file, FILE_NAME, SIZE_MAX).with_context(context)?;
+        let bytes = archive::read_file(Compression::Zstd, file, FILE_NAME, SIZE_MAX)
+            .with_context(context)?;
         let Some(bytes) = bytes else {
             return Ok(None);
         };

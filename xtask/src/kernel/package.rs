@@ -213,16 +213,14 @@ pub fn package(
     prove(&kernel, &temporary.path().join("proof"), options.log)?;
     task.update("compressing");
     let file = Temporary::file(&archive)?;
-    let created = archive::create(&stage, file.as_file(), options.workers)?;
+    let sha256 = archive::create(&stage, file.as_file(), options.workers)?;
     drop(task);
     file.persist()?;
     temporary.persist_from(&stage)?;
-    env.ui.info(format!(
-        "{} ({} bytes, sha256 {})",
-        archive.display(),
-        created.bytes,
-        created.sha256
-    ));
+    let size = archive.metadata()?.len();
+    let shown = archive.display();
+    env.ui
+        .info(format!("{shown} ({size} bytes, sha256 {sha256})"));
     Ok(Packaged {
         kernel: store::open(&goal)?,
         archive,

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Error, Result};
 
-use crate::archive;
+use crate::archive::{self, compression::Compression};
 use crate::base::{error::Failure, input, interrupt, sha256::Sha256, ui::Ui};
 use crate::kernel::manifest::{self, Manifest};
 use crate::model::package_name::PackageName;
@@ -81,7 +81,7 @@ pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
         }
     }
     let file = File::open(path).with_context(context)?;
-    let found = archive::read_file(file, manifest::FILE_NAME, MANIFEST_MAX);
+    let found = archive::read_file(Compression::Zstd, file, manifest::FILE_NAME, MANIFEST_MAX);
     let input_key = match found.with_context(context)? {
         None => None,
         Some(text) => {

@@ -165,7 +165,7 @@ fn packages_of_one_kernel_are_given_by_their_directory() {
     let image = boot_image(release);
     let core: &[(&str, &[u8])] = &[(&below("vmlinuz"), &image)];
     home.write("fedora/core.rpm", rpm("kernel-core", "x86_64", core));
-    let alone = "kernel-core holds the image of 6.15.3-200.fc42.x86_64, but not its modules (";
+    let alone = "the image of 6.15.3-200.fc42.x86_64 in kernel-core comes without its modules (";
     home.fails("./fedora/core.rpm", 2, alone);
     home.fails("./fedora", 2, alone);
     let modules: &[(&str, &[u8])] = &[(&below("kernel/fs/a.ko.xz"), b"module")];
@@ -235,7 +235,7 @@ fn what_is_no_kernel_is_one_error() {
         (
             "linux-image-6.1.0-56-amd64 (= 6.1.160-1)",
             &[("./usr/share/doc/x", b"")],
-            "x holds no kernel image (it only depends on the kernel, which is in \
+            "no kernel image in x (it only depends on the kernel, which is in \
              linux-image-6.1.0-56-amd64)",
         ),
         (
@@ -244,12 +244,12 @@ fn what_is_no_kernel_is_one_error() {
                 (boot, &image),
                 ("./lib/modules/6.1.0-48-amd64/kernel/a.ko", b""),
             ],
-            "x holds the image of 6.1.0-56-amd64, but the modules of 6.1.0-48-amd64",
+            "the image of 6.1.0-56-amd64 in x comes with modules of 6.1.0-48-amd64",
         ),
         (
             "linux-modules-6.1.0-56-amd64",
             &[(boot, &image)],
-            "but not its modules (put the package with them, linux-modules-6.1.0-56-amd64,",
+            "comes without its modules (put the package with them, linux-modules-6.1.0-56-amd64,",
         ),
         (
             "",
@@ -278,7 +278,7 @@ fn what_is_no_kernel_is_one_error() {
         "./x.rpm is for aarch64, which is not supported",
     );
     home.write("x.rpm", rpm("kernel", "noarch", &[]));
-    home.fails("./x.rpm", 2, "kernel holds no kernel image (");
+    home.fails("./x.rpm", 2, "no kernel image in kernel (");
     home.write("x.deb", "text");
     home.fails("./x.deb", 2, "./x.deb is not a kernel package (");
     home.fails("./none.deb", 2, "none.deb does not exist");

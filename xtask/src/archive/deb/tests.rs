@@ -1,6 +1,6 @@
 //! Packages made here, and what a hostile one may try.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::*;
 use crate::archive::compression::tests::{gzip, xz};
@@ -102,20 +102,20 @@ fn error(bytes: &[u8]) -> String {
 
 #[test]
 fn fields_are_read_with_their_continuations() {
-    let control = Control::parse(CONTROL).unwrap();
-    assert_eq!(control.package, "linux-image-6.1.0-56-amd64");
+    let control = parse_control(CONTROL).unwrap();
+    assert_eq!(control.name, "linux-image-6.1.0-56-amd64");
     assert_eq!(control.version, "6.1.160-1");
     assert_eq!(control.architecture, "amd64");
-    let names = control.dependencies().collect::<Vec<_>>();
-    assert_eq!(names, ["kmod", "linux-base", "initramfs-tools"]);
-    assert_eq!(Control::parse("Package: a\nVersion: 1\n"), None);
+    let names = ["kmod", "linux-base", "initramfs-tools"];
+    assert_eq!(control.dependencies, names);
+    assert_eq!(parse_control("Package: a\nVersion: 1\n"), None);
     assert_eq!(
-        Control::parse("Package:\nVersion: 1\nArchitecture: all\n"),
+        parse_control("Package:\nVersion: 1\nArchitecture: all\n"),
         None
     );
-    assert_eq!(Control::parse(""), None);
-    let none = Control::parse("package: a\nversion: 1\narchitecture: all\n").unwrap();
-    assert_eq!(none.dependencies().count(), 0);
+    assert_eq!(parse_control(""), None);
+    let none = parse_control("package: a\nversion: 1\narchitecture: all\n").unwrap();
+    assert_eq!(none.dependencies.len(), 0);
 }
 
 #[test]
@@ -140,7 +140,7 @@ fn packages_are_read_however_they_are_compressed() {
             ("_more", b""),
         ]);
         let deb = open(&bytes).unwrap();
-        assert_eq!(deb.control.version, "6.1.160-1", "{end}");
+        assert_eq!(deb.info.version, "6.1.160-1", "{end}");
         assert_eq!(
             unpack(&bytes).unwrap(),
             ["a", "b"].map(PathBuf::from),

@@ -178,13 +178,13 @@ fn packages_are_read_however_they_are_compressed() {
         let rpm = open(&bytes).unwrap();
         assert_eq!(
             (
-                rpm.name.as_str(),
-                rpm.version.as_str(),
-                rpm.architecture.as_str()
+                rpm.info.name.as_str(),
+                rpm.info.version.as_str(),
+                rpm.info.architecture.as_str()
             ),
             ("kernel-core", "6.15.3-200.fc42", "x86_64")
         );
-        assert_eq!(rpm.requires, ["kernel-core-uname-r", "/bin/sh"]);
+        assert_eq!(rpm.info.dependencies, ["kernel-core-uname-r"]);
         let expected = pairs(&[("a", "12345"), ("b", "12345")]);
         assert_eq!(unpack(&bytes).unwrap(), expected);
     }
@@ -363,7 +363,7 @@ fn counts_offsets_and_sizes_are_not_trusted() {
     let mut bad = good.clone();
     let count = start + 16 + 4 * 16 + 12;
     bad[count..count + 4].copy_from_slice(&u32::MAX.to_be_bytes());
-    assert!(open(&bad).unwrap().requires.is_empty());
+    assert!(open(&bad).unwrap().info.dependencies.is_empty());
 }
 
 #[test]

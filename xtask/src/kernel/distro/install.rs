@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use super::package::{self, PackageFile};
 use super::{CONFIG, DistroOrigin, FILE_NAME, IMAGE, MODULES, PackageOrigin, find, folder, open};
 use crate::archive::{self, Tree, UnpackLimits};
-use crate::base::{disk, env::Env, error::Failure, input, interrupt, temporary::Temporary};
+use crate::base::{disk, env::Env, error::Failure, input, temporary::Temporary};
 use crate::kernel::config::{FinalConfig, Value};
 use crate::kernel::module;
 use crate::model::arch::{Arch, IMAGE_HEAD};
@@ -41,8 +41,8 @@ pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
         let temporary = Temporary::directory(&goal)?;
         let origins = packages.iter().zip(checksums);
         let origins = origins.map(|(package, sha256)| PackageOrigin {
-            name: package.name.clone(),
-            version: package.version.clone(),
+            name: package.info.name.clone(),
+            version: package.info.version.clone(),
             sha256,
         });
         let origin = DistroOrigin {
@@ -50,7 +50,15 @@ pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
             arch: arch.name.to_owned(),
             packages: origins.collect(),
         };
-        found.assemble(temporary.path(), &origin)?;
+        let folder = temporary.path();
+        // The image may be among the modules: it goes first.
+        disk::rename(&found.image, &folder.join(IMAGE))?;
+        if let Some(config) = &found.config {
+            disk::rename(config, &folder.join(CONFIG))?;
+        }
+        disk::rename(&found.modules, &folder.join(MODULES))?;
+        let text = serde_json::to_string_pretty(&origin)? + "\n";
+        disk::write(folder.join(FILE_NAME), text)?;
         temporary.persist()?;
         open(&goal)
     })
@@ -68,42 +76,37 @@ fn architecture(packages: &[PackageFile]) -> Result<&'static Arch> {
 
 /// The packages by name, for errors.
 fn names(packages: &[PackageFile]) -> String {
-    let names = packages.iter().map(|package| package.name.as_str());
+    let names = packages.iter().map(|package| package.info.name.as_str());
     names.collect::<Vec<_>>().join(", ")
 }
 
 /// The names of packages that those depend on and that are called `like` that.
 fn dependencies(packages: &[PackageFile], like: impl Fn(&str) -> bool) -> String {
-    let given = |name: &str| packages.iter().any(|package| package.name == name);
-    let names = packages.iter().flat_map(PackageFile::dependencies);
+    let given = |name: &str| packages.iter().any(|package| package.info.name == name);
+    let names = packages
+        .iter()
+        .flat_map(|package| &package.info.dependencies);
+    let names = names.map(String::as_str);
     let names = names.filter(|name| like(name) && !given(name));
     let names = names.collect::<BTreeSet<_>>();
     names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
-fn hold(packages: &[PackageFile]) -> &'static str {
-    match packages {
-        [_] => "holds",
-        _ => "hold",
-    }
-}
+/// What the packages of images are called.
+const IMAGES: [&str; 4] = [
+    "linux-image-",
+    "linux-signed-image-",
+    "kernel-core",
+    "kernel-default",
+];
 
 /// The error for packages without an image. A package such as `linux-image-amd64` is
 /// empty and depends on the newest kernel.
 fn no_image(packages: &[PackageFile]) -> Failure {
-    let (names, hold) = (names(packages), hold(packages));
-    let failure = Failure::usage(format!("{names} {hold} no kernel image"));
-    let kernel = |name: &str| {
-        let starts = [
-            "linux-image-",
-            "linux-signed-image-",
-            "kernel-core",
-            "kernel-default",
-        ];
-        starts.iter().any(|start| name.starts_with(start))
-    };
-    match dependencies(packages, kernel) {
-        needed if needed.is_empty() => failure.hint(
+    let failure = Failure::usage(format!("no kernel image in {}", names(packages)));
+    let is_image = |name: &str| IMAGES.iter().any(|start| name.starts_with(start));
+    match dependencies(packages, is_image).as_str() {
+        "" => failure.hint(
             "the packages with an image are called linux-image-RELEASE, kernel-core or the like",
         ),
         needed => failure.hint(format!(
@@ -120,35 +123,31 @@ struct UnpackedKernel {
     /// Below `lib/modules`.
     modules: PathBuf,
     /// How modules are compressed.
-    compressions: Vec<&'static str>,
+    compressions: BTreeSet<&'static str>,
 }
 
 impl UnpackedKernel {
     fn look(root: &Path, arch: &Arch, packages: &[PackageFile]) -> Result<Self> {
         let modules_of = root.join("lib/modules");
         let (image, called) = image(root, &modules_of, packages)?;
+        let named = format!("the image {called} of {}", names(packages));
         if !(arch.is_image)(&input::beginning(&image, IMAGE_HEAD)?) {
-            let (names, name) = (names(packages), arch.name);
-            let message = format!("the image {called} of {names} is not one for {name}");
+            let message = format!("{named} is not one for {}", arch.name);
             return Err(Failure::usage(message).into());
         }
         // Every package calls the image, or the folder that it is in, after the release.
-        let release = called.parse::<Release>().with_context(|| {
-            let names = names(packages);
-            format!("cannot say which kernel the image of {names} is")
-        })?;
+        let release = called
+            .parse::<Release>()
+            .with_context(|| format!("cannot say which kernel {named} is"))?;
         let modules = modules_of.join(release.to_string());
         let config = [
             root.join(format!("boot/config-{release}")),
             modules.join("config"),
         ];
-        let config = config.into_iter().find(|path| path.is_file());
-        let config = config.as_deref().map(real).transpose()?;
-        let mut compressions = BTreeSet::new();
-        if modules.is_dir() {
-            endings(&modules, &mut compressions)?;
-            remove_links_out(&modules, Path::new(""))?;
-        }
+        let config = config.iter().find(|path| path.is_file());
+        let config = config.map(disk::canonicalize).transpose()?;
+        let compressions = endings(&modules)?;
+        remove_links_out(&modules)?;
         if compressions.is_empty() && needs_modules(config.as_deref())? {
             return Err(no_modules(&release, &modules_of, packages)?.into());
         }
@@ -158,38 +157,20 @@ impl UnpackedKernel {
             image,
             config,
             modules,
-            compressions: compressions.into_iter().collect(),
+            compressions,
         })
-    }
-
-    /// Moves the parts into the folder that will be the kernel.
-    fn assemble(&self, folder: &Path, origin: &DistroOrigin) -> Result<()> {
-        let put = |from: &Path, name: &str| {
-            let goal = folder.join(name);
-            std::fs::rename(from, &goal)
-                .with_context(|| format!("cannot create {}", goal.display()))
-        };
-        // The image may be among the modules: it goes first.
-        put(&self.image, IMAGE)?;
-        if let Some(config) = &self.config {
-            put(config, CONFIG)?;
-        }
-        put(&self.modules, MODULES)?;
-        let path = folder.join(FILE_NAME);
-        let text = serde_json::to_string_pretty(origin)? + "\n";
-        disk::write(&path, text)
     }
 }
 
 /// The file that is the image, and the release that it is called after.
 fn image(root: &Path, modules: &Path, packages: &[PackageFile]) -> Result<(PathBuf, String)> {
     let mut found = Vec::new();
-    for name in entries(&root.join("boot"))? {
+    for name in names_in(&root.join("boot"))? {
         if let Some(release) = name.strip_prefix("vmlinuz-") {
             found.push((root.join("boot").join(&name), release.to_owned()));
         }
     }
-    for release in entries(modules)? {
+    for release in names_in(modules)? {
         found.push((modules.join(&release).join("vmlinuz"), release));
     }
     // In some packages the one is a link to the other, and in some the link's goal is in
@@ -199,40 +180,24 @@ fn image(root: &Path, modules: &Path, packages: &[PackageFile]) -> Result<(PathB
     let releases = releases.collect::<BTreeSet<_>>();
     if releases.len() > 1 {
         let releases = releases.into_iter().collect::<Vec<_>>().join(", ");
-        let (names, hold) = (names(packages), hold(packages));
-        let message = format!("{names} {hold} several kernels: {releases}");
+        let message = format!("several kernels in {}: {releases}", names(packages));
         return Err(Failure::usage(message)
             .hint("give the packages of one of them")
             .into());
     }
     let (path, release) = found.into_iter().next().ok_or_else(|| no_image(packages))?;
-    Ok((real(&path)?, release))
-}
-
-/// The file that a path leads to: a link would lead elsewhere when it is moved.
-fn real(path: &Path) -> Result<PathBuf> {
-    disk::canonicalize(path)
+    // A link would lead elsewhere when it is moved.
+    Ok((disk::canonicalize(path)?, release))
 }
 
 /// Removes the links among the modules that lead to another part of the package: from
 /// where the modules will be they would lead out of the kernel's folder.
-fn remove_links_out(modules: &Path, below: &Path) -> Result<()> {
-    let directory = modules.join(below);
-    let context = || format!("cannot read {}", directory.display());
-    for entry in directory.read_dir().with_context(context)? {
-        let entry = entry.with_context(context)?;
-        let name = below.join(entry.file_name());
-        let kind = entry.file_type().with_context(context)?;
-        if kind.is_dir() {
-            remove_links_out(modules, &name)?;
-        } else if kind.is_symlink() {
-            let path = entry.path();
-            let inside = path
-                .read_link()
-                .is_ok_and(|target| archive::link_stays_inside(&name, &target));
-            if !inside {
-                disk::remove_file(&path)?;
-            }
+fn remove_links_out(modules: &Path) -> Result<()> {
+    for path in disk::tree(modules)? {
+        let name = path.strip_prefix(modules)?;
+        let leads_out = |target: PathBuf| !archive::link_stays_inside(name, &target);
+        if path.read_link().is_ok_and(leads_out) {
+            disk::remove_file(&path)?;
         }
     }
     Ok(())
@@ -240,38 +205,23 @@ fn remove_links_out(modules: &Path, below: &Path) -> Result<()> {
 
 /// The names in a directory that may be missing, sorted. Those that are no text are none
 /// of ours.
-fn entries(directory: &Path) -> Result<Vec<String>> {
-    if !directory.is_dir() {
-        return Ok(Vec::new());
-    }
-    let context = || format!("cannot read {}", directory.display());
-    let mut names = Vec::new();
-    for entry in directory.read_dir().with_context(context)? {
-        names.extend(entry.with_context(context)?.file_name().into_string());
-    }
-    names.sort();
-    Ok(names)
+fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let name = |path: PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+    let paths = disk::entries(directory)?;
+    Ok(paths.into_iter().filter_map(name).collect())
 }
 
 /// The endings of modules: not compressed, or with gzip, xz or zstd.
 const ENDINGS: [&str; 4] = [".ko", ".ko.gz", ".ko.xz", ".ko.zst"];
 
 /// The endings that modules below a directory have.
-fn endings(directory: &Path, found: &mut BTreeSet<&'static str>) -> Result<()> {
-    interrupt::check()?;
-    for name in entries(directory)? {
-        let path = directory.join(&name);
-        // Links would lead in circles.
-        if path
-            .symlink_metadata()
-            .is_ok_and(|metadata| metadata.is_dir())
-        {
-            endings(&path, found)?;
-        } else {
-            found.extend(ENDINGS.iter().find(|ending| name.ends_with(**ending)));
-        }
-    }
-    Ok(())
+fn endings(directory: &Path) -> Result<BTreeSet<&'static str>> {
+    let files = disk::tree(directory)?;
+    let ending = |file: &PathBuf| {
+        let name = file.file_name()?.to_str()?;
+        ENDINGS.into_iter().find(|ending| name.ends_with(ending))
+    };
+    Ok(files.iter().filter_map(ending).collect())
 }
 
 /// Whether a kernel can have modules. Of one whose configuration is not known that is
@@ -287,25 +237,16 @@ fn needs_modules(config: Option<&Path>) -> Result<bool> {
 
 /// The error for an image without its modules.
 fn no_modules(release: &Release, directory: &Path, packages: &[PackageFile]) -> Result<Failure> {
-    let (names, hold) = (names(packages), hold(packages));
-    let mut others = Vec::new();
-    for other in entries(directory)? {
-        let mut found = BTreeSet::new();
-        endings(&directory.join(&other), &mut found)?;
-        if !found.is_empty() {
-            others.push(other);
-        }
-    }
+    let names = names(packages);
+    let mut others = names_in(directory)?;
+    others.retain(|other| endings(&directory.join(other)).is_ok_and(|found| !found.is_empty()));
     if !others.is_empty() {
-        let message = format!(
-            "{names} {hold} the image of {release}, but the modules of {}",
-            others.join(", ")
-        );
+        let others = others.join(", ");
+        let message = format!("the image of {release} in {names} comes with modules of {others}");
         return Ok(Failure::usage(message));
     }
-    let message = format!("{names} {hold} the image of {release}, but not its modules");
-    let needed = dependencies(packages, |name| name.contains("modules"));
-    let needed = match needed.as_str() {
+    let message = format!("the image of {release} in {names} comes without its modules");
+    let needed = match dependencies(packages, |name| name.contains("modules")).as_str() {
         "" => String::new(),
         needed => format!(", {needed},"),
     };
@@ -326,22 +267,20 @@ fn list_modules(root: &Path, found: &UnpackedKernel) -> Result<()> {
     let list = found.modules.join("modules.dep");
     let text = input::text(&list, input::TEXT)
         .with_context(|| format!("depmod has not made {}", list.display()))?;
-    match unlisted(&text, &found.compressions) {
-        None => Ok(()),
-        Some(ending) => {
-            let message = format!(
-                "depmod of this host cannot read the modules of {release}, which are {ending} files"
-            );
-            Err(Failure::setup(message)
-                .hint("install a version of kmod that can: kmod --version says what it knows")
-                .into())
-        }
-    }
+    let Some(ending) = unlisted(&text, &found.compressions) else {
+        return Ok(());
+    };
+    let message = format!(
+        "depmod of this host cannot read the modules of {release}, which are {ending} files"
+    );
+    Err(Failure::setup(message)
+        .hint("install a version of kmod that can: kmod --version says what it knows")
+        .into())
 }
 
 /// The first ending that no module in a list has: kmod passes over modules that it was
 /// not built to decompress.
-fn unlisted<'e>(list: &str, endings: &[&'e str]) -> Option<&'e str> {
+fn unlisted(list: &str, endings: &BTreeSet<&'static str>) -> Option<&'static str> {
     let listed = |ending: &str| {
         let mut modules = list.lines().filter_map(|line| line.split_once(':'));
         modules.any(|(module, _)| module.ends_with(ending))

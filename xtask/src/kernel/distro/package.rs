@@ -9,21 +9,15 @@ use anyhow::{Context, Result};
 
 use crate::archive::deb::{self, Deb};
 use crate::archive::rpm::{self, Rpm};
-use crate::archive::{Choose, Tree, UnpackLimits};
-use crate::base::{env::Env, error::Failure, format::thousands, input, interrupt, sha256::Sha256};
+use crate::archive::{Choose, PackageInfo, Tree, UnpackLimits};
+use crate::base::{disk, env::Env, error::Failure, format::thousands};
+use crate::base::{input, interrupt, sha256::Sha256};
 use crate::model::arch::{self, Arch};
 
-/// A package file.
 #[derive(Debug)]
 pub struct PackageFile {
-    /// Where it is.
     pub path: PathBuf,
-    /// Its name, e.g. `linux-image-6.1.0-56-amd64`.
-    pub name: String,
-    /// The version of the package.
-    pub version: String,
-    /// The architecture as its distribution calls it.
-    pub architecture: String,
+    pub info: PackageInfo,
     contents: PackageContents,
 }
 
@@ -33,55 +27,35 @@ enum PackageContents {
     Rpm(Rpm),
 }
 
-enum PackageFormat {
-    Deb,
-    Rpm,
-}
-
-impl PackageFormat {
-    /// What the first bytes of a file say.
-    fn of(path: &Path) -> Result<Option<Self>> {
-        let start = input::beginning(path, 8)?;
-        Ok(match start {
-            start if start.starts_with(deb::MAGIC) => Some(Self::Deb),
-            start if start.starts_with(rpm::MAGIC) => Some(Self::Rpm),
-            _ => None,
-        })
-    }
-}
-
 /// Whether a file begins as packages of a distribution do, whatever it is called.
 pub fn is_package(path: &Path) -> Result<bool> {
-    Ok(PackageFormat::of(path)?.is_some())
+    let start = input::beginning(path, 8)?;
+    Ok(start.starts_with(deb::MAGIC) || start.starts_with(rpm::MAGIC))
 }
 
 /// The package files that a path stands for, sorted: a file that is one, or all that are
 /// in a directory, which is how a kernel is given that comes in several. Empty if it is
 /// something else.
 pub fn packages_at(path: &Path) -> Result<Vec<PathBuf>> {
-    if path.is_file() {
-        return Ok(match is_package(path)? {
-            true => vec![path.to_owned()],
-            false => Vec::new(),
+    let mut files = if path.is_dir() {
+        disk::entries(path)?
+    } else {
+        vec![path.to_owned()]
+    };
+    if path.is_dir() {
+        // Not every file of a large directory is opened.
+        files.retain(|file| {
+            file.extension()
+                .is_some_and(|end| end == "deb" || end == "rpm")
         });
     }
-    if !path.is_dir() {
-        return Ok(Vec::new());
-    }
-    let context = || format!("cannot read {}", path.display());
-    let mut files = Vec::new();
-    for entry in path.read_dir().with_context(context)? {
-        let file = entry.with_context(context)?.path();
-        // Not every file of a large directory is opened.
-        let named = file
-            .extension()
-            .is_some_and(|end| end == "deb" || end == "rpm");
-        if named && file.is_file() && is_package(&file)? {
-            files.push(file);
+    let mut packages = Vec::new();
+    for file in files {
+        if file.is_file() && is_package(&file)? {
+            packages.push(file);
         }
     }
-    files.sort();
-    Ok(files)
+    Ok(packages)
 }
 
 /// More than any package has, in bytes: those with debugging information have 1 GB.
@@ -91,44 +65,35 @@ impl PackageFile {
     /// Reads a package file up to its files.
     pub fn open(path: &Path) -> Result<Self> {
         let context = || format!("cannot read the package {}", path.display());
-        let open = || input::open(path).with_context(context);
         let size = path.metadata().with_context(context)?.len();
         if size > PACKAGE_MAX {
             let message = format!("{} has {size} bytes, more than any package", path.display());
             return Err(Failure::usage(message).into());
         }
-        let contents = match PackageFormat::of(path)? {
-            Some(PackageFormat::Deb) => {
-                PackageContents::Deb(Deb::open(open()?).with_context(context)?)
-            }
-            Some(PackageFormat::Rpm) => {
-                PackageContents::Rpm(Rpm::open(open()?).with_context(context)?)
-            }
-            None => {
-                let message = format!("{} is not a package of a distribution", path.display());
-                return Err(Failure::usage(message)
-                    .hint("it begins neither as .deb nor as .rpm files do")
-                    .into());
-            }
-        };
-        let (name, version, architecture) = match &contents {
-            PackageContents::Deb(Deb { control, .. }) => {
-                (&control.package, &control.version, &control.architecture)
-            }
-            PackageContents::Rpm(rpm) => (&rpm.name, &rpm.version, &rpm.architecture),
+        let start = input::beginning(path, 8)?;
+        let file = input::open(path).with_context(context)?;
+        let (info, contents) = if start.starts_with(deb::MAGIC) {
+            let deb = Deb::open(file).with_context(context)?;
+            (deb.info.clone(), PackageContents::Deb(deb))
+        } else if start.starts_with(rpm::MAGIC) {
+            let rpm = Rpm::open(file).with_context(context)?;
+            (rpm.info.clone(), PackageContents::Rpm(rpm))
+        } else {
+            let message = format!("{} is not a package of a distribution", path.display());
+            return Err(Failure::usage(message)
+                .hint("it begins neither as .deb nor as .rpm files do")
+                .into());
         };
         Ok(Self {
             path: path.to_owned(),
-            name: name.clone(),
-            version: version.clone(),
-            architecture: architecture.clone(),
+            info,
             contents,
         })
     }
 
     /// For which architecture it is; `None` if for any.
     pub fn arch(&self) -> Result<Option<&'static Arch>> {
-        let name = self.architecture.as_str();
+        let name = self.info.architecture.as_str();
         let found = match &self.contents {
             PackageContents::Deb(_) if name == "all" => return Ok(None),
             PackageContents::Rpm(_) if name == "noarch" => return Ok(None),
@@ -142,18 +107,7 @@ impl PackageFile {
         Ok(Some(found.ok_or_else(unsupported)?))
     }
 
-    /// The names of packages that it depends on, as far as they can be told from others.
-    pub fn dependencies(&self) -> Vec<&str> {
-        match &self.contents {
-            PackageContents::Deb(deb) => deb.control.dependencies().collect(),
-            PackageContents::Rpm(rpm) => {
-                let names = rpm.requires.iter().map(String::as_str);
-                names.filter(|name| !name.contains(['/', '('])).collect()
-            }
-        }
-    }
-
-    /// Unpacks what is wanted of it.
+    /// Unpacks what is chosen of it.
     pub fn unpack(
         &mut self,
         env: &Env,
@@ -161,7 +115,7 @@ impl PackageFile {
         limits: &UnpackLimits,
         choose: Choose,
     ) -> Result<()> {
-        let title = format!("unpacking {} {}", self.name, self.version);
+        let title = format!("unpacking {} {}", self.info.name, self.info.version);
         let task = RefCell::new(env.ui.task(title));
         let files = Cell::new(0);
         let counted = |path: &Path| {
@@ -171,11 +125,11 @@ impl PackageFile {
             task.borrow_mut().update(progress);
             Some(goal)
         };
-        let result = match &mut self.contents {
+        match &mut self.contents {
             PackageContents::Deb(deb) => deb.unpack(tree, limits, &counted),
             PackageContents::Rpm(rpm) => rpm.unpack(tree, limits, &counted),
-        };
-        result.with_context(|| format!("cannot unpack {}", self.path.display()))
+        }
+        .with_context(|| format!("cannot unpack {}", self.path.display()))
     }
 
     /// SHA-256 of the file.
@@ -277,10 +231,10 @@ mod tests {
 
         let found = PackageFile::open(&deb).unwrap();
         assert_eq!(
-            (found.name.as_str(), found.version.as_str()),
+            (found.info.name.as_str(), found.info.version.as_str()),
             ("linux-image-amd64", "1")
         );
-        assert_eq!(found.dependencies(), ["linux-image-6", "kmod"]);
+        assert_eq!(found.info.dependencies, ["linux-image-6", "kmod"]);
         assert_eq!(
             found.checksum().unwrap(),
             Sha256::of(std::fs::read(&deb).unwrap())
@@ -292,7 +246,7 @@ mod tests {
         );
         let found = PackageFile::open(&rpm).unwrap();
         assert_eq!(found.arch().unwrap(), None);
-        assert_eq!(found.dependencies(), ["kernel-core-uname-r"]);
+        assert_eq!(found.info.dependencies, ["kernel-core-uname-r"]);
 
         let error = PackageFile::open(&write("x", b"!<arch>")).unwrap_err();
         assert_eq!(crate::base::error::exit_status(&error), 2);

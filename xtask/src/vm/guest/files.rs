@@ -178,7 +178,7 @@ mod tests {
     use std::io::Read;
 
     use super::*;
-    use crate::archive::cpio::CpioHeader;
+    use crate::archive::cpio::{CpioEntry, CpioHeader};
 
     fn listed(config: &str, group: &str) -> String {
         let root = tempfile::tempdir().unwrap();
@@ -202,10 +202,11 @@ mod tests {
         write(&files, &goal).unwrap();
         let mut archive = cpio::CpioReader::new(File::open(&goal).unwrap());
         let mut lines = String::new();
-        while let Some(CpioHeader::Named { name, mode, .. }) = archive.advance().unwrap() {
+        while let Some(CpioHeader::Named(entry)) = archive.advance().unwrap() {
+            let CpioEntry { path, mode, .. } = entry;
             let mut text = String::new();
             archive.read_to_string(&mut text).unwrap();
-            let name = String::from_utf8(name).unwrap();
+            let name = String::from_utf8(path).unwrap();
             let line = format!("{mode:06o} {name} {}", text.lines().next().unwrap_or(""));
             lines += line.trim_end();
             lines += "\n";

@@ -53,7 +53,7 @@ impl Work {
     fn error(&self, packages: &[PathBuf]) -> String {
         let error = self.install(packages).unwrap_err();
         let kernels = self.env.paths.work().join("x86_64");
-        assert!(entries(&kernels).unwrap().is_empty());
+        assert!(names_in(&kernels).unwrap().is_empty());
         format!("{error:#}")
     }
 }
@@ -88,10 +88,13 @@ fn a_package_of_debian_becomes_a_kernel_once() {
     let kernel = work.install(std::slice::from_ref(&package)).unwrap();
     assert_eq!(kernel.release.to_string(), RELEASE);
     assert_eq!(kernel.arch.name, "x86_64");
-    let names = entries(&kernel.path).unwrap();
+    let names = names_in(&kernel.path).unwrap();
     assert_eq!(names, ["config", "modules", "origin.json", "vmlinuz"]);
-    assert_eq!(entries(&kernel.modules).unwrap(), ["kernel", "modules.dep"]);
-    let modules = entries(&kernel.modules.join("kernel/fs")).unwrap();
+    assert_eq!(
+        names_in(&kernel.modules).unwrap(),
+        ["kernel", "modules.dep"]
+    );
+    let modules = names_in(&kernel.modules.join("kernel/fs")).unwrap();
     assert_eq!(modules, ["a.ko", "same"], "no link leads out of the folder");
     assert!(std::fs::read(&kernel.image).unwrap() == image);
     let origin = DistroOrigin::read(&kernel.path).unwrap();
@@ -102,7 +105,7 @@ fn a_package_of_debian_becomes_a_kernel_once() {
             .path
             .ends_with(format!("distribution-{RELEASE}-{key}"))
     );
-    let folders = entries(kernel.path.parent().unwrap()).unwrap();
+    let folders = names_in(kernel.path.parent().unwrap()).unwrap();
     assert_eq!(folders.len(), 1, "{folders:?}");
 
     // By any name it is the same, and is not unpacked again.
@@ -151,23 +154,23 @@ fn a_kernel_may_be_in_several_packages() {
     let error = work.error(std::slice::from_ref(&core));
     assert!(
         error.starts_with(
-            "kernel-core holds the image of 6.15.3-200.fc42.x86_64, but not its modules ("
+            "the image of 6.15.3-200.fc42.x86_64 in kernel-core comes without its modules ("
         ),
         "{error}"
     );
     let error = work.error(std::slice::from_ref(&modules));
     assert!(
-        error.starts_with("kernel-modules-core holds no kernel image ("),
+        error.starts_with("no kernel image in kernel-modules-core ("),
         "{error}"
     );
     let kernel = work.install(&[core.clone(), modules.clone()]).unwrap();
     assert_eq!(kernel.release.to_string(), release);
     assert_eq!(
-        entries(&kernel.path).unwrap(),
+        names_in(&kernel.path).unwrap(),
         ["config", "modules", "origin.json", "vmlinuz"]
     );
     assert_eq!(
-        entries(&kernel.modules).unwrap(),
+        names_in(&kernel.modules).unwrap(),
         ["kernel", "modules.alias", "modules.dep"]
     );
     assert_eq!(work.install(&[modules, core]).unwrap(), kernel);
@@ -186,7 +189,7 @@ fn a_kernel_without_modules_needs_none() {
         ("./lib/modules/6.1.0-56-amd64/modules.dep", b""),
     ];
     let kernel = work.install(&[work.deb("linux-image", "", boot)]).unwrap();
-    assert_eq!(entries(&kernel.modules).unwrap(), ["modules.dep"]);
+    assert_eq!(names_in(&kernel.modules).unwrap(), ["modules.dep"]);
 }
 
 #[test]
@@ -201,30 +204,30 @@ fn what_is_no_kernel_is_one_error() {
         (
             "linux-image-6.1.0-56-amd64 (= 6.1.160-1)",
             &[][..],
-            "x holds no kernel image (it only depends on the kernel, which is in \
+            "no kernel image in x (it only depends on the kernel, which is in \
              linux-image-6.1.0-56-amd64)",
         ),
         (
             "kmod",
             &[],
-            "x holds no kernel image (the packages with an image are called",
+            "no kernel image in x (the packages with an image are called",
         ),
         (
             "",
             &[(named, &image[..]), (&module("6.1.0-48-amd64"), b"")],
-            "x holds the image of 6.1.0-56-amd64, but the modules of 6.1.0-48-amd64",
+            "the image of 6.1.0-56-amd64 in x comes with modules of 6.1.0-48-amd64",
         ),
         (
             "linux-modules-6.1.0-56-amd64, kmod",
             &[(named, &image)],
-            "x holds the image of 6.1.0-56-amd64, but not its modules (put the package with \
+            "the image of 6.1.0-56-amd64 in x comes without its modules (put the package with \
              them, linux-modules-6.1.0-56-amd64, into one directory with this one, and give \
              its path)",
         ),
         (
             "",
             &[(named, &image), ("./boot/vmlinuz-6.1.0-48-amd64", &image)],
-            "x holds several kernels: 6.1.0-48-amd64, 6.1.0-56-amd64 (give",
+            "several kernels in x: 6.1.0-48-amd64, 6.1.0-56-amd64 (give",
         ),
         (
             "",
@@ -262,7 +265,7 @@ fn what_is_no_kernel_is_one_error() {
     );
     assert!(
         work.error(&[other("all")])
-            .starts_with("x holds no kernel image")
+            .starts_with("no kernel image in x")
     );
     let text = work.write("text", b"text");
     assert!(
@@ -295,8 +298,11 @@ fn cut_packages_leave_nothing_behind() {
 #[test]
 fn modules_that_kmod_cannot_read_are_noticed() {
     let list = "kernel/a.ko: kernel/b.ko\nkernel/c.ko.xz:\n";
-    assert_eq!(unlisted(list, &[".ko", ".ko.xz"]), None);
-    assert_eq!(unlisted(list, &[".ko", ".ko.zst"]), Some(".ko.zst"));
-    assert_eq!(unlisted("", &[".ko.gz"]), Some(".ko.gz"));
-    assert_eq!(unlisted("", &[]), None);
+    assert_eq!(unlisted(list, &BTreeSet::from([".ko", ".ko.xz"])), None);
+    assert_eq!(
+        unlisted(list, &BTreeSet::from([".ko", ".ko.zst"])),
+        Some(".ko.zst")
+    );
+    assert_eq!(unlisted("", &BTreeSet::from([".ko.gz"])), Some(".ko.gz"));
+    assert_eq!(unlisted("", &BTreeSet::from([])), None);
 }
