@@ -23,14 +23,12 @@ use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, TestOutcome};
 use crate::model::version::{Release, Version};
 
-/// What a test does on a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It passed, or failed as its own decorator expects.
     Passed,
     /// It failed, or took its process or the kernel with it.
     Bad,
-    /// It was skipped.
     Skipped,
     /// The kernel could not be had or did not boot, or there is no such test.
     Untestable,
@@ -82,7 +80,6 @@ impl Verdict {
         (complete || verdict == Self::Bad).then_some(verdict)
     }
 
-    /// Whether the test did something.
     pub fn tells(self) -> bool {
         matches!(self, Self::Passed | Self::Bad)
     }
@@ -118,7 +115,6 @@ impl fmt::Display for Verdict {
 /// first is the oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
-    /// Run the test on this kernel.
     Run(usize),
     /// It changed from one kernel to the next.
     Found {
@@ -127,7 +123,6 @@ pub enum Step {
         /// The first one with the new one.
         first_new: usize,
     },
-    /// It does the same on every kernel.
     Same,
     /// The kernels between cannot be tested.
     Unclear {
@@ -138,7 +133,6 @@ pub enum Step {
     },
 }
 
-/// A search.
 #[derive(Clone, Debug)]
 pub struct Bisection {
     verdicts: Vec<Option<Verdict>>,
@@ -146,7 +140,6 @@ pub struct Bisection {
 }
 
 impl Bisection {
-    /// A search among so many kernels.
     pub fn new(kernels: usize) -> Self {
         Self {
             verdicts: vec![None; kernels],

@@ -15,7 +15,6 @@ use crate::run::schedule::Partition;
 /// (docs.github.com/actions/using-jobs/using-a-matrix-for-your-jobs).
 pub const MOST_JOBS: u32 = 256;
 
-/// How the matrix is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// One line, `{"include":[…]}`: what `fromJSON` in `strategy.matrix` takes.
@@ -24,14 +23,11 @@ pub enum Format {
     Json,
 }
 
-/// One job.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Job {
     /// Its kernels as `-k` takes them, for the job's name, and to fetch them beforehand.
     pub kernel: String,
-    /// Their architecture.
     pub arch: &'static str,
-    /// For `--partition`.
     pub partition: String,
 }
 
@@ -79,9 +75,7 @@ pub fn jobs(
     Partition::all(of).map(job).collect()
 }
 
-/// The text for standard output.
 pub fn render(jobs: &[Job], format: Format) -> Result<String> {
-    /// The matrix of a workflow.
     #[derive(Serialize)]
     struct Matrix<'j> {
         include: &'j [Job],

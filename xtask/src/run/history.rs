@@ -11,11 +11,10 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::base::{disk, env::Env, input, lock, temporary::Temporary};
@@ -42,40 +41,28 @@ const LARGEST_FILE: u64 = 4 << 20;
 /// The directory of the tests of this host, which have no architecture.
 const LOCAL: &str = "local";
 
-/// One run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PastRun {
     /// When its session began, `2026-11-25T16:21:20Z`.
     pub date: String,
-    /// [`RunOutcome::name`].
     pub outcome: String,
-    /// How long it took.
     #[serde(default)]
     pub seconds: Phases,
-    /// How the processors ran, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub acceleration: Option<String>,
 }
 
-/// What is known about one kernel; the text of a file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct KernelHistory {
     v: u32,
-    /// Its runs, the oldest first.
     pub runs: Vec<PastRun>,
     /// Seconds by `module.Class`, of the last run that came to its end.
     pub classes: BTreeMap<String, f64>,
 }
 
-/// The format of the files.
 const FORMAT: u32 = 1;
 
 impl KernelHistory {
-    /// Reads a file's text.
-    ///
-    /// # Errors
-    ///
-    /// It is not one that [`KernelHistory::to_json`] made.
     pub fn parse(text: &str) -> Result<Self> {
         let mut history = serde_json::from_str::<Self>(text)?;
         ensure!(history.v == FORMAT, "it has the format {}", history.v);
@@ -85,7 +72,6 @@ impl KernelHistory {
         Ok(history)
     }
 
-    /// The text of a file.
     pub fn to_json(&self) -> Result<String> {
         Ok(serde_json::to_string_pretty(self)? + "\n")
     }
@@ -109,9 +95,14 @@ impl KernelHistory {
     /// How long the last run that came to its end took, from QEMU's start to its end.
     fn total(&self) -> Option<Duration> {
         let ended = [RunOutcome::Passed.name(), RunOutcome::TestsFailed.name()];
-        let runs = self.runs.iter().rev();
-        runs.filter(|run| ended.contains(&run.outcome.as_str()))
-            .find_map(|run| Duration::try_from_secs_f64(run.seconds.total?).ok())
+        let mut runs = self.runs.iter().rev();
+        runs.find_map(|run| {
+            let total = run
+                .seconds
+                .total
+                .filter(|_| ended.contains(&&*run.outcome))?;
+            Duration::try_from_secs_f64(total).ok()
+        })
     }
 }
 
@@ -133,16 +124,14 @@ fn class_seconds(tests: &[FinishedTest]) -> BTreeMap<String, f64> {
             *classes.entry(class).or_default() += test.seconds.max(0.0);
         }
     }
-    let mut classes = classes.into_iter().collect::<Vec<_>>();
+    let mut classes = Vec::from_iter(classes);
     classes.sort_by(|(_, a), (_, b)| b.total_cmp(a));
-    classes.truncate(MOST_CLASSES);
-    let classes = classes.into_iter();
-    classes
+    let slowest = classes.into_iter().take(MOST_CLASSES);
+    slowest
         .map(|(class, seconds)| (class.to_owned(), seconds))
         .collect()
 }
 
-/// What is known about a project's runs.
 #[derive(Debug)]
 pub struct History {
     folder: PathBuf,
@@ -182,25 +171,12 @@ impl History {
 
     /// The names and paths in a directory, in order; none if it is not there.
     fn entries(&self, folder: &Path) -> Vec<(String, PathBuf)> {
-        let list = || -> std::io::Result<Vec<_>> {
-            let mut entries = Vec::new();
-            for entry in folder.read_dir()? {
-                let entry = entry?;
-                if let Ok(name) = entry.file_name().into_string() {
-                    entries.push((name, entry.path()));
-                }
-            }
-            entries.sort();
-            Ok(entries)
-        };
-        match list() {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => Vec::new(),
-            Err(error) => {
-                self.pass_over(folder, &error.into());
-                Vec::new()
-            }
-        }
+        let paths = disk::entries(folder).unwrap_or_else(|error| {
+            self.pass_over(folder, &error);
+            Vec::new()
+        });
+        let named = |path: PathBuf| Some((path.file_name()?.to_str()?.to_owned(), path));
+        paths.into_iter().filter_map(named).collect()
     }
 
     fn pass_over(&self, path: &Path, error: &anyhow::Error) {
@@ -226,10 +202,7 @@ impl History {
         let mut history = read(&path).unwrap_or_default();
         history.add(record, date);
         let temporary = Temporary::file(&path)?;
-        temporary
-            .as_file()
-            .write_all(history.to_json()?.as_bytes())
-            .with_context(|| format!("cannot write {}", temporary.path().display()))?;
+        disk::write(temporary.path(), history.to_json()?)?;
         temporary.persist()?;
         let key = (arch.to_string(), name.kernel.clone());
         self.kernels.insert(key, history);
@@ -257,7 +230,6 @@ impl History {
         Ok(())
     }
 
-    /// What is known about a kernel itself.
     pub fn kernel(&self, name: &RunName) -> Option<&KernelHistory> {
         let key = (arch_of(name).into_owned(), name.kernel.clone());
         self.kernels.get(&key)
@@ -326,7 +298,6 @@ fn is_known(name: &RunName) -> bool {
     name.arch.is_empty() || name.kernel.parse::<Release>().is_ok()
 }
 
-/// The directory of a run's history.
 fn arch_of(name: &RunName) -> Cow<'_, str> {
     match (&name.phase, name.arch.as_str()) {
         (_, "") => LOCAL.into(),

@@ -26,8 +26,7 @@ use crate::model::project::{Project, Release};
 /// Part of the names of what this module makes. Raised when it makes it otherwise.
 const RECIPE: u32 = 1;
 
-/// An interpreter on this host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Interpreter {
     /// What it calls itself: absolute, links unresolved.
     pub path: PathBuf,
@@ -43,48 +42,32 @@ impl Interpreter {
     /// would cost a guest seconds and may find another one there.
     pub fn find(name: &str, directory: &Path) -> Result<Self> {
         let program = if name.contains('/') {
-            Some(directory.join(name)).filter(|path| path.is_file())
-        } else {
-            programs::find_program(name)
-        };
-        if program.is_none() && name.contains('/') {
             let path = directory.join(name);
-            return Err(Failure::usage(format!(
-                "there is no Python interpreter {}",
-                path.display()
-            ))
-            .hint("python in vmtest.toml names a program, or a file in the project")
-            .into());
-        }
-        let Some(program) = program else {
-            return Err(
-                Failure::setup(format!("there is no Python interpreter {name}"))
-                    .hint("install python3, or run with --setup")
-                    .into(),
-            );
+            let message = format!("there is no Python interpreter {}", path.display());
+            let hint = "python in vmtest.toml names a program, or a file in the project";
+            let failure = || Failure::usage(message).hint(hint);
+            path.is_file().then_some(path).ok_or_else(failure)?
+        } else {
+            let message = format!("there is no Python interpreter {name}");
+            let failure = || Failure::setup(message).hint("install python3, or run with --setup");
+            programs::find_program(name).ok_or_else(failure)?
         };
         let shell = process::shell().context("cannot find the current directory")?;
         let script = "import json, platform, sys, sysconfig; print(json.dumps(\
             {'path': sys.executable, 'version': platform.python_version(), \
             'abi': sysconfig.get_config_var('SOABI') or ''}))";
-        let answer = cmd!(shell, "{program} -c {script}")
-            .quiet()
-            .read()
-            .with_context(|| format!("{} is no usable Python interpreter", program.display()))?;
-        parse_answer(&answer)
-            .with_context(|| format!("{} is no usable Python interpreter", program.display()))
+        let answer = cmd!(shell, "{program} -c {script}").quiet().read();
+        let answer = answer
+            .map_err(Into::into)
+            .and_then(|answer| parse_answer(&answer));
+        answer.with_context(|| format!("{} is no usable Python interpreter", program.display()))
     }
 }
 
 fn parse_answer(answer: &str) -> Result<Interpreter> {
-    #[derive(Deserialize)]
-    struct Answer {
-        path: PathBuf,
-        version: String,
-        abi: String,
-    }
-    let Answer { path, version, abi } =
-        serde_json::from_str(answer.lines().last().unwrap_or_default())?;
+    let answer = answer.lines().last().unwrap_or_default();
+    let interpreter = serde_json::from_str::<Interpreter>(answer)?;
+    let Interpreter { path, version, .. } = &interpreter;
     let numbers = version
         .split('.')
         .map(str::parse)
@@ -96,13 +79,11 @@ fn parse_answer(answer: &str) -> Result<Interpreter> {
     if !path.is_absolute() {
         bail!("it does not know its own path");
     }
-    Ok(Interpreter { path, version, abi })
+    Ok(interpreter)
 }
 
-/// A tree that is ready to be tested.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
-    /// The tree.
     pub tree: PathBuf,
     /// The interpreter for it, absolute; that of a virtual environment if the
     /// project needs packages.

@@ -16,12 +16,9 @@ use crate::model::{
 use crate::run::schedule;
 use crate::supply::{self, Sources, list::disk_usage, offer::Offer, prune};
 
-/// A request, and where its kernel will come from.
 #[derive(Debug)]
 pub struct Wanted {
-    /// What was asked for; `None` is the newest kernel.
     pub request: Option<KernelRequest>,
-    /// Where it is, or why there is none.
     pub choice: Result<Offer>,
 }
 
@@ -41,7 +38,6 @@ impl Wanted {
         })
     }
 
-    /// What is done to get it, for an error.
     pub fn stage(&self) -> Stage {
         self.choice
             .as_ref()
@@ -53,13 +49,11 @@ impl Wanted {
     }
 }
 
-/// A request as the user wrote it.
 pub fn request_text(request: &Option<KernelRequest>) -> String {
     let text = request.as_ref().map(ToString::to_string);
     text.unwrap_or_else(|| "newest".to_owned())
 }
 
-/// How a run on a kernel is called.
 pub fn name(kernel: &LocalKernel) -> RunName {
     run_name(kernel.arch, &kernel.release)
 }
@@ -113,7 +107,6 @@ pub struct Budget {
 }
 
 impl Budget {
-    /// A budget; without bytes nothing is ever deleted.
     pub fn new(bytes: Option<u64>) -> Self {
         Self {
             bytes,
@@ -121,7 +114,6 @@ impl Budget {
         }
     }
 
-    /// That a kernel of the release was tested, whatever came of it.
     pub fn tested(&self, env: &Env, kernel: LocalKernel) -> Result<()> {
         let Some(budget) = self.bytes else {
             return Ok(());

@@ -19,7 +19,6 @@ use crate::base::{disk, input, temporary, time};
 use crate::model::results::{self, RESULTS, Results, RunName, Session, there_already};
 use crate::model::run_event::{RunEvent, RunEventKind};
 
-/// The folder, and the results file while it is written.
 #[derive(Debug)]
 pub struct RunFolder {
     pub path: PathBuf,
@@ -61,13 +60,11 @@ impl RunFolder {
         })
     }
 
-    /// The first line.
     pub fn begin(&mut self, session: &Session) -> Result<()> {
         self.write("session-started", None, 0, session)?;
         self.flush()
     }
 
-    /// The last lines: what is wrong with the session as a whole, and its end.
     pub fn end(&mut self, findings: &[String]) -> Result<()> {
         for finding in findings {
             self.write("session-finding", None, 0, &json!({ "text": finding }))?;
@@ -96,7 +93,6 @@ impl RunFolder {
         self.flush()
     }
 
-    /// Reads back what was written down about the runs.
     pub fn results(&self) -> Result<Results> {
         let file = self.path.join(RESULTS);
         let context = || format!("cannot read {}", file.display());

@@ -37,14 +37,11 @@ impl Capacity {
     }
 }
 
-/// What each VM takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VmSize {
     /// Memory of the guest, in MiB.
     pub memory: u32,
-    /// Processors of the guest.
     pub cpus: u32,
-    /// Its processors are emulated.
     pub emulated: bool,
 }
 
@@ -118,7 +115,6 @@ impl Partition {
         (1..=of).map(move |number| Self { number, of })
     }
 
-    /// As the results have it.
     pub fn numbers(self) -> (u32, u32) {
         (self.number, self.of)
     }
@@ -129,7 +125,6 @@ impl Partition {
         index % self.of as usize + 1 == self.number as usize
     }
 
-    /// Its requests, in their order.
     pub fn select<T>(self, requests: impl IntoIterator<Item = T>) -> Vec<T> {
         let numbered = requests.into_iter().enumerate();
         let chosen = numbered.filter(|(index, _)| self.contains(*index));
@@ -175,9 +170,8 @@ pub struct RetryPolicy {
 impl RetryPolicy {
     /// Whether a run that ended so, and was done again `retried` times already, is done
     /// once more.
-    pub fn again(self, outcome: &RunOutcome, retried: usize) -> bool {
-        u32::try_from(retried).is_ok_and(|retried| retried < self.retries)
-            && is_infrastructure(outcome)
+    pub fn again(self, outcome: &RunOutcome, retried: u32) -> bool {
+        retried < self.retries && is_infrastructure(outcome)
     }
 }
 

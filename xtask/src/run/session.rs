@@ -31,7 +31,6 @@ use crate::supply::{self, Sources};
 /// nothing is lost.
 const WAITING_EVENTS: usize = 1024;
 
-/// How a session is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SessionOptions {
     /// VMs at a time, at least 1.
@@ -58,28 +57,22 @@ impl Default for SessionOptions {
     }
 }
 
-/// What a session is made of.
 #[derive(Clone, Copy)]
 pub struct SessionParts<'s> {
-    /// The tests.
     pub suite: &'s Suite<'s>,
     /// Whether the host's own tests are the first run.
     pub local: bool,
-    /// The kernels.
     pub wanted: &'s [Wanted],
     /// In which order kernels are prepared: indices into `wanted`.
     pub order: &'s [usize],
-    /// Where kernels come from.
     pub sources: &'s Sources,
     /// Which kernels are deleted when they have been tested.
     pub budget: &'s Budget,
     pub env: &'s Env,
-    /// How it is run.
     pub options: SessionOptions,
 }
 
 impl SessionParts<'_> {
-    /// How many runs were asked for.
     fn runs(&self) -> usize {
         self.wanted.len() + usize::from(self.local)
     }
@@ -90,22 +83,22 @@ impl SessionParts<'_> {
 /// started (`fail_fast`) have none.
 pub fn run(session: SessionParts<'_>, observer: &mut dyn Observer) -> Result<Vec<RunRecord>> {
     let of = session.runs();
-    let mut records = (0..2 * of)
-        .map(|_| None)
-        .collect::<Vec<Option<RunRecord>>>();
+    let mut records = vec![None; 2 * of];
     let pool = Pool::default();
     let (sender, events) = sync_channel(WAITING_EVENTS);
     let mut result = Ok(());
     std::thread::scope(|scope| {
-        {
-            let (pool, sender) = (&pool, sender.clone());
-            scope.spawn(move || prepare(session, pool, &sender));
-        }
+        let worker = Worker {
+            session,
+            pool: &pool,
+            sender,
+        };
         for _ in 0..session.options.jobs.max(1) {
-            let (pool, sender) = (&pool, sender.clone());
-            scope.spawn(move || work(session, pool, &sender));
+            let worker = worker.clone();
+            scope.spawn(move || worker.work());
         }
-        drop(sender);
+        // The last of the senders: with the threads the events end.
+        scope.spawn(move || worker.prepare());
         result = collect(&pool, &events, observer, &mut records);
     });
     interrupt::check()?;
@@ -115,10 +108,7 @@ pub fn run(session: SessionParts<'_>, observer: &mut dyn Observer) -> Result<Vec
     }
     let crashes = records.split_off(of);
     let pairs = records.into_iter().zip(crashes);
-    Ok(pairs
-        .flat_map(|(run, crash)| [run, crash])
-        .flatten()
-        .collect())
+    Ok(pairs.flat_map(<[_; 2]>::from).flatten().collect())
 }
 
 /// Runs in the calling thread until the others have ended.
@@ -147,8 +137,7 @@ fn collect(
     result
 }
 
-/// A kernel that is ready, and what its VMs have given so far.
-struct Ready {
+struct ReadyKernel {
     run: usize,
     name: RunName,
     kernel: LocalKernel,
@@ -160,29 +149,27 @@ struct Ready {
     /// A worker has taken one of its tasks.
     begun: AtomicBool,
     /// The collector knows.
-    started: Mutex<bool>,
+    started: AtomicBool,
     /// By number of the VM.
     parts: Mutex<Vec<(u32, RunRecord)>>,
 }
 
-/// Something for a worker.
 enum Task {
     /// The host's own tests.
     Local,
     /// One of so many VMs of a kernel; the first number counts from 1.
-    Vm(Arc<Ready>, u32, u32),
+    Vm(Arc<ReadyKernel>, u32, u32),
 }
 
-/// What the threads share.
 #[derive(Default)]
 struct Pool {
-    state: Mutex<State>,
+    state: Mutex<PoolState>,
     changed: Condvar,
     stop: AtomicBool,
 }
 
 #[derive(Default)]
-struct State {
+struct PoolState {
     tasks: VecDeque<Task>,
     /// Kernels that are being prepared, wait, or run.
     kernels: usize,
@@ -195,12 +182,12 @@ struct State {
 }
 
 impl Pool {
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, PoolState> {
         lock(&self.state)
     }
 
     /// Waits until `ready` gives something. `None` once the session is over.
-    fn wait<T>(&self, mut ready: impl FnMut(&mut State) -> Option<Option<T>>) -> Option<T> {
+    fn wait<T>(&self, mut ready: impl FnMut(&mut PoolState) -> Option<Option<T>>) -> Option<T> {
         let mut state = self.lock();
         loop {
             if self.stopped() {
@@ -210,11 +197,8 @@ impl Pool {
                 return answer;
             }
             // A signal wakes nobody, so that it is looked for.
-            let (next, _) = self
-                .changed
-                .wait_timeout(state, interrupt::POLL)
-                .unwrap_or_else(PoisonError::into_inner);
-            state = next;
+            let waited = self.changed.wait_timeout(state, interrupt::POLL);
+            state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
     }
 
@@ -228,31 +212,15 @@ impl Pool {
         self.changed.notify_all();
     }
 
-    /// Tells that a run has ended. What follows from it is decided here, because the
-    /// collector may hear of it later than the next run is started.
-    fn finished(
-        &self,
-        session: SessionParts<'_>,
-        sender: &SyncSender<RunEvent>,
-        run: usize,
-        record: RunRecord,
-    ) {
-        if session.options.fail_fast && record.outcome != RunOutcome::Passed {
-            self.change(|state| state.closed = true);
-        }
-        send(sender, run, 0, RunEventKind::Finished(Box::new(record)));
-    }
-
     /// Ends everything because of this.
     fn fail(&self, error: Error) {
         self.lock().fatal.get_or_insert(error);
         self.stop();
     }
 
-    fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        let value = change(&mut self.lock());
+    fn change(&self, change: impl FnOnce(&mut PoolState)) {
+        change(&mut self.lock());
         self.changed.notify_all();
-        value
     }
 }
 
@@ -267,165 +235,8 @@ impl Drop for StopOnPanic<'_> {
     }
 }
 
-/// The thread that prepares.
-fn prepare(session: SessionParts<'_>, pool: &Pool, sender: &SyncSender<RunEvent>) {
-    let _guard = StopOnPanic(pool);
-    if session.local {
-        pool.change(|state| state.tasks.push_back(Task::Local));
-    }
-    let options = session.options;
-    let room = options.jobs.max(1) + options.prefetch;
-    for index in session.order {
-        let Some(wanted) = session.wanted.get(*index) else {
-            continue;
-        };
-        let run = index + usize::from(session.local);
-        let free = pool.wait(|state| {
-            if state.closed {
-                return Some(None);
-            }
-            (state.kernels < room).then(|| {
-                state.kernels += 1;
-                Some(())
-            })
-        });
-        if free.is_none() {
-            break;
-        }
-        let tell = |kind| send(sender, run, 0, kind);
-        match prepare_one(session, run, wanted, &tell) {
-            Ok(ready) => {
-                let ready = Arc::new(ready);
-                let shards = options.shards.max(1);
-                pool.change(|state| {
-                    let tasks = (1..=shards).map(|n| Task::Vm(Arc::clone(&ready), n, shards));
-                    state.tasks.extend(tasks);
-                });
-            }
-            Err(Unprepared { name, stage, error }) => {
-                pool.change(|state| state.kernels -= 1);
-                if error::is_final(&error) {
-                    pool.fail(error);
-                    break;
-                }
-                tell(RunEventKind::Started(name.clone()));
-                let record = RunRecord::not_started(name, stage, &error);
-                pool.finished(session, sender, run, record);
-            }
-        }
-    }
-    pool.change(|state| state.complete = true);
-}
-
-/// Why there is no kernel to run on.
-struct Unprepared {
-    name: RunName,
-    stage: Stage,
-    error: Error,
-}
-
-fn prepare_one(
-    session: SessionParts<'_>,
-    run: usize,
-    wanted: &Wanted,
-    tell: &dyn Fn(RunEventKind),
-) -> Result<Ready, Unprepared> {
-    let begin = Instant::now();
-    let name = wanted.name().map_err(|error| Unprepared {
-        name: RunName {
-            kernel: "newest".to_owned(),
-            arch: String::new(),
-            flavor: None,
-            phase: None,
-        },
-        stage: Stage::Setup,
-        error,
-    })?;
-    let failure = |name: &RunName, stage, error| Unprepared {
-        name: name.clone(),
-        stage,
-        error,
-    };
-    let choice = match &wanted.choice {
-        Ok(choice) => choice,
-        // The error is the request's; it is told once.
-        Err(error) => {
-            let error = copy(error);
-            return Err(failure(&name, Stage::Fetch, error));
-        }
-    };
-    tell(RunEventKind::Preparing(name.clone()));
-    let remote = choice.evictable;
-    let kernel = supply::obtain(
-        session.env,
-        wanted.request.as_ref(),
-        choice,
-        session.sources,
-    );
-    let kernel = kernel.map_err(|error| failure(&name, wanted.stage(), error))?;
-    let name = queue::name(&kernel);
-    let module = session
-        .suite
-        .module(session.env, &kernel)
-        .context("cannot build the test module")
-        .map_err(|error| failure(&name, Stage::Setup, error))?;
-    let durations = match session.options.shards {
-        0 | 1 => Ok(None),
-        _ => session.suite.durations(&name).map(Some),
-    };
-    let durations = durations.map_err(|error| failure(&name, Stage::Setup, error))?;
-    Ok(Ready {
-        run,
-        name,
-        kernel,
-        remote,
-        module,
-        durations,
-        prepare: begin.elapsed().as_secs_f64(),
-        begun: AtomicBool::new(false),
-        started: Mutex::default(),
-        parts: Mutex::default(),
-    })
-}
-
-/// An error as a new one: [`Error`] cannot be cloned, but its kind must be kept.
-fn copy(error: &Error) -> Error {
-    let message = format!("{error:#}");
-    let lines = error::lines(error).to_owned();
-    match error::kind(error) {
-        Some(kind) => error::Failure::new(kind, message).lines(lines).into(),
-        None => error::Quoting { message, lines }.into(),
-    }
-}
-
-fn send(sender: &SyncSender<RunEvent>, run: usize, shard: u32, kind: RunEventKind) {
-    // The observer is told events until every sender is gone.
-    let _ = sender.send(RunEvent { run, shard, kind });
-}
-
-/// A thread that runs VMs.
-fn work(session: SessionParts<'_>, pool: &Pool, sender: &SyncSender<RunEvent>) {
-    let _guard = StopOnPanic(pool);
-    while let Some(task) = pool.wait(next_task) {
-        match task {
-            Task::Local => {
-                let outlet = Outlet::new(sender, 0, 0, &pool.stop);
-                match session.suite.run_local(outlet) {
-                    Ok(record) => pool.finished(session, sender, 0, record),
-                    Err(error) => pool.fail(error),
-                }
-            }
-            Task::Vm(ready, shard, shards) => {
-                if let Err(error) = run_vm(session, pool, sender, &ready, shard, shards) {
-                    pool.fail(error);
-                }
-            }
-        }
-    }
-}
-
 /// Takes a task. `Some(None)`: there will be none.
-fn next_task(state: &mut State) -> Option<Option<Task>> {
+fn next_task(state: &mut PoolState) -> Option<Option<Task>> {
     if state.closed {
         // Kernels some of whose tests have run are finished.
         state.tasks.retain(|task| match task {
@@ -445,125 +256,250 @@ fn next_task(state: &mut State) -> Option<Option<Task>> {
     }
 }
 
-/// One VM of a kernel; the last one of a kernel makes its record.
-fn run_vm(
-    session: SessionParts<'_>,
-    pool: &Pool,
-    sender: &SyncSender<RunEvent>,
-    ready: &Ready,
-    shard: u32,
-    shards: u32,
-) -> Result<()> {
-    {
-        let mut started = lock(&ready.started);
-        if !std::mem::replace(&mut *started, true) {
-            send(
-                sender,
-                ready.run,
-                0,
-                RunEventKind::Started(ready.name.clone()),
-            );
-        }
-    }
-    let split = (shards > 1).then_some((shard, shards));
-    let mut guest = suite::Guest {
-        name: &ready.name,
-        kernel: &ready.kernel,
-        module: ready.module.as_deref(),
-        durations: ready.durations.as_deref(),
-        split,
-        attempt: 0,
-        // One VM of several is enough for what is not split.
-        phases: match session.suite.crashes(ready.module.is_some()) && shard == 1 {
-            true => Phase::Both,
-            false => Phase::Main,
-        },
-    };
-    let (part, crash) = attempts(session, pool, sender, ready, &mut guest)?;
-    if let Some(record) = crash {
-        pool.finished(session, sender, ready.run + session.runs(), record);
-    }
-    let parts = {
-        let mut parts = lock(&ready.parts);
-        parts.push((shard, part));
-        if parts.len() < usize::try_from(shards)? {
-            return Ok(());
-        }
-        std::mem::take(&mut *parts)
-    };
-    let record = suite::merge(ready.prepare, parts).context("a kernel had no VM")?;
-    pool.change(|state| state.kernels -= 1);
-    pool.finished(session, sender, ready.run, record);
-    if ready.remote {
-        let kernel = ready.kernel.clone();
-        if let Err(error) = session.budget.tested(session.env, kernel) {
-            interrupt::check()?;
-            // The results of the other kernels are worth more than the space.
-            session.env.ui.warn(format!("{error:#}"));
-        }
-    }
-    Ok(())
+/// Why there is no kernel to run on.
+struct Unprepared {
+    name: RunName,
+    stage: Stage,
+    error: Error,
 }
 
-/// One VM, and others in its place as long as it is lost. The second value is of the tests
-/// after the crash.
-fn attempts(
-    session: SessionParts<'_>,
-    pool: &Pool,
-    sender: &SyncSender<RunEvent>,
-    ready: &Ready,
-    guest: &mut suite::Guest<'_>,
-) -> Result<(RunRecord, Option<RunRecord>)> {
-    let crash_run = ready.run + session.runs();
-    let number = guest.split.map_or(0, |(shard, _)| shard);
-    let again = |part: &RunRecord, attempt: u32| {
-        let tried = usize::try_from(attempt)?;
-        anyhow::Ok(session.options.retry.again(&part.outcome, tried))
-    };
-    let run = |guest: suite::Guest<'_>, run, number| {
-        let outlet = Outlet::new(sender, run, number, &pool.stop).with_crash(crash_run);
-        match session.suite.run_vm(session.env, guest, outlet) {
-            Err(error) if error::is_final(&error) || pool.stopped() => Err(error),
+/// One of the threads.
+#[derive(Clone)]
+struct Worker<'s> {
+    session: SessionParts<'s>,
+    pool: &'s Pool,
+    sender: SyncSender<RunEvent>,
+}
+
+impl Worker<'_> {
+    fn send(&self, run: usize, shard: u32, kind: RunEventKind) {
+        // The observer is told events until every sender is gone.
+        let _ = self.sender.send(RunEvent { run, shard, kind });
+    }
+
+    /// Tells that a run has ended. What follows from it is decided here, because the
+    /// collector may hear of it later than the next run is started.
+    fn finished(&self, run: usize, record: RunRecord) {
+        if self.session.options.fail_fast && record.outcome != RunOutcome::Passed {
+            self.pool.change(|state| state.closed = true);
+        }
+        self.send(run, 0, RunEventKind::Finished(Box::new(record)));
+    }
+
+    /// The thread that prepares.
+    fn prepare(&self) {
+        let (session, pool) = (self.session, self.pool);
+        let _guard = StopOnPanic(pool);
+        if session.local {
+            pool.change(|state| state.tasks.push_back(Task::Local));
+        }
+        let room = session.options.jobs.max(1) + session.options.prefetch;
+        for index in session.order {
+            let Some(wanted) = session.wanted.get(*index) else {
+                continue;
+            };
+            let run = index + usize::from(session.local);
+            let free = pool.wait(|state| {
+                if state.closed {
+                    return Some(None);
+                }
+                (state.kernels < room).then(|| {
+                    state.kernels += 1;
+                    Some(())
+                })
+            });
+            if free.is_none() {
+                break;
+            }
+            match self.prepare_one(run, wanted) {
+                Ok(ready) => {
+                    let ready = Arc::new(ready);
+                    let shards = session.options.shards.max(1);
+                    let task = |number| Task::Vm(Arc::clone(&ready), number, shards);
+                    pool.change(|state| state.tasks.extend((1..=shards).map(task)));
+                }
+                Err(Unprepared { name, stage, error }) => {
+                    pool.change(|state| state.kernels -= 1);
+                    if error::is_final(&error) {
+                        pool.fail(error);
+                        break;
+                    }
+                    self.send(run, 0, RunEventKind::Started(name.clone()));
+                    self.finished(run, RunRecord::not_started(name, stage, &error));
+                }
+            }
+        }
+        pool.change(|state| state.complete = true);
+    }
+
+    fn prepare_one(&self, run: usize, wanted: &Wanted) -> Result<ReadyKernel, Unprepared> {
+        let begin = Instant::now();
+        let SessionParts { suite, env, .. } = self.session;
+        let failure = |name: &RunName, stage, error| Unprepared {
+            name: name.clone(),
+            stage,
+            error,
+        };
+        let name = wanted.name().map_err(|error| {
+            let kernel = "newest".to_owned();
+            let name = RunName {
+                kernel,
+                ..RunName::default()
+            };
+            failure(&name, Stage::Setup, error)
+        })?;
+        // The error is the request's; it is told once.
+        let choice = wanted.choice.as_ref();
+        let choice = choice.map_err(|error| failure(&name, Stage::Fetch, copy(error)))?;
+        self.send(run, 0, RunEventKind::Preparing(name.clone()));
+        let request = wanted.request.as_ref();
+        let kernel = supply::obtain(env, request, choice, self.session.sources);
+        let kernel = kernel.map_err(|error| failure(&name, wanted.stage(), error))?;
+        let name = queue::name(&kernel);
+        let module = suite.module(env, &kernel);
+        let module = module.context("cannot build the test module");
+        let durations = (self.session.options.shards > 1).then(|| suite.durations(&name));
+        let set_up = |error| failure(&name, Stage::Setup, error);
+        Ok(ReadyKernel {
+            run,
+            remote: choice.evictable,
+            module: module.map_err(set_up)?,
+            durations: durations.transpose().map_err(set_up)?,
+            kernel,
+            prepare: begin.elapsed().as_secs_f64(),
+            begun: AtomicBool::new(false),
+            started: AtomicBool::new(false),
+            parts: Mutex::default(),
+            name,
+        })
+    }
+
+    /// A thread that runs VMs.
+    fn work(&self) {
+        let _guard = StopOnPanic(self.pool);
+        while let Some(task) = self.pool.wait(next_task) {
+            let done = match task {
+                Task::Local => {
+                    let outlet = Outlet::new(&self.sender, 0, 0, &self.pool.stop);
+                    let record = self.session.suite.run_local(outlet);
+                    record.map(|record| self.finished(0, record))
+                }
+                Task::Vm(ready, shard, shards) => self.run_vm(&ready, shard, shards),
+            };
+            if let Err(error) = done {
+                self.pool.fail(error);
+            }
+        }
+    }
+
+    /// One VM of a kernel; the last one of a kernel makes its record.
+    fn run_vm(&self, ready: &ReadyKernel, shard: u32, shards: u32) -> Result<()> {
+        let session = self.session;
+        if !ready.started.swap(true, Ordering::SeqCst) {
+            self.send(ready.run, 0, RunEventKind::Started(ready.name.clone()));
+        }
+        let mut guest = suite::Guest {
+            name: &ready.name,
+            kernel: &ready.kernel,
+            module: ready.module.as_deref(),
+            durations: ready.durations.as_deref(),
+            split: (shards > 1).then_some((shard, shards)),
+            attempt: 0,
+            // One VM of several is enough for what is not split.
+            phases: match session.suite.crashes(ready.module.is_some()) && shard == 1 {
+                true => Phase::Both,
+                false => Phase::Main,
+            },
+        };
+        let (part, crash) = self.attempts(ready, &mut guest)?;
+        if let Some(record) = crash {
+            self.finished(ready.run + session.runs(), record);
+        }
+        let parts = {
+            let mut parts = lock(&ready.parts);
+            parts.push((shard, part));
+            if parts.len() < usize::try_from(shards)? {
+                return Ok(());
+            }
+            std::mem::take(&mut *parts)
+        };
+        let record = suite::merge(ready.prepare, parts).context("a kernel had no VM")?;
+        self.pool.change(|state| state.kernels -= 1);
+        self.finished(ready.run, record);
+        if ready.remote {
+            let kernel = ready.kernel.clone();
+            if let Err(error) = session.budget.tested(session.env, kernel) {
+                interrupt::check()?;
+                // The results of the other kernels are worth more than the space.
+                session.env.ui.warn(format!("{error:#}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// One VM, and others in its place as long as it is lost. The second value is of the
+    /// tests after the crash.
+    fn attempts(
+        &self,
+        ready: &ReadyKernel,
+        guest: &mut suite::Guest<'_>,
+    ) -> Result<(RunRecord, Option<RunRecord>)> {
+        let retry = self.session.options.retry;
+        let crash_run = ready.run + self.session.runs();
+        let number = guest.split.map_or(0, |(shard, _)| shard);
+        let (part, mut crash) = loop {
+            let (part, crash) = self.attempt(*guest, ready.run, number, crash_run)?;
+            if !retry.again(&part.outcome, guest.attempt) {
+                break (part, crash);
+            }
+            guest.attempt += 1;
+            self.send(ready.run, number, RunEventKind::Retried(part.outcome));
+        };
+        // The main tests have their verdict, and do not run again for the others.
+        guest.phases = Phase::Crash;
+        guest.attempt = 0;
+        while let Some(lost) = &crash
+            && retry.again(&lost.outcome, guest.attempt)
+        {
+            guest.attempt += 1;
+            self.send(crash_run, 0, RunEventKind::Retried(lost.outcome.clone()));
+            let (before, after) = self.attempt(*guest, crash_run, 0, crash_run)?;
+            crash = Some(after.unwrap_or(before));
+        }
+        Ok((part, crash))
+    }
+
+    fn attempt(
+        &self,
+        guest: suite::Guest<'_>,
+        run: usize,
+        number: u32,
+        crash_run: usize,
+    ) -> Result<(RunRecord, Option<RunRecord>)> {
+        let outlet = Outlet::new(&self.sender, run, number, &self.pool.stop);
+        let outlet = outlet.with_crash(crash_run);
+        match self.session.suite.run_vm(self.session.env, guest, outlet) {
+            Err(error) if error::is_final(&error) || self.pool.stopped() => Err(error),
             Err(error) => {
                 let name = match guest.phases {
-                    Phase::Main | Phase::Both => ready.name.clone(),
-                    Phase::Crash => ready.name.crash(),
+                    Phase::Main | Phase::Both => guest.name.clone(),
+                    Phase::Crash => guest.name.crash(),
                 };
                 Ok((RunRecord::not_started(name, Stage::Setup, &error), None))
             }
             parts => parts,
         }
-    };
-    let (part, mut crash) = loop {
-        let (part, crash) = run(*guest, ready.run, number)?;
-        if !again(&part, guest.attempt)? {
-            break (part, crash);
-        }
-        guest.attempt += 1;
-        send(
-            sender,
-            ready.run,
-            number,
-            RunEventKind::Retried(part.outcome),
-        );
-    };
-    // The main tests have their verdict, and do not run again for the others.
-    guest.phases = Phase::Crash;
-    guest.attempt = 0;
-    while let Some(lost) = &crash
-        && again(lost, guest.attempt)?
-    {
-        guest.attempt += 1;
-        send(
-            sender,
-            crash_run,
-            0,
-            RunEventKind::Retried(lost.outcome.clone()),
-        );
-        let (before, after) = run(*guest, crash_run, 0)?;
-        crash = Some(after.unwrap_or(before));
     }
-    Ok((part, crash))
+}
+
+/// An error as a new one: [`Error`] cannot be cloned, but its kind must be kept.
+fn copy(error: &Error) -> Error {
+    let message = format!("{error:#}");
+    let lines = error::lines(error).to_owned();
+    match error::kind(error) {
+        Some(kind) => error::Failure::new(kind, message).lines(lines).into(),
+        None => error::Quoting { message, lines }.into(),
+    }
 }
 
 /// A thread that panicked holds no lock while it changes what the lock is for.

@@ -33,53 +33,37 @@ const IDLE: Duration = Duration::from_secs(600);
 /// No suite may take longer.
 const TOTAL: Duration = Duration::from_secs(3600);
 
-/// The tests of a project, and what all their runs have in common.
 pub struct Suite<'s> {
     pub project: &'s Project,
     pub options: &'s TestOptions,
     pub framework: &'static dyn Framework,
-    /// Its tree and interpreter on this host.
     pub prepared: Prepared,
-    /// The framework's runner.
     pub runner: PathBuf,
     /// What loads a capture kernel in the guest, [`crate::vm::guest::LOADER`] of the assets,
     /// a file; `None`: the tests after a crash are left out, or there are none.
     pub loader: Option<PathBuf>,
-    /// The folder of the session's logs.
     pub folder: PathBuf,
-    /// Only some of the tests are run.
     pub filtered: bool,
     pub ledger: Ledger,
     pub history: History,
 }
 
-/// One VM of a suite.
 #[derive(Clone, Copy)]
 pub struct Guest<'g> {
-    /// The run.
     pub name: &'g RunName,
-    /// The kernel.
     pub kernel: &'g LocalKernel,
-    /// The project's module, built for it.
     pub module: Option<&'g Path>,
-    /// The file of [`Suite::durations`].
     pub durations: Option<&'g Path>,
     /// Which part of the tests: the first number of the second, from 1.
     pub split: Option<(u32, u32)>,
-    /// How often it was tried before.
     pub attempt: u32,
-    /// Which tests run in it.
     pub phases: Phase,
 }
 
-/// Which tests of a kernel run in a VM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Phase {
-    /// The main ones.
     Main,
-    /// The main ones, and then those after a crash.
     Both,
-    /// Those after a crash.
     Crash,
 }
 
@@ -91,7 +75,6 @@ impl Suite<'_> {
         crash.is_some_and(|crash| module || !crash.module) && self.loader.is_some()
     }
 
-    /// Marks a test that is expected to fail.
     fn mark(&self, name: &RunName, test: &mut FinishedTest) {
         self.ledger.mark(test, name, self.filtered);
     }
@@ -134,7 +117,6 @@ impl Suite<'_> {
         Ok(())
     }
 
-    /// What is done after the main tests.
     fn crash(&self) -> Option<CrashRequest> {
         let (crash, loader) = (self.project.crash.as_ref()?, self.loader.as_ref()?);
         let command = self.crash_command(&crash.tests);
@@ -149,7 +131,6 @@ impl Suite<'_> {
         })
     }
 
-    /// The project's kernel module, built for a kernel.
     pub fn module(&self, env: &Env, kernel: &LocalKernel) -> Result<Option<PathBuf>> {
         let Some(module) = &self.project.module else {
             return Ok(None);
@@ -300,7 +281,6 @@ impl Suite<'_> {
     }
 }
 
-/// Looks for the source of the kernel module in the tree.
 fn check_module(project: &Project, tree: &Path) -> Result<(), Failure> {
     let Some(module) = &project.module else {
         return Ok(());
@@ -337,7 +317,6 @@ fn pairs(environment: &[(String, String)]) -> Vec<(OsString, OsString)> {
         .collect()
 }
 
-/// The outcome of a run in a VM.
 pub fn vm_outcome(tally: &Tally, outcome: &VmOutcome) -> RunOutcome {
     let running = tally.running.clone();
     match outcome {

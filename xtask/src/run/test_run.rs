@@ -28,7 +28,6 @@ use crate::vm::{self, AccelChoice, Limits, Vm, preflight};
 /// Changes a VM; is given the limits that hold otherwise.
 pub type ChangeVm = dyn Fn(&mut Vm, Limits) + Send + Sync;
 
-/// What is tested, where, and how.
 pub struct TestOptions {
     pub project: Chosen,
     /// Nobody named the project: it is tested because there is no other here.
@@ -36,11 +35,8 @@ pub struct TestOptions {
     /// The kernels; `None` is the newest on this machine, else of the release.
     pub requests: Vec<Option<KernelRequest>>,
     pub sources: Sources,
-    /// Whether missing tools of the host are installed.
     pub setup: bool,
-    /// Whether the host's own tests are run.
     pub local: bool,
-    /// Whether the tests after a crash of the kernel are run.
     pub crash: bool,
     pub partition: Option<Partition>,
     /// VMs at a time; without, as many as the host has room for.
@@ -51,21 +47,17 @@ pub struct TestOptions {
     pub disk_budget: Option<u64>,
     /// The folder of the results; without, a new one among the logs.
     pub folder: Option<PathBuf>,
-    /// For unittest.
     pub arguments: Vec<OsString>,
     pub environment: Vec<(OsString, OsString)>,
-    /// The compiler for the project's kernel module.
     pub cc: Option<String>,
     /// Memory of a guest, in MiB.
     pub memory: Option<u32>,
-    /// Processors of a guest.
     pub cpus: Option<u32>,
     pub accel: AccelChoice,
     /// What the user says about VMs; gets the limits that hold otherwise.
     pub machine: Box<ChangeVm>,
 }
 
-/// A run whose project is prepared and whose kernels are chosen.
 pub struct TestRun<'r> {
     pub plan: SessionPlan,
     env: &'r Env,
@@ -152,7 +144,6 @@ impl<'r> TestRun<'r> {
         })
     }
 
-    /// The project's tree on this host.
     pub fn tree(&self) -> &Path {
         &self.suite.prepared.tree
     }
@@ -215,7 +206,6 @@ impl<'r> TestRun<'r> {
     }
 }
 
-/// Writes events down before they are shown.
 struct Recorder<'r> {
     folder: &'r mut RunFolder,
     observer: &'r mut dyn Observer,
@@ -295,7 +285,6 @@ fn asset(env: &Env, name: &str, folder: &Path) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// How long a run will take, if all of its tests are run.
 fn estimate(suite: &Suite<'_>, name: &RunName) -> Option<Duration> {
     if suite.filtered {
         return None;
@@ -306,7 +295,6 @@ fn estimate(suite: &Suite<'_>, name: &RunName) -> Option<Duration> {
     Some(main + crash.unwrap_or_default())
 }
 
-/// VMs at a time, if nobody says.
 fn default_jobs(options: &TestOptions, paths: &Paths) -> Result<usize> {
     let arch = host_arch()?;
     let processors = programs::processors();

@@ -18,7 +18,6 @@ use crate::vm::{BootSpans, PhaseRun, VmRun, VmSink};
 /// Lines of a log that the report of a run shows.
 const TAIL_LINES: usize = 25;
 
-/// Where the events of one VM go.
 #[derive(Clone, Copy)]
 pub struct Outlet<'o> {
     sender: &'o SyncSender<RunEvent>,
@@ -60,7 +59,6 @@ impl<'o> Outlet<'o> {
         }
     }
 
-    /// Tells what happened.
     pub fn send(&self, kind: RunEventKind) -> Result<()> {
         self.check()?;
         let (run, shard) = (self.run, self.shard);
@@ -74,7 +72,6 @@ impl<'o> Outlet<'o> {
     }
 }
 
-/// Takes what one VM sends.
 pub struct SuiteSink<'s> {
     name: RunName,
     pub(super) outlet: Outlet<'s>,
@@ -87,7 +84,6 @@ pub struct SuiteSink<'s> {
     pub(super) boot: Option<Duration>,
     /// The run of the tests after a crash and the log of their output, until they come.
     crash: Option<(RunName, PathBuf)>,
-    /// What was before the crash.
     before: Option<Box<Self>>,
 }
 
