@@ -1,14 +1,15 @@
 //! Colours of results on a terminal. They only repeat what words say.
 
 /// What `--color` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum ColorChoice {
-    /// On a terminal that is not dumb, unless `NO_COLOR` is set (<https://no-color.org>).
+    // And if it is not dumb, and `NO_COLOR` is not set (<https://no-color.org>).
+    /// On a terminal
     #[default]
     Auto,
-    /// Wherever the results go.
+    /// Always
     Always,
-    /// Nowhere.
+    /// Never
     Never,
 }
 

@@ -14,7 +14,6 @@ use crate::run::test_run::{TestOptions, TestRun};
 use crate::run::{queue, run_folder};
 use anyhow::{Context, Result};
 
-use super::kernels;
 use super::test::{self, Subject};
 use crate::cli::kernels::KernelFlags;
 use clap::Args;
@@ -55,7 +54,7 @@ pub struct BisectFlags {
 
 /// Searches and prints the answer.
 pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
-    let requests = bisect::ordered(kernels::requests(&flags.kernels, &env.paths)?);
+    let requests = bisect::ordered(flags.kernels.requests(&env.paths)?);
     if requests.len() < 2 {
         let failure = Failure::usage("a search needs at least two kernels");
         return Err(failure.hint("-K, or -k 5.10,6.1,6.12").into());

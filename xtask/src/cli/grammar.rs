@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use crate::base::{color::ColorChoice, error::Failure, ui::Verbosity};
 use clap::error::{ContextKind, ContextValue, ErrorKind};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 /// Tests on many Linux kernels, on this host's own userspace.
 #[derive(Debug, Parser)]
@@ -25,28 +25,17 @@ pub struct Xtask {
 
 /// Options of every command.
 #[derive(Args, Debug)]
+#[command(next_help_heading = "Global options")]
 pub struct Global {
     /// Keep kernels, packages, sources and logs in this directory [default: $VMTEST_DIR, else
     /// build/vmtest of the workspace]
-    #[arg(
-        short,
-        long,
-        global = true,
-        value_name = "DIR",
-        help_heading = "Global options"
-    )]
+    #[arg(short, long, global = true, value_name = "DIR")]
     pub directory: Option<PathBuf>,
     /// Print more, such as every command that is run
-    #[arg(short, long, global = true, help_heading = "Global options")]
+    #[arg(short, long, global = true)]
     pub verbose: bool,
     /// Print only errors
-    #[arg(
-        short,
-        long,
-        global = true,
-        conflicts_with = "verbose",
-        help_heading = "Global options"
-    )]
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Print results in colour; `auto`: on a terminal, unless $NO_COLOR is set
     #[arg(
@@ -54,25 +43,13 @@ pub struct Global {
         global = true,
         value_enum,
         value_name = "WHEN",
-        default_value = "auto",
-        help_heading = "Global options"
+        default_value = "auto"
     )]
-    pub color: Color,
+    pub color: ColorChoice,
     /// Install missing host tools first, after printing the command, and build kernels that cannot
     /// be fetched
-    #[arg(long, global = true, help_heading = "Global options")]
+    #[arg(long, global = true)]
     pub setup: bool,
-}
-
-/// When results have colours
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Color {
-    /// On a terminal
-    Auto,
-    /// Always
-    Always,
-    /// Never
-    Never,
 }
 
 /// What clap says about a wrong command line, in one line of ours: its first
@@ -111,15 +88,6 @@ fn remedy(error: &clap::Error, text: &str) -> String {
 }
 
 impl Global {
-    /// When results have colours.
-    pub fn color(&self) -> ColorChoice {
-        match self.color {
-            Color::Auto => ColorChoice::Auto,
-            Color::Always => ColorChoice::Always,
-            Color::Never => ColorChoice::Never,
-        }
-    }
-
     /// How much is said.
     pub fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {

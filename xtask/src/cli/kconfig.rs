@@ -2,10 +2,10 @@
 
 use std::io::Write;
 
-use crate::base::error::{Failure, FailureKind};
-use crate::base::{env::Env, input, stdout::Stdout, ui::Verbosity};
+use crate::base::{env::Env, error::Failure, input, stdout::Stdout, ui::Verbosity};
+use crate::cli::kernels::architecture;
 use crate::kernel::config::{FinalConfig, State, audit, definitions, merge};
-use crate::model::{arch, catalog::Kernels, version::Version};
+use crate::model::{catalog::Kernels, version::Version};
 use crate::vm::guest::requirements;
 use anyhow::Result;
 use clap::Args;
@@ -45,33 +45,22 @@ pub struct KconfigFlags {
 
 pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
     let kernels = Kernels::load(&env.paths.configs)?;
-    let arch = match &flags.arch {
-        Some(name) => arch::find(name).ok_or_else(|| {
-            let known = kernels.architectures.iter().map(|(arch, _)| arch.name);
-            Failure::usage(format!("unknown architecture {name}"))
-                .hint(format!("there is {}", known.collect::<Vec<_>>().join(", ")))
-        })?,
-        None => arch::host().ok_or_else(|| {
-            Failure::usage("this machine's architecture is not one of ours")
-                .hint("give one with -a")
-        })?,
-    };
+    let arch = architecture(flags.arch.as_deref())?;
     if let Some(version) = &flags.version {
         kernels.require_series(version.series, arch)?;
     }
     let flavor = kernels.flavor(&flags.flavor)?;
     let merged = merge(&env.paths.configs, arch, &flavor.name)?;
-    let mut output = Stdout;
 
     let Some(path) = &flags.check else {
         let version = flags.version.as_ref();
         let of = version.map_or_else(|| "any version".to_owned(), ToString::to_string);
         writeln!(
-            output,
+            Stdout,
             "# Linux {of}, {}, {} ({}).\n# For make allnoconfig KCONFIG_ALLCONFIG=<this file>.\n",
             arch.name, flavor.name, flavor.description
         )?;
-        output.write_all(merged.annotated(version).as_bytes())?;
+        Stdout.write_all(merged.annotated(version).as_bytes())?;
         return Ok(0);
     };
 
@@ -92,7 +81,7 @@ pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
     if env.ui.verbosity() == Verbosity::Verbose {
         for option in &audit.options {
             if !matches!(option.state, State::Lost { .. }) {
-                writeln!(output, "{option}")?;
+                writeln!(Stdout, "{option}")?;
             }
         }
     }
@@ -101,7 +90,7 @@ pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
         None => audit.lost().map(ToString::to_string).collect(),
     };
     for line in lost {
-        writeln!(output, "{line}")?;
+        writeln!(Stdout, "{line}")?;
     }
     let (set, absent, lost) = audit.counts();
     env.ui.info(format!(
@@ -109,8 +98,5 @@ pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
         path.display(),
         flavor.name
     ));
-    Ok(match lost {
-        0 => 0,
-        _ => FailureKind::Findings.exit_status(),
-    })
+    Ok(super::findings(lost > 0))
 }

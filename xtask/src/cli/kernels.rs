@@ -1,12 +1,14 @@
 //! Which kernels the flags name.
 
-use crate::base::paths::Paths;
-use crate::model::{catalog::Kernels, kernel_request::KernelRequest};
-use crate::supply::host_arch;
+use crate::base::{env::Env, error::Failure, paths::Paths};
+use crate::host::setup::{self, Tool};
+use crate::kernel::source::{SourceChoice, kernel_org::DEFAULT_URL};
+use crate::model::arch::{self, Arch};
+use crate::model::{catalog::Kernels, kernel::LocalKernel, kernel_request::KernelRequest};
+use crate::supply::{self, Sources, host_arch};
 use anyhow::Result;
 use clap::Args;
 
-/// Which kernels.
 #[derive(Args, Debug, Default)]
 pub struct KernelFlags {
     /// Take this kernel: a release, a pattern, a series, the path of an unpacked kernel, of a
@@ -35,20 +37,117 @@ pub struct KernelFlags {
     pub all_flavors: bool,
 }
 
-/// The requests of the flags, in their order; may be none.
-pub fn requests(flags: &KernelFlags, paths: &Paths) -> Result<Vec<KernelRequest>> {
-    let mut requests = Vec::new();
-    for text in &flags.kernels {
-        requests.extend(KernelRequest::parse_list(text)?);
+/// Which kernels are built, and from which source.
+#[derive(Args, Debug)]
+pub struct BuildFlags {
+    /// Take every supported series
+    #[arg(short = 'K', long, alias = "all-series")]
+    pub all_kernels: bool,
+    /// Take this flavor; repeatable [default: the first one of kernels.toml]
+    #[arg(
+        short,
+        long = "flavor",
+        value_name = "FLAVOR",
+        conflicts_with = "all_flavors"
+    )]
+    pub flavors: Vec<String>,
+    /// Take every flavor
+    #[arg(short = 'F', long)]
+    pub all_flavors: bool,
+    /// Take source from auto (kernel.org, then Debian), kernel.org, debian, or git:URL
+    #[arg(long, value_name = "SOURCE", default_value = "auto")]
+    pub source: SourceChoice,
+    /// Fetch kernel.org's archives from this address, which may be a mirror
+    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
+    pub kernel_org_url: String,
+}
+
+/// How kernels are compiled.
+#[derive(Args, Debug)]
+pub struct CompilerFlags {
+    /// Compile with this C compiler [default: gcc, through ccache if there is one]
+    #[arg(long, value_name = "PROGRAM")]
+    pub cc: Option<String>,
+    /// Run this many jobs at a time [default: one per processor]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub jobs: Option<u32>,
+}
+
+impl KernelFlags {
+    /// The requests, in their order; may be none.
+    pub fn requests(&self, paths: &Paths) -> Result<Vec<KernelRequest>> {
+        let mut requests = parse(&self.kernels)?;
+        if self.all_kernels {
+            let kernels = Kernels::load(&paths.configs)?;
+            let flavors = match self.all_flavors {
+                true => Vec::from_iter(kernels.flavors.iter().map(|flavor| flavor.name.clone())),
+                false => self.flavors.clone(),
+            };
+            requests.extend(kernels.every_series(host_arch()?, &flavors)?);
+        }
+        Ok(requests)
     }
-    if flags.all_kernels {
-        let kernels = Kernels::load(&paths.configs)?;
-        let all = || kernels.flavors.iter().map(|flavor| flavor.name.clone());
-        let flavors = match flags.all_flavors {
-            true => all().collect(),
-            false => flags.flavors.clone(),
-        };
-        requests.extend(kernels.every_series(host_arch()?, &flavors)?);
+}
+
+impl BuildFlags {
+    /// Without -f and -F the most usual flavor.
+    pub fn flavors(&self, kernels: &Kernels) -> Result<Vec<String>> {
+        let all = kernels.flavors.iter().map(|flavor| flavor.name.clone());
+        if self.all_flavors {
+            return Ok(all.collect());
+        }
+        if self.flavors.is_empty() {
+            return Ok(all.take(1).collect());
+        }
+        for flavor in &self.flavors {
+            kernels.flavor(flavor)?;
+        }
+        Ok(distinct(&self.flavors))
     }
-    Ok(requests)
+}
+
+impl CompilerFlags {
+    /// The host tools that building takes. A compiler of the user's choice is looked for later.
+    pub fn tools(&self) -> Vec<Tool> {
+        let mut tools = setup::for_build();
+        tools.retain(|tool| self.cc.is_none() || *tool != Tool::program("gcc"));
+        tools
+    }
+}
+
+/// The first of each, in their order.
+pub fn distinct<T: Clone + PartialEq>(all: &[T]) -> Vec<T> {
+    let mut distinct = Vec::new();
+    for one in all {
+        if !distinct.contains(one) {
+            distinct.push(one.clone());
+        }
+    }
+    distinct
+}
+
+/// Lists of requests, each separated by commas.
+pub fn parse(lists: &[String]) -> Result<Vec<KernelRequest>> {
+    let lists = lists.iter().map(|list| KernelRequest::parse_list(list));
+    Ok(lists.collect::<Result<Vec<_>, _>>()?.concat())
+}
+
+/// The one kernel of a command that runs one.
+pub fn one(env: &Env, words: &[String], sources: &Sources) -> Result<LocalKernel> {
+    let requests = parse(words)?;
+    if requests.len() > 1 {
+        let failure = Failure::usage("only one kernel can be booted here");
+        return Err(failure.hint("`test` takes several").into());
+    }
+    supply::resolve(env, requests.first(), sources)
+}
+
+/// The architecture of that name, or this host's.
+pub fn architecture(name: Option<&str>) -> Result<&'static Arch> {
+    let name = name.unwrap_or(std::env::consts::ARCH);
+    let known = arch::ARCHITECTURES.iter().map(|arch| arch.name);
+    Ok(arch::find(name).ok_or_else(|| {
+        let known = known.collect::<Vec<_>>().join(", ");
+        Failure::usage(format!("unknown architecture {name}")).hint(format!("there is {known}"))
+    })?)
 }

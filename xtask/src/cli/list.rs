@@ -8,7 +8,6 @@ use crate::net::github::client::Freshness;
 use crate::supply::list;
 use anyhow::Result;
 
-use super::release;
 use crate::cli::release::ReleaseFlags;
 use clap::Args;
 
@@ -70,7 +69,7 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
     let mut place = "on this machine".to_owned();
     let mut assets = Vec::new();
     if flags.remote {
-        let client = release::client(env, &flags.release)?;
+        let client = flags.release.client(env)?;
         assets = client.listing(Freshness::Checked)?.assets.clone();
         place = match local {
             true => format!("on this machine or in {}", client.location()),

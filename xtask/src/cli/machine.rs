@@ -1,169 +1,144 @@
 //! What a VM is made of, as every command that boots one takes it.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::base::{error::Failure, temporary};
+use crate::base::{environment::is_exportable, error::Failure, secrets, temporary};
 use crate::model::project::MEMORY_MIN;
-use crate::vm::scratch_disk::{self, Disk, DiskArgument, Purpose};
-use crate::vm::share::{self, Share, ShareArgument};
-use crate::vm::{AccelChoice, Limits, Vm};
-use crate::vm::{debugger::Endpoint, device::Device};
+use crate::vm::scratch_disk::{self, DiskArgument, Purpose};
+use crate::vm::share::{self, ShareArgument};
+use crate::vm::{AccelChoice, Limits, Vm, debugger::Endpoint, device::Device};
+use anyhow::Result;
+use clap::Args;
 use clap::builder::{OsStringValueParser, TypedValueParser};
-use clap::{Args, ValueEnum};
+use jiff::SignedDuration;
 
-/// KVM or emulation
-#[derive(Clone, Copy, Debug, ValueEnum)]
-pub enum Accel {
-    /// KVM where a kernel was proved to run on it, else emulation
-    Auto,
-    /// KVM or an error
-    Kvm,
-    /// Emulation
-    Tcg,
-}
-
-/// What a VM is made of.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "VM options")]
 pub struct Machine {
     /// Give the guest this much memory, in MiB or with a unit [default: 2G; `test`: what the
     /// project says]
-    #[arg(long, value_name = "SIZE", value_parser = mebibytes, help_heading = "VM options")]
+    #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
     pub memory: Option<u32>,
     /// Give the guest this many processors [default: 2, or 1 if more are of no use]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..), help_heading = "VM options")]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub cpus: Option<u32>,
     /// Run the processors with KVM or emulated
-    #[arg(long, value_enum, default_value = "auto", help_heading = "VM options")]
-    pub accel: Accel,
+    #[arg(long, value_enum, default_value = "auto")]
+    pub accel: AccelChoice,
     /// Add a kernel parameter; repeatable
-    #[arg(
-        long,
-        value_name = "PARAMETER",
-        allow_hyphen_values = true,
-        help_heading = "VM options"
-    )]
+    #[arg(long, value_name = "PARAMETER", allow_hyphen_values = true)]
     pub kernel_cmdline: Vec<String>,
     /// Add an argument for QEMU; `-Xqemu ARGUMENT` is the same; repeatable
-    #[arg(
-        long,
-        value_name = "ARGUMENT",
-        allow_hyphen_values = true,
-        help_heading = "VM options"
-    )]
+    #[arg(long, value_name = "ARGUMENT", allow_hyphen_values = true)]
     pub qemu_argument: Vec<OsString>,
+    /// Set a variable in the guest: NAME=VALUE, or NAME for its value on this host if it has one
+    #[arg(long = "env", value_name = "NAME[=VALUE]")]
+    pub environment: Vec<OsString>,
     /// Let the guest see changes on the host while it runs; slower
-    #[arg(long, help_heading = "VM options")]
+    #[arg(long)]
     pub no_cache: bool,
     /// End the VM after this time, such as 20s or 1h30m [default: none; `test`: 1h]
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Limit>,
     /// End the VM if the command has not started after this time [default: 60s, emulated 300s]
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub boot_timeout: Option<Limit>,
     /// End the VM if nothing was printed for this time; `none` is no limit [default: none; `test`:
     /// 10m]
-    #[arg(long, value_name = "TIME", value_parser = duration, help_heading = "VM options")]
+    #[arg(long, value_name = "TIME", value_parser = duration)]
     pub idle_timeout: Option<Limit>,
     /// Show the guest the present state of a directory of this host, read-only, at the same path or
     /// at the path GUEST; repeatable
-    #[arg(long, value_name = "DIR[:GUEST]", help_heading = "VM options",
-          value_parser = OsStringValueParser::new().map(|word| ShareArgument::parse(&word)))]
+    #[arg(long, value_name = "DIR[:GUEST]", value_parser = share_parser())]
     pub share: Vec<ShareArgument>,
     /// Share a directory as --share does, and let the guest change its files on the host;
     /// repeatable
-    #[arg(long, value_name = "DIR[:GUEST]", help_heading = "VM options",
-          value_parser = OsStringValueParser::new().map(|word| ShareArgument::parse(&word)))]
+    #[arg(long, value_name = "DIR[:GUEST]", value_parser = share_parser())]
     pub share_rw: Vec<ShareArgument>,
     /// Give the guest a temporary disk: with PATH an empty ext4 file system there, which unlike the
     /// guest's root can be an upper layer of overlayfs; without PATH a device that VMTEST_DISK
     /// names (VMTEST_DISK2 the next); repeatable
-    #[arg(long, value_name = "SIZE[:PATH]", help_heading = "VM options",
+    #[arg(long, value_name = "SIZE[:PATH]",
           value_parser = OsStringValueParser::new().try_map(|word| DiskArgument::parse(&word)))]
     pub disk: Vec<DiskArgument>,
     /// Give the guest a network, in which it can reach this host (as 10.0.2.2) and every host that
     /// this one can reach
-    #[arg(long, help_heading = "VM options")]
+    #[arg(long)]
     pub net: bool,
     /// Wait for a debugger before the kernel's first instruction, at a socket or at this port of
     /// 127.0.0.1, and print gdb's command line; only time limits that are given hold
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
-          default_missing_value = "socket", value_parser = endpoint, help_heading = "VM options")]
+          default_missing_value = "socket", value_parser = endpoint)]
     pub gdb: Option<Endpoint>,
-    /// Fetch debugging information for a kernel of Debian, once: about 1 GB to download, 5 to 8 GB
-    /// on disk; with `-k host`, use what is installed
-    #[arg(long, help_heading = "VM options")]
-    pub debuginfo: bool,
     /// Write the guest's memory to a file for drgn and crash if the guest panics, gets stuck or
     /// ends by itself
-    #[arg(long, help_heading = "VM options")]
+    #[arg(long)]
     pub dump: bool,
     /// Keep core dumps of the guest's programs in this directory of the host, which is made if it
     /// does not exist
-    #[arg(long, value_name = "DIR", help_heading = "VM options")]
+    #[arg(long, value_name = "DIR")]
     pub keep_cores: Option<PathBuf>,
 }
 
-/// What the flags name that was looked for before a kernel was fetched.
-#[derive(Clone, Copy, Debug)]
-pub struct Given<'a> {
-    pub shares: &'a [Share],
-    pub disks: &'a [Disk],
-    /// The directory of core dumps.
-    pub cores: Option<&'a Path>,
-}
-
 impl Machine {
-    /// What is shared, which must be there.
-    pub fn shares(&self) -> Result<Vec<Share>, Failure> {
-        let some = |arguments: &[ShareArgument], writable| {
-            let shares = arguments.iter().map(|share| share.resolve(writable));
-            shares.collect::<Result<Vec<_>, _>>()
-        };
-        let all = [some(&self.share, false)?, some(&self.share_rw, true)?];
-        share::arrange(all.concat())
+    /// Variables for the guest.
+    pub fn environment(&self) -> Result<Vec<(OsString, OsString)>> {
+        let mut pairs = Vec::new();
+        for word in &self.environment {
+            let bytes = word.as_bytes();
+            let (name, value) = match bytes.iter().position(|&byte| byte == b'=') {
+                Some(at) => (
+                    &bytes[..at],
+                    Some(OsStr::from_bytes(&bytes[at + 1..]).to_owned()),
+                ),
+                None => (bytes, secrets::variable(word)),
+            };
+            let name = OsStr::from_bytes(name);
+            if !is_exportable(name) {
+                let message = format!("--env: {name:?} is not the name of a variable");
+                let hint = "letters, digits and _, no digit first: what a shell can export";
+                return Err(Failure::usage(message).hint(hint).into());
+            }
+            // One that is not set here is not set there.
+            pairs.extend(value.map(|value| (name.to_owned(), value)));
+        }
+        Ok(pairs)
     }
 
-    /// Makes the directory of `--keep-cores`.
-    pub fn cores(&self) -> Result<Option<PathBuf>, Failure> {
-        let Some(directory) = &self.keep_cores else {
-            return Ok(None);
-        };
-        let made = std::fs::create_dir_all(directory).and_then(|()| directory.canonicalize());
-        made.map(Some).map_err(|error| {
-            let place = directory.display();
-            Failure::usage(format!("cannot keep core dumps in {place}: {error}"))
-        })
-    }
-
-    /// Scratch disks, for which there must be room.
-    pub fn disks(&self) -> Result<Vec<Disk>, Failure> {
-        let directory = temporary::host_folder();
-        let directory = directory.map_err(|error| Failure::setup(format!("{error:#}")))?;
-        let disks = scratch_disk::resolve(&self.disk, &directory)?;
-        let place = |disk: &Disk| match &disk.purpose {
-            Purpose::Mounted(place) => Some(place.clone()),
-            Purpose::Device(_) => None,
-        };
-        for share in self.shares()? {
-            if disks
-                .iter()
-                .filter_map(place)
-                .any(|place| place == share.guest)
-            {
+    /// What the guest gets besides its root. The directories must be there, and room for the disks.
+    pub fn devices(&self) -> Result<Vec<Device>> {
+        let shares = self.share.iter().map(|share| share.resolve(false));
+        let shares = shares.chain(self.share_rw.iter().map(|share| share.resolve(true)));
+        let shares = share::arrange(shares.collect::<Result<_, _>>()?)?;
+        let disks = scratch_disk::resolve(&self.disk, &temporary::host_folder()?)?;
+        for share in &shares {
+            let place = Purpose::Mounted(share.guest.clone());
+            if disks.iter().any(|disk| disk.purpose == place) {
                 let place = share.guest.display();
-                return Err(Failure::usage(format!(
-                    "both a share and a disk are to be at {place}"
-                ))
-                .hint("name another place in the guest"));
+                let message = format!("both a share and a disk are to be at {place}");
+                return Err(Failure::usage(message)
+                    .hint("name another place in the guest")
+                    .into());
             }
         }
-        Ok(disks)
+        let mut devices = Vec::from_iter(shares.into_iter().map(Device::Share));
+        if let Some(directory) = &self.keep_cores {
+            let made = std::fs::create_dir_all(directory).and_then(|()| directory.canonicalize());
+            devices.push(Device::Cores(made.map_err(|error| {
+                let place = directory.display();
+                Failure::usage(format!("cannot keep core dumps in {place}: {error}"))
+            })?));
+        }
+        devices.extend(disks.into_iter().map(Device::Disk));
+        devices.extend(self.net.then_some(Device::Network));
+        devices.extend(self.gdb.map(Device::Debugger));
+        Ok(devices)
     }
 
-    /// The part of a VM's request that these flags decide; the rest is the caller's.
-    pub fn limits(&self, defaults: Limits) -> Limits {
+    fn limits(&self, defaults: Limits) -> Limits {
         // Whoever debugs has the time that it takes.
         let defaults = match self.gdb {
             Some(_) => Limits {
@@ -173,10 +148,7 @@ impl Machine {
             },
             None => defaults,
         };
-        let choose = |flag: Option<Limit>, default| match flag {
-            None => default,
-            Some(Limit(limit)) => limit,
-        };
+        let choose = |flag: Option<Limit>, default| flag.map_or(default, |Limit(limit)| limit);
         Limits {
             boot: choose(self.boot_timeout, defaults.boot).or(self.boot_timeout.map(|_| ENDLESS)),
             idle: choose(self.idle_timeout, defaults.idle),
@@ -184,44 +156,22 @@ impl Machine {
         }
     }
 
-    /// How the processors are to run.
-    pub fn accel(&self) -> AccelChoice {
-        match self.accel {
-            Accel::Auto => AccelChoice::Auto,
-            Accel::Kvm => AccelChoice::Kvm,
-            Accel::Tcg => AccelChoice::Tcg,
-        }
-    }
-
-    /// Copies what these flags say into a request.
-    pub fn apply(&self, request: &mut Vm, given: Given<'_>, defaults: Limits) {
-        request.memory = self.memory.unwrap_or(request.memory);
-        request.cpus = self.cpus;
-        request
-            .kernel_arguments
-            .extend(self.kernel_cmdline.iter().cloned());
-        request
-            .qemu_arguments
-            .extend(self.qemu_argument.iter().cloned());
-        request.cache = !self.no_cache;
-        let devices = &mut request.devices;
-        devices.extend(given.shares.iter().cloned().map(Device::Share));
-        devices.extend(
-            given
-                .cores
-                .map(|directory| Device::Cores(directory.to_owned())),
-        );
-        devices.extend(given.disks.iter().cloned().map(Device::Disk));
-        devices.extend(self.net.then_some(Device::Network));
-        devices.extend(self.gdb.map(Device::Debugger));
+    /// Adds what these flags say, with the `devices` that they name.
+    pub fn apply(&self, vm: &mut Vm, devices: &[Device], defaults: Limits) {
+        vm.memory = self.memory.unwrap_or(vm.memory);
+        vm.cpus = self.cpus;
+        vm.kernel_arguments.extend_from_slice(&self.kernel_cmdline);
+        vm.qemu_arguments.extend_from_slice(&self.qemu_argument);
+        vm.cache = !self.no_cache;
+        vm.devices.extend_from_slice(devices);
         // Who names a link says so to the command, too.
-        let names = self.share.iter().chain(&self.share_rw);
-        let names = names.filter(|share| share.guest.is_none());
-        let names = names.filter_map(|share| std::path::absolute(&share.host).ok());
-        request.keep.extend(names);
-        request.accel = self.accel();
-        request.dump = self.dump.then(|| dump_beside(&request.console_log));
-        request.limits = self.limits(defaults);
+        let links = self.share.iter().chain(&self.share_rw);
+        let links = links.filter(|share| share.guest.is_none());
+        vm.keep
+            .extend(links.filter_map(|share| std::path::absolute(&share.host).ok()));
+        vm.accel = self.accel;
+        vm.dump = self.dump.then(|| dump_beside(&vm.console_log));
+        vm.limits = self.limits(defaults);
     }
 }
 
@@ -233,6 +183,10 @@ fn dump_beside(console: &Path) -> PathBuf {
 
 /// A boot without limit is one of a year.
 const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
+
+fn share_parser() -> impl TypedValueParser<Value = ShareArgument> {
+    OsStringValueParser::new().map(|word| ShareArgument::parse(&word))
+}
 
 fn endpoint(text: &str) -> Result<Endpoint, String> {
     match (text, text.parse()) {
@@ -246,50 +200,30 @@ fn endpoint(text: &str) -> Result<Endpoint, String> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limit(Option<Duration>);
 
+/// A number alone is seconds.
 fn duration(text: &str) -> Result<Limit, String> {
     if text == "none" {
         return Ok(Limit(None));
     }
-    let (mut total, mut rest) = (0.0, text.trim());
-    while total == 0.0 || !rest.is_empty() {
-        let unit = rest.find(|c: char| c.is_ascii_alphabetic());
-        let (number, behind) = rest.split_at(unit.unwrap_or(rest.len()));
-        let end = behind.find(|c: char| !c.is_ascii_alphabetic());
-        let (unit, behind) = behind.split_at(end.unwrap_or(behind.len()));
-        let scale = match unit {
-            // Seconds alone; `1h30` could be anything.
-            "" if rest.len() == text.trim().len() => 1.0,
-            "s" => 1.0,
-            "ms" => 0.001,
-            "m" | "min" => 60.0,
-            "h" => 3600.0,
-            _ => return Err("the units are ms, s, m and h".to_owned()),
-        };
-        match number.trim().parse::<f64>() {
-            Ok(number) if number > 0.0 && number < 1e9 => total += number * scale,
-            _ => return Err("a time is written like 20s, 5m or 1h30m, or `none`".to_owned()),
+    let seconds = text.parse().map(SignedDuration::from_secs);
+    match seconds.or_else(|_| text.parse::<SignedDuration>()) {
+        // More could not be added to a time.
+        Ok(time) if time.is_positive() && time.as_secs() < 1_000_000_000 => {
+            Ok(Limit(Some(time.unsigned_abs())))
         }
-        rest = behind.trim_start();
+        _ => Err("a time is written like 20s, 5m or 1h30m, or `none`".to_owned()),
     }
-    Ok(Limit(Some(Duration::from_secs_f64(total))))
 }
 
 fn mebibytes(text: &str) -> Result<u32, String> {
-    let end = text
-        .find(|c: char| c.is_ascii_alphabetic())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(end);
-    let scale = match unit {
-        "" | "M" | "MiB" => 1,
-        "G" | "GiB" => 1024,
-        _ => return Err("the units are M and G".to_owned()),
+    let short = text.strip_suffix("iB").unwrap_or(text);
+    let (number, scale) = match (short.strip_suffix('G'), short.strip_suffix('M')) {
+        (Some(number), _) => (number, 1024),
+        (_, Some(number)) => (number, 1),
+        _ => (text, 1),
     };
-    match number
-        .trim()
-        .parse::<u32>()
-        .ok()
-        .and_then(|number| number.checked_mul(scale))
-    {
+    let number = number.trim().parse::<u32>().ok();
+    match number.and_then(|number| number.checked_mul(scale)) {
         Some(size) if size >= MEMORY_MIN => Ok(size),
         Some(_) => Err(format!("a guest needs {MEMORY_MIN}M at least")),
         None => Err("a size is written like 2G or 512M".to_owned()),
@@ -355,10 +289,22 @@ mod tests {
         assert_eq!(time("7"), Ok(Some(Duration::from_secs(7))));
         assert_eq!(time("none"), Ok(None));
         assert_eq!(time("1h30m"), Ok(Some(Duration::from_secs(5400))));
+        assert_eq!(time("1h0m"), Ok(Some(Duration::from_secs(3600))));
         assert_eq!(time("1m 0.5s"), Ok(Some(Duration::from_millis(60_500))));
         let bad = [
-            "", "s", "0", "-1s", "1d", "1e99", "nan", "inf", "1h30", "1h-3m", "30 5m", "1hm",
-            "1h0m",
+            "",
+            "s",
+            "0",
+            "-1s",
+            "1d",
+            "1e99",
+            "nan",
+            "inf",
+            "1h30",
+            "1h-3m",
+            "30 5m",
+            "1hm",
+            "9999999999h",
         ];
         for bad in bad {
             assert!(duration(bad).is_err(), "{bad}");

@@ -44,7 +44,7 @@ fn run() -> u8 {
         }
         _ => {}
     }
-    let ui = Ui::new(flags.global.verbosity()).color(flags.global.color());
+    let ui = Ui::new(flags.global.verbosity()).color(flags.global.color);
     // Before anything else is started.
     if let Err(error) = crate::base::secrets::hide() {
         ui.warn(format!(

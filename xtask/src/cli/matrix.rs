@@ -1,13 +1,12 @@
 //! `cargo xtask matrix`: the jobs of a CI's matrix.
 
 use crate::base::{paths::Paths, stdout};
-use crate::run::ci_matrix::{self, Format};
+use crate::run::ci_matrix::{self, MatrixFormat};
 use crate::supply::host_arch;
 use anyhow::Result;
 
-use super::kernels;
 use crate::cli::kernels::KernelFlags;
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 /// Print the jobs of a CI's matrix
 ///
@@ -36,23 +35,10 @@ pub struct MatrixFlags {
     pub format: MatrixFormat,
 }
 
-/// How the matrix is printed.
-#[derive(ValueEnum, Clone, Copy, Debug)]
-pub enum MatrixFormat {
-    /// One line for `fromJSON` in a workflow: {"include": [...]}
-    Github,
-    /// An array of the jobs
-    Json,
-}
-
 /// Prints the jobs.
 pub fn run(flags: &MatrixFlags, paths: &Paths) -> Result<u8> {
-    let requests = kernels::requests(&flags.kernels, paths)?;
+    let requests = flags.kernels.requests(paths)?;
     let jobs = ci_matrix::jobs(&requests, flags.partitions, host_arch()?)?;
-    let format = match flags.format {
-        MatrixFormat::Github => Format::Github,
-        MatrixFormat::Json => Format::Json,
-    };
-    stdout::print(&ci_matrix::render(&jobs, format)?)?;
+    stdout::print(&ci_matrix::render(&jobs, flags.format)?)?;
     Ok(0)
 }

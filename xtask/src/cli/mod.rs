@@ -6,7 +6,6 @@ mod ci;
 mod doctor;
 mod grammar;
 mod kconfig;
-mod kernel;
 mod kernels;
 mod list;
 mod machine;

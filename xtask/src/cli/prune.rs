@@ -9,7 +9,6 @@ use crate::release::{github::Github, plan::megabytes};
 use crate::supply::prune;
 use anyhow::Result;
 
-use super::release::client;
 use crate::cli::release::ReleaseFlags;
 use clap::Args;
 use std::num::NonZeroUsize;
@@ -93,7 +92,7 @@ fn on_this_machine(env: &Env, flags: &PruneFlags) -> Result<u8> {
 }
 
 fn remote(env: &Env, flags: &PruneFlags) -> Result<u8> {
-    let store = Github::new(client(env, &flags.release)?, &env.ui);
+    let store = Github::new(flags.release.client(env)?, &env.ui);
     if !flags.dry_run {
         store.require_token("delete kernels")?;
     }

@@ -1,24 +1,18 @@
 //! `xtask release plan` and `release apply`: see [`crate::release::plan`], [`crate::release`].
 
-use std::time::SystemTime;
+use std::{num::NonZeroUsize, time::SystemTime};
 
-use crate::base::{env::Env, error::Failure, lock, paths::Paths, stdout, time};
+use crate::base::{env::Env, lock, paths::Paths, stdout, time};
+use crate::cli::kernels::{BuildFlags, CompilerFlags, architecture, distinct};
+use crate::cli::release::ReleaseFlags;
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
-use crate::kernel::source::WantedSource;
-use crate::model::catalog::Kernels;
+use crate::model::{catalog::Kernels, version::Series};
 use crate::release::github::Github;
 use crate::release::plan::{self, Options, ReleasePlan, Wanted};
 use crate::release::{self, ReleaseStore, Selection};
 use anyhow::{Context, Result};
-
-use super::build_kernel::{architecture, flavors};
-use super::release::client;
-use crate::cli::release::ReleaseFlags;
-use crate::kernel::{source::SourceChoice, source::kernel_org::DEFAULT_URL};
-use crate::model::version::Series;
 use clap::{Args, Subcommand, ValueEnum};
-use std::num::NonZeroUsize;
 
 /// Keep the kernels of a release current: plan, then apply
 #[derive(Args, Debug)]
@@ -53,11 +47,11 @@ Examples:
 
 Exit status: 0, whatever there is to do.")]
 pub struct PlanFlags {
-    #[command(flatten)]
-    pub selection: SelectionFlags,
     /// Print in this format
     #[arg(long, value_enum, default_value = "table", value_name = "FORMAT")]
     pub format: PlanFormat,
+    #[command(flatten)]
+    pub selection: SelectionFlags,
 }
 
 /// Build and upload what the release lacks
@@ -76,16 +70,12 @@ Examples:
 Exit status: 3 if a kernel could not be had; the others are uploaded all the same.")]
 pub struct ApplyFlags {
     #[command(flatten)]
-    pub selection: SelectionFlags,
-    /// Compile with this C compiler [default: gcc, through ccache if there is one]
-    #[arg(long, value_name = "PROGRAM")]
-    pub cc: Option<String>,
-    /// Run this many jobs of make at a time [default: one per processor]
-    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
-    pub jobs: Option<u32>,
+    pub compiler: CompilerFlags,
     /// Upload without a question, and with --keep delete without one
     #[arg(short, long)]
     pub yes: bool,
+    #[command(flatten)]
+    pub selection: SelectionFlags,
 }
 
 /// Which kernels a release should have.
@@ -98,29 +88,11 @@ pub struct SelectionFlags {
         conflicts_with = "all_kernels"
     )]
     pub series: Vec<Series>,
-    /// Take every supported series
-    #[arg(short = 'K', long)]
-    pub all_kernels: bool,
-    /// Take this flavor; repeatable [default: the first one of kernels.toml]
-    #[arg(
-        short,
-        long = "flavor",
-        value_name = "FLAVOR",
-        conflicts_with = "all_flavors"
-    )]
-    pub flavors: Vec<String>,
-    /// Take every flavor
-    #[arg(short = 'F', long)]
-    pub all_flavors: bool,
+    #[command(flatten)]
+    pub build: BuildFlags,
     /// Take this architecture; repeatable [default: this host's]
     #[arg(short, long = "arch", value_name = "ARCH")]
     pub architectures: Vec<String>,
-    /// Take source from auto (kernel.org, then Debian), kernel.org, debian, or git:URL
-    #[arg(long, value_name = "SOURCE", default_value = "auto")]
-    pub source: SourceChoice,
-    /// Fetch kernel.org's archives from this address, which may be a mirror
-    #[arg(long, value_name = "URL", default_value = DEFAULT_URL)]
-    pub kernel_org_url: String,
     /// Let the plan delete all but the N newest of each of these series, flavors and architectures
     #[arg(long, value_name = "N")]
     pub keep: Option<NonZeroUsize>,
@@ -147,21 +119,18 @@ pub fn run(env: &Env, flags: &PublishFlags, install: bool) -> Result<u8> {
 
 fn print_plan(env: &Env, flags: &PlanFlags) -> Result<u8> {
     let selection = selection(&flags.selection, &env.paths)?;
-    let store = Github::new(client(env, &flags.selection.release)?, &env.ui);
-    let options = options(&flags.selection);
-    let (plan, _) = make_plan(env, &selection, &options, &store)?;
-    let text = match flags.format {
+    let store = Github::new(flags.selection.release.client(env)?, &env.ui);
+    let (plan, _) = make_plan(env, &selection, &options(&flags.selection), &store)?;
+    stdout::print(&match flags.format {
         PlanFormat::Table => plan::table(&plan),
         PlanFormat::Json => plan::json(&plan).context("cannot write the plan")?,
-    };
-    stdout::print(&text)?;
+    })?;
     Ok(0)
 }
 
 fn apply(env: &Env, flags: &ApplyFlags, install: bool) -> Result<u8> {
     let selection = selection(&flags.selection, &env.paths)?;
-    let store = Github::new(client(env, &flags.selection.release)?, &env.ui);
-    let keep = flags.selection.keep;
+    let store = Github::new(flags.selection.release.client(env)?, &env.ui);
     store.require_token("change the release")?;
     // Another run plans what this one is just doing.
     let _lock = lock::take(env, "release-apply")?;
@@ -169,57 +138,39 @@ fn apply(env: &Env, flags: &ApplyFlags, install: bool) -> Result<u8> {
     let (plan, wanted) = make_plan(env, &selection, &options, &store)?;
     stdout::print(&plan::table(&plan))?;
     // A plan with problems is refused below, whatever the answer.
-    let totals = &plan.totals;
-    if plan.problems.is_empty() && totals.uploads + totals.deletions > 0 {
-        let (uploads, deletions) = (totals.uploads, totals.deletions);
-        let question = format!("upload {uploads} and delete {deletions}?");
-        if !super::prune::confirm(&question, flags.yes, &env.ui)? {
-            env.ui.info("nothing was changed");
-            return Ok(0);
-        }
-    }
-    if plan
-        .items
-        .iter()
-        .any(|item| item.action.uploads() && !item.ready)
+    let (uploads, deletions) = (plan.totals.uploads, plan.totals.deletions);
+    let question = format!("upload {uploads} and delete {deletions}?");
+    if plan.problems.is_empty()
+        && uploads + deletions > 0
+        && !super::prune::confirm(&question, flags.yes, &env.ui)?
     {
-        setup::require(env, &tools(flags), install)?;
+        env.ui.info("nothing was changed");
+        return Ok(0);
+    }
+    let mut items = plan.items.iter();
+    if items.any(|item| item.action.uploads() && !item.ready) {
+        setup::require(env, &flags.compiler.tools(), install)?;
     }
     let mut build = |item: &plan::Item| {
-        let name = item
-            .package
-            .as_ref()
-            .context("a kernel without a release")?;
+        let name = item.package.as_ref();
+        let name = name.context("a kernel without a release")?;
         let request = BuildRequest {
-            wanted: WantedSource::Version(name.release.version),
             source: selection.source.clone(),
             kernel_org_url: selection.kernel_org_url.clone(),
-            cc: flags.cc.clone(),
-            jobs: flags.jobs,
+            cc: flags.compiler.cc.clone(),
+            jobs: flags.compiler.jobs,
             ..BuildRequest::new(name.release.version, &item.flavor, name.arch)
         };
         build::build_kernel(env, &request)
     };
-    let applied = release::apply(env, &plan, &wanted, keep, options.now, &store, &mut build)?;
-    env.ui.info(format!(
-        "uploaded {}, deleted {}",
-        applied.uploaded.len(),
-        applied.deleted.len()
-    ));
-    match applied.failure() {
-        Some(failure) => Err(failure.into()),
-        None => Ok(0),
-    }
-}
-
-/// What building takes; whether a compiler of the user's choice is there is said
-/// where it is looked at.
-fn tools(flags: &ApplyFlags) -> Vec<setup::Tool> {
-    let mut tools = setup::for_build();
-    if flags.cc.is_some() {
-        tools.retain(|tool| *tool != setup::Tool::program("gcc"));
-    }
-    tools
+    let (keep, now) = (options.keep, options.now);
+    let applied = release::apply(env, &plan, &wanted, keep, now, &store, &mut build)?;
+    let (uploaded, deleted) = (applied.uploaded.len(), applied.deleted.len());
+    env.ui
+        .info(format!("uploaded {uploaded}, deleted {deleted}"));
+    applied
+        .failure()
+        .map_or(Ok(0), |failure| Err(failure.into()))
 }
 
 fn make_plan(
@@ -246,37 +197,24 @@ fn selection(flags: &SelectionFlags, paths: &Paths) -> Result<Selection> {
     let architectures = match flags.architectures.as_slice() {
         [] => vec![architecture(None)?],
         names => {
-            let mut found = Vec::new();
-            for name in names {
-                let arch = architecture(Some(name))?;
-                if !found.contains(&arch) {
-                    found.push(arch);
-                }
-            }
-            found
+            let found = names.iter().map(|name| architecture(Some(name)));
+            distinct(&found.collect::<Result<Vec<_>>>()?)
         }
     };
     for series in &flags.series {
         // One that only some of the architectures have is left out for the others.
-        let refused = architectures
-            .iter()
-            .map(|arch| kernels.require_series(*series, arch))
-            .collect::<Vec<Result<(), Failure>>>();
-        if refused.iter().all(Result::is_err)
-            && let Some(Err(failure)) = refused.into_iter().next()
-        {
-            return Err(failure.into());
-        }
+        let each = architectures.iter();
+        let each = each.map(|arch| kernels.require_series(*series, arch));
+        each.reduce(|first, next| next.or(first)).transpose()?;
     }
     Ok(Selection {
-        series: if flags.all_kernels {
-            kernels.series.clone()
-        } else {
-            flags.series.clone()
+        series: match flags.build.all_kernels {
+            true => kernels.series.clone(),
+            false => flags.series.clone(),
         },
-        flavors: flavors(&flags.flavors, flags.all_flavors, &kernels)?,
+        flavors: flags.build.flavors(&kernels)?,
         architectures,
-        source: flags.source.clone(),
-        kernel_org_url: flags.kernel_org_url.clone(),
+        source: flags.build.source.clone(),
+        kernel_org_url: flags.build.kernel_org_url.clone(),
     })
 }

@@ -1,7 +1,7 @@
 //! What the commands that touch the release have in common, and two of them.
 
 use crate::base::{env::Env, secrets, stdout};
-use crate::model::{kernel::LocalKernel, kernel_request::KernelRequest};
+use crate::model::kernel::LocalKernel;
 use crate::net::github::{Client, Location};
 use crate::net::{github::client::token_from, github::location::Settings};
 use crate::release::{download, upload};
@@ -9,21 +9,21 @@ use crate::supply::places::Place;
 use crate::supply::{self, Sources};
 use anyhow::Result;
 
-use crate::cli::machine::Machine;
+use crate::cli::kernels::parse;
 use clap::Args;
 use std::path::PathBuf;
 
-/// Which release.
 #[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Release")]
 pub struct ReleaseFlags {
     /// Use the release of this repository [default: osandov/drgn]
-    #[arg(long, value_name = "OWNER/NAME", help_heading = "Release")]
+    #[arg(long, value_name = "OWNER/NAME")]
     pub repo: Option<String>,
     /// Use the release with this tag [default: vmtest-assets]
-    #[arg(long, value_name = "TAG", help_heading = "Release")]
+    #[arg(long, value_name = "TAG")]
     pub tag: Option<String>,
     /// Ask GitHub's API at this address [default: $GITHUB_API_URL, else https://api.github.com]
-    #[arg(long, value_name = "URL", help_heading = "Release")]
+    #[arg(long, value_name = "URL")]
     pub api_url: Option<String>,
 }
 
@@ -34,6 +34,10 @@ pub struct SourceFlags {
     /// local,release; with --setup also build]
     #[arg(long, value_name = "PLACES", value_delimiter = ',')]
     pub from: Vec<Place>,
+    /// Fetch debugging information for a kernel of Debian, once: about 1 GB to download, 5 to 8 GB
+    /// on disk; with `-k host`, use what is installed
+    #[arg(long)]
+    pub debuginfo: bool,
     #[command(flatten)]
     pub release: ReleaseFlags,
 }
@@ -89,60 +93,59 @@ pub struct UploadFlags {
     pub release: ReleaseFlags,
 }
 
-/// A client for the release that flags, the work directory's file and the
-/// environment name.
-pub fn client(env: &Env, flags: &ReleaseFlags) -> Result<Client> {
-    let said = Settings {
-        repository: flags.repo.clone(),
-        tag: flags.tag.clone(),
-        api_url: flags.api_url.clone(),
-    };
-    let file = Settings::load(&env.paths)?;
-    let variable = |name: &str| secrets::variable(name)?.into_string().ok();
-    let location = Location::choose(&[&said, &file], variable("GITHUB_API_URL").as_deref())?;
-    Ok(Client::new(env, location, token_from(variable)))
+impl ReleaseFlags {
+    /// A client for the release that flags, the work directory's file and the environment name.
+    pub fn client(&self, env: &Env) -> Result<Client> {
+        let said = Settings {
+            repository: self.repo.clone(),
+            tag: self.tag.clone(),
+            api_url: self.api_url.clone(),
+        };
+        let file = Settings::load(&env.paths)?;
+        let variable = |name: &str| secrets::variable(name)?.into_string().ok();
+        let location = Location::choose(&[&said, &file], variable("GITHUB_API_URL").as_deref())?;
+        Ok(Client::new(env, location, token_from(variable)))
+    }
 }
 
-/// Where kernels may come from.
-pub fn sources(env: &Env, flags: &SourceFlags, machine: &Machine, setup: bool) -> Result<Sources> {
-    let mut from = flags.from.clone();
-    if from.is_empty() {
-        from.extend([Place::Local, Place::Release]);
-        from.extend(setup.then_some(Place::Build));
+impl SourceFlags {
+    pub fn sources(&self, env: &Env, setup: bool) -> Result<Sources> {
+        let mut from = self.from.clone();
+        if from.is_empty() {
+            from.extend([Place::Local, Place::Release]);
+            from.extend(setup.then_some(Place::Build));
+        }
+        Ok(Sources {
+            from,
+            client: self.release.client(env)?,
+            debuginfo: self.debuginfo,
+        })
     }
-    Ok(Sources {
-        from,
-        client: client(env, &flags.release)?,
-        debuginfo: machine.debuginfo,
-    })
 }
 
 /// Downloads kernels and prints where they are.
 pub fn download(env: &Env, flags: &DownloadFlags) -> Result<u8> {
-    let mut requests = Vec::new();
-    for word in &flags.kernels {
-        requests.extend(KernelRequest::parse_list(word)?);
-    }
-    let client = client(env, &flags.release)?;
+    let requests = parse(&flags.kernels)?;
+    let client = flags.release.client(env)?;
     let (packages, here) = supply::pick_packages(&requests, &client, &env.paths)?;
     for kernel in here {
         env.ui.info(format!("{} is here already", kernel.release));
         print(&kernel)?;
     }
     let jobs = usize::try_from(flags.jobs)?;
-    let mut failed = Vec::new();
+    let mut failed = None;
     for result in download::download(env, &client, &packages, jobs) {
         match result {
             Ok(downloaded) => print(&downloaded.kernel)?,
-            Err(error) => failed.push(error),
+            // The last is said by main.
+            Err(error) => {
+                if let Some(earlier) = failed.replace(error) {
+                    env.ui.error(&earlier);
+                }
+            }
         }
     }
-    // All but the last are said here, the last by main.
-    let last = failed.pop();
-    for error in &failed {
-        env.ui.error(error);
-    }
-    last.map_or(Ok(0), Err)
+    failed.map_or(Ok(0), Err)
 }
 
 fn print(kernel: &LocalKernel) -> Result<()> {
@@ -151,15 +154,14 @@ fn print(kernel: &LocalKernel) -> Result<()> {
 
 /// Uploads packages and prints where they can be had.
 pub fn upload(env: &Env, flags: &UploadFlags) -> Result<u8> {
-    let client = client(env, &flags.release)?;
+    let client = flags.release.client(env)?;
     // All are looked at before the first is sent.
     let packages = flags
         .files
         .iter()
-        .map(|path| upload::inspect(path, &env.ui))
-        .collect::<Result<Vec<_>>>()?;
-    for package in &packages {
-        let asset = upload::upload(&client, package, flags.replace, &env.ui)?;
+        .map(|path| upload::inspect(path, &env.ui));
+    for package in packages.collect::<Result<Vec<_>>>()? {
+        let asset = upload::upload(&client, &package, flags.replace, &env.ui)?;
         stdout::print_value(&asset.browser_download_url)?;
     }
     Ok(0)

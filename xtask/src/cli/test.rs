@@ -5,11 +5,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::vm::extra_environment;
-use super::{kernels, release};
 use crate::base::{env::Env, stdout::Stdout, ui::Ui};
-use crate::cli::machine::{Given, Machine};
-use crate::cli::{kernels::KernelFlags, release::SourceFlags};
+use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags};
 use crate::model::project::parse_size;
 use crate::model::project::{self, Choice, Chosen};
 use crate::model::run_event::{Observer, SessionEnd};
@@ -48,8 +45,6 @@ pub struct TestFlags {
     /// Run the project's tests for the host too; without -k and -K, run only those
     #[arg(short, long)]
     pub local: bool,
-    #[command(flatten)]
-    pub subject: Subject,
     /// Run this many VMs at a time [default: what memory and processors allow]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
@@ -87,6 +82,8 @@ pub struct TestFlags {
     /// Pass unittest's own options and names on; a name (dotted, or a file) replaces discovery
     #[arg(last = true, value_name = "UNITTEST ARGUMENTS")]
     pub arguments: Vec<OsString>,
+    #[command(flatten)]
+    pub subject: Subject,
 }
 
 fn bytes(text: &str) -> Result<u64, String> {
@@ -140,7 +137,7 @@ fn keep(folder: &Path, ui: &Ui) {
 }
 
 fn options(env: &Env, flags: &TestFlags, setup: bool) -> Result<TestOptions> {
-    let requests = kernels::requests(&flags.kernels, &env.paths)?;
+    let requests = flags.kernels.requests(&env.paths)?;
     let requests = match requests.is_empty() && !flags.local {
         true => vec![None],
         false => requests.into_iter().map(Some).collect(),
@@ -181,9 +178,6 @@ pub struct Subject {
     /// kernel, else gcc]
     #[arg(long, value_name = "PROGRAM")]
     pub cc: Option<String>,
-    /// Set a variable in the guest: NAME=VALUE, or NAME for its value on this host if it has one
-    #[arg(long = "env", value_name = "NAME[=VALUE]")]
-    pub environment: Vec<OsString>,
     #[command(flatten)]
     pub sources: SourceFlags,
     #[command(flatten)]
@@ -193,11 +187,9 @@ pub struct Subject {
 impl Subject {
     /// Options without any kernel, as they are when no other flag is given.
     pub fn options(&self, env: &Env, setup: bool) -> Result<TestOptions> {
-        let sources = release::sources(env, &self.sources, &self.machine, setup)?;
-        let environment = extra_environment(&self.environment)?;
-        let shares = self.machine.shares()?;
-        let cores = self.machine.cores()?;
-        let disks = self.machine.disks()?;
+        let sources = self.sources.sources(env, setup)?;
+        let environment = self.machine.environment()?;
+        let devices = self.machine.devices()?;
         let choice = Choice {
             directory: self.project.clone(),
             variable: std::env::var_os("VMTEST_PROJECT").map(PathBuf::from),
@@ -224,15 +216,8 @@ impl Subject {
             cc: self.cc.clone(),
             memory: machine.memory,
             cpus: machine.cpus,
-            accel: machine.accel(),
-            machine: Box::new(move |request, limits| {
-                let given = Given {
-                    shares: &shares,
-                    disks: &disks,
-                    cores: cores.as_deref(),
-                };
-                machine.apply(request, given, limits);
-            }),
+            accel: machine.accel,
+            machine: Box::new(move |request, limits| machine.apply(request, &devices, limits)),
         })
     }
 }

@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::environment::{
-    cargo_environment, cargo_paths, guest_environment, is_cargo_runner, is_exportable,
+    cargo_environment, cargo_paths, guest_environment, is_cargo_runner,
 };
 use crate::base::error::{Failure, FailureKind};
 use crate::base::terminal::{self, RawTerminal};
-use crate::base::{
-    env::Env, interrupt, process::shell_quote, secrets, shown, stdout, temporary, ui::Ui,
-};
+use crate::base::{env::Env, interrupt, process::shell_quote, shown, stdout, temporary, ui::Ui};
 use crate::host::setup;
 use crate::supply;
 use crate::vm::console::log::{self, ConsoleLog};
@@ -23,7 +21,7 @@ use crate::vm::{self, Limits, Stdin, VmOutcome, VmRun, VmSink};
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::cli::{machine::Given, machine::Machine, release::SourceFlags};
+use crate::cli::{machine::Machine, release::SourceFlags};
 use clap::Args;
 
 /// Boot a kernel and run a command in it, with its exit status
@@ -55,13 +53,6 @@ pub struct VmFlags {
     /// version, a release or a suite) [default: the newest local kernel, else the release's newest]
     #[arg(short, long = "kernel", value_name = "REQUEST")]
     pub kernels: Vec<String>,
-    #[command(flatten)]
-    pub sources: SourceFlags,
-    #[command(flatten)]
-    pub machine: Machine,
-    /// Set a variable in the guest: NAME=VALUE, or NAME for its value on this host if it has one
-    #[arg(long = "env", value_name = "NAME[=VALUE]")]
-    pub environment: Vec<OsString>,
     /// Give the command a terminal
     #[arg(long, conflicts_with = "no_tty")]
     pub tty: bool,
@@ -81,6 +72,10 @@ pub struct VmFlags {
     /// Run this command with these arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
+    #[command(flatten)]
+    pub sources: SourceFlags,
+    #[command(flatten)]
+    pub machine: Machine,
 }
 
 /// Lines of the kernel's words that are shown; all of them are in the console's log.
@@ -141,13 +136,11 @@ pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
 
 fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
     // Before a kernel is fetched.
-    let shares = flags.machine.shares()?;
-    let cores = flags.machine.cores()?;
-    let disks = flags.machine.disks()?;
-    let extra = extra_environment(&flags.environment)?;
+    let devices = flags.machine.devices()?;
+    let extra = flags.machine.environment()?;
     preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;
-    let sources = super::release::sources(env, &flags.sources, &flags.machine, setup)?;
-    let kernel = super::kernel::one(env, &flags.kernels, &sources)?;
+    let sources = flags.sources.sources(env, setup)?;
+    let kernel = super::kernels::one(env, &flags.kernels, &sources)?;
     let tty = match (flags.tty, flags.no_tty) {
         (true, _) => true,
         (_, true) => false,
@@ -182,39 +175,9 @@ fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
         kernel_log: flags.kernel_log,
         ..vm::Vm::new(kernel, log::path(&env.paths)?)
     };
-    let given = Given {
-        shares: &shares,
-        disks: &disks,
-        cores: cores.as_deref(),
-    };
-    flags.machine.apply(&mut request, given, Limits::default());
+    let machine = &flags.machine;
+    machine.apply(&mut request, &devices, Limits::default());
     Ok(request)
-}
-
-/// `--env NAME=VALUE`, or `--env NAME` for the value that it has here, if it has one.
-pub fn extra_environment(words: &[OsString]) -> Result<Vec<(OsString, OsString)>> {
-    use std::os::unix::ffi::{OsStrExt, OsStringExt};
-    let mut pairs = Vec::new();
-    for word in words {
-        let bytes = word.as_bytes();
-        let (name, value) = match bytes.iter().position(|&byte| byte == b'=') {
-            Some(at) => (
-                bytes[..at].to_vec(),
-                Some(OsString::from_vec(bytes[at + 1..].to_vec())),
-            ),
-            None => (bytes.to_vec(), secrets::variable(word)),
-        };
-        let name = OsString::from_vec(name);
-        if !is_exportable(&name) {
-            let message = format!("--env: {name:?} is not the name of a variable");
-            return Err(Failure::usage(message)
-                .hint("letters, digits and _, no digit first: what a shell can export")
-                .into());
-        }
-        // One that is not set here is not set there.
-        pairs.extend(value.map(|value| (name, value)));
-    }
-    Ok(pairs)
 }
 
 /// Says how it ended, if not by the command's end; the exit status.

@@ -15,11 +15,11 @@ use crate::run::schedule::Partition;
 /// (docs.github.com/actions/using-jobs/using-a-matrix-for-your-jobs).
 pub const MOST_JOBS: u32 = 256;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    /// One line, `{"include":[…]}`: what `fromJSON` in `strategy.matrix` takes.
+#[derive(Clone, Copy, Debug, clap::ValueEnum)]
+pub enum MatrixFormat {
+    /// One line for `fromJSON` in a workflow: {"include": [...]}
     Github,
-    /// The jobs as an array over several lines.
+    /// An array of the jobs
     Json,
 }
 
@@ -75,14 +75,14 @@ pub fn jobs(
     Partition::all(of).map(job).collect()
 }
 
-pub fn render(jobs: &[Job], format: Format) -> Result<String> {
+pub fn render(jobs: &[Job], format: MatrixFormat) -> Result<String> {
     #[derive(Serialize)]
     struct Matrix<'j> {
         include: &'j [Job],
     }
     let text = match format {
-        Format::Github => serde_json::to_string(&Matrix { include: jobs }),
-        Format::Json => serde_json::to_string_pretty(jobs),
+        MatrixFormat::Github => serde_json::to_string(&Matrix { include: jobs }),
+        MatrixFormat::Json => serde_json::to_string_pretty(jobs),
     };
     Ok(text.context("cannot write the matrix as JSON")? + "\n")
 }
@@ -106,7 +106,7 @@ mod tests {
         expect_test::expect![[r#"
             {"include":[{"kernel":"5.10.*default","arch":"x86_64","partition":"1/3"},{"kernel":"6.1","arch":"x86_64","partition":"2/3"},{"kernel":"x86_64:6.12","arch":"x86_64","partition":"3/3"}]}
         "#]]
-        .assert_eq(&render(&jobs, Format::Github).unwrap());
+        .assert_eq(&render(&jobs, MatrixFormat::Github).unwrap());
         expect_test::expect![[r#"
             [
               {
@@ -116,7 +116,7 @@ mod tests {
               }
             ]
         "#]]
-        .assert_eq(&render(&jobs[..1], Format::Json).unwrap());
+        .assert_eq(&render(&jobs[..1], MatrixFormat::Json).unwrap());
     }
 
     #[test]

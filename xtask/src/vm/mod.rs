@@ -38,12 +38,14 @@ use crate::vm::{accel::Kvm, debugger::Endpoint, device::Device, scratch_disk::Di
 pub use crate::vm::plan::Tools;
 
 /// What `--accel` says.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum AccelChoice {
-    /// KVM where it was proved to work, else emulation.
+    /// KVM where a kernel was proved to run on it, else emulation
     #[default]
     Auto,
+    /// KVM or an error
     Kvm,
+    /// Emulation
     Tcg,
 }
 
