@@ -1,5 +1,14 @@
 //! The known name nearest to a misspelt one, for "did you mean".
 
+/// The hint for a name that is unknown: the nearest of the `known` ones, or all of them.
+pub fn hint(name: &str, known: &[impl AsRef<str>]) -> String {
+    let known = known.iter().map(AsRef::as_ref);
+    match nearest(name, known.clone()) {
+        Some(near) => format!("did you mean {near}?"),
+        None => format!("there is {}", known.collect::<Vec<_>>().join(", ")),
+    }
+}
+
 /// The candidate that takes the fewest edits (insert, delete, replace a character)
 /// from `text`, the first of several; `None` if even that one is too far off to be
 /// what was meant.

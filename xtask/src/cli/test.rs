@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use crate::base::{env::Env, stdout::Stdout, ui::Ui};
 use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags};
 use crate::model::project::parse_size;
-use crate::model::project::{self, Choice, Chosen};
+use crate::model::project::{self, Choice};
 use crate::model::run_event::{Observer, SessionEnd};
 use crate::report::files;
 use crate::report::github::{self, ActionsJob};
@@ -199,7 +199,7 @@ impl Subject {
         let project = project::choose(&choice, &env.paths.assets)?;
         let machine = self.machine.clone();
         Ok(TestOptions {
-            by_default: matches!(project, Chosen::Pinned { .. }) && self.profile.is_none(),
+            by_default: project.tree.is_none() && self.profile.is_none(),
             project,
             requests: Vec::new(),
             sources,

@@ -90,9 +90,9 @@ pub fn for_python() -> Vec<Tool> {
 
 /// What the steps run that prepare a tree of the project.
 pub fn for_prepare(project: &Project) -> Vec<Tool> {
-    let programs = project.prepare_programs.iter().map(Tool::program);
+    let programs = project.needs.prepare.iter().map(Tool::program);
     programs
-        .chain(project.prepare_headers.iter().map(Tool::header))
+        .chain(project.needs.headers.iter().map(Tool::header))
         .collect()
 }
 
@@ -669,7 +669,7 @@ mod tests {
         for name in PROFILES {
             let profile = Project::profile(&assets, name).unwrap();
             tools.extend(for_prepare(&profile));
-            tools.extend(profile.programs.iter().map(Tool::program));
+            tools.extend(profile.needs.programs.iter().map(Tool::program));
         }
         // An example in the documentation of vmtest.toml.
         tools.push(Tool::program("mkfs.ext4"));

@@ -63,18 +63,20 @@
 //! An unknown key is an error, with the line and the nearest known key: a
 //! misspelt `programms` would otherwise be found by tests that skip.
 
-mod table;
-
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
 
 use anyhow::Result;
-use toml::de::DeTable;
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer};
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
-use crate::base::{error::Failure, input, paths::Files, suggest::nearest};
+use crate::base::environment::is_exportable;
+use crate::base::{error::Failure, input, paths::Files, suggest};
 use crate::model::expectation::{Expectation, Mistake};
-use table::{Source, Table, line_of};
 
-/// The name of a project file.
 pub const FILE_NAME: &str = "vmtest.toml";
 
 /// MiB; with less a guest does not boot with a gigabyte of debugging information at
@@ -85,190 +87,252 @@ pub const MEMORY_MIN: u32 = 128;
 pub const PROFILES: &[&str] = &["drgn"];
 
 /// A checked project file.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Project {
-    /// The name for people.
     pub name: String,
     /// The interpreter: a program name, or a path relative to the tree.
+    #[serde(default = "usual_python")]
     pub python: String,
     /// Files that tell a tree of this profile.
+    #[serde(default)]
     pub detect: Vec<PathBuf>,
     /// Shell commands for the host.
+    #[serde(default)]
     pub prepare: Vec<String>,
     /// Memory of the guest in MiB, if the tests want another amount than usual.
+    #[serde(default, deserialize_with = "memory")]
     pub memory: Option<u32>,
     /// What is discovered in the guest.
+    #[serde(default = "usual_tests")]
     pub tests: Discovery,
-    /// The tests after a crash.
     pub crash: Option<Crash>,
     /// Environment of the tests in the guest.
+    #[serde(default, deserialize_with = "environment", rename = "env")]
     pub environment: Vec<(String, String)>,
-    /// The kernel module.
     pub module: Option<Module>,
-    /// The scratch disk.
     pub disk: Option<Disk>,
-    /// Host programs that the tests run.
-    pub programs: Vec<String>,
-    /// Lines of a pip requirements file.
-    pub requirements: Vec<String>,
-    /// Host programs that the steps of `prepare` run.
-    pub prepare_programs: Vec<String>,
-    /// C headers that they include.
-    pub prepare_headers: Vec<String>,
+    #[serde(default)]
+    pub needs: Needs,
     /// Failures that are known.
+    #[serde(default, deserialize_with = "expectations", rename = "expect")]
     pub expectations: Vec<Expectation>,
-    /// Tests on the host.
     pub local: Option<Local>,
     /// What is tested without a checkout.
     pub release: Option<Release>,
 }
 
+fn usual_python() -> String {
+    "python3".to_owned()
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Needs {
+    /// Host programs that the tests run.
+    pub programs: Vec<String>,
+    /// Lines of a pip requirements file.
+    pub python: Vec<String>,
+    /// Host programs that the steps of `prepare` run.
+    pub prepare: Vec<String>,
+    /// C headers that they include.
+    pub headers: Vec<String>,
+}
+
 /// Arguments of unittest discovery.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Discovery {
     /// Where tests are looked for.
+    #[serde(default = "top", deserialize_with = "inside")]
     pub start: PathBuf,
     /// Where their packages begin.
+    #[serde(default = "top", deserialize_with = "inside")]
     pub top: PathBuf,
     /// Their file names.
+    #[serde(default = "usual_pattern")]
     pub pattern: String,
+}
+
+fn top() -> PathBuf {
+    ".".into()
+}
+
+fn usual_pattern() -> String {
+    "test*.py".to_owned()
+}
+
+fn usual_tests() -> Discovery {
+    Discovery {
+        start: top(),
+        top: top(),
+        pattern: usual_pattern(),
+    }
 }
 
 /// Tests in the kernel that a crash of the tested one starts, of which `/proc/vmcore` is
 /// the dump. The project's module is not loaded there.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Crash {
-    /// What is discovered.
-    pub tests: Discovery,
+    #[serde(default = "top", deserialize_with = "inside")]
+    start: PathBuf,
+    #[serde(default = "top", deserialize_with = "inside")]
+    top: PathBuf,
+    #[serde(default = "usual_pattern")]
+    pattern: String,
     /// What crashes the kernel, for the guest's shell.
+    #[serde(default = "sysrq")]
     pub trigger: String,
     /// Whether they tell nothing without the project's module: a kernel that it cannot be
     /// built for is not crashed.
+    #[serde(default)]
     pub module: bool,
 }
 
-/// What crashes a kernel if the project does not say (Documentation/admin-guide/sysrq.rst).
-pub const SYSRQ_CRASH: &str = "echo c >/proc/sysrq-trigger";
+/// Documentation/admin-guide/sysrq.rst
+fn sysrq() -> String {
+    "echo c >/proc/sysrq-trigger".to_owned()
+}
+
+impl Crash {
+    pub fn tests(&self) -> Discovery {
+        Discovery {
+            start: self.start.clone(),
+            top: self.top.clone(),
+            pattern: self.pattern.clone(),
+        }
+    }
+}
 
 /// A kernel module of the project.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Module {
     /// Its source folder, relative to the tree.
+    #[serde(deserialize_with = "inside")]
     pub source: PathBuf,
     /// Whether it is loaded before the tests.
+    #[serde(default = "yes")]
     pub load: bool,
     /// The variable that names the built file.
+    #[serde(default, deserialize_with = "some_variable")]
     pub variable: Option<String>,
 }
 
+fn yes() -> bool {
+    true
+}
+
 /// A scratch disk.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Disk {
     /// Bytes.
+    #[serde(deserialize_with = "size")]
     pub size: u64,
     /// The variable that names the device.
+    #[serde(deserialize_with = "variable")]
     pub variable: String,
 }
 
 /// Tests on the host.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Local {
-    /// What is discovered.
-    pub tests: Discovery,
+    #[serde(default = "top", deserialize_with = "inside")]
+    start: PathBuf,
+    #[serde(default = "top", deserialize_with = "inside")]
+    top: PathBuf,
+    #[serde(default = "usual_pattern")]
+    pattern: String,
     /// Files that are left out, relative to `top`, with wildcards.
+    #[serde(default)]
     pub exclude: Vec<String>,
     /// Environment on top of the user's.
+    #[serde(default, deserialize_with = "environment", rename = "env")]
     pub environment: Vec<(String, String)>,
 }
 
+impl Local {
+    pub fn tests(&self) -> Discovery {
+        Discovery {
+            start: self.start.clone(),
+            top: self.top.clone(),
+            pattern: self.pattern.clone(),
+        }
+    }
+}
+
 /// A release on PyPI, pinned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Release {
-    /// Its name on PyPI.
     pub name: String,
-    /// Its version.
     pub version: String,
     /// Hash of the source archive, as pip writes it: `sha256:…`.
     pub source: String,
     /// Hashes of the wheels; pip chooses among those that fit the interpreter.
+    #[serde(default)]
     pub wheels: Vec<String>,
     /// Files and folders of the wheel that the source tree gets, with wildcards.
+    #[serde(default)]
     pub extension: Vec<String>,
 }
 
 impl Project {
     /// Reads the text of a project file; `file` is its name in messages.
     pub fn parse(file: &str, text: &str) -> Result<Self, Failure> {
-        let document = DeTable::parse(text).map_err(|error| {
-            let line = error.span().map_or(1, |span| line_of(text, span.start));
+        let top = DeTable::parse(text);
+        let failure = |span: Option<Range<usize>>, message: &str| {
+            let span = span.unwrap_or(0..text.len());
+            let line = 1 + text[..span.start].matches('\n').count();
+            let path = top.as_ref().ok();
+            let path = path.and_then(|top| path_at(top.get_ref(), &span));
+            let path = path.map_or(String::new(), |path| format!("{path}: "));
+            Failure::usage(format!("{file}:{line}: {path}{message}"))
+        };
+        let explained = |error: &toml::de::Error| {
             // The parser's message has lines of its own; its first says what is wrong.
             let message = error.message().lines().next().unwrap_or("syntax error");
-            Failure::usage(format!("{file}:{line}: {message}"))
-        })?;
-        let source = Source { file, text };
-        let mut top = Table::new(source, "", document.get_ref());
-        let name = top.required_string("name")?;
-        let python = top
-            .string("python")?
-            .unwrap_or_else(|| "python3".to_owned());
-        let detect = top.paths("detect")?;
-        let prepare = top.strings("prepare")?;
-
-        let memory = memory(&mut top)?;
-
-        let mut tests = top.table("tests")?;
-        let discovery = tests.discovery()?;
-        tests.finish()?;
-
-        let crash = top.optional("crash", crash)?;
-        let environment = top.environment("env")?;
-        let module = top.optional("module", module)?;
-        let disk = top.optional("disk", disk)?;
-
-        let mut needs = top.table("needs")?;
-        let programs = needs.strings("programs")?;
-        let requirements = needs.strings("python")?;
-        let prepare_programs = needs.strings("prepare")?;
-        let prepare_headers = needs.strings("headers")?;
-        needs.finish()?;
-
-        let tables = top.tables("expect")?;
-        let expectations = tables.into_iter().map(expectation);
-        let expectations = expectations.collect::<Result<_, _>>()?;
-
-        let local = top.optional("local", local)?;
-        let release = top.optional("release", release)?;
-        top.finish()?;
-        Ok(Self {
-            name,
-            python,
-            detect,
-            prepare,
-            memory,
-            tests: discovery,
-            crash,
-            environment,
-            module,
-            disk,
-            programs,
-            requirements,
-            prepare_programs,
-            prepare_headers,
-            expectations,
-            local,
-            release,
-        })
+            // "unknown field `a`, expected one of `b`, `c`"
+            let mut names = message.split('`').skip(1).step_by(2);
+            match names.next() {
+                Some(name) if message.starts_with("unknown field") => {
+                    let known = names.collect::<Vec<_>>();
+                    failure(error.span(), "unknown key").hint(suggest::hint(name, &known))
+                }
+                _ if message.ends_with("expected a sequence") => failure(error.span(), message)
+                    .hint("a list is written [\"a\", \"b\"], and one of tables [[expect]]"),
+                _ => failure(error.span(), message),
+            }
+        };
+        let table = top.as_ref().map_err(explained)?;
+        if let Some((span, wrong)) = wrong_text(table.get_ref(), false) {
+            return Err(failure(Some(span), wrong));
+        }
+        let deserializer = toml::Deserializer::from(table.clone());
+        let project = Self::deserialize(deserializer).map_err(|error| explained(&error))?;
+        let tables = table.get_ref().get("expect").map(Spanned::get_ref);
+        let tables = tables.and_then(DeValue::as_array).into_iter().flatten();
+        for (expectation, table) in project.expectations.iter().zip(tables) {
+            if let Err(Mistake { key, failure: why }) = expectation.check() {
+                let span = table.get_ref().get(key).map(Spanned::span);
+                let located = failure(span, &why.message);
+                return Err(Failure {
+                    hint: why.hint,
+                    ..located
+                });
+            }
+        }
+        Ok(project)
     }
 
     /// The profile of that name.
     pub fn profile(assets: &Files, name: &str) -> Result<Self> {
         if !PROFILES.contains(&name) {
-            let mut failure = Failure::usage(format!("there is no profile {name:?}"));
-            failure.hint = Some(match nearest(name, PROFILES.iter().copied()) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => format!("profiles: {}", PROFILES.join(", ")),
-            });
-            return Err(failure.into());
+            let failure = Failure::usage(format!("there is no profile {name:?}"));
+            return Err(failure.hint(suggest::hint(name, PROFILES)).into());
         }
         let path = format!("profiles/{name}/{FILE_NAME}");
         let text = assets.read(&path)?;
@@ -276,113 +340,127 @@ impl Project {
     }
 }
 
+/// The dotted name of the key that is at a place, or whose value is.
+fn path_at(table: &DeTable<'_>, span: &Range<usize>) -> Option<String> {
+    table.iter().find_map(|(key, value)| {
+        let mut tables = values(value).filter_map(|value| value.get_ref().as_table());
+        let below = tables.find_map(|table| path_at(table, span));
+        let mut spans = values(value)
+            .map(Spanned::span)
+            .chain([key.span(), value.span()]);
+        let here = spans.any(|here| here == *span);
+        match below {
+            Some(below) => Some(format!("{}.{below}", key.get_ref())),
+            None => here.then(|| key.get_ref().to_string()),
+        }
+    })
+}
+
+/// Texts become paths, arguments and names, of which none is empty or has a NUL in it. Variables
+/// may be empty.
+fn wrong_text(table: &DeTable<'_>, is_environment: bool) -> Option<(Range<usize>, &'static str)> {
+    table.iter().find_map(|(key, value)| {
+        values(value).find_map(|value| match value.get_ref() {
+            DeValue::Table(table) => wrong_text(table, key.get_ref() == "env"),
+            DeValue::String(text) if text.contains('\0') => {
+                Some((value.span(), "must not contain a NUL"))
+            }
+            DeValue::String(text) if text.trim().is_empty() && !is_environment => {
+                Some((value.span(), "must not be empty"))
+            }
+            _ => None,
+        })
+    })
+}
+
+/// A value, or those of a list.
+fn values<'v, 't>(
+    value: &'v Spanned<DeValue<'t>>,
+) -> impl Iterator<Item = &'v Spanned<DeValue<'t>>> {
+    let list = value.get_ref().as_array().map(|list| &list[..]);
+    list.unwrap_or(std::slice::from_ref(value)).iter()
+}
+
+/// A path that stays in the tree.
+fn inside<'d, D: Deserializer<'d>>(deserializer: D) -> Result<PathBuf, D::Error> {
+    let path = PathBuf::deserialize(deserializer)?;
+    let stays = |part| matches!(part, Component::Normal(_) | Component::CurDir);
+    match path.components().all(stays) {
+        true => Ok(path),
+        false => Err(D::Error::custom(format!(
+            "{path:?} must be a path inside the project"
+        ))),
+    }
+}
+
+/// The name of an environment variable.
+fn variable<'d, D: Deserializer<'d>>(deserializer: D) -> Result<String, D::Error> {
+    check_variable(String::deserialize(deserializer)?)
+}
+
+fn some_variable<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    variable(deserializer).map(Some)
+}
+
+fn check_variable<E: serde::de::Error>(name: String) -> Result<String, E> {
+    match is_exportable(name.as_ref()) {
+        true => Ok(name),
+        false => Err(E::custom(format!("{name:?} is no name for a variable"))),
+    }
+}
+
+fn environment<'d, D: Deserializer<'d>>(
+    deserializer: D,
+) -> Result<Vec<(String, String)>, D::Error> {
+    let variables = BTreeMap::<String, String>::deserialize(deserializer)?.into_iter();
+    let variables = variables.map(|(name, value)| Ok((check_variable(name)?, value)));
+    variables.collect()
+}
+
 const SIZE_HINT: &str = "a size is written like \"512 MiB\" or \"1 GiB\"";
 
+fn size<'d, D: Deserializer<'d>>(deserializer: D) -> Result<u64, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let size = parse_size(&text).filter(|size| *size > 0);
+    let message = || format!("{text:?} is not the size of a disk ({SIZE_HINT})");
+    size.ok_or_else(|| D::Error::custom(message()))
+}
+
 /// In MiB.
-fn memory(top: &mut Table<'_>) -> Result<Option<u32>, Failure> {
-    let Some(size) = top.string("memory")? else {
-        return Ok(None);
-    };
-    let memory = parse_size(&size).map(|bytes| bytes.div_ceil(1 << 20));
-    let memory = memory.and_then(|memory| u32::try_from(memory).ok());
+fn memory<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<u32>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    let memory = parse_size(&text).and_then(|bytes| u32::try_from(bytes.div_ceil(1 << 20)).ok());
     let memory = memory.filter(|memory| *memory >= MEMORY_MIN);
-    let wrong = format!("{size:?} is not a size of at least {MEMORY_MIN} MiB");
-    let failure = || top.error("memory", &wrong).hint(SIZE_HINT);
-    memory.map(Some).ok_or_else(failure)
+    let wrong = || format!("{text:?} is not a size of at least {MEMORY_MIN} MiB ({SIZE_HINT})");
+    memory.map(Some).ok_or_else(|| D::Error::custom(wrong()))
 }
 
-fn crash(table: &mut Table<'_>) -> Result<Crash, Failure> {
-    Ok(Crash {
-        tests: table.discovery()?,
-        trigger: table
-            .string("trigger")?
-            .unwrap_or_else(|| SYSRQ_CRASH.to_owned()),
-        module: table.boolean("module")?.unwrap_or(false),
-    })
+/// As an [`Expectation`] is in project files: results may have more keys.
+#[derive(Deserialize)]
+#[serde(remote = "Expectation", deny_unknown_fields)]
+struct ExpectationTable {
+    test: String,
+    kernels: Option<String>,
+    flavor: Option<String>,
+    arch: Option<String>,
+    reason: String,
+    until: Option<String>,
 }
 
-fn module(table: &mut Table<'_>) -> Result<Module, Failure> {
-    Ok(Module {
-        source: table.required_path("source")?,
-        load: table.boolean("load")?.unwrap_or(true),
-        variable: table.variable("variable")?,
-    })
-}
-
-fn disk(table: &mut Table<'_>) -> Result<Disk, Failure> {
-    let size = table.required_string("size")?;
-    let size = parse_size(&size).filter(|size| *size > 0).ok_or_else(|| {
-        table
-            .error("size", &format!("{size:?} is not the size of a disk"))
-            .hint(SIZE_HINT)
-    })?;
-    let variable = table.variable("variable")?;
-    let variable = variable.ok_or_else(|| table.missing("variable"))?;
-    Ok(Disk { size, variable })
-}
-
-fn local(table: &mut Table<'_>) -> Result<Local, Failure> {
-    Ok(Local {
-        tests: table.discovery()?,
-        exclude: table.strings("exclude")?,
-        environment: table.environment("env")?,
-    })
-}
-
-fn release(table: &mut Table<'_>) -> Result<Release, Failure> {
-    Ok(Release {
-        name: table.required_string("name")?,
-        version: table.required_string("version")?,
-        source: table.required_string("source")?,
-        wheels: table.strings("wheels")?,
-        extension: table.strings("extension")?,
-    })
-}
-
-/// An entry of the list of expectations.
-fn expectation(mut table: Table<'_>) -> Result<Expectation, Failure> {
-    let expectation = Expectation {
-        test: table.required_string("test")?,
-        kernels: table.string("kernels")?,
-        flavor: table.string("flavor")?,
-        arch: table.string("arch")?,
-        reason: table.required_string("reason")?,
-        until: table.string("until")?,
-    };
-    if let Err(Mistake { key, failure }) = expectation.check() {
-        let located = table.error(key, &failure.message);
-        return Err(Failure {
-            hint: failure.hint,
-            ..located
-        });
-    }
-    table.finish()?;
-    Ok(expectation)
+fn expectations<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<Expectation>, D::Error> {
+    #[derive(Deserialize)]
+    struct Row(#[serde(with = "ExpectationTable")] Expectation);
+    let rows = Vec::<Row>::deserialize(deserializer)?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
 /// A project and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Chosen {
-    /// A tree on this machine.
-    Tree {
-        /// What it is.
-        project: Project,
-        /// Its absolute path, links unresolved.
-        path: PathBuf,
-    },
-    /// The pinned release of a profile, yet to be fetched.
-    Pinned {
-        /// What it is.
-        project: Project,
-    },
-}
-
-impl Chosen {
-    pub fn project(&self) -> &Project {
-        match self {
-            Self::Tree { project, .. } | Self::Pinned { project } => project,
-        }
-    }
+pub struct Chosen {
+    pub project: Project,
+    /// A tree on this machine, its absolute path with links unresolved; `None`: the pinned
+    /// release of a profile, yet to be fetched.
+    pub tree: Option<PathBuf>,
 }
 
 /// What says which project it is.
@@ -401,35 +479,33 @@ pub struct Choice {
 /// Which project: `-C`, else `VMTEST_PROJECT`, else the current directory if it
 /// is one, else the pinned release of the profile (drgn's if none is named).
 pub fn choose(choice: &Choice, assets: &Files) -> Result<Chosen> {
-    let named = choice.directory.as_ref().or(choice
-        .variable
-        .as_ref()
-        .filter(|p| !p.as_os_str().is_empty()));
-    if let Some(directory) = named {
+    let variable = choice.variable.as_ref();
+    let variable = variable.filter(|path| !path.as_os_str().is_empty());
+    if let Some(directory) = choice.directory.as_ref().or(variable) {
         let path = choice.current.join(directory);
+        let shown = path.display();
         if !path.is_dir() {
-            return Err(
-                Failure::usage(format!("the project {} is no directory", path.display())).into(),
-            );
+            return Err(Failure::usage(format!("the project {shown} is no directory")).into());
         }
-        return match open(&path, choice.profile.as_deref(), assets)? {
-            Some(project) => Ok(Chosen::Tree { project, path }),
-            None => Err(Failure::usage(format!("{} is no project", path.display()))
-                .hint(format!(
-                    "give it a {FILE_NAME}, or say what it is with --profile {}",
-                    PROFILES.join("|")
-                ))
-                .into()),
-        };
+        let project = open(&path, choice.profile.as_deref(), assets)?.ok_or_else(|| {
+            let profiles = PROFILES.join("|");
+            Failure::usage(format!("{shown} is no project")).hint(format!(
+                "give it a {FILE_NAME}, or say what it is with --profile {profiles}"
+            ))
+        })?;
+        return Ok(Chosen {
+            project,
+            tree: Some(path),
+        });
     }
     // A profile alone means its release: the current directory is a project only
     // when it says so itself.
     if let Some(project) = open(&choice.current, None, assets)?
         && choice.profile.is_none()
     {
-        return Ok(Chosen::Tree {
+        return Ok(Chosen {
             project,
-            path: choice.current.clone(),
+            tree: Some(choice.current.clone()),
         });
     }
     let name = choice.profile.as_deref().unwrap_or(PROFILES[0]);
@@ -439,7 +515,10 @@ pub fn choose(choice: &Choice, assets: &Files) -> Result<Chosen> {
             .hint("name a checkout with -C")
             .into());
     }
-    Ok(Chosen::Pinned { project })
+    Ok(Chosen {
+        project,
+        tree: None,
+    })
 }
 
 /// The project in a directory, if it is one.
@@ -454,8 +533,8 @@ fn open(path: &Path, profile: Option<&str>, assets: &Files) -> Result<Option<Pro
     }
     for name in PROFILES {
         let project = Project::profile(assets, name)?;
-        if !project.detect.is_empty() && project.detect.iter().all(|file| path.join(file).exists())
-        {
+        let detect = &project.detect;
+        if !detect.is_empty() && detect.iter().all(|file| path.join(file).exists()) {
             return Ok(Some(project));
         }
     }
@@ -466,11 +545,9 @@ fn open(path: &Path, profile: Option<&str>, assets: &Files) -> Result<Option<Pro
 /// 1,000.
 pub fn parse_size(text: &str) -> Option<u64> {
     let text = text.trim();
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let number = text[..end].parse::<u64>().ok()?;
-    let unit: u64 = match text[end..].trim_start().to_ascii_lowercase().as_str() {
+    let unit = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let number = text[..text.len() - unit.len()].parse::<u64>().ok()?;
+    let unit: u64 = match unit.trim_start().to_ascii_lowercase().as_str() {
         "" | "b" => 1,
         "kib" | "k" => 1 << 10,
         "mib" | "m" => 1 << 20,

@@ -94,7 +94,7 @@ pub struct Prepared {
 /// steps find the interpreter as `$PYTHON`; that is all we do in a user's tree.
 pub fn prepare_tree(env: &Env, project: &Project, tree: &Path, log: &Path) -> Result<Prepared> {
     let interpreter = Interpreter::find(&project.python, tree)?;
-    let python = environment(env, &interpreter, &project.requirements, log)?;
+    let python = environment(env, &interpreter, &project.needs.python, log)?;
     for step in &project.prepare {
         let _task = env.ui.task(format!("preparing {}: {step}", project.name));
         let command = LongCommand::new("/bin/sh")
@@ -142,7 +142,7 @@ pub fn prepare_release(
     log: &Path,
 ) -> Result<Prepared> {
     let interpreter = Interpreter::find(&project.python, Path::new("/"))?;
-    let python = environment(env, &interpreter, &project.requirements, log)?;
+    let python = environment(env, &interpreter, &project.needs.python, log)?;
     let name = format!("{}-{}", release.name, release.version);
     let key = key(&interpreter, &release_key(release));
     let goal = env.paths.projects().join(format!("{name}-{key}"));

@@ -109,17 +109,17 @@ impl Suite<'_> {
             check(self.command(&self.project.tests, &[]))?;
         }
         if let (true, Some(crash)) = (in_vms && self.loader.is_some(), &self.project.crash) {
-            check(self.crash_command(&crash.tests)).context("tests after a crash")?;
+            check(self.crash_command(&crash.tests())).context("tests after a crash")?;
         }
         if let (true, Some(local)) = (local, &self.project.local) {
-            check(self.command(&local.tests, &local.exclude)).context("tests of the host")?;
+            check(self.command(&local.tests(), &local.exclude)).context("tests of the host")?;
         }
         Ok(())
     }
 
     fn crash(&self) -> Option<CrashRequest> {
         let (crash, loader) = (self.project.crash.as_ref()?, self.loader.as_ref()?);
-        let command = self.crash_command(&crash.tests);
+        let command = self.crash_command(&crash.tests());
         // Whether the user's arguments leave any of them is known by looking.
         let selects = self.framework.selects(&command.arguments);
         Some(CrashRequest {

@@ -73,7 +73,7 @@ pub struct TestRun<'r> {
 impl<'r> TestRun<'r> {
     /// Prepares the project, chooses the kernels, and looks whether the tests can be found.
     pub fn plan(env: &'r Env, options: &'r TestOptions) -> Result<Self> {
-        let project = options.project.project();
+        let project = &options.project.project;
         let framework = framework::UNITTEST;
         require(env, options)?;
         let folder = match &options.folder {
@@ -220,7 +220,7 @@ impl Observer for Recorder<'_> {
 
 /// Looks for all that the host must have, so that nothing is found missing half-way.
 fn require(env: &Env, options: &TestOptions) -> Result<()> {
-    let project = options.project.project();
+    let project = &options.project.project;
     if options.local && project.local.is_none() {
         return Err(
             Failure::usage(format!("the project {} has no local tests", project.name))
@@ -231,7 +231,7 @@ fn require(env: &Env, options: &TestOptions) -> Result<()> {
     let in_vms = !options.requests.is_empty();
     if in_vms {
         preflight::check(memory(options))?;
-        if let Chosen::Tree { path, .. } = &options.project {
+        if let Some(path) = &options.project.tree {
             preflight::directory(path)?;
         }
     }
@@ -239,13 +239,12 @@ fn require(env: &Env, options: &TestOptions) -> Result<()> {
 }
 
 fn memory(options: &TestOptions) -> u32 {
-    let memory = options.memory.or(options.project.project().memory);
+    let memory = options.memory.or(options.project.project.memory);
     memory.unwrap_or(vm::MEMORY)
 }
 
 fn tools(chosen: &Chosen, in_vm: bool) -> Result<Vec<Tool>> {
-    let project = chosen.project();
-    let tree = matches!(chosen, Chosen::Tree { .. });
+    let Chosen { project, tree } = chosen;
     let mut tools = Vec::new();
     if in_vm {
         tools.extend(setup::for_vm(host_arch()?));
@@ -253,13 +252,13 @@ fn tools(chosen: &Chosen, in_vm: bool) -> Result<Vec<Tool>> {
             tools.extend(setup::for_external_module());
         }
     }
-    if !project.requirements.is_empty() || !tree {
+    if !project.needs.python.is_empty() || tree.is_none() {
         tools.extend(setup::for_python());
     } else if project.python == "python3" {
         tools.push(Tool::program("python3"));
     }
-    tools.extend(project.programs.iter().map(Tool::program));
-    if tree {
+    tools.extend(project.needs.programs.iter().map(Tool::program));
+    if tree.is_some() {
         tools.extend(setup::for_prepare(project));
     }
     tools.sort();
@@ -268,9 +267,10 @@ fn tools(chosen: &Chosen, in_vm: bool) -> Result<Vec<Tool>> {
 }
 
 fn prepare(env: &Env, chosen: &Chosen, log: &Path) -> Result<Prepared> {
-    match chosen {
-        Chosen::Tree { project, path } => python::prepare_tree(env, project, path, log),
-        Chosen::Pinned { project } => {
+    let Chosen { project, tree } = chosen;
+    match tree {
+        Some(path) => python::prepare_tree(env, project, path, log),
+        None => {
             let release = (project.release.as_ref())
                 .with_context(|| format!("the profile {} has no release", project.name))?;
             python::prepare_release(env, project, release, log)
@@ -315,7 +315,7 @@ fn untestable(options: &TestOptions, error: anyhow::Error) -> anyhow::Error {
     if error::kind(&error) != Some(FailureKind::Usage) {
         return error;
     }
-    let Project { name, .. } = options.project.project();
+    let Project { name, .. } = &options.project.project;
     let failure = Failure::usage(format!("cannot test {name}: {error:#}"));
     if !options.by_default {
         return failure.into();

@@ -235,7 +235,7 @@ fn mistakes_in_a_project_are_usage_errors() {
     let run = run.expect_status(2);
     assert!(
         run.stderr
-            .contains("vmtest.toml:2: lokal: unknown key (did you mean \"local\"?)"),
+            .contains("vmtest.toml:2: lokal: unknown key (did you mean local?)"),
         "{}",
         run.stderr
     );

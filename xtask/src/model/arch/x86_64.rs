@@ -1,3 +1,5 @@
+//! x86-64: QEMU's `pc`.
+
 use super::{Arch, ELF64, LITTLE_ENDIAN, PCI};
 
 pub(super) const X86_64: Arch = Arch {

@@ -24,7 +24,7 @@ impl Suite<'_> {
         let local = (self.project.local.as_ref()).context("the project has no local tests")?;
         let words = self
             .framework
-            .run(&self.command(&local.tests, &local.exclude));
+            .run(&self.command(&local.tests(), &local.exclude));
         let log = run_folder::log_file(&self.folder, &name, "output.log");
         let mark = |name: &RunName, test: &mut FinishedTest| self.mark(name, test);
         let mut sink = SuiteSink::new(&name, outlet, &mark, log, None)?;
