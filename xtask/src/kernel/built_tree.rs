@@ -13,12 +13,13 @@ use anyhow::{Context, Result};
 
 use crate::archive;
 use crate::base::{
-    disk, env::Env, error::Failure, input, lock, paths::Paths, sha256::Sha256, temporary::Temporary,
+    disk, env::Env, error::Failure, input, paths::Paths, sha256::Sha256, temporary::Temporary,
 };
 use crate::kernel::config::{FinalConfig, Value};
+use crate::kernel::distro::folder::find_or_make;
 use crate::kernel::{module, store};
 use crate::model::kernel::{LocalKernel, Origin};
-use crate::model::{arch::Arch, version::Release};
+use crate::model::version::Release;
 
 /// Lists of the build that tell depmod about modules, if the version has them.
 const LISTS: &[&str] = &[
@@ -41,19 +42,32 @@ pub fn is_tree(path: &Path) -> bool {
     has("Makefile") && (has("Kconfig") || has(".config") || has("source")) && !has("vmlinuz")
 }
 
+const CONFIG: &str = ".config";
+const VMLINUX: &str = "vmlinux";
+const RELEASE: &str = "include/config/kernel.release";
+const ORDER: &str = "modules.order";
+
 /// The kernel in a tree, which is the one that it was built in: the source tree, or that
 /// of `O=`.
 pub fn open(env: &Env, path: &Path) -> Result<LocalKernel> {
     // Of several names of one tree this is the same.
     let path = &disk::canonicalize(path)?;
-    let built = Built::look(path)?;
-    let modules = stage(env, path, &built)?;
+    require(path, &[CONFIG, RELEASE, VMLINUX], "")?;
+    // Where the image is depends on it.
+    let arch = store::elf_architecture(&path.join(VMLINUX))?;
+    require(path, &[arch.image], "")?;
+    let release = path.join(RELEASE);
+    let release = input::text(&release, input::SMALL)?
+        .trim()
+        .parse::<Release>()
+        .with_context(|| format!("{} is damaged", release.display()))?;
+    let modules = stage(env, path, &release, &modules(path)?)?;
     Ok(LocalKernel {
-        arch: built.arch,
-        release: built.release,
+        arch,
+        release,
         origin: Origin::Tree,
         path: path.clone(),
-        image: path.join(built.arch.image),
+        image: path.join(arch.image),
         modules,
         config: Some(path.join(CONFIG)),
         vmlinux: Some(path.join(VMLINUX)),
@@ -62,84 +76,16 @@ pub fn open(env: &Env, path: &Path) -> Result<LocalKernel> {
     })
 }
 
-const CONFIG: &str = ".config";
-const VMLINUX: &str = "vmlinux";
-const RELEASE: &str = "include/config/kernel.release";
-
-/// What make has left in a tree.
-struct Built {
-    arch: &'static Arch,
-    release: Release,
-    /// Modules, relative to the tree, without the ending.
-    modules: Vec<String>,
-}
-
-impl Built {
-    fn look(path: &Path) -> Result<Self> {
-        let missing = |names: &[&'static str]| {
-            let names = names.iter().filter(|name| !path.join(name).is_file());
-            names.copied().collect::<Vec<_>>()
-        };
-        require(path, &missing(&[CONFIG, RELEASE, VMLINUX]), "")?;
-        // Where the image is depends on it.
-        let arch = store::elf_architecture(&path.join(VMLINUX))?;
-        require(path, &missing(&[arch.image]), "")?;
-        let read = |name: &str| {
-            let path = path.join(name);
-            input::text(&path, input::TEXT)
-        };
-        let release = read(RELEASE)?
-            .trim()
-            .parse::<Release>()
-            .with_context(|| format!("{} is damaged", path.join(RELEASE).display()))?;
-        let config = FinalConfig::parse(&read(CONFIG)?);
-        let mut modules = Vec::new();
-        if *config.get("CONFIG_MODULES") == Value::Yes {
-            require(path, &missing(&["modules.order"]), " modules")?;
-            let exists = |name: &str| path.join(format!("{name}.ko")).is_file();
-            modules = module_names(&read("modules.order")?, exists);
-            for name in &modules {
-                // They become names of links.
-                archive::relative_path(name.as_bytes()).map_err(|why| {
-                    let list = path.join("modules.order");
-                    Failure::usage(format!("{} names {name:?}: {why}", list.display()))
-                })?;
-            }
-            let files = modules.iter().map(|name| format!("{name}.ko"));
-            let lost = files
-                .filter(|file| !path.join(file).is_file())
-                .collect::<Vec<_>>();
-            if let Some(first) = lost.first() {
-                let message = format!(
-                    "{} of {} modules of the kernel tree {} are missing, the first is {first}",
-                    lost.len(),
-                    modules.len(),
-                    path.display()
-                );
-                return Err(Failure::usage(message)
-                    .hint(format!("make -C {} modules", path.display()))
-                    .into());
-            }
-        }
-        Ok(Self {
-            arch,
-            release,
-            modules,
-        })
-    }
-}
-
-/// The error if there are `missing` files.
-fn require(path: &Path, missing: &[&str], target: &str) -> Result<()> {
+/// The error if one of these files is missing.
+fn require(path: &Path, names: &[&str], target: &str) -> Result<()> {
+    let missing = names.iter().filter(|name| !path.join(name).is_file());
+    let missing = missing.copied().collect::<Vec<_>>();
     if missing.is_empty() {
         return Ok(());
     }
-    let path = path.display();
-    let message = format!(
-        "{path} is a kernel tree that was not built: no {}",
-        missing.join(", no ")
-    );
-    let configured = !missing.contains(&CONFIG);
+    let (path, configured) = (path.display(), !missing.contains(&CONFIG));
+    let missing = missing.join(", no ");
+    let message = format!("{path} is a kernel tree that was not built: no {missing}");
     let hint = match configured {
         true => format!("make -C {path}{target}"),
         false => format!("cargo xtask build-kernel {path} --in-place configures and builds it"),
@@ -147,39 +93,66 @@ fn require(path: &Path, missing: &[&str], target: &str) -> Result<()> {
     Err(Failure::usage(message).hint(hint).into())
 }
 
-/// The modules that a list `modules.order` names, as files of the tree without their
-/// ending. Its lines end in `.ko` or, in newer versions, in `.o` (f65a486821cf, "kbuild:
-/// change module.order to list *.o instead of *.ko"). In older ones they begin with
-/// `kernel/`, where the module will be installed, which is also a directory of the source:
-/// what is there decides.
-fn module_names(order: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
-    let names = order.lines().map(|line| {
+/// The modules of a tree, relative to it.
+fn modules(path: &Path) -> Result<Vec<String>> {
+    let config = FinalConfig::parse(&input::text(&path.join(CONFIG), input::TEXT)?);
+    if *config.get("CONFIG_MODULES") != Value::Yes {
+        return Ok(Vec::new());
+    }
+    require(path, &[ORDER], " modules")?;
+    let order = path.join(ORDER);
+    let exists = |name: &str| path.join(name).is_file();
+    let modules = module_files(&input::text(&order, input::TEXT)?, exists);
+    for name in &modules {
+        // They become names of links.
+        archive::relative_path(name.as_bytes())
+            .map_err(|why| Failure::usage(format!("{} names {name:?}: {why}", order.display())))?;
+    }
+    let lost = modules.iter().filter(|name| !exists(name));
+    let lost = lost.collect::<Vec<_>>();
+    let Some(first) = lost.first() else {
+        return Ok(modules);
+    };
+    let (lost, all, path) = (lost.len(), modules.len(), path.display());
+    let message = format!(
+        "{lost} of {all} modules of the kernel tree {path} are missing, the first is {first}"
+    );
+    let hint = format!("make -C {path} modules");
+    Err(Failure::usage(message).hint(hint).into())
+}
+
+/// The modules that a list `modules.order` names, as files of the tree. Its lines end in
+/// `.ko` or, in newer versions, in `.o` (f65a486821cf, "kbuild: change module.order to list
+/// *.o instead of *.ko"). In older ones they begin with `kernel/`, where the module will be
+/// installed, which is also a directory of the source: what is there decides.
+fn module_files(order: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
+    let lines = order.lines().filter(|line| !line.is_empty());
+    let files = lines.map(|line| {
         let name = line.strip_suffix(".ko").or_else(|| line.strip_suffix(".o"));
-        let name = name.unwrap_or(line);
-        match name.strip_prefix("kernel/") {
-            Some(below) if exists(below) && !exists(name) => below.to_owned(),
-            _ => name.to_owned(),
+        let file = format!("{}.ko", name.unwrap_or(line));
+        match file.strip_prefix("kernel/") {
+            Some(below) if exists(below) && !exists(&file) => below.to_owned(),
+            _ => file,
         }
     });
-    names.filter(|name| !name.is_empty()).collect()
+    files.collect()
 }
 
 /// What the folder of a tree is made from: names, sizes and times say whether a module
 /// was built again without reading it.
-fn key(path: &Path, built: &Built) -> Result<String> {
+fn key(path: &Path, release: &Release, modules: &[String]) -> String {
     let mut hash = Sha256::new();
-    hash.update(format!("{RECIPE}\n{}\n", built.release).as_bytes());
-    let modules = built.modules.iter().map(|name| format!("{name}.ko"));
-    for name in modules.chain(LISTS.iter().map(|&name| name.to_owned())) {
-        let Ok(metadata) = path.join(&name).metadata() else {
-            // One of the lists that the version does not have.
-            continue;
-        };
-        let (size, seconds, nanoseconds) =
-            (metadata.size(), metadata.mtime(), metadata.mtime_nsec());
-        hash.update(format!("{name}\n{size} {seconds} {nanoseconds}\n").as_bytes());
+    hash.update(format!("{RECIPE}\n{release}\n"));
+    let modules = modules.iter().map(String::as_str);
+    for name in modules.chain(LISTS.iter().copied()) {
+        // A version may lack one of the lists.
+        if let Ok(metadata) = path.join(name).metadata() {
+            let (size, seconds) = (metadata.size(), metadata.mtime());
+            let nanoseconds = metadata.mtime_nsec();
+            hash.update(format!("{name}\n{size} {seconds} {nanoseconds}\n"));
+        }
     }
-    Ok(hash.finish())
+    hash.finish()
 }
 
 /// The folder of a tree.
@@ -195,52 +168,41 @@ pub fn folder(path: &Path, paths: &Paths) -> PathBuf {
 }
 
 /// Makes the folder that becomes `/lib/modules/<release>`, unless it is there.
-fn stage(env: &Env, path: &Path, built: &Built) -> Result<PathBuf> {
+fn stage(env: &Env, path: &Path, release: &Release, modules: &[String]) -> Result<PathBuf> {
     let goal = folder(path, &env.paths);
-    let key = key(path, built)?;
-    let current = || input::text(&goal.join(KEY), input::TEXT).is_ok_and(|old| old == key);
-    if current() {
-        return Ok(goal);
-    }
-    let name = goal.file_name().unwrap_or_default().to_string_lossy();
-    let _lock = lock::take(env, &format!("tree-{name}"))?;
-    if current() {
-        return Ok(goal);
-    }
-    let temporary = Temporary::directory(&goal)?;
-    let release = built.release.to_string();
-    let modules = temporary.path().join("lib/modules").join(&release);
-    disk::create_directory(&modules)?;
-    let write = |name: &str, text: &str| {
-        let file = modules.join(name);
-        disk::write(&file, text)
+    let key = key(path, release, modules);
+    let find = || {
+        let current = input::text(&goal.join(KEY), input::TEXT).is_ok_and(|old| old == key);
+        Ok(current.then(|| goal.clone()))
     };
-    write(KEY, &key)?;
-    for name in LISTS.iter().filter(|name| path.join(name).is_file()) {
-        std::fs::copy(path.join(name), modules.join(name))
-            .with_context(|| format!("cannot copy {}", path.join(name).display()))?;
-    }
-    // As `make modules_install` lists them.
-    let order = built
-        .modules
-        .iter()
-        .map(|name| format!("kernel/{name}.ko\n"));
-    write("modules.order", &order.collect::<String>())?;
-    for name in &built.modules {
-        let link = modules.join(format!("kernel/{name}.ko"));
-        if let Some(parent) = link.parent() {
-            disk::create_directory(parent)?;
+    let name = goal.file_name().unwrap_or_default().to_string_lossy();
+    find_or_make(env, &format!("tree-{name}"), find, || {
+        let temporary = Temporary::directory(&goal)?;
+        let folder = temporary.path().join(format!("lib/modules/{release}"));
+        disk::create_directory(&folder)?;
+        disk::write(folder.join(KEY), &key)?;
+        for name in LISTS.iter().filter(|name| path.join(name).is_file()) {
+            std::fs::copy(path.join(name), folder.join(name))
+                .with_context(|| format!("cannot copy {}", path.join(name).display()))?;
         }
-        link_to(&path.join(format!("{name}.ko")), &link)?;
-    }
-    link_to(path, &modules.join("build"))?;
-    module::list_modules(temporary.path(), &built.release)?;
-    temporary.persist_from(&modules)?;
-    Ok(goal)
+        // As `make modules_install` lists them.
+        let order = modules.iter().map(|name| format!("kernel/{name}\n"));
+        disk::write(folder.join(ORDER), order.collect::<String>())?;
+        for name in modules {
+            link(&path.join(name), &folder.join("kernel").join(name))?;
+        }
+        link(path, &folder.join("build"))?;
+        module::list_modules(temporary.path(), release)?;
+        temporary.persist_from(&folder)?;
+        Ok(goal.clone())
+    })
 }
 
-fn link_to(target: &Path, link: &Path) -> Result<()> {
-    symlink(target, link).with_context(|| format!("cannot create {}", link.display()))
+fn link(target: &Path, name: &Path) -> Result<()> {
+    if let Some(parent) = name.parent() {
+        disk::create_directory(parent)?;
+    }
+    symlink(target, name).with_context(|| format!("cannot create {}", name.display()))
 }
 
 #[cfg(test)]
@@ -249,8 +211,8 @@ mod tests {
 
     #[test]
     fn modules_are_listed_in_three_ways() {
-        let built = ["fs/btrfs/btrfs", "kernel/torture", "lib/a.b"];
-        let names = |order: &str| module_names(order, |name| built.contains(&name));
+        let built = ["fs/btrfs/btrfs.ko", "kernel/torture.ko", "lib/a.b.ko"];
+        let names = |order: &str| module_files(order, |name| built.contains(&name));
         for order in [
             "kernel/fs/btrfs/btrfs.ko\nkernel/kernel/torture.ko\nkernel/lib/a.b.ko\n",
             "fs/btrfs/btrfs.ko\nkernel/torture.ko\nlib/a.b.ko\n",
@@ -259,7 +221,7 @@ mod tests {
             assert_eq!(names(order), built, "{order}");
         }
         // One that is missing is called what the list calls it.
-        assert_eq!(names("lib/missing.o\n"), ["lib/missing"]);
+        assert_eq!(names("lib/missing.o\n"), ["lib/missing.ko"]);
     }
 
     #[test]

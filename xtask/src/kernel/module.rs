@@ -20,40 +20,13 @@ use crate::base::{
     disk, env::Env, error::Failure, input, interrupt, lock, programs, sha256::Sha256,
     temporary::Temporary,
 };
-use crate::kernel::build::progress::first_errors;
+use crate::kernel::build::{make::command as make_command, progress::first_errors};
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::version::Release;
 
 /// Part of the cache's key: to be raised when the way of building changes.
 const RECIPE: &str = "1";
-
-/// What make would take from its environment and what would change the module,
-/// or send its output elsewhere. `MAKEFLAGS` is there when we are run by make.
-pub(crate) const MAKE_ENVIRONMENT: &[&str] = &[
-    "ARCH",
-    "CROSS_COMPILE",
-    "INSTALL_MOD_DIR",
-    "INSTALL_MOD_PATH",
-    "INSTALL_MOD_STRIP",
-    "KAFLAGS",
-    "KBUILD_CFLAGS",
-    "KBUILD_EXTMOD",
-    "KBUILD_EXTRA_SYMBOLS",
-    "KBUILD_OUTPUT",
-    "KCFLAGS",
-    "KCPPFLAGS",
-    "LLVM",
-    "LOCALVERSION",
-    "M",
-    "MAKEFLAGS",
-    "MAKELEVEL",
-    "MFLAGS",
-    "MO",
-    "O",
-    "V",
-    "W",
-];
 
 #[derive(Clone, Debug, Default)]
 pub struct ModuleOptions {
@@ -168,7 +141,7 @@ pub(crate) fn make(
         maps.push(format!("-fdebug-prefix-map={}=.", build.display()));
     }
     let flags = maps.join(" ");
-    let mut command = LongCommand::new("make")
+    let mut command = make_command()
         .arg("-C")
         .arg(real_build.clone())
         .arg(format!("M={}", real_directory.display()))
@@ -178,11 +151,7 @@ pub(crate) fn make(
         .arg(format!("KAFLAGS={flags}"))
         .arg(format!("-j{}", programs::processors()))
         .arg("modules")
-        .credentials()
-        .env("LC_ALL", "C");
-    for variable in MAKE_ENVIRONMENT {
-        command = command.env_remove(variable);
-    }
+        .credentials();
     if arch::host() != Some(kernel.arch) {
         command = command.arg(format!("CROSS_COMPILE={}-", kernel.arch.triplet));
     }

@@ -28,7 +28,7 @@ use crate::archive::{self, PACKAGE_TIME};
 use crate::base::error::{Failure, Quoting};
 use crate::base::process::{self, LongCommand};
 use crate::base::{disk, env::Env, input, interrupt, lock, temporary::Temporary};
-use crate::kernel::{module, store};
+use crate::kernel::{build::make, module, store};
 use crate::model::arch::{self, Arch};
 use crate::model::{kernel::LocalKernel, package_name::PackageName, version::Release};
 
@@ -557,16 +557,11 @@ impl FoundBuild {
     }
 
     pub fn make(&self, arguments: &[&str]) -> LongCommand {
-        let mut command = LongCommand::new("make")
+        make::command()
             .arg("-C")
             .arg(self.build.clone())
             .arg(format!("ARCH={}", self.arch.kernel))
             .args(arguments.iter().copied())
-            .env("LC_ALL", "C");
-        for variable in module::MAKE_ENVIRONMENT {
-            command = command.env_remove(variable);
-        }
-        command
     }
 }
 

@@ -40,7 +40,7 @@ fn scrubbed() -> impl Iterator<Item = &'static str> {
     kbuild.chain(GCC_ENVIRONMENT.split_whitespace())
 }
 
-/// make in that environment, with English messages.
+/// make without these variables, with English messages.
 pub fn command() -> LongCommand {
     let command = LongCommand::new("make").env("LC_ALL", "C").env("TZ", "UTC");
     scrubbed().fold(command, LongCommand::env_remove)

@@ -9,6 +9,7 @@ pub mod directory;
 pub mod git;
 pub mod kernel_org;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -188,16 +189,12 @@ fn then_debian(
     mut answers: Vec<Result<FoundSource>>,
 ) -> Vec<Result<FoundSource>> {
     let mut left = Vec::new();
-    let mut reasons = Vec::<(String, Vec<String>)>::new();
-    for (index, answer) in answers.iter().enumerate() {
-        let Err(error) = answer else {
-            continue;
-        };
-        let (reason, version) = (format!("{error:#}"), versions[index].to_string());
-        left.push((index, reason.clone()));
-        match reasons.iter_mut().find(|(known, _)| *known == reason) {
-            Some((_, versions)) => versions.push(version),
-            None => reasons.push((reason, vec![version])),
+    let mut reasons = BTreeMap::<String, Vec<String>>::new();
+    for (index, version) in versions.iter().enumerate() {
+        if let Err(error) = &answers[index] {
+            let versions = reasons.entry(format!("{error:#}")).or_default();
+            versions.push(version.to_string());
+            left.push(index);
         }
     }
     if left.is_empty() {
@@ -211,17 +208,18 @@ fn then_debian(
         env.ui
             .info(format!("kernel.org: {reason}; trying Debian{of}"));
     }
-    let wanted = left.iter().map(|(index, _)| versions[*index]);
+    let wanted = left.iter().map(|&index| versions[index]);
     let second = ask_debian(env, &wanted.collect::<Vec<_>>());
-    for ((index, first), second) in left.into_iter().zip(second) {
-        answers[index] = second.map_err(|second| {
-            let version = versions[index];
-            let message =
-                format!("no source for Linux {version}: kernel.org: {first}; Debian: {second:#}");
-            Failure::setup(message)
-                .hint("give a source tree, or a repository with --source git:URL")
-                .into()
-        });
+    for (index, second) in left.into_iter().zip(second) {
+        answers[index] = match (&answers[index], second) {
+            (Err(first), Err(second)) => {
+                let why = format!("kernel.org: {first:#}; Debian: {second:#}");
+                let message = format!("no source for Linux {}: {why}", versions[index]);
+                let hint = "give a source tree, or a repository with --source git:URL";
+                Err(Failure::setup(message).hint(hint).into())
+            }
+            (_, second) => second,
+        };
     }
     answers
 }
