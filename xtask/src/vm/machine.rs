@@ -1,11 +1,11 @@
 //! A running QEMU: serves its ports, keeps the limits, judges how it ended.
 
 use std::fmt::Display;
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -13,14 +13,15 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use super::ports::{Message, StdinPump, deliver, read_port};
-use super::{PhaseRun, Stdin, Vm, VmOutcome, VmSink};
+use super::{Accel, AccelChoice, PhaseRun, Stdin, Vm, VmOutcome, VmRun, VmSink};
 use crate::base::error::{Failure, FailureKind};
-use crate::base::process::{LongChild, status_in_words};
+use crate::base::process::{LongChild, LongCommand, status_in_words};
 use crate::base::{disk, interrupt, temporary::Scratch, terminal, ui::Ui};
+use crate::vm::console::{Console, symbolize::symbolize};
 use crate::vm::dump::{self, Note};
 use crate::vm::protocol::{MarkScanner, Port, Status, StatusReader, clock_difference};
-use crate::vm::watch::{self, End, Input, LONGEST_CONSOLE, Look, Quiet, Rules, Stage, Watch};
-use crate::vm::{console::Console, console::symbolize::symbolize, qmp::Monitor};
+use crate::vm::watch::{self, End, LONGEST_CONSOLE, Look, Quiet, Rules, Stage, Watch};
+use crate::vm::{enclosure::Enclosure, plan::Boot, qemu, qmp::Monitor};
 
 /// How long QEMU may take to connect its ports: it does so before it loads the kernel.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
@@ -29,13 +30,12 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 /// read, and of a frequency that every kernel knows (`drivers/clocksource/acpi_pm.c`).
 const PM_TIMER: &str = "acpi_pm";
 
-/// How long the console may take to show tasks after a limit, and how long it may
-/// be silent meanwhile.
+/// How long the console may take to show tasks after a limit, and how long it may be silent
+/// meanwhile.
 const EVIDENCE_LIMIT: [Duration; 2] = [Duration::from_secs(6), Duration::from_secs(1)];
 
-/// Asks the kernel by sysrq after a limit
-/// (Documentation/admin-guide/sysrq.rst): where its processors are, the blocked tasks,
-/// and, because they are many, last all of them.
+/// Asks the kernel by sysrq after a limit (Documentation/admin-guide/sysrq.rst): where its
+/// processors are, the blocked tasks, and, because they are many, last all of them.
 const QUESTIONS: &str = "sysrq l\nsysrq w\nsysrq t\n";
 
 /// Bytes of QEMU's own words that are looked at: the first ones say what went wrong.
@@ -44,16 +44,20 @@ const LONGEST_WORDS: usize = 16 << 10;
 /// Lines of the console that go with an outcome.
 const CONSOLE_TAIL: usize = 20;
 
-/// How many chunks may wait between a port and the sink. When they are used up the
-/// port is not read, QEMU stops taking from the guest, and the guest's writer waits.
+/// How many chunks may wait between a port and the sink. When they are used up the port is not
+/// read, QEMU stops taking from the guest, and the guest's writer waits.
 const QUEUE: usize = 16;
 
 /// A running QEMU and what is known about its guest.
-pub(super) struct Machine {
-    pub(super) child: LongChild,
+pub(super) struct Machine<'m> {
+    vm: &'m Vm,
+    accel: Accel,
+    ui: &'m Ui,
+    sink: &'m mut dyn VmSink,
+    child: LongChild,
     /// QEMU's start.
     start: Instant,
-    pub(super) console: Console,
+    console: Console,
     /// QEMU's own words: open, because their file is removed with the run's directory.
     words: File,
     directory: Option<Scratch>,
@@ -61,21 +65,13 @@ pub(super) struct Machine {
     pump: StdinPump,
     /// The console's last lines before we asked the kernel for more.
     tail: Option<String>,
-    /// The connection to QEMU.
     monitor: Option<Monitor>,
     /// Where the kernel's description is.
     note: Option<Note>,
     /// Lines of the status port that are none of init's: how many, and the first one.
-    pub(super) odd: Option<(u64, String)>,
-}
-
-pub(super) enum Served {
-    /// No crash was planned, or it did not come to that.
-    Once(VmOutcome),
-    /// The command's part, and how the part after the planned crash ended.
-    Crashed(PhaseRun, VmOutcome),
-    /// There was nothing to do after a crash, and none.
-    NothingElse(PhaseRun),
+    odd: Option<(u64, String)>,
+    /// The phase before a planned crash, once it is over.
+    main: Option<PhaseRun>,
 }
 
 /// A VM's connections.
@@ -106,27 +102,46 @@ enum Heard {
     Disconnected,
 }
 
-impl Machine {
-    pub(super) fn new(
-        (child, start): (LongChild, Instant),
-        console: Console,
-        words: File,
+impl<'m> Machine<'m> {
+    /// Starts QEMU.
+    pub(super) fn start(
+        boot: &Boot<'m>,
+        enclosure: Option<&Enclosure>,
         directory: Scratch,
-        rules: Rules,
-    ) -> Self {
-        Self {
-            child,
+        ui: &'m Ui,
+        sink: &'m mut dyn VmSink,
+    ) -> Result<Self> {
+        let vm = boot.vm;
+        let words = directory.path().join("qemu.log");
+        let mut options = File::options();
+        let words = (options.read(true).write(true).create_new(true).open(&words))
+            .with_context(|| format!("cannot write {}", words.display()))?;
+        let mut line = qemu::command_line(boot)?.into_iter();
+        let mut qemu = LongCommand::new(line.next().unwrap_or_default()).args(line);
+        ui.verbose(qemu.display());
+        if let Some(enclosure) = enclosure {
+            qemu = qemu.behind(enclosure.words());
+        }
+        let command = qemu.log(&words)?;
+        let start = Instant::now();
+        Ok(Self {
+            vm,
+            accel: boot.accel,
+            ui,
+            sink,
+            child: command.spawn()?,
             start,
-            console,
+            console: Console::open(&vm.console_log, vm.kernel_log)?,
             words,
             directory: Some(directory),
-            watch: Watch::new(rules),
+            watch: Watch::default(),
             pump: StdinPump::default(),
             tail: None,
             monitor: None,
             note: None,
             odd: None,
-        }
+            main: None,
+        })
     }
 
     fn now(&self) -> Duration {
@@ -134,79 +149,103 @@ impl Machine {
     }
 
     /// Whether the guest has shown a sign of life.
-    pub(super) fn is_alive(&self) -> bool {
-        self.watch.alive || self.console.any()
+    fn is_alive(&self) -> bool {
+        self.watch.alive || self.console.bytes() > 0
     }
 
+    /// Accepts every port's connection; `None` if QEMU ended instead.
+    pub(super) fn connect(
+        &mut self,
+        mut listeners: Vec<(Port, UnixListener)>,
+    ) -> Result<Option<Vec<(Port, UnixStream)>>> {
+        let mut streams = Vec::new();
+        loop {
+            interrupt::check()?;
+            // Before the look at the ports: what a QEMU that has ended sent is still in them.
+            let ended = self.child.try_wait()?.is_some();
+            let mut waiting = Vec::new();
+            for (port, listener) in listeners {
+                match listener.accept() {
+                    Ok((stream, _)) => {
+                        let context = "cannot set up a socket";
+                        stream.set_nonblocking(false).context(context)?;
+                        streams.push((port, stream));
+                    }
+                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
+                        waiting.push((port, listener));
+                    }
+                    Err(error) => return Err(error).context("cannot accept QEMU's connection"),
+                }
+            }
+            if waiting.is_empty() {
+                return Ok(Some(streams));
+            }
+            if ended || self.now() > CONNECT_LIMIT {
+                return Ok(None);
+            }
+            listeners = waiting;
+            std::thread::sleep(Duration::from_millis(2));
+        }
+    }
+
+    /// Serves the ports to the end. The outcome of the last phase; `None` if there was nothing to
+    /// do after a crash, and none.
     pub(super) fn serve(
         &mut self,
-        vm: &Vm,
-        listeners: Vec<(Port, UnixListener)>,
+        streams: Vec<(Port, UnixStream)>,
         mark: &str,
-        connected: &dyn Fn(),
-        sink: &mut dyn VmSink,
-    ) -> Result<Served> {
+    ) -> Result<Option<VmOutcome>> {
         let (sender, receiver) = sync_channel(QUEUE);
-        let Some(streams) = self.connect(listeners)? else {
-            return Ok(Served::Once(self.lost()));
+        let mut wires = Wires {
+            receiver,
+            open: 0,
+            scanners: Vec::new(),
+            control: None,
+            mark,
+            status: StatusReader::default(),
         };
-        connected();
-        let mut open = 0;
-        let mut control = None;
-        let mut scanners = Vec::new();
         for (port, stream) in streams {
+            let share = || stream.try_clone().context("cannot share a socket");
             match port {
-                Port::Status => {
-                    control = Some(stream.try_clone().context("cannot share a socket")?)
-                }
-                Port::Terminal if vm.stdin == Stdin::Inherit => {
-                    self.pump.stream = Some(stream.try_clone().context("cannot share a socket")?);
-                    self.pump.terminal = true;
+                Port::Monitor => {
+                    self.monitor = Some(Monitor::new(stream)?);
+                    continue;
                 }
                 Port::Stdin => {
                     self.pump.stream = Some(stream);
                     continue;
                 }
-                Port::Monitor => {
-                    self.monitor = Some(Monitor::new(stream)?);
-                    continue;
+                Port::Terminal if self.vm.stdin == Stdin::Inherit => {
+                    self.pump.stream = Some(share()?);
+                    self.pump.terminal = true;
                 }
+                Port::Status => wires.control = Some(share()?),
                 _ => {}
             }
             if port != Port::Status {
-                scanners.push((port, MarkScanner::new(mark)));
+                wires.scanners.push((port, MarkScanner::new(mark)));
             }
-            open += 1;
+            wires.open += 1;
             read_port(port, stream, sender.clone());
         }
         drop(sender);
-        let mut wires = Wires {
-            receiver,
-            open,
-            scanners,
-            control,
-            mark,
-            status: StatusReader::default(),
-        };
-        let served = self.phases(vm, &mut wires, sink);
+        self.watch = Watch::new(Rules::of(self.vm, self.accel), self.now());
+        let last = self.phases(&mut wires);
         self.pump = StdinPump::default();
         // A held-back beginning of the mark was none: pass it on.
         for (port, scanner) in &mut wires.scanners {
-            deliver(*port, &scanner.finish(), sink)?;
+            deliver(*port, &scanner.finish(), self.sink)?;
         }
-        served
+        last
     }
 
-    fn phases(&mut self, vm: &Vm, wires: &mut Wires<'_>, sink: &mut dyn VmSink) -> Result<Served> {
-        self.watch.begin(self.now());
-        let outcome = match self.watch(vm, wires, sink)? {
-            Some(outcome @ VmOutcome::Exited(_)) if vm.crash.is_some() => outcome,
-            Some(outcome) => return Ok(Served::Once(outcome)),
-            // Said only when a crash is asked for, which comes now.
-            None => anyhow::bail!("the guest ends a phase that was not begun"),
+    fn phases(&mut self, wires: &mut Wires<'_>) -> Result<Option<VmOutcome>> {
+        let outcome = match self.watch(wires)? {
+            Some(outcome @ VmOutcome::Exited(_)) if self.vm.crash.is_some() => outcome,
+            last => return Ok(last),
         };
         self.console.follow();
-        let main = self.phase_run(vm, outcome);
+        self.main = Some(self.phase_run(outcome));
         self.console.words.plan_crash();
         self.watch.crash(self.now());
         // Bytes until the next mark are the first kernel's, after its verdict.
@@ -215,20 +254,22 @@ impl Machine {
         }
         wires.status = StatusReader::default();
         wires.tell("crash");
-        Ok(match self.watch(vm, wires, sink)? {
-            Some(outcome) => Served::Crashed(main, outcome),
-            None => Served::NothingElse(main),
-        })
+        self.watch(wires)
     }
 
     /// The record of the time since the beginning, or since the crash was planned.
-    pub(super) fn phase_run(&mut self, vm: &Vm, outcome: VmOutcome) -> PhaseRun {
-        let outcome = with_full_disk(outcome, &vm.console_log);
+    fn phase_run(&mut self, mut outcome: VmOutcome) -> PhaseRun {
         let mut trouble = self.console.words.trouble().to_owned();
         if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_))
-            && let Some(vmlinux) = &vm.kernel.vmlinux
+            && let Some(vmlinux) = &self.vm.kernel.vmlinux
         {
             trouble = symbolize(&trouble, vmlinux);
+        }
+        if let VmOutcome::Lost(how) | VmOutcome::Stuck(_, how) = &mut outcome
+            && let Some(full) = disk::full(&self.vm.console_log)
+        {
+            // The console's log lacks what the kernel said of its end.
+            *how = format!("{how}; {full}");
         }
         let tail = self.tail.take();
         PhaseRun {
@@ -241,60 +282,13 @@ impl Machine {
         }
     }
 
-    /// Accepts every port's connection; `None` if QEMU ended instead.
-    fn connect(
-        &mut self,
-        mut listeners: Vec<(Port, UnixListener)>,
-    ) -> Result<Option<Vec<(Port, UnixStream)>>> {
-        let mut streams = Vec::new();
-        while !listeners.is_empty() {
-            interrupt::check()?;
-            // Before the look at the ports: what a QEMU that has ended sent is still in them.
-            let ended = self.child.try_wait()?.is_some();
-            let mut waiting = Vec::new();
-            for (port, listener) in listeners {
-                match listener.accept() {
-                    Ok((stream, _)) => {
-                        stream
-                            .set_nonblocking(false)
-                            .context("cannot set up a socket")?;
-                        streams.push((port, stream));
-                    }
-                    Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {
-                        waiting.push((port, listener));
-                    }
-                    Err(error) => return Err(error).context("cannot accept QEMU's connection"),
-                }
-            }
-            listeners = waiting;
-            if !listeners.is_empty() {
-                if ended || self.start.elapsed() > CONNECT_LIMIT {
-                    return Ok(None);
-                }
-                std::thread::sleep(Duration::from_millis(2));
-            }
-        }
-        Ok(Some(streams))
-    }
-
-    /// Serves the ports until the run is over; `None`: there was nothing to do after a crash.
-    fn watch(
-        &mut self,
-        vm: &Vm,
-        wires: &mut Wires<'_>,
-        sink: &mut dyn VmSink,
-    ) -> Result<Option<VmOutcome>> {
+    /// Serves the ports until a phase is over; `None`: there was nothing to do after a crash.
+    fn watch(&mut self, wires: &mut Wires<'_>) -> Result<Option<VmOutcome>> {
         loop {
-            let end = match self.interruption() {
-                Some(failure) => self.watch.step(self.now(), Input::Interrupted(failure)),
-                None => {
-                    let heard = self.hear(vm, wires, sink)?;
-                    self.look(wires, heard, sink)?
-                }
-            };
-            return Ok(Some(match end {
+            self.check()?;
+            let heard = self.hear(wires)?;
+            return Ok(Some(match self.look(wires, heard)? {
                 None => continue,
-                Some(End::Interrupted(failure)) => return Err(failure.into()),
                 Some(End::NothingElse) => return Ok(None),
                 Some(End::As(outcome)) => outcome,
                 Some(End::Gone) => self.lost(),
@@ -313,37 +307,37 @@ impl Machine {
         }
     }
 
-    /// A signal, or a terminal that asks for the run's end or is gone.
-    fn interruption(&self) -> Option<Failure> {
-        if let Err(failure) = interrupt::check() {
-            return Some(failure);
-        }
+    /// An error after a signal, or if the terminal asks for the run's end or is gone.
+    fn check(&self) -> Result<(), Failure> {
+        interrupt::check()?;
         if self.pump.quit.load(Ordering::SeqCst) {
             let kind = FailureKind::Interrupted(signal_hook::consts::SIGINT);
-            return Some(Failure::new(kind, "ended from the terminal by Ctrl-A X"));
+            return Err(Failure::new(kind, "ended from the terminal by Ctrl-A X"));
         }
-        let gone = self.pump.gone.load(Ordering::SeqCst);
-        gone.then(terminal::gone)
+        match self.pump.gone.load(Ordering::SeqCst) {
+            true => Err(terminal::gone()),
+            false => Ok(()),
+        }
     }
 
     /// Waits for bytes, for a moment, and passes them on.
-    fn hear(&mut self, vm: &Vm, wires: &mut Wires<'_>, sink: &mut dyn VmSink) -> Result<Heard> {
-        if let Some((columns, rows)) = sink.tick()? {
+    fn hear(&mut self, wires: &mut Wires<'_>) -> Result<Heard> {
+        if let Some((columns, rows)) = self.sink.tick()? {
             wires.tell(format_args!("size {columns} {rows}"));
         }
         match wires.receiver.recv_timeout(interrupt::POLL) {
             Ok(Message::Data(port, bytes)) => {
-                self.came(Some(port));
+                self.watch.bytes(self.now(), Some(port));
                 if port == Port::Status {
                     for line in wires.status.feed(&bytes) {
-                        self.obey(line, vm, wires, sink)?;
+                        self.obey(line, wires)?;
                     }
                 }
                 let mut scanners = wires.scanners.iter_mut();
                 if let Some((_, scanner)) = scanners.find(|(other, _)| *other == port) {
-                    deliver(port, &scanner.feed(&bytes), sink)?;
+                    deliver(port, &scanner.feed(&bytes), self.sink)?;
                     // The sink may have taken its time.
-                    self.came(Some(port));
+                    self.watch.bytes(self.now(), Some(port));
                 }
             }
             Ok(Message::Closed) => wires.open -= 1,
@@ -356,30 +350,20 @@ impl Machine {
         Ok(Heard::Something)
     }
 
-    fn came(&mut self, port: Option<Port>) {
-        self.watch.step(self.now(), Input::Bytes(port));
-    }
-
     /// Does what a line of init's asks for.
-    fn obey(
-        &mut self,
-        line: Status,
-        vm: &Vm,
-        wires: &mut Wires<'_>,
-        sink: &mut dyn VmSink,
-    ) -> Result<()> {
+    fn obey(&mut self, line: Status, wires: &mut Wires<'_>) -> Result<()> {
         let before = self.watch.stage;
-        self.watch.step(self.now(), Input::Status(&line));
+        self.watch.status(self.now(), &line);
         match self.watch.stage {
             stage if stage == before => {}
-            Stage::Crashing => sink.crashing()?,
+            Stage::Crashing => self.sink.crashing()?,
             Stage::Back => self.console.words.back(),
             Stage::Main | Stage::Loading => {}
         }
         match line {
             Status::Hello(..) => {
-                let last = vm.crash.is_none() || self.watch.stage == Stage::Back;
-                if last && vm.dump.is_none() && vm.debugger().is_none() {
+                let last = self.vm.crash.is_none() || self.watch.stage == Stage::Back;
+                if last && self.vm.dump.is_none() && self.vm.debugger().is_none() {
                     // Init is in memory and QEMU has its disk. A dump needs the directory
                     // once more, and debuggers may come and go until the end.
                     self.directory = None;
@@ -389,51 +373,40 @@ impl Machine {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
                 let answer = clock_difference(now.unwrap_or_default(), guest);
                 self.console.follow();
-                let source = if self.console.words.mistimed() {
-                    PM_TIMER
-                } else {
-                    ""
-                };
+                let mistimed = self.console.words.mistimed();
+                let source = if mistimed { PM_TIMER } else { "" };
                 wires.tell(format_args!("clock {answer} {source}"));
             }
             Status::Vmcoreinfo(address, size) => self.note = Some(Note { address, size }),
             Status::Started(_) => {
-                sink.started()?;
+                self.sink.started()?;
                 self.pump.start()?;
             }
             // A process of the guest can write here: never a verdict.
-            Status::Odd(line) => {
-                let (count, _) = self.odd.get_or_insert((0, line));
-                *count += 1;
-            }
+            Status::Odd(line) => self.odd.get_or_insert((0, line)).0 += 1,
             Status::Fail(_) | Status::Exit(..) | Status::Crashing | Status::Nothing(_) => {}
         }
         Ok(())
     }
 
     /// Looks whether the run is over.
-    fn look(
-        &mut self,
-        wires: &Wires<'_>,
-        heard: Heard,
-        sink: &mut dyn VmSink,
-    ) -> Result<Option<End>> {
+    fn look(&mut self, wires: &Wires<'_>, heard: Heard) -> Result<Option<End>> {
         // Before the console, which has then all that the guest said before its end.
         let ended = self.child.try_wait()?.is_some();
-        let is_quiet = heard == Heard::Nothing;
-        let monitor = self.monitor.as_mut().filter(|_| is_quiet);
-        let (shutdown, paused) = match monitor {
-            Some(monitor) => (monitor.stopped().map(str::to_owned), monitor.paused()),
-            None => (None, false),
-        };
-        let quiet = is_quiet.then(|| Quiet {
-            shutdown: shutdown.as_deref(),
-            paused,
-            stopped: self.child.stopped(),
-        });
+        let mut quiet = None;
+        let shutdown;
+        if heard == Heard::Nothing {
+            let monitor = self.monitor.as_mut();
+            shutdown = monitor.and_then(|monitor| monitor.stopped().map(str::to_owned));
+            quiet = Some(Quiet {
+                shutdown: shutdown.as_deref(),
+                paused: self.monitor.as_ref().is_some_and(Monitor::paused),
+                stopped: self.child.stopped(),
+            });
+        }
         if self.console.follow() {
-            self.came(None);
-            sink.console(&self.console.take())?;
+            self.watch.bytes(self.now(), None);
+            self.sink.console(&self.console.take())?;
         }
         let look = Look {
             words: &self.console.words,
@@ -444,7 +417,7 @@ impl Machine {
             disconnected: heard == Heard::Disconnected,
             ended,
         };
-        Ok(self.watch.step(self.start.elapsed(), Input::Look(look)))
+        Ok(self.watch.look(self.start.elapsed(), look))
     }
 
     /// Asks the guest's kernel for its tasks and waits for the console to show them.
@@ -454,7 +427,7 @@ impl Machine {
         let [limit, silence] = EVIDENCE_LIMIT;
         let _ = control.set_write_timeout(Some(silence));
         self.tail = Some(self.console.words.tail(CONSOLE_TAIL));
-        self.console.ask();
+        self.console.words.ask();
         if self.watch.is_booting() || control.write_all(QUESTIONS.as_bytes()).is_err() {
             return;
         }
@@ -469,41 +442,77 @@ impl Machine {
         }
     }
 
+    /// Writes the dump, ends QEMU and says what has happened; the second value: whether there was
+    /// a sign of life.
+    pub(super) fn conclude(mut self, last: Option<VmOutcome>) -> Result<(VmRun, bool)> {
+        let vm = self.vm;
+        if let Some((count, line)) = &self.odd {
+            self.ui.warn(format!(
+                "a process of the guest wrote to its status port, {count} line(s) that are none of \
+                 init's; the first: {line}"
+            ));
+        }
+        // With KVM it may be that which is refused: there is another attempt without it.
+        if !(self.accel == Accel::Kvm && vm.accel == AccelChoice::Auto)
+            && let Some(refusal) = self.refusal()
+        {
+            // There was no guest whose words could be in it.
+            let _ = fs::remove_file(&vm.console_log);
+            return Err(refusal.into());
+        }
+        let dump = match &last {
+            Some(outcome) => self.dump(outcome)?,
+            None => None,
+        };
+        self.child.kill()?;
+        self.console.follow();
+        self.sink.console(&self.console.take())?;
+        let last = last.map(|outcome| self.phase_run(outcome));
+        let mut phases = self.main.take().into_iter().chain(last);
+        let none = "the guest ends a phase that was not begun";
+        let run = VmRun {
+            main: phases.next().context(none)?,
+            crash: phases.next(),
+            accel: self.accel,
+            console_log: vm.console_log.clone(),
+            dump,
+            cores: Vec::new(),
+        };
+        Ok((run, self.is_alive()))
+    }
+
     /// Writes the guest's memory if that is wanted and there is a guest; where to.
     /// A failure to write it is a warning and does not change the outcome.
-    pub(super) fn dump(
-        &mut self,
-        vm: &Vm,
-        outcome: &VmOutcome,
-        ui: &Ui,
-    ) -> Result<Option<PathBuf>> {
+    fn dump(&mut self, outcome: &VmOutcome) -> Result<Option<PathBuf>> {
         let trouble = matches!(
             outcome,
             VmOutcome::Panicked(_) | VmOutcome::Stuck(..) | VmOutcome::Lost(_)
         );
-        let is_alive = self.is_alive();
-        let (Some(goal), Some(monitor), Some(directory)) =
-            (&vm.dump, &mut self.monitor, &self.directory)
+        // QEMU that is stopped writes nothing. Without a sign of life there is nothing to look
+        // at, and a second start to come.
+        let able = trouble && self.is_alive() && !self.child.stopped();
+        let (Some(goal), Some(monitor), Some(directory), true) =
+            (&self.vm.dump, &mut self.monitor, &self.directory, able)
         else {
             return Ok(None);
         };
-        // QEMU that is stopped writes nothing.
-        let trouble = trouble && !self.child.stopped();
-        // Without a sign of life there is nothing to look at, and a second start to come.
-        if !trouble || !is_alive || self.child.try_wait()?.is_some() {
+        if self.child.try_wait()?.is_some() {
             return Ok(None);
         }
-        let memory = u64::from(vm.memory) << 20;
-        match dump::write(monitor, self.note, memory, directory.path(), goal, ui) {
+        let memory = u64::from(self.vm.memory) << 20;
+        match dump::write(monitor, self.note, memory, directory.path(), goal, self.ui) {
             Ok(described) => {
                 if !described {
-                    ui.warn("the dump has no VMCOREINFO, without which drgn cannot open it: the guest had not told where it is");
+                    self.ui.warn(
+                        "the dump has no VMCOREINFO, without which drgn cannot open it: the guest \
+                         had not told where it is",
+                    );
                 }
                 Ok(Some(goal.clone()))
             }
             Err(error) => {
                 interrupt::check()?;
-                ui.warn(format!("no dump: {error:#}"));
+                self.ui.warn(format!("no dump: {error:#}"));
                 Ok(None)
             }
         }
@@ -511,35 +520,32 @@ impl Machine {
 
     /// Whether QEMU itself ended before there was a guest: then it says why. No other attempt
     /// with the same command line does better.
-    pub(super) fn refusal(&mut self) -> Option<Failure> {
+    fn refusal(&mut self) -> Option<Failure> {
         let ended = self.child.try_wait().ok().flatten()?;
         if ended.code() != Some(1) || self.is_alive() {
             return None;
         }
         let words = self.word()?;
-        Some(Failure::setup(format!(
-            "QEMU refused its command line: {words}"
-        )))
+        let message = format!("QEMU refused its command line: {words}");
+        Some(Failure::setup(message))
     }
 
     /// QEMU ended, or never came up: how, and its own words.
-    fn lost(&mut self) -> VmOutcome {
-        let how = match self.child.try_wait() {
-            Ok(Some(status)) => {
-                let shutdown = self.monitor.as_mut().and_then(Monitor::stopped);
-                if status.success()
-                    && let Some(how) = watch::ended_itself(&self.console.words, shutdown)
-                {
-                    return self.watch.lost(how);
-                }
-                format!("QEMU ended with {}", status_in_words(status))
+    pub(super) fn lost(&mut self) -> VmOutcome {
+        let mut how = "QEMU does not answer".to_owned();
+        if let Ok(Some(status)) = self.child.try_wait() {
+            let shutdown = self.monitor.as_mut().and_then(Monitor::stopped);
+            if status.success()
+                && let Some(how) = watch::ended_itself(&self.console.words, shutdown)
+            {
+                return self.watch.lost(how);
             }
-            _ => "QEMU does not answer".to_owned(),
-        };
-        self.watch.lost(match self.word() {
-            None => how,
-            Some(word) => format!("{how}: {word}"),
-        })
+            how = format!("QEMU ended with {}", status_in_words(status));
+        }
+        if let Some(word) = self.word() {
+            how = format!("{how}: {word}");
+        }
+        self.watch.lost(how)
     }
 
     /// QEMU's own error message.
@@ -549,22 +555,10 @@ impl Machine {
         let words = String::from_utf8_lossy(&words[..length]);
         let lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
         // Each begins with the program's name. The first says it, unless QEMU only warns.
-        let texts = lines.map(|line| line.split_once(": ").map_or(line, |(_, text)| text));
-        let texts = texts.collect::<Vec<_>>();
-        let error = texts.iter().find(|text| !text.starts_with("warning: "));
-        error.or(texts.first()).map(|text| (*text).to_owned())
-    }
-}
-
-/// On a full disk the console's log lacks what the kernel said of its end.
-fn with_full_disk(outcome: VmOutcome, console_log: &Path) -> VmOutcome {
-    let with = |how: String| match disk::full(console_log) {
-        Some(full) => format!("{how}; {full}"),
-        None => how,
-    };
-    match outcome {
-        VmOutcome::Lost(how) => VmOutcome::Lost(with(how)),
-        VmOutcome::Stuck(phase, limit) => VmOutcome::Stuck(phase, with(limit)),
-        other => other,
+        let mut texts = lines.map(|line| line.split_once(": ").map_or(line, |(_, text)| text));
+        let first = texts.next()?;
+        let mut all = std::iter::once(first).chain(texts);
+        let error = all.find(|text| !text.starts_with("warning: "));
+        Some(error.unwrap_or(first).to_owned())
     }
 }

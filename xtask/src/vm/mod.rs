@@ -225,9 +225,10 @@ pub trait VmSink {
 }
 
 /// How far a VM had got.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum VmPhase {
     /// Before init's first word.
+    #[default]
     Boot,
     /// While the command ran.
     Command,

@@ -9,7 +9,7 @@ use xshell::cmd;
 use crate::base::{error::Failure, process, programs};
 use crate::model::{arch::Arch, kernel::Origin};
 use crate::vm::device::{self, Device, Parts, Surroundings};
-use crate::vm::guest::requirements::{self, Offer, Wishes};
+use crate::vm::guest::requirements::{self, KernelFeatures, Wishes};
 use crate::vm::qemu::{self, QemuVersion};
 use crate::vm::{Accel, Stdin, Vm, share};
 use crate::vm::{protocol::Port, scratch_disk::Purpose};
@@ -52,7 +52,7 @@ impl Tools {
 #[derive(Clone, Debug)]
 pub struct Plan {
     pub tools: Tools,
-    pub offer: Offer,
+    pub features: KernelFeatures,
     /// The host's `date`, which sets the guest's clock: see [`programs::fine_date`].
     pub date: Option<PathBuf>,
     /// Modules for the network, for init.
@@ -79,7 +79,7 @@ impl Plan {
     /// A set-up failure says what the kernel cannot do.
     pub fn new(vm: &Vm, tools: Tools) -> Result<Self> {
         let kernel = &vm.kernel;
-        let offer = Offer::read(kernel)?;
+        let features = KernelFeatures::read(kernel)?;
         let wishes = Wishes {
             disk: vm.disks().next().is_some(),
             file_system: vm
@@ -88,8 +88,12 @@ impl Plan {
             network: vm.devices.contains(&Device::Network),
             cores: vm.cores().is_some(),
         };
-        let loads =
-            requirements::plan(&offer, wishes, kernel.arch.bus, &kernel.release.to_string())?;
+        let loads = requirements::plan(
+            &features,
+            wishes,
+            kernel.arch.bus,
+            &kernel.release.to_string(),
+        )?;
         // Only for our own it was seen to work; a distribution's kernel is to find what it
         // finds on other machines.
         let ours = kernel.origin == Origin::Package;
@@ -100,11 +104,12 @@ impl Plan {
             bridge: requirements::module_files(kernel, &loads.bridge)?,
             file_system: requirements::module_files(kernel, &loads.file_system)?,
             small_messages: qemu::clears_messages(&kernel.release.version)
-                && offer.has(qemu::CLEARS_MEMORY) != Some(false),
-            no_acpi: ours && (kernel.arch.spare_acpi).is_some_and(|options| offer.has_all(options)),
-            smp: offer.has("CONFIG_SMP") != Some(false),
-            one_thread: !ours && offer.has(qemu::PATCHES_ITSELF) != Some(false),
-            offer,
+                && features.has(qemu::CLEARS_MEMORY) != Some(false),
+            no_acpi: ours
+                && (kernel.arch.spare_acpi).is_some_and(|options| features.has_all(options)),
+            smp: features.has("CONFIG_SMP") != Some(false),
+            one_thread: !ours && features.has(qemu::PATCHES_ITSELF) != Some(false),
+            features,
         })
     }
 
@@ -236,7 +241,7 @@ pub(crate) mod tests {
                 version: QemuVersion(7, 2),
                 busybox: "/bin/busybox".into(),
             },
-            offer: Offer::default(),
+            features: KernelFeatures::default(),
             date: None,
             network: Vec::new(),
             file_system: Vec::new(),

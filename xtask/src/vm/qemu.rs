@@ -308,7 +308,8 @@ mod tests {
     use crate::vm::scratch_disk::{Disk, Purpose};
     use crate::vm::{CrashRequest, Stdin, Vm};
     use crate::vm::{
-        debugger::Endpoint, device::Device, guest::requirements::Offer, plan::Plan, share::Share,
+        debugger::Endpoint, device::Device, guest::requirements::KernelFeatures, plan::Plan,
+        share::Share,
     };
 
     fn check(boot: &Boot<'_>, expected: &Expect) {
@@ -338,13 +339,13 @@ mod tests {
     fn acpi_is_spared_where_something_takes_its_place() {
         let all = "CONFIG_ACPI=y\nCONFIG_X86_MPPARSE=y\nCONFIG_X86_PM_TIMER=y\n";
         let options = vm().kernel.arch.spare_acpi.unwrap();
-        let can = |text: &str| Offer::new(Some(text), None, "").has_all(options);
+        let can = |text: &str| KernelFeatures::new(Some(text), None, "").has_all(options);
         assert!(can(all));
         for missing in all.lines() {
             assert!(!can(&all.replace(missing, "")), "without {missing}");
         }
         assert!(!can(&all.replace("PARSE=y", "PARSE=n")));
-        assert!(!Offer::default().has_all(options));
+        assert!(!KernelFeatures::default().has_all(options));
         let words = |no_acpi| {
             let vm = Vm {
                 kernel_arguments: vec!["acpi=force".to_owned()],

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use crate::base::{error::Failure, interrupt};
+use crate::base::interrupt;
 use crate::vm::console::ConsoleWords;
 use crate::vm::ending::{self, Ending};
 use crate::vm::protocol::{Port, Status};
@@ -35,7 +35,7 @@ const MAIN: &str = "main";
 const CRASH: &str = "crash";
 
 /// The limits of a run, and who else may end it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rules {
     limits: Limits,
     /// The default of the boot's limit.
@@ -64,9 +64,10 @@ impl Rules {
 }
 
 /// How far a VM is whose kernel is to be crashed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Stage {
     /// It runs its command.
+    #[default]
     Main,
     /// The command's verdict is here, and the guest knows that.
     Loading,
@@ -74,18 +75,6 @@ pub(super) enum Stage {
     Crashing,
     /// Init of the capture kernel runs.
     Back,
-}
-
-#[derive(Debug)]
-pub(super) enum Input<'i> {
-    /// Bytes came on a port; `None`: on the console.
-    Bytes(Option<Port>),
-    /// A line of the status port.
-    Status(&'i Status),
-    /// Somebody ends the run.
-    Interrupted(Failure),
-    /// A look at the VM. Only this decides whether the run is over.
-    Look(Look<'i>),
 }
 
 /// The state of a VM at one moment.
@@ -127,11 +116,10 @@ pub(super) enum End {
     NothingElse,
     /// This limit has run out; the kernel can be asked why.
     Limit(String),
-    Interrupted(Failure),
 }
 
 /// The state of a run. Each time is since QEMU's start.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Watch {
     rules: Rules,
     /// QEMU's start, later by the time in which we were stopped.
@@ -161,32 +149,13 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(rules: Rules) -> Self {
+    /// Nothing is watched before `now`: QEMU had to connect its ports.
+    pub(super) fn new(rules: Rules, now: Duration) -> Self {
         Self {
             rules,
-            start: Duration::ZERO,
-            begin: Duration::ZERO,
-            last_byte: Duration::ZERO,
-            looked: Duration::ZERO,
-            phase: VmPhase::Boot,
-            stage: Stage::Main,
-            alive: false,
-            boot: None,
-            spans: None,
-            times: None,
-            verdict: None,
-            nothing_else: false,
-            init_failed: None,
-            panicked: None,
-            gone: None,
-            ending: None,
-            still: 0,
+            looked: now,
+            ..Self::default()
         }
-    }
-
-    /// Nothing is watched before this: QEMU had to connect its ports.
-    pub(super) fn begin(&mut self, now: Duration) {
-        self.looked = now;
     }
 
     /// From now on the planned crash is watched.
@@ -195,33 +164,22 @@ impl Watch {
             start: self.start,
             begin: now,
             last_byte: now,
-            looked: now,
             phase: VmPhase::Capture,
             stage: Stage::Loading,
             alive: self.alive,
             times: self.times,
-            ..Self::new(self.rules)
+            ..Self::new(self.rules, now)
         };
     }
 
-    /// How the run ended, if it has.
-    pub(super) fn step(&mut self, now: Duration, input: Input<'_>) -> Option<End> {
-        match input {
-            Input::Bytes(port) => {
-                self.alive |= port == Some(Port::Status);
-                self.last_byte = now;
-                None
-            }
-            Input::Status(line) => {
-                self.status(now, line);
-                None
-            }
-            Input::Interrupted(failure) => Some(End::Interrupted(failure)),
-            Input::Look(look) => self.look(now, look),
-        }
+    /// Bytes came on a port; `None`: on the console.
+    pub(super) fn bytes(&mut self, now: Duration, port: Option<Port>) {
+        self.alive |= port == Some(Port::Status);
+        self.last_byte = now;
     }
 
-    fn status(&mut self, now: Duration, line: &Status) {
+    /// A line of the status port came.
+    pub(super) fn status(&mut self, now: Duration, line: &Status) {
         match line {
             Status::Hello(phase, init, initramfs) => {
                 self.times = init.map(|init| (init, *initramfs));
@@ -238,11 +196,13 @@ impl Watch {
             }
             Status::Fail(text) => self.init_failed = Some(text.clone()),
             Status::Exit(phase, code) => {
-                let expected = match self.stage {
-                    Stage::Main => MAIN,
-                    Stage::Loading | Stage::Crashing | Stage::Back => CRASH,
-                };
-                if phase == expected {
+                if phase
+                    == if self.stage == Stage::Main {
+                        MAIN
+                    } else {
+                        CRASH
+                    }
+                {
                     self.verdict = Some(*code);
                     self.phase = VmPhase::Shutdown;
                 }
@@ -253,7 +213,8 @@ impl Watch {
         }
     }
 
-    fn look(&mut self, now: Duration, look: Look<'_>) -> Option<End> {
+    /// How the run ended, if it has. Only this decides it.
+    pub(super) fn look(&mut self, now: Duration, look: Look<'_>) -> Option<End> {
         if let Some(quiet) = look.quiet
             && let Some(outcome) = self.quiet(look.words, quiet)
         {
@@ -278,10 +239,8 @@ impl Watch {
             self.gone.get_or_insert(now);
         }
         if look.ended && (look.closed || self.gone.is_some()) {
-            return Some(match self.died(look.words) {
-                Some(line) => End::As(VmOutcome::Panicked(line)),
-                None => End::Gone,
-            });
+            let died = self.died(look.words).map(VmOutcome::Panicked);
+            return Some(died.map_or(End::Gone, End::As));
         }
         if self.gone.is_some_and(|since| now - since > PANIC_GRACE) {
             return Some(End::Gone);
@@ -298,12 +257,10 @@ impl Watch {
     /// QEMU has stopped the guest, or somebody has.
     fn quiet(&mut self, words: &ConsoleWords, quiet: Quiet<'_>) -> Option<VmOutcome> {
         if let (Some(reason), true) = (quiet.shutdown, self.rules.dump) {
+            let how = || ended_itself(words, Some(reason));
             return Some(match self.died(words) {
                 Some(line) => VmOutcome::Panicked(line),
-                None => self.lost(
-                    ended_itself(words, Some(reason))
-                        .unwrap_or_else(|| format!("QEMU was ended: {reason}")),
-                ),
+                None => self.lost(how().unwrap_or_else(|| format!("QEMU was ended: {reason}"))),
             });
         }
         let how = match quiet {
@@ -312,43 +269,37 @@ impl Watch {
             Quiet { stopped: true, .. } => Some("QEMU was stopped by a signal"),
             _ => None,
         };
-        let Some(how) = how else {
-            self.still = 0;
-            return None;
-        };
-        self.still += 1;
         // Counts our looks, not time: we may have been stopped together with QEMU.
-        (interrupt::POLL * self.still >= ending::PAUSE_LIMIT).then(|| {
-            let limit = seconds(ending::PAUSE_LIMIT);
-            self.lost(format!("{how} and did not go on within {limit}"))
-        })
+        self.still = how.map_or(0, |_| self.still + 1);
+        let limit = seconds(ending::PAUSE_LIMIT);
+        how.filter(|_| interrupt::POLL * self.still >= ending::PAUSE_LIMIT)
+            .map(|how| self.lost(format!("{how} and did not go on within {limit}")))
     }
 
     /// The guest's end by the words of its console, once that is certain.
     fn dying(&mut self, now: Duration, words: &ConsoleWords) -> Option<VmOutcome> {
-        let Some((ending, line)) = words.ending() else {
+        if let Some((ending, line)) = words.ending() {
+            let lasts = now - *self.ending.get_or_insert(now);
+            match ending {
+                Ending::PanicOver => {
+                    return Some(match self.died(words) {
+                        Some(line) => VmOutcome::Panicked(line),
+                        None => self.lost(words.planned().unwrap_or_else(|| line.to_owned())),
+                    });
+                }
+                Ending::Gone(how) if lasts >= ending::GONE_LIMIT => {
+                    return Some(self.lost(format!("the guest {how}: {line}")));
+                }
+                Ending::Asleep if lasts >= ending::SLEEP_LIMIT => {
+                    let limit = seconds(ending::SLEEP_LIMIT);
+                    let how = format!("the guest went to sleep for more than {limit}: {line}");
+                    return Some(self.lost(how));
+                }
+                Ending::Gone(_) | Ending::Asleep | Ending::Awake => {}
+            }
+        } else {
             self.ending = None;
-            return self.panicked(now, words);
-        };
-        let lasts = now - *self.ending.get_or_insert(now);
-        match ending {
-            Ending::PanicOver => Some(match self.died(words) {
-                Some(line) => VmOutcome::Panicked(line),
-                None => self.lost(words.planned().unwrap_or_else(|| line.to_owned())),
-            }),
-            Ending::Gone(how) if lasts >= ending::GONE_LIMIT => {
-                Some(self.lost(format!("the guest {how}: {line}")))
-            }
-            Ending::Asleep if lasts >= ending::SLEEP_LIMIT => {
-                let limit = seconds(ending::SLEEP_LIMIT);
-                let how = format!("the guest went to sleep for more than {limit}: {line}");
-                Some(self.lost(how))
-            }
-            Ending::Gone(_) | Ending::Asleep | Ending::Awake => self.panicked(now, words),
         }
-    }
-
-    fn panicked(&mut self, now: Duration, words: &ConsoleWords) -> Option<VmOutcome> {
         let line = words.panicked()?;
         let lasts = now - *self.panicked.get_or_insert(now);
         (lasts > PANIC_GRACE).then_some(VmOutcome::Panicked(line))
@@ -380,34 +331,31 @@ impl Watch {
 
     /// The limit that has run out, in words.
     fn limit(&self, now: Duration, console: u64) -> Option<String> {
-        let since = |time: Duration| now.saturating_sub(time);
-        let (elapsed, silent) = (since(self.start), since(self.last_byte));
-        let over = |limit: Option<Duration>, spent: Duration| limit.filter(|limit| spent >= *limit);
         let Limits { boot, idle, total } = self.rules.limits;
-        if self.rules.on_trial && !self.alive && console == 0 && elapsed >= SIGN_OF_LIFE {
-            return Some(format!("no sign of life for {}", seconds(SIGN_OF_LIFE)));
-        }
-        if let Some(limit) = over(total, elapsed) {
-            return Some(format!("total limit of {} (--timeout)", seconds(limit)));
-        }
-        let boot = boot.unwrap_or(self.rules.boot);
-        if self.is_booting() && since(self.begin) >= boot {
-            return Some(format!("boot limit of {} (--boot-timeout)", seconds(boot)));
-        }
-        if self.phase == VmPhase::Command
-            && let Some(limit) = over(idle, silent)
-        {
-            return Some(format!("no output for {} (--idle-timeout)", seconds(limit)));
-        }
-        if console > LONGEST_CONSOLE {
+        let over = |limit: Option<Duration>, begin: Duration, when: bool| {
+            let spent = now.saturating_sub(begin);
+            limit.filter(|limit| when && spent >= *limit).map(seconds)
+        };
+        let silent = self.rules.on_trial && !self.alive && console == 0;
+        let boot = boot.or(Some(self.rules.boot));
+        let undrained = self.verdict.is_some() && !self.rules.debugged;
+        if let Some(limit) = over(Some(SIGN_OF_LIFE), self.start, silent) {
+            Some(format!("no sign of life for {limit}"))
+        } else if let Some(limit) = over(total, self.start, true) {
+            Some(format!("total limit of {limit} (--timeout)"))
+        } else if let Some(limit) = over(boot, self.begin, self.is_booting()) {
+            Some(format!("boot limit of {limit} (--boot-timeout)"))
+        } else if let Some(limit) = over(idle, self.last_byte, self.phase == VmPhase::Command) {
+            Some(format!("no output for {limit} (--idle-timeout)"))
+        } else if console > LONGEST_CONSOLE {
             let most = LONGEST_CONSOLE >> 20;
-            return Some(format!("the console has more than {most} MiB"));
+            Some(format!("the console has more than {most} MiB"))
+        } else {
+            let limit = over(Some(DRAIN_LIMIT), self.last_byte, undrained)?;
+            Some(format!(
+                "the rest of the output did not come within {limit}"
+            ))
         }
-        let undrained = self.verdict.is_some() && !self.rules.debugged && silent >= DRAIN_LIMIT;
-        undrained.then(|| {
-            let limit = seconds(DRAIN_LIMIT);
-            format!("the rest of the output did not come within {limit}")
-        })
     }
 
     pub(super) fn is_booting(&self) -> bool {
@@ -459,7 +407,7 @@ mod tests {
     impl Play {
         fn new(rules: Rules) -> Self {
             Self {
-                watch: Watch::new(rules),
+                watch: Watch::new(rules, Duration::ZERO),
                 words: ConsoleWords::default(),
                 now: Duration::ZERO,
                 drained: false,
@@ -480,9 +428,8 @@ mod tests {
         }
 
         fn say(&mut self, line: Status) {
-            let bytes = Input::Bytes(Some(Port::Status));
-            assert!(self.watch.step(self.now, bytes).is_none());
-            assert!(self.watch.step(self.now, Input::Status(&line)).is_none());
+            self.watch.bytes(self.now, Some(Port::Status));
+            self.watch.status(self.now, &line);
         }
 
         fn print(&mut self, line: &str) {
@@ -500,13 +447,12 @@ mod tests {
                 disconnected: self.disconnected,
                 ended: self.ended,
             };
-            let end = self.watch.step(self.now, Input::Look(look))?;
+            let end = self.watch.look(self.now, look)?;
             Some(match end {
                 End::As(outcome) => outcome.to_string(),
                 End::Gone => "gone".to_owned(),
                 End::NothingElse => "nothing else".to_owned(),
                 End::Limit(limit) => VmOutcome::Stuck(self.watch.phase, limit).to_string(),
-                End::Interrupted(failure) => failure.to_string(),
             })
         }
 
@@ -555,7 +501,7 @@ mod tests {
         let mut play = Play::running(RULES);
         let idle = "the VM got stuck while the command ran: no output for 100 s (--idle-timeout)";
         assert_eq!(play.wait(50), None);
-        assert!(play.watch.step(play.now, Input::Bytes(None)).is_none());
+        play.watch.bytes(play.now, None);
         play.ends(100, idle);
         let mut rules = RULES;
         rules.limits.idle = None;
@@ -723,12 +669,5 @@ mod tests {
         let capture = "the VM got stuck while booting its capture kernel: boot limit of 60 s \
                        (--boot-timeout)";
         crash().ends(60, capture);
-    }
-
-    #[test]
-    fn whoever_interrupts_ends_it() {
-        let input = Input::Interrupted(Failure::setup("interrupted"));
-        let end = Watch::new(RULES).step(s(1), input);
-        assert!(matches!(end, Some(End::Interrupted(failure)) if failure.message == "interrupted"));
     }
 }

@@ -24,59 +24,52 @@ const OOPS: &[&str] = &[
     "Unable to handle kernel ",
 ];
 
+/// `mm/oom_kill.c`: which process was killed; another line says which one asked for memory. "Kill
+/// process" and a line of its own, "Killed process", before 5.0.
+const OUT_OF_MEMORY: &[&str] = &[
+    "Out of memory: Kill",
+    "Memory cgroup out of memory: Kill",
+    "Killed process ",
+];
+
 /// The meaning of a console line without its time stamp.
 pub fn sign(text: &str) -> Option<Kind> {
-    if text.starts_with("Kernel panic - not syncing") {
-        return Some(Kind::Panic);
-    }
+    let begins = |starts: &[&str]| starts.iter().any(|start| text.starts_with(start));
     // `kernel/watchdog.c` and `kernel/watchdog_hld.c`; "NMI watchdog: " before 4.19.
     let watchdog = text.strip_prefix("NMI ").unwrap_or(text);
-    if watchdog.starts_with("watchdog: BUG: soft lockup")
+    // `kernel/rcu/tree_stall.h`, without "rcu: " before 4.20, and `kernel/hung_task.c`.
+    let info = text.strip_prefix("rcu: ").unwrap_or(text);
+    if begins(&["Kernel panic - not syncing"]) {
+        Some(Kind::Panic)
+    } else if watchdog.starts_with("watchdog: BUG: soft lockup")
         || watchdog.starts_with("watchdog: Watchdog detected hard LOCKUP")
     {
-        return Some(Kind::Stall);
-    }
-    // `kernel/rcu/tree_stall.h`, without "rcu: " before 4.20, and `kernel/hung_task.c`.
-    if let Some(info) = text
-        .strip_prefix("rcu: ")
-        .unwrap_or(text)
-        .strip_prefix("INFO: ")
-    {
+        Some(Kind::Stall)
+    } else if let Some(info) = info.strip_prefix("INFO: ") {
         let stall = info.starts_with("rcu_") && info.contains(" stall");
         let hung = info.starts_with("task ") && info.contains(" blocked for more than ");
-        return (stall || hung).then_some(Kind::Stall);
+        (stall || hung).then_some(Kind::Stall)
+    } else if text.contains(" invoked oom-killer: ") || begins(OUT_OF_MEMORY) {
+        Some(Kind::OutOfMemory)
+    } else {
+        begins(OOPS).then_some(Kind::Oops)
     }
-    // `mm/oom_kill.c`: which process asked for memory, and which one was killed.
-    // "Kill process" and a line of its own, "Killed process", before 5.0.
-    if text.contains(" invoked oom-killer: ")
-        || text.starts_with("Out of memory: Kill")
-        || text.starts_with("Memory cgroup out of memory: Kill")
-        || text.starts_with("Killed process ")
-    {
-        return Some(Kind::OutOfMemory);
-    }
-    OOPS.iter()
-        .any(|start| text.starts_with(start))
-        .then_some(Kind::Oops)
 }
 
 /// A console line's time in seconds, and its text: `[    1.234567] text`, or with the
 /// printing process `[    1.234567][    T1] text` (`CONFIG_PRINTK_CALLER`).
 pub fn stamp(line: &str) -> (Option<f64>, &str) {
-    let Some((time, mut text)) = line
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once(']'))
-        .and_then(|(time, text)| Some((time.trim().parse::<f64>().ok()?, text)))
-    else {
+    fn bracketed(text: &str) -> Option<(&str, &str)> {
+        text.strip_prefix('[')?.split_once(']')
+    }
+    let Some((time, text)) = bracketed(line) else {
         return (None, line);
     };
-    if let Some((_, rest)) = text
-        .strip_prefix('[')
-        .and_then(|rest| rest.split_once("] "))
-    {
-        return (Some(time), rest);
-    }
-    text = text.strip_prefix(' ').unwrap_or(text);
+    let Ok(time) = time.trim().parse::<f64>() else {
+        return (None, line);
+    };
+    let process = bracketed(text).and_then(|(_, text)| text.strip_prefix(' '));
+    let text = process.or(text.strip_prefix(' ')).unwrap_or(text);
     (Some(time), text)
 }
 
@@ -111,17 +104,12 @@ pub struct Excerpt {
     time: Option<f64>,
     /// The registers of a process come, which are nobody's trouble.
     registers: bool,
-    /// Whether answers to our own questions are taken as well.
-    asked: bool,
+    /// Whether answers to our own questions, sysrq `l` and `w`, are taken as well.
+    pub asked: bool,
     full: bool,
 }
 
 impl Excerpt {
-    /// From now on the answers to sysrq `l` and `w` are taken.
-    pub fn ask(&mut self) {
-        self.asked = true;
-    }
-
     /// The reports, without time stamps; an empty line between them.
     pub fn text(&self) -> &str {
         self.text.trim_end()
@@ -137,12 +125,10 @@ impl Excerpt {
             self.open = None;
         }
         if text.starts_with("sysrq: ") {
-            // `drivers/tty/sysrq.c`; "sysrq: SysRq : Show…" before 5.0.
             self.open = None;
-            if self.asked
-                && (text.ends_with("Show Blocked State")
-                    || text.ends_with("Show backtrace of all active CPUs"))
-            {
+            // `drivers/tty/sysrq.c`; "sysrq: SysRq : Show…" before 5.0.
+            let answers = ["Show Blocked State", "Show backtrace of all active CPUs"];
+            if self.asked && answers.iter().any(|end| text.ends_with(end)) {
                 self.begin();
             }
         }
@@ -369,7 +355,7 @@ Out of memory: Killed process 81 (python3) total-vm:462064kB";
 ";
         assert_eq!(excerpt(text), "");
         let mut asked = Excerpt::default();
-        asked.ask();
+        asked.asked = true;
         for line in text.lines() {
             asked.line(line);
         }

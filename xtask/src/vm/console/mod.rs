@@ -21,6 +21,7 @@ const LINES: usize = 200;
 
 /// Bytes of a line that are; the rest is in the log.
 const LINE: usize = 1024;
+
 pub struct Console {
     file: File,
     bytes: u64,
@@ -30,20 +31,15 @@ pub struct Console {
 }
 
 impl Console {
-    /// Opens the log, which must be there.
-    pub fn open(path: &Path) -> Result<Self> {
+    /// Opens the log, which must be there; `keep`: its bytes are for [`Console::take`].
+    pub fn open(path: &Path, keep: bool) -> Result<Self> {
         let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
         Ok(Self {
             file,
             bytes: 0,
             words: ConsoleWords::default(),
-            fresh: None,
+            fresh: keep.then(Vec::new),
         })
-    }
-
-    /// Keeps the bytes for [`Console::take`].
-    pub fn keep(&mut self) {
-        self.fresh = Some(Vec::new());
     }
 
     /// The bytes since the last call.
@@ -64,16 +60,9 @@ impl Console {
         }
         self.bytes > before
     }
-    pub fn any(&self) -> bool {
-        self.bytes > 0
-    }
+
     pub fn bytes(&self) -> u64 {
         self.bytes
-    }
-
-    /// From now on [`ConsoleWords::trouble`] has the answers to sysrq `l` and `w` too.
-    pub fn ask(&mut self) {
-        self.words.excerpt.ask();
     }
 }
 
@@ -110,15 +99,14 @@ impl ConsoleWords {
         for &byte in bytes {
             match byte {
                 b'\n' => {
-                    let line = printable(&self.line);
-                    self.line.clear();
+                    let line = printable(&std::mem::take(&mut self.line));
                     // Processes write to the console too, and need not end their lines:
                     // the kernel's next one is one of its own all the same.
                     let (before, line) = line.split_at(joined(&line));
                     if !before.is_empty() {
-                        self.end_line(before.to_owned());
+                        self.end_line(before);
                     }
-                    self.end_line(line.to_owned());
+                    self.end_line(line);
                 }
                 b'\r' => {}
                 _ if self.line.len() < LINE => self.line.push(byte),
@@ -127,52 +115,45 @@ impl ConsoleWords {
         }
     }
 
-    fn end_line(&mut self, line: String) {
-        let text = stamp(&line).1;
+    fn end_line(&mut self, line: &str) {
+        self.lines.push_back(line.to_owned());
+        if self.lines.len() > LINES {
+            self.lines.pop_front();
+        }
+        let text = stamp(line).1;
+        let note = |first: &mut Option<String>| {
+            first.get_or_insert_with(|| text.to_owned());
+        };
         if text.starts_with(BANNER) {
             self.planned = None;
             self.mistimed = false;
             // A kernel that panicked has started another one, which it had loaded itself.
-            self.ending = self
-                .panicked()
-                .map(|_| (Ending::PanicOver, text.to_owned()));
+            let over = (Ending::PanicOver, text.to_owned());
+            self.ending = self.panic.is_some().then_some(over);
         }
         let dying = self.panic.is_some() || matches!(self.planned, Some(Some(_)));
         match ending::of_line(text) {
             Some(Ending::Awake) => self.ending = None,
-            Some(Ending::PanicOver) if !dying => {}
-            Some(ending) => {
+            Some(ending) if dying || ending != Ending::PanicOver => {
                 self.ending.get_or_insert_with(|| (ending, text.to_owned()));
             }
-            None => {}
+            _ => {}
         }
         self.mistimed |= text.contains(MISTIMED);
         if let Some(first) = &mut self.planned {
             if let Some(Kind::Panic | Kind::Oops) = sign(text) {
-                first.get_or_insert_with(|| text.to_owned());
+                note(first);
             }
-            self.remember(line);
             return;
         }
         if let Some(text) = line.strip_prefix(INIT) {
             self.init.get_or_insert_with(|| text.to_owned());
         }
-        let first = match self.excerpt.line(&line) {
-            Some(Kind::Panic) => Some(&mut self.panic),
-            Some(Kind::Oops) => Some(&mut self.oops),
-            Some(Kind::Stall) => Some(&mut self.stall),
-            Some(Kind::OutOfMemory) | None => None,
-        };
-        if let Some(first) = first {
-            first.get_or_insert_with(|| stamp(&line).1.to_owned());
-        }
-        self.remember(line);
-    }
-
-    fn remember(&mut self, line: String) {
-        self.lines.push_back(line);
-        if self.lines.len() > LINES {
-            self.lines.pop_front();
+        match self.excerpt.line(line) {
+            Some(Kind::Panic) => note(&mut self.panic),
+            Some(Kind::Oops) => note(&mut self.oops),
+            Some(Kind::Stall) => note(&mut self.stall),
+            Some(Kind::OutOfMemory) | None => {}
         }
     }
 
@@ -184,7 +165,7 @@ impl ConsoleWords {
 
     /// The same after QEMU's end, when an oops alone says enough.
     pub fn died(&self) -> Option<String> {
-        self.panicked().or_else(|| self.oops.clone())
+        self.oops.as_ref().or(self.panic.as_ref()).cloned()
     }
 
     /// How the guest ends itself, if it does, and the line that says so.
@@ -234,6 +215,12 @@ impl ConsoleWords {
     pub fn trouble(&self) -> &str {
         self.excerpt.text()
     }
+
+    /// From now on [`ConsoleWords::trouble`] has the answers to sysrq `l` and `w` too.
+    pub fn ask(&mut self) {
+        self.excerpt.asked = true;
+    }
+
     pub fn tail(&self, lines: usize) -> String {
         let rest = printable(&self.line);
         let rest = (!rest.is_empty()).then_some(rest);
@@ -245,13 +232,9 @@ impl ConsoleWords {
 /// Where the kernel's words begin in a line that a process began and did not end: at the
 /// first stamp. 0: everywhere else.
 fn joined(line: &str) -> usize {
-    if line.starts_with('[') {
-        return 0;
-    }
     let mut stamps = line.match_indices('[').map(|(at, _)| at);
-    stamps
-        .find(|&at| stamp(&line[at..]).0.is_some())
-        .unwrap_or(0)
+    let first = stamps.find(|&at| stamp(&line[at..]).0.is_some());
+    first.filter(|_| !line.starts_with('[')).unwrap_or(0)
 }
 
 /// A line that can be shown: a guest's console may hold anything.
@@ -357,7 +340,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("log");
         std::fs::write(&path, "").unwrap();
-        let mut console = Console::open(&path).unwrap();
+        let mut console = Console::open(&path, false).unwrap();
         let stall = "[   31.0] rcu: INFO: rcu_sched self-detected stall on CPU\n";
         console.words.feed(stall.as_bytes());
         console.words.plan_crash();

@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use crate::archive::cpio;
 use crate::base::input;
-use crate::vm::guest::requirements::Offer;
+use crate::vm::guest::requirements::KernelFeatures;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Below `/dev`.
@@ -48,12 +48,12 @@ const MEMORY: &[(&str, u32, &str)] = &[("mem", 1, "CONFIG_DEVMEM"), ("port", 4, 
 const CONSOLES: u32 = 64;
 
 /// The nodes of the kernel with this folder of modules.
-pub fn nodes(modules: &Path, offer: &Offer) -> Result<Vec<Node>> {
+pub fn nodes(modules: &Path, features: &KernelFeatures) -> Result<Vec<Node>> {
     let read = |name: &str| -> Result<String> {
         Ok(input::text_if_any(&modules.join(name), input::TEXT)?.unwrap_or_default())
     };
     let mut nodes = built_in(&read("modules.builtin.modinfo")?);
-    nodes.extend(known(offer));
+    nodes.extend(known(features));
     nodes.extend(loading(&read("modules.devname")?));
     Ok(nodes)
 }
@@ -118,8 +118,8 @@ fn built_in(text: &str) -> Vec<Node> {
 }
 
 /// Nodes with numbers that never change, of a kernel that is known to have them.
-fn known(offer: &Offer) -> Vec<Node> {
-    let has = |option| offer.has(option) == Some(true);
+fn known(features: &KernelFeatures) -> Vec<Node> {
+    let has = |option| features.has(option) == Some(true);
     let memory = MEMORY.iter().filter(|(.., option)| has(option));
     let mut nodes = memory
         .map(|(name, minor, _)| Node {
@@ -193,16 +193,16 @@ mod tests {
     #[test]
     fn nodes_of_options_are_made_where_the_option_is_known_to_be_set() {
         let config = "CONFIG_DEVMEM=y\nCONFIG_VT=y\n";
-        let nodes = text(&known(&Offer::new(Some(config), None, "")));
+        let nodes = text(&known(&KernelFeatures::new(Some(config), None, "")));
         assert_eq!(nodes.len(), 65);
         assert_eq!(nodes[..2], ["mem 20640 kmem 1 1", "tty0 20620 tty 4 0"]);
-        assert!(known(&Offer::default()).is_empty());
+        assert!(known(&KernelFeatures::default()).is_empty());
     }
 
     #[test]
     fn a_kernel_without_lists_has_none() {
         let directory = tempfile::tempdir().unwrap();
-        let nodes = nodes(directory.path(), &Offer::default()).unwrap();
+        let nodes = nodes(directory.path(), &KernelFeatures::default()).unwrap();
         assert!(nodes.is_empty());
     }
 }

@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::archive::cpio;
 use crate::base::input;
 use crate::vm::guest::device_nodes::{self, Node};
-use crate::vm::{guest::cores, guest::requirements::Offer};
+use crate::vm::{guest::cores, guest::requirements::KernelFeatures};
 
 #[derive(Clone, Debug)]
 pub struct GuestFiles<'g> {
@@ -23,7 +23,7 @@ pub struct GuestFiles<'g> {
     pub release: &'g str,
     /// The kernel's folder of modules.
     pub modules: &'g Path,
-    pub offer: &'g Offer,
+    pub features: &'g KernelFeatures,
     /// `PATH` of the guest's command.
     pub path: &'g OsStr,
     pub busybox: &'g Path,
@@ -33,7 +33,7 @@ pub struct GuestFiles<'g> {
 }
 const HOST_NAME: &str = "vmtest";
 pub fn write(files: &GuestFiles<'_>, goal: &Path) -> Result<()> {
-    let nodes = device_nodes::nodes(files.modules, files.offer)?;
+    let nodes = device_nodes::nodes(files.modules, files.features)?;
     // Without the list every file is root's.
     let groups = input::bytes(&files.root.join("etc/group"), input::TEXT).unwrap_or_default();
     let groups = groups_of(&String::from_utf8_lossy(&groups));
@@ -76,7 +76,7 @@ fn archive<W: Write>(
     for name in ["pts", "mqueue", "shm"] {
         archive.directory(format!("dev/{name}"), 0o755)?;
     }
-    if files.offer.has("CONFIG_HUGETLBFS") != Some(false) {
+    if files.features.has("CONFIG_HUGETLBFS") != Some(false) {
         archive.directory("dev/hugepages", 0o755)?;
     }
     for (name, target) in [
@@ -87,7 +87,7 @@ fn archive<W: Write>(
     ] {
         archive.symlink(format!("dev/{name}"), target)?;
     }
-    let has = |option| files.offer.has(option) == Some(true);
+    let has = |option| files.features.has(option) == Some(true);
     if has("CONFIG_PROC_KCORE") {
         archive.symlink("dev/core", "/proc/kcore")?;
     }
@@ -193,7 +193,7 @@ mod tests {
             root: root.path(),
             release: "6.1.0",
             modules: root.path(),
-            offer: &Offer::new(Some(config), None, ""),
+            features: &KernelFeatures::new(Some(config), None, ""),
             path: OsStr::new("/usr/bin:relative"),
             busybox: Path::new("/b"),
             machine_id: "0123456789abcdef0123456789abcdef",

@@ -1,5 +1,5 @@
 //! A guest's needs, and where its kernel has them: built in, as a module that
-//! brings the guest to its root, or not at all. Pure but for [`Offer::read`].
+//! brings the guest to its root, or not at all. Pure but for [`KernelFeatures::read`].
 //!
 //! Our own kernels have everything built in. A distribution's has most of it as modules,
 //! which lie in the root that they are needed to mount: an initramfs bridges that
@@ -18,7 +18,7 @@ use crate::model::kernel::{LocalKernel, Origin};
 
 /// A kernel's own description. All of it may be missing; then the kernel is trusted.
 #[derive(Clone, Debug, Default)]
-pub struct Offer {
+pub struct KernelFeatures {
     config: Option<FinalConfig>,
     /// The names of what could have been a module and is built in: `modules.builtin`.
     builtin: Option<HashSet<String>>,
@@ -113,12 +113,9 @@ const INITRAMFS: (&str, &str) = ("initramfs", "CONFIG_BLK_DEV_INITRD");
 /// The options of a configuration that must not be modules, because nothing could load them
 /// before there is a root.
 pub fn early(config: &FinalConfig, bus: &VirtioBus) -> Vec<&'static str> {
-    match config.get(INITRAMFS.1) {
-        Value::Yes => Vec::new(),
-        _ => required_features(bus)
-            .map(|feature| feature.option)
-            .collect(),
-    }
+    let late = *config.get(INITRAMFS.1) == Value::Yes;
+    let required = required_features(bus).filter(|_| !late);
+    required.map(|feature| feature.option).collect()
 }
 
 enum Place {
@@ -128,23 +125,19 @@ enum Place {
     Nowhere(String),
 }
 
-impl Offer {
+impl KernelFeatures {
     /// From the text of a configuration, of `modules.builtin` and of `modules.dep`.
     pub fn new(config: Option<&str>, builtin: Option<&str>, dependencies: &str) -> Self {
-        let names = |text: &str| text.lines().map(module_name).collect();
         Self {
             config: config.map(FinalConfig::parse),
-            builtin: builtin.map(names),
+            builtin: builtin.map(|text| text.lines().map(module_name).collect()),
             dependencies: dependencies.to_owned(),
         }
     }
 
     pub fn read(kernel: &LocalKernel) -> Result<Self> {
         let read = |path: &Path| input::text_if_any(path, input::TEXT);
-        let config = match &kernel.config {
-            Some(path) => read(path)?,
-            None => None,
-        };
+        let config = kernel.config.as_deref().map(read).transpose()?.flatten();
         let builtin = read(&kernel.modules.join("modules.builtin"))?;
         let dependencies = read(&kernel.modules.join("modules.dep"))?.unwrap_or_default();
         Ok(Self::new(
@@ -167,133 +160,127 @@ impl Offer {
 
     /// The files of these modules and of what they need, each once.
     fn order(&self, features: &[Feature]) -> Vec<String> {
-        let files = features
+        let load_order = |feature: &Feature| load_order(&self.dependencies, feature.module);
+        let mut files = features
             .iter()
-            .filter_map(|feature| load_order(&self.dependencies, feature.module));
-        let mut seen = HashSet::new();
-        files
+            .filter_map(load_order)
             .flatten()
-            .filter(|file| seen.insert(file.clone()))
-            .collect()
+            .collect::<Vec<_>>();
+        let mut seen = HashSet::new();
+        files.retain(|file| seen.insert(file.clone()));
+        files
     }
 
     fn place(&self, feature: &Feature) -> Place {
-        let listed = || load_order(&self.dependencies, feature.module).is_some();
-        let option = feature.option;
-        match &self.config {
-            Some(config) => match config.get(option) {
-                Value::Yes => Place::BuiltIn,
-                Value::Module if listed() => Place::Module,
-                Value::Module => Place::Nowhere(format!(
-                    "its {option} is a module, and modules.dep has no {}",
-                    feature.module
-                )),
-                _ => Place::Nowhere(format!("its {option} is not set")),
-            },
-            None if listed() => Place::Module,
-            None => match &self.builtin {
-                Some(names) if !names.contains(feature.module) => Place::Nowhere(format!(
-                    "{} is neither built in nor a module",
-                    feature.module
-                )),
-                _ => Place::BuiltIn,
-            },
+        let Feature { option, module, .. } = feature;
+        let listed = load_order(&self.dependencies, module).is_some();
+        let value = self.config.as_ref().map(|config| config.get(option));
+        let builtin = self
+            .builtin
+            .as_ref()
+            .is_none_or(|names| names.contains(*module));
+        match value {
+            Some(Value::Yes) => Place::BuiltIn,
+            Some(Value::Module) | None if listed => Place::Module,
+            None if builtin => Place::BuiltIn,
+            None => Place::Nowhere(format!("{module} is neither built in nor a module")),
+            Some(Value::Module) => Place::Nowhere(format!(
+                "its {option} is a module, and modules.dep has no {module}"
+            )),
+            Some(_) => Place::Nowhere(format!("its {option} is not set")),
         }
+    }
+
+    fn is_module(&self, feature: &Feature) -> bool {
+        matches!(self.place(feature), Place::Module)
     }
 }
 
 /// Plans what is loaded when. A failure names all that the kernel lacks.
 pub fn plan(
-    offer: &Offer,
+    kernel: &KernelFeatures,
     wishes: Wishes,
     bus: &VirtioBus,
     release: &str,
 ) -> Result<Loads, Failure> {
-    let mut wanted = required(offer, wishes, bus, release)?;
-    for option in COREDUMP {
-        if wishes.cores && offer.has(option) == Some(false) {
-            return Err(Failure::setup(format!(
-                "the kernel {release} writes no core dumps: its {option} is not set"
-            ))
-            .hint("leave out --keep-cores, or take another kernel"));
-        }
+    let mut wanted = required(kernel, wishes, bus, release)?;
+    let unset = |option: &&&str| wishes.cores && kernel.has(option) == Some(false);
+    if let Some(option) = COREDUMP.iter().find(unset) {
+        return Err(Failure::setup(format!(
+            "the kernel {release} writes no core dumps: its {option} is not set"
+        ))
+        .hint("leave out --keep-cores, or take another kernel"));
     }
-    let modules = |features: &[Feature]| {
-        let mut modules = features.to_vec();
-        modules.retain(|feature| matches!(offer.place(feature), Place::Module));
-        modules
+    if wishes.network
+        && let Place::Nowhere(why) = kernel.place(&NETWORK)
+    {
+        let message = format!("the kernel {release} has no network: {why}");
+        return Err(Failure::setup(message)
+            .hint("leave out --net, or take a kernel with CONFIG_VIRTIO_NET"));
+    }
+    if wishes.file_system
+        && let Place::Nowhere(why) = kernel.place(&FILE_SYSTEM)
+    {
+        let message = format!("the kernel {release} cannot mount a disk: {why}");
+        return Err(Failure::setup(message)
+            .hint("leave out the path of --disk, or take a kernel with CONFIG_EXT4_FS"));
+    }
+    let modules = |wished: bool, features: &[Feature]| {
+        let features = features
+            .iter()
+            .filter(|feature| wished && kernel.is_module(feature));
+        features.copied().collect::<Vec<_>>()
     };
-    // Modules that init loads, if it can.
-    let mut network = Vec::new();
-    if wishes.network {
-        if let Place::Nowhere(why) = offer.place(&NETWORK) {
-            let message = format!("the kernel {release} has no network: {why}");
-            return Err(Failure::setup(message)
-                .hint("leave out --net, or take a kernel with CONFIG_VIRTIO_NET"));
-        }
-        network = modules(&[NETWORK]);
-    }
-    let mut file_system = Vec::new();
-    if wishes.file_system {
-        if let Place::Nowhere(why) = offer.place(&FILE_SYSTEM) {
-            let message = format!("the kernel {release} cannot mount a disk: {why}");
-            return Err(Failure::setup(message)
-                .hint("leave out the path of --disk, or take a kernel with CONFIG_EXT4_FS"));
-        }
-        file_system = modules(&[CHECKSUM, FILE_SYSTEM]);
-    }
+    // Modules that init loads, if it can: it gives them to the kernel as they are.
+    let network = modules(wishes.network, &[NETWORK]);
+    let file_system = modules(wishes.file_system, &[CHECKSUM, FILE_SYSTEM]);
     let later = [network.as_slice(), &file_system].concat();
-    // Init gives a module to the kernel as it is.
-    let compressed = offer
+    let compressed = kernel
         .order(&later)
         .iter()
         .any(|file| !file.ends_with(".ko"));
     if wanted.is_empty() && !compressed {
         return Ok(Loads {
             bridge: Vec::new(),
-            network: offer.order(&network),
-            file_system: offer.order(&file_system),
+            network: kernel.order(&network),
+            file_system: kernel.order(&file_system),
         });
     }
-    if offer.has(INITRAMFS.1) == Some(false) {
-        let later = later.into_iter().filter(|_| compressed);
-        let names = wanted
-            .into_iter()
-            .chain(later)
-            .map(|feature| feature.option);
+    let (what, option) = INITRAMFS;
+    if kernel.has(option) == Some(false) {
+        let later = later.iter().filter(|_| compressed);
+        let names = wanted.iter().chain(later).map(|feature| feature.option);
         let names = names.collect::<Vec<_>>().join(", ");
-        let (what, option) = INITRAMFS;
         return Err(Failure::setup(format!(
             "the kernel {release} cannot be a guest here: it has as modules {names}, and takes no \
              {what} to load them from: its {option} is not set"
         ))
         .hint("build them in"));
     }
-    wanted.extend(modules(WELCOME));
+    wanted.extend(modules(true, WELCOME));
     wanted.extend(later);
     Ok(Loads {
-        bridge: offer.order(&wanted),
+        bridge: kernel.order(&wanted),
         ..Loads::default()
     })
 }
 
 /// Features that are loaded before there is a root; a failure names all that the kernel lacks.
 fn required(
-    offer: &Offer,
+    kernel: &KernelFeatures,
     wishes: Wishes,
     bus: &VirtioBus,
     release: &str,
 ) -> Result<Vec<Feature>, Failure> {
-    let mut lacks = Vec::new();
-    for (what, option) in BUILT_IN {
-        if offer.has(option) == Some(false) {
-            lacks.push(format!("no {what}: its {option} is not set"));
-        }
-    }
+    let unset = BUILT_IN
+        .iter()
+        .filter(|(_, option)| kernel.has(option) == Some(false));
+    let mut lacks = unset
+        .map(|(what, option)| format!("no {what}: its {option} is not set"))
+        .collect::<Vec<_>>();
     let mut wanted = Vec::new();
-    let disk = wishes.disk.then_some(DISK);
-    for feature in required_features(bus).chain(disk) {
-        match offer.place(&feature) {
+    for feature in required_features(bus).chain(wishes.disk.then_some(DISK)) {
+        match kernel.place(&feature) {
             Place::BuiltIn => {}
             Place::Module => wanted.push(feature),
             Place::Nowhere(why) => lacks.push(format!("no {}: {why}", feature.what)),
@@ -302,11 +289,12 @@ fn required(
     if lacks.is_empty() {
         return Ok(wanted);
     }
-    let text = lacks.join("; ");
-    Err(Failure::setup(format!(
-        "the kernel {release} cannot be a guest here: {text}"
-    ))
-    .hint("kernels of ours have all of it: cargo xtask build-kernel 6.1"))
+    let message = format!(
+        "the kernel {release} cannot be a guest here: {}",
+        lacks.join("; ")
+    );
+    Err(Failure::setup(message)
+        .hint("kernels of ours have all of it: cargo xtask build-kernel 6.1"))
 }
 
 /// The files of modules that modules.dep names. None may lead out of the kernel's folder: the
@@ -397,8 +385,8 @@ kernel/fs/fuse/fuse.ko.xz:
     }
 
     fn plan(config: Option<&str>, dependencies: &str, wishes: Wishes) -> Result<Loads, String> {
-        let offer = Offer::new(config, None, dependencies);
-        super::plan(&offer, wishes, bus(), "6.1.0").map_err(|failure| {
+        let features = KernelFeatures::new(config, None, dependencies);
+        super::plan(&features, wishes, bus(), "6.1.0").map_err(|failure| {
             let text = failure.to_string();
             // Without the hint.
             text.split_once(" (")
@@ -502,12 +490,12 @@ kernel/fs/fuse/fuse.ko.xz:
 
     #[test]
     fn without_a_configuration_the_lists_of_modules_count() {
-        let offer = |builtin| Offer::new(None, Some(builtin), DEPENDENCIES);
+        let features = |builtin| KernelFeatures::new(None, Some(builtin), DEPENDENCIES);
         let everything = "kernel/fs/9p/9p.ko\nkernel/drivers/virtio/virtio_pci.ko\n";
-        let loads = super::plan(&offer(everything), Wishes::default(), bus(), "6.1.0").unwrap();
+        let loads = super::plan(&features(everything), Wishes::default(), bus(), "6.1.0").unwrap();
         assert!(!loads.bridge.is_empty());
-        let offer = Offer::new(None, Some("kernel/fs/9p/9p.ko\n"), "");
-        let failure = super::plan(&offer, Wishes::default(), bus(), "6.1.0").unwrap_err();
+        let features = KernelFeatures::new(None, Some("kernel/fs/9p/9p.ko\n"), "");
+        let failure = super::plan(&features, Wishes::default(), bus(), "6.1.0").unwrap_err();
         let text = failure.to_string();
         assert!(
             text.contains("no virtio ports: virtio_console is neither built in nor a module"),
