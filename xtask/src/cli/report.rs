@@ -158,7 +158,7 @@ fn show(env: &Env, flags: &ShowFlags) -> Result<u8> {
         true => &path,
         false => path.parent().unwrap_or(Path::new(".")),
     };
-    let text = (flags.format.render)(&results, &look(folder, &env.ui))?;
+    let text = (flags.format.render)(&results, &look(folder, &env.ui));
     match flags.format.colored {
         true => print(&text)?,
         false => stdout::print(&text)?,
@@ -213,7 +213,7 @@ fn compare(flags: &DiffFlags, ui: &Ui) -> Result<u8> {
         return Err(Failure::usage(message).into());
     }
     let diff = SessionDiff::new(&old, &new);
-    print(&(flags.format.render)(&diff, &look(Path::new("."), ui))?)?;
+    print(&(flags.format.render)(&diff, &look(Path::new("."), ui)))?;
     Ok(match diff.is_worse() {
         true => FailureKind::Findings.exit_status(),
         false => 0,

@@ -3,11 +3,10 @@
 //! Kernels are matched by release; what is left by series, flavor and architecture, so
 //! that a newer point release is compared with the one before.
 
-use std::collections::{BTreeMap, HashMap};
-use std::fmt;
+use std::collections::BTreeMap;
 
-use super::matrix::{TestMatrix, TestVerdict, is_complete};
-use super::totals::plural;
+use super::compact::{first_line, plural, some_of};
+use super::matrix::{MatrixRow, TestMatrix, TestVerdict, is_complete};
 use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::RunOutcome;
@@ -51,11 +50,9 @@ impl ChangeKind {
             (_, _) => Self::Fixed,
         })
     }
-}
 
-impl fmt::Display for ChangeKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+    pub fn name(self) -> &'static str {
+        match self {
             Self::NewlyFailing => "newly failing",
             Self::NewlySkipped => "newly skipped",
             Self::NoLongerThere => "no longer there",
@@ -64,7 +61,7 @@ impl fmt::Display for ChangeKind {
             Self::Fixed => "fixed",
             Self::NoLongerSkipped => "no longer skipped",
             Self::New => "new",
-        })
+        }
     }
 }
 
@@ -114,101 +111,92 @@ impl<'r> SessionDiff<'r> {
     pub fn new(old: &'r Results, new: &'r Results) -> Self {
         let (before, after) = (TestMatrix::new(old), TestMatrix::new(new));
         let pairs = pairs(&before.runs, &after.runs);
+        let mut tests = BTreeMap::<&str, [Option<&MatrixRow<'r>>; 2]>::new();
+        for (session, matrix) in [&before, &after].into_iter().enumerate() {
+            for row in &matrix.rows {
+                tests.entry(row.test).or_default()[session] = Some(row);
+            }
+        }
         let mut changes = BTreeMap::<_, Change<'r>>::new();
         let mut not_reached = vec![0; after.runs.len()];
-        let rows = before.rows.iter().map(|row| (row.test, row));
-        let mut rows = rows.collect::<HashMap<_, _>>();
-        let mut compare =
-            |test, a: &[TestVerdict], b: &[TestVerdict], reason: &dyn Fn(usize) -> _| {
-                for (one, other) in &pairs {
-                    let (old, new) = (a[*one], b[*other]);
-                    let said = !matches!(old, TestVerdict::Unknown | TestVerdict::Missing);
-                    let run = after.runs[*other];
-                    // One that ran all of its tests has it elsewhere: after the crash.
-                    let all = is_complete(run) && !run.name.arch.is_empty();
-                    if said && new == TestVerdict::Unknown && !all {
-                        not_reached[*other] += 1;
-                    }
-                    if let Some(kind) = ChangeKind::of(old, new) {
-                        let change = changes.entry((kind, test, old, new));
-                        let change = change.or_insert_with(|| Change {
-                            kind,
-                            test,
-                            old,
-                            new,
-                            reason: reason(*other),
-                            runs: Vec::new(),
-                        });
-                        change.runs.push(&after.runs[*other].name);
-                    }
+        for (test, [old_row, new_row]) in tests {
+            for &(one, other) in &pairs {
+                let run = after.runs[other];
+                let old = verdict(old_row, one, before.runs[one]);
+                let new = verdict(new_row, other, run);
+                let said = !matches!(old, TestVerdict::Unknown | TestVerdict::Missing);
+                // One that ran all of its tests has it elsewhere: after the crash.
+                let all = is_complete(run) && !run.name.arch.is_empty();
+                if said && new == TestVerdict::Unknown && !all {
+                    not_reached[other] += 1;
                 }
-            };
-        let (none_before, none_after) = (nothing(&before.runs), nothing(&after.runs));
-        for row in &after.rows {
-            let old = rows.remove(row.test);
-            let old = old.map_or(&none_before, |row| &row.verdicts);
-            compare(row.test, old, &row.verdicts, &|run| {
-                let reason = row.cells[run].and_then(|test| test.reason.as_deref());
-                reason.filter(|_| row.verdicts[run] != TestVerdict::Passed)
-            });
-        }
-        // What no run of the new session has.
-        for row in rows.values() {
-            compare(row.test, &row.verdicts, &none_after, &|_| None);
+                let Some(kind) = ChangeKind::of(old, new) else {
+                    continue;
+                };
+                let change = changes.entry((kind, test, old, new)).or_insert_with(|| {
+                    let cell = new_row.filter(|_| new != TestVerdict::Passed);
+                    let cell = cell.and_then(|row| row.cells[other]);
+                    let reason = cell.and_then(|test| test.reason.as_deref());
+                    let runs = Vec::new();
+                    Change {
+                        kind,
+                        test,
+                        old,
+                        new,
+                        reason,
+                        runs,
+                    }
+                });
+                change.runs.push(&run.name);
+            }
         }
         let names = after.runs.iter().map(|run| &run.name);
         let not_reached = names.zip(not_reached).filter(|(_, count)| *count > 0);
-        let alone = |runs: &[&'r RunRecord], paired: Vec<usize>| {
-            let runs = runs.iter().enumerate();
-            let runs = runs.filter(|(number, _)| !paired.contains(number));
-            runs.map(|(_, run)| *run).collect::<Vec<_>>()
-        };
+        let pair = |(one, other): &(usize, usize)| (before.runs[*one], after.runs[*other]);
+        let pairs = pairs.iter().map(pair).collect::<Vec<_>>();
+        let (mut removed, mut added) = (before.runs.clone(), after.runs.clone());
+        removed.retain(|run| pairs.iter().all(|(old, _)| old.name != run.name));
+        added.retain(|run| pairs.iter().all(|(_, new)| new.name != run.name));
         Self {
-            removed: alone(&before.runs, pairs.iter().map(|(old, _)| *old).collect()),
-            added: alone(&after.runs, pairs.iter().map(|(_, new)| *new).collect()),
+            removed,
+            added,
             changes: changes.into_values().collect(),
             not_reached: not_reached.collect(),
             filtered: old.session.filtered || new.session.filtered,
-            pairs: pairs
-                .into_iter()
-                .map(|(old, new)| (before.runs[old], after.runs[new]))
-                .collect(),
+            pairs,
         }
     }
 
     /// Whether something is worse than it was: a test fails or is skipped that was not,
     /// or a run ended worse.
     pub fn is_worse(&self) -> bool {
+        let mut pairs = self.pairs.iter();
         self.changes.iter().any(Change::is_worse)
-            || self
-                .pairs
-                .iter()
-                .any(|(old, new)| rank(&old.outcome) < rank(&new.outcome))
+            || pairs.any(|(old, new)| rank(&old.outcome) < rank(&new.outcome))
     }
 
     /// The differences for a person; one line says so if there are none.
     pub fn text(&self) -> String {
-        let mut text = self
-            .ends()
-            .iter()
-            .map(|line| format!("{line}\n"))
-            .collect::<String>();
+        let ends = self.ends().into_iter().map(|line| line + "\n");
+        let mut text = ends.collect::<String>();
         for group in self.changes.chunk_by(|a, b| a.kind == b.kind) {
             let space = if text.is_empty() { "" } else { "\n" };
-            text += &format!("{space}{}: {}\n", group[0].kind, group.len());
+            text += &format!("{space}{}: {}\n", group[0].kind.name(), group.len());
             for change in group {
                 let reason = change.reason.and_then(|reason| reason.lines().next());
                 let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
                 let (old, new) = (change.old.name(), change.new.name());
-                let kernels = self.kernels(&change.runs);
+                let runs = &change.runs;
+                let kernels = match runs.len() {
+                    count @ 2.. if count == self.pairs.len() => format!("all {count} kernels"),
+                    _ => some_of(runs.iter().map(ToString::to_string), NAMED_KERNELS),
+                };
                 text += &format!("  {} on {kernels}: {new}, was {old}{reason}\n", change.test);
             }
         }
         if text.is_empty() {
-            text = format!(
-                "nothing changed on {}\n",
-                plural(self.pairs.len(), "kernel")
-            );
+            let kernels = plural(self.pairs.len(), "kernel");
+            text = format!("nothing changed on {kernels}\n");
         }
         if self.filtered {
             text += "\nonly some of the tests were asked for\n";
@@ -233,7 +221,7 @@ impl<'r> SessionDiff<'r> {
                 line += &format!(" on {}", old.name);
             }
             if let Some(detail) = b.detail() {
-                line += &format!(": {}", detail.lines().next().unwrap_or_default());
+                line += &format!(": {}", first_line(&detail));
             }
             if let Some(test) = b.running() {
                 line += &format!(", while running {test}");
@@ -246,27 +234,15 @@ impl<'r> SessionDiff<'r> {
         }
         lines
     }
-
-    fn kernels(&self, runs: &[&RunName]) -> String {
-        if runs.len() == self.pairs.len() && runs.len() > 1 {
-            return format!("all {} kernels", runs.len());
-        }
-        let names = runs.iter().take(NAMED_KERNELS).map(ToString::to_string);
-        let names = names.collect::<Vec<_>>().join(", ");
-        match runs.len().saturating_sub(NAMED_KERNELS) {
-            0 => names,
-            more => format!("{names} and {more} more"),
-        }
-    }
 }
 
-/// What runs say about a test that none of them has.
-fn nothing(runs: &[&RunRecord]) -> Vec<TestVerdict> {
-    let verdict = |run: &&RunRecord| match is_complete(run) {
-        true => TestVerdict::Missing,
-        false => TestVerdict::Unknown,
-    };
-    runs.iter().map(verdict).collect()
+/// What a run says about a test that its session may not have at all.
+fn verdict(row: Option<&MatrixRow<'_>>, number: usize, run: &RunRecord) -> TestVerdict {
+    match row {
+        Some(row) => row.verdicts[number],
+        None if is_complete(run) => TestVerdict::Missing,
+        None => TestVerdict::Unknown,
+    }
 }
 
 /// How bad the end of a run is.
@@ -292,14 +268,12 @@ fn pairs(old: &[&RunRecord], new: &[&RunRecord]) -> Vec<(usize, usize)> {
     }
     // Of several of one series the newest, which comes last.
     for (number, run) in new.iter().enumerate().rev() {
-        let Some(class) = class(&run.name) else {
-            continue;
-        };
-        if pairs.iter().any(|(_, other)| *other == number) {
+        let class = class(&run.name);
+        if class.is_none() || pairs.iter().any(|(_, other)| *other == number) {
             continue;
         }
         let similar = old.iter().enumerate().rfind(|(other, old)| {
-            self::class(&old.name) == Some(class) && pairs.iter().all(|(old, _)| old != other)
+            self::class(&old.name) == class && pairs.iter().all(|(old, _)| old != other)
         });
         pairs.extend(similar.map(|(other, _)| (other, number)));
     }

@@ -19,16 +19,24 @@ const DEPTH: usize = 4;
 pub fn write(results: &Results, folder: &Path) -> Result<()> {
     for format in &FORMATS {
         if let Some(name) = format.file {
-            let text = (format.render)(results, &Look::default())?;
+            let text = (format.render)(results, &Look::default());
             write_file(&folder.join(name), &text)?;
         }
     }
     Ok(())
 }
 
-/// Makes the folder of merged results, a new one or one that is there. All else in it comes
-/// before the results, because with them it is finished; what was killed before that can be
-/// done again, and what fails leaves the folder as it was.
+fn write_file(path: &Path, text: &str) -> Result<()> {
+    let file = Temporary::file(path)?;
+    file.as_file()
+        .write_all(text.as_bytes())
+        .with_context(|| format!("cannot write {}", path.display()))?;
+    file.persist()
+}
+
+/// Makes the folder of merged results, a new one or one that is there. The results come last,
+/// because with them it is finished; what was killed before that can be done again, and what
+/// fails leaves the folder as it was.
 pub fn write_merged(
     merged: &MergedResults,
     parts: &[PathBuf],
@@ -62,7 +70,7 @@ pub fn write_merged(
 
 /// Moves all files but one into a folder, in the place of what has their names there.
 fn move_into(from: &Path, to: &Path, but: &Path) -> Result<()> {
-    for path in entries(from)? {
+    for path in disk::entries(from)? {
         let goal = to.join(path.file_name().unwrap_or_default());
         if path.is_dir() {
             disk::create_directory(&goal)?;
@@ -74,34 +82,18 @@ fn move_into(from: &Path, to: &Path, but: &Path) -> Result<()> {
     Ok(())
 }
 
-/// What is in a folder, sorted.
-fn entries(folder: &Path) -> Result<Vec<PathBuf>> {
-    let entries = folder.read_dir().and_then(|entries| {
-        let paths = entries.map(|entry| entry.map(|entry| entry.path()));
-        paths.collect::<Result<Vec<_>, _>>()
-    });
-    let mut paths = entries.with_context(|| format!("cannot read {}", folder.display()))?;
-    paths.sort();
-    Ok(paths)
-}
-
-fn write_file(path: &Path, text: &str) -> Result<()> {
-    let file = Temporary::file(path)?;
-    file.as_file()
-        .write_all(text.as_bytes())
-        .with_context(|| format!("cannot write {}", path.display()))?;
-    file.persist()
-}
-
 /// Reads the results at a path: a session's folder, or the file itself.
 pub fn read(path: &Path) -> Result<Results> {
     let file = match path.is_dir() {
         true => path.join(RESULTS),
         false => path.to_owned(),
     };
-    Results::parse(&read_text(&file)?).map_err(|error| {
-        Failure::usage(format!("cannot read {}: {error:#}", file.display())).into()
-    })
+    parse(&read_text(&file)?, &file.display().to_string())
+}
+
+pub(super) fn parse(text: &str, place: &str) -> Result<Results> {
+    let unreadable = |error| Failure::usage(format!("cannot read {place}: {error:#}"));
+    Ok(Results::parse(text).map_err(unreadable)?)
 }
 
 /// The text of a results file. What is not UTF-8 is replaced: it is in a line that was cut off.
@@ -147,7 +139,7 @@ fn results_below(folder: &Path, depth: usize) -> Result<Vec<PathBuf>> {
     }
     let mut files = Vec::new();
     if depth > 1 && folder.is_dir() {
-        for path in entries(folder)? {
+        for path in disk::entries(folder)? {
             // A link may lead back up.
             if path.is_dir() && !path.is_symlink() {
                 files.extend(results_below(&path, depth - 1)?);
@@ -166,11 +158,9 @@ fn take_logs(results: &Results, from: &Path, to: &Path) -> Result<()> {
             continue;
         }
         disk::create_directory(goal.parent().unwrap_or(to))?;
-        if std::fs::hard_link(&source, &goal).is_err() {
-            std::fs::copy(&source, &goal).with_context(|| {
-                format!("cannot copy {} to {}", source.display(), goal.display())
-            })?;
-        }
+        std::fs::hard_link(&source, &goal)
+            .or_else(|_| std::fs::copy(&source, &goal).map(drop))
+            .with_context(|| format!("cannot copy {} to {}", source.display(), goal.display()))?;
     }
     Ok(())
 }
@@ -180,13 +170,11 @@ fn take_logs(results: &Results, from: &Path, to: &Path) -> Result<()> {
 /// a place of its own stays there.
 fn is_plain_file(folder: &Path, path: &Path) -> bool {
     let mut place = folder.to_owned();
-    for part in path.components() {
+    let is_step = |part: Component<'_>| {
         place.push(part);
-        if !matches!(part, Component::Normal(_)) || place.is_symlink() {
-            return false;
-        }
-    }
-    place.is_file()
+        matches!(part, Component::Normal(_)) && !place.is_symlink()
+    };
+    path.components().all(is_step) && place.is_file()
 }
 
 #[cfg(test)]
@@ -202,7 +190,7 @@ mod tests {
         write(&results, directory.path()).unwrap();
         let files =
             ["junit.xml", "report.html", "report.md"].map(|name| directory.path().join(name));
-        assert_eq!(entries(directory.path()).unwrap(), files);
+        assert_eq!(disk::entries(directory.path()).unwrap(), files);
         let junit = std::fs::read_to_string(&files[0]).unwrap();
         assert_eq!(junit, crate::report::junit::render(&results));
     }

@@ -3,8 +3,6 @@
 
 use std::path::PathBuf;
 
-use anyhow::Result;
-
 use super::diff::SessionDiff;
 use super::{html, json, junit, markdown, text};
 use crate::base::color::Paint;
@@ -16,10 +14,10 @@ pub static FORMATS: [ReportFormat; 5] = [
         help: "Failures, and a table of the kernels",
         file: None,
         colored: true,
-        render: |results, look| Ok(text::render(results, look)),
+        render: text::render,
         comparison: Some(Comparison {
             help: "What changed, a line each",
-            render: |diff, look| Ok(look.printed(diff.text())),
+            render: |diff, look| look.printed(diff.text()),
         }),
     },
     ReportFormat {
@@ -27,10 +25,10 @@ pub static FORMATS: [ReportFormat; 5] = [
         help: "For a pull request on GitHub, of at most 65,536 characters",
         file: Some("report.md"),
         colored: false,
-        render: |results, _| Ok(markdown::render(results, markdown::PULL_REQUEST)),
+        render: |results, _| markdown::render(results, markdown::PULL_REQUEST),
         comparison: Some(Comparison {
             help: "For a pull request on GitHub, of at most 65,536 characters",
-            render: |diff, _| Ok(markdown::difference(diff, markdown::PULL_REQUEST)),
+            render: |diff, _| markdown::difference(diff, markdown::PULL_REQUEST),
         }),
     },
     ReportFormat {
@@ -38,7 +36,7 @@ pub static FORMATS: [ReportFormat; 5] = [
         help: "A page that needs nothing but itself",
         file: Some("report.html"),
         colored: false,
-        render: |results, _| Ok(html::render(results)),
+        render: |results, _| html::render(results),
         comparison: None,
     },
     ReportFormat {
@@ -46,7 +44,7 @@ pub static FORMATS: [ReportFormat; 5] = [
         help: "JUnit XML: one suite per kernel",
         file: Some("junit.xml"),
         colored: false,
-        render: |results, _| Ok(junit::render(results)),
+        render: |results, _| junit::render(results),
         comparison: None,
     },
     ReportFormat {
@@ -71,7 +69,7 @@ pub struct ReportFormat {
     pub file: Option<&'static str>,
     /// It may have colours, which a terminal is to get as they are.
     pub colored: bool,
-    pub render: fn(&Results, &Look) -> Result<String>,
+    pub render: fn(&Results, &Look) -> String,
     /// Its form of `report diff`.
     pub comparison: Option<Comparison>,
 }
@@ -79,7 +77,7 @@ pub struct ReportFormat {
 #[derive(Debug)]
 pub struct Comparison {
     pub help: &'static str,
-    pub render: fn(&SessionDiff<'_>, &Look) -> Result<String>,
+    pub render: fn(&SessionDiff<'_>, &Look) -> String,
 }
 
 /// What text for a person depends on besides the results.

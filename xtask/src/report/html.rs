@@ -21,8 +21,9 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use self::markup::{Html, html};
+use super::compact::plural;
 use super::matrix::{TestMatrix, TestVerdict};
-use super::totals::{TestTotals, plural};
+use super::totals::TestTotals;
 use crate::base::embedded::{REPORT_SCRIPT, REPORT_STYLE};
 use crate::base::sha256::Sha256;
 use crate::model::results::Results;

@@ -17,198 +17,101 @@
 //! `verdicts` are in the order of `runs`; `null` where a run says nothing. `run` of a
 //! failure is a place in `runs`. What the counts mean: [`super::totals`].
 
-use anyhow::{Context, Result};
-use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::diff::SessionDiff;
-use super::matrix::{MatrixRow, Skips, TestMatrix, TestVerdict};
+use super::matrix::{MatrixRow, TestMatrix, TestVerdict};
 use super::totals::TestTotals;
-use crate::model::results::{Phases, Results, RunName, RunRecord};
-use crate::model::test_event::Subtest;
-
-#[derive(Serialize)]
-struct JsonReport<'r> {
-    project: &'r str,
-    headline: String,
-    findings: &'r [String],
-    runs: Vec<JsonRun<'r>>,
-    tests: Vec<JsonTest<'r>>,
-    skips: &'r [Skips<'r>],
-}
-
-#[derive(Serialize)]
-struct JsonRun<'r> {
-    #[serde(flatten)]
-    name: &'r RunName,
-    outcome: &'static str,
-    detail: Option<String>,
-    running: Option<&'r str>,
-    #[serde(flatten)]
-    totals: TestTotals,
-    seconds: Phases,
-    acceleration: Option<&'r str>,
-}
-
-#[derive(Serialize)]
-struct JsonTest<'r> {
-    test: &'r str,
-    differs: bool,
-    words: Option<&'r str>,
-    verdicts: Vec<Option<&'static str>>,
-    failures: Vec<JsonFailure<'r>>,
-}
-
-/// What a run says about a test that made it fail.
-#[derive(Serialize)]
-struct JsonFailure<'r> {
-    run: usize,
-    reason: Option<&'r str>,
-    expired: Option<&'r str>,
-    subtests: &'r [Subtest],
-    more_subtests: u64,
-}
+use crate::model::results::{Results, RunRecord};
 
 /// The object, in one line.
-pub fn render(results: &Results) -> Result<String> {
+pub fn render(results: &Results) -> String {
     let matrix = TestMatrix::new(results);
-    let verdict = |verdict: &TestVerdict| match verdict {
-        TestVerdict::Unknown => None,
-        verdict => Some(verdict.name()),
-    };
-    let report = JsonReport {
-        project: &results.session.project,
-        headline: matrix.headline(),
-        findings: &results.findings,
-        runs: matrix
-            .runs
-            .iter()
-            .map(|run| JsonRun {
-                name: &run.name,
-                outcome: run.outcome.name(),
-                detail: run.outcome.detail(),
-                running: run.outcome.running(),
-                totals: TestTotals::of(&run.tally),
-                seconds: run.seconds,
-                acceleration: run.acceleration.as_deref(),
-            })
-            .collect(),
-        tests: matrix
-            .rows
-            .iter()
-            .map(|row| JsonTest {
-                test: row.test,
-                differs: row.differs,
-                words: row.words.as_deref(),
-                verdicts: row.verdicts.iter().map(verdict).collect(),
-                failures: row.bad().filter_map(|run| failure(row, run)).collect(),
-            })
-            .collect(),
-        skips: &matrix.skips,
-    };
-    let json = serde_json::to_string(&report).context("cannot write the report as JSON")?;
-    Ok(json + "\n")
+    let report = json!({
+        "project": results.session.project,
+        "headline": matrix.headline(),
+        "findings": results.findings,
+        "runs": matrix.runs.iter().map(|run| object(run)).collect::<Vec<_>>(),
+        "tests": matrix.rows.iter().map(test).collect::<Vec<_>>(),
+        "skips": matrix.skips,
+    });
+    format!("{report}\n")
 }
 
-fn failure<'r>(row: &MatrixRow<'r>, run: usize) -> Option<JsonFailure<'r>> {
-    let test = row.cells[run]?;
-    Some(JsonFailure {
-        run,
-        reason: test.reason.as_deref(),
-        expired: test.expired.as_deref(),
-        subtests: &test.subtests,
-        more_subtests: test.more_subtests,
+fn object(run: &RunRecord) -> Value {
+    let fields = json!({
+        "running": run.outcome.running(),
+        "seconds": run.seconds,
+        "acceleration": run.acceleration,
+    });
+    joined([ended(run), json!(TestTotals::of(&run.tally)), fields])
+}
+
+/// Which run it is, and how it ended.
+fn ended(run: &RunRecord) -> Value {
+    let end = json!({"outcome": run.outcome.name(), "detail": run.outcome.detail()});
+    joined([json!(run.name), end])
+}
+
+/// The fields of all these objects in one.
+fn joined<const N: usize>(objects: [Value; N]) -> Value {
+    let fields = objects.iter().filter_map(Value::as_object).flatten();
+    let fields = fields.map(|(name, value)| (name.clone(), value.clone()));
+    fields.collect()
+}
+
+fn test(row: &MatrixRow<'_>) -> Value {
+    let said = |verdict: &TestVerdict| (*verdict != TestVerdict::Unknown).then(|| verdict.name());
+    let failure = |run: usize| {
+        let test = row.cells[run]?;
+        Some(json!({
+            "run": run,
+            "reason": test.reason,
+            "expired": test.expired,
+            "subtests": test.subtests,
+            "more_subtests": test.more_subtests,
+        }))
+    };
+    json!({
+        "test": row.test,
+        "differs": row.words.is_some(),
+        "words": row.words,
+        "verdicts": row.verdicts.iter().map(said).collect::<Vec<_>>(),
+        "failures": row.bad().filter_map(failure).collect::<Vec<_>>(),
     })
 }
 
-#[derive(Serialize)]
-struct Difference<'r> {
-    worse: bool,
-    filtered: bool,
-    runs: Vec<ComparedRun<'r>>,
-    changes: Vec<ComparedTest<'r>>,
-    not_reached: Vec<NotReached<'r>>,
-}
-
-/// A run of one session or both.
-#[derive(Serialize)]
-struct ComparedRun<'r> {
-    old: Option<Ended<'r>>,
-    new: Option<Ended<'r>>,
-}
-
-#[derive(Serialize)]
-struct Ended<'r> {
-    #[serde(flatten)]
-    name: &'r RunName,
-    outcome: &'static str,
-    detail: Option<String>,
-}
-
-#[derive(Serialize)]
-struct ComparedTest<'r> {
-    kind: String,
-    worse: bool,
-    test: &'r str,
-    old: &'static str,
-    new: &'static str,
-    reason: Option<&'r str>,
-    runs: &'r [&'r RunName],
-}
-
-#[derive(Serialize)]
-struct NotReached<'r> {
-    #[serde(flatten)]
-    name: &'r RunName,
-    tests: usize,
-}
-
-fn ended(run: &RunRecord) -> Ended<'_> {
-    Ended {
-        name: &run.name,
-        outcome: run.outcome.name(),
-        detail: run.outcome.detail(),
-    }
-}
-
 /// Two sessions compared, as an object in one line.
-pub fn difference(diff: &SessionDiff<'_>) -> Result<String> {
-    let pairs = diff.pairs.iter().map(|(old, new)| (Some(*old), Some(*new)));
-    let removed = diff.removed.iter().map(|old| (Some(*old), None));
-    let added = diff.added.iter().map(|new| (None, Some(*new)));
-    let runs = pairs.chain(removed).chain(added);
-    let report = Difference {
-        worse: diff.is_worse(),
-        filtered: diff.filtered,
-        runs: runs
-            .map(|(old, new)| ComparedRun {
-                old: old.map(ended),
-                new: new.map(ended),
-            })
-            .collect(),
-        changes: diff
-            .changes
-            .iter()
-            .map(|change| ComparedTest {
-                kind: change.kind.to_string(),
-                worse: change.is_worse(),
-                test: change.test,
-                old: change.old.name(),
-                new: change.new.name(),
-                reason: change.reason,
-                runs: &change.runs,
-            })
-            .collect(),
-        not_reached: diff
-            .not_reached
-            .iter()
-            .map(|(name, tests)| NotReached {
-                name,
-                tests: *tests,
-            })
-            .collect(),
-    };
-    let json = serde_json::to_string(&report).context("cannot write the comparison as JSON")?;
-    Ok(json + "\n")
+pub fn difference(diff: &SessionDiff<'_>) -> String {
+    let pair = |old: Option<&RunRecord>, new: Option<&RunRecord>| json!({"old": old.map(ended), "new": new.map(ended)});
+    let pairs = diff
+        .pairs
+        .iter()
+        .map(|(old, new)| pair(Some(old), Some(new)));
+    let removed = diff.removed.iter().map(|old| pair(Some(old), None));
+    let added = diff.added.iter().map(|new| pair(None, Some(new)));
+    let changes = diff.changes.iter().map(|change| {
+        json!({
+            "kind": change.kind.name(),
+            "worse": change.is_worse(),
+            "test": change.test,
+            "old": change.old.name(),
+            "new": change.new.name(),
+            "reason": change.reason,
+            "runs": change.runs,
+        })
+    });
+    let not_reached = diff.not_reached.iter();
+    let not_reached =
+        not_reached.map(|(name, tests)| joined([json!(name), json!({"tests": tests})]));
+    let report = json!({
+        "worse": diff.is_worse(),
+        "filtered": diff.filtered,
+        "runs": pairs.chain(removed).chain(added).collect::<Vec<_>>(),
+        "changes": changes.collect::<Vec<_>>(),
+        "not_reached": not_reached.collect::<Vec<_>>(),
+    });
+    format!("{report}\n")
 }
 
 #[cfg(test)]
@@ -226,7 +129,7 @@ mod tests {
                 .test("t.a", "failed")
                 .panicked(Some("t.c")),
         ]);
-        let json = render(&results).unwrap();
+        let json = render(&results);
         let json = serde_json::from_str::<serde_json::Value>(&json).unwrap();
         expect_test::expect![[r#"
             {

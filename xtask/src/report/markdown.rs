@@ -8,9 +8,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::compact::plural;
 use super::diff::SessionDiff;
 use super::matrix::{MatrixRow, TestMatrix};
-use super::totals::{self, TestTotals, plural};
+use super::totals::{self, TestTotals};
 use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::RunOutcome;
@@ -374,7 +375,7 @@ pub fn difference(diff: &SessionDiff<'_>, limit: usize) -> String {
     for group in diff.changes.chunk_by(|a, b| a.kind == b.kind) {
         for (number, change) in group.iter().enumerate() {
             let head = match number {
-                0 => format!("\n### {}: {}\n\n", change.kind, group.len()),
+                0 => format!("\n### {}: {}\n\n", change.kind.name(), group.len()),
                 _ => String::new(),
             };
             let reason = change.reason.filter(|reason| !reason.trim().is_empty());

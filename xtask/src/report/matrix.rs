@@ -1,18 +1,18 @@
 //! Kernels against tests: which tests are not the same on every kernel, and since
 //! which version. All reports are made from it, so that they agree.
 //!
-//! It depends on what happened and not on the order in which runs ended: runs and
-//! tests are sorted, and the same results split over several machines and merged
-//! give the same matrix.
+//! It depends on what happened and not on the order in which runs ended: the same results
+//! split over several machines and merged give the same matrix.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
+use super::compact::grouped;
 use super::words;
 use crate::model::results::{Results, RunName, RunRecord};
-use crate::model::test_event::{FinishedTest, TestOutcome};
+use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 use crate::model::version::Release;
 
 /// What a test did on a kernel, the worst first.
@@ -73,16 +73,21 @@ impl TestVerdict {
         self.words().1
     }
 
-    fn words(self) -> (&'static str, &'static str) {
+    /// Its class in the style of `report.html`, which has its letter and colour.
+    pub(super) fn class(self) -> &'static str {
+        self.words().2
+    }
+
+    fn words(self) -> (&'static str, &'static str, &'static str) {
         match self {
-            Self::Unfinished => ("unfinished", "does not finish"),
-            Self::Failed => ("failed", "fails"),
-            Self::UnexpectedSuccess => ("unexpected success", "passes unexpectedly"),
-            Self::Missing => ("missing", "is missing"),
-            Self::ExpectedFailure => ("expected failure", "fails as expected"),
-            Self::Skipped => ("skipped", "is skipped"),
-            Self::Passed => ("passed", "passes"),
-            Self::Unknown => ("not run", "is not run"),
+            Self::Unfinished => ("unfinished", "does not finish", "u"),
+            Self::Failed => ("failed", "fails", "f"),
+            Self::UnexpectedSuccess => ("unexpected success", "passes unexpectedly", "w"),
+            Self::Missing => ("missing", "is missing", "m"),
+            Self::ExpectedFailure => ("expected failure", "fails as expected", "x"),
+            Self::Skipped => ("skipped", "is skipped", "s"),
+            Self::Passed => ("passed", "passes", "p"),
+            Self::Unknown => ("not run", "is not run", "n"),
         }
     }
 }
@@ -97,8 +102,8 @@ pub struct MatrixRow<'r> {
     pub cells: Vec<Option<&'r FinishedTest>>,
     /// What each run says about it, in the same order.
     pub verdicts: Vec<TestVerdict>,
-    pub differs: bool,
-    /// Where it changes, in words, if it differs: "passes up to 6.9, fails from 6.10".
+    /// Where it changes, if it is not the same on every kernel: "passes up to 6.9, fails
+    /// from 6.10".
     pub words: Option<String>,
 }
 
@@ -108,10 +113,15 @@ impl MatrixRow<'_> {
         worst.copied().unwrap_or(TestVerdict::Unknown)
     }
 
-    /// The runs that it makes fail, by their number in [`TestMatrix::runs`].
-    pub fn bad(&self) -> impl Iterator<Item = usize> {
+    /// The runs that say so, by their number in [`TestMatrix::runs`].
+    pub(super) fn runs(&self, says: fn(TestVerdict) -> bool) -> impl Iterator<Item = usize> {
         let verdicts = self.verdicts.iter().enumerate();
-        verdicts.filter(|(_, v)| v.is_bad()).map(|(run, _)| run)
+        verdicts.filter(move |(_, v)| says(**v)).map(|(run, _)| run)
+    }
+
+    /// The runs that it makes fail.
+    pub fn bad(&self) -> impl Iterator<Item = usize> {
+        self.runs(TestVerdict::is_bad)
     }
 
     /// It was skipped wherever it was reached, so that nothing is known about it.
@@ -164,10 +174,10 @@ impl<'r> TestMatrix<'r> {
         let mut rows = rows(&runs);
         for row in &mut rows {
             row.words = columns.describe(&row.verdicts);
-            row.differs = row.words.is_some();
         }
         rows.sort_by(|a, b| {
-            let key = |row: &MatrixRow<'_>| (!row.differs, row.worst(), Reverse(row.bad().count()));
+            let bad = |row: &MatrixRow<'_>| Reverse(row.bad().count());
+            let key = |row: &MatrixRow<'_>| (row.words.is_none(), row.worst(), bad(row));
             key(a).cmp(&key(b)).then_with(|| a.test.cmp(b.test))
         });
         let skips = skips(&rows, &runs);
@@ -182,29 +192,22 @@ impl<'r> TestMatrix<'r> {
 
     /// The tests that are not the same on every kernel.
     pub fn differing(&self) -> impl Iterator<Item = &MatrixRow<'r>> {
-        self.rows.iter().filter(|row| row.differs)
+        self.rows.iter().filter(|row| row.words.is_some())
     }
 
     /// All in one line: `4 runs: passed 3, tests failed 1; 2 of 922 tests differ
     /// between kernels`.
     pub fn headline(&self) -> String {
-        let mut outcomes = Vec::<(&str, usize)>::new();
-        for run in &self.runs {
-            let name = run.outcome.name();
-            match outcomes.iter_mut().find(|(other, _)| *other == name) {
-                Some((_, count)) => *count += 1,
-                None => outcomes.push((name, 1)),
-            }
-        }
+        let outcomes = grouped(self.runs.iter().map(|run| (run.outcome.name(), run)));
         let runs = self.runs.len();
         let mut text = match (&self.runs[..], &outcomes[..]) {
             ([], _) => return "nothing was run".to_owned(),
             ([run], _) => format!("{}: {}", run.name, run.outcome.name()),
             (_, [(name, _)]) => format!("{runs} runs: all {name}"),
             (_, outcomes) => {
-                let counts = outcomes.iter().map(|(name, n)| format!("{name} {n}"));
-                let counts = counts.collect::<Vec<_>>().join(", ");
-                format!("{runs} runs: {counts}")
+                let counts = outcomes.iter();
+                let counts = counts.map(|(name, runs)| format!("{name} {}", runs.len()));
+                format!("{runs} runs: {}", counts.collect::<Vec<_>>().join(", "))
             }
         };
         let (differing, tests) = (self.differing().count(), self.rows.len());
@@ -216,18 +219,14 @@ impl<'r> TestMatrix<'r> {
     }
 }
 
-/// The order of runs: the host's own tests, then kernels from old to new, then what is
-/// no release.
+/// The order of runs: from old to new.
 pub fn order(a: &RunName, b: &RunName) -> Ordering {
-    let place = |name: &RunName| match RunPlace::of(name) {
-        RunPlace::Local => (0, None),
-        RunPlace::Kernel(release) => (1, Some(release)),
-        RunPlace::Other => (2, None),
-    };
-    place(a).cmp(&place(b)).then_with(|| a.cmp(b))
+    let places = RunPlace::of(a).cmp(&RunPlace::of(b));
+    places.then_with(|| a.cmp(b))
 }
 
 /// Where a run stands in the order of runs.
+#[derive(PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RunPlace {
     /// The host's own tests: first, because they are another suite.
     Local,
@@ -251,93 +250,91 @@ pub(super) fn is_complete(run: &RunRecord) -> bool {
     tally.finished.is_some() && tally.counts.finished() >= tally.tests.unwrap_or(u64::MAX)
 }
 
+/// Whether a run ended in another way than with its tests.
+pub(super) fn is_odd(run: &RunRecord) -> bool {
+    !matches!(run.outcome, RunOutcome::Passed | RunOutcome::TestsFailed)
+}
+
+/// The end of the console, if it may show how the run ended. A kernel that is well has
+/// nothing to say about a runner that died; what it had to do with it (out of memory) is
+/// in [`crate::model::results::Evidence::trouble`].
+pub(super) fn console(run: &RunRecord) -> &str {
+    match run.outcome {
+        RunOutcome::RunnerDied { .. } => "",
+        _ => &run.evidence.console_tail,
+    }
+}
+
 fn rows<'r>(runs: &[&'r RunRecord]) -> Vec<MatrixRow<'r>> {
-    let mut numbers = HashMap::<&str, usize>::new();
-    let mut rows = Vec::<MatrixRow<'r>>::new();
-    let mut row_of = |rows: &mut Vec<MatrixRow<'r>>, test: &'r str| {
-        *numbers.entry(test).or_insert_with(|| {
-            rows.push(MatrixRow {
-                test,
-                cells: vec![None; runs.len()],
-                verdicts: vec![TestVerdict::Unknown; runs.len()],
-                differs: false,
-                words: None,
-            });
-            rows.len() - 1
-        })
+    let mut rows = HashMap::<&str, MatrixRow<'r>>::new();
+    let row = |test| MatrixRow {
+        test,
+        cells: vec![None; runs.len()],
+        verdicts: vec![TestVerdict::Unknown; runs.len()],
+        words: None,
     };
     for (column, run) in runs.iter().enumerate() {
         for test in &run.tally.finished_tests {
-            let number = row_of(&mut rows, &test.id);
-            let (row, verdict) = (&mut rows[number], TestVerdict::of(test));
+            let row = rows.entry(&test.id).or_insert_with(|| row(&test.id));
+            let verdict = TestVerdict::of(test);
             if verdict < row.verdicts[column] {
                 row.cells[column] = Some(test);
                 row.verdicts[column] = verdict;
             }
         }
         for test in run.outcome.running().into_iter().chain(run.tally.killers()) {
-            let number = row_of(&mut rows, test);
-            rows[number].verdicts[column] = TestVerdict::Unfinished;
+            let row = rows.entry(test).or_insert_with(|| row(test));
+            row.verdicts[column] = TestVerdict::Unfinished;
         }
     }
-    let mut suites = BTreeMap::<Option<&str>, Vec<usize>>::new();
-    for (column, run) in runs.iter().enumerate() {
-        // The host's own tests are none that a kernel could miss.
-        if !run.name.arch.is_empty() {
-            let suite = suites.entry(run.name.phase.as_deref()).or_default();
-            suite.push(column);
-        }
-    }
+    // The host's own tests are none that a kernel could miss.
+    let in_vms = runs.iter().enumerate();
+    let in_vms = in_vms.filter(|(_, run)| !run.name.arch.is_empty());
+    let suites = grouped(in_vms.map(|(column, run)| (&run.name.phase, column)));
     let crashes = crashes(runs);
-    for row in &mut rows {
-        for suite in suites.values() {
+    for row in rows.values_mut() {
+        for (_, suite) in &suites {
             let unknown = |column: &usize| row.verdicts[*column] == TestVerdict::Unknown;
-            if suite.iter().all(unknown) {
-                // Of the host, or of another phase.
-                continue;
-            }
-            for column in suite {
-                if row.verdicts[*column] == TestVerdict::Unknown && is_complete(runs[*column]) {
-                    row.verdicts[*column] = TestVerdict::Missing;
+            // A test that no run has is of the host, or of another phase.
+            if !suite.iter().all(unknown) {
+                for column in suite {
+                    if row.verdicts[*column] == TestVerdict::Unknown && is_complete(runs[*column]) {
+                        row.verdicts[*column] = TestVerdict::Missing;
+                    }
                 }
             }
         }
         for (column, after) in &crashes {
-            if is_elsewhere(row.verdicts[*column], row.verdicts[*after]) {
+            // If it has its place after the crash, it is no news that it is skipped before.
+            let after = row.verdicts[*after];
+            if row.verdicts[*column] == TestVerdict::Skipped
+                && !matches!(after, TestVerdict::Unknown | TestVerdict::Missing)
+            {
                 row.verdicts[*column] = TestVerdict::Unknown;
                 row.cells[*column] = None;
             }
         }
     }
-    rows
+    rows.into_values().collect()
 }
 
 /// The runs with tests after a crash, each behind the main run of its kernel.
 fn crashes(runs: &[&RunRecord]) -> Vec<(usize, usize)> {
-    let crashes = runs.iter().enumerate();
-    let crashes = crashes.filter(|(_, run)| run.name.phase.is_some());
+    let runs = || runs.iter().map(|run| &run.name).enumerate();
+    let crashes = runs().filter(|(_, name)| name.phase.is_some());
     let pairs = crashes.filter_map(|(number, crash)| {
-        let is_main =
-            |main: &&RunRecord| main.name.phase.is_none() && main.name.is_same_kernel(&crash.name);
-        Some((runs.iter().position(is_main)?, number))
+        let mut main = runs().filter(|(_, name)| name.phase.is_none());
+        let (main, _) = main.find(|(_, name)| name.is_same_kernel(crash))?;
+        Some((main, number))
     });
     pairs.collect()
 }
 
-/// Whether a test has its place after the crash: then it is no news that it is skipped
-/// before.
-fn is_elsewhere(main: TestVerdict, after: TestVerdict) -> bool {
-    main == TestVerdict::Skipped && !matches!(after, TestVerdict::Unknown | TestVerdict::Missing)
-}
-
 fn skips<'r>(rows: &[MatrixRow<'r>], runs: &[&'r RunRecord]) -> Vec<Skips<'r>> {
-    let everywhere = rows
-        .iter()
-        .filter(|row| row.skipped_everywhere())
-        .map(|row| row.test)
-        .collect::<BTreeSet<_>>();
-    // By reason: how often, the runs, the tests.
-    let mut reasons = BTreeMap::<&str, (usize, BTreeSet<usize>, BTreeSet<&str>)>::new();
+    let everywhere = rows.iter().filter(|row| row.skipped_everywhere());
+    let everywhere = everywhere.map(|row| row.test).collect::<BTreeSet<_>>();
+    // By reason: the run and the test, each time.
+    let mut reasons = BTreeMap::<&str, Vec<(usize, &str)>>::new();
     let crashes = crashes(runs).into_iter().collect::<HashMap<_, _>>();
     for (number, run) in runs.iter().enumerate() {
         let after = crashes.get(&number).map(|after| &runs[*after].tally);
@@ -346,23 +343,25 @@ fn skips<'r>(rows: &[MatrixRow<'r>], runs: &[&'r RunRecord]) -> Vec<Skips<'r>> {
         for test in &run.tally.finished_tests {
             if test.outcome == TestOutcome::Skipped && !after.contains(&test.id) {
                 let reason = test.reason.as_deref().unwrap_or_default();
-                let (count, runs, tests) = reasons.entry(reason).or_default();
-                *count += 1;
-                runs.insert(number);
-                tests.insert(&test.id);
+                reasons.entry(reason).or_default().push((number, &test.id));
             }
         }
     }
-    let mut skips = reasons
-        .into_iter()
-        .map(|(reason, (count, runs, tests))| Skips {
+    let skips = reasons.into_iter().map(|(reason, times)| {
+        let tests = times.iter().map(|(_, test)| *test).collect::<BTreeSet<_>>();
+        Skips {
             reason,
-            count,
-            runs: runs.len(),
+            count: times.len(),
+            runs: times
+                .iter()
+                .map(|(run, _)| run)
+                .collect::<BTreeSet<_>>()
+                .len(),
             everywhere: tests.intersection(&everywhere).copied().collect(),
             tests: tests.into_iter().collect(),
-        })
-        .collect::<Vec<_>>();
+        }
+    });
+    let mut skips = skips.collect::<Vec<_>>();
     skips.sort_by_key(|skips| Reverse(skips.count));
     skips
 }
@@ -393,7 +392,6 @@ mod tests {
         let results = results(samples);
         let matrix = TestMatrix::new(&results);
         let row = matrix.rows.iter().find(|row| row.test == "t").unwrap();
-        assert_eq!(row.differs, row.words.is_some());
         expect.assert_eq(row.words.as_deref().unwrap_or("same"));
     }
 

@@ -4,8 +4,10 @@
 
 use anyhow::Result;
 use serde::Deserialize;
+use serde_json::json;
 
-use super::matrix::order;
+use super::compact::grouped;
+use super::{files, matrix::order};
 use crate::base::error::Failure;
 use crate::model::results::{self, Results, RunName, Session};
 
@@ -37,91 +39,90 @@ impl MergedResults {
             lines.push(results::finding(finding)?);
         }
         if self.results.finished {
-            let nothing = serde_json::json!({});
-            lines.push(results::line("session-finished", None, None, &nothing)?);
+            lines.push(results::line("session-finished", None, None, &json!({}))?);
         }
         Ok(lines.join("\n") + "\n")
     }
 }
 
-struct Read<'p> {
-    place: &'p str,
+struct ReadPart<'p> {
+    part: &'p SessionPart,
     number: u32,
     results: Results,
-    text: &'p str,
 }
 
 /// Joins partitions, given in any order. One that is missing or was cut short is a
 /// finding; results of a whole session are given back as they are.
 pub fn merge(parts: &[SessionPart]) -> Result<MergedResults> {
-    let mut read = parts
-        .iter()
-        .map(|part| {
-            let results = Results::parse(&part.text).map_err(|error| {
-                Failure::usage(format!("cannot read {}: {error:#}", part.place))
-            })?;
-            let partition = results.session.partition;
-            if partition.is_none() && parts.len() > 1 {
+    let mut read = Vec::new();
+    for part in parts {
+        let results = files::parse(&part.text, &part.place)?;
+        let number = match results.session.partition {
+            Some((number, _)) => number,
+            None if parts.len() == 1 => 1,
+            None => {
                 let message = format!("{} is no partition but a whole session", part.place);
                 let hint = "partitions come from `test --partition K/N`";
                 return Err(Failure::usage(message).hint(hint).into());
             }
-            Ok(Read {
-                place: &part.place,
-                number: partition.map_or(1, |(number, _)| number),
-                results,
-                text: &part.text,
-            })
-        })
-        .collect::<Result<Vec<_>>>()?;
+        };
+        read.push(ReadPart {
+            part,
+            number,
+            results,
+        });
+    }
     read.sort_by_key(|part| part.number);
-    let first = read
-        .first()
-        .ok_or_else(|| Failure::usage("there are no results to merge"))?;
-    let mut session = first.results.session.clone();
-    let (_, of) = session.partition.take().unwrap_or((1, 1));
+    let Some(first) = read.first() else {
+        return Err(Failure::usage("there are no results to merge").into());
+    };
+    let of = partitions(&first.results.session);
     for part in &read {
         belongs(first, part)?;
-        let started = &part.results.session.started;
-        if *started < session.started {
-            session.started.clone_from(started);
-        }
     }
     numbered(&read, of)?;
-
+    let started = read.iter().map(|part| &part.results.session.started).min();
     let missing = (1..=of)
         .filter(|number| read.iter().all(|part| part.number != *number))
         .map(|number| format!("partition {number} of {of} is missing"));
     let mut results = Results {
-        session,
+        session: Session {
+            partition: None,
+            started: started.cloned().unwrap_or_default(),
+            ..first.results.session.clone()
+        },
         findings: missing.collect(),
         finished: read.iter().all(|part| part.results.finished),
         ..Results::default()
     };
-    let mut lines = Vec::<(RunName, Vec<String>)>::new();
-    for mut part in read {
-        if !part.results.finished {
+    let mut lines = Vec::new();
+    for ReadPart {
+        part,
+        number,
+        results: found,
+    } in read
+    {
+        if !found.finished {
             results.findings.push(match of {
                 1 => "the session was cut short".to_owned(),
-                _ => format!("partition {} of {of} was cut short", part.number),
+                _ => format!("partition {number} of {of} was cut short"),
             });
         }
-        for finding in part.results.findings.drain(..) {
+        for finding in found.findings {
             if !results.findings.contains(&finding) {
                 results.findings.push(finding);
             }
         }
-        let lines_of_part = lines_by_run(part.text);
-        for run in part.results.runs {
+        let mut lines_of_part = lines_by_run(&part.text);
+        for run in found.runs {
             if results.runs.iter().any(|other| other.name == run.name) {
                 results.findings.push(format!(
-                    "{} was tested in two partitions; the results of partition {} are left out",
-                    run.name, part.number
+                    "{} was tested in two partitions; the results of partition {number} are left out",
+                    run.name
                 ));
                 continue;
             }
-            let of_run = lines_of_part.iter().find(|(name, _)| *name == run.name);
-            lines.extend(of_run.cloned());
+            lines.extend(lines_of_part.extract_if(.., |(name, _)| *name == run.name));
             results.runs.push(run);
         }
     }
@@ -134,49 +135,50 @@ pub fn merge(parts: &[SessionPart]) -> Result<MergedResults> {
     })
 }
 
+fn partitions(session: &Session) -> u32 {
+    session.partition.map_or(1, |(_, of)| of)
+}
+
 /// Whether two partitions are of one session.
-fn belongs(one: &Read<'_>, other: &Read<'_>) -> Result<()> {
+fn belongs(one: &ReadPart<'_>, other: &ReadPart<'_>) -> Result<()> {
     let (a, b) = (&one.results.session, &other.results.session);
-    let total = |session: &Session| session.partition.map_or(1, |(_, of)| of);
     let kernels = |session: &Session| session.kernels.join(",");
-    let only_some = |session: &Session| match session.filtered {
+    let tests = |session: &Session| match session.filtered {
         true => "some of the tests",
         false => "all tests",
     };
     let what = if a.project != b.project {
         format!("the project {} against {}", a.project, b.project)
-    } else if total(a) != total(b) {
-        format!("{} partitions against {}", total(a), total(b))
+    } else if partitions(a) != partitions(b) {
+        format!("{} partitions against {}", partitions(a), partitions(b))
     } else if a.kernels != b.kernels {
         format!("the kernels {} against {}", kernels(a), kernels(b))
     } else if a.filtered != b.filtered {
-        format!("{} against {}", only_some(a), only_some(b))
+        format!("{} against {}", tests(a), tests(b))
     } else if a.expectations != b.expectations {
         "other expectations in the project's vmtest.toml".to_owned()
     } else {
         return Ok(());
     };
-    let (one, other) = (one.place, other.place);
+    let (one, other) = (&one.part.place, &other.part.place);
     let message = format!("{one} and {other} are not of one session: {what}");
     Err(Failure::usage(message).into())
 }
 
 /// Whether each partition is there at most once and has a number that there can be.
-fn numbered(read: &[Read<'_>], of: u32) -> Result<()> {
-    for part in read {
-        let (place, number) = (part.place, part.number);
-        if number == 0 || number > of {
-            let message = format!("{place} says it is partition {number} of {of}");
+fn numbered(read: &[ReadPart<'_>], of: u32) -> Result<()> {
+    for ReadPart { part, number, .. } in read {
+        if !(1..=of).contains(number) {
+            let message = format!("{} says it is partition {number} of {of}", part.place);
             return Err(Failure::usage(message).into());
         }
     }
-    if let Some(pair) = read
-        .windows(2)
-        .find(|pair| pair[0].number == pair[1].number)
-    {
-        let (one, other, number) = (pair[0].place, pair[1].place, pair[0].number);
-        let message = format!("partition {number} of {of} is there twice: {one} and {other}");
-        return Err(Failure::usage(message).into());
+    for pair in read.windows(2) {
+        let (one, other, number) = (&pair[0].part.place, &pair[1].part.place, pair[0].number);
+        if number == pair[1].number {
+            let message = format!("partition {number} of {of} is there twice: {one} and {other}");
+            return Err(Failure::usage(message).into());
+        }
     }
     Ok(())
 }
@@ -191,17 +193,10 @@ struct LineHead {
 
 /// The lines of each run, in order.
 fn lines_by_run(text: &str) -> Vec<(RunName, Vec<String>)> {
-    let mut runs = Vec::<(RunName, Vec<String>)>::new();
-    for line in text.lines() {
-        let Ok(LineHead { v: 1, name }) = serde_json::from_str(line) else {
-            continue;
-        };
-        match runs.iter_mut().rfind(|(other, _)| *other == name) {
-            Some((_, lines)) => lines.push(line.to_owned()),
-            None => runs.push((name, vec![line.to_owned()])),
-        }
-    }
-    runs
+    grouped(text.lines().filter_map(|line| {
+        let head = serde_json::from_str::<LineHead>(line).ok()?;
+        (head.v == 1).then(|| (head.name, line.to_owned()))
+    }))
 }
 
 #[cfg(test)]

@@ -3,9 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use super::compact::plural;
 use super::formats::Look;
 use super::matrix::TestMatrix;
-use super::totals::{self, TestTotals, TotalsColumn, plural};
+use super::totals::{self, TestTotals, TotalsColumn};
 use crate::base::{color::Paint, shown, table};
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};

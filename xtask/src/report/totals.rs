@@ -122,30 +122,15 @@ impl TestTotals {
     }
 }
 
-/// `1 test`, `2 tests`.
-pub fn plural(count: usize, what: &str) -> String {
-    match count {
-        1 => format!("1 {what}"),
-        count => format!("{count} {what}s"),
-    }
-}
-
 /// The columns of a table of these runs.
 pub fn columns(runs: &[&RunRecord]) -> Vec<TotalsColumn> {
-    columns_of(
-        &runs
-            .iter()
-            .map(|run| TestTotals::of(&run.tally))
-            .collect::<Vec<_>>(),
-    )
-}
-
-fn columns_of(rows: &[TestTotals]) -> Vec<TotalsColumn> {
-    let columns = COLUMNS.into_iter().enumerate();
-    let shown = columns.filter(|(number, (_, count))| {
+    let rows = runs.iter().map(|run| TestTotals::of(&run.tally));
+    let rows = rows.collect::<Vec<_>>();
+    let is_shown = |(number, (_, count)): &(usize, TotalsColumn)| {
         *number < ALWAYS || rows.iter().any(|totals| count(totals) > 0)
-    });
-    shown.map(|(_, column)| column).collect()
+    };
+    let columns = COLUMNS.into_iter().enumerate().filter(is_shown);
+    columns.map(|(_, column)| column).collect()
 }
 
 /// What the words above a table mean, for the line below it.
@@ -206,15 +191,16 @@ mod tests {
 
     #[test]
     fn columns_of_zeros_are_left_out_and_the_words_explained() {
-        let few = TestTotals {
-            run: 2,
-            passed: 2,
-            ..TestTotals::default()
-        };
-        let names = |rows: &[TestTotals]| {
-            let columns = columns_of(rows);
+        let names = |samples: [Sample; 2]| {
+            let results = results(samples);
+            let columns = columns(&results.runs.iter().collect::<Vec<_>>());
             let names = columns.iter().map(|(name, _)| *name).collect::<Vec<_>>();
             (names, legend(&columns))
+        };
+        let few = |kernel| {
+            Sample::kernel(kernel)
+                .test("t.a", "passed")
+                .test("t.b", "passed")
         };
         expect_test::expect![[r#"
             (
@@ -227,14 +213,11 @@ mod tests {
                 "run = passed + failed + skipped; failed: a failure or an error that nothing expects",
             )
         "#]]
-        .assert_debug_eq(&names(&[few]));
-        let all = TestTotals {
-            expected_failures: 1,
-            unexpected_successes: 1,
-            not_run: 1,
-            ..few
-        };
-        let (names, legend) = names(&[few, all]);
+        .assert_debug_eq(&names([few("6.1"), few("6.9")]));
+        let all = few("6.9")
+            .test("t.c", "expected-failure")
+            .test("t.d", "unexpected-success");
+        let (names, legend) = names([few("6.1"), all.panicked(Some("t.e"))]);
         assert_eq!(names.len(), COLUMNS.len());
         for (name, _) in COLUMNS {
             assert!(legend.contains(name), "{name}");

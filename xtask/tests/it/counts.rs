@@ -143,7 +143,7 @@ fn all_reports_of_a_session_count_alike() {
         assert_eq!(row(&table[0], line), *expected, "{markdown}");
     }
 
-    let json = serde_json::from_str::<Value>(&json::render(&results).unwrap()).unwrap();
+    let json = serde_json::from_str::<Value>(&json::render(&results)).unwrap();
     for (run, expected) in json["runs"].as_array().unwrap().iter().zip(&expected) {
         let pairs = NAMES.map(|name| (name, run[name.replace(' ', "_")].as_u64().unwrap()));
         assert_eq!(counts(pairs.into_iter()), *expected);

@@ -49,7 +49,7 @@ fn groups(matrix: &TestMatrix<'_>) -> Vec<Vec<usize>> {
         .rows
         .iter()
         .enumerate()
-        .filter(|(_, row)| row.differs)
+        .filter(|(_, row)| row.words.is_some())
     {
         let group = *numbers.entry(&row.verdicts).or_insert_with(|| {
             groups.push(Vec::new());
@@ -234,7 +234,7 @@ pub(super) fn all(matrix: &TestMatrix<'_>) -> PageSection {
         .rows
         .iter()
         .enumerate()
-        .filter(|(_, row)| !row.differs);
+        .filter(|(_, row)| row.words.is_none());
     let rows = rows.collect::<Vec<_>>();
     for (number, row) in &rows {
         let (module, class, _) = parts(row.test);
