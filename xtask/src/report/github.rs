@@ -7,16 +7,16 @@
 //! (actions/runner, `src/Runner.Common/ActionCommand.cs`) and in its counterpart
 //! (actions/toolkit, `packages/core/src/command.ts`).
 
-use std::fmt::Write as _;
-use std::io::Write as _;
+use std::fs::File;
+use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::markdown;
-use super::matrix::{MatrixRow, TestMatrix};
+use super::matrix::{MatrixRow, TestMatrix, is_odd};
+use super::{compact::cut, markdown};
 use crate::base::shown;
-use crate::model::{results::Results, test_event::RunOutcome};
+use crate::model::results::Results;
 
 /// GitHub shows so many errors of a step and drops the others (actions/toolkit,
 /// `docs/problem-matchers.md`, "Limitations").
@@ -55,22 +55,21 @@ impl ActionsJob {
         let Some(path) = &self.summary else {
             return Ok(());
         };
-        let context = || format!("cannot write the step's summary, {}", path.display());
-        let mut file = std::fs::File::options()
-            .append(true)
-            .create(true)
-            .open(path)
-            .with_context(context)?;
-        // A step whose summary is too long has none at all.
-        let there = file.metadata().with_context(context)?.len();
-        let there = usize::try_from(there).unwrap_or(usize::MAX);
-        let room = markdown::STEP_SUMMARY.saturating_sub(there.saturating_add(1));
-        let mut text = markdown::render(results, room);
-        if !text.is_empty() {
-            text.push('\n');
-        }
-        file.write_all(text.as_bytes()).with_context(context)
+        append(path, results)
+            .with_context(|| format!("cannot write the step's summary, {}", path.display()))
     }
+}
+
+fn append(path: &Path, results: &Results) -> io::Result<()> {
+    let mut file = File::options().append(true).create(true).open(path)?;
+    // A step whose summary is too long has none at all.
+    let there = usize::try_from(file.metadata()?.len()).unwrap_or(usize::MAX);
+    let room = markdown::STEP_SUMMARY.saturating_sub(there.saturating_add(1));
+    let mut text = markdown::render(results, room);
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    file.write_all(text.as_bytes())
 }
 
 /// Begins a group of lines that is folded in the log; groups do not nest.
@@ -88,78 +87,72 @@ pub const END_GROUP: &str = "::endgroup::\n";
 /// is that lies in it.
 pub fn annotations(results: &Results, tree: &Path, job: &ActionsJob) -> String {
     let matrix = TestMatrix::new(results);
-    let mut errors = Vec::new();
-    for finding in &results.findings {
-        errors.push(error(None, &results.session.project, finding));
-    }
-    for row in &matrix.rows {
-        if row.bad().next().is_some() {
-            errors.push(of_row(&matrix, row, tree, job));
-        }
-    }
+    let project = &results.session.project;
+    let findings = results.findings.iter();
+    let mut errors = findings
+        .map(|finding| error("", project, finding))
+        .collect::<Vec<_>>();
+    let bad = matrix.rows.iter().filter(|row| row.worst().is_bad());
+    errors.extend(bad.map(|row| of_row(&matrix, row, tree, job)));
     for run in &matrix.runs {
-        let said = matches!(run.outcome, RunOutcome::Passed | RunOutcome::TestsFailed)
-            || run.outcome.running().is_some();
-        if !said {
+        if is_odd(run) && run.outcome.running().is_none() {
             let title = format!("{}: {}", run.name, run.outcome.name());
-            let detail = run.outcome.detail().unwrap_or_default();
-            errors.push(error(None, &title, &detail));
+            errors.push(error("", &title, &run.outcome.detail().unwrap_or_default()));
         }
     }
     if errors.len() > ANNOTATIONS {
         let more = errors.len() - (ANNOTATIONS - 1);
         errors.truncate(ANNOTATIONS - 1);
         let message = format!("{more} more; the summary of the step has them");
-        errors.push(error(None, &results.session.project, &message));
+        errors.push(error("", project, &message));
     }
     errors.concat()
 }
 
 fn of_row(matrix: &TestMatrix<'_>, row: &MatrixRow<'_>, tree: &Path, job: &ActionsJob) -> String {
     let bad = row.bad().collect::<Vec<_>>();
-    let tests = || bad.iter().filter_map(|run| row.cells[*run]);
-    let place = tests()
-        .filter_map(|test| test.traceback.as_deref())
-        .find_map(|traceback| place(traceback, tree));
-    let place = place.map(|(file, line)| {
+    let tracebacks = bad
+        .iter()
+        .filter_map(|run| row.cells[*run]?.traceback.as_deref());
+    let place = tracebacks
+        .filter_map(|traceback| place(traceback, tree))
+        .next();
+    let place = place.map_or_else(String::new, |(file, line)| {
         let workspace = job.workspace.as_deref().unwrap_or(tree);
         let relative = file.strip_prefix(workspace).unwrap_or(file);
-        (relative.display().to_string(), line)
+        format!(
+            "file={},line={line},",
+            property(&relative.to_string_lossy())
+        )
     });
+    let verb = row.worst().verb();
     let mut message = match (&row.words, bad.as_slice()) {
         (Some(words), _) => words.clone(),
-        (None, [run]) => format!("{} on {}", row.worst().verb(), matrix.runs[*run].name),
-        (None, bad) => format!("{} on all {} that ran it", row.worst().verb(), bad.len()),
+        (None, [run]) => format!("{verb} on {}", matrix.runs[*run].name),
+        (None, bad) => format!("{verb} on all {} that ran it", bad.len()),
     };
-    for run in &bad {
-        let reason = match (row.cells[*run], &matrix.runs[*run].outcome) {
-            (Some(test), _) => test.expected.clone().or_else(|| test.reason.clone()),
-            (None, outcome) => outcome.detail(),
+    let reason = bad.iter().find_map(|run| {
+        let (run, test) = (matrix.runs[*run], row.cells[*run]);
+        let reason = match test {
+            Some(test) => test.expected.clone().or_else(|| test.reason.clone()),
+            None => run.outcome.detail(),
         };
-        if let Some(reason) = reason {
-            let _ = write!(message, "\n{}: {reason}", matrix.runs[*run].name);
-            for note in row.cells[*run].iter().flat_map(|test| test.notes()) {
-                let _ = write!(message, "\n{note}");
-            }
-            break;
+        Some((&run.name, reason?, test))
+    });
+    if let Some((name, reason, test)) = reason {
+        message += &format!("\n{name}: {reason}");
+        for note in test.iter().flat_map(|test| test.notes()) {
+            message += &format!("\n{note}");
         }
     }
-    error(place, row.test, &message)
+    error(&place, row.test, &message)
 }
 
-fn error(place: Option<(String, u32)>, title: &str, message: &str) -> String {
-    let mut line = String::from("::error ");
-    if let Some((file, number)) = place {
-        let _ = write!(line, "file={},line={number},", property(&file));
-    }
-    let message = shown::lines(message.trim());
-    let message = match message.char_indices().nth(LONGEST_MESSAGE) {
-        Some((end, _)) => format!("{}…", &message[..end]),
-        None => message,
-    };
+/// A command that annotates; `place` are properties with a comma behind each.
+fn error(place: &str, title: &str, message: &str) -> String {
+    let message = cut(&shown::lines(message.trim()), LONGEST_MESSAGE);
     let title = property(&shown::lines(title));
-    let _ = writeln!(line, "title={title}::{}", data(&message));
-    line
+    format!("::error {place}title={title}::{}\n", data(&message))
 }
 
 /// The last frame of a traceback whose file is in the project's tree, and none of the

@@ -47,56 +47,52 @@ struct Room {
 }
 
 impl Room {
-    /// What the next one may use.
-    fn share(&mut self) -> usize {
-        let share = self.bytes / self.sharers.max(1);
+    /// Makes the next text, which is told how many bytes it may have.
+    fn fill(&mut self, make: impl FnOnce(usize) -> Html) -> Html {
+        let html = make(self.bytes / self.sharers.max(1));
         self.sharers = self.sharers.saturating_sub(1);
-        share
-    }
-
-    fn use_up(&mut self, bytes: usize) {
-        self.bytes = self.bytes.saturating_sub(bytes);
+        self.bytes = self.bytes.saturating_sub(html.len());
+        html
     }
 }
 
-/// A part of the page.
-struct PageSection {
-    /// Its name in addresses.
-    id: &'static str,
-    title: &'static str,
-    /// How many things it has, for the list of sections.
-    count: usize,
-    html: Html,
-}
+/// A part of the page, and how many things it has.
+type CountedHtml = (usize, Html);
 
 /// The page. It names logs by their addresses beside it, so it belongs into the folder
 /// of the results.
 pub fn render(results: &Results) -> String {
     let matrix = &TestMatrix::new(results);
+    // Their names in addresses, and their titles.
     let sections = [
-        kernels::section(matrix),
-        rows::differing(matrix),
-        failures::section(matrix),
-        skips::section(matrix),
-        broken::section(matrix),
-        expected::section(matrix),
-        rows::all(matrix),
+        ("kernels", "Kernels", kernels::section(matrix)),
+        (
+            "differences",
+            "Not the same on every kernel",
+            rows::differing(matrix),
+        ),
+        ("failures", "Failures", failures::section(matrix)),
+        ("skipped", "Skipped", skips::section(matrix)),
+        (
+            "broken",
+            "Lost, panicked, stuck and repeated runs",
+            broken::section(matrix),
+        ),
+        ("expected", "Expected failures", expected::section(matrix)),
+        ("same", "The same on every kernel", rows::all(matrix)),
     ];
-    let contents = sections.iter().map(|section| {
-        html!(
-            "<li><a href=\"#{}\">{}</a> <span class=muted>{}</span></li>\n",
-            section.id,
-            section.title,
-            section.count
-        )
+    let contents = sections.iter().map(|(id, title, (count, _))| {
+        let count = muted(&count.to_string());
+        html!("<li><a href=\"#{}\">{}</a> {}</li>\n", id, title, count)
     });
     let contents = contents.collect::<Html>();
-    let sections = sections.iter().map(|section| {
+    let sections = sections.iter().map(|(id, title, (_, html))| {
+        let title = html!("<h2 id=\"{}\">{}</h2>", id, title);
         html!(
-            "<section aria-labelledby=\"{0}\">\n<h2 id=\"{0}\">{1}</h2>\n{2}</section>\n",
-            section.id,
-            section.title,
-            section.html
+            "<section aria-labelledby=\"{}\">\n{}\n{}</section>\n",
+            id,
+            title,
+            html
         )
     });
     let sections = sections.collect::<Html>();
@@ -174,28 +170,24 @@ fn head(matrix: &TestMatrix<'_>) -> Html {
         (kernels, _) => plural(kernels, "kernel"),
     };
     let findings = results.findings.iter();
-    let findings = findings.map(|text| item(html!("{} {}", word("bad", "✗ wrong"), text)));
-    let findings = (!results.findings.is_empty())
-        .then(|| html!("<ul class=plain>\n{}</ul>\n", findings.collect::<Html>()));
+    let findings = findings.map(|text| html!("{} {}", word("bad", "✗ wrong"), text));
+    let findings = (!results.findings.is_empty()).then(|| list("plain", findings));
 
     let mut about = Vec::new();
     if !session.started.is_empty() {
         let started = session.started.replace('T', " ").replace('Z', " UTC");
         about.push(html!("Started {}", started));
     }
-    if let Some((first, others)) = session.kernels.split_first() {
-        let others = others
-            .iter()
-            .map(|request| html!(", <code>{}</code>", request));
-        let others = others.collect::<Html>();
-        about.push(html!("Asked for <code>{}</code>{}", first, others));
+    if !session.kernels.is_empty() {
+        let requests = session.kernels.iter().enumerate().map(|(number, request)| {
+            let comma = if number == 0 { "" } else { ", " };
+            html!("{}<code>{}</code>", comma, request)
+        });
+        about.push(html!("Asked for {}", requests.collect::<Html>()));
     }
     if let Some((part, of)) = session.partition {
-        about.push(html!(
-            "Only partition {} of {} of these",
-            part.to_string(),
-            of.to_string()
-        ));
+        let partition = format!("{part} of {of}");
+        about.push(html!("Only partition {} of these", partition));
     }
     if session.filtered {
         about.push(html!("Only some of the tests were asked for"));
@@ -207,14 +199,14 @@ fn head(matrix: &TestMatrix<'_>) -> Html {
         ));
     }
     html!(
-        "<h1>{} on {}</h1>\n<p>{} {}</p>\n{}<p>{}</p>\n<ul class=plain>\n{}</ul>\n",
+        "<h1>{} on {}</h1>\n<p>{} {}</p>\n{}<p>{}</p>\n{}",
         project(matrix),
         on,
         verdict(results),
         matrix.headline(),
         findings,
         counts(matrix),
-        about.into_iter().map(item).collect::<Html>()
+        list("plain", about.into_iter())
     )
 }
 
@@ -264,27 +256,11 @@ fn spans(matrix: &TestMatrix<'_>, runs: &[usize]) -> String {
     }
 }
 
-/// The class of a verdict in the style, which has its letter and colour.
-fn class(verdict: TestVerdict) -> &'static str {
-    match verdict {
-        TestVerdict::Unfinished => "u",
-        TestVerdict::Failed => "f",
-        TestVerdict::UnexpectedSuccess => "w",
-        TestVerdict::Missing => "m",
-        TestVerdict::ExpectedFailure => "x",
-        TestVerdict::Skipped => "s",
-        TestVerdict::Passed => "p",
-        TestVerdict::Unknown => "n",
-    }
-}
-
 /// A verdict outside of a table's cell: its letter, and its word for those who hear it.
 fn mark(verdict: TestVerdict) -> Html {
-    html!(
-        "<span class=\"cell {}\" title=\"{1}\"><i class=hidden>{1}</i></span>",
-        class(verdict),
-        verdict.name()
-    )
+    let (class, name) = (verdict.class(), verdict.name());
+    let name = html!(" title=\"{0}\"><i class=hidden>{0}</i>", name);
+    html!("<span class=\"cell {}\"{}</span>", class, name)
 }
 
 /// A symbol and its word, in a colour.
@@ -296,14 +272,22 @@ fn muted(text: &str) -> Html {
     html!("<span class=muted>{}</span>", text)
 }
 
-fn item(html: Html) -> Html {
-    html!("<li>{}</li>\n", html)
+fn list(class: &str, items: impl Iterator<Item = Html>) -> Html {
+    let items = items.map(|item| html!("<li>{}</li>\n", item));
+    html!("<ul class={}>\n{}</ul>\n", class, items.collect::<Html>())
+}
+
+/// A list of tests, which the script filters.
+fn tests(class: &str, items: impl Iterator<Item = Html>) -> Html {
+    let items = items.map(|item| html!("<li data-test>{}</li>\n", item));
+    html!("<ul class={}>\n{}</ul>\n", class, items.collect::<Html>())
 }
 
 /// Something that is folded; `attributes` have a blank before them.
 fn details(attributes: Html, summary: Html, inside: Html) -> Html {
+    let summary = html!("<summary>{}</summary>", summary);
     html!(
-        "<details{}>\n<summary>{}</summary>\n{}</details>\n",
+        "<details{}>\n{}\n{}</details>\n",
         attributes,
         summary,
         inside
@@ -311,11 +295,12 @@ fn details(attributes: Html, summary: Html, inside: Html) -> Html {
 }
 
 /// A folded list of tests.
-fn folded_tests(title: &str, count: usize, items: Html) -> Html {
+fn folded_tests(title: &str, items: impl ExactSizeIterator<Item = Html>) -> Html {
+    let title = html!("{} {}", title, muted(&plural(items.len(), "test")));
     details(
         html!(" class=item data-group"),
-        html!("{} {}", title, muted(&plural(count, "test"))),
-        html!("<ul class=names>\n{}</ul>\n", items),
+        title,
+        tests("names", items),
     )
 }
 

@@ -130,7 +130,7 @@ mod tests {
                 .panicked(Some("t.c")),
         ]);
         let json = render(&results);
-        let json = serde_json::from_str::<serde_json::Value>(&json).unwrap();
+        let json = serde_json::from_str::<Value>(&json).unwrap();
         expect_test::expect![[r#"
             {
               "findings": [],

@@ -25,12 +25,11 @@
 //! [windyroad's]: https://github.com/windyroad/JUnit-Schema/blob/master/JUnit.xsd
 //! [Jenkins's]: https://github.com/jenkinsci/xunit-plugin/blob/master/src/main/resources/org/jenkinsci/plugins/xunit/types/model/xsd/junit-10.xsd
 
-use std::fmt::Write as _;
-
-use super::matrix::{TestMatrix, TestVerdict};
+use super::compact::first_line;
+use super::matrix::{TestMatrix, TestVerdict, console, is_odd};
 use super::totals::{self, TestTotals};
 use crate::model::results::{Results, RunRecord};
-use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
+use crate::model::test_event::{FinishedTest, TestOutcome};
 
 /// The whole document.
 pub fn render(results: &Results) -> String {
@@ -42,21 +41,15 @@ pub fn render(results: &Results) -> String {
             ..JunitSuite::default()
         };
         for finding in &results.findings {
-            let first = finding.lines().next().unwrap_or_default();
-            suite.case(
-                ("session", first),
-                0.0,
-                Some(CaseDetail::error("finding", finding)),
-            );
+            let name = ("session", first_line(finding));
+            suite.case(name, 0.0, Some(CaseDetail::error("finding", finding)));
         }
         suites.push(suite);
     }
-    let mut xml = String::from("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n");
-    for (number, suite) in suites.iter().enumerate() {
-        suite.write(&mut xml, number, results);
-    }
-    xml.push_str("</testsuites>\n");
-    xml
+    let suites = suites.iter().enumerate();
+    let suites = suites.map(|(number, suite)| suite.xml(number, results));
+    let suites = suites.collect::<String>();
+    format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n{suites}</testsuites>\n")
 }
 
 /// A suite while it is put together: attributes that come first count what comes later.
@@ -103,32 +96,24 @@ fn suite(run: &RunRecord) -> JunitSuite {
     for test in &run.tally.finished_tests {
         suite.case(split(&test.id), test.seconds, kind(test));
     }
-    if !matches!(run.outcome, RunOutcome::Passed | RunOutcome::TestsFailed) {
-        let name = match run.outcome.running() {
-            Some(test) => split(test),
-            // Nobody but us has a class of this name.
-            None => ("vmtest", run.outcome.name()),
-        };
+    if is_odd(run) {
+        let (outcome, running) = (run.outcome.name(), run.outcome.running());
+        let detail = run.outcome.detail();
+        let detail = detail.map_or_else(String::new, |detail| format!(": {detail}"));
         let error = CaseDetail {
             element: "error",
-            name: run.outcome.name(),
-            message: Some(match run.outcome.detail() {
-                Some(detail) => format!("{}: {detail}", run.outcome.name()),
-                None => run.outcome.name().to_owned(),
-            }),
+            name: outcome,
+            message: Some(format!("{outcome}{detail}")),
             text: run.evidence.trouble.clone(),
         };
-        suite.case(name, 0.0, Some(error));
-        let others = run.tally.killers();
-        for test in others.filter(|test| Some(*test) != run.outcome.running()) {
-            let error = CaseDetail::error(run.outcome.name(), "it ended the test process");
+        // Nobody but us has a class of this name.
+        suite.case(running.map_or(("vmtest", outcome), split), 0.0, Some(error));
+        for test in run.tally.killers().filter(|test| Some(*test) != running) {
+            let error = CaseDetail::error(outcome, "it ended the test process");
             suite.case(split(test), 0.0, Some(error));
         }
         suite.output.clone_from(&run.evidence.output_tail);
-        // A kernel that is well has nothing to say about a runner that died.
-        if !matches!(run.outcome, RunOutcome::RunnerDied { .. }) {
-            suite.console.clone_from(&run.evidence.console_tail);
-        }
+        suite.console = console(run).to_owned();
     }
     suite
 }
@@ -166,29 +151,26 @@ fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
 
 /// What a test did that did not simply pass.
 fn kind(test: &FinishedTest) -> Option<CaseDetail<'_>> {
-    let reason = test.reason.as_deref();
-    let message = match (TestVerdict::of(test), test.outcome) {
-        (TestVerdict::UnexpectedSuccess, TestOutcome::Passed) => {
-            let listed = test.expected.as_deref().unwrap_or_default();
-            Some(format!("it passed, but is listed as failing: {listed}"))
-        }
-        (TestVerdict::UnexpectedSuccess, _) => Some("it passed, but must fail".to_owned()),
-        (TestVerdict::ExpectedFailure, _) => {
-            let words = [Some("expected failure"), test.expected.as_deref(), reason];
-            Some(words.into_iter().flatten().collect::<Vec<_>>().join(": "))
-        }
-        _ => reason.map(str::to_owned),
-    };
+    let (reason, expected) = (test.reason.as_deref(), test.expected.as_deref());
     let (element, name) = match TestVerdict::of(test) {
         TestVerdict::Failed if test.outcome == TestOutcome::Error => ("error", exception(test)),
         TestVerdict::Failed => ("failure", exception(test)),
         TestVerdict::UnexpectedSuccess => ("failure", "unexpected-success"),
         TestVerdict::ExpectedFailure => ("skipped", "expected-failure"),
         TestVerdict::Skipped => ("skipped", "skipped"),
-        TestVerdict::Passed
-        | TestVerdict::Unfinished
-        | TestVerdict::Missing
-        | TestVerdict::Unknown => return None,
+        _ => return None,
+    };
+    let message = match (name, test.outcome) {
+        ("unexpected-success", TestOutcome::Passed) => {
+            let listed = expected.unwrap_or_default();
+            Some(format!("it passed, but is listed as failing: {listed}"))
+        }
+        ("unexpected-success", _) => Some("it passed, but must fail".to_owned()),
+        ("expected-failure", _) => {
+            let words = [Some("expected failure"), expected, reason];
+            Some(words.into_iter().flatten().collect::<Vec<_>>().join(": "))
+        }
+        _ => reason.map(str::to_owned),
     };
     let mut text = test.notes();
     text.extend(test.traceback.clone());
@@ -202,28 +184,22 @@ fn kind(test: &FinishedTest) -> Option<CaseDetail<'_>> {
 
 /// The exception's class: `AssertionError` of `AssertionError: 1 != 2`.
 fn exception(test: &FinishedTest) -> &str {
-    let reason = match test
-        .subtests
-        .iter()
-        .find(|subtest| subtest.outcome.is_bad())
-    {
-        Some(subtest) => &subtest.reason,
-        None => test.reason.as_deref().unwrap_or_default(),
-    };
-    let class = reason.split([':', '\n']).next().unwrap_or_default();
+    let mut subtests = test.subtests.iter();
+    let subtest = subtests.find(|subtest| subtest.outcome.is_bad());
+    let reason = subtest
+        .map(|subtest| &subtest.reason)
+        .or(test.reason.as_ref());
+    let class = reason.and_then(|reason| reason.split([':', '\n']).next());
     let is_class = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
-    if !class.is_empty() && class.chars().all(is_class) {
-        class
-    } else {
-        test.outcome.name()
-    }
+    let class = class.filter(|class| !class.is_empty() && class.chars().all(is_class));
+    class.unwrap_or(test.outcome.name())
 }
 
 /// Class and name. What is behind the first blank (`setUpClass (tests.test_x.TestX)`,
 /// parameters of subtests) has dots that separate nothing. `CLASS.NAME` is the whole
 /// name again.
-fn split(id: &str) -> (&str, &str) {
-    let end = id.find([' ', '(']).unwrap_or(id.len());
+pub(super) fn split(id: &str) -> (&str, &str) {
+    let end = id.find([' ', '(', '[']).unwrap_or(id.len());
     match id[..end].rfind('.') {
         Some(dot) => (&id[..dot], &id[dot + 1..]),
         None => ("", id),
@@ -231,46 +207,51 @@ fn split(id: &str) -> (&str, &str) {
 }
 
 impl JunitSuite {
-    fn case(&mut self, (class, name): (&str, &str), seconds: f64, kind: Option<CaseDetail<'_>>) {
-        let xml = &mut self.cases;
-        let (class, name) = (attribute(class), attribute(name));
-        let time = decimal(seconds);
-        let _ = write!(
-            xml,
-            "    <testcase classname=\"{class}\" name=\"{name}\" time=\"{time}\""
-        );
+    fn case(&mut self, (class, name): (&str, &str), seconds: f64, detail: Option<CaseDetail<'_>>) {
+        let (class, name, time) = (attribute(class), attribute(name), decimal(seconds));
         self.tests += 1;
-        let Some(kind) = kind else {
-            xml.push_str("/>\n");
+        self.cases +=
+            &format!("    <testcase classname=\"{class}\" name=\"{name}\" time=\"{time}\"");
+        let Some(CaseDetail {
+            element,
+            name,
+            message,
+            text,
+        }) = detail
+        else {
+            self.cases += "/>\n";
             return;
         };
-        let element = kind.element;
-        match element {
-            "failure" => self.failures += 1,
-            "error" => self.errors += 1,
-            _ => self.skipped += 1,
-        }
-        let _ = write!(xml, ">\n      <{element}");
+        let count = match element {
+            "failure" => &mut self.failures,
+            "error" => &mut self.errors,
+            _ => &mut self.skipped,
+        };
+        *count += 1;
+        self.cases += &format!(">\n      <{element}");
         if element != "skipped" {
-            let _ = write!(xml, " type=\"{}\"", attribute(kind.name));
+            self.cases += &format!(" type=\"{}\"", attribute(name));
         }
-        if let Some(message) = kind.message {
-            let _ = write!(xml, " message=\"{}\"", attribute(&message));
+        if let Some(message) = message {
+            self.cases += &format!(" message=\"{}\"", attribute(&message));
         }
-        if kind.text.is_empty() {
-            xml.push_str("/>\n    </testcase>\n");
-        } else {
-            let text = content(&kind.text);
-            let _ = write!(xml, ">{text}</{element}>\n    </testcase>\n");
-        }
+        self.cases += &match text.is_empty() {
+            true => "/>\n    </testcase>\n".to_owned(),
+            false => format!(">{}</{element}>\n    </testcase>\n", content(&text)),
+        };
     }
 
-    fn write(&self, xml: &mut String, number: usize, results: &Results) {
-        let _ = writeln!(
-            xml,
+    /// The elements must be there, if only empty.
+    fn xml(&self, number: usize, results: &Results) -> String {
+        let properties = self.properties.iter().map(|(name, value)| {
+            let value = attribute(value);
+            format!("      <property name=\"{name}\" value=\"{value}\"/>\n")
+        });
+        format!(
             "  <testsuite name=\"{}\" package=\"{}\" id=\"{number}\" timestamp=\"{}\" \
              hostname=\"localhost\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" \
-             time=\"{}\">",
+             time=\"{}\">\n    <properties>\n{}    </properties>\n{}    \
+             <system-out>{}</system-out>\n    <system-err>{}</system-err>\n  </testsuite>\n",
             attribute(filled(&self.name)),
             attribute(&results.session.project),
             timestamp(&results.session.started),
@@ -279,34 +260,21 @@ impl JunitSuite {
             self.errors,
             self.skipped,
             decimal(self.seconds),
-        );
-        // The elements must be there, if only empty.
-        xml.push_str("    <properties>\n");
-        for (name, value) in &self.properties {
-            let value = attribute(value);
-            let _ = writeln!(xml, "      <property name=\"{name}\" value=\"{value}\"/>");
-        }
-        let _ = write!(
-            xml,
-            "    </properties>\n{}    <system-out>{}</system-out>\n    \
-             <system-err>{}</system-err>\n  </testsuite>\n",
+            properties.collect::<String>(),
             self.cases,
             content(&self.output),
             content(&self.console)
-        );
+        )
     }
 }
 
-/// A name that is not empty: blanks at its ends do not count.
+/// A name that is not empty: what `xs:token` takes for blanks at its ends does not count.
 fn filled(name: &str) -> &str {
-    match name.trim_matches(XML_BLANKS) {
+    match name.trim_matches([' ', '\t', '\n', '\r']) {
         "" => "nameless",
         _ => name,
     }
 }
-
-/// What `xs:token` takes for a blank.
-const XML_BLANKS: [char; 4] = [' ', '\t', '\n', '\r'];
 
 /// Seconds as `xs:decimal`, which has neither exponents nor infinity.
 fn decimal(seconds: f64) -> String {
@@ -320,38 +288,15 @@ fn decimal(seconds: f64) -> String {
 fn timestamp(started: &str) -> &str {
     const SHAPE: &str = "0000-00-00T00:00:00";
     let started = started.strip_suffix('Z').unwrap_or(started);
-    let fits = |(c, shape): (char, char)| match shape {
-        '0' => c.is_ascii_digit(),
-        shape => c == shape,
-    };
-    if started.len() == SHAPE.len() && started.chars().zip(SHAPE.chars()).all(fits) {
-        started
-    } else {
-        "1970-01-01T00:00:00"
+    let is_digit = |c: char| c.is_ascii_digit();
+    match started.replace(is_digit, "0") == SHAPE {
+        true => started,
+        false => "1970-01-01T00:00:00",
     }
 }
 
 /// Text between tags.
 fn content(text: &str) -> String {
-    escape(text, |c| match c {
-        // A reader makes a line feed of it where it is not escaped.
-        '\r' => Some("&#13;"),
-        _ => None,
-    })
-}
-
-/// Text in an attribute, where a reader makes blanks of what separates lines.
-fn attribute(text: &str) -> String {
-    escape(text, |c| match c {
-        '"' => Some("&quot;"),
-        '\n' => Some("&#10;"),
-        '\t' => Some("&#9;"),
-        '\r' => Some("&#13;"),
-        _ => None,
-    })
-}
-
-fn escape(text: &str, more: impl Fn(char) -> Option<&'static str>) -> String {
     let mut escaped = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -359,19 +304,20 @@ fn escape(text: &str, more: impl Fn(char) -> Option<&'static str>) -> String {
             '<' => escaped.push_str("&lt;"),
             // `]]>` must not be in text.
             '>' => escaped.push_str("&gt;"),
-            c => match more(c) {
-                Some(entity) => escaped.push_str(entity),
-                None if is_xml(c) => escaped.push(c),
-                None => escaped.push(char::REPLACEMENT_CHARACTER),
-            },
+            // A reader makes a line feed of it where it is not escaped.
+            '\r' => escaped.push_str("&#13;"),
+            // What XML 1.0 can have. Surrogates are no characters here.
+            '\t' | '\n' | ' '..='\u{fffd}' | '\u{10000}'.. => escaped.push(c),
+            _ => escaped.push(char::REPLACEMENT_CHARACTER),
         }
     }
     escaped
 }
 
-/// Whether XML 1.0 can have it. Surrogates are no characters here.
-fn is_xml(c: char) -> bool {
-    matches!(c, '\t' | '\n' | '\r' | ' '..='\u{fffd}' | '\u{10000}'..)
+/// Text in an attribute, where a reader makes blanks of what separates lines.
+fn attribute(text: &str) -> String {
+    let text = content(text).replace('"', "&quot;");
+    text.replace('\n', "&#10;").replace('\t', "&#9;")
 }
 
 #[cfg(test)]
@@ -380,6 +326,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::model::test_event::RunOutcome;
     use crate::report::tests::{Sample, results};
 
     #[test]

@@ -5,12 +5,11 @@
 //! structure (<https://spec.commonmark.org/0.31.2/#entity-and-numeric-character-references>).
 //! What does not fit is left out by whole items, and the text says how many.
 
-use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
-use super::compact::plural;
+use super::compact::{cut, first_line, grouped, plural, shortened, some_of};
 use super::diff::SessionDiff;
-use super::matrix::{MatrixRow, TestMatrix};
+use super::matrix::{MatrixRow, TestMatrix, console, is_odd};
 use super::totals::{self, TestTotals};
 use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
@@ -31,6 +30,12 @@ const OPEN_TESTS: usize = 10;
 /// So many kernels are named in a list of them.
 const NAMED_KERNELS: usize = 5;
 
+/// The longest line of a guest, in characters: it must not fill the screen.
+const LONGEST_LINE: usize = 200;
+
+/// The bytes of what is said in place of items, at its longest.
+const LONGEST_NOTE: usize = 80;
+
 /// The report, of at most `limit` bytes. Below about 4 KiB there is little in it.
 pub fn render(results: &Results, limit: usize) -> String {
     let matrix = TestMatrix::new(results);
@@ -46,47 +51,22 @@ pub fn render(results: &Results, limit: usize) -> String {
     [head, kernels, differing, failures, ends, skips].concat()
 }
 
-/// Puts whole items together as long as they fit.
-struct FittedItems {
-    text: String,
-    limit: usize,
-    left_out: usize,
-}
-
-impl FittedItems {
-    /// What is said in place of items, at its longest.
-    const NOTE: usize = 80;
-
-    fn new(head: impl Into<String>, limit: usize) -> Self {
-        Self {
-            text: head.into(),
-            limit,
-            left_out: 0,
+/// Whole items below a head, as long as they fit; nothing if not even the head does.
+fn fit<T>(head: &str, items: &[T], limit: usize, render: impl Fn(&T) -> String) -> String {
+    let mut text = head.to_owned();
+    for (number, item) in items.iter().enumerate() {
+        let item = render(item);
+        if text.len() + item.len() + LONGEST_NOTE > limit {
+            // Nothing comes after what was left out, or the order would mislead.
+            let left_out = items.len() - number;
+            let _ = write!(text, "\n_{left_out} more in report.html_\n");
+            break;
         }
+        text += &item;
     }
-
-    fn item(&mut self, item: impl FnOnce() -> String) {
-        // Nothing comes after what was left out, or the order would mislead.
-        if self.left_out == 0 {
-            let item = item();
-            if self.text.len() + item.len() + Self::NOTE <= self.limit {
-                self.text.push_str(&item);
-                return;
-            }
-        }
-        self.left_out += 1;
-    }
-
-    /// The text; empty if it has no place at all.
-    fn finish(mut self) -> String {
-        if self.left_out > 0 {
-            let left_out = self.left_out;
-            let _ = write!(self.text, "\n_{left_out} more in report.html_\n");
-        }
-        if self.text.len() > self.limit {
-            self.text.clear();
-        }
-        self.text
+    match text.len() > limit {
+        true => String::new(),
+        false => text,
     }
 }
 
@@ -106,11 +86,9 @@ fn head(matrix: &TestMatrix<'_>, limit: usize) -> String {
     if !matrix.results.finished {
         head.push_str("\n**The session was cut short.**\n");
     }
-    let mut section = FittedItems::new(head, limit);
-    for finding in &matrix.results.findings {
-        section.item(|| format!("\n**{}**\n", plain(&one_line(finding))));
-    }
-    section.finish()
+    fit(&head, &matrix.results.findings, limit, |finding| {
+        format!("\n**{}**\n", plain(&one_line(finding)))
+    })
 }
 
 fn kernels(matrix: &TestMatrix<'_>, limit: usize) -> String {
@@ -119,31 +97,27 @@ fn kernels(matrix: &TestMatrix<'_>, limit: usize) -> String {
     }
     let columns = totals::columns(&matrix.runs);
     let names = columns.iter().map(|(name, _)| format!(" {name} |"));
-    let table = format!(
-        "\n| kernel | outcome |{} time |\n|---|---|{}\n",
-        names.collect::<String>(),
-        "--:|".repeat(columns.len() + 1)
-    );
+    let names = names.collect::<String>();
+    let lines = "--:|".repeat(columns.len() + 1);
+    let table = format!("\n| kernel | outcome |{names} time |\n|---|---|{lines}\n");
     let legend = format!("\n{}\n", plain(&totals::legend(&columns)));
-    let mut section = FittedItems::new(table, limit.saturating_sub(legend.len()));
-    for run in &matrix.runs {
+    let limit = limit.saturating_sub(legend.len());
+    let table = fit(&table, &matrix.runs, limit, |run| {
         let totals = TestTotals::of(&run.tally);
+        let count = |(_, count): &totals::TotalsColumn| format!(" {} |", count(&totals));
         let cells = match run.outcome {
             RunOutcome::NotStarted { .. } => " |".repeat(columns.len() + 1),
             _ => {
-                let counts = columns
-                    .iter()
-                    .map(|(_, count)| format!(" {} |", count(&totals)));
                 let time = run.seconds.total.map(|seconds| format!(" {seconds:.1} s"));
-                counts.collect::<String>() + &time.unwrap_or_default() + " |"
+                let counts = columns.iter().map(count).collect::<String>();
+                counts + &time.unwrap_or_default() + " |"
             }
         };
-        let name = code(&run.name.to_string());
-        section.item(|| format!("| {name} | {} |{cells}\n", outcome(run)));
-    }
-    match section.finish() {
-        text if text.is_empty() => text,
-        text => text + &legend,
+        format!("| {} | {} |{cells}\n", code_of(&run.name), outcome(run))
+    });
+    match table.is_empty() {
+        true => table,
+        false => table + &legend,
     }
 }
 
@@ -170,168 +144,110 @@ fn outcome(run: &RunRecord) -> String {
 /// Tests that are not the same on every kernel, those that change in the same way
 /// together.
 fn differing(matrix: &TestMatrix<'_>, limit: usize) -> String {
-    let mut groups = Vec::<(&str, Vec<&MatrixRow<'_>>)>::new();
-    let mut numbers = BTreeMap::new();
-    for row in matrix.differing() {
-        let words = row.words.as_deref().unwrap_or_default();
-        let number = *numbers.entry(words).or_insert_with(|| {
-            groups.push((words, Vec::new()));
-            groups.len() - 1
-        });
-        groups[number].1.push(row);
-    }
+    let rows = matrix.differing();
+    let groups = grouped(rows.map(|row| (row.words.as_deref().unwrap_or_default(), row)));
     if groups.is_empty() {
         return String::new();
     }
-    let mut section = FittedItems::new("\n### Not the same on every kernel\n", limit);
-    for (words, rows) in &groups {
+    let head = "\n### Not the same on every kernel\n";
+    fit(head, &groups, limit, |(words, rows)| {
         let bad = rows.iter().any(|row| row.worst().is_bad());
         let open = match bad && rows.len() <= OPEN_TESTS {
             true => " open",
             false => "",
         };
-        let names = rows.iter().map(|row| row.test);
+        let names = rows.iter().map(|row| row.test).collect::<Vec<_>>();
         let summary = format!("{}: {}", plain(words), plural(rows.len(), "test"));
-        section.item(|| list(&summary, open, names, limit / 4));
-    }
-    section.finish()
+        list(&summary, open, &names, limit / 4)
+    })
 }
 
 /// A folded list of tests.
-fn list<'t>(
-    summary: &str,
-    open: &str,
-    names: impl Iterator<Item = &'t str>,
-    limit: usize,
-) -> String {
+fn list(summary: &str, open: &str, names: &[&str], limit: usize) -> String {
     let head = format!("\n<details{open}><summary>{summary}</summary>\n\n");
-    let mut section = FittedItems::new(head, limit);
-    for name in names {
-        section.item(|| format!("- {}\n", code(name)));
-    }
-    match section.finish() {
+    match fit(&head, names, limit, |name| format!("- {}\n", code(name))) {
         text if text.is_empty() => format!("\n{summary}\n"),
         text => text + "\n</details>\n",
     }
 }
 
 fn failures(matrix: &TestMatrix<'_>, limit: usize, longest: usize) -> String {
-    let failures = matrix
-        .rows
-        .iter()
-        .filter(|row| row.bad().any(|run| row.cells[run].is_some()))
-        .collect::<Vec<_>>();
-    if failures.is_empty() {
+    let rows = matrix.rows.iter();
+    let rows = rows.filter(|row| row.bad().any(|run| row.cells[run].is_some()));
+    let rows = rows.collect::<Vec<_>>();
+    if rows.is_empty() {
         return String::new();
     }
-    let mut section = FittedItems::new("\n### Failures\n", limit);
-    for row in failures {
-        section.item(|| failure(matrix, row, longest));
-    }
-    section.finish()
-}
-
-/// What some kernels say about a test that failed.
-struct Said<'r> {
-    text: String,
-    notes: Vec<String>,
-    reason: &'r str,
-    kernels: Vec<&'r RunName>,
+    fit("\n### Failures\n", &rows, limit, |row| {
+        failure(matrix, row, longest)
+    })
 }
 
 /// A test that failed, on all its kernels; what is said on several only once.
 fn failure(matrix: &TestMatrix<'_>, row: &MatrixRow<'_>, longest: usize) -> String {
-    let mut texts = Vec::<Said<'_>>::new();
-    let mut kernels = Vec::new();
-    for run in row.bad() {
-        let Some(test) = row.cells[run] else { continue };
-        let name = &matrix.runs[run].name;
-        kernels.push(name);
-        let reason = test.reason.as_deref().unwrap_or_default();
+    let failed = row.bad();
+    let failed = failed.filter_map(|run| Some((&matrix.runs[run].name, row.cells[run]?)));
+    let failed = failed.collect::<Vec<_>>();
+    let kernels = failed.iter().map(|(name, _)| *name).collect::<Vec<_>>();
+    let texts = grouped(failed.iter().map(|(name, test)| {
         let text = match (&test.expected, &test.traceback) {
             (Some(expected), _) => format!("It passed, but is listed as failing: {expected}"),
             (None, Some(traceback)) => traceback.clone(),
-            (None, None) => reason.to_owned(),
+            (None, None) => test.reason.clone().unwrap_or_default(),
         };
-        let notes = test.notes();
-        let same = |said: &&mut Said<'_>| said.text == text && said.notes == notes;
-        match texts.iter_mut().find(same) {
-            Some(said) => said.kernels.push(name),
-            None => texts.push(Said {
-                text,
-                notes,
-                reason,
-                kernels: vec![name],
-            }),
-        }
-    }
-    let verb = row.worst().verb();
+        ((text, test.notes()), *name)
+    }));
+    let reason = failed.first().and_then(|(_, test)| test.reason.as_deref());
+    let reason = reason.filter(|reason| !reason.is_empty());
+    let reason = reason.map(|reason| format!(": {}", code(&one_line(reason))));
     let mut item = format!(
-        "\n<details><summary>{} {verb} on {}",
+        "\n<details><summary>{} {} on {}{}</summary>\n",
         code(row.test),
-        some_kernels(&kernels)
+        row.worst().verb(),
+        some_kernels(&kernels),
+        reason.unwrap_or_default()
     );
-    if let Some(said) = texts.first().filter(|said| !said.reason.is_empty()) {
-        let _ = write!(item, ": {}", code(&one_line(said.reason)));
-    }
-    item.push_str("</summary>\n");
     let each = longest / texts.len().max(1);
-    for said in &texts {
+    for ((text, notes), kernels) in &texts {
         if texts.len() > 1 {
-            let _ = write!(item, "\n{}:\n", some_kernels(&said.kernels));
+            let _ = write!(item, "\n{}:\n", some_kernels(kernels));
         }
-        for note in &said.notes {
+        for note in notes {
             let _ = write!(item, "\n{}\n", code(&shortened(note, each)));
         }
-        item.push_str(&block(&said.text, each));
+        item.push_str(&block(text, each));
     }
     item + "\n</details>\n"
 }
 
 /// What shows how runs ended that did not end with their tests.
 fn ends(matrix: &TestMatrix<'_>, limit: usize) -> String {
-    let is_odd = |run: &&&RunRecord| {
-        !matches!(
-            run.outcome,
-            RunOutcome::Passed | RunOutcome::TestsFailed | RunOutcome::NoTests
-        )
-    };
-    let ends = matrix.runs.iter().filter(is_odd).collect::<Vec<_>>();
+    let ends = matrix.runs.iter();
+    let ends = ends.filter(|run| is_odd(run) && run.outcome != RunOutcome::NoTests);
+    let ends = ends.collect::<Vec<_>>();
     if ends.is_empty() {
         return String::new();
     }
-    let mut section = FittedItems::new("\n### Runs that were cut short\n", limit);
     let each = limit / (3 * ends.len());
-    for run in ends {
-        let mut item = format!(
-            "\n<details><summary>{}: {}</summary>\n",
-            code(&run.name.to_string()),
-            outcome(run).replace("**", ""),
-        );
-        let evidence = &run.evidence;
+    fit("\n### Runs that were cut short\n", &ends, limit, |run| {
+        let (name, outcome) = (code_of(&run.name), outcome(run).replace("**", ""));
+        let mut item = format!("\n<details><summary>{name}: {outcome}</summary>\n");
         let detail = run.outcome.detail().unwrap_or_default();
-        let console = match run.outcome {
-            // A kernel that is well has nothing to say about it.
-            RunOutcome::RunnerDied { .. } => "",
-            _ => &evidence.console_tail,
-        };
         for (what, text) in [
             ("", detail.as_str()),
-            ("The kernel's end", &evidence.trouble),
-            ("The end of the tests' output", &evidence.output_tail),
-            ("The end of the console", console),
+            ("\nThe kernel's end:\n", &run.evidence.trouble),
+            (
+                "\nThe end of the tests' output:\n",
+                &run.evidence.output_tail,
+            ),
+            ("\nThe end of the console:\n", console(run)),
         ] {
-            if text.trim().is_empty() {
-                continue;
+            if !text.trim().is_empty() {
+                item += &format!("{what}{}", block(text, each));
             }
-            if !what.is_empty() {
-                let _ = write!(item, "\n{what}:\n");
-            }
-            item.push_str(&block(text, each));
         }
-        section.item(|| item + "\n</details>\n");
-    }
-    section.finish()
+        item + "\n</details>\n"
+    })
 }
 
 fn skips(matrix: &TestMatrix<'_>, limit: usize) -> String {
@@ -340,23 +256,19 @@ fn skips(matrix: &TestMatrix<'_>, limit: usize) -> String {
     }
     let table = "\n### Skipped\n\n| tests | kernels | on every kernel | reason |\n\
                  |--:|--:|--:|---|\n";
-    let mut section = FittedItems::new(table, limit / 2);
-    for skips in &matrix.skips {
+    let mut text = fit(table, &matrix.skips, limit / 2, |skips| {
         let reason = match skips.reason.trim() {
             "" => "none was given".to_owned(),
             reason => code(&one_line(reason)),
         };
-        section.item(|| {
-            let (tests, everywhere) = (skips.tests.len(), skips.everywhere.len());
-            format!("| {tests} | {} | {everywhere} | {reason} |\n", skips.runs)
-        });
-    }
+        let (tests, everywhere) = (skips.tests.len(), skips.everywhere.len());
+        format!("| {tests} | {} | {everywhere} | {reason} |\n", skips.runs)
+    });
     let rows = matrix.rows.iter().filter(|row| row.skipped_everywhere());
     let names = rows.map(|row| row.test).collect::<Vec<_>>();
-    let mut text = section.finish();
     if !names.is_empty() {
         let summary = format!("Skipped on every kernel: {}", plural(names.len(), "test"));
-        text.push_str(&list(&summary, "", names.into_iter(), limit / 2));
+        text += &list(&summary, "", &names, limit / 2);
     }
     text
 }
@@ -367,57 +279,43 @@ pub fn difference(diff: &SessionDiff<'_>, limit: usize) -> String {
         true => "something is worse",
         false => "nothing is worse",
     };
-    let mut section = FittedItems::new(format!("## Compared: {worse}\n"), limit);
-    for (number, line) in diff.ends().iter().enumerate() {
-        let space = if number == 0 { "\n" } else { "" };
-        section.item(|| format!("{space}- {}\n", plain(line)));
+    let ends = diff
+        .ends()
+        .into_iter()
+        .map(|line| format!("- {}\n", plain(&line)));
+    let mut items = ends.collect::<Vec<_>>();
+    if let Some(first) = items.first_mut() {
+        first.insert(0, '\n');
     }
     for group in diff.changes.chunk_by(|a, b| a.kind == b.kind) {
-        for (number, change) in group.iter().enumerate() {
-            let head = match number {
-                0 => format!("\n### {}: {}\n\n", change.kind.name(), group.len()),
-                _ => String::new(),
-            };
+        let mut head = format!("\n### {}: {}\n\n", group[0].kind.name(), group.len());
+        for change in group {
             let reason = change.reason.filter(|reason| !reason.trim().is_empty());
             let reason = reason.map(|reason| format!(": {}", code(&one_line(reason))));
-            section.item(|| {
-                format!(
-                    "{head}- {} on {}: {}, was {}{}\n",
-                    code(change.test),
-                    some_kernels(&change.runs),
-                    change.new.name(),
-                    change.old.name(),
-                    reason.unwrap_or_default()
-                )
-            });
+            items.push(format!(
+                "{head}- {} on {}: {}, was {}{}\n",
+                code(change.test),
+                some_kernels(&change.runs),
+                change.new.name(),
+                change.old.name(),
+                reason.unwrap_or_default()
+            ));
+            head.clear();
         }
     }
     if diff.filtered {
-        section.item(|| "\nOnly some of the tests were asked for.\n".to_owned());
+        items.push("\nOnly some of the tests were asked for.\n".to_owned());
     }
-    section
-        .finish()
-        .replace("more in report.html", "more are left out")
+    let head = format!("## Compared: {worse}\n");
+    fit(&head, &items, limit, String::clone).replace("more in report.html", "more are left out")
 }
 
 fn some_kernels(names: &[&RunName]) -> String {
-    let named = names.iter().take(NAMED_KERNELS);
-    let named = named.map(|name| code(&name.to_string()));
-    let named = named.collect::<Vec<_>>().join(", ");
-    match names.len().saturating_sub(NAMED_KERNELS) {
-        0 => named,
-        more => format!("{named} and {more} more"),
-    }
+    some_of(names.iter().map(|name| code_of(name)), NAMED_KERNELS)
 }
 
-/// The first line, of a length that does not fill the screen.
 fn one_line(text: &str) -> String {
-    const LONGEST: usize = 200;
-    let line = text.trim().lines().next().unwrap_or_default();
-    match line.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line.to_owned(),
-    }
+    cut(first_line(text.trim()), LONGEST_LINE)
 }
 
 /// Text that makes no structure.
@@ -451,7 +349,11 @@ fn code(text: &str) -> String {
     format!("<code>{}</code>", plain(text))
 }
 
-/// Lines of a guest, of about `longest` bytes at most: both ends tell the most.
+fn code_of(name: &RunName) -> String {
+    code(&name.to_string())
+}
+
+/// Lines of a guest, of about `longest` bytes at most.
 fn block(text: &str, longest: usize) -> String {
     let text = shown::lines(&shortened(text.trim_end(), longest));
     let mut fence = String::from("```");
@@ -459,19 +361,6 @@ fn block(text: &str, longest: usize) -> String {
         fence.push('`');
     }
     format!("\n{fence}text\n{text}\n{fence}\n")
-}
-
-fn shortened(text: &str, longest: usize) -> String {
-    if text.len() <= longest {
-        return text.to_owned();
-    }
-    let first = &text[..text.floor_char_boundary(longest / 3)];
-    let last = &text[text.ceil_char_boundary(text.len() - (longest - longest / 3))..];
-    // At whole lines, if there are any.
-    let first = first.rsplit_once('\n').map_or(first, |(lines, _)| lines);
-    let last = last.split_once('\n').map_or(last, |(_, lines)| lines);
-    let left_out = text.len() - first.len() - last.len();
-    format!("{first}\n[… {left_out} bytes left out …]\n{last}")
 }
 
 #[cfg(test)]

@@ -17,7 +17,8 @@ use crate::model::results::RunName;
 use crate::model::run_event::{Observer, RunEvent, RunEventKind, SessionEnd, SessionPlan};
 use crate::model::test_event::{RunOutcome, TestEvent};
 use crate::report::text::{self, failure_line, run_line, test_line};
-use crate::report::{formats::Look, github, matrix::TestVerdict, totals::TestTotals};
+use crate::report::{compact::first_line, formats::Look, github};
+use crate::report::{matrix::TestVerdict, totals::TestTotals};
 
 /// What is to be shown of a session, and how.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -53,6 +54,17 @@ struct LiveRow {
     live: Option<Task>,
 }
 
+impl LiveRow {
+    fn update(&mut self) {
+        if let Some(live) = &mut self.live {
+            live.update(match self.counts.is_empty() {
+                true => self.phase.to_owned(),
+                false => progress(self.counts.values()),
+            });
+        }
+    }
+}
+
 /// How far a VM is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct Progress {
@@ -81,21 +93,19 @@ impl Progress {
 impl<W: Write> Reporter<W> {
     /// Results go to `out`; the live view goes to `ui`.
     pub fn new(out: W, verbosity: Verbosity, ui: Option<Ui>, outlook: Outlook) -> Self {
-        let total = (ui.as_ref())
-            .filter(|ui| ui.terminal() && outlook.plan.runs > 1)
-            .map(|ui| ui.task(""));
-        let ended = vec![false; outlook.plan.runs];
+        let runs = outlook.plan.runs;
+        let terminal = ui.as_ref().filter(|ui| ui.terminal() && runs > 1);
         let mut reporter = Self {
+            total: terminal.map(|ui| ui.task("")),
+            ended: vec![false; runs],
             out,
             verbosity,
             ui,
             outlook,
             begin: Instant::now(),
             rows: BTreeMap::new(),
-            total,
             done: 0,
             bad: 0,
-            ended,
         };
         reporter.update_total();
         reporter
@@ -130,83 +140,73 @@ impl<W: Write> Reporter<W> {
         result
     }
 
-    /// The text for an event, often none.
-    fn text(&mut self, event: &RunEvent) -> String {
+    /// The text for an event, if there is any.
+    fn text(&mut self, event: &RunEvent) -> Option<String> {
         let RunEvent { run, shard, kind } = event;
+        let (paint, verbosity) = (self.outlook.paint, self.verbosity);
         match kind {
             RunEventKind::Preparing(name) => self.row(*run, name, "preparing"),
             RunEventKind::Started(name) => self.row(*run, name, "booting"),
             RunEventKind::CommandStarted => {
-                if let Some(row) = self.rows.get_mut(run) {
-                    row.phase = "looking for tests";
-                    row.update();
-                }
+                let row = self.rows.get_mut(run)?;
+                row.phase = "looking for tests";
+                row.update();
             }
             RunEventKind::Test(event) => {
-                let many = self.outlook.plan.runs > 1;
-                let Some(row) = self.rows.get_mut(run) else {
-                    return String::new();
-                };
+                let row = self.rows.get_mut(run)?;
                 row.phase = "testing";
                 row.counts.entry(*shard).or_default().push(event);
                 row.update();
                 if let TestEvent::TestFinished(test) = event {
-                    return match self.verbosity {
-                        Verbosity::Verbose => {
-                            test_line(test, many.then_some(&row.name), self.outlook.paint)
-                        }
-                        // The details come at the end; here it is seen that there are some.
-                        Verbosity::Normal if test.is_bad() => {
-                            failure_line(test, &row.name, self.outlook.paint)
-                        }
-                        _ => String::new(),
-                    };
+                    if verbosity >= Verbosity::Verbose {
+                        let name = (self.outlook.plan.runs > 1).then_some(&row.name);
+                        return Some(test_line(test, name, paint));
+                    }
+                    // The details come at the end; here it is seen that there are some.
+                    if verbosity >= Verbosity::Normal && test.is_bad() {
+                        return Some(failure_line(test, &row.name, paint));
+                    }
                 }
             }
             RunEventKind::Retried(outcome) => {
-                let Some(row) = self.rows.get_mut(run) else {
-                    return String::new();
-                };
+                let row = self.rows.get_mut(run)?;
                 row.phase = "booting again";
                 row.counts.remove(shard);
                 row.update();
-                if self.verbosity >= Verbosity::Normal {
+                if verbosity >= Verbosity::Normal {
                     let mut line = format!("{}: {}", row.name, outcome.name());
                     if let Some(detail) = outcome.detail() {
-                        let _ = write!(line, ": {}", detail.lines().next().unwrap_or_default());
+                        line += &format!(": {}", first_line(&detail));
                     }
-                    return shown::line(&line) + "; trying again\n";
+                    return Some(shown::line(&line) + "; trying again\n");
                 }
             }
             RunEventKind::Finished(record) => {
+                let is_bad = record.outcome != RunOutcome::Passed;
                 self.rows.remove(run);
                 // What comes after a crash is a part of its kernel's run.
                 self.done += usize::from(record.name.phase.is_none());
-                self.bad += usize::from(record.outcome != RunOutcome::Passed);
+                self.bad += usize::from(is_bad);
                 if let Some(ended) = self.ended.get_mut(*run) {
                     *ended = true;
                 }
                 self.update_total();
-                if self.verbosity >= Verbosity::Normal || record.outcome != RunOutcome::Passed {
-                    return run_line(record, self.outlook.paint) + "\n";
+                if verbosity >= Verbosity::Normal || is_bad {
+                    return Some(run_line(record, paint) + "\n");
                 }
             }
         }
-        String::new()
+        None
     }
 
     /// Shows a run, or under which name and in which phase it goes on.
     fn row(&mut self, run: usize, name: &RunName, phase: &'static str) {
-        let of = self.outlook.plan.runs;
-        let many = of > 1;
         // Several are told apart by their kernels; one may say what is being done.
-        let message = match (name.arch.is_empty(), phase) {
-            (true, _) => format!("running the {} tests", name.kernel),
-            (false, _) if many => name.title(),
-            (false, _) => match name.phase {
-                None => format!("testing on Linux {} ({})", name.kernel, name.arch),
-                Some(_) => format!("testing after the crash of Linux {}", name.kernel),
-            },
+        let message = match &name.phase {
+            _ if name.arch.is_empty() => format!("running the {} tests", name.kernel),
+            _ if self.outlook.plan.runs > 1 => name.title(),
+            None => format!("testing on Linux {} ({})", name.kernel, name.arch),
+            Some(_) => format!("testing after the crash of Linux {}", name.kernel),
         };
         // What is local already is prepared in no time; fetching and building have
         // lines of their own.
@@ -223,15 +223,8 @@ impl<W: Write> Reporter<W> {
         self.update_total();
     }
 
+    /// `3 of 40 runs done, 1 not passed, about 12 min left`
     fn update_total(&mut self) {
-        let text = self.total_text();
-        if let Some(total) = &mut self.total {
-            total.rename(text);
-        }
-    }
-
-    /// `3 of 40 kernels done, 1 not passed, about 12 min left`
-    fn total_text(&self) -> String {
         let mut text = format!("{} of {} runs done", self.done, self.outlook.plan.runs);
         if self.bad > 0 {
             let _ = write!(text, ", {} not passed", self.bad);
@@ -239,26 +232,27 @@ impl<W: Write> Reporter<W> {
         if let Some(left) = self.left() {
             let _ = write!(text, ", about {} left", minutes(left));
         }
-        text
+        if let Some(total) = &mut self.total {
+            total.rename(text);
+        }
     }
 
     /// How long it will still take, in seconds, if that can be said: what is known of
     /// all runs that have not ended, shared among the VMs.
     fn left(&self) -> Option<f64> {
-        let mut sum = 0.0;
-        let mut longest = 0.0_f64;
-        for (seconds, ended) in self.outlook.plan.seconds.iter().zip(&self.ended) {
-            if !ended {
-                let seconds = (*seconds)?;
-                sum += seconds;
-                longest = longest.max(seconds);
-            }
-        }
-        if self.outlook.plan.seconds.is_empty() || sum == 0.0 {
+        let plan = &self.outlook.plan;
+        let left = plan.seconds.iter().zip(&self.ended);
+        let left = left.filter(|(_, ended)| !**ended);
+        let left = left
+            .map(|(seconds, _)| *seconds)
+            .collect::<Option<Vec<_>>>()?;
+        let sum: f64 = left.iter().sum();
+        if sum == 0.0 {
             return None;
         }
-        let all: f64 = self.outlook.plan.seconds.iter().flatten().sum();
-        let jobs = self.outlook.plan.jobs.max(1) as f64;
+        let longest = left.into_iter().fold(0.0, f64::max);
+        let all: f64 = plan.seconds.iter().flatten().sum();
+        let jobs = plan.jobs.max(1) as f64;
         // Of those that run, a part is done; the clock knows which.
         let spent = self.begin.elapsed().as_secs_f64();
         let by_clock = (all / jobs).max(longest) - spent;
@@ -268,10 +262,9 @@ impl<W: Write> Reporter<W> {
 
 impl<W: Write> Observer for Reporter<W> {
     fn event(&mut self, event: &RunEvent) -> Result<()> {
-        let mut text = self.text(event);
-        if text.is_empty() {
+        let Some(mut text) = self.text(event) else {
             return Ok(());
-        }
+        };
         if self.outlook.github {
             text = github::harmless(&text);
         }
@@ -282,64 +275,54 @@ impl<W: Write> Observer for Reporter<W> {
 /// Folds each block that begins with `===` and ends with an empty line before the next
 /// one, or before the table.
 fn grouped(text: &str) -> String {
-    let (blocks, table) = match text.rfind("\nkernel ") {
-        Some(at) => text.split_at(at + 1),
-        None => (text, ""),
-    };
+    let table = text.rfind("\nkernel ").map_or(text.len(), |at| at + 1);
+    let (blocks, table) = text.split_at(table);
     let mut parts = blocks.split("\n=== ");
     let mut all = parts.next().unwrap_or_default().trim().to_owned();
     for part in parts {
         let (title, rest) = part.split_once('\n').unwrap_or((part, ""));
-        all.push_str(&github::group(title));
-        all.push_str(rest.trim_end());
-        all.push('\n');
-        all.push_str(github::END_GROUP);
+        all += &format!(
+            "{}{}\n{}",
+            github::group(title),
+            rest.trim_end(),
+            github::END_GROUP
+        );
     }
     all + table
 }
 
-impl LiveRow {
-    fn update(&mut self) {
-        if let Some(live) = &mut self.live {
-            let text = match self.counts.is_empty() {
-                true => self.phase.to_owned(),
-                false => progress(self.counts.values()),
-            };
-            live.update(text);
-        }
-    }
-}
-
 /// `123 of 922, 1 failed, 4 skipped`, and what is running.
 fn progress<'p>(parts: impl Iterator<Item = &'p Progress>) -> String {
-    let mut all = Progress::default();
+    let mut tests = None::<u64>;
+    let mut totals = TestTotals::default();
     let mut running = Vec::new();
     for part in parts {
-        all.tests = match (all.tests, part.tests) {
-            (Some(some), Some(more)) => Some(some.saturating_add(more)),
-            (some, more) => some.or(more),
-        };
-        all.totals = all.totals.plus(part.totals);
+        if let Some(more) = part.tests {
+            tests = Some(tests.unwrap_or(0).saturating_add(more));
+        }
+        totals = totals.plus(part.totals);
         running.extend(&part.running);
     }
-    let mut text = all.totals.run.to_string();
-    if let Some(tests) = all.tests {
+    let mut text = totals.run.to_string();
+    if let Some(tests) = tests {
         let _ = write!(text, " of {tests}");
     }
     // What is expected is no news while it goes on.
     for name in ["failed", "unexpected successes", "skipped"] {
-        if let Some((_, words)) = all.totals.counted().find(|(other, _)| *other == name) {
+        if let Some((_, words)) = totals.counted().find(|(other, _)| *other == name) {
             let _ = write!(text, ", {words}");
         }
     }
-    for (number, running) in running.iter().enumerate() {
-        // The end of a dotted name tells most; the line must fit a terminal.
-        let parts = running.rsplit('.').take(2).collect::<Vec<_>>();
-        let short = parts.into_iter().rev().collect::<Vec<_>>().join(".");
-        let before = if number == 0 { ": " } else { ", " };
-        let _ = write!(text, "{before}{}", shown::line(&short));
+    // The end of a dotted name tells most; the line must fit a terminal.
+    let short = running.iter().map(|name| {
+        let dots = name.rmatch_indices('.');
+        let start = dots.map(|(dot, _)| dot + 1).nth(1).unwrap_or(0);
+        shown::line(&name[start..])
+    });
+    match short.collect::<Vec<_>>().join(", ") {
+        short if short.is_empty() => text,
+        short => format!("{text}: {short}"),
     }
-    text
 }
 
 /// Seconds as people say them: `40 s`, `12 min`, `3 h 5 min`.

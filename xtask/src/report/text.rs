@@ -1,15 +1,21 @@
 //! Results as text for a person: a line per run, all that went wrong, a table.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use super::compact::plural;
+use super::compact::{first_line, grouped, plural};
 use super::formats::Look;
-use super::matrix::TestMatrix;
+use super::matrix::{TestMatrix, console, is_odd};
 use super::totals::{self, TestTotals, TotalsColumn};
 use crate::base::{color::Paint, shown, table};
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
+
+/// So many tests that differ are named; the others are in the reports.
+const DIFFERENCES: usize = 12;
+
+/// More runs than this do not fit a screen with all that goes with them.
+const ALL_ROWS: usize = 16;
 
 /// What `report show` prints: the end of `test` again.
 pub fn render(results: &Results, look: &Look) -> String {
@@ -18,7 +24,7 @@ pub fn render(results: &Results, look: &Look) -> String {
 }
 
 /// The end of `test`: all that went wrong, then a line per run.
-pub fn session(
+pub(super) fn session(
     records: &[&RunRecord],
     not_started: usize,
     results: &Results,
@@ -40,7 +46,7 @@ pub fn session(
 }
 
 /// All that went wrong in these runs, and why tests were skipped if that is wanted.
-pub fn conclusion(records: &[&RunRecord], look: &Look) -> String {
+pub(super) fn conclusion(records: &[&RunRecord], look: &Look) -> String {
     let mut text = String::new();
     failures(&mut text, records, look.paint);
     for record in records {
@@ -58,7 +64,7 @@ pub fn conclusion(records: &[&RunRecord], look: &Look) -> String {
 }
 
 /// `6.1.192-vmtest1.1default (x86_64): failed tests.test_x.A.b: AssertionError: …`
-pub fn failure_line(test: &FinishedTest, name: &RunName, paint: Paint) -> String {
+pub(super) fn failure_line(test: &FinishedTest, name: &RunName, paint: Paint) -> String {
     let rest = shown::line(&format!("{}{}", test.id, reason(test)));
     format!("{}: {} {rest}\n", title(name), paint.bad(verdict(test)))
 }
@@ -69,14 +75,13 @@ fn title(name: &RunName) -> String {
 
 /// What is known about an outcome in one line, with a colon before it.
 fn reason(test: &FinishedTest) -> String {
-    let first = |text: &str| text.lines().next().unwrap_or_default().to_owned();
-    let mut text = match (test.outcome, &test.expected, &test.reason) {
+    let reason = test.reason.as_deref().filter(|reason| !reason.is_empty());
+    let mut text = match (test.outcome, &test.expected, reason) {
         (TestOutcome::Passed, Some(expected), _) => {
-            format!(": listed as failing ({})", first(expected))
+            format!(": listed as failing ({})", first_line(expected))
         }
         (TestOutcome::Passed, None, _) | (_, _, None) => String::new(),
-        (_, _, Some(reason)) if reason.is_empty() => String::new(),
-        (_, _, Some(reason)) => format!(": {}", first(reason)),
+        (_, _, Some(reason)) => format!(": {}", first_line(reason)),
     };
     if let Some(expired) = &test.expired {
         let _ = write!(text, "; {expired}");
@@ -85,12 +90,12 @@ fn reason(test: &FinishedTest) -> String {
 }
 
 /// `    passed   0.123 s  tests.test_x.TestX.test_y`
-pub fn test_line(test: &FinishedTest, name: Option<&RunName>, paint: Paint) -> String {
+pub(super) fn test_line(test: &FinishedTest, name: Option<&RunName>, paint: Paint) -> String {
     let outcome = format!("{:>18}", test.outcome);
-    let outcome = match (test.is_bad(), test.outcome) {
-        (true, _) => paint.bad(&outcome),
-        (false, TestOutcome::Passed) => paint.good(&outcome),
-        (false, _) => paint.odd(&outcome),
+    let outcome = match test.outcome {
+        _ if test.is_bad() => paint.bad(&outcome),
+        TestOutcome::Passed => paint.good(&outcome),
+        _ => paint.odd(&outcome),
     };
     let name = name.map_or_else(String::new, |name| name.title() + "  ");
     let rest = shown::line(&format!("{name}{}{}", test.id, reason(test)));
@@ -100,10 +105,8 @@ pub fn test_line(test: &FinishedTest, name: Option<&RunName>, paint: Paint) -> S
 /// One run in one line.
 pub fn run_line(record: &RunRecord, paint: Paint) -> String {
     let outcome = &record.outcome;
-    let mut line = String::new();
-    if let Some(detail) = outcome.detail() {
-        let _ = write!(line, ": {}", detail.lines().next().unwrap_or_default());
-    }
+    let detail = outcome.detail();
+    let mut line = detail.map_or_else(String::new, |detail| format!(": {}", first_line(&detail)));
     if !matches!(outcome, RunOutcome::NotStarted { .. }) {
         if let Some(test) = outcome.running() {
             let _ = write!(line, ", while running {test}");
@@ -133,28 +136,20 @@ fn painted(outcome: &RunOutcome, paint: Paint) -> String {
 
 /// Tests that failed, each once with its traceback, on whatever kernels it did.
 fn failures(text: &mut String, records: &[&RunRecord], paint: Paint) {
-    let mut tests = Vec::<Vec<(&RunRecord, &FinishedTest)>>::new();
-    let mut index = BTreeMap::<(&str, TestOutcome), usize>::new();
-    for record in records {
-        for test in record.tally.bad() {
-            let at = *index.entry((&test.id, test.outcome)).or_insert_with(|| {
-                tests.push(Vec::new());
-                tests.len() - 1
-            });
-            tests[at].push((record, test));
-        }
-    }
-    for on in tests {
-        let (record, test) = on[0];
+    let bad = records.iter().flat_map(|record| {
+        let tests = record.tally.bad();
+        tests.map(|test| ((&test.id, test.outcome.name()), (&record.name, test)))
+    });
+    for (_, on) in grouped(bad) {
+        let (name, test) = on[0];
         let head = format!("{} {}", paint.bad(verdict(test)), shown::line(&test.id));
         if on.len() == 1 {
-            let (title, seconds) = (title(&record.name), test.seconds);
+            let (title, seconds) = (title(name), test.seconds);
             let _ = writeln!(text, "\n=== {title}: {head} ({seconds:.3} s)");
         } else {
             let _ = writeln!(text, "\n=== on {} kernels: {head}", on.len());
-            for (record, other) in &on {
-                let reason = shown::line(&reason(other));
-                let _ = writeln!(text, "{}{reason}", title(&record.name));
+            for (name, other) in &on {
+                let _ = writeln!(text, "{}{}", title(name), shown::line(&reason(other)));
             }
             text.push_str("--- on the first of them:\n");
         }
@@ -180,13 +175,12 @@ fn verdict(test: &FinishedTest) -> &'static str {
 /// The last words of a run that was cut short, and where the logs are.
 fn trouble(text: &mut String, record: &RunRecord, look: &Look) {
     let (outcome, evidence) = (&record.outcome, &record.evidence);
-    if !matches!(outcome, RunOutcome::Passed | RunOutcome::TestsFailed) {
+    if is_odd(record) {
         let name = painted(outcome, look.paint);
-        let _ = write!(text, "\n=== {}: {name}", title(&record.name));
-        if let Some(detail) = outcome.detail() {
-            let _ = write!(text, ": {}", shown::lines(&detail));
-        }
-        text.push('\n');
+        let detail = outcome.detail();
+        let detail = detail.map(|detail| format!(": {}", shown::lines(&detail)));
+        let (title, detail) = (title(&record.name), detail.unwrap_or_default());
+        let _ = writeln!(text, "\n=== {title}: {name}{detail}");
         if let Some(test) = outcome.running() {
             let _ = writeln!(text, "running then: {}", shown::line(test));
         } else if let Some(test) = &record.tally.last {
@@ -195,16 +189,10 @@ fn trouble(text: &mut String, record: &RunRecord, look: &Look) {
         if let lines @ 1.. = record.tally.garbage {
             let _ = writeln!(text, "lines on the events port that are no events: {lines}");
         }
-        // Of a runner that died the console says nothing; what the kernel had to
-        // do with it (out of memory) is in `trouble`.
-        let console = match outcome {
-            RunOutcome::RunnerDied { .. } => "",
-            _ => &evidence.console_tail,
-        };
         for (what, lines) in [
             ("end of the tests' output", evidence.output_tail.as_str()),
             ("what the kernel said", &evidence.trouble),
-            ("end of the console", console),
+            ("end of the console", console(record)),
         ] {
             if !lines.trim().is_empty() {
                 let _ = writeln!(text, "--- {what}:");
@@ -232,24 +220,19 @@ fn block(text: &mut String, lines: &str) {
 
 /// Why tests were skipped.
 fn skips(text: &mut String, record: &RunRecord) {
-    let skipped = record.tally.skipped();
-    if skipped.is_empty() {
-        return;
-    }
-    let _ = writeln!(text, "\n=== {}: skipped", title(&record.name));
-    let mut reasons = skipped.iter().collect::<Vec<_>>();
+    let mut reasons = record.tally.skipped().into_iter().collect::<Vec<_>>();
     reasons.sort_by_key(|(reason, tests)| (usize::MAX - tests.len(), *reason));
+    if !reasons.is_empty() {
+        let _ = writeln!(text, "\n=== {}: skipped", title(&record.name));
+    }
     for (reason, tests) in reasons {
         let reason = reason.lines().next().unwrap_or("without a reason");
         let _ = writeln!(text, "{:>5}  {}", tests.len(), shown::line(reason));
     }
 }
 
-/// So many tests that differ are named; the others are in the reports.
-const DIFFERENCES: usize = 12;
-
 /// Which tests are not the same on every kernel, and since when; empty for one kernel.
-pub fn differences(results: &Results) -> String {
+fn differences(results: &Results) -> String {
     let matrix = TestMatrix::new(results);
     let differing = matrix.differing().collect::<Vec<_>>();
     if matrix.runs.len() < 2 || differing.is_empty() {
@@ -257,7 +240,7 @@ pub fn differences(results: &Results) -> String {
     }
     let mut text = "\nnot the same on every kernel:\n".to_owned();
     for row in differing.iter().take(DIFFERENCES) {
-        let words = row.words.as_deref().unwrap_or("differs");
+        let words = row.words.as_deref().unwrap_or_default();
         let _ = writeln!(text, "  {}: {}", shown::line(row.test), shown::line(words));
     }
     if let Some(more @ 1..) = differing.len().checked_sub(DIFFERENCES) {
@@ -266,17 +249,14 @@ pub fn differences(results: &Results) -> String {
     text
 }
 
-/// More runs than this do not fit a screen with all that goes with them.
-const ALL_ROWS: usize = 16;
-
 /// A table with a line per run; of many, those that passed alike are one line.
 /// What the counts mean stands below it.
 pub fn summary(records: &[&RunRecord], paint: Paint) -> String {
     let counts = totals::columns(records);
     let accelerations = records.iter().filter_map(|run| run.acceleration.as_deref());
-    let accelerations = accelerations.collect::<BTreeSet<_>>();
+    let accelerations = Vec::from_iter(accelerations.collect::<BTreeSet<_>>());
     let arches = records.iter().map(|run| run.name.arch.as_str());
-    let one_arch = arches.clone().collect::<BTreeSet<_>>().len() == 1;
+    let arches = Vec::from_iter(arches.collect::<BTreeSet<_>>());
     let mut head = vec!["kernel", "outcome"];
     head.extend(counts.iter().map(|(name, _)| *name));
     head.push("time");
@@ -284,35 +264,28 @@ pub fn summary(records: &[&RunRecord], paint: Paint) -> String {
     if accelerations.len() > 1 {
         head.push("acceleration");
     }
-    let fold = |run: &RunRecord| records.len() > ALL_ROWS && run.outcome == RunOutcome::Passed;
     let mut rows = vec![head.iter().map(ToString::to_string).collect::<Vec<_>>()];
     // Runs that are one line, by all that this says of them but the kernel and the time.
-    let mut alike = Vec::<((Option<&str>, Vec<String>), Vec<&RunRecord>)>::new();
+    let mut alike = Vec::new();
     for record in records {
-        let row = summary_row(record, one_arch, &counts);
-        let key = (
-            record.name.phase.as_deref(),
-            [
-                &row[1..row.len().min(time)],
-                row.get(time + 1..).unwrap_or_default(),
-            ]
-            .concat(),
-        );
-        if !fold(record) {
-            rows.push(row);
-        } else if let Some((_, all)) = alike.iter_mut().find(|(other, _)| *other == key) {
-            all.push(record);
+        let row = summary_row(record, arches.len() == 1, &counts);
+        if records.len() > ALL_ROWS && record.outcome == RunOutcome::Passed {
+            let mut key = row.clone();
+            key[0] = record.name.phase.clone().unwrap_or_default();
+            key[time].clear();
+            alike.push((key, (record, row)));
         } else {
-            alike.push((key, vec![record]));
+            rows.push(row);
         }
     }
-    for ((phase, _), all) in alike {
-        let mut row = summary_row(all[0], one_arch, &counts);
-        if let [first, .., last] = all[..] {
-            let (first, last) = (short(&first.name), short(&last.name));
-            row[0] = format!("{} kernels, {first} to {last}", all.len());
-            row[0].extend(phase.map(|phase| format!(", {phase}")));
-            let total: f64 = all.iter().filter_map(|run| run.seconds.total).sum();
+    for (_, all) in grouped(alike) {
+        let (first, mut row) = all[0].clone();
+        if let [_, .., (last, _)] = &all[..] {
+            let [from, to] = [first, last].map(|run| short(&run.name));
+            let phase = first.name.phase.iter().map(|phase| format!(", {phase}"));
+            let phase = phase.collect::<String>();
+            row[0] = format!("{} kernels, {from} to {to}{phase}", all.len());
+            let total: f64 = all.iter().filter_map(|(run, _)| run.seconds.total).sum();
             row[time] = format!("{total:.1} s");
         }
         rows.push(row);
@@ -331,10 +304,10 @@ pub fn summary(records: &[&RunRecord], paint: Paint) -> String {
         }
     });
     // What all have in common needs no column.
-    if let [one] = accelerations.into_iter().collect::<Vec<_>>()[..] {
-        let arch = arches.clone().find(|arch| one_arch && !arch.is_empty());
-        let arch = arch.map_or_else(String::new, |arch| format!("{arch}, "));
-        let _ = writeln!(text, "{arch}{one}");
+    match (&accelerations[..], &arches[..]) {
+        ([one], [arch]) if !arch.is_empty() => text += &format!("{arch}, {one}\n"),
+        ([one], _) => text += &format!("{one}\n"),
+        _ => {}
     }
     text + &totals::legend(&counts) + "\n"
 }
@@ -357,8 +330,6 @@ fn summary_row(record: &RunRecord, one_arch: bool, counts: &[TotalsColumn]) -> V
 
 /// A kernel's name without what all of ours have.
 fn short(name: &RunName) -> &str {
-    let kernel = &name.kernel;
-    kernel
-        .split_once("-vmtest")
-        .map_or(kernel, |(version, _)| version)
+    let version = name.kernel.split_once("-vmtest");
+    version.map_or(&name.kernel, |(version, _)| version)
 }

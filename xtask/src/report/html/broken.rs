@@ -1,22 +1,25 @@
 //! Runs that were cut short or had to be repeated: what shows how they ended.
 
-use super::markup::{Html, Lines, address, html, lines_within, name, shortened};
-use super::{
-    LONGEST_BLOCK, LONGEST_CONSOLES, PageSection, Room, TestMatrix, details, item, plural,
-};
-use crate::model::{results::RunRecord, test_event::RunOutcome};
+use super::markup::{Html, Lines, address, html, lines_within, name};
+use super::{CountedHtml, LONGEST_BLOCK, LONGEST_CONSOLES, Room, TestMatrix, details};
+use crate::model::results::RunRecord;
+use crate::report::compact::shortened;
+use crate::report::matrix::{console, is_odd};
 
 /// Whether there is more to say about a run than what its tests did: at `#r` and its number.
 pub(super) fn is_shown(run: &RunRecord) -> bool {
-    !matches!(run.outcome, RunOutcome::Passed | RunOutcome::TestsFailed)
+    is_odd(run)
         || !run.retries.is_empty()
         || !run.evidence.trouble.is_empty()
         || run.tally.garbage > 0
 }
 
-pub(super) fn section(matrix: &TestMatrix<'_>) -> PageSection {
+pub(super) fn section(matrix: &TestMatrix<'_>) -> CountedHtml {
     let runs = matrix.runs.iter().enumerate();
     let runs = runs.filter(|(_, run)| is_shown(run)).collect::<Vec<_>>();
+    if runs.is_empty() {
+        return (0, html!("<p>Every run came to its end.</p>\n"));
+    }
     let mut room = Room {
         bytes: LONGEST_CONSOLES,
         sharers: 3 * runs.len(),
@@ -24,32 +27,26 @@ pub(super) fn section(matrix: &TestMatrix<'_>) -> PageSection {
     let records = runs
         .iter()
         .map(|(number, run)| record(&mut room, *number, run));
-    let records = records.collect::<Html>();
-    let nothing = runs
-        .is_empty()
-        .then(|| html!("<p>Every run came to its end.</p>\n"));
-    PageSection {
-        id: "broken",
-        title: "Lost, panicked, stuck and repeated runs",
-        count: runs.len(),
-        html: html!("{}{}", records, nothing),
-    }
+    (runs.len(), records.collect())
 }
 
 fn record(room: &mut Room, number: usize, run: &RunRecord) -> Html {
     let evidence = &run.evidence;
     let detail = run.outcome.detail().map(|detail| {
-        let detail = shortened(detail.trim_end(), LONGEST_BLOCK).into_owned();
+        let detail = shortened(detail.trim_end(), LONGEST_BLOCK);
         match detail.contains('\n') {
             true => html!("<pre>\n{}</pre>\n", Lines(&detail)),
             false => html!("<p>{}</p>\n", detail),
         }
     });
-    let console = match run.outcome {
-        // A kernel that is well has nothing to say about it.
-        RunOutcome::RunnerDied { .. } => "",
-        _ => &evidence.console_tail,
+    let mut block = |title: &str, text: &str, open: Html| {
+        let lines = room.fill(|share| lines_within(text.trim_end(), share.min(LONGEST_BLOCK)));
+        let title = html!("<h4>{}</h4>", title);
+        (lines.len() > 0).then(|| details(open, title, html!("<pre>\n{}</pre>\n", lines)))
     };
+    let facts = facts(run)
+        .into_iter()
+        .map(|fact| html!("<li>{}</li>\n", fact));
     html!(
         "<article id=r{0} aria-labelledby=\"rh{0}\">\n\
          <h3 id=rh{0}><code>{1}</code>: {2}</h3>\n{3}<ul>\n{4}</ul>\n{5}{6}{7}</article>\n",
@@ -57,20 +54,10 @@ fn record(room: &mut Room, number: usize, run: &RunRecord) -> Html {
         run.name.to_string(),
         run.outcome.name(),
         detail,
-        facts(run).into_iter().map(item).collect::<Html>(),
-        block(
-            room,
-            "What the kernel said",
-            &evidence.trouble,
-            html!(" open")
-        ),
-        block(room, "End of the kernel's messages", console, html!("")),
-        block(
-            room,
-            "End of the tests' output",
-            &evidence.output_tail,
-            html!("")
-        )
+        facts.collect::<Html>(),
+        block("What the kernel said", &evidence.trouble, html!(" open")),
+        block("End of the kernel's messages", console(run), html!("")),
+        block("End of the tests' output", &evidence.output_tail, html!(""))
     )
 }
 
@@ -85,26 +72,26 @@ fn facts(run: &RunRecord) -> Vec<Html> {
     for (number, retry) in run.retries.iter().enumerate() {
         let detail = retry.detail();
         let detail = detail.map(|detail| html!(": {}", shortened(detail.trim_end(), 400)));
-        let running = retry
-            .running()
-            .map(|test| html!(", while running {}", name(test)));
+        let running = retry.running();
+        let running = running.map(|test| html!(", while running {}", name(test)));
         let how = retry.name();
         facts.push(html!("Try {} was {}{}{}", number + 1, how, detail, running));
     }
-    if run.tally.garbage > 0 {
-        let lines = usize::try_from(run.tally.garbage).unwrap_or(usize::MAX);
-        let were = if lines == 1 { "was" } else { "were" };
+    if let lines @ 1.. = run.tally.garbage {
+        let lines = lines.to_string();
         facts.push(html!(
-            "Its events had {} that {} none",
-            plural(lines, "line"),
-            were
+            "Lines on the events port that are no events: {}",
+            lines
         ));
     }
     for core in &run.evidence.cores {
-        facts.push(html!("Core dump: <code>{}</code>", core.to_string_lossy()));
+        facts.push(html!(
+            "Core dump: <code>{}</code>",
+            core.to_string_lossy().as_ref()
+        ));
     }
     for (what, log) in &run.evidence.logs {
-        let path = html!("<code>{}</code>", log.to_string_lossy());
+        let path = html!("<code>{}</code>", log.to_string_lossy().as_ref());
         let link = match address(log) {
             Some(address) => html!("<a href=\"{}\">{}</a>", address, path),
             None => path,
@@ -112,17 +99,4 @@ fn facts(run: &RunRecord) -> Vec<Html> {
         facts.push(html!("Log of the {}: {}", what, link));
     }
     facts
-}
-
-/// A text below its title, folded but for what matters most.
-fn block(room: &mut Room, title: &str, text: &str, open: Html) -> Option<Html> {
-    let share = room.share();
-    let text = text.trim_end();
-    if text.is_empty() {
-        return None;
-    }
-    let text = lines_within(text, share.min(LONGEST_BLOCK));
-    room.use_up(text.len());
-    let title = html!("<h4>{}</h4>", title);
-    Some(details(open, title, html!("<pre>\n{}</pre>\n", text)))
 }

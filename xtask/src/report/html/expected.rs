@@ -3,54 +3,36 @@
 use std::collections::BTreeMap;
 
 use super::markup::{Html, html, name};
-use super::{PageSection, TestMatrix, TestVerdict, folded_tests, spans, table};
+use super::{CountedHtml, TestMatrix, TestVerdict, folded_tests, muted, spans, table};
 
-pub(super) fn section(matrix: &TestMatrix<'_>) -> PageSection {
+pub(super) fn section(matrix: &TestMatrix<'_>) -> CountedHtml {
     // The runs of each test by reason; without one, the tests themselves say so.
     let mut reasons = BTreeMap::<Option<&str>, BTreeMap<&str, Vec<usize>>>::new();
+    let mut count = 0;
     for row in &matrix.rows {
-        for (run, verdict) in row.verdicts.iter().enumerate() {
-            if *verdict == TestVerdict::ExpectedFailure {
-                let reason = row.cells[run].and_then(|test| test.expected.as_deref());
-                let tests = reasons.entry(reason).or_default();
-                tests.entry(row.test).or_default().push(run);
-            }
+        count += usize::from(row.verdicts.contains(&TestVerdict::ExpectedFailure));
+        for run in row.runs(|verdict| verdict == TestVerdict::ExpectedFailure) {
+            let reason = row.cells[run].and_then(|test| test.expected.as_deref());
+            let tests = reasons.entry(reason).or_default();
+            tests.entry(row.test).or_default().push(run);
         }
     }
-    let expected = |verdicts: &[TestVerdict]| verdicts.contains(&TestVerdict::ExpectedFailure);
-    let count = matrix
-        .rows
-        .iter()
-        .filter(|row| expected(&row.verdicts))
-        .count();
     let nothing = (count == 0).then(|| html!("<p>No test failed as expected.</p>\n"));
     let reasons = reasons.iter().rev().map(|(reason, tests)| {
         let reason = reason.unwrap_or("Marked as expected failures in the tests");
         let items = tests.iter().map(|(test, runs)| {
-            let runs = spans(matrix, runs);
-            html!(
-                "<li data-test>{} <span class=muted>on {}</span></li>\n",
-                name(test),
-                runs
-            )
+            let on = format!("on {}", spans(matrix, runs));
+            html!("{} {}", name(test), muted(&on))
         });
-        folded_tests(reason, tests.len(), items.collect())
+        folded_tests(reason, items)
     });
     let reasons = reasons.collect::<Html>();
-    PageSection {
-        id: "expected",
-        title: "Expected failures",
-        count,
-        html: html!("{}{}{}", nothing, reasons, ledger(matrix)),
-    }
+    (count, html!("{}{}{}", nothing, reasons, ledger(matrix)))
 }
 
 /// The project's list as it was when the tests ran.
 fn ledger(matrix: &TestMatrix<'_>) -> Option<Html> {
     let entries = &matrix.results.session.expectations;
-    if entries.is_empty() {
-        return None;
-    }
     let rows = entries.iter().map(|entry| {
         let mut kernels = vec![entry.kernels.as_deref().unwrap_or("all")];
         kernels.extend(entry.flavor.as_deref());
@@ -73,5 +55,5 @@ fn ledger(matrix: &TestMatrix<'_>) -> Option<Html> {
         ),
         html!("<tbody>\n{}</tbody>\n", rows.collect::<Html>()),
     );
-    Some(html!("<h3>What the project lists</h3>\n{}", table))
+    (!entries.is_empty()).then(|| html!("<h3>What the project lists</h3>\n{}", table))
 }

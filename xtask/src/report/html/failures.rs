@@ -1,18 +1,17 @@
 //! What failed, test by test, with tracebacks on demand. A traceback that occurs on
 //! several kernels, or for several tests, is there once.
 
-use std::borrow::Cow;
 use std::collections::{BTreeSet, HashMap};
 
-use super::markup::{Html, html, lines_within, name, shortened};
-use super::{
-    LONGEST_BLOCK, LONGEST_TRACEBACKS, PageSection, Room, TestMatrix, TestVerdict, capitalised,
-    details, mark, muted, plural, spans,
-};
+use super::markup::{Html, html, lines_within, name};
+use super::{CountedHtml, LONGEST_BLOCK, LONGEST_TRACEBACKS, Room, TestMatrix, TestVerdict};
+use super::{capitalised, details, mark, muted, plural, spans};
 use crate::model::test_event::FinishedTest;
+use crate::report::compact::{grouped, shortened};
+use crate::report::matrix::MatrixRow;
 
-/// A way in which a test failed, and the runs in which it did, in order.
-type Way<'r> = (&'r FinishedTest, Vec<usize>);
+/// A test that failed in a run.
+type Failure<'r> = (usize, &'r FinishedTest);
 
 /// The tracebacks that the page has already: their numbers in addresses.
 type Blocks<'r> = HashMap<&'r str, usize>;
@@ -20,144 +19,127 @@ type Blocks<'r> = HashMap<&'r str, usize>;
 /// The bytes of what stands above a traceback, each.
 const LONGEST_NOTE: usize = 1000;
 
-pub(super) fn section(matrix: &TestMatrix<'_>) -> PageSection {
-    let ways = ways(matrix);
+pub(super) fn section(matrix: &TestMatrix<'_>) -> CountedHtml {
+    let failures = matrix.runs.iter().enumerate().flat_map(|(number, run)| {
+        let tests = run.tally.bad();
+        tests.map(move |test| (test.id.as_str(), (number, test)))
+    });
+    let failures = grouped(failures).into_iter().collect::<HashMap<_, _>>();
     let mut blocks = Blocks::new();
     let mut room = Room {
         bytes: LONGEST_TRACEBACKS,
-        sharers: ways.len(),
+        sharers: failures.len(),
     };
     let rows = matrix.rows.iter().enumerate();
-    let rows = rows
-        .filter(|(_, row)| row.worst().is_bad())
-        .collect::<Vec<_>>();
-    let items = rows.iter().map(|(number, row)| {
-        let ways = ways.get(row.test);
-        let reason = ways.and_then(|ways| reason(ways.first()?.0));
-        let summary = html!(
-            "{} <h3>{}</h3> {}{}",
-            mark(row.worst()),
-            name(row.test),
-            muted(&match &row.words {
-                Some(words) => words.clone(),
-                None => format!("{} wherever it was run", row.worst().verb()),
-            }),
-            reason.map(|reason| html!("<br><code>{}</code>", reason))
-        );
-        let runs = row.verdicts.iter().enumerate();
-        let unfinished = runs.filter(|(_, verdict)| **verdict == TestVerdict::Unfinished);
-        let unfinished = unfinished.map(|(run, _)| {
-            html!(
-                "<h4>Unfinished on {}</h4>\n<p>It was running when the run ended: \
-                 <a href=\"#r{}\">{}</a>.</p>\n",
-                matrix.labels[run],
-                run,
-                matrix.runs[run].outcome.name()
-            )
-        });
+    let rows = rows.filter(|(_, row)| row.worst().is_bad());
+    let items = rows.map(|(number, row)| {
+        let unfinished = row.runs(|verdict| verdict == TestVerdict::Unfinished);
+        let unfinished = unfinished.map(|run| unfinished_on(matrix, run));
         let unfinished = unfinished.collect::<Html>();
-        let ways = ways.map(|ways| list(matrix, &mut blocks, &mut room, ways));
+        let failures = failures.get(row.test).map_or(&[][..], Vec::as_slice);
+        let ways = (!failures.is_empty())
+            .then(|| room.fill(|share| ways(matrix, &mut blocks, share, failures)));
         details(
             html!(" class=item id=t{} data-test", number),
-            summary,
+            summary(row, failures),
             html!("{}{}", unfinished, ways),
         )
     });
-    let items = items.collect::<Html>();
-    let count = rows.len();
+    let items = items.collect::<Vec<_>>();
+    let count = items.len();
     let head = match count {
         0 => html!("<p>No test failed.</p>\n"),
-        count => html!(
+        _ => html!(
             "<p class=muted>{}; each with its tracebacks.</p>\n",
             plural(count, "test")
         ),
     };
-    PageSection {
-        id: "failures",
-        title: "Failures",
+    let items = items.into_iter().collect::<Html>();
+    (
         count,
-        html: html!("<div id=failed data-group>\n{}{}</div>\n", head, items),
-    }
+        html!("<div id=failed data-group>\n{}{}</div>\n", head, items),
+    )
 }
 
-/// All failed tests of all runs, by name. A test may fail more than once in a run: its
-/// subtests do, and so may its fixtures.
-fn ways<'m>(matrix: &'m TestMatrix<'_>) -> HashMap<&'m str, Vec<Way<'m>>> {
-    let mut ways = HashMap::<&str, Vec<Way<'_>>>::new();
-    let mut places = HashMap::new();
-    for (number, run) in matrix.runs.iter().enumerate() {
-        for test in run.tally.bad() {
-            let ways = ways.entry(&test.id).or_default();
-            let text = (&test.reason, &test.traceback, &test.expected, test.notes());
-            let way = (&test.id, test.outcome.name(), text);
-            let place = *places.entry(way).or_insert_with(|| {
-                ways.push((test, Vec::new()));
-                ways.len() - 1
-            });
-            let (_, runs) = &mut ways[place];
-            if runs.last() != Some(&number) {
-                runs.push(number);
-            }
-        }
-    }
-    ways
+fn summary(row: &MatrixRow<'_>, failures: &[Failure<'_>]) -> Html {
+    let reason = failures.first().and_then(|(_, test)| reason(test));
+    let reason = reason.map(|reason| html!("<br><code>{}</code>", reason));
+    let words = row.words.clone();
+    let words = words.unwrap_or_else(|| format!("{} wherever it was run", row.worst().verb()));
+    let (mark, name) = (mark(row.worst()), name(row.test));
+    html!("{} <h3>{}</h3> {}{}", mark, name, muted(&words), reason)
+}
+
+fn unfinished_on(matrix: &TestMatrix<'_>, run: usize) -> Html {
+    html!(
+        "<h4>Unfinished on {}</h4>\n<p>It was running when the run ended: \
+         <a href=\"#r{}\">{}</a>.</p>\n",
+        matrix.labels[run],
+        run,
+        matrix.runs[run].outcome.name()
+    )
 }
 
 /// The first line of what a failure says.
-fn reason(test: &FinishedTest) -> Option<Cow<'_, str>> {
+fn reason(test: &FinishedTest) -> Option<String> {
     let line = test.reason.as_deref()?.lines().next()?;
     Some(shortened(line, 300))
 }
 
-/// All ways in which a test failed, as far as there is room; the first is always there.
-fn list<'m>(
+/// All ways in which a test failed, as far as there is room; the first is always there. A
+/// test may fail more than once in a run: its subtests do, and so may its fixtures.
+fn ways<'m>(
     matrix: &TestMatrix<'_>,
     blocks: &mut Blocks<'m>,
-    room: &mut Room,
-    ways: &[Way<'m>],
+    room: usize,
+    failures: &[Failure<'m>],
 ) -> Html {
-    let share = room.share();
     let mut html = html!("");
     let mut others = BTreeSet::new();
-    for (number, failed) in ways.iter().enumerate() {
-        let left = share.saturating_sub(html.len());
+    let ways = grouped(failures.iter().map(|(run, test)| {
+        let said = (&test.reason, &test.traceback, &test.expected, test.notes());
+        ((test.outcome.name(), said), (*run, *test))
+    }));
+    for (number, (_, failures)) in ways.iter().enumerate() {
+        let left = room.saturating_sub(html.len());
+        let runs = failures.iter().map(|(run, _)| *run);
         if number > 0 && left == 0 {
-            others.extend(&failed.1);
+            others.extend(runs);
         } else {
-            html.push(&way(matrix, blocks, left, failed, number == 0));
+            let mut runs = runs.collect::<Vec<_>>();
+            runs.dedup();
+            let on = spans(matrix, &runs);
+            html.push(&way(blocks, left, failures[0].1, &on, number == 0));
         }
     }
     if !others.is_empty() {
-        let others = others.into_iter().copied().collect::<Vec<_>>();
         html.push(&html!(
             "<p>In other ways on {}: there is no room for them here, but \
              <a href=\"./results.jsonl\">results.jsonl</a> has them.</p>\n",
-            spans(matrix, &others)
+            spans(matrix, &others.into_iter().collect::<Vec<_>>())
         ));
     }
-    room.use_up(html.len());
     html
 }
 
 /// `first` is the one whose reason stands above it all.
 fn way<'m>(
-    matrix: &TestMatrix<'_>,
     blocks: &mut Blocks<'m>,
     room: usize,
-    (test, runs): &Way<'m>,
+    test: &'m FinishedTest,
+    on: &str,
     first: bool,
 ) -> Html {
-    let said = match (&test.expected, reason(test)) {
+    let reason = reason(test);
+    let said = match (&test.expected, &reason) {
         (Some(expected), _) => Some(html!(", listed to fail: {}", expected)),
         (None, Some(reason)) if !first => Some(html!(": <code>{}</code>", reason)),
         (None, _) => None,
     };
-    let notes = test.notes();
-    let notes = notes
-        .iter()
-        .map(|note| html!("<p>{}</p>\n", shortened(note, LONGEST_NOTE)));
+    let notes = test.notes().into_iter();
+    let notes = notes.map(|note| html!("<p>{}</p>\n", shortened(&note, LONGEST_NOTE)));
     let text = test.traceback.as_deref().or(test.reason.as_deref());
-    let text = text.filter(|text| Some(*text) != reason(test).as_deref());
+    let text = text.filter(|text| Some(*text) != reason.as_deref());
     let traceback = text.map(|text| match (blocks.get(text), blocks.len()) {
         (Some(number), _) => {
             html!(
@@ -172,12 +154,7 @@ fn way<'m>(
             html!("<pre id=b{}>\n{}</pre>\n", number, text)
         }
     });
-    html!(
-        "<h4>{} on {}{}</h4>\n{}{}",
-        capitalised(&test.outcome.name().replace('-', " ")),
-        spans(matrix, runs),
-        said,
-        notes.collect::<Html>(),
-        traceback
-    )
+    let outcome = capitalised(&test.outcome.name().replace('-', " "));
+    let head = html!("<h4>{} on {}{}</h4>\n", outcome, on, said);
+    html!("{}{}{}", head, notes.collect::<Html>(), traceback)
 }

@@ -1,20 +1,15 @@
 //! The table of kernels: how each run ended, what its tests did, how long it took.
 
 use super::markup::{Html, html};
-use super::{PageSection, TestMatrix, broken, capitalised, muted, seconds, table, word};
-use crate::model::results::{Phases, RunRecord};
+use super::{CountedHtml, TestMatrix, broken, capitalised, muted, seconds, table, word};
+use crate::model::results::Phases;
 use crate::model::test_event::RunOutcome;
 use crate::report::totals::{self, TestTotals, TotalsColumn};
 
-pub(super) fn section(matrix: &TestMatrix<'_>) -> PageSection {
-    PageSection {
-        id: "kernels",
-        title: "Kernels",
-        count: matrix.runs.len(),
-        html: match matrix.runs.is_empty() {
-            true => html!("<p>Nothing was run.</p>\n"),
-            false => kernels(matrix),
-        },
+pub(super) fn section(matrix: &TestMatrix<'_>) -> CountedHtml {
+    match matrix.runs.len() {
+        0 => (0, html!("<p>Nothing was run.</p>\n")),
+        count => (count, kernels(matrix)),
     }
 }
 
@@ -33,8 +28,7 @@ fn phases(seconds: &Phases) -> [(&'static str, &'static str, Option<f64>); 4] {
 
 /// All phases together, preparing included.
 fn whole(seconds: &Phases) -> Option<f64> {
-    let phases = phases(seconds).into_iter();
-    let known = phases.filter_map(|(_, _, seconds)| seconds);
+    let known = phases(seconds).into_iter().filter_map(|phase| phase.2);
     known.reduce(|a, b| a + b)
 }
 
@@ -42,9 +36,8 @@ fn kernels(matrix: &TestMatrix<'_>) -> Html {
     let counts = totals::columns(&matrix.runs);
     let times = matrix.runs.iter().filter_map(|run| whole(&run.seconds));
     let longest = times.fold(0.0, f64::max);
-    let names = counts
-        .iter()
-        .map(|(title, _)| html!("<th scope=col class=number>{}</th>", capitalised(title)));
+    let names = counts.iter().map(|(title, _)| capitalised(title));
+    let names = names.map(|title| html!("<th scope=col class=number>{}</th>", title));
     let phases = phases(&Phases::default()).into_iter();
     let phases = phases.map(|(class, title, _)| {
         html!(
@@ -55,19 +48,14 @@ fn kernels(matrix: &TestMatrix<'_>) -> Html {
         )
     });
     let head = html!(
-        "<th scope=col>Kernel</th><th scope=col>Outcome</th>{}{}\
+        "<th scope=col>Kernel</th><th scope=col>Outcome</th>{}\
          <th scope=col class=number>Whole</th><th scope=col>Time</th>",
-        names.collect::<Html>(),
-        phases.collect::<Html>()
+        names.chain(phases).collect::<Html>()
     );
     let rows = (0..matrix.runs.len()).map(|run| row(matrix, run, &counts, longest));
-    let table = table(
-        "kernels",
-        "Table of kernels",
-        html!("How each run ended and how long it took."),
-        head,
-        html!("<tbody>\n{}</tbody>\n", rows.collect::<Html>()),
-    );
+    let rows = html!("<tbody>\n{}</tbody>\n", rows.collect::<Html>());
+    let caption = html!("How each run ended and how long it took.");
+    let table = table("kernels", "Table of kernels", caption, head, rows);
     html!("{}<p class=muted>{}</p>\n", table, totals::legend(&counts))
 }
 
@@ -82,19 +70,18 @@ fn row(matrix: &TestMatrix<'_>, number: usize, counts: &[TotalsColumn], longest:
     let about = about.into_iter().flatten().collect::<Vec<_>>().join(", ");
     let unstarted = matches!(run.outcome, RunOutcome::NotStarted { .. });
     let totals = TestTotals::of(&run.tally);
+    let cell = |text: String| html!("<td class=number>{}</td>", text);
     let counted = match unstarted && run.tally.finished_tests.is_empty() {
         true => html!("<td colspan={}>no test was run</td>", counts.len()),
-        false => {
-            let cells = counts
-                .iter()
-                .map(|(_, count)| html!("<td class=number>{}</td>", count(&totals).to_string()));
-            cells.collect()
-        }
+        false => counts
+            .iter()
+            .map(|(_, count)| cell(count(&totals).to_string()))
+            .collect(),
     };
     let phases = phases(&run.seconds).map(|(_, _, phase)| phase);
     let times = phases.into_iter().chain([whole(&run.seconds)]);
     let times = times.map(|phase| match phase {
-        Some(phase) => html!("<td class=number>{}</td>", seconds(phase)),
+        Some(phase) => cell(seconds(phase)),
         None => html!("<td class=number><span class=hidden>not reached</span></td>"),
     });
     html!(
@@ -110,7 +97,7 @@ fn row(matrix: &TestMatrix<'_>, number: usize, counts: &[TotalsColumn], longest:
 
 /// How a run ended, with a link to what shows it, or to its first failure.
 fn outcome(matrix: &TestMatrix<'_>, number: usize) -> Html {
-    let run: &RunRecord = matrix.runs[number];
+    let run = matrix.runs[number];
     let (class, symbol) = match &run.outcome {
         RunOutcome::Passed => ("good", '✓'),
         RunOutcome::NoTests => ("warn", '▲'),
@@ -123,12 +110,10 @@ fn outcome(matrix: &TestMatrix<'_>, number: usize) -> Html {
         .position(|row| row.verdicts[number].is_bad());
     let link = match first {
         _ if broken::is_shown(run) => html!("<a href=\"#r{}\">{}</a>", number, mark),
-        Some(row) => html!(
-            "<a href=\"#t{}\" title=\"first failure: {}\">{}</a>",
-            row,
-            matrix.rows[row].test,
-            mark
-        ),
+        Some(row) => {
+            let title = html!("first failure: {}", matrix.rows[row].test);
+            html!("<a href=\"#t{}\" title=\"{}\">{}</a>", row, title, mark)
+        }
         None => mark,
     };
     let retries = run.retries.len();
@@ -144,19 +129,17 @@ fn bar(of: &Phases, longest: f64) -> Option<Html> {
     let mut start = 0.0;
     let mut rectangles = html!("");
     for (class, title, phase) in phases(of) {
-        let Some(phase) = phase.filter(|phase| *phase > 0.0) else {
-            continue;
-        };
-        let width = phase / longest * 100.0;
-        rectangles.push(&html!(
-            "<rect class={} x=\"{}%\" width=\"{}%\" height=\"100%\"><title>{} {}</title></rect>",
-            class,
-            format!("{start:.2}"),
-            format!("{width:.2}"),
-            title,
-            seconds(phase)
-        ));
-        start += width;
+        if let Some(phase) = phase.filter(|phase| *phase > 0.0) {
+            let width = phase / longest * 100.0;
+            rectangles.push(&html!(
+                "<rect class={} x=\"{}%\" width=\"{}%\" height=\"100%\"><title>{}</title></rect>",
+                class,
+                format!("{start:.2}"),
+                format!("{width:.2}"),
+                format!("{title} {}", seconds(phase))
+            ));
+            start += width;
+        }
     }
     Some(html!(
         "<svg class=bar aria-hidden=true>{}</svg>",

@@ -2,11 +2,11 @@
 //! of it may become markup, change what is beside it, or hide. (`maud` does the same and
 //! costs 4 s of compiling: it needs another `syn` than `serde` does.)
 
-use std::borrow::Cow;
 use std::fmt::{self, Arguments, Display, Formatter, Write as _};
 use std::path::{Component, Path};
 
 use crate::base::shown;
+use crate::report::{compact::shortened, junit::split};
 
 /// A piece of the page, which [`html!`] makes.
 #[derive(Debug, Default)]
@@ -82,12 +82,6 @@ impl Insert for str {
 }
 
 impl Insert for String {
-    fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        escape(f, self, false)
-    }
-}
-
-impl Insert for Cow<'_, str> {
     fn insert(&self, f: &mut Formatter<'_>) -> fmt::Result {
         escape(f, self, false)
     }
@@ -170,42 +164,16 @@ pub(super) fn name(test: &str) -> Html {
         });
         pieces.collect::<Html>()
     };
-    let module =
-        (!module.is_empty()).then(|| html!("<span class=muted>{}</span><wbr>", pieces(module)));
-    html!("<code>{}{}</code>", module, pieces(rest))
+    let dimmed = (start > 0).then(|| html!("<span class=muted>{}</span><wbr>", pieces(module)));
+    html!("<code>{}{}</code>", dimmed, pieces(rest))
 }
 
 /// Splits a test's name into its module, its class and the rest; what it has none of is
-/// empty. A subtest's parameters, which are after a blank, may have dots themselves.
+/// empty.
 pub(super) fn parts(test: &str) -> (&str, &str, &str) {
-    let end = test.find([' ', '(', '[']).unwrap_or(test.len());
-    let Some(method) = test[..end].rfind('.') else {
-        return ("", "", test);
-    };
-    match test[..method].rfind('.') {
-        Some(class) => (
-            &test[..class],
-            &test[class + 1..method],
-            &test[method + 1..],
-        ),
-        None => (&test[..method], "", &test[method + 1..]),
-    }
-}
-
-/// The middle of a text that is longer than `longest` bytes left out: a traceback has
-/// its cause at its end, and where it came from at its start.
-pub(super) fn shortened(text: &str, longest: usize) -> Cow<'_, str> {
-    if text.len() <= longest {
-        return Cow::Borrowed(text);
-    }
-    let start = text.floor_char_boundary(longest / 4);
-    let end = text.ceil_char_boundary(text.len() - longest * 3 / 4);
-    let (before, left_out, after) = (&text[..start], end - start, &text[end..]);
-    Cow::Owned(if text.contains('\n') {
-        format!("{before}\n[{left_out} bytes left out]\n{after}")
-    } else {
-        format!("{before} [{left_out} bytes left out] {after}")
-    })
+    let (class, method) = split(test);
+    let (module, class) = class.rsplit_once('.').unwrap_or((class, ""));
+    (module, class, method)
 }
 
 /// Lines as HTML of about `room` bytes at most, which is a few hundred at least.
