@@ -25,8 +25,12 @@ pub const CONFIGS: &[(&str, &str)] = &[
     config!("flavors/tiny"),
     config!("kernels.toml"),
     config!("patches/README.md"),
+    ("toolchain.toml", BAD_PAIRS),
     config!("tools"),
 ];
+
+/// Tools that do not go with some kernels: see [`crate::kernel::build::toolchain`].
+pub const BAD_PAIRS: &str = include_str!("../../../kernel-configs/toolchain.toml");
 
 /// The style of `report.html`: see [`crate::report::html`].
 pub const REPORT_STYLE: &str = include_str!("../../../vmtest-assets/report/report.css");

@@ -22,7 +22,7 @@ pub struct Planned {
     /// Why compiler and kernel do not go together at all.
     refused: Option<String>,
     /// What is known to go wrong with these tools, and is worked around.
-    worked_around: Vec<&'static str>,
+    worked_around: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -94,7 +94,7 @@ fn plan(
         match toolchain.refusal(&version) {
             Some(failure) => planned.refused = Some(failure.to_string()),
             None => {
-                let pairs = toolchain.bad_pairs.iter();
+                let pairs = toolchain.bad_pairs.into_iter();
                 planned.worked_around = pairs.map(|pair| pair.reason).collect();
             }
         }
@@ -166,7 +166,7 @@ mod tests {
             }),
             options: (166, 4),
             refused: None,
-            worked_around: vec!["something goes wrong"],
+            worked_around: vec!["something goes wrong".to_owned()],
         };
         let refused = Planned {
             source: Ok(PlannedSource {

@@ -1,11 +1,12 @@
 //! Compiler and pahole, and which of them do not go with which kernels.
 
-use std::ops::Range;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
+use serde::Deserialize;
 
-use crate::base::{error::Failure, programs::find_program};
+use crate::base::{embedded::BAD_PAIRS, error::Failure, programs::find_program};
 use crate::model::{arch, arch::Arch, version::Version};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,7 +99,7 @@ pub struct Toolchain {
     /// Only needed for BTF.
     pub pahole: Option<Pahole>,
     /// What is known to go wrong with that kernel.
-    pub bad_pairs: Vec<&'static BadPair>,
+    pub bad_pairs: Vec<BadPair>,
 }
 
 impl Toolchain {
@@ -120,145 +121,78 @@ impl Toolchain {
     }
 
     /// The remedies of one kind that this kernel needs.
-    pub fn remedies(&self, kind: Remedy) -> Vec<&'static str> {
-        let pairs = self.bad_pairs.iter().filter(|pair| pair.remedy.0 == kind);
-        pairs.map(|pair| pair.remedy.1).collect()
+    pub fn remedies(&self, kind: Remedy) -> Vec<&str> {
+        let pairs = self.bad_pairs.iter().filter(|pair| pair.remedy == kind);
+        pairs.map(|pair| &*pair.value).collect()
     }
 
     /// Why the kernel cannot be built with these tools.
     pub fn refusal(&self, version: &Version) -> Option<Failure> {
         let mut pairs = self.bad_pairs.iter();
-        let pair = pairs.find(|pair| pair.remedy.0 == Remedy::Refuse)?;
-        let (compiler, reason) = (&self.compiler.text, pair.reason);
+        let pair = pairs.find(|pair| pair.remedy == Remedy::Refuse)?;
+        let (compiler, reason) = (&self.compiler.text, &pair.reason);
         let message = format!("cannot build Linux {version} with {compiler}: {reason}");
-        Some(Failure::setup(message).hint(pair.remedy.1))
+        Some(Failure::setup(message).hint(&pair.value))
     }
 }
 
-/// What is done about a bad pair.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is done about a bad pair, see `toolchain.toml`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Remedy {
-    /// It cannot be built; what to do instead.
     Refuse,
-    /// An argument that is part of `CC` and `HOSTCC`, before all others.
     Dialect,
-    /// An argument for kernel code, behind all others.
     CompilerFlag,
-    /// An argument for the host's programs.
     HostFlag,
-    /// A variable of make.
     Variable,
     PaholeFlag,
 }
 
-#[derive(Debug)]
-enum BadTool {
-    Gcc(Range<u32>),
-    Pahole(Range<(u32, u32)>),
-}
-
 /// A pair of tool and kernel that does not work by itself.
-#[derive(Debug)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct BadPair {
     /// What goes wrong, and since when it does not.
-    pub reason: &'static str,
-    /// A release candidate counts as its series: what is new comes in with the first of them.
-    kernels: Range<(u32, u32)>,
-    tool: BadTool,
-    remedy: (Remedy, &'static str),
+    pub reason: String,
+    kernels: Bounds<(u32, u32)>,
+    gcc: Option<Bounds<u32>>,
+    pahole: Option<Bounds<(u32, u32)>>,
+    remedy: Remedy,
+    value: String,
 }
 
-const FIRST: (u32, u32) = (0, 0);
-const LAST: (u32, u32) = (u32::MAX, 0);
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Bounds<T> {
+    since: Option<T>,
+    before: Option<T>,
+}
 
-/// Every pair that we know of.
-const BAD_PAIRS: &[BadPair] = &[
-    BadPair {
-        // On x86, the only architecture here, one release before all others:
-        // a3e8fe814ad1 ("x86/build: Raise the minimum GCC version to 8.1", 6.15),
-        // 118c40b7b503 ("kbuild: require gcc-8 and binutils-2.30", 6.16).
-        reason: "Linux 6.15 and newer need GCC 8 (a3e8fe814ad1, \"x86/build: Raise the minimum \
-                 GCC version to 8.1\")",
-        kernels: (6, 15)..LAST,
-        tool: BadTool::Gcc(0..8),
-        remedy: (Remedy::Refuse, "name a newer compiler with --cc"),
-    },
-    BadPair {
-        reason: "Linux 5.15 and newer need GCC 5.1 (76ae847497bc, \"Documentation: raise \
-                 minimum supported version of GCC to 5.1\")",
-        kernels: (5, 15)..LAST,
-        tool: BadTool::Gcc(0..5),
-        remedy: (Remedy::Refuse, "name a newer compiler with --cc"),
-    },
-    BadPair {
-        // The main part of the kernel names a dialect; boot code, which resets the
-        // flags, did not before "x86/boot: Compile boot code with -std=gnu11 too" (in
-        // 6.15 at the latest), nor do tools for the host. Being first, it is no more
-        // than a default.
-        reason: "GCC 15 takes C for C23, where `bool` and `false` are keywords that older \
-                 kernels define themselves",
-        kernels: FIRST..(6, 15),
-        tool: BadTool::Gcc(15..u32::MAX),
-        remedy: (Remedy::Dialect, "-std=gnu11"),
-    },
-    BadPair {
-        // 52a9dab6d892 ("libsubcmd: Fix use-after-free for realloc(..., 0)", 5.17). The
-        // makefile of that library adds -Werror unless this variable is 0.
-        reason: "GCC 12 warns of realloc(..., 0) in tools/lib/subcmd before 5.17, and warnings \
-                 are errors there",
-        kernels: FIRST..(5, 17),
-        tool: BadTool::Gcc(12..u32::MAX),
-        remedy: (Remedy::Variable, "WERROR=0"),
-    },
-    BadPair {
-        // e33a814e772c ("scripts/dtc: Remove redundant YYLOC global declaration", 5.6).
-        reason: "GCC 10 no longer merges variables defined twice, as scripts/dtc does before 5.6",
-        kernels: FIRST..(5, 6),
-        tool: BadTool::Gcc(10..u32::MAX),
-        remedy: (Remedy::HostFlag, "-fcommon"),
-    },
-    BadPair {
-        // 121c5d08d53c ("kbuild: Only add -fno-var-tracking-assignments for old GCC
-        // versions", 5.10). Not a failure, but a debugger's tests need the variables.
-        reason: "before 5.10 the locations of variables are switched off for all compilers because \
-                 of a bug of GCC 4",
-        kernels: FIRST..(5, 10),
-        tool: BadTool::Gcc(5..u32::MAX),
-        remedy: (Remedy::CompilerFlag, "-fvar-tracking-assignments"),
-    },
-    BadPair {
-        // Kernels know the kind since "bpf: Add btf enum64 support" (6.0); older ones
-        // pass this option only in some point releases of the stable branches
-        // ("kbuild: Add skip_encoding_btf_enum64 option to pahole").
-        reason: "pahole 1.24 encodes 64-bit enumerations in a way that kernels before 6.0 refuse",
-        kernels: FIRST..(6, 0),
-        tool: BadTool::Pahole((1, 24)..LAST),
-        remedy: (Remedy::PaholeFlag, "--skip_encoding_btf_enum64"),
-    },
-    BadPair {
-        // a0b8200d06ad ("kbuild: skip per-CPU BTF generation for pahole v1.18-v1.21", 5.13).
-        reason: "pahole 1.18 to 1.21 fails on per-CPU variables without a size",
-        kernels: FIRST..(5, 13),
-        tool: BadTool::Pahole((1, 18)..(1, 22)),
-        remedy: (Remedy::PaholeFlag, "--skip_encoding_btf_vars"),
-    },
-];
+impl<T: PartialOrd> Bounds<T> {
+    fn contain(&self, value: &T) -> bool {
+        self.since.as_ref().is_none_or(|since| since <= value)
+            && self.before.as_ref().is_none_or(|before| value < before)
+    }
+}
 
 /// The pairs that one kernel and these tools are.
-pub fn bad_pairs(
+fn bad_pairs(
     version: &Version,
     compiler: &Compiler,
     pahole: Option<(u32, u32)>,
-) -> Vec<&'static BadPair> {
-    let series = (version.series.major, version.series.minor);
-    let is_bad = |tool: &BadTool| match tool {
-        BadTool::Gcc(bad) => compiler.family == Family::Gcc && bad.contains(&compiler.major),
-        BadTool::Pahole(bad) => pahole.is_some_and(|version| bad.contains(&version)),
-    };
-    let pairs = BAD_PAIRS.iter();
-    pairs
-        .filter(|pair| pair.kernels.contains(&series) && is_bad(&pair.tool))
-        .collect()
+) -> Result<Vec<BadPair>> {
+    let mut file: BTreeMap<String, Vec<BadPair>> = toml::from_str(BAD_PAIRS)?;
+    let mut pairs = file.remove("bad-pair").unwrap_or_default();
+    let gcc = (compiler.family == Family::Gcc).then_some(compiler.major);
+    pairs.retain(|pair| {
+        let is_gcc = pair.gcc.as_ref().zip(gcc);
+        let is_pahole = pair.pahole.as_ref().zip(pahole);
+        pair.kernels
+            .contain(&(version.series.major, version.series.minor))
+            && (is_gcc.is_some_and(|(bad, version)| bad.contain(&version))
+                || is_pahole.is_some_and(|(bad, version)| bad.contain(&version)))
+    });
+    Ok(pairs)
 }
 
 /// Finds the tools on this host. `cc` is what `--cc` says; without it the
@@ -286,7 +220,7 @@ pub fn probe(arch: &Arch, cc: Option<&str>, version: &Version) -> Result<Toolcha
     });
     let pahole_version = pahole.as_ref().map(|pahole| pahole.version);
     Ok(Toolchain {
-        bad_pairs: bad_pairs(version, &compiler, pahole_version),
+        bad_pairs: bad_pairs(version, &compiler, pahole_version)?,
         ccache: cc.is_none() && find_program("ccache").is_some(),
         // A compiler that was named also builds the host's programs, if it is for this host.
         host_program: cc.filter(|_| native).unwrap_or("gcc").to_owned(),
@@ -310,7 +244,7 @@ pub(super) fn example(major: u32, kernel: &str) -> Toolchain {
     let text = format!("gcc (Debian {major}.2.0-14) {major}.2.0");
     let compiler = Compiler::parse(&text).unwrap();
     Toolchain {
-        bad_pairs: bad_pairs(&kernel.parse().unwrap(), &compiler, Some((1, 24))),
+        bad_pairs: bad_pairs(&kernel.parse().unwrap(), &compiler, Some((1, 24))).unwrap(),
         program: "gcc".into(),
         host_program: "gcc".into(),
         ccache: true,
@@ -377,9 +311,8 @@ mod tests {
                 let compiler = Compiler::parse(&format!("gcc (x) {gcc}.1.0")).unwrap();
                 let version = version.parse::<Version>().unwrap();
                 text += &format!("{version} gcc {gcc} pahole {pahole:?}:");
-                for pair in bad_pairs(&version, &compiler, pahole) {
-                    let (kind, value) = pair.remedy;
-                    text += &format!(" {kind:?}({value:?})");
+                for pair in bad_pairs(&version, &compiler, pahole).unwrap() {
+                    text += &format!(" {:?}({:?})", pair.remedy, pair.value);
                 }
                 text += "\n";
             }
