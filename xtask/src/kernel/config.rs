@@ -12,7 +12,7 @@ pub mod definitions;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 
 use crate::base::paths::Files;
 use crate::model::version::{Series, Version};
@@ -67,15 +67,21 @@ impl Value {
 /// The value of a decimal or hexadecimal number. Options go up to 64 bits
 /// (`ILLEGAL_POINTER_VALUE`) and may be negative.
 fn number(text: &str) -> Option<i128> {
-    if let Some(digits) = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X")) {
-        let hexadecimal = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_hexdigit());
-        return i128::from_str_radix(digits, 16)
-            .ok()
-            .filter(|_| hexadecimal);
+    let hexadecimal = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"));
+    let (digits, radix) = match hexadecimal {
+        Some(digits) => (digits, 16),
+        None => (text.strip_prefix('-').unwrap_or(text), 10),
+    };
+    // `from_str_radix` would take a sign.
+    if !digits.starts_with(|c: char| c.is_digit(radix)) {
+        return None;
     }
-    let digits = text.strip_prefix('-').unwrap_or(text);
-    let decimal = !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit());
-    text.parse().ok().filter(|_| decimal)
+    let number = i128::from_str_radix(digits, radix).ok()?;
+    Some(if text.starts_with('-') {
+        -number
+    } else {
+        number
+    })
 }
 
 impl fmt::Display for Value {
@@ -94,14 +100,14 @@ impl fmt::Display for Value {
 
 /// Where an option stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Origin {
+pub struct FragmentLine {
     /// The fragment, relative to `kernel-configs/`.
     pub file: String,
-    /// The line, from 1.
+    /// From 1.
     pub line: usize,
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for FragmentLine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}:{}", self.file, self.line)
     }
@@ -118,13 +124,6 @@ pub struct Lifetime {
     pub renames: Vec<(Series, String)>,
 }
 
-impl Lifetime {
-    fn contains(&self, series: Series) -> bool {
-        self.since.is_none_or(|since| series >= since)
-            && self.until.is_none_or(|until| series < until)
-    }
-}
-
 /// An option that a fragment wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -134,22 +133,24 @@ pub struct Wanted {
     pub lifetime: Lifetime,
     /// The comment above it, one line each, without `#`.
     pub reason: Vec<String>,
-    pub origin: Origin,
+    pub origin: FragmentLine,
     /// Where it stands with another value or reason that this one overrides.
-    pub overrides: Vec<Origin>,
+    pub overrides: Vec<FragmentLine>,
 }
 
 impl Wanted {
     /// What the option is called in a series; `None` if it is not there.
     pub fn name_in(&self, series: Series) -> Option<&str> {
-        self.lifetime.contains(series).then(|| {
-            let renamed = self
-                .lifetime
-                .renames
-                .iter()
-                .rfind(|(since, _)| series >= *since);
-            renamed.map_or(self.option.as_str(), |(_, name)| name)
-        })
+        let Lifetime {
+            since,
+            until,
+            renames,
+        } = &self.lifetime;
+        if since.is_some_and(|since| series < since) || until.is_some_and(|until| series >= until) {
+            return None;
+        }
+        let renamed = renames.iter().rfind(|(since, _)| series >= *since);
+        Some(renamed.map_or(&self.option, |(_, name)| name))
     }
 }
 
@@ -198,14 +199,13 @@ fn merge_fragments(fragments: Vec<Vec<Wanted>>) -> Result<Merged> {
     // Two entries for one option would make the later line of the file that make
     // reads win, whatever the fragments say.
     for wanted in &options {
-        for (_, name) in &wanted.lifetime.renames {
+        let renames = wanted.lifetime.renames.iter();
+        for name in renames.map(|(_, name)| name) {
             if let Some(other) = options.iter().find(|other| other.option == *name) {
+                let (option, origin) = (&wanted.option, &wanted.origin);
                 bail!(
-                    "{}: {name} is the new name of {} ({}): write {} here",
-                    other.origin,
-                    wanted.option,
-                    wanted.origin,
-                    wanted.option
+                    "{}: {name} is the new name of {option} ({origin}): write {option} here",
+                    other.origin
                 );
             }
         }
@@ -215,85 +215,89 @@ fn merge_fragments(fragments: Vec<Vec<Wanted>>) -> Result<Merged> {
 
 /// Parses one fragment. `path` is for messages and origins.
 pub fn parse_fragment(path: &str, text: &str) -> Result<Vec<Wanted>> {
-    let mut options: Vec<Wanted> = Vec::new();
-    // The comment that the next option belongs to, and whether options followed it.
-    let mut reason: Vec<String> = Vec::new();
-    let mut reason_used = false;
-    let mut lifetime: Option<Lifetime> = None;
-    let end = text.lines().count() + 1;
-    for (index, line) in text.lines().chain([""]).enumerate() {
-        let origin = Origin {
+    let mut parser = FragmentParser::default();
+    for (line, number) in text.lines().chain([""]).zip(1..) {
+        let origin = FragmentLine {
             file: path.to_owned(),
-            line: index + 1,
+            line: number,
         };
+        parser.line(line, &origin).map_err(|what| {
+            anyhow!("{origin}: {what}; see kernel-configs/README.md for the syntax")
+        })?;
+    }
+    Ok(parser.options)
+}
+
+#[derive(Default)]
+struct FragmentParser {
+    options: Vec<Wanted>,
+    /// The comment that the next option belongs to, and whether options followed it.
+    reason: Vec<String>,
+    reason_used: bool,
+    /// What the lines with `#:` above the next option say.
+    lifetime: Option<Lifetime>,
+}
+
+impl FragmentParser {
+    fn line(&mut self, line: &str, origin: &FragmentLine) -> Result<()> {
+        if let Some(directive) = line.strip_prefix("#:") {
+            return add_directive(self.lifetime.get_or_insert_default(), directive);
+        }
+        let comment = line.strip_prefix('#');
+        ensure!(
+            self.lifetime.is_none() || (comment.is_none() && !line.is_empty()),
+            "a line that begins with \"#:\" must stand right above its option"
+        );
         if line.is_empty() {
-            ensure!(
-                lifetime.is_none(),
-                "{origin}: a line that begins with \"#:\" must stand right above its option{}",
-                if index + 1 == end {
-                    ", but the file ends"
-                } else {
-                    ""
-                }
-            );
-            reason.clear();
-            reason_used = false;
-        } else if let Some(directive) = line.strip_prefix("#:") {
-            let directive = parse_directive(directive).map_err(|what| {
-                anyhow::anyhow!("{origin}: {what}; see kernel-configs/README.md for the syntax")
-            })?;
-            add_directive(lifetime.get_or_insert_default(), directive, &origin)?;
-        } else if let Some(comment) = line.strip_prefix('#') {
-            ensure!(
-                lifetime.is_none(),
-                "{origin}: a line that begins with \"#:\" must stand right above its option"
-            );
+            self.reason.clear();
+        } else if let Some(comment) = comment {
             ensure!(
                 comment.is_empty() || comment.starts_with(' '),
-                "{origin}: a comment begins with \"# \", a line about an option with \"#:\""
+                "a comment begins with \"# \", a line about an option with \"#:\""
             );
             ensure!(
-                !is_unset_line(line),
-                "{origin}: write CONFIG_…=n, so that it does not look like a comment"
+                unset_option(line).is_none(),
+                "write CONFIG_…=n, so that it does not look like a comment"
             );
-            if reason_used {
-                reason.clear();
-                reason_used = false;
+            if self.reason_used {
+                self.reason.clear();
             }
-            reason.push(comment.trim().to_owned());
+            self.reason.push(comment.trim().to_owned());
         } else {
-            let (option, value) = parse_option(line).map_err(|what| {
-                anyhow::anyhow!("{origin}: {what}; see kernel-configs/README.md for the syntax")
-            })?;
-            ensure!(
-                reason.iter().any(|line| !line.is_empty()),
-                "{origin}: {option} has no comment above it that says why it is there"
-            );
-            if let Some(first) = options.iter().find(|other| other.option == option) {
-                bail!(
-                    "{origin}: {option} stands in line {} already",
-                    first.origin.line
-                );
-            }
-            reason_used = true;
-            options.push(Wanted {
-                option: option.to_owned(),
-                value,
-                lifetime: lifetime.take().unwrap_or_default(),
-                reason: reason.clone(),
-                origin,
-                overrides: Vec::new(),
-            });
+            self.option(line, origin)?;
         }
+        self.reason_used = comment.is_none();
+        Ok(())
     }
-    Ok(options)
+
+    fn option(&mut self, line: &str, origin: &FragmentLine) -> Result<()> {
+        let (option, value) = line
+            .split_once('=')
+            .with_context(|| format!("{line:?} is neither an option nor a comment"))?;
+        ensure!(is_option(option), "{option:?} is not the name of an option");
+        let value = Value::parse(value).with_context(|| {
+            format!("{value:?} is not a value (y, m, n, a number or a quoted string)")
+        })?;
+        ensure!(
+            self.reason.iter().any(|line| !line.is_empty()),
+            "{option} has no comment above it that says why it is there"
+        );
+        if let Some(first) = self.options.iter().find(|other| other.option == option) {
+            bail!("{option} stands in line {} already", first.origin.line);
+        }
+        self.options.push(Wanted {
+            option: option.to_owned(),
+            value,
+            lifetime: self.lifetime.take().unwrap_or_default(),
+            reason: self.reason.clone(),
+            origin: origin.clone(),
+            overrides: Vec::new(),
+        });
+        Ok(())
+    }
 }
 
-/// `# CONFIG_FOO is not set`, which is what Kconfig writes.
-fn is_unset_line(line: &str) -> bool {
-    unset_option(line).is_some()
-}
-
+/// The option of `# CONFIG_FOO is not set`, which is what Kconfig writes.
 fn unset_option(line: &str) -> Option<&str> {
     let option = line.strip_prefix("# ")?.strip_suffix(" is not set")?;
     is_option(option).then_some(option)
@@ -305,87 +309,53 @@ fn is_option(text: &str) -> bool {
     })
 }
 
-fn parse_option(line: &str) -> Result<(&str, Value), String> {
-    let Some((option, value)) = line.split_once('=') else {
-        return Err(format!("{line:?} is neither an option nor a comment"));
-    };
-    if !is_option(option) {
-        return Err(format!("{option:?} is not the name of an option"));
-    }
-    let Some(value) = Value::parse(value) else {
-        return Err(format!(
-            "{value:?} is not a value (y, m, n, a number or a quoted string)"
-        ));
-    };
-    Ok((option, value))
-}
-
-enum Directive {
-    Since(Series),
-    Until(Series),
-    RenamedTo(String, Series),
-}
-
-/// Parses what stands behind `#:`.
-fn parse_directive(text: &str) -> Result<Directive, String> {
+/// Takes in what stands behind `#:`.
+fn add_directive(lifetime: &mut Lifetime, text: &str) -> Result<()> {
     let series = |text: &str| {
-        text.parse::<Series>()
-            .map_err(|_| format!("{text:?} is not a series like 6.1"))
+        let series = text.parse::<Series>();
+        series.map_err(|_| anyhow!("{text:?} is not a series like 6.1"))
     };
     let text = text
         .strip_prefix(' ')
-        .ok_or_else(|| "a space is missing behind \"#:\"".to_owned())?;
-    // A note in parentheses at the end.
-    let (text, note) = match text.split_once(" (") {
-        Some((text, note)) => (text, Some(note)),
-        None => (text, None),
-    };
-    if note.is_some_and(|note| !note.ends_with(')') || note.len() == 1) {
-        return Err("the note in parentheses is empty or does not end with the line".to_owned());
-    }
-    match text.split(' ').collect::<Vec<_>>().as_slice() {
-        ["since", since] => Ok(Directive::Since(series(since)?)),
-        ["until", until] => Ok(Directive::Until(series(until)?)),
-        ["renamed-to", option, "since", since] if is_option(option) => {
-            Ok(Directive::RenamedTo((*option).to_owned(), series(since)?))
-        }
-        _ => Err(format!("cannot understand {text:?}")),
-    }
-}
-
-fn add_directive(lifetime: &mut Lifetime, directive: Directive, origin: &Origin) -> Result<()> {
-    match directive {
-        Directive::Since(series) => {
-            ensure!(lifetime.since.is_none(), "{origin}: a second \"since\"");
-            lifetime.since = Some(series);
-        }
-        Directive::Until(series) => {
-            ensure!(lifetime.until.is_none(), "{origin}: a second \"until\"");
-            lifetime.until = Some(series);
-        }
-        Directive::RenamedTo(option, series) => {
-            ensure!(
-                lifetime
-                    .renames
-                    .last()
-                    .is_none_or(|(last, _)| *last < series),
-                "{origin}: the new names are not in the order of their series"
-            );
-            lifetime.renames.push((series, option));
-        }
-    }
-    // A range without a series in it would never be looked at.
-    let first = lifetime.since;
-    let last = lifetime.until;
+        .context("a space is missing behind \"#:\"")?;
+    let (text, note) = text.split_once(" (").unwrap_or((text, "no note)"));
     ensure!(
-        first.zip(last).is_none_or(|(first, last)| first < last),
-        "{origin}: \"until\" is not after \"since\""
+        note.ends_with(')') && note.len() > 1,
+        "the note in parentheses is empty or does not end with the line"
+    );
+    match text.split(' ').collect::<Vec<_>>()[..] {
+        ["since", since] => {
+            let first = lifetime.since.replace(series(since)?);
+            ensure!(first.is_none(), "a second \"since\"");
+        }
+        ["until", until] => {
+            let first = lifetime.until.replace(series(until)?);
+            ensure!(first.is_none(), "a second \"until\"");
+        }
+        ["renamed-to", option, "since", since] if is_option(option) => {
+            lifetime.renames.push((series(since)?, option.to_owned()));
+        }
+        _ => bail!("cannot understand {text:?}"),
+    }
+    let Lifetime {
+        since,
+        until,
+        renames,
+    } = lifetime;
+    ensure!(
+        renames.is_sorted_by(|(a, _), (b, _)| a < b),
+        "the new names are not in the order of their series"
+    );
+    // A range without a series in it would never be looked at.
+    ensure!(
+        since.zip(*until).is_none_or(|(since, until)| since < until),
+        "\"until\" is not after \"since\""
     );
     ensure!(
-        lifetime.renames.iter().all(|(series, _)| {
-            first.is_none_or(|first| first < *series) && last.is_none_or(|last| *series < last)
+        renames.iter().all(|(series, _)| {
+            since.is_none_or(|since| since < *series) && until.is_none_or(|until| *series < until)
         }),
-        "{origin}: a new name is outside the range of the option"
+        "a new name is outside the range of the option"
     );
     Ok(())
 }
@@ -395,69 +365,52 @@ impl Merged {
     /// but options, so that two texts are the same when they configure the same:
     /// it is a part of a package's input key.
     pub fn allconfig(&self, version: &Version) -> String {
-        let mut text = String::new();
-        for wanted in &self.options {
-            if let Some(name) = wanted.name_in(version.series) {
-                text.push_str(name);
-                text.push('=');
-                text.push_str(&wanted.value.to_string());
-                text.push('\n');
-            }
-        }
-        text
+        let line = |wanted: &Wanted| {
+            let name = wanted.name_in(version.series)?;
+            Some(format!("{name}={}\n", wanted.value))
+        };
+        self.options.iter().filter_map(line).collect()
     }
 
     /// The options with origins and reasons, for a person; for one version or with
     /// the ranges of all. It can be used as `KCONFIG_ALLCONFIG` as well.
     pub fn annotated(&self, version: Option<&Version>) -> String {
-        use fmt::Write;
-
-        let mut text = String::new();
+        let mut lines = Vec::new();
         let mut last: Option<(&str, &[String])> = None;
         for wanted in &self.options {
             let name = match version {
-                Some(version) => match wanted.name_in(version.series) {
-                    Some(name) => name,
-                    None => continue,
-                },
-                None => &wanted.option,
+                Some(version) => wanted.name_in(version.series),
+                None => Some(wanted.option.as_str()),
             };
-            let key = (wanted.origin.file.as_str(), wanted.reason.as_slice());
-            if last != Some(key) {
-                let separator = if last.is_some() { "\n" } else { "" };
-                let _ = writeln!(text, "{separator}# [{}]", wanted.origin.file);
-                for line in &wanted.reason {
-                    let _ = writeln!(text, "{}", format!("# {line}").trim_end());
-                }
-                last = Some(key);
+            let Some(name) = name else {
+                continue;
+            };
+            let file = wanted.origin.file.as_str();
+            if last != Some((file, &wanted.reason)) {
+                lines.extend(last.map(|_| String::new()));
+                lines.push(format!("# [{file}]"));
+                let reason = wanted.reason.iter();
+                lines.extend(reason.map(|line| format!("# {line}").trim_end().to_owned()));
+                last = Some((file, &wanted.reason));
             }
-            if let ([origin, ..], overrides) = (wanted.overrides.as_slice(), &wanted.overrides) {
-                let _ = writeln!(
-                    text,
-                    "# (line {}; overrides {origin}{})",
-                    wanted.origin.line,
-                    if overrides.len() > 1 {
-                        " and others"
-                    } else {
-                        ""
-                    }
-                );
+            let overrides = wanted.overrides.iter().map(ToString::to_string);
+            let overrides = overrides.collect::<Vec<_>>().join(", ");
+            if !overrides.is_empty() {
+                let line = wanted.origin.line;
+                lines.push(format!("# (line {line}; overrides {overrides})"));
             }
             if version.is_none() {
                 let lifetime = &wanted.lifetime;
-                if let Some(since) = lifetime.since {
-                    let _ = writeln!(text, "#: since {since}");
-                }
-                if let Some(until) = lifetime.until {
-                    let _ = writeln!(text, "#: until {until}");
-                }
+                lines.extend(lifetime.since.map(|since| format!("#: since {since}")));
+                lines.extend(lifetime.until.map(|until| format!("#: until {until}")));
                 for (since, name) in &lifetime.renames {
-                    let _ = writeln!(text, "#: renamed-to {name} since {since}");
+                    lines.push(format!("#: renamed-to {name} since {since}"));
                 }
             }
-            let _ = writeln!(text, "{name}={}", wanted.value);
+            lines.push(format!("{name}={}", wanted.value));
         }
-        text
+        lines.push(String::new());
+        lines.join("\n")
     }
 }
 
@@ -539,15 +492,13 @@ impl<'a> Audit<'a> {
     #[must_use]
     pub fn with_modules(mut self, early: &[&str]) -> Self {
         for option in &mut self.options {
-            let State::Lost { found } = &option.state else {
-                continue;
-            };
-            let there = match (&option.wanted.value, found) {
-                (Value::Yes, Value::Module) => !early.contains(&option.name),
-                (Value::Module, Value::Yes) => true,
-                _ => false,
-            };
-            if there {
+            if let State::Lost { found } = &option.state
+                && match (&option.wanted.value, found) {
+                    (Value::Yes, Value::Module) => !early.contains(&option.name),
+                    (Value::Module, Value::Yes) => true,
+                    _ => false,
+                }
+            {
                 let found = found.clone();
                 option.state = State::There { found };
             }
@@ -564,17 +515,10 @@ impl<'a> Audit<'a> {
 
     /// How many are set, expected to be absent, and lost.
     pub fn counts(&self) -> (usize, usize, usize) {
-        let count = |wanted: fn(&State) -> bool| {
-            self.options
-                .iter()
-                .filter(|option| wanted(&option.state))
-                .count()
-        };
-        (
-            count(|state| matches!(state, State::Set | State::There { .. })),
-            count(|state| *state == State::ExpectedAbsent),
-            count(|state| matches!(state, State::Lost { .. })),
-        )
+        let absent = |option: &&Audited<'_>| option.state == State::ExpectedAbsent;
+        let absent = self.options.iter().filter(absent).count();
+        let lost = self.lost().count();
+        (self.options.len() - absent - lost, absent, lost)
     }
 }
 
@@ -603,17 +547,14 @@ pub fn audit<'a>(merged: &'a Merged, version: &Version, final_config: &str) -> A
                 state: State::ExpectedAbsent,
             };
         };
-        let found = config.get(name);
+        let found = config.get(name).clone();
         // Kconfig does not write an empty string that has no prompt, nor the
         // values of options whose dependencies are missing.
-        let same = found.same(&wanted.value)
-            || (*found == Value::No && wanted.value == Value::Text(String::new()));
-        let state = if same {
+        let empty = found == Value::No && wanted.value == Value::Text(String::new());
+        let state = if empty || found.same(&wanted.value) {
             State::Set
         } else {
-            State::Lost {
-                found: found.clone(),
-            }
+            State::Lost { found }
         };
         Audited {
             wanted,

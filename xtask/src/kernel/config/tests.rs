@@ -31,7 +31,7 @@ fn later_fragments_win_and_origins_are_remembered() {
         ),
         ("arch/x", "# Again.\nCONFIG_A=m\n"),
     ]);
-    expect![[r#"
+    expect![[r##"
         # [base]
         # One.
         CONFIG_B=m
@@ -44,9 +44,9 @@ fn later_fragments_win_and_origins_are_remembered() {
 
         # [arch/x]
         # Again.
-        # (line 2; overrides base:4 and others)
+        # (line 2; overrides base:4, flavors/tiny:2)
         CONFIG_A=m
-    "#]]
+    "##]]
     .assert_eq(&merged.annotated(None));
 }
 
@@ -123,19 +123,19 @@ fn a_fragment_that_breaks_the_rules_is_refused() {
     };
     check(
         "CONFIG_A=y\n",
-        expect!["f:1: CONFIG_A has no comment above it that says why it is there"],
+        expect!["f:1: CONFIG_A has no comment above it that says why it is there; see kernel-configs/README.md for the syntax"],
     );
     check(
         "# Why.\n\nCONFIG_A=y\n",
-        expect!["f:3: CONFIG_A has no comment above it that says why it is there"],
+        expect!["f:3: CONFIG_A has no comment above it that says why it is there; see kernel-configs/README.md for the syntax"],
     );
     check(
         "#\nCONFIG_A=y\n",
-        expect!["f:2: CONFIG_A has no comment above it that says why it is there"],
+        expect!["f:2: CONFIG_A has no comment above it that says why it is there; see kernel-configs/README.md for the syntax"],
     );
     check(
         "# Why.\nCONFIG_A=y\nCONFIG_A=n\n",
-        expect!["f:3: CONFIG_A stands in line 2 already"],
+        expect!["f:3: CONFIG_A stands in line 2 already; see kernel-configs/README.md for the syntax"],
     );
     check(
         "# Why.\nA=y\n",
@@ -169,11 +169,11 @@ fn a_fragment_that_breaks_the_rules_is_refused() {
     );
     check(
         "# Why.\n# CONFIG_A is not set\n",
-        expect!["f:2: write CONFIG_…=n, so that it does not look like a comment"],
+        expect!["f:2: write CONFIG_…=n, so that it does not look like a comment; see kernel-configs/README.md for the syntax"],
     );
     check(
         "#Why.\nCONFIG_A=y\n",
-        expect![[r##"f:1: a comment begins with "# ", a line about an option with "#:""##]],
+        expect![[r##"f:1: a comment begins with "# ", a line about an option with "#:"; see kernel-configs/README.md for the syntax"##]],
     );
     check(
         "# Why.\n#: since 5.x\nCONFIG_A=y\n",
@@ -219,29 +219,27 @@ fn a_fragment_that_breaks_the_rules_is_refused() {
     );
     check(
         "# Why.\n#: since 5.1\n#: since 5.2\nCONFIG_A=y\n",
-        expect![[r#"f:3: a second "since""#]],
+        expect![[r#"f:3: a second "since"; see kernel-configs/README.md for the syntax"#]],
     );
     check(
         "# Why.\n#: since 5.2\n#: until 5.2\nCONFIG_A=y\n",
-        expect![[r#"f:3: "until" is not after "since""#]],
+        expect![[r#"f:3: "until" is not after "since"; see kernel-configs/README.md for the syntax"#]],
     );
     check(
         "# Why.\n#: until 5.2\n#: renamed-to CONFIG_B since 5.3\nCONFIG_A=y\n",
-        expect!["f:3: a new name is outside the range of the option"],
+        expect!["f:3: a new name is outside the range of the option; see kernel-configs/README.md for the syntax"],
     );
     check(
         "# Why.\n#: since 5.2\n\nCONFIG_A=y\n",
-        expect![[r##"f:3: a line that begins with "#:" must stand right above its option"##]],
+        expect![[r##"f:3: a line that begins with "#:" must stand right above its option; see kernel-configs/README.md for the syntax"##]],
     );
     check(
         "# Why.\n#: since 5.2\n",
-        expect![[
-            r##"f:3: a line that begins with "#:" must stand right above its option, but the file ends"##
-        ]],
+        expect![[r##"f:3: a line that begins with "#:" must stand right above its option; see kernel-configs/README.md for the syntax"##]],
     );
     check(
         "# Why.\n#: since 5.2\n# More.\nCONFIG_A=y\n",
-        expect![[r##"f:3: a line that begins with "#:" must stand right above its option"##]],
+        expect![[r##"f:3: a line that begins with "#:" must stand right above its option; see kernel-configs/README.md for the syntax"##]],
     );
 }
 
