@@ -56,7 +56,7 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
     let request = request.map(str::parse::<KernelRequest>).transpose()?;
     let mut kernels = Vec::new();
     for arch in arch::ARCHITECTURES {
-        let distributions = distro::survey_all(&env.paths, arch)?;
+        let distributions = distro::survey(&env.paths, arch)?;
         for survey in [store::survey(&env.paths, arch)?, distributions] {
             for (path, reason) in survey.damaged {
                 env.ui

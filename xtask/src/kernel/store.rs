@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -36,31 +36,59 @@ pub struct Survey {
     pub damaged: Vec<(PathBuf, String)>,
 }
 
+impl Survey {
+    /// Opens what is `named` like a kernel. It must be called after what is in it.
+    pub(super) fn of(
+        paths: &Paths,
+        arch: &'static Arch,
+        named: impl Fn(&Path) -> bool,
+        open: impl Fn(&Path) -> Result<LocalKernel>,
+        name: impl Fn(&Path, &Release) -> String,
+    ) -> Result<Self> {
+        let mut survey = Self::default();
+        for path in disk::entries(&paths.kernels(arch.name))? {
+            if !named(&path) {
+                continue;
+            }
+            let kernel = open(&path).and_then(|kernel| {
+                if kernel.arch != arch {
+                    bail!("it is for {}, not {}", kernel.arch.name, arch.name);
+                }
+                if !path.ends_with(name(&path, &kernel.release)) {
+                    bail!("it holds the kernel {}", kernel.release);
+                }
+                Ok(kernel)
+            });
+            match kernel {
+                Ok(kernel) => survey.kernels.push(kernel),
+                Err(error) => survey.damaged.push((path, format!("{error:#}"))),
+            }
+        }
+        survey.kernels.sort_by(newest_first);
+        Ok(survey)
+    }
+}
+
 /// Looks at all kernels of an architecture.
 pub fn survey(paths: &Paths, arch: &'static Arch) -> Result<Survey> {
-    let mut survey = Survey::default();
-    for path in disk::entries(&paths.kernels(arch.name))? {
+    let named = |path: &Path| {
         let name = path.file_name().and_then(OsStr::to_str);
-        let Some(release) = name.and_then(|name| name.strip_prefix("kernel-")) else {
-            continue;
-        };
-        let kernel = open(&path).and_then(|kernel| {
-            if kernel.arch != arch {
-                bail!("it is for {}, not {}", kernel.arch.name, arch.name);
-            }
-            if kernel.release.to_string() != release {
-                bail!("it holds the kernel {}", kernel.release);
-            }
-            Ok(kernel)
-        });
-        match kernel {
-            Ok(kernel) => survey.kernels.push(kernel),
-            Err(error) => survey.damaged.push((path, format!("{error:#}"))),
-        }
-    }
-    survey.kernels.sort_by(newest_first);
-    survey.damaged.sort();
-    Ok(survey)
+        name.is_some_and(|name| name.starts_with("kernel-"))
+    };
+    Survey::of(paths, arch, named, open, |_, release| {
+        package_name::directory_name(release)
+    })
+}
+
+/// The files that a directory lacks of those, for an error: `no a, no b`.
+pub(super) fn missing<'n>(
+    directory: &Path,
+    files: impl IntoIterator<Item = &'n str>,
+) -> Option<String> {
+    let missing = files.into_iter();
+    let missing = missing.filter(|name| !directory.join(name).is_file());
+    let missing = missing.map(|name| format!("no {name}")).collect::<Vec<_>>();
+    (!missing.is_empty()).then(|| missing.join(", "))
 }
 
 /// The kernels of an architecture on this machine, the newest first.
@@ -78,24 +106,16 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
              build/include/config/kernel.release",
         )
     };
-    match path.metadata() {
-        Ok(metadata) if metadata.is_dir() => {}
-        Ok(_) => return Err(wrong("is not a directory".to_owned()).into()),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {
-            return Err(Failure::usage(format!("{} does not exist", path.display())).into());
-        }
-        Err(error) => {
-            return Err(error).with_context(|| format!("cannot look at {}", path.display()));
-        }
+    let exists = path.try_exists();
+    if !exists.with_context(|| format!("cannot look at {}", path.display()))? {
+        return Err(Failure::usage(format!("{} does not exist", path.display())).into());
+    }
+    if !path.is_dir() {
+        return Err(wrong("is not a directory".to_owned()).into());
     }
     let release_path = "build/include/config/kernel.release";
-    let missing = ["vmlinuz", "build/vmlinux", release_path]
-        .into_iter()
-        .filter(|name| !path.join(name).is_file())
-        .collect::<Vec<_>>();
-    if !missing.is_empty() {
-        let why = format!("is not an unpacked kernel: no {}", missing.join(", no "));
-        return Err(wrong(why).into());
+    if let Some(missing) = missing(path, ["vmlinuz", "build/vmlinux", release_path]) {
+        return Err(wrong(format!("is not an unpacked kernel: {missing}")).into());
     }
     let text = input::text(&path.join(release_path), input::SMALL)?;
     let release = text
@@ -125,14 +145,10 @@ pub(crate) fn elf_architecture(path: &Path) -> Result<&'static Arch> {
 pub fn install(env: &Env, package: &Path) -> Result<LocalKernel> {
     let name = package.file_name().unwrap_or_default().to_string_lossy();
     let Some(parsed) = PackageName::parse(&name) else {
-        return Err(
-            Failure::usage(format!("{} is not a kernel package", package.display()))
-                .hint(
-                    "packages are named kernel-RELEASE.ARCH.tar.zst, and those of distributions \
-                     begin as .deb and .rpm files do",
-                )
-                .into(),
-        );
+        let message = format!("{} is not a kernel package", package.display());
+        let hint = "packages are named kernel-RELEASE.ARCH.tar.zst, and those of distributions \
+            begin as .deb and .rpm files do";
+        return Err(Failure::usage(message).hint(hint).into());
     };
     let vacancy = match vacancy(env, &parsed)? {
         Place::Taken(kernel) => {
@@ -156,9 +172,8 @@ pub fn install(env: &Env, package: &Path) -> Result<LocalKernel> {
 /// Whether a kernel is in the work directory.
 #[derive(Debug)]
 pub enum Place {
-    /// It is.
     Taken(LocalKernel),
-    /// It is not, and until this is dropped no other run will put it there.
+    /// It is not there, and until this is dropped no other run will put it there.
     Vacant(Vacancy),
 }
 
@@ -220,7 +235,6 @@ pub fn lock_name(arch: &Arch, release: &Release) -> String {
 
 #[cfg(test)]
 mod tests {
-
     use super::*;
 
     /// The least that is a kernel.

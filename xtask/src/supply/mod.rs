@@ -112,7 +112,7 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
         let mut kernels = store::kernels(&env.paths, arch)?;
         // A pattern means kernels of ours; one of a distribution must be named in full.
         if whole {
-            kernels.extend(distro::survey(&env.paths, arch)?);
+            kernels.extend(distro::survey(&env.paths, arch)?.kernels);
         }
         candidates.extend(kernels.into_iter().map(|kernel| Named {
             name: PackageName::new(kernel.arch, &kernel.release),

@@ -28,7 +28,7 @@ pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
     let mut found = Vec::new();
     for arch in arch::ARCHITECTURES {
         let mut kernels = store::kernels(paths, arch)?;
-        kernels.extend(distro::survey(paths, arch)?);
+        kernels.extend(distro::survey(paths, arch)?.kernels);
         let named = |release, path| (PackageName { arch, release }, path);
         found.extend(
             kernels

@@ -311,10 +311,10 @@ fn what_debian_does_not_have_is_one_line() {
     "#]],
     );
     home.fails("-k debian:unstable", 3, &expect![[r#"
-        xtask: error: cannot ask Debian for a kernel in unstable: Debian's archive, as apt on this host knows it, does not have that suite (give a package that you have: -k ./linux-image-….deb)
+        xtask: error: cannot ask Debian for a kernel in unstable: Debian's archive, as apt on this host knows it, does not have that suite (a package that you have can be given instead: -k ./linux-image-….deb)
     "#]]);
     home.fails("-k debian:buster", 3, &expect![[r#"
-        xtask: error: cannot ask Debian for a kernel in buster: Debian's archive, as apt on this host knows it, does not have that suite (give a package that you have: -k ./linux-image-….deb)
+        xtask: error: cannot ask Debian for a kernel in buster: Debian's archive, as apt on this host knows it, does not have that suite (a package that you have can be given instead: -k ./linux-image-….deb)
     "#]]);
     home.fails("-k debian:nonsense", 2, &expect![[r#"
         xtask: error: "nonsense" is no kernel of Debian (a series, a version, a release or a suite: debian:6.12, debian:6.12.118, debian:6.1.0-56-amd64, debian:bookworm)
@@ -355,17 +355,17 @@ fn without_the_archive_what_is_here_is_used() {
     let line = "xtask: reading Debian's package lists from a.example\n";
     assert!(run.stderr.starts_with(line), "{}", run.stderr);
     home.fails("-k debian:6.6", 3, &expect![[r#"
-        xtask: error: cannot ask Debian for Linux 6.6: Debian's archive cannot be reached (give a package that you have: -k ./linux-image-….deb)
+        xtask: error: cannot ask Debian for Linux 6.6: Debian's archive cannot be reached (a package that you have can be given instead: -k ./linux-image-….deb)
     "#]]);
 
     fs::write(home.path().join("away"), "E: NO_PUBKEY 0123").unwrap();
     home.fails("-k debian:6.6", 3, &expect![[r#"
-        xtask: error: cannot ask Debian for Linux 6.6: this host does not have the keys of Debian's archive (install debian-archive-keyring; or give a package that you have: -k ./linux-image-….deb)
+        xtask: error: cannot ask Debian for Linux 6.6: this host does not have the keys of Debian's archive (install debian-archive-keyring) (a package that you have can be given instead: -k ./linux-image-….deb)
     "#]]);
     // As on a host of another distribution.
     fs::remove_file(home.path().join("apt/debian.sources")).unwrap();
     home.fails("-k debian:6.6", 3, &expect![[r#"
-        xtask: error: cannot ask Debian for Linux 6.6: apt on this host knows no archive of Debian (give a package that you have: -k ./linux-image-….deb)
+        xtask: error: cannot ask Debian for Linux 6.6: apt on this host knows no archive of Debian (a package that you have can be given instead: -k ./linux-image-….deb)
     "#]]);
     let file = home.path().join("programs/apt-config");
     fs::write(file, "#!/bin/sh\nexit 1\n").unwrap();

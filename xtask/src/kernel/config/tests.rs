@@ -123,19 +123,27 @@ fn a_fragment_that_breaks_the_rules_is_refused() {
     };
     check(
         "CONFIG_A=y\n",
-        expect!["f:1: CONFIG_A has no comment above it that says why it is there; see kernel-configs/README.md for the syntax"],
+        expect![
+            "f:1: CONFIG_A has no comment above it that says why it is there; see kernel-configs/README.md for the syntax"
+        ],
     );
     check(
         "# Why.\n\nCONFIG_A=y\n",
-        expect!["f:3: CONFIG_A has no comment above it that says why it is there; see kernel-configs/README.md for the syntax"],
+        expect![
+            "f:3: CONFIG_A has no comment above it that says why it is there; see kernel-configs/README.md for the syntax"
+        ],
     );
     check(
         "#\nCONFIG_A=y\n",
-        expect!["f:2: CONFIG_A has no comment above it that says why it is there; see kernel-configs/README.md for the syntax"],
+        expect![
+            "f:2: CONFIG_A has no comment above it that says why it is there; see kernel-configs/README.md for the syntax"
+        ],
     );
     check(
         "# Why.\nCONFIG_A=y\nCONFIG_A=n\n",
-        expect!["f:3: CONFIG_A stands in line 2 already; see kernel-configs/README.md for the syntax"],
+        expect![
+            "f:3: CONFIG_A stands in line 2 already; see kernel-configs/README.md for the syntax"
+        ],
     );
     check(
         "# Why.\nA=y\n",
@@ -169,11 +177,15 @@ fn a_fragment_that_breaks_the_rules_is_refused() {
     );
     check(
         "# Why.\n# CONFIG_A is not set\n",
-        expect!["f:2: write CONFIG_…=n, so that it does not look like a comment; see kernel-configs/README.md for the syntax"],
+        expect![
+            "f:2: write CONFIG_…=n, so that it does not look like a comment; see kernel-configs/README.md for the syntax"
+        ],
     );
     check(
         "#Why.\nCONFIG_A=y\n",
-        expect![[r##"f:1: a comment begins with "# ", a line about an option with "#:"; see kernel-configs/README.md for the syntax"##]],
+        expect![[
+            r##"f:1: a comment begins with "# ", a line about an option with "#:"; see kernel-configs/README.md for the syntax"##
+        ]],
     );
     check(
         "# Why.\n#: since 5.x\nCONFIG_A=y\n",
@@ -223,23 +235,33 @@ fn a_fragment_that_breaks_the_rules_is_refused() {
     );
     check(
         "# Why.\n#: since 5.2\n#: until 5.2\nCONFIG_A=y\n",
-        expect![[r#"f:3: "until" is not after "since"; see kernel-configs/README.md for the syntax"#]],
+        expect![[
+            r#"f:3: "until" is not after "since"; see kernel-configs/README.md for the syntax"#
+        ]],
     );
     check(
         "# Why.\n#: until 5.2\n#: renamed-to CONFIG_B since 5.3\nCONFIG_A=y\n",
-        expect!["f:3: a new name is outside the range of the option; see kernel-configs/README.md for the syntax"],
+        expect![
+            "f:3: a new name is outside the range of the option; see kernel-configs/README.md for the syntax"
+        ],
     );
     check(
         "# Why.\n#: since 5.2\n\nCONFIG_A=y\n",
-        expect![[r##"f:3: a line that begins with "#:" must stand right above its option; see kernel-configs/README.md for the syntax"##]],
+        expect![[
+            r##"f:3: a line that begins with "#:" must stand right above its option; see kernel-configs/README.md for the syntax"##
+        ]],
     );
     check(
         "# Why.\n#: since 5.2\n",
-        expect![[r##"f:3: a line that begins with "#:" must stand right above its option; see kernel-configs/README.md for the syntax"##]],
+        expect![[
+            r##"f:3: a line that begins with "#:" must stand right above its option; see kernel-configs/README.md for the syntax"##
+        ]],
     );
     check(
         "# Why.\n#: since 5.2\n# More.\nCONFIG_A=y\n",
-        expect![[r##"f:3: a line that begins with "#:" must stand right above its option; see kernel-configs/README.md for the syntax"##]],
+        expect![[
+            r##"f:3: a line that begins with "#:" must stand right above its option; see kernel-configs/README.md for the syntax"##
+        ]],
     );
 }
 

@@ -11,8 +11,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::companion::Companion;
-use super::{debian, folder};
+use super::{companion::Companion, folder};
 use crate::base::{env::Env, error::Failure};
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::version::Release;
@@ -28,7 +27,7 @@ pub fn add(env: &Env, kernel: LocalKernel) -> Result<LocalKernel> {
         Origin::Host => of_host(Path::new("/"), &kernel.release)?,
         Origin::Distribution => of_package(env, &kernel)?,
     };
-    let vmlinux = require_vmlinux(&folder, &kernel.release)?;
+    let vmlinux = vmlinux(&folder, &kernel.release)?;
     Ok(LocalKernel {
         vmlinux: Some(vmlinux),
         debuginfo: Some(folder),
@@ -37,7 +36,7 @@ pub fn add(env: &Env, kernel: LocalKernel) -> Result<LocalKernel> {
 }
 
 /// The kernel as an ELF file, where debuggers look for it below `/usr/lib/debug`.
-fn vmlinux(debug: &Path, release: &Release) -> Option<PathBuf> {
+fn vmlinux(debug: &Path, release: &Release) -> Result<PathBuf> {
     let places = [
         format!("boot/vmlinux-{release}"),
         format!("lib/modules/{release}/vmlinux"),
@@ -45,11 +44,7 @@ fn vmlinux(debug: &Path, release: &Release) -> Option<PathBuf> {
         format!("vmlinux-{release}"),
     ];
     let mut paths = places.into_iter().map(|place| debug.join(place));
-    paths.find(|path| path.is_file())
-}
-
-fn require_vmlinux(debug: &Path, release: &Release) -> Result<PathBuf> {
-    vmlinux(debug, release).with_context(|| {
+    paths.find(|path| path.is_file()).with_context(|| {
         format!(
             "there is no boot/vmlinux-{release} and no lib/modules/{release}/vmlinux in {}",
             debug.display()
@@ -59,7 +54,7 @@ fn require_vmlinux(debug: &Path, release: &Release) -> Result<PathBuf> {
 
 fn of_host(root: &Path, release: &Release) -> Result<PathBuf> {
     let debug = root.join(INSIDE);
-    if vmlinux(&debug, release).is_some() {
+    if vmlinux(&debug, release).is_ok() {
         return Ok(debug);
     }
     let message = format!(
@@ -77,14 +72,12 @@ fn of_package(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
     let release = &kernel.release;
     let companion = Companion {
         prefix: folder::DEBUGINFO,
-        package: debian::debug_name(release),
+        // Whether its image was signed or not.
+        package: format!("linux-image-{release}-dbg"),
+        parts: &[],
         what: "the debugging information",
-        find: &|version| {
-            let package = debian::debug_package(env, release, version)?;
-            Ok(vec![package])
-        },
-        wanted: &wanted,
-        finish: &|unpacked, _| require_vmlinux(unpacked, release).map(drop),
+        wanted,
+        finish: &|unpacked, _| vmlinux(unpacked, release).map(drop),
     };
     companion.obtain(env, kernel)
 }

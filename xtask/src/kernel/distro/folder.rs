@@ -1,6 +1,7 @@
 //! Folders that are made of package files, once: `<prefix><release>-<key>` beside the other
 //! kernels of an architecture.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use anyhow::Result;
@@ -16,15 +17,14 @@ pub const HEADERS: &str = "headers-";
 const RECIPE: &str = "1";
 
 /// Digits of a key.
-pub const KEY_LENGTH: usize = 12;
+const KEY_LENGTH: usize = 12;
 
 /// Tells folders of one release apart. The order of `parts` does not matter: for a kernel
 /// the checksums of its package files, for a companion its package's name and version.
-pub fn key(parts: &[String]) -> String {
-    let mut sorted = parts.to_vec();
-    sorted.sort();
-    sorted.dedup();
-    let mut key = Sha256::of(format!("{RECIPE}\n{}\n", sorted.join("\n")));
+pub fn key<'p>(parts: impl IntoIterator<Item = &'p str>) -> String {
+    let parts = parts.into_iter().collect::<BTreeSet<_>>();
+    let parts = parts.into_iter().collect::<Vec<_>>().join("\n");
+    let mut key = Sha256::of(format!("{RECIPE}\n{parts}\n"));
     key.truncate(KEY_LENGTH);
     key
 }
@@ -36,10 +36,9 @@ pub fn name(prefix: &str, release: &Release, key: &str) -> String {
 /// Prefix, release and key in the name of a folder; `None` if it is called otherwise.
 fn split(folder: &Path) -> Option<(&'static str, &str, &str)> {
     let name = folder.file_name()?.to_str()?;
-    let named = [KERNEL, DEBUGINFO, HEADERS].into_iter();
-    let (prefix, rest) = named
-        .filter_map(|prefix| Some((prefix, name.strip_prefix(prefix)?)))
-        .next()?;
+    let (prefix, rest) = [KERNEL, DEBUGINFO, HEADERS]
+        .into_iter()
+        .find_map(|prefix| Some((prefix, name.strip_prefix(prefix)?)))?;
     let (release, key) = rest.rsplit_once('-')?;
     let digits = key.bytes().all(|byte| byte.is_ascii_hexdigit());
     (digits && key.len() == KEY_LENGTH).then_some((prefix, release, key))
@@ -94,11 +93,11 @@ mod tests {
 
     #[test]
     fn keys_do_not_depend_on_the_order_of_packages() {
-        let sums = ["a".repeat(64), "b".repeat(64)];
-        let reversed = [sums[1].clone(), sums[0].clone()];
-        assert_eq!(key(&sums), key(&reversed));
-        assert_ne!(key(&sums), key(&sums[..1]));
-        assert_eq!(key(&sums).len(), KEY_LENGTH);
+        let (a, b) = ("a".repeat(64), "b".repeat(64));
+        let sums = [a.as_str(), b.as_str()];
+        assert_eq!(key(sums), key([sums[1], sums[0]]));
+        assert_ne!(key(sums), key([sums[0]]));
+        assert_eq!(key(sums).len(), KEY_LENGTH);
         let found = |name: &str| kernel_key(Path::new(name)).map(str::to_owned);
         assert_eq!(
             found("/w/distribution-6.1.0-56-amd64-0123456789ab").as_deref(),
@@ -119,7 +118,7 @@ mod tests {
     #[test]
     fn folders_say_of_which_kernel_they_are() {
         let release = "6.12.118+deb13-amd64".parse::<Release>().unwrap();
-        let key = key(&["package 6.12.118-1".to_owned()]);
+        let key = key(["package 6.12.118-1"]);
         for prefix in [DEBUGINFO, HEADERS] {
             let folder = Path::new("/w/x86_64").join(name(prefix, &release, &key));
             assert_eq!(companion_release(&folder), Some(release.clone()));

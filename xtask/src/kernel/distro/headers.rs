@@ -6,20 +6,19 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
-use super::companion::Companion;
-use super::{debian, folder};
-use crate::base::{env::Env, error::Failure, input};
+use super::{companion::Companion, folder};
+use crate::base::{disk, env::Env, error::Failure, input};
 use crate::model::kernel::{LocalKernel, Origin};
 
 /// Where the packages have what is wanted, as they would be installed.
 const SOURCES: &str = "usr/src";
-const PROGRAMS: &str = "usr/lib";
+const PROGRAMS: &[u8] = b"usr/lib/linux-kbuild-";
 
 /// The tree that modules are built against for a kernel that was unpacked from a package.
 pub fn obtain(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
-    let name = debian::headers_name(&kernel.release);
+    let name = format!("linux-headers-{}", kernel.release);
     if kernel.origin != Origin::Distribution {
         let release = &kernel.release;
         let message = format!("there is nothing to build modules against for {release}");
@@ -32,24 +31,19 @@ pub fn obtain(env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
         prefix: folder::HEADERS,
         package: name.clone(),
         what: "what modules are built against",
-        find: &|version| debian::header_packages(env, &kernel.release, version),
-        wanted: &wanted,
+        parts: &["linux-headers-", "linux-kbuild-"],
+        wanted,
         finish: &|unpacked, goal| {
             let file = unpacked.join(&tree).join("Makefile");
-            let context = || format!("cannot adapt {}", file.display());
-            let text = input::text(&file, input::TEXT).with_context(context)?;
-            std::fs::write(&file, moved(&text, goal)).with_context(context)
+            let text = input::text(&file, input::TEXT)?;
+            disk::write(&file, moved(&text, goal))
         },
     };
-    let folder = companion.obtain(env, kernel)?;
-    Ok(folder.join(tree))
+    Ok(companion.obtain(env, kernel)?.join(&tree))
 }
 
 fn wanted(path: &Path) -> Option<PathBuf> {
-    let programs = path.strip_prefix(PROGRAMS).is_ok_and(|below| {
-        let below = below.as_os_str().as_bytes();
-        below.starts_with(b"linux-kbuild-")
-    });
+    let programs = path.as_os_str().as_bytes().starts_with(PROGRAMS);
     (programs || path.starts_with(SOURCES)).then(|| path.to_owned())
 }
 

@@ -22,7 +22,7 @@ pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
     let arch = architecture(&packages)?;
     let checksums = packages.iter().map(PackageFile::checksum);
     let checksums = checksums.collect::<Result<Vec<_>>>()?;
-    let key = folder::key(&checksums);
+    let key = folder::key(checksums.iter().map(String::as_str));
     let lock = folder::kernel_lock(&key);
     let find = || find(&env.paths, arch, &key);
     folder::find_or_make(env, &lock, find, || {

@@ -16,16 +16,16 @@ pub mod host;
 mod install;
 pub mod package;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::base::{disk, error::Failure, input, paths::Paths};
-use crate::kernel::store::Survey;
+use crate::base::{error::Failure, input, paths::Paths};
+use crate::kernel::store::{self, Survey};
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::{self, LocalKernel};
-use crate::model::kernel_request::newest_first;
+use crate::model::version::Release;
 
 pub use install::install;
 
@@ -46,19 +46,17 @@ pub struct DistroOrigin {
     pub packages: Vec<PackageOrigin>,
 }
 
-/// A package that a kernel was unpacked from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PackageOrigin {
-    /// Its name, e.g. `linux-image-6.1.0-56-amd64`.
+    /// E.g. `linux-image-6.1.0-56-amd64`.
     pub name: String,
-    /// The version of the package, e.g. `6.1.160-1`.
+    /// Of the package, e.g. `6.1.160-1`.
     pub version: String,
-    /// SHA-256 of the file.
+    /// Of the file.
     pub sha256: String,
 }
 
 impl DistroOrigin {
-    /// Reads that of a folder.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(FILE_NAME);
         let text = input::bytes(&path, input::SMALL)?;
@@ -68,10 +66,9 @@ impl DistroOrigin {
 
 /// The kernel that was installed from package files with that [`folder::key`].
 pub fn find(paths: &Paths, arch: &'static Arch, key: &str) -> Result<Option<LocalKernel>> {
-    let folders = folders(paths, arch)?.into_iter();
-    let mut same = folders.filter(|folder| folder::kernel_key(folder) == Some(key));
     // One that is damaged is made again.
-    Ok(same.find_map(|folder| open_in_place(&folder, arch).ok()))
+    let mut kernels = survey(paths, arch)?.kernels.into_iter();
+    Ok(kernels.find(|kernel| folder::kernel_key(&kernel.path) == Some(key)))
 }
 
 /// Whether a directory is such a folder, whole or damaged.
@@ -85,15 +82,10 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
     let path =
         std::path::absolute(path).with_context(|| format!("cannot find {}", path.display()))?;
     let list = format!("{MODULES}/modules.dep");
-    let missing = [FILE_NAME, IMAGE, &list]
-        .into_iter()
-        .filter(|name| !path.join(name).is_file())
-        .collect::<Vec<_>>();
-    if !missing.is_empty() {
+    if let Some(missing) = store::missing(&path, [FILE_NAME, IMAGE, &list]) {
         let message = format!(
-            "{} is not an unpacked kernel of a distribution: no {}",
-            path.display(),
-            missing.join(", no ")
+            "{} is not an unpacked kernel of a distribution: {missing}",
+            path.display()
         );
         return Err(Failure::usage(message)
             .hint("delete it, and give the package files again")
@@ -118,47 +110,24 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
     })
 }
 
-/// The kernels of distributions in the work directory, the newest first.
-pub fn survey(paths: &Paths, arch: &'static Arch) -> Result<Vec<LocalKernel>> {
-    Ok(survey_all(paths, arch)?.kernels)
-}
-
-/// [`survey`], with what is called like such a kernel and is none.
-pub fn survey_all(paths: &Paths, arch: &'static Arch) -> Result<Survey> {
-    let mut survey = Survey::default();
-    for folder in folders(paths, arch)? {
-        match open_in_place(&folder, arch) {
-            Ok(kernel) => survey.kernels.push(kernel),
-            Err(error) => survey.damaged.push((folder, format!("{error:#}"))),
-        }
-    }
-    survey.kernels.sort_by(newest_first);
-    Ok(survey)
-}
-
-/// [`open`] of a folder that must be called after what is in it.
-fn open_in_place(folder: &Path, arch: &'static Arch) -> Result<LocalKernel> {
-    let kernel = open(folder)?;
-    if kernel.arch != arch {
-        bail!("it is for {}, not {}", kernel.arch.name, arch.name);
-    }
-    let key = folder::kernel_key(folder).unwrap_or_default();
-    let name = folder::name(folder::KERNEL, &kernel.release, key);
-    if folder.file_name() != Some(name.as_ref()) {
-        bail!("it holds the kernel {}", kernel.release);
-    }
-    Ok(kernel)
-}
-
-/// What is called like such a folder, sorted.
-fn folders(paths: &Paths, arch: &Arch) -> Result<Vec<PathBuf>> {
-    let mut folders = disk::entries(&paths.kernels(arch.name))?;
-    folders.retain(|path| folder::kernel_key(path).is_some() && path.is_dir());
-    Ok(folders)
+/// The kernels of distributions in the work directory, and what is called like one and is
+/// none.
+pub fn survey(paths: &Paths, arch: &'static Arch) -> Result<Survey> {
+    let named = |path: &Path| folder::kernel_key(path).is_some() && path.is_dir();
+    let name = |path: &Path, release: &Release| {
+        folder::name(
+            folder::KERNEL,
+            release,
+            folder::kernel_key(path).unwrap_or_default(),
+        )
+    };
+    Survey::of(paths, arch, named, open, name)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::path::PathBuf;
+
     use super::*;
     use crate::base::env::Env;
 
@@ -185,7 +154,7 @@ mod tests {
         let work = tempfile::tempdir().unwrap();
         let env = Env::for_tests(work.path());
         let arch = arch::find("x86_64").unwrap();
-        assert!(survey(&env.paths, arch).unwrap().is_empty());
+        assert!(survey(&env.paths, arch).unwrap().kernels.is_empty());
         let (one, two, three) = ("0123456789ab", "0123456789ac", "0123456789ad");
         let old = folder(work.path(), "6.1.0-48-amd64", one);
         folder(work.path(), "6.15.3-200.fc42.x86_64", two);
@@ -195,7 +164,7 @@ mod tests {
         std::fs::create_dir(damaged.with_file_name("kernel-6.1.0")).unwrap();
         std::fs::remove_file(damaged.join(IMAGE)).unwrap();
 
-        let found = survey_all(&env.paths, arch).unwrap();
+        let found = survey(&env.paths, arch).unwrap();
         let releases = found
             .kernels
             .iter()

@@ -9,22 +9,19 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 
-use crate::base::error::{self, Failure, FailureKind};
+use crate::base::error::{self, Failure};
 use crate::base::{disk, env::Env, interrupt, paths::Paths, temporary::Temporary};
-use crate::kernel::distro;
-use crate::kernel::distro::{DistroOrigin, PackageOrigin, folder};
+use crate::kernel::distro::{self, DistroOrigin, PackageOrigin, folder};
 use crate::kernel::source;
-use crate::model::version::{Release, Version};
-use crate::model::{arch::Arch, kernel::LocalKernel};
-use crate::net::apt::formats::{self as apt, DebianCandidate};
+use crate::model::{arch::Arch, kernel::LocalKernel, version::Release};
+use crate::net::apt::formats::{self as apt, DebianCandidate, Dependency};
 use crate::net::apt::suites::{DebianPackage, SuiteLists, Suites};
 
-use select::{Selected, SuiteOffer, What};
+use select::{SuiteOffer, What};
 
 /// A kernel of the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Archived {
-    /// What it runs on.
     pub arch: &'static Arch,
     /// What `uname -r` will print.
     pub release: Release,
@@ -52,56 +49,42 @@ pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<
     });
     let suites = match suites {
         Ok(suites) => suites,
-        Err(error) if is_final(&error) => return Err(error),
+        Err(error) if error::is_final(&error) => return Err(error),
         Err(error) => {
             let here = installed(&what, arch, &env.paths)?;
             let kernel = here.ok_or_else(|| unasked(&what, &error))?;
-            env.ui.info(format!(
-                "{error:#}; using {}, which is here",
-                kernel.release
-            ));
+            let release = &kernel.release;
+            env.ui
+                .info(format!("{error:#}; using {release}, which is here"));
             return Ok(DebianKernel::Here(kernel));
         }
     };
     let offers = offers(&suites, arch)?;
     let selected = select::select(&what, &offers, arch.debian_flavor)?;
-    let found = distro::find(&env.paths, arch, &key(&selected))?;
+    let packages = selected.packages.into_iter();
+    let packages = packages.map(|candidate| selected.suite.package(candidate));
+    let packages = packages.collect::<Vec<_>>();
+    let found = distro::find(&env.paths, arch, &key(&packages))?;
+    let archived = |packages| Archived {
+        arch,
+        release: selected.release,
+        packages,
+    };
     Ok(match found {
         Some(kernel) => DebianKernel::Here(kernel),
-        None => {
-            let package = |candidate: DebianCandidate| selected.suite.package(candidate);
-            DebianKernel::Archived(Archived {
-                arch,
-                release: selected.release,
-                packages: selected.packages.into_iter().map(package).collect(),
-            })
-        }
+        None => DebianKernel::Archived(archived(packages)),
     })
 }
 
-fn key(selected: &Selected<SuiteLists<'_>>) -> String {
-    let packages = selected.packages.iter();
-    folder::key(
-        &packages
-            .map(|package| package.sha256.clone())
-            .collect::<Vec<_>>(),
-    )
-}
-
-/// A signal is not a thing to go on after.
-fn is_final(error: &anyhow::Error) -> bool {
-    matches!(error::kind(error), Some(FailureKind::Interrupted(_)))
+fn key(packages: &[DebianPackage]) -> String {
+    let packages = packages.iter();
+    folder::key(packages.map(|package| package.candidate.sha256.as_str()))
 }
 
 /// The error if the archive cannot be asked and nothing is here.
 fn unasked(what: &What, error: &anyhow::Error) -> Failure {
-    let hint = "or give a package that you have: -k ./linux-image-….deb";
-    let text = format!("cannot ask Debian for {what}: {error:#}");
-    // One pair of brackets for both remedies.
-    match text.strip_suffix(')') {
-        Some(text) => Failure::setup(format!("{text}; {hint})")),
-        None => Failure::setup(text).hint(hint.trim_start_matches("or ")),
-    }
+    Failure::setup(format!("cannot ask Debian for {what}: {error:#}"))
+        .hint("a package that you have can be given instead: -k ./linux-image-….deb")
 }
 
 /// The kernels' packages in each suite.
@@ -120,9 +103,7 @@ fn offers<'s>(suites: &'s Suites, arch: &Arch) -> Result<Vec<SuiteOffer<SuiteLis
 
 /// Downloads and unpacks, unless another run has done that meanwhile.
 pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
-    let sums = kernel.packages.iter();
-    let sums = sums.map(|package| package.candidate.sha256.clone());
-    let key = folder::key(&sums.collect::<Vec<_>>());
+    let key = key(&kernel.packages);
     let find = || distro::find(&env.paths, kernel.arch, &key);
     folder::find_or_make(env, &format!("debian-{key}"), find, || {
         let kernels = env.paths.kernels(kernel.arch.name);
@@ -135,57 +116,15 @@ pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
     })
 }
 
-/// The package with the debugging information of a release, of just that version.
-pub fn debug_package(env: &Env, release: &Release, version: &str) -> Result<DebianPackage> {
-    let what = format!("the debugging information of {release}");
-    let take = |lists: SuiteLists<'_>, candidate| Ok(lists.package(candidate));
-    of_version(env, &debug_name(release), version, &what, take)
-}
-
-/// The packages with what modules are built against for a release, of just that version.
-pub fn header_packages(env: &Env, release: &Release, version: &str) -> Result<Vec<DebianPackage>> {
-    let what = format!("what modules are built against for {release}");
-    let take = |lists: SuiteLists<'_>, first: DebianCandidate| {
-        let mut found = vec![first];
-        let mut next = 0;
-        while let Some(candidate) = found.get(next) {
-            next += 1;
-            for needed in candidate.depends.clone() {
-                let ours = ["linux-headers-", "linux-kbuild-"];
-                let known = found.iter().any(|other| other.package == needed.package);
-                if known || !ours.iter().any(|start| needed.package.starts_with(start)) {
-                    continue;
-                }
-                let shown = lists.show(std::slice::from_ref(&needed.package))?;
-                let wanted = needed.version.as_deref();
-                let candidates = apt::parse_show(&shown, &needed.package).into_iter();
-                let newest = candidates
-                    .filter(|candidate| wanted.is_none_or(|wanted| candidate.version == wanted))
-                    .max_by(|a, b| apt::compare(&a.version, &b.version));
-                found.push(newest.with_context(|| {
-                    format!(
-                        "the suite that has {} lacks {}",
-                        found[0].package, needed.package
-                    )
-                })?);
-            }
-        }
-        Ok(found
-            .into_iter()
-            .map(|candidate| lists.package(candidate))
-            .collect())
-    };
-    of_version(env, &headers_name(release), version, &what, take)
-}
-
-/// What `take` makes of a package of just that version, in the first suite that has it.
-fn of_version<T>(
+/// A package of just that version, in the first suite that has it, with those that it needs
+/// and whose names begin like one of `parts`. `what` is for people: what it is.
+pub fn packages(
     env: &Env,
     name: &str,
     version: &str,
     what: &str,
-    take: impl FnOnce(SuiteLists<'_>, DebianCandidate) -> Result<T>,
-) -> Result<T> {
+    parts: &[&str],
+) -> Result<Vec<DebianPackage>> {
     let context = || format!("cannot get {name} {version} from Debian");
     let suites = Suites::open(env, |_| true).with_context(context)?;
     if let Some(failure) = suites.unusable() {
@@ -197,7 +136,10 @@ fn of_version<T>(
         let shown = lists.show(&[name.to_owned()])?;
         for candidate in apt::parse_show(&shown, name) {
             if candidate.version == version {
-                return take(lists, candidate);
+                let found = select::with_parts(candidate, |needed| part(lists, needed, parts))
+                    .with_context(|| format!("the suite that has {name} lacks what it needs"))?;
+                let packages = found.into_iter();
+                return Ok(packages.map(|found| lists.package(found)).collect());
             }
             others.push(candidate.version);
         }
@@ -211,6 +153,25 @@ fn of_version<T>(
     };
     let hint = "Debian keeps it for its newest kernels, and that of a new one may come later";
     Err(Failure::setup(message).hint(hint).into())
+}
+
+/// The newest package in a suite that does for a dependency; `None` if it is none of `parts`.
+fn part(
+    lists: SuiteLists<'_>,
+    needed: &Dependency,
+    parts: &[&str],
+) -> Result<Option<DebianCandidate>> {
+    let name = &needed.package;
+    if !parts.iter().any(|start| name.starts_with(start)) {
+        return Ok(None);
+    }
+    let mut candidates = apt::parse_show(&lists.show(std::slice::from_ref(name))?, name);
+    if let Some(wanted) = &needed.version {
+        candidates.retain(|candidate| candidate.version == *wanted);
+    }
+    let newest = candidates.into_iter();
+    let newest = newest.max_by(|a, b| apt::compare(&a.version, &b.version));
+    newest.with_context(|| format!("no {name}")).map(Some)
 }
 
 /// The package that a kernel's image was unpacked from, if it is one of Debian's. `what` is
@@ -231,31 +192,15 @@ pub fn image_package(kernel: &LocalKernel, what: &str) -> Result<PackageOrigin> 
     })?)
 }
 
-/// The name of the package with what modules are built against for a release.
-pub fn headers_name(release: &Release) -> String {
-    format!("linux-headers-{release}")
-}
-
-/// The name of the package with the debugging information of a release, whether its image
-/// was signed or not.
-pub fn debug_name(release: &Release) -> String {
-    format!("linux-image-{release}-dbg")
-}
-
 /// Downloads packages into a temporary directory, in which the log is too.
 pub fn download(
     env: &Env,
     packages: &[DebianPackage],
     temporary: &Temporary,
 ) -> Result<Vec<PathBuf>> {
-    let bytes = packages.iter().map(|package| {
-        let DebianCandidate {
-            size, installed, ..
-        } = package.candidate;
-        size.saturating_add(installed)
-    });
-    let bytes = bytes.fold(0, u64::saturating_add);
-    disk::require_space(temporary.path(), bytes)?;
+    let sizes = packages.iter().map(|package| &package.candidate);
+    let sizes = sizes.flat_map(|candidate| [candidate.size, candidate.installed]);
+    disk::require_space(temporary.path(), sizes.fold(0, u64::saturating_add))?;
     let log = temporary.path().join("apt.log");
     source::debian::download(env, &log, packages, temporary.path())
 }
@@ -263,19 +208,21 @@ pub fn download(
 /// The newest kernel on this machine that is asked for and was unpacked from packages.
 /// Nothing here says of which suite it was.
 fn installed(what: &What, arch: &'static Arch, paths: &Paths) -> Result<Option<LocalKernel>> {
-    let mut best: Option<(Version, LocalKernel)> = None;
-    for kernel in distro::survey(paths, arch)? {
+    let mut asked = Vec::new();
+    for kernel in distro::survey(paths, arch)?.kernels {
         let packages = DistroOrigin::read(&kernel.path)?.packages;
-        let image = packages
-            .iter()
-            .find(|package| select::is_image(&package.name));
-        let Some(upstream) = image.and_then(|image| apt::upstream(&image.version)) else {
-            continue;
-        };
-        let asked = what.is(&kernel.release.to_string(), &upstream, arch.debian_flavor);
-        if asked && best.as_ref().is_none_or(|(newest, _)| upstream > *newest) {
-            best = Some((upstream, kernel));
+        let mut packages = packages.iter();
+        let image = packages.find(|package| select::is_image(&package.name));
+        if let Some(upstream) = image.and_then(|image| apt::upstream(&image.version))
+            && what.is(&kernel.release.to_string(), &upstream, arch.debian_flavor)
+        {
+            asked.push((upstream, kernel));
         }
     }
-    Ok(best.map(|(_, kernel)| kernel))
+    // Of several of one version, the first.
+    let newest = asked
+        .into_iter()
+        .rev()
+        .max_by_key(|(upstream, _)| *upstream);
+    Ok(newest.map(|(_, kernel)| kernel))
 }

@@ -16,12 +16,15 @@
 //! - `linux-image-amd64` and `linux-image-6.12-amd64` are metapackages: they depend on
 //!   another `linux-image-`. The first is what people have installed.
 
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::fmt;
 
 use crate::base::{error::Failure, suggest::nearest};
 use crate::kernel::source::satisfies;
 use crate::model::version::{Release, Version};
-use crate::net::apt::formats::{self as apt, DebianArchive, DebianCandidate, DebianSuite, SUITES};
+use crate::net::apt::formats::{self as apt, DebianArchive, DebianCandidate, DebianSuite};
+use crate::net::apt::formats::{Dependency, SUITES};
 
 /// What the names of images begin with.
 const IMAGE: &str = "linux-image-";
@@ -96,9 +99,7 @@ impl What {
                 satisfies(upstream, version) && is_plain(release, architecture)
             }
             Self::Release(wanted) => {
-                let plain = release.strip_suffix(architecture);
-                let plain = plain.and_then(|rest| rest.strip_suffix('-'));
-                release == wanted || plain == Some(wanted)
+                release == wanted || release == format!("{wanted}-{architecture}")
             }
             Self::Suite(_) => is_plain(release, architecture),
         }
@@ -141,33 +142,27 @@ fn is_cloud(name: &str) -> bool {
 
 /// Of names that begin with [`PREFIX`], those of kernels for an architecture that can be
 /// guests.
-pub fn names(all: Vec<String>, architecture: &str) -> Vec<String> {
-    let mut names = all;
-    names.retain(|name| {
-        let name = name.strip_suffix("-unsigned").unwrap_or(name);
-        let name = name.strip_suffix("-dbg").unwrap_or(name);
-        !is_cloud(name)
-            && name
-                .strip_suffix(architecture)
-                .is_some_and(|rest| rest.ends_with('-'))
-            && !name.starts_with("linux-headers-")
+pub fn names(mut all: Vec<String>, architecture: &str) -> Vec<String> {
+    all.retain(|name| {
+        let plain = name.strip_suffix("-unsigned").unwrap_or(name);
+        let plain = plain.strip_suffix("-dbg").unwrap_or(plain);
+        let flavor = plain.strip_suffix(architecture);
+        let ours = flavor.is_some_and(|rest| rest.ends_with('-'));
+        ours && !is_cloud(name) && !name.starts_with("linux-headers-")
     });
-    names
+    all
 }
 
 /// The packages of one suite, as far as they are a kernel's.
 #[derive(Clone, Debug)]
 pub struct SuiteOffer<S> {
-    /// Which suite.
     pub suite: S,
-    /// What is in it.
     pub candidates: Vec<DebianCandidate>,
 }
 
 /// A kernel whose packages all are in one suite.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Selected<S> {
-    /// Where it is.
     pub suite: S,
     /// What `uname -r` will print.
     pub release: Release,
@@ -175,49 +170,64 @@ pub struct Selected<S> {
     pub packages: Vec<DebianCandidate>,
 }
 
-/// An image, with what is compared.
-#[derive(Clone, Copy)]
-struct ImagePackage<'a> {
-    release: &'a str,
+/// An image whose parts all are in its suite, with what is compared.
+struct ImagePackage<'o, S> {
+    suite: S,
+    release: &'o str,
     upstream: Version,
+    version: &'o str,
     signed: bool,
-    candidate: &'a DebianCandidate,
+    packages: Vec<DebianCandidate>,
 }
 
-impl<'a> ImagePackage<'a> {
-    fn read(candidate: &'a DebianCandidate, architecture: &str) -> Option<Self> {
-        let release = candidate.package.strip_prefix(IMAGE)?;
-        let unsigned = release.strip_suffix("-unsigned");
-        let meta = |name: &str| name.starts_with(IMAGE);
-        if candidate.depends.iter().any(|other| meta(&other.package)) {
+impl<'o, S: Copy> ImagePackage<'o, S> {
+    fn read(
+        candidate: &'o DebianCandidate,
+        offer: &'o SuiteOffer<S>,
+        architecture: &str,
+    ) -> Option<Self> {
+        let name = candidate.package.strip_prefix(IMAGE)?;
+        let mut depends = candidate.depends.iter();
+        let meta = depends.any(|other| other.package.starts_with(IMAGE));
+        let release = name.strip_suffix("-unsigned").unwrap_or(name);
+        let ours = release.strip_suffix(architecture)?.ends_with('-');
+        if meta || !ours || release.parse::<Release>().is_err() {
             return None;
         }
-        let image = Self {
-            release: unsigned.unwrap_or(release),
-            upstream: apt::upstream(&candidate.version)?,
-            signed: unsigned.is_none(),
-            candidate,
-        };
-        let flavor = image.release.strip_suffix(architecture)?;
-        (flavor.ends_with('-') && image.release.parse::<Release>().is_ok()).then_some(image)
+        let version = &candidate.version;
+        let packages = with_parts(candidate.clone(), |other| {
+            if other.version.as_ref() != Some(version) {
+                return Ok(None);
+            }
+            let mut all = offer.candidates.iter();
+            let part = all.find(|part| part.package == other.package && part.version == *version);
+            part.cloned().map(Some).ok_or(())
+        });
+        Some(Self {
+            suite: offer.suite,
+            release,
+            upstream: apt::upstream(version)?,
+            version,
+            signed: release == name,
+            packages: packages.ok()?,
+        })
     }
 
-    /// Whether it is to be preferred. A signed one is what runs on people's machines, but
-    /// not an older one.
-    fn is_newer(&self, other: &Self) -> bool {
+    /// The greater one is to be preferred. A signed one is what runs on people's machines,
+    /// but not an older one.
+    fn compare(&self, other: &Self) -> Ordering {
         (self.upstream.cmp(&other.upstream))
-            .then_with(|| apt::compare(&self.candidate.version, &other.candidate.version))
+            .then_with(|| apt::compare(self.version, other.version))
             .then(self.signed.cmp(&other.signed))
-            .is_gt()
     }
 }
 
 /// Whether a release is of no other flavour than the architecture's plain one.
 fn is_plain(release: &str, architecture: &str) -> bool {
-    let rest = release.strip_suffix(architecture);
-    let rest = rest.and_then(|rest| rest.strip_suffix('-')).unwrap_or("");
-    let last = rest.rsplit('-').next().unwrap_or("");
+    let rest = release.strip_suffix(architecture).unwrap_or("");
+    let last = rest.trim_end_matches('-').rsplit('-').next().unwrap_or("");
     // `6.12-rc6-amd64` is the plain one of a candidate.
+    let is_number = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
     let candidate = last.strip_prefix("rc").is_some_and(is_number);
     candidate || !last.starts_with(|c: char| c.is_ascii_alphabetic())
 }
@@ -227,59 +237,37 @@ pub fn is_image(package: &str) -> bool {
     package.starts_with(IMAGE) || package.starts_with("linux-binary-")
 }
 
-fn is_number(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit())
-}
-
 /// The newest kernel of all offers that is asked for.
 pub fn select<S: Copy>(
     what: &What,
     offers: &[SuiteOffer<S>],
     architecture: &str,
 ) -> Result<Selected<S>, Failure> {
+    let images = offers.iter().flat_map(|offer| {
+        let all = offer.candidates.iter();
+        all.filter_map(move |candidate| ImagePackage::read(candidate, offer, architecture))
+    });
+    let images = images.collect::<Vec<_>>();
+    let asked = images
+        .iter()
+        .filter(|image| what.is(image.release, &image.upstream, architecture));
     let current = match what {
         What::Suite(_) => current(offers, architecture),
         _ => None,
     };
-    let best = best(what, offers, architecture, current);
-    // The metapackage's kernel may be one that is not whole.
-    let best = best.or_else(|| self::best(what, offers, architecture, None));
-    let (image, suite, packages) = best.ok_or_else(|| nothing(what, offers, architecture))?;
+    let best = asked
+        .clone()
+        .filter(|image| current == Some(image.release))
+        .rev()
+        .max_by(|a, b| a.compare(b))
+        // The metapackage's kernel may be one that is not whole.
+        .or_else(|| asked.rev().max_by(|a, b| a.compare(b)))
+        .ok_or_else(|| nothing(what, &images, architecture))?;
     Ok(Selected {
-        suite,
-        release: image.release.parse()?,
-        packages,
+        suite: best.suite,
+        release: best.release.parse()?,
+        packages: best.packages.clone(),
     })
-}
-
-/// The newest image that is asked for, of the `current` release if there is one, whose
-/// parts all are there.
-fn best<'o, S: Copy>(
-    what: &What,
-    offers: &'o [SuiteOffer<S>],
-    architecture: &str,
-    current: Option<&str>,
-) -> Option<(ImagePackage<'o>, S, Vec<DebianCandidate>)> {
-    let mut best: Option<(ImagePackage<'_>, S, Vec<DebianCandidate>)> = None;
-    for offer in offers {
-        for candidate in &offer.candidates {
-            let Some(image) = ImagePackage::read(candidate, architecture) else {
-                continue;
-            };
-            let asked = what.is(image.release, &image.upstream, architecture)
-                && current.is_none_or(|current| image.release == current);
-            let newer = best
-                .as_ref()
-                .is_none_or(|(other, ..)| image.is_newer(other));
-            if asked
-                && newer
-                && let Some(packages) = with_parts(candidate, &offer.candidates)
-            {
-                best = Some((image, offer.suite, packages));
-            }
-        }
-    }
-    best
 }
 
 /// The release that the newest metapackage of the suites asks for.
@@ -293,45 +281,32 @@ fn current<'o, S>(offers: &'o [SuiteOffer<S>], architecture: &str) -> Option<&'o
     names.find_map(|name| name.strip_prefix(IMAGE))
 }
 
-/// A package, and all that it needs of its own version; `None` if something of that is
-/// not among `all`.
-fn with_parts(
-    candidate: &DebianCandidate,
-    all: &[DebianCandidate],
-) -> Option<Vec<DebianCandidate>> {
-    let version = &candidate.version;
-    let mut found = vec![candidate];
+/// A package, and all that it needs directly and by way of others: what `part` finds for a
+/// dependency; `None` for one that does not matter.
+pub fn with_parts<E>(
+    package: DebianCandidate,
+    mut part: impl FnMut(&Dependency) -> Result<Option<DebianCandidate>, E>,
+) -> Result<Vec<DebianCandidate>, E> {
+    let mut found = vec![package];
     let mut next = 0;
-    while let Some(&package) = found.get(next) {
-        next += 1;
-        for other in &package.depends {
-            let known = found.iter().any(|known| known.package == other.package);
-            if other.version.as_ref() != Some(version) || known {
-                continue;
+    while next < found.len() {
+        for other in found[next].depends.clone() {
+            if !found.iter().any(|known| known.package == other.package) {
+                found.extend(part(&other)?);
             }
-            let part =
-                |part: &&DebianCandidate| part.package == other.package && part.version == *version;
-            found.push(all.iter().find(part)?);
         }
+        next += 1;
     }
-    Some(found.into_iter().cloned().collect())
+    Ok(found)
 }
 
 /// The error for what no suite has.
-fn nothing<S>(what: &What, offers: &[SuiteOffer<S>], architecture: &str) -> Failure {
-    let mut images = Vec::new();
-    for offer in offers {
-        let all = offer.candidates.iter();
-        let whole = all.filter(|candidate| with_parts(candidate, &offer.candidates).is_some());
-        images.extend(whole.filter_map(|candidate| ImagePackage::read(candidate, architecture)));
-    }
-    let mut versions = images
+fn nothing<S>(what: &What, images: &[ImagePackage<S>], architecture: &str) -> Failure {
+    let plain = images
         .iter()
-        .filter(|image| is_plain(image.release, architecture))
-        .map(|image| image.upstream)
-        .collect::<Vec<_>>();
-    versions.sort();
-    versions.dedup();
+        .filter(|image| is_plain(image.release, architecture));
+    let versions = plain.map(|image| image.upstream).collect::<BTreeSet<_>>();
+    let versions = versions.into_iter().collect::<Vec<_>>();
     let failure = Failure::setup(format!("no suite of Debian has {what}"));
     match what {
         What::Release(release) => {
@@ -341,34 +316,24 @@ fn nothing<S>(what: &What, offers: &[SuiteOffer<S>], architecture: &str) -> Fail
             }
         }
         What::Version(version) => {
-            let same = versions
-                .iter()
-                .filter(|other| other.series == version.series);
-            let same = same.copied().collect::<Vec<_>>();
-            match same.as_slice() {
-                [] => {
-                    // The newest of each series; they are in order.
-                    let newest = versions.chunk_by(|a, b| a.series == b.series);
-                    let newest = newest.filter_map(<[Version]>::last).copied();
-                    failure.hint(there_is(&newest.collect::<Vec<_>>()))
-                }
-                same => failure.hint(there_is(same)),
+            let mut same = versions.clone();
+            same.retain(|other| other.series == version.series);
+            if same.is_empty() {
+                // The newest of each series; they are in order.
+                let newest = versions.chunk_by(|a, b| a.series == b.series);
+                same = newest.filter_map(<[Version]>::last).copied().collect();
             }
+            let newest = same.iter().rev().take(LISTED);
+            let newest = newest.map(ToString::to_string).collect::<Vec<_>>();
+            failure.hint(match newest.is_empty() {
+                true => "there is none at all".to_owned(),
+                false => format!("there is {}", newest.join(", ")),
+            })
         }
         What::Newest => failure,
         What::Suite(name) => Failure::setup(format!(
             "Debian's suite {name} has no kernel for {architecture}"
         )),
-    }
-}
-
-/// The newest of versions in order, for a hint.
-fn there_is(versions: &[Version]) -> String {
-    let newest = versions.iter().rev().take(LISTED);
-    let newest = newest.map(ToString::to_string).collect::<Vec<_>>();
-    match newest.is_empty() {
-        true => "there is none at all".to_owned(),
-        false => format!("there is {}", newest.join(", ")),
     }
 }
 

@@ -99,7 +99,7 @@ fn a_package_of_debian_becomes_a_kernel_once() {
     assert!(std::fs::read(&kernel.image).unwrap() == image);
     let origin = DistroOrigin::read(&kernel.path).unwrap();
     assert_eq!(origin.packages[0].version, "6.1.160-1");
-    let key = folder::key(&[origin.packages[0].sha256.clone()]);
+    let key = folder::key([origin.packages[0].sha256.as_str()]);
     assert!(
         kernel
             .path
