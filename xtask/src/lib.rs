@@ -49,7 +49,7 @@ pub mod internals {
     pub use crate::net::github::client::{Freshness, is_missing};
     pub use crate::net::github::location::Settings;
     pub use crate::net::github::{Client, Location};
-    pub use crate::net::http::{self, Body, HttpError, Limits, Method, Request, Secret, Stream};
+    pub use crate::net::http::{self, HttpError, Limits, Method, Request, Secret};
     pub use crate::release::download::{self, Downloaded};
     pub use crate::release::upload;
     pub use crate::report::matrix::TestMatrix;

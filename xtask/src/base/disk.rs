@@ -25,6 +25,13 @@ pub fn full(path: &Path) -> Option<String> {
     full.then(|| format!("the disk is full: {}", path.display()))
 }
 
+/// Whether an error is that of a full disk or an exhausted quota.
+pub fn is_full(error: &anyhow::Error) -> bool {
+    use io::ErrorKind::{QuotaExceeded, StorageFull};
+    let mut causes = error.chain().filter_map(|cause| cause.downcast_ref());
+    causes.any(|error: &io::Error| matches!(error.kind(), StorageFull | QuotaExceeded))
+}
+
 pub fn create_directory(path: &Path) -> Result<()> {
     std::fs::create_dir_all(path).with_context(|| format!("cannot create {}", path.display()))
 }

@@ -41,6 +41,9 @@ pub const REPORT_SCRIPT: &str = include_str!("../../../vmtest-assets/report/repo
 /// The packages that have the host's tools: see [`crate::host::setup`].
 pub const HOST_PACKAGES: &str = include_str!("../../../vmtest-assets/host/packages.txt");
 
+/// apt's configuration for Debian's archive: see [`crate::net::apt::formats`].
+pub const APT_CONFIGURATION: &str = include_str!("../../../vmtest-assets/host/apt.conf");
+
 /// `vmtest-assets/`: relative path and text.
 pub const ASSETS: &[(&str, &str)] = &[
     (
@@ -59,6 +62,7 @@ pub const ASSETS: &[(&str, &str)] = &[
         "guest/run_unittests.py",
         include_str!("../../../vmtest-assets/guest/run_unittests.py"),
     ),
+    ("host/apt.conf", APT_CONFIGURATION),
     ("host/packages.txt", HOST_PACKAGES),
     (
         "profiles/drgn/vmtest.toml",

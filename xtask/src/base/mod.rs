@@ -13,6 +13,7 @@ pub mod input;
 pub mod interrupt;
 pub mod live_terminal;
 pub mod lock;
+pub mod parallel;
 pub mod paths;
 pub mod process;
 pub mod programs;

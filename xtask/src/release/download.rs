@@ -6,26 +6,22 @@
 //! address where the asset is to be had *now*: signed addresses expire. What came
 //! damaged is fetched once more from the start and then refused.
 
-use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{Mutex, PoisonError};
 
-use anyhow::{Context, Error, Result, bail};
+use anyhow::{Context, Error, Result, anyhow};
 
 use crate::archive;
 use crate::base::error::{self, Failure};
-use crate::base::{env::Env, interrupt, sha256::Sha256};
+use crate::base::{disk, env::Env, interrupt, parallel, sha256::Sha256};
 use crate::kernel::store::{self, Place, Vacancy};
 use crate::model::{
     arch::Arch, kernel::LocalKernel, kernel_request::Candidate, package_name::PackageName,
     version::Release,
 };
-use crate::net::github::client::{Client, Rest};
-use crate::net::github::{Asset, AssetState};
+use crate::net::github::{Asset, AssetState, Client};
 use crate::net::http::retry::Retry;
-use crate::net::http::{self, HttpError, Response};
+use crate::net::http::{self, HttpError, Response, header};
 
 /// So often is one asset begun from the start: because it came damaged, or because
 /// it was another one after a connection broke.
@@ -37,9 +33,8 @@ const PROGRESS: u64 = 64 << 10;
 /// A kernel of the release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Package {
-    /// What its name says.
+    /// What the asset's name says.
     pub name: PackageName,
-    /// Where it is.
     pub asset: Asset,
 }
 
@@ -73,7 +68,6 @@ pub fn packages(assets: &[Asset], arch: &Arch) -> Vec<Package> {
 /// A kernel that is there now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Downloaded {
-    /// The kernel.
     pub kernel: LocalKernel,
     /// It was not there before.
     pub fetched: bool,
@@ -92,82 +86,41 @@ pub fn download(
     packages: &[Package],
     jobs: usize,
 ) -> Vec<Result<Downloaded>> {
-    let mut results = packages
-        .iter()
-        .map(|package| already_there(env, package))
-        .collect::<Vec<_>>();
-    let missing = (0..packages.len())
-        .filter(|&index| results[index].is_none())
-        .collect::<VecDeque<_>>();
-    let total = missing
-        .iter()
-        .map(|&index| packages[index].asset.size)
-        .sum::<u64>();
-    let message = match missing.iter().collect::<Vec<_>>().as_slice() {
-        [] => return results.into_iter().flatten().map(Ok).collect(),
-        [one] => format!("downloading {}", packages[**one].name.release),
+    let mut results = Vec::new();
+    let mut missing = Vec::new();
+    for package in packages {
+        let PackageName { arch, release } = &package.name;
+        results.push(
+            match store::open(&store::kernel_path(&env.paths, arch, release)) {
+                Ok(kernel) => {
+                    env.ui.info(format!("{release} is here already"));
+                    let fetched = false;
+                    Some(Ok(Downloaded { kernel, fetched }))
+                }
+                Err(_) => {
+                    missing.push(package);
+                    None
+                }
+            },
+        );
+    }
+    let message = match missing.as_slice() {
+        [] => return results.into_iter().flatten().collect(),
+        [one] => format!("downloading {}", one.name.release),
         more => format!("downloading {} kernels", more.len()),
     };
-    let from = client.location();
-    let mut task = env
-        .ui
-        .task(format!("{message} ({}) from {from}", megabytes(total)));
+    let total = missing.iter().map(|package| package.asset.size).sum();
+    let (size, from) = (megabytes(total), client.location());
+    let mut task = env.ui.task(format!("{message} ({size}) from {from}"));
     let received = AtomicU64::new(0);
-    let jobs = jobs.clamp(1, missing.len());
-    let queue = Mutex::new(missing);
-    let mut fetched = std::iter::repeat_with(|| None)
-        .take(packages.len())
-        .collect::<Vec<_>>();
-    std::thread::scope(|scope| {
-        let (sender, finished) = channel();
-        for _ in 0..jobs {
-            let (sender, queue, received) = (sender.clone(), &queue, &received);
-            scope.spawn(move || {
-                let next = || {
-                    queue
-                        .lock()
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .pop_front()
-                };
-                while let Some(index) = next() {
-                    let result = fetch(env, client, &packages[index], received);
-                    if sender.send((index, result)).is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-        drop(sender);
-        loop {
-            match finished.recv_timeout(interrupt::POLL) {
-                Ok((index, result)) => fetched[index] = Some(result),
-                Err(RecvTimeoutError::Timeout) => {
-                    let received = received.load(Ordering::Relaxed).min(total);
-                    task.update(format!("{} of {}", megabytes(received), megabytes(total)));
-                }
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-        }
+    let fetch = |package: &&Package| fetch(env, client, package, &received);
+    let fetched = parallel::map(jobs, &missing, fetch, |_| {
+        let received = received.load(Ordering::Relaxed).min(total);
+        task.update(format!("{} of {size}", megabytes(received)));
     });
-    results
-        .iter_mut()
-        .zip(fetched)
-        .map(|(there, fetched)| match (there.take(), fetched) {
-            (Some(there), _) => Ok(there),
-            (None, Some(fetched)) => fetched,
-            (None, None) => bail!("a download ended without a result"),
-        })
-        .collect()
-}
-
-fn already_there(env: &Env, package: &Package) -> Option<Downloaded> {
-    let PackageName { arch, release } = &package.name;
-    let kernel = store::open(&store::kernel_path(&env.paths, arch, release)).ok()?;
-    env.ui.info(format!("{release} is here already"));
-    Some(Downloaded {
-        kernel,
-        fetched: false,
-    })
+    let mut fetched = fetched.into_iter();
+    let or_fetched = |result: Option<_>| result.or_else(|| fetched.next());
+    results.into_iter().filter_map(or_fetched).collect()
 }
 
 /// Fetches one kernel.
@@ -179,50 +132,46 @@ fn fetch(
 ) -> Result<Downloaded> {
     interrupt::check()?;
     let asset = &package.asset;
+    let name = &asset.name;
     let vacancy = match store::vacancy(env, &package.name)? {
         Place::Taken(kernel) => {
-            env.ui
-                .info(format!("{} was fetched by another run", asset.name));
+            env.ui.info(format!("{name} was fetched by another run"));
             received.fetch_add(asset.size, Ordering::Relaxed);
-            return Ok(Downloaded {
-                kernel,
-                fetched: false,
-            });
+            let fetched = false;
+            return Ok(Downloaded { kernel, fetched });
         }
         Place::Vacant(vacancy) => vacancy,
     };
     let sha256 = asset.sha256()?;
     if sha256.is_none() {
         env.ui.verbose(format!(
-            "{} has no checksum at GitHub; its size and zstd's checksum must do",
-            asset.name
+            "{name} has no checksum at GitHub; its size and zstd's checksum must do"
         ));
     }
     if asset.size == 0 {
-        return Err(damaged(client, asset, &anyhow::anyhow!("it is empty")).into());
+        return Err(damaged(client, asset, &anyhow!("it is empty")).into());
     }
-    for round in 1.. {
+    let mut round = 1;
+    loop {
         let why = match attempt(client, asset, sha256, &vacancy, received) {
             Ok(kernel) => {
-                return Ok(Downloaded {
-                    kernel,
-                    fetched: true,
-                });
+                let fetched = true;
+                return Ok(Downloaded { kernel, fetched });
             }
             Err(Trouble::Lasting(error)) => return Err(error),
             Err(Trouble::Damaged(why)) => why,
         };
         if round == ROUNDS {
-            return Err(damaged(client, asset, &why)
+            let failure = damaged(client, asset, &why);
+            return Err(failure
                 .hint("it was fetched twice; nothing was kept")
                 .into());
         }
+        round += 1;
         env.ui.warn(format!(
-            "{} came damaged, fetching it once more: {why:#}",
-            asset.name
+            "{name} came damaged, fetching it once more: {why:#}"
         ));
     }
-    unreachable!("the last round returns")
 }
 
 fn damaged(client: &Client, asset: &Asset, why: &Error) -> Failure {
@@ -256,16 +205,13 @@ fn attempt(
         let rest = io::copy(&mut body, &mut io::sink()).map(drop);
         unpacked = unpacked.and_then(|()| Ok(rest?));
     }
-    let counted = body.counted;
     let result = match (body.trouble.take(), unpacked) {
         (Some(trouble), _) => Err(trouble),
-        (None, Err(error)) if http::is_full(&error) => {
+        (None, Ok(())) => body.verify(sha256).map(drop),
+        (None, Err(error)) if disk::is_full(&error) => {
             let place = temporary.path().parent().unwrap_or(temporary.path());
-            let message = format!(
-                "cannot unpack {}: the disk is full: {}",
-                asset.name,
-                place.display()
-            );
+            let (name, place) = (&asset.name, place.display());
+            let message = format!("cannot unpack {name}: the disk is full: {place}");
             let hint = "a kernel takes about 400 MB; free some space or use another --directory";
             Err(Trouble::Lasting(Failure::setup(message).hint(hint).into()))
         }
@@ -276,27 +222,20 @@ fn attempt(
         (None, Err(error)) => Err(match (interrupt::check(), body.verify(sha256)) {
             (Err(interrupted), _) => Trouble::Lasting(interrupted.into()),
             // Fetched again it would be the same.
-            (_, Ok(true)) => Trouble::Lasting(damaged(client, asset, &error).into()),
-            _ if error::kind(&error).is_some() => {
+            (_, verified) if error::kind(&error).is_some() || matches!(verified, Ok(true)) => {
                 Trouble::Lasting(damaged(client, asset, &error).into())
             }
             _ => Trouble::Damaged(error),
         }),
-        (None, Ok(())) => body.verify(sha256).map(drop),
     };
-    match result {
-        // The name and what is in it must agree; that no other attempt mends.
-        Ok(()) => vacancy
-            .fill(
-                temporary,
-                &format!("{} of {}", asset.name, client.location()),
-            )
-            .map_err(|error| Trouble::Lasting(error::not_the_users(error))),
-        Err(trouble) => {
-            received.fetch_sub(counted, Ordering::Relaxed);
-            Err(trouble)
-        }
+    if let Err(trouble) = result {
+        received.fetch_sub(body.counted, Ordering::Relaxed);
+        return Err(trouble);
     }
+    // The name and what is in it must agree; that no other attempt mends.
+    let from = format!("{} of {}", asset.name, client.location());
+    let kernel = vacancy.fill(temporary, &from);
+    kernel.map_err(|error| Trouble::Lasting(error::not_the_users(error)))
 }
 
 /// Whether a system call failed; that bytes came damaged is found without one.
@@ -355,7 +294,7 @@ impl<'a> Resuming<'a> {
         let found = self.hash.clone().finish();
         match sha256 {
             Some(expected) if !expected.eq_ignore_ascii_case(&found) => Err(Trouble::Damaged(
-                anyhow::anyhow!("its checksum is {found}, not {expected}"),
+                anyhow!("its checksum is {found}, not {expected}"),
             )),
             expected => Ok(expected.is_some()),
         }
@@ -368,12 +307,9 @@ impl<'a> Resuming<'a> {
                 if self.position == self.asset.size && self.position > 0 {
                     return Ok(false);
                 }
-                let rest = self.validator.clone().map(|validator| Rest {
-                    offset: self.position,
-                    validator,
-                });
-                let rest = rest.filter(|rest| rest.offset > 0);
-                match self.client.open(self.asset, rest.as_ref()) {
+                let rest = self.validator.as_deref().filter(|_| self.position > 0);
+                let rest = rest.map(|validator| (self.position, validator));
+                match self.client.open(self.asset, rest) {
                     Ok(response) => self.begin(response)?,
                     Err(error) => {
                         self.pause(error)?;
@@ -381,11 +317,10 @@ impl<'a> Resuming<'a> {
                     }
                 }
             }
-            let next = match &mut self.response {
-                Some(response) => response.chunk(),
-                None => continue,
+            let Some(response) = &mut self.response else {
+                continue;
             };
-            match next {
+            match response.chunk() {
                 Ok(Some(chunk)) => {
                     if self.take(chunk)? {
                         return Ok(true);
@@ -411,13 +346,10 @@ impl<'a> Resuming<'a> {
 
     /// Takes in a new answer.
     fn begin(&mut self, response: Response) -> Result<(), Trouble> {
-        let offset = response
-            .offset()
-            .map_err(|error| Trouble::Lasting(error.into()))?;
-        let etag = response.headers.get("etag");
-        let validator = etag
-            .filter(|etag| !etag.starts_with("W/"))
-            .map(str::to_owned);
+        let offset = response.offset();
+        let offset = offset.map_err(|error| Trouble::Lasting(error.into()))?;
+        let etag = header(&response.headers, "etag").filter(|etag| !etag.starts_with("W/"));
+        let validator = etag.map(str::to_owned);
         if self.position == 0 {
             self.validator = validator;
         } else {
@@ -428,7 +360,7 @@ impl<'a> Resuming<'a> {
                 (_, None) => false,
             };
             if !same || offset > self.position {
-                return Err(Trouble::Damaged(anyhow::anyhow!(
+                return Err(Trouble::Damaged(anyhow!(
                     "the connection broke after {} bytes, and the rest may be that of another file",
                     self.position
                 )));
@@ -455,7 +387,7 @@ impl<'a> Resuming<'a> {
             self.retry.reset();
         }
         if self.position > self.asset.size {
-            return Err(Trouble::Damaged(anyhow::anyhow!(
+            return Err(Trouble::Damaged(anyhow!(
                 "more than its {} bytes came",
                 self.asset.size
             )));
@@ -470,15 +402,13 @@ impl<'a> Resuming<'a> {
 
     /// Waits before the next attempt, if there is to be one.
     fn pause(&mut self, error: Error) -> Result<(), Trouble> {
-        let lasting = |error| {
-            let action = format!("fetch {}", self.asset.name);
-            Trouble::Lasting(self.client.explain(&action, error))
-        };
-        match http::decide(&mut self.retry, &error) {
+        match http::decide(&mut self.retry, error) {
             Ok(wait) => interrupt::sleep(wait).map_err(|signal| Trouble::Lasting(signal.into())),
-            Err(None) if interrupt::pending().is_some() => Err(Trouble::Lasting(error)),
-            Err(None) => Err(lasting(error)),
-            Err(Some(limited)) => Err(lasting(limited.into())),
+            Err(error) if interrupt::pending().is_some() => Err(Trouble::Lasting(error)),
+            Err(error) => {
+                let action = format!("fetch {}", self.asset.name);
+                Err(Trouble::Lasting(self.client.explain(&action, error)))
+            }
         }
     }
 }

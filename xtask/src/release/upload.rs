@@ -9,20 +9,16 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Error, Result};
+use anyhow::{Context, Result};
 
-use crate::archive::{self, compression::Compression};
 use crate::base::{error::Failure, input, interrupt, sha256::Sha256, ui::Ui};
-use crate::kernel::manifest::{self, Manifest};
+use crate::kernel::manifest::Manifest;
 use crate::model::package_name::PackageName;
-use crate::net::github::api::{self, ASSET_SIZE_MAX, ASSETS_MAX};
+use crate::net::github::api::{self, ASSET_SIZE_MAX, ASSETS_MAX, Release};
 use crate::net::github::client::{Client, Freshness, Listing};
 use crate::net::github::{Asset, AssetState};
 use crate::net::http::{self, retry::Retry};
 use crate::release::download::megabytes;
-
-/// A manifest is about 700 bytes.
-const MANIFEST_MAX: u64 = 1 << 20;
 
 /// The name under which a replacement is complete before the old one goes.
 const REPLACEMENT: &str = ".replacement";
@@ -30,9 +26,7 @@ const REPLACEMENT: &str = ".replacement";
 /// A package that may be uploaded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalPackage {
-    /// The file.
     pub path: PathBuf,
-    /// What its name says.
     pub name: PackageName,
     /// In bytes.
     pub size: u64,
@@ -59,9 +53,8 @@ pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
     let kept = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
     if let Some(character) = file_name.chars().find(|c| !kept(*c)) {
         let message = format!("GitHub would rename {file_name}: {character:?} is in it");
-        return Err(Failure::usage(message)
-            .hint("give the kernel another CONFIG_LOCALVERSION")
-            .into());
+        let hint = "give the kernel another CONFIG_LOCALVERSION";
+        return Err(Failure::usage(message).hint(hint).into());
     }
     let context = || format!("cannot read {shown}");
     let size = file.metadata().with_context(context)?.len();
@@ -70,7 +63,7 @@ pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
         let message = format!("{shown} is {why}, which GitHub does not take");
         return Err(Failure::usage(message).into());
     }
-    let task = ui.task(format!("reading {shown}"));
+    let _task = ui.task(format!("reading {shown}"));
     let mut hash = Sha256::new();
     let mut buffer = vec![0; 1 << 17];
     loop {
@@ -80,28 +73,20 @@ pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
             count => hash.update(&buffer[..count]),
         }
     }
-    let file = File::open(path).with_context(context)?;
-    let found = archive::read_file(Compression::Zstd, file, manifest::FILE_NAME, MANIFEST_MAX);
-    let input_key = match found.with_context(context)? {
-        None => None,
-        Some(text) => {
-            let manifest = serde_json::from_slice::<Manifest>(&text)
-                .with_context(|| format!("{shown} has a damaged {}", manifest::FILE_NAME))?;
-            if manifest.release != name.release.to_string() || manifest.arch != name.arch.name {
-                let (release, arch) = (manifest.release, manifest.arch);
-                let message = format!("{shown} holds the kernel {release} for {arch}");
-                return Err(Failure::usage(message).into());
-            }
-            Some(manifest.input_key)
-        }
-    };
-    drop(task);
+    let manifest = Manifest::of_package(path)?;
+    if let Some(manifest) = &manifest
+        && (manifest.release != name.release.to_string() || manifest.arch != name.arch.name)
+    {
+        let (release, arch) = (&manifest.release, &manifest.arch);
+        let message = format!("{shown} holds the kernel {release} for {arch}");
+        return Err(Failure::usage(message).into());
+    }
     Ok(LocalPackage {
         path: path.to_owned(),
         name,
         size,
         sha256: hash.finish(),
-        input_key,
+        input_key: manifest.map(|manifest| manifest.input_key),
     })
 }
 
@@ -120,7 +105,7 @@ enum Plan {
 fn plan(listing: &Listing, package: &LocalPackage, replace: bool) -> Result<Plan, Failure> {
     let name = package.name.to_string();
     let refuse = |why: String| Failure::setup(format!("cannot upload {name}: {why}"));
-    let old = listing.asset(&name);
+    let old = listing.assets.iter().find(|asset| asset.name == name);
     let finished = old.filter(|asset| asset.state == AssetState::Uploaded);
     if let Some(asset) = finished
         && asset.size == package.size
@@ -151,11 +136,8 @@ fn plan(listing: &Listing, package: &LocalPackage, replace: bool) -> Result<Plan
         let why = format!("{tag} has {ASSETS_MAX} files, which is all that GitHub takes");
         return Err(refuse(why).hint("delete some, or use another --tag"));
     }
-    Ok(match finished {
-        Some(old) => Plan::Replace {
-            leftovers,
-            old: old.clone(),
-        },
+    Ok(match finished.cloned() {
+        Some(old) => Plan::Replace { leftovers, old },
         None => Plan::Send(leftovers),
     })
 }
@@ -163,7 +145,8 @@ fn plan(listing: &Listing, package: &LocalPackage, replace: bool) -> Result<Plan
 /// Has a package in the release.
 pub fn upload(client: &Client, package: &LocalPackage, replace: bool, ui: &Ui) -> Result<Asset> {
     let name = package.name.to_string();
-    client.require_token(&format!("upload {name} to {}", client.location()))?;
+    let action = format!("upload {name} to {}", client.location());
+    client.require_token(&action)?;
     let mut retry = Retry::new(client.limits_of_transfers());
     loop {
         let listing = client.listing(Freshness::Checked)?;
@@ -171,21 +154,19 @@ pub fn upload(client: &Client, package: &LocalPackage, replace: bool, ui: &Ui) -
             let message = format!("cannot upload {name}: nobody knows what the release has now");
             return Err(Failure::setup(message).hint("try again later").into());
         }
+        let release = &listing.release;
         let result = match plan(&listing, package, replace)? {
             Plan::Nothing(asset) => {
                 ui.info(format!("{name} is in {} already", client.location()));
                 return Ok(asset);
             }
-            Plan::Send(leftovers) => clear(client, &leftovers, ui)
-                .and_then(|()| send(client, &listing, package, &name, ui)),
+            Plan::Send(leftovers) => send(client, release, &leftovers, package, &name, ui),
             Plan::Replace { leftovers, old } => {
                 let other = format!("{name}{REPLACEMENT}");
-                clear(client, &leftovers, ui)
-                    .and_then(|()| send(client, &listing, package, &other, ui))
-                    .and_then(|new| {
-                        client.delete_asset(&old)?;
-                        client.rename_asset(&new, &name)
-                    })
+                send(client, release, &leftovers, package, &other, ui).and_then(|new| {
+                    client.delete_asset(&old)?;
+                    client.rename_asset(&new, &name)
+                })
             }
         };
         let error = match result {
@@ -193,54 +174,37 @@ pub fn upload(client: &Client, package: &LocalPackage, replace: bool, ui: &Ui) -
             Err(error) => error,
         };
         let why = format!("{error:#}");
-        let wait = wait_after(&mut retry, error).map_err(|error| {
-            client.explain(&format!("upload {name} to {}", client.location()), error)
-        })?;
+        let wait = http::decide(&mut retry, error);
+        let wait = wait.map_err(|error| client.explain(&action, error))?;
         ui.warn(format!("the upload of {name} failed, trying again: {why}"));
         interrupt::sleep(wait)?;
     }
 }
 
-/// How long to wait, or the error if nothing helps.
-fn wait_after(retry: &mut Retry, error: Error) -> Result<std::time::Duration> {
-    match http::decide(retry, &error) {
-        Ok(wait) => Ok(wait),
-        Err(None) => Err(error),
-        Err(Some(limited)) => Err(limited.into()),
-    }
-}
-
-fn clear(client: &Client, leftovers: &[Asset], ui: &Ui) -> Result<()> {
-    for asset in leftovers {
-        ui.info(format!(
-            "deleting {}, which an upload left unfinished",
-            asset.name
-        ));
-        client.delete_asset(asset)?;
-    }
-    Ok(())
-}
-
+/// Sends a package under a name, after what is in the way was deleted.
 fn send(
     client: &Client,
-    listing: &Listing,
+    release: &Release,
+    leftovers: &[Asset],
     package: &LocalPackage,
     name: &str,
     ui: &Ui,
 ) -> Result<Asset> {
+    for asset in leftovers {
+        let left = &asset.name;
+        ui.info(format!("deleting {left}, which an upload left unfinished"));
+        client.delete_asset(asset)?;
+    }
     let path = &package.path;
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let label = package.input_key.as_deref().map(api::label);
-    let size = megabytes(package.size);
-    let mut task = ui.task(format!(
-        "uploading {name} ({size}) to {}",
-        client.location()
-    ));
+    let (size, location) = (megabytes(package.size), client.location());
+    let mut task = ui.task(format!("uploading {name} ({size}) to {location}"));
     client.upload(
-        &listing.release,
-        name,
-        label.as_deref(),
-        (file, package.size),
+        release,
+        (name, label.as_deref()),
+        file,
+        (package.size, &package.sha256),
         |sent| task.update(format!("{} of {size}", megabytes(sent))),
     )
 }
@@ -248,7 +212,6 @@ fn send(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::net::github::api::Release;
 
     const NAME: &str = "kernel-6.1.9-vmtest1.1default.x86_64.tar.zst";
 

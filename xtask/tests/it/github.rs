@@ -927,7 +927,8 @@ fn a_missing_release_is_named_with_a_remedy() {
     fs::write(&file, "[release]\nrepro = \"a/b\"\n").unwrap();
     let run = setting.xtask("list --remote").run().expect_status(2);
     assert!(
-        run.stderr.contains("did you mean \"repo\"?"),
+        run.stderr
+            .contains("unknown field `repro`, expected one of `repo`"),
         "{}",
         run.stderr
     );

@@ -23,7 +23,7 @@ use crate::base::{
 };
 use crate::kernel::build::progress::disk_was_full;
 use crate::model::version::Version;
-use crate::net::{apt::suites::DebianPackage, http};
+use crate::net::apt::suites::DebianPackage;
 
 /// What `--source` says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -329,7 +329,7 @@ pub fn disk_full(directory: &Path) -> Error {
 
 /// The error, or if it is that of a full disk, one that says so.
 pub fn name_full_disk(error: Error, directory: &Path) -> Error {
-    match http::is_full(&error) {
+    match disk::is_full(&error) {
         true => disk_full(directory),
         false => error,
     }

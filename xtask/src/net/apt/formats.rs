@@ -6,6 +6,7 @@
 
 use std::cmp::Ordering;
 
+use crate::base::embedded::APT_CONFIGURATION;
 use crate::model::version::Version;
 
 /// An entry of the host's source lists.
@@ -22,18 +23,13 @@ pub struct SourceEntry {
     pub fields: Vec<(String, String)>,
 }
 
-/// Fields that say what is fetched, not from whom; we have our own.
-const REPLACED: &[&str] = &[
-    "types",
-    "uris",
-    "suites",
-    "components",
-    "architectures",
-    "languages",
-    "targets",
-    "enabled",
-    "check-valid-until",
-];
+/// Whether a field says what is fetched, not from whom; we have our own.
+fn is_replaced(name: &str) -> bool {
+    matches!(
+        name,
+        "types" | "uris" | "suites" | "components" | "architectures" | "languages"
+    ) || matches!(name, "targets" | "enabled" | "check-valid-until")
+}
 
 /// Reads a `.list` file: one entry a line.
 pub fn parse_one_line(text: &str) -> Vec<SourceEntry> {
@@ -64,7 +60,7 @@ fn parse_line(line: &str) -> Option<SourceEntry> {
                 "target" => "targets",
                 other => other,
             };
-            if !REPLACED.contains(&name) {
+            if !is_replaced(name) {
                 fields.push((title_case(name), value.replace(',', " ")));
             }
         }
@@ -80,16 +76,14 @@ fn parse_line(line: &str) -> Option<SourceEntry> {
 
 /// `signed-by` as `Signed-By`.
 fn title_case(name: &str) -> String {
-    name.split('-')
-        .map(|part| {
-            let mut letters = part.chars();
-            match letters.next() {
-                Some(first) => first.to_ascii_uppercase().to_string() + letters.as_str(),
-                None => String::new(),
-            }
-        })
-        .collect::<Vec<_>>()
-        .join("-")
+    let mut title = String::new();
+    for letter in name.chars() {
+        title.push(match title.is_empty() || title.ends_with('-') {
+            true => letter.to_ascii_uppercase(),
+            false => letter,
+        });
+    }
+    title
 }
 
 /// Reads a `.sources` file: paragraphs of fields.
@@ -116,16 +110,10 @@ pub fn parse_deb822(text: &str) -> Vec<SourceEntry> {
 
 fn entry(fields: &[(String, String)]) -> Option<SourceEntry> {
     let words = |name: &str| {
-        fields
-            .iter()
-            .find(|(other, _)| other.eq_ignore_ascii_case(name))
-            .map(|(_, value)| {
-                value
-                    .split_whitespace()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>()
-            })
-            .unwrap_or_default()
+        let mut fields = fields.iter();
+        let field = fields.find(|(other, _)| other.eq_ignore_ascii_case(name));
+        let words = field.map_or("", |(_, value)| value).split_whitespace();
+        words.map(str::to_owned).collect::<Vec<_>>()
     };
     let disabled = words("enabled").first().is_some_and(|word| {
         ["no", "false", "0", "off", "without", "disable"].contains(&word.as_str())
@@ -135,17 +123,13 @@ fn entry(fields: &[(String, String)]) -> Option<SourceEntry> {
     }
     let kept = |name: &str| {
         let name = name.to_ascii_lowercase();
-        !name.starts_with("x-") && !REPLACED.contains(&name.as_str())
+        !name.starts_with("x-") && !is_replaced(&name)
     };
     Some(SourceEntry {
         uris: words("uris"),
         suites: words("suites"),
         components: words("components"),
-        fields: fields
-            .iter()
-            .filter(|(name, _)| kept(name))
-            .cloned()
-            .collect(),
+        fields: (fields.iter().filter(|(name, _)| kept(name)).cloned()).collect(),
     })
 }
 
@@ -173,9 +157,8 @@ impl DebianArchive {
 /// key goes first, then one at the top of its host.
 pub fn find_archive(entries: &[SourceEntry], archive: DebianArchive) -> Option<&SourceEntry> {
     let rank = |entry: &SourceEntry| {
-        if !entry.components.iter().any(|component| component == "main") {
-            return None;
-        }
+        let mut components = entry.components.iter();
+        components.find(|component| *component == "main")?;
         let depth = entry
             .uris
             .iter()
@@ -197,10 +180,8 @@ pub fn find_archive(entries: &[SourceEntry], archive: DebianArchive) -> Option<&
 /// snapshot has a time behind it, a list of mirrors (apt-transport-mirror(1)) a suffix.
 fn depth(uri: &str, archive: DebianArchive) -> Option<usize> {
     let path = uri.split_once(':').map_or(uri, |(_, path)| path);
-    let mut parts = path
-        .split('/')
-        .filter(|part| !part.is_empty())
-        .collect::<Vec<_>>();
+    let parts = path.split('/').filter(|part| !part.is_empty());
+    let mut parts = parts.collect::<Vec<_>>();
     let is_time = |part: &str| part.starts_with("20") && part.ends_with('Z') && part.contains('T');
     if parts.last().is_some_and(|part| is_time(part)) {
         parts.pop();
@@ -255,18 +236,20 @@ pub const SUITES: &[DebianSuite] = &[
 ];
 
 const fn old(name: &'static str, archive: DebianArchive) -> DebianSuite {
+    let archived = true;
     DebianSuite {
         name,
         archive,
-        archived: true,
+        archived,
     }
 }
 
 const fn live(name: &'static str, archive: DebianArchive) -> DebianSuite {
+    let archived = false;
     DebianSuite {
         name,
         archive,
-        archived: false,
+        archived,
     }
 }
 
@@ -298,35 +281,7 @@ impl DebianSuite {
 /// host's only what says how to reach and trust an archive. It is read behind the
 /// host's (`apt-get -c`), so that it can clear what is there.
 pub fn configuration(directory: &str) -> String {
-    format!(
-        r#"Dir::State "{directory}/state";
-Dir::State::lists "{directory}/lists";
-// Empty: what the host has installed matters neither to a choice nor to a download.
-Dir::State::status "{directory}/status";
-Dir::Cache "{directory}/cache";
-Dir::Cache::archives "{directory}/archives";
-// Containers switch these off, and then every call reads all lists again.
-Dir::Cache::pkgcache "pkgcache.bin";
-Dir::Cache::srcpkgcache "srcpkgcache.bin";
-Dir::Etc::sourcelist "{directory}/vmtest.sources";
-Dir::Etc::sourceparts "-";
-// Pins of the host could hide the version that we ask for.
-Dir::Etc::preferences "/dev/null";
-Dir::Etc::preferencesparts "-";
-// Hooks of the host clean its caches and tell its desktop.
-#clear APT::Update::Pre-Invoke;
-#clear APT::Update::Post-Invoke;
-#clear APT::Update::Post-Invoke-Success;
-#clear DPkg::Post-Invoke;
-// Run by root, apt would give up its rights and then could not write here.
-APT::Sandbox::User "root";
-APT::Update::Error-Mode "any";
-Acquire::Languages "none";
-Acquire::Retries "1";
-Acquire::http::Timeout "15";
-Acquire::https::Timeout "15";
-"#
-    )
+    APT_CONFIGURATION.replace("@DIRECTORY@", directory)
 }
 
 /// A version of a package, as `apt-cache show` prints it (deb-control(5)).

@@ -5,9 +5,8 @@
 //! host's. Each suite is updated alone, so that one which is broken costs only
 //! itself, and its lists are used for a day.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -17,8 +16,8 @@ use super::formats::{
 };
 use crate::base::lock::{self, Lock};
 use crate::base::{
-    env::Env, error::Failure, input, interrupt, process::LongCommand, programs::find_program,
-    ui::Ui,
+    disk, env::Env, error::Failure, input, interrupt, parallel, process, process::LongCommand,
+    programs::find_program, ui::Ui,
 };
 use crate::model::arch;
 use crate::net::http::{host, unreachable};
@@ -41,16 +40,10 @@ pub struct DebianPackage {
 /// Suites whose lists are as new as they can be had.
 #[derive(Debug)]
 pub struct Suites {
-    asked: Vec<Asked>,
+    /// The directory of each, and what came of the last attempt to renew its lists.
+    asked: Vec<(PathBuf, Result<(), UpdateFailure>)>,
     /// No other run may renew the lists while they are read.
     _lock: Lock,
-}
-
-/// A suite, and what came of the last attempt to renew its lists.
-#[derive(Debug)]
-struct Asked {
-    directory: PathBuf,
-    state: SuiteState,
 }
 
 /// A suite that can be asked.
@@ -65,78 +58,56 @@ impl Suites {
         let entries = host_entries()?;
         let architecture = arch::host()
             .with_context(|| format!("packages for {} are not known", std::env::consts::ARCH))?;
-        let architecture = architecture.debian;
         let root = env.paths.cache().join("apt");
         let lock = lock::take(env, "apt")?;
-        let known = SUITES
-            .iter()
-            .filter_map(|suite| Some((suite, apt::find_archive(&entries, suite.archive)?)))
-            .collect::<Vec<_>>();
-        if !known
-            .iter()
-            .any(|(suite, _)| suite.archive == DebianArchive::Main)
-        {
+        if apt::find_archive(&entries, DebianArchive::Main).is_none() {
             return Err(Failure::setup("apt on this host knows no archive of Debian").into());
         }
-        let prepared = known
-            .into_iter()
-            .filter(|(suite, _)| wanted(suite))
-            .map(|(suite, entry)| PreparedSuite {
-                suite,
-                directory: root.join(suite.file_name()),
-                sources: suite.sources(entry, architecture),
-                host: entry.uris.first().map_or("", |uri| host(uri)).to_owned(),
-            })
-            .collect::<Vec<_>>();
+        let mut prepared = Vec::new();
+        for suite in SUITES.iter().filter(|suite| wanted(suite)) {
+            if let Some(entry) = apt::find_archive(&entries, suite.archive) {
+                prepared.push(PreparedSuite {
+                    suite,
+                    directory: root.join(suite.file_name()),
+                    sources: suite.sources(entry, architecture.debian),
+                    host: entry.uris.first().map(|uri| host(uri)).unwrap_or_default(),
+                });
+            }
+        }
         let states = update(&env.ui, &prepared)?;
-        let asked = prepared.into_iter().zip(states);
-        let asked = asked.map(|(prepared, state)| Asked {
-            directory: prepared.directory,
-            state,
-        });
+        let directories = prepared.into_iter().map(|prepared| prepared.directory);
         Ok(Self {
-            asked: asked.collect(),
+            asked: directories.zip(states).collect(),
             _lock: lock,
         })
     }
 
     /// Those that can be asked, the oldest first.
     pub fn usable(&self) -> impl Iterator<Item = SuiteLists<'_>> {
-        let usable = self.asked.iter();
-        let usable = usable.filter(|asked| asked.state == SuiteState::Usable);
-        usable.map(|asked| SuiteLists {
-            directory: &asked.directory,
-        })
+        let usable = self.asked.iter().filter(|(_, state)| state.is_ok());
+        usable.map(|(directory, _)| SuiteLists { directory })
     }
 
     /// Why none can be asked; `None` if there is one that can.
     pub fn unusable(&self) -> Option<Failure> {
-        unusable(self.asked.iter().map(|asked| asked.state))
-    }
-}
-
-fn unusable(states: impl Iterator<Item = SuiteState>) -> Option<Failure> {
-    let states = states.collect::<Vec<_>>();
-    let failed = |failure| states.contains(&SuiteState::Failed(failure));
-    if states.contains(&SuiteState::Usable) {
-        None
-    } else if failed(UpdateFailure::Unreachable) {
-        Some(Failure::setup("Debian's archive cannot be reached"))
-    } else if failed(UpdateFailure::Untrusted) {
-        Some(
+        let states = self.asked.iter().map(|(_, state)| *state);
+        let states = states.collect::<Vec<_>>();
+        let failed = |failure| states.contains(&Err(failure));
+        let absent = Err(UpdateFailure::Absent);
+        Some(if states.contains(&Ok(())) {
+            return None;
+        } else if failed(UpdateFailure::Unreachable) {
+            Failure::setup("Debian's archive cannot be reached")
+        } else if failed(UpdateFailure::Untrusted) {
             Failure::setup("this host does not have the keys of Debian's archive")
-                .hint("install debian-archive-keyring"),
-        )
-    } else if !states.is_empty()
-        && states
-            .iter()
-            .all(|state| *state == SuiteState::Failed(UpdateFailure::Absent))
-    {
-        Some(Failure::setup(
-            "Debian's archive, as apt on this host knows it, does not have that suite",
-        ))
-    } else {
-        Some(Failure::setup("apt could not update any suite of Debian").hint("-v says why"))
+                .hint("install debian-archive-keyring")
+        } else if !states.is_empty() && states.iter().all(|state| *state == absent) {
+            Failure::setup(
+                "Debian's archive, as apt on this host knows it, does not have that suite",
+            )
+        } else {
+            Failure::setup("apt could not update any suite of Debian").hint("-v says why")
+        })
     }
 }
 
@@ -164,9 +135,9 @@ impl SuiteLists<'_> {
         if packages.is_empty() {
             return Ok(String::new());
         }
-        let words = ["show"].into_iter();
-        let words = words.chain(packages.iter().map(String::as_str));
-        apt_cache(self.directory, &words.collect::<Vec<_>>())
+        let mut words = vec!["show"];
+        words.extend(packages.iter().map(String::as_str));
+        apt_cache(self.directory, &words)
     }
 
     /// A version of a package as something that can be downloaded.
@@ -183,54 +154,31 @@ fn host_entries() -> Result<Vec<SourceEntry>> {
     if find_program("apt-get").is_none() {
         return Err(Failure::setup("this host has no apt to ask Debian's archive with").into());
     }
-    let shell = crate::base::process::shell()?;
-    let files = shell
-        .cmd("apt-config")
-        .args([
-            "shell",
-            "MAIN",
-            "Dir::Etc::sourcelist/f",
-            "PARTS",
-            "Dir::Etc::sourceparts/d",
-        ])
-        .quiet()
-        .read()
-        .context("apt-config failed")?;
-    let mut entries = Vec::new();
+    let shell = process::shell()?;
+    let files = shell.cmd("apt-config").arg("shell");
+    let files = files.args(["MAIN", "Dir::Etc::sourcelist/f"]);
+    let files = files.args(["PARTS", "Dir::Etc::sourceparts/d"]);
+    let files = files.quiet().read().context("apt-config failed")?;
+    let mut paths = Vec::new();
     for line in files.lines() {
-        let Some((name, path)) = line.split_once('=') else {
-            continue;
-        };
-        let path = Path::new(path.trim_matches('\''));
-        if name == "MAIN" {
-            entries.extend(read_entries(path)?);
-            continue;
+        if let Some((name, path)) = line.split_once('=') {
+            let path = PathBuf::from(path.trim_matches('\''));
+            match name {
+                "MAIN" => paths.push(path),
+                _ => paths.extend(disk::entries(&path).unwrap_or_default()),
+            }
         }
-        let Ok(parts) = std::fs::read_dir(path) else {
-            continue;
+    }
+    let mut entries = Vec::new();
+    for path in paths.iter().filter(|path| path.is_file()) {
+        let parse = match path.extension().and_then(|extension| extension.to_str()) {
+            Some("list") => apt::parse_one_line,
+            Some("sources") => apt::parse_deb822,
+            _ => continue,
         };
-        let mut parts = parts
-            .filter_map(|entry| Some(entry.ok()?.path()))
-            .collect::<Vec<_>>();
-        parts.sort();
-        for part in parts {
-            entries.extend(read_entries(&part)?);
-        }
+        entries.extend(parse(&input::text(path, input::TEXT)?));
     }
     Ok(entries)
-}
-
-fn read_entries(path: &Path) -> Result<Vec<SourceEntry>> {
-    let parse = match path.extension().and_then(|extension| extension.to_str()) {
-        Some("list") => apt::parse_one_line,
-        Some("sources") => apt::parse_deb822,
-        _ => return Ok(Vec::new()),
-    };
-    if !path.is_file() {
-        return Ok(Vec::new());
-    }
-    let text = input::text(path, input::TEXT)?;
-    Ok(parse(&text))
 }
 
 struct PreparedSuite {
@@ -241,81 +189,39 @@ struct PreparedSuite {
     host: String,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum SuiteState {
-    Usable,
-    Failed(UpdateFailure),
-}
-
-/// Updates the suites whose lists are too old; the state of each.
-fn update(ui: &Ui, suites: &[PreparedSuite]) -> Result<Vec<SuiteState>> {
-    let mut states = Vec::new();
-    let mut stale = Vec::new();
-    for (index, prepared) in suites.iter().enumerate() {
-        let known = prepared.known_state();
-        if known.is_none() {
-            stale.push(index);
-        }
-        states.push(known.unwrap_or(SuiteState::Failed(UpdateFailure::Other)));
-    }
+/// Updates the suites whose lists are too old; what came of each.
+fn update(ui: &Ui, suites: &[PreparedSuite]) -> Result<Vec<Result<(), UpdateFailure>>> {
+    let known = suites.iter().map(PreparedSuite::known_state);
+    let known = known.collect::<Vec<_>>();
+    let stale = suites.iter().zip(&known);
+    let stale = stale.filter_map(|(suite, known)| known.is_none().then_some(suite));
+    let stale = stale.collect::<Vec<_>>();
     if stale.is_empty() {
-        return Ok(states);
+        return Ok(known.into_iter().flatten().collect());
     }
-    let mut hosts = stale
-        .iter()
-        .map(|&index| suites[index].host.as_str())
-        .collect::<Vec<_>>();
-    hosts.sort_unstable();
-    hosts.dedup();
+    let hosts = stale.iter().map(|suite| suite.host.as_str());
+    let hosts = hosts.collect::<BTreeSet<_>>().into_iter();
+    let hosts = hosts.collect::<Vec<_>>().join(", ");
     // Without a network it takes a minute until apt gives up.
-    let mut task = ui.task(format!(
-        "reading Debian's package lists from {}",
-        hosts.join(", ")
-    ));
-    let (next, done) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let results = Mutex::new(Vec::new());
-    std::thread::scope(|scope| {
-        for _ in 0..PARALLEL.min(stale.len()) {
-            scope.spawn(|| {
-                while let Some(&index) = stale.get(next.fetch_add(1, Ordering::SeqCst)) {
-                    let prepared = &suites[index];
-                    // A host that is not there for one suite is not for the next.
-                    let result = if unreachable::is_noted(&prepared.host) {
-                        Ok(SuiteState::Failed(UpdateFailure::Unreachable))
-                    } else {
-                        prepared.update(ui)
-                    };
-                    if matches!(result, Ok(SuiteState::Failed(UpdateFailure::Unreachable))) {
-                        unreachable::note(&prepared.host);
-                    }
-                    let stop = result.is_err();
-                    if let Ok(mut results) = results.lock() {
-                        results.push((index, result));
-                    }
-                    done.fetch_add(1, Ordering::SeqCst);
-                    if stop {
-                        break;
-                    }
-                }
-            });
+    let mut task = ui.task(format!("reading Debian's package lists from {hosts}"));
+    let renew = |suite: &&PreparedSuite| {
+        // A host that is not there for one suite is not for the next.
+        if unreachable::is_noted(&suite.host) {
+            return Ok(Err(UpdateFailure::Unreachable));
         }
-        while done.load(Ordering::SeqCst) < stale.len() && interrupt::pending().is_none() {
-            let done = done.load(Ordering::SeqCst);
-            task.update(format!("{done} of {} suites", stale.len()));
-            std::thread::sleep(interrupt::POLL);
-            if results
-                .lock()
-                .is_ok_and(|results| results.iter().any(|(_, result)| result.is_err()))
-            {
-                break;
-            }
+        let state = suite.update(ui)?;
+        if state == Err(UpdateFailure::Unreachable) {
+            unreachable::note(&suite.host);
         }
+        Ok(state)
+    };
+    let states = parallel::map(PARALLEL, &stale, renew, |done| {
+        task.update(format!("{done} of {} suites", stale.len()));
     });
     interrupt::check()?;
-    for (index, result) in results.into_inner().unwrap_or_default() {
-        states[index] = result?;
-    }
-    Ok(states)
+    let mut states = states.into_iter();
+    let or_renewed = |known: Option<_>| known.map(Ok).or_else(|| states.next());
+    known.into_iter().filter_map(or_renewed).collect()
 }
 
 impl PreparedSuite {
@@ -325,59 +231,47 @@ impl PreparedSuite {
     }
 
     /// What is in the stamp: another source list makes the lists useless.
-    fn stamp_text(&self, state: SuiteState) -> String {
+    fn stamp_text(&self, state: Result<(), UpdateFailure>) -> String {
         format!("{state:?}\n{}", self.sources)
     }
 
-    fn known_state(&self) -> Option<SuiteState> {
+    fn known_state(&self) -> Option<Result<(), UpdateFailure>> {
         let stamp = self.stamp();
         let age = stamp.metadata().ok()?.modified().ok()?.elapsed().ok()?;
         let text = input::text(&stamp, input::SMALL).ok()?;
         // Only what will be the same in an hour is believed.
-        [
-            SuiteState::Usable,
-            SuiteState::Failed(UpdateFailure::Absent),
-        ]
-        .into_iter()
-        .find(|state| age < LIST_AGE && text == self.stamp_text(*state))
+        let lasting = [Ok(()), Err(UpdateFailure::Absent)];
+        let mut lasting = lasting.into_iter().filter(|_| age < LIST_AGE);
+        lasting.find(|state| text == self.stamp_text(*state))
     }
 
-    fn update(&self, ui: &Ui) -> Result<SuiteState> {
+    fn update(&self, ui: &Ui) -> Result<Result<(), UpdateFailure>> {
         let directory = &self.directory;
-        let context = || format!("cannot write {}", directory.display());
         for folder in ["state", "lists/partial", "cache", "archives/partial"] {
-            std::fs::create_dir_all(directory.join(folder)).with_context(context)?;
+            disk::create_directory(&directory.join(folder))?;
         }
         let path = directory
             .to_str()
             .filter(|path| !path.contains(['"', '\n', '\\']))
             .ok_or_else(|| Failure::setup(format!("apt cannot work in {}", directory.display())))?;
-        std::fs::write(directory.join("status"), "").with_context(context)?;
-        std::fs::write(directory.join("vmtest.sources"), &self.sources).with_context(context)?;
-        std::fs::write(directory.join("apt.conf"), apt::configuration(path))
-            .with_context(context)?;
+        disk::write(directory.join("status"), "")?;
+        disk::write(directory.join("vmtest.sources"), &self.sources)?;
+        disk::write(directory.join("apt.conf"), apt::configuration(path))?;
         let log = directory.join("update.log");
-        let file = std::fs::File::create(&log).with_context(context)?;
-        let status = apt_command("apt-get", directory)
-            .args(["-q", "update"])
-            .log(&file)?
-            .spawn()?
-            .wait()?;
-        let output =
-            String::from_utf8_lossy(&input::bytes(&log, input::TEXT).with_context(context)?)
-                .into_owned();
+        let file = disk::create_file(&log)?;
+        let command = apt_command("apt-get", directory).args(["-q", "update"]);
+        let status = command.log(&file)?.spawn()?.wait()?;
+        let output = input::bytes(&log, input::TEXT)?;
+        let output = String::from_utf8_lossy(&output);
         let state = if status.success() {
-            SuiteState::Usable
+            Ok(())
         } else {
-            let failure = apt::update_failure(&output);
-            let line = output
-                .lines()
-                .find(|line| line.starts_with("E: "))
-                .unwrap_or("no reason given");
+            let line = output.lines().find(|line| line.starts_with("E: "));
+            let line = line.unwrap_or("no reason given");
             ui.verbose(format!("Debian's {}: {line}", self.suite.name));
-            SuiteState::Failed(failure)
+            Err(apt::update_failure(&output))
         };
-        std::fs::write(self.stamp(), self.stamp_text(state)).with_context(context)?;
+        disk::write(self.stamp(), self.stamp_text(state))?;
         Ok(state)
     }
 }
@@ -394,8 +288,7 @@ fn apt_command(program: &str, directory: &Path) -> LongCommand {
 
 /// Asks apt what it knows; in the C locale.
 fn apt_cache(directory: &Path, words: &[&str]) -> Result<String> {
-    let shell = crate::base::process::shell()?;
-    shell
+    process::shell()?
         .cmd("apt-cache")
         .arg("-c")
         .arg(directory.join("apt.conf"))

@@ -22,7 +22,7 @@ pub const ACCEPT: &str = "application/vnd.github+json, application/json;q=0.9";
 /// Asks for the bytes of an asset instead of its description.
 pub const ACCEPT_BYTES: &str = "application/octet-stream";
 
-/// The version of the API that these requests and answers are those of.
+/// The version of the API that this is about.
 pub const VERSION: &str = "2022-11-28";
 
 /// Assets in one answer, the most there can be.
@@ -43,10 +43,7 @@ pub const LABEL_PREFIX: &str = "vmtest-input-key=";
 
 /// `OWNER/NAME`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Repository {
-    owner: String,
-    name: String,
-}
+pub struct Repository(String);
 
 impl FromStr for Repository {
     type Err = Failure;
@@ -54,40 +51,34 @@ impl FromStr for Repository {
     /// Owners are letters, digits and `-`; names may have `.` and `_` as well, but
     /// are neither `.` nor `..`, which would lead elsewhere in an address.
     fn from_str(text: &str) -> Result<Self, Failure> {
-        let wrong = || {
-            Failure::usage(format!("{text:?} is not a repository"))
-                .hint("a repository is OWNER/NAME, e.g. osandov/drgn")
-        };
-        let (owner, name) = text.split_once('/').ok_or_else(wrong)?;
         let fits = |text: &str, more: &str| {
-            !text.is_empty()
-                && text.len() <= 100
-                && text
-                    .chars()
-                    .all(|c| c.is_ascii_alphanumeric() || more.contains(c))
+            let mut characters = text.chars();
+            (1..=100).contains(&text.len())
+                && characters.all(|c| c.is_ascii_alphanumeric() || more.contains(c))
         };
-        // Users of enterprises have `_` in theirs.
-        let good = fits(owner, "-_") && fits(name, "-_.") && name != "." && name != "..";
-        good.then(|| Self {
-            owner: owner.to_owned(),
-            name: name.to_owned(),
-        })
-        .ok_or_else(wrong)
+        match text.split_once('/') {
+            // Users of enterprises have `_` in theirs.
+            Some((owner, name))
+                if fits(owner, "-_") && fits(name, "-_.") && !matches!(name, "." | "..") =>
+            {
+                Ok(Self(text.to_owned()))
+            }
+            _ => Err(Failure::usage(format!("{text:?} is not a repository"))
+                .hint("a repository is OWNER/NAME, e.g. osandov/drgn")),
+        }
     }
 }
 
 impl fmt::Display for Repository {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.owner, self.name)
+        f.write_str(&self.0)
     }
 }
 
-/// A release, without its assets' order meaning anything.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Release {
     /// What other requests name it by.
     pub id: u64,
-    /// The git tag.
     #[serde(rename = "tag_name")]
     pub tag: String,
     /// Not published; cannot be found by its tag.
@@ -98,7 +89,7 @@ pub struct Release {
     pub immutable: bool,
     /// Template of the address that takes new assets.
     pub upload_url: String,
-    /// Assets, as far as the release itself lists them.
+    /// As far as the release itself lists them; their order means nothing.
     #[serde(default)]
     pub assets: Vec<Asset>,
 }
@@ -108,25 +99,19 @@ pub struct Release {
 pub struct Asset {
     /// What other requests name it by.
     pub id: u64,
-    /// The file's name.
     pub name: String,
     /// Free text, shown instead of the name.
-    #[serde(default)]
     pub label: Option<String>,
-    /// Whether it is finished.
     pub state: AssetState,
     /// In bytes.
     #[serde(deserialize_with = "size")]
     pub size: u64,
     /// `sha256:` and the hexadecimal checksum; assets uploaded before June 2025
     /// have none.
-    #[serde(default)]
     pub digest: Option<String>,
     /// When it was begun, as in RFC 3339.
-    #[serde(default)]
     pub created_at: Option<String>,
     /// When it was last changed, as in RFC 3339.
-    #[serde(default)]
     pub updated_at: Option<String>,
     /// The address of the API for it.
     pub url: String,
@@ -140,11 +125,10 @@ fn size<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<u64, D::Err
     Ok(u64::deserialize(deserializer)?.min(1 << 40))
 }
 
-/// Whether an asset is finished.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum AssetState {
-    /// It is.
+    /// Finished.
     Uploaded,
     /// An upload was begun, and failed or goes on. It can be deleted.
     Starter,
@@ -161,15 +145,14 @@ impl Asset {
         };
         let sum = digest.strip_prefix("sha256:");
         let good = |sum: &&str| sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit());
-        match sum.filter(good) {
-            Some(sum) => Ok(Some(sum)),
-            None => Err(Failure::setup(format!(
-                "the checksum of {} is {:?}, which is no SHA-256",
-                self.name,
-                clean(digest)
+        let (name, shown) = (&self.name, clean(digest));
+        let wrong = || {
+            Failure::setup(format!(
+                "the checksum of {name} is {shown:?}, which is no SHA-256"
             ))
-            .hint("it must be uploaded again")),
-        }
+            .hint("it must be uploaded again")
+        };
+        sum.filter(good).map(Some).ok_or_else(wrong)
     }
 
     /// The input key of the package, if the label has one.
@@ -191,13 +174,11 @@ pub fn label(input_key: &str) -> String {
 }
 
 /// What is asked of the API: a method, the path after its address, and a JSON body.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Call {
-    /// What is to be done.
     pub method: Method,
     /// Begins with a slash.
     pub path: String,
-    /// JSON.
     pub body: Option<String>,
 }
 
@@ -213,16 +194,13 @@ impl Call {
     /// The published release of a tag ("Get a release by tag name").
     pub fn release_by_tag(repository: &Repository, tag: &str) -> Self {
         let tag = encode(tag);
-        Self::new(Method::Get, repository, format_args!("/tags/{tag}"))
+        Self::new(Method::GET, repository, format_args!("/tags/{tag}"))
     }
 
     /// One page of the assets of a release, the first being 1 ("List release assets").
     pub fn assets(repository: &Repository, release: u64, page: usize) -> Self {
-        Self::new(
-            Method::Get,
-            repository,
-            format_args!("/{release}/assets?per_page={PAGE}&page={page}"),
-        )
+        let path = format_args!("/{release}/assets?per_page={PAGE}&page={page}");
+        Self::new(Method::GET, repository, path)
     }
 
     /// Another name for an asset ("Update a release asset").
@@ -230,13 +208,13 @@ impl Call {
         let body = serde_json::json!({ "name": name });
         Self {
             body: Some(body.to_string()),
-            ..Self::new(Method::Patch, repository, format_args!("/assets/{asset}"))
+            ..Self::new(Method::PATCH, repository, format_args!("/assets/{asset}"))
         }
     }
 
-    /// Deletes an asset ("Delete a release asset").
+    /// "Delete a release asset".
     pub fn delete_asset(repository: &Repository, asset: u64) -> Self {
-        Self::new(Method::Delete, repository, format_args!("/assets/{asset}"))
+        Self::new(Method::DELETE, repository, format_args!("/assets/{asset}"))
     }
 }
 
@@ -244,17 +222,8 @@ impl Call {
 /// that ends with `{?name,label}` (RFC 6570, section 3.2.8).
 pub fn upload_url(template: &str, name: &str, label: Option<&str>) -> String {
     let base = template.split('{').next().unwrap_or_default();
-    let mut url = format!("{base}?name={}", encode(name));
-    if let Some(label) = label {
-        url.push_str("&label=");
-        url.push_str(&encode(label));
-    }
-    url
-}
-
-/// Reads an answer.
-pub fn parse<T: for<'de> Deserialize<'de>>(body: &[u8]) -> Result<T, serde_json::Error> {
-    serde_json::from_slice(body)
+    let label = label.map(|label| format!("&label={}", encode(label)));
+    format!("{base}?name={}{}", encode(name), label.unwrap_or_default())
 }
 
 /// What the API says when it refuses: `message`, and `errors` of 422
@@ -290,16 +259,14 @@ impl Refusal {
         }
     }
 
-    /// Whether an asset of that name is there already.
-    pub fn already_exists(&self) -> bool {
+    fn already_exists(&self) -> bool {
         self.codes.iter().any(|code| code == "already_exists")
     }
 
     /// Whether the release can never be changed again.
-    pub fn immutable(&self) -> bool {
-        std::iter::once(&self.message)
-            .chain(&self.details)
-            .any(|text| text.to_lowercase().contains("immutable"))
+    fn immutable(&self) -> bool {
+        let mut texts = self.details.iter().chain([&self.message]);
+        texts.any(|text| text.to_lowercase().contains("immutable"))
     }
 }
 
@@ -316,13 +283,11 @@ fn clean(text: &str) -> String {
 
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)?;
-        let more = self.details.iter().chain(&self.codes);
-        for (number, text) in more.enumerate() {
-            f.write_str(if number == 0 { ": " } else { ", " })?;
-            f.write_str(text)?;
+        let more = [self.details.as_slice(), &self.codes].concat();
+        match more.is_empty() {
+            true => f.write_str(&self.message),
+            false => write!(f, "{}: {}", self.message, more.join(", ")),
         }
-        Ok(())
     }
 }
 

@@ -11,21 +11,11 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::base::{disk, input, paths::Paths, sha256::Sha256, temporary::Temporary, time};
-
-use crate::net::http::Headers;
+use crate::net::http::{HeaderMap, header};
 
 /// A kept answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kept {
-    /// What is known about it.
-    pub head: Head,
-    /// As it came.
-    pub body: Vec<u8>,
-}
-
-/// What is known about a kept answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Head {
+pub struct Kept {
     /// The address, because the file's name is only a checksum of it.
     pub url: String,
     /// Its validator.
@@ -34,18 +24,27 @@ pub struct Head {
     pub checked: u64,
     /// For so many seconds after that the server wants nobody to ask again.
     pub fresh: u64,
+    /// As it came.
+    #[serde(skip)]
+    pub body: Vec<u8>,
 }
 
 impl Kept {
-    /// An answer to keep; `None` if it has no validator.
-    pub fn new(url: &str, headers: &Headers, body: &[u8], now: SystemTime) -> Option<Self> {
+    /// An answer to keep; `None` if it has no validator. That an older one still holds need not
+    /// repeat it.
+    pub fn new(
+        url: &str,
+        headers: &HeaderMap,
+        older: Option<&Self>,
+        body: &[u8],
+        now: SystemTime,
+    ) -> Option<Self> {
+        let etag = header(headers, "etag").or(older.map(|older| older.etag.as_str()));
         Some(Self {
-            head: Head {
-                url: url.to_owned(),
-                etag: headers.get("etag")?.to_owned(),
-                checked: time::unix(now),
-                fresh: headers.get("cache-control").map_or(0, max_age),
-            },
+            url: url.to_owned(),
+            etag: etag?.to_owned(),
+            checked: time::unix(now),
+            fresh: header(headers, "cache-control").map_or(0, max_age),
             body: body.to_vec(),
         })
     }
@@ -53,18 +52,8 @@ impl Kept {
     /// Whether it need not be asked for again yet. A clock that was set back makes
     /// nothing fresh.
     pub fn fresh(&self, now: SystemTime) -> bool {
-        let now = time::unix(now);
-        let until = self.head.checked.saturating_add(self.head.fresh);
-        now >= self.head.checked && now < until
-    }
-
-    fn parse(url: &str, bytes: &[u8]) -> Option<Self> {
-        let end = bytes.iter().position(|&byte| byte == b'\n')?;
-        let head = serde_json::from_slice::<Head>(&bytes[..end]).ok()?;
-        (head.url == url).then(|| Self {
-            head,
-            body: bytes[end + 1..].to_vec(),
-        })
+        let until = self.checked.saturating_add(self.fresh);
+        (self.checked..until).contains(&time::unix(now))
     }
 }
 
@@ -83,11 +72,9 @@ pub struct Cache {
 }
 
 impl Cache {
-    /// That of a work directory.
     pub fn new(paths: &Paths) -> Self {
-        Self {
-            folder: paths.cache().join("github"),
-        }
+        let folder = paths.cache().join("github");
+        Self { folder }
     }
 
     fn path(&self, url: &str) -> PathBuf {
@@ -97,14 +84,17 @@ impl Cache {
     /// The answer that was kept for an address. A damaged one is none.
     pub fn get(&self, url: &str) -> Option<Kept> {
         let bytes = input::bytes(&self.path(url), input::TEXT).ok()?;
-        Kept::parse(url, &bytes)
+        let end = bytes.iter().position(|&byte| byte == b'\n')?;
+        let kept = serde_json::from_slice::<Kept>(&bytes[..end]).ok()?;
+        (kept.url == url).then(|| Kept {
+            body: bytes[end + 1..].to_vec(),
+            ..kept
+        })
     }
 
-    /// Keeps an answer.
     pub fn put(&self, kept: &Kept) -> Result<()> {
-        let path = self.path(&kept.head.url);
-        let temporary = Temporary::file(&path)?;
-        let mut bytes = serde_json::to_vec(&kept.head).context("cannot write an answer's head")?;
+        let temporary = Temporary::file(&self.path(&kept.url))?;
+        let mut bytes = serde_json::to_vec(kept).context("cannot write an answer's head")?;
         bytes.push(b'\n');
         bytes.extend_from_slice(&kept.body);
         disk::write(temporary.path(), bytes)?;
@@ -116,6 +106,7 @@ impl Cache {
 mod tests {
     use super::*;
     use crate::base::env::Env;
+    use ureq::http::HeaderValue;
 
     #[test]
     fn answers_are_kept_and_damaged_ones_are_none() {
@@ -124,11 +115,11 @@ mod tests {
         let cache = Cache::new(&env.paths);
         assert_eq!(cache.get("u"), None);
         let now = time::from_unix(1000).unwrap();
-        let headers = Headers::from_pairs(&[
-            ("etag", "W/\"a\nb\""),
-            ("cache-control", "private, max-age=30, s-maxage=60"),
-        ]);
-        let kept = Kept::new("u", &headers, b"{\n}\n\xff", now).unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert("etag", HeaderValue::from_static("W/\"a\\b\""));
+        let control = HeaderValue::from_static("private, max-age=30, s-maxage=60");
+        headers.insert("cache-control", control);
+        let kept = Kept::new("u", &headers, None, b"{\n}\n\xff", now).unwrap();
         cache.put(&kept).unwrap();
         assert_eq!(cache.get("u"), Some(kept.clone()));
         for (seconds, fresh) in [(999, false), (1000, true), (1029, true), (1030, false)] {
@@ -138,7 +129,10 @@ mod tests {
         assert_eq!(cache.get("u"), None);
         std::fs::write(cache.path("v"), std::fs::read(cache.path("u")).unwrap()).unwrap();
         assert_eq!(cache.get("v"), None);
-        assert_eq!(Kept::new("u", &Headers::default(), b"", now), None);
+        let none = HeaderMap::default();
+        assert_eq!(Kept::new("u", &none, None, b"", now), None);
+        let still = Kept::new("u", &none, Some(&kept), b"", now).unwrap();
+        assert_eq!(still.etag, kept.etag);
     }
 
     #[test]

@@ -10,7 +10,6 @@
 //! does not go.
 
 use std::fs::File;
-use std::io::{self, Read};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -21,9 +20,9 @@ use serde::Deserialize;
 use super::api::{self, Asset, Call, Release};
 use super::cache::{Cache, Kept};
 use super::location::Location;
-use crate::base::{env::Env, environment::TOKENS, error::Failure, sha256::Sha256, time};
+use crate::base::{env::Env, environment::TOKENS, error::Failure, time};
 use crate::net::http::address::{host, is_private, origin};
-use crate::net::http::{self, Body, HttpError, Limits, Method, Request, Response, Secret, Stream};
+use crate::net::http::{self, HttpError, Limits, Method, Request, Response, Secret};
 
 /// A release that lists fewer assets in itself lists all: the documentation does
 /// not promise that it does, and no answer of this API is cut to fewer than this
@@ -57,28 +56,11 @@ pub enum Freshness {
 /// All that a release has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    /// The release itself.
     pub release: Release,
-    /// All of its assets, whatever they are.
+    /// All of them, whatever they are.
     pub assets: Vec<Asset>,
     /// Nobody could be asked, and this is what was said before.
     pub outdated: bool,
-}
-
-impl Listing {
-    /// The asset of that name.
-    pub fn asset(&self, name: &str) -> Option<&Asset> {
-        self.assets.iter().find(|asset| asset.name == name)
-    }
-}
-
-/// The part of an asset that is wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rest {
-    /// From this byte on.
-    pub offset: u64,
-    /// If it is still this one, by its validator; else all of it.
-    pub validator: String,
 }
 
 /// Somebody who can be asked for one release.
@@ -89,17 +71,16 @@ pub struct Client {
     cache: Cache,
     limits: Limits,
     env: Env,
-    listing: Mutex<Option<Result<Arc<Listing>, Refused>>>,
+    /// What came of asking; of a failure its text, and whether there is no such release.
+    listing: Mutex<Option<Result<Arc<Listing>, (String, bool)>>>,
     told: AtomicBool,
 }
 
 /// The token of `GITHUB_TOKEN`, else of `GH_TOKEN`.
 pub fn token_from(variable: impl Fn(&str) -> Option<String>) -> Option<Secret> {
-    TOKENS
-        .into_iter()
-        .filter_map(variable)
-        .find(|token| !token.trim().is_empty())
-        .map(|token| Secret::new(&token))
+    let mut tokens = TOKENS.into_iter().filter_map(variable);
+    let token = tokens.find(|token| !token.trim().is_empty())?;
+    Some(Secret::new(&token))
 }
 
 impl Client {
@@ -123,12 +104,10 @@ impl Client {
         self
     }
 
-    /// Time limits and the number of attempts, for what is built on this.
     pub fn limits_of_transfers(&self) -> &Limits {
         &self.limits
     }
 
-    /// Which release it is.
     pub fn location(&self) -> &Location {
         &self.location
     }
@@ -140,21 +119,20 @@ impl Client {
         let mut known = self.listing.lock().unwrap_or_else(PoisonError::into_inner);
         match (known.as_ref(), freshness) {
             (Some(Ok(listing)), Freshness::Usual) => return Ok(Arc::clone(listing)),
-            (Some(Err(refused)), Freshness::Usual) => return Err(refused.error()),
+            (Some(Err((why, missing))), Freshness::Usual) => {
+                return Err(refusal(Failure::setup(why), *missing));
+            }
             _ => {}
         }
         let listing = self.fetch_listing(freshness).map(Arc::new);
-        *known = Some(match &listing {
-            Ok(listing) => Ok(Arc::clone(listing)),
-            Err(error) => Err(Refused {
-                // The whole was said once.
-                why: match http::is_unreachable(error) {
-                    true => format!("{} cannot be reached", host(&self.location.api_url)),
-                    false => format!("{error:#}"),
-                },
-                missing: is_missing(error),
-            }),
-        });
+        *known = Some(listing.as_ref().map(Arc::clone).map_err(|error| {
+            // The whole was said once.
+            let why = match http::is_unreachable(error) {
+                true => format!("{} cannot be reached", host(&self.location.api_url)),
+                false => format!("{error:#}"),
+            };
+            (why, is_missing(error))
+        }));
         listing
     }
 
@@ -166,10 +144,8 @@ impl Client {
     }
 
     fn fetch_listing(&self, freshness: Freshness) -> Result<Listing> {
-        let Location {
-            repository, tag, ..
-        } = &self.location;
-        let call = Call::release_by_tag(repository, tag);
+        let repository = &self.location.repository;
+        let call = Call::release_by_tag(repository, &self.location.tag);
         let (mut release, mut outdated) = self.get::<Release>(&call, freshness)?;
         let mut assets = std::mem::take(&mut release.assets);
         if assets.len() >= EMBEDDED {
@@ -189,15 +165,11 @@ impl Client {
             assets.dedup_by_key(|asset| asset.id);
         }
         if outdated {
-            let when = self
-                .cache
-                .get(&self.url(&call))
-                .map(|kept| kept.head.checked);
-            let when = when.map_or_else(String::new, |at| format!(" of {}", time::local(at)));
-            self.env.ui.warn(format!(
-                "using the list{when} of what {} has",
-                self.location
-            ));
+            let kept = self.cache.get(&self.url(&call));
+            let when = kept.map(|kept| format!(" of {}", time::local(kept.checked)));
+            let (when, location) = (when.unwrap_or_default(), &self.location);
+            let message = format!("using the list{when} of what {location} has");
+            self.env.ui.warn(message);
         }
         Ok(Listing {
             release,
@@ -226,11 +198,9 @@ impl Client {
 
     fn notice(&self, wait: Duration) {
         if wait >= LONG_WAIT {
-            let host = host(&self.location.api_url);
-            let seconds = wait.as_secs();
-            self.env
-                .ui
-                .info(format!("rate limited by {host}, retrying in {seconds} s"));
+            let (host, seconds) = (host(&self.location.api_url), wait.as_secs());
+            let message = format!("rate limited by {host}, retrying in {seconds} s");
+            self.env.ui.info(message);
         }
     }
 
@@ -242,7 +212,7 @@ impl Client {
     ) -> Result<(T, bool)> {
         let url = self.url(call);
         let kept = self.cache.get(&url);
-        let parse_kept = |kept: &Kept| api::parse::<T>(&kept.body).ok();
+        let parse_kept = |kept: &Kept| serde_json::from_slice::<T>(&kept.body).ok();
         if let (Some(kept), Freshness::Usual) = (&kept, freshness)
             && kept.fresh(SystemTime::now())
             && let Some(value) = parse_kept(kept)
@@ -250,37 +220,22 @@ impl Client {
             return Ok((value, false));
         }
         let asked = http::retrying(&url, &self.limits, &|wait| self.notice(wait), || {
-            let mut request = self.request(call.method, &url);
+            let mut request = self.request(call.method.clone(), &url);
             if let Some(kept) = &kept {
-                request = request.header("if-none-match", &kept.head.etag);
+                request = request.header("if-none-match", &kept.etag);
             }
             let mut response = request.send(&self.limits)?;
-            let body = response.bytes(api::ANSWER_MAX)?;
-            let now = SystemTime::now();
-            let body = match &kept {
-                Some(kept) if response.status == 304 => kept.body.clone(),
-                _ => body,
-            };
-            let value = api::parse::<T>(&body).map_err(|error| {
+            let mut body = response.bytes(api::ANSWER_MAX)?;
+            let older = kept.as_ref().filter(|_| response.status == 304);
+            if let Some(older) = older {
+                body.clone_from(&older.body);
+            }
+            let value = serde_json::from_slice::<T>(&body).map_err(|error| {
                 HttpError::Invalid(format!("the answer is not that of GitHub's API: {error}"))
             })?;
-            let etag = kept.as_ref().map(|kept| kept.head.etag.clone());
-            let mut answer = Kept::new(&url, &response.headers, &body, now);
-            if let (None, 304, Some(etag)) = (&answer, response.status, etag) {
-                // It need not repeat its validator.
-                answer = kept.clone().map(|kept| Kept {
-                    head: super::cache::Head {
-                        etag,
-                        checked: time::unix(now),
-                        ..kept.head
-                    },
-                    ..kept
-                });
-            }
+            let answer = Kept::new(&url, &response.headers, older, &body, SystemTime::now());
             // It only saves the next run something.
-            if let Some(answer) = answer
-                && let Err(error) = self.cache.put(&answer)
-            {
+            if let Some(Err(error)) = answer.map(|answer| self.cache.put(&answer)) {
                 self.env.ui.verbose(format!("{error:#}"));
             }
             Ok(value)
@@ -310,21 +265,16 @@ impl Client {
         match error.downcast_ref::<HttpError>() {
             Some(HttpError::Answer(answer)) if answer.status < 500 => {
                 let failure = api::failure(action, answer, self.token.is_some());
-                match answer.status {
-                    404 => Missing(failure).into(),
-                    _ => failure.into(),
-                }
+                refusal(failure, answer.status == 404)
             }
             Some(HttpError::Limited(until)) => {
-                let failure = Failure::setup(format!(
-                    "cannot {action}: {} answers no more until {until}",
-                    host(&self.location.api_url)
-                ));
+                let host = host(&self.location.api_url);
+                let message = format!("cannot {action}: {host} answers no more until {until}");
+                let failure = Failure::setup(message);
+                let hint = "with a token in GITHUB_TOKEN the quota is larger";
                 match self.token {
                     Some(_) => failure.into(),
-                    None => failure
-                        .hint("with a token in GITHUB_TOKEN the quota is larger")
-                        .into(),
+                    None => failure.hint(hint).into(),
                 }
             }
             Some(_) => error.context(format!("cannot {action}")),
@@ -333,14 +283,14 @@ impl Client {
         }
     }
 
-    /// The bytes of an asset, or the rest of them. One attempt at each address where
-    /// they can be.
+    /// The bytes of an asset, or those from an offset on if it is still the one with that
+    /// validator. One attempt at each address where they can be.
     ///
     /// Without a token the public address is asked first, because requests to the
     /// API count against a small quota; with one the API, which also knows private
     /// repositories, and the public address if the API refuses or its quota is used
     /// up ("Get a release asset").
-    pub fn open(&self, asset: &Asset, rest: Option<&Rest>) -> Result<Response> {
+    pub fn open(&self, asset: &Asset, rest: Option<(u64, &str)>) -> Result<Response> {
         let public = (asset.browser_download_url.as_str(), false);
         let from_api = (asset.url.as_str(), true);
         let addresses = match self.token_for(&asset.url) {
@@ -349,49 +299,40 @@ impl Client {
         };
         let mut last = None;
         for (url, api) in addresses {
-            let mut request = if api {
-                Request::new(Method::Get, url)
+            let mut request = Request::new(Method::GET, url);
+            if api {
+                request = request
                     .header("accept", api::ACCEPT_BYTES)
                     .header("x-github-api-version", api::VERSION)
-                    .authorization(self.token_for(url))
-            } else {
-                Request::new(Method::Get, url)
-            };
-            if let Some(Rest { offset, validator }) = rest {
+                    .authorization(self.token_for(url));
+            }
+            if let Some((offset, validator)) = rest {
                 request = request
                     .header("range", format!("bytes={offset}-"))
                     .header("if-range", validator);
             }
-            match request.send(&self.limits) {
+            let error = match request.send(&self.limits) {
                 Ok(response) => return Ok(response),
-                Err(error) => {
-                    let refused =
-                        matches!(http::status_of(&error), Some(401 | 403 | 404 | 410 | 429));
-                    let error = match http::is_unreachable(&error) {
-                        true => error,
-                        false => error.context(url.to_owned()),
-                    };
-                    if !refused {
-                        return Err(error);
-                    }
-                    // What the first one said is about the address that should work.
-                    last = last.or(Some(error));
-                }
+                Err(error) if http::is_unreachable(&error) => return Err(error),
+                Err(error) => error.context(url.to_owned()),
+            };
+            if !matches!(http::status_of(&error), Some(401 | 403 | 404 | 410 | 429)) {
+                return Err(error);
             }
+            // What the first one said is about the address that should work.
+            last = last.or(Some(error));
         }
         Err(last.context("an asset without an address")?)
     }
 
     /// That there is a token.
     pub fn require_token(&self, action: &str) -> Result<()> {
-        match self.token {
-            Some(_) => Ok(()),
-            None => Err(
-                Failure::setup(format!("cannot {action}: there is no token"))
-                    .hint("GITHUB_TOKEN or GH_TOKEN must have one with \"Contents: write\"")
-                    .into(),
-            ),
+        if self.token.is_some() {
+            return Ok(());
         }
+        let failure = Failure::setup(format!("cannot {action}: there is no token"));
+        let hint = "GITHUB_TOKEN or GH_TOKEN must have one with \"Contents: write\"";
+        Err(failure.hint(hint).into())
     }
 
     /// Changes something; the body of the answer.
@@ -401,24 +342,19 @@ impl Client {
         let mut attempts = 0;
         let changed = http::retrying(&url, &self.limits, &|wait| self.notice(wait), || {
             attempts += 1;
-            let mut request = self.request(call.method, &url);
-            if let Some(body) = &call.body {
-                request = request.body(Body::Json(body.clone().into_bytes()));
-            }
+            let request = self.request(call.method.clone(), &url);
+            let request = request.json(call.body.clone());
             request.send(&self.limits)?.bytes(api::ANSWER_MAX)
         });
         self.forget();
-        match changed {
-            // An earlier attempt did it, and its answer was lost.
-            Err(error)
-                if call.method == Method::Delete
-                    && attempts > 1
-                    && http::status_of(&error) == Some(404) =>
-            {
-                Ok(Vec::new())
+        changed.or_else(|error| {
+            let gone = http::status_of(&error) == Some(404);
+            match gone && attempts > 1 && call.method == Method::DELETE {
+                // An earlier attempt did it, and its answer was lost.
+                true => Ok(Vec::new()),
+                false => Err(self.explain(action, error)),
             }
-            changed => changed.map_err(|error| self.explain(action, error)),
-        }
+        })
     }
 
     /// What was known is known no more.
@@ -431,26 +367,24 @@ impl Client {
         let action = format!("rename {} in {} to {name}", asset.name, self.location);
         let call = Call::rename_asset(&self.location.repository, asset.id, name);
         let body = self.change(&call, &action)?;
-        api::parse(&body).with_context(|| format!("cannot {action}"))
+        serde_json::from_slice(&body).with_context(|| format!("cannot {action}"))
     }
 
-    /// Deletes an asset.
     pub fn delete_asset(&self, asset: &Asset) -> Result<()> {
         let action = format!("delete {} from {}", asset.name, self.location);
         let call = Call::delete_asset(&self.location.repository, asset.id);
         self.change(&call, &action).map(drop)
     }
 
-    /// Sends `length` bytes of a file as a new asset. One attempt: what a failed
-    /// one leaves behind must be looked at first. `progress` gets bytes sent. An asset that
-    /// has other bytes than were sent is deleted. An [`HttpError`] is for
-    /// [`Client::explain`], if another attempt cannot do better.
+    /// Sends a file as a new asset. One attempt: what a failed one leaves behind must be looked at
+    /// first. `progress` gets bytes sent. An asset that has other bytes than these is deleted. An
+    /// [`HttpError`] is for [`Client::explain`], if another attempt cannot do better.
     pub fn upload(
         &self,
         release: &Release,
-        name: &str,
-        label: Option<&str>,
-        (file, length): (File, u64),
+        (name, label): (&str, Option<&str>),
+        file: File,
+        (length, sha256): (u64, &str),
         mut progress: impl FnMut(u64),
     ) -> Result<Asset> {
         let action = format!("upload {name} to {}", self.location);
@@ -460,64 +394,38 @@ impl Client {
             let message = format!("cannot {action}: its address {url} is not encrypted");
             return Err(Failure::setup(message).into());
         }
-        let (sent, hash) = (Arc::new(AtomicU64::new(0)), Arc::default());
-        let stream = Stream {
-            reader: Box::new(Hashing {
-                inner: file,
-                hash: Arc::clone(&hash),
-            }),
-            length,
-            sent: Arc::clone(&sent),
-        };
         let limits = Limits {
             silence: self.limits.silence.max(UPLOAD_SILENCE),
             head: self.limits.head.max(UPLOAD_SILENCE),
             ..self.limits
         };
-        let request = Request::new(Method::Post, &url)
+        let sent = Arc::new(AtomicU64::new(0));
+        let request = Request::new(Method::POST, &url)
             .header("accept", api::ACCEPT)
             .header("x-github-api-version", api::VERSION)
             // The only type that the description of the API knows for an asset.
             .header("content-type", "application/octet-stream")
             // The API answered this address.
             .authorization(self.token.clone())
-            .body(Body::Stream(stream));
+            .stream(file, length, Arc::clone(&sent));
         let answer = request
             .send_watched(&limits, || progress(sent.load(Ordering::Relaxed)))
             .and_then(|mut response| response.bytes(api::ANSWER_MAX));
         self.forget();
-        let body = answer?;
-        let asset: Asset = api::parse(&body).with_context(|| format!("cannot {action}"))?;
-        let sum = hash.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let sum = sum.finish();
+        let asset = serde_json::from_slice::<Asset>(&answer?);
+        let asset = asset.with_context(|| format!("cannot {action}"))?;
         let found = asset.digest.as_deref();
-        let other = |found: &str| !found.eq_ignore_ascii_case(&format!("sha256:{sum}"));
-        if found.is_some_and(other) || asset.size != length {
-            self.delete_asset(&asset)?;
-            let found = found.map_or_else(|| format!("{} bytes", asset.size), str::to_owned);
-            let failure = Failure::setup(format!(
-                "cannot {action}: sent {length} bytes with the checksum {sum}, it has {found}"
-            ));
-            return Err(failure.hint("it was deleted; try again").into());
+        let same = |found: &str| found.eq_ignore_ascii_case(&format!("sha256:{sha256}"));
+        if found.is_none_or(same) && asset.size == length {
+            return Ok(asset);
         }
-        Ok(asset)
-    }
-}
-
-/// What came instead of a listing.
-#[derive(Debug)]
-struct Refused {
-    why: String,
-    missing: bool,
-}
-
-impl Refused {
-    fn error(&self) -> anyhow::Error {
-        let failure = Failure::setup(&self.why);
-        match self.missing {
-            true => Missing(failure).into(),
-            false => failure.into(),
-        }
+        self.delete_asset(&asset)?;
+        let found = found.map_or_else(|| format!("{} bytes", asset.size), str::to_owned);
+        let failure = Failure::setup(format!(
+            "cannot {action}: the file has {length} bytes with the checksum {sha256}, what \
+             arrived has {found}"
+        ));
+        Err(failure.hint("it was deleted; try again").into())
     }
 }
 
@@ -533,24 +441,16 @@ impl std::fmt::Display for Missing {
 
 impl std::error::Error for Missing {}
 
+fn refusal(failure: Failure, missing: bool) -> anyhow::Error {
+    match missing {
+        true => Missing(failure).into(),
+        false => failure.into(),
+    }
+}
+
 /// Whether an error says that there is no such release, or asset.
 pub fn is_missing(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| cause.is::<Missing>())
-}
-
-/// A reader whose checksum can be had afterwards.
-struct Hashing {
-    inner: File,
-    hash: Arc<Mutex<Sha256>>,
-}
-
-impl Read for Hashing {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        let mut hash = self.hash.lock().unwrap_or_else(PoisonError::into_inner);
-        hash.update(&buffer[..count]);
-        Ok(count)
-    }
 }
 
 #[cfg(test)]

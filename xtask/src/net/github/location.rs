@@ -11,44 +11,43 @@
 use std::path::Path;
 
 use anyhow::Result;
-use toml::{Table, Value};
+use serde::Deserialize;
 
 use super::api::Repository;
-use crate::base::{error::Failure, input, paths::Paths, suggest::nearest};
+use crate::base::{error::Failure, input, paths::Paths};
 use crate::net::http::address;
 
 /// The file in the work directory.
-pub const FILE_NAME: &str = "config.toml";
+const FILE_NAME: &str = "config.toml";
 
-/// The repository whose kernels are used.
-pub const DEFAULT_REPOSITORY: &str = "osandov/drgn";
-
-/// The tag of its release.
-pub const DEFAULT_TAG: &str = "vmtest-assets";
-
-/// GitHub's API for everybody.
-pub const DEFAULT_API_URL: &str = "https://api.github.com";
+/// The repository whose kernels are used, the tag of its release, and GitHub's API for everybody.
+const DEFAULT: [&str; 3] = ["osandov/drgn", "vmtest-assets", "https://api.github.com"];
 
 /// A release of a repository, and who is asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Location {
-    /// The repository.
     pub repository: Repository,
-    /// The tag of the release.
     pub tag: String,
     /// The address of the API, without a slash at its end.
     pub api_url: String,
 }
 
 /// What was said of it in one place.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", expecting = "a table")]
 pub struct Settings {
     /// `OWNER/NAME`.
+    #[serde(rename = "repo")]
     pub repository: Option<String>,
-    /// The tag of the release.
     pub tag: Option<String>,
-    /// The address of the API.
     pub api_url: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct File {
+    #[serde(default)]
+    release: Settings,
 }
 
 impl Settings {
@@ -60,50 +59,14 @@ impl Settings {
         Ok(Self::parse(&path, &text.unwrap_or_default())?)
     }
 
-    /// Parses the text of such a file.
-    pub fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
-        let wrong = |why: String| Failure::usage(format!("{}: {why}", path.display()));
-        let top = text.parse::<Table>().map_err(|error| {
-            let line = error.span().map_or(1, |span| {
-                text[..span.start.min(text.len())].matches('\n').count() + 1
-            });
-            let first = error
-                .message()
-                .lines()
-                .next()
-                .unwrap_or_default()
-                .to_owned();
-            wrong(format!("line {line}: {first}"))
+    fn parse(path: &Path, text: &str) -> Result<Self, Failure> {
+        let file = toml::from_str::<File>(text).map_err(|error| {
+            let before = error.span().and_then(|span| text.get(..span.start));
+            let line = before.map_or(1, |before| before.matches('\n').count() + 1);
+            let why = error.message().lines().next().unwrap_or_default();
+            Failure::usage(format!("{}: line {line}: {why}", path.display()))
         })?;
-        let unknown = |prefix: &str, key: &str, known: &[&str]| {
-            let hint = match nearest(key, known.iter().copied()) {
-                Some(near) => format!("did you mean {near:?}?"),
-                None => format!("known here: {}", known.join(", ")),
-            };
-            wrong(format!("{prefix}{key}: unknown key")).hint(hint)
-        };
-        let mut settings = Self::default();
-        for (key, value) in &top {
-            let ("release", Value::Table(table)) = (key.as_str(), value) else {
-                return Err(match key.as_str() {
-                    "release" => wrong("release: must be a table".to_owned()),
-                    key => unknown("", key, &["release"]),
-                });
-            };
-            for (key, value) in table {
-                let field = match key.as_str() {
-                    "repo" => &mut settings.repository,
-                    "tag" => &mut settings.tag,
-                    "api-url" => &mut settings.api_url,
-                    key => return Err(unknown("release.", key, &["repo", "tag", "api-url"])),
-                };
-                match value {
-                    Value::String(text) => *field = Some(text.clone()),
-                    _ => return Err(wrong(format!("release.{key}: must be a string"))),
-                }
-            }
-        }
-        Ok(settings)
+        Ok(file.release)
     }
 }
 
@@ -117,14 +80,15 @@ impl Location {
             found.unwrap_or_else(|| default.to_owned())
         };
         let environment = environment.filter(|url| !url.is_empty());
-        let url = first(|s| &s.api_url, environment.unwrap_or(DEFAULT_API_URL));
-        let tag = first(|s| &s.tag, DEFAULT_TAG);
+        let [repository, tag, url] = DEFAULT;
+        let url = first(|s| &s.api_url, environment.unwrap_or(url));
+        let tag = first(|s| &s.tag, tag);
         // What git-check-ref-format(1) forbids anyway, as far as it matters here.
         if tag.is_empty() || tag.contains(|c: char| c.is_control() || c == ' ') {
             return Err(Failure::usage(format!("{tag:?} is not a tag")));
         }
         Ok(Self {
-            repository: first(|s| &s.repository, DEFAULT_REPOSITORY).parse()?,
+            repository: first(|s| &s.repository, repository).parse()?,
             tag,
             api_url: checked_url(&url)?,
         })
@@ -140,17 +104,16 @@ impl std::fmt::Display for Location {
 /// An address that a token may be sent to.
 fn checked_url(url: &str) -> Result<String, Failure> {
     let hint = "e.g. https://api.github.com, or https://HOST/api/v3 of an enterprise server";
-    let wrong = |why: &str| Failure::usage(format!("the API's address {url:?} {why}")).hint(hint);
-    if address::origin(url).is_none() || address::host(url).is_empty() {
-        return Err(wrong("is not one of HTTP"));
-    }
-    if url.contains(['?', '#', '@', ' ']) {
-        return Err(wrong("has more than a host and a path"));
-    }
-    if !address::is_private(url) {
-        return Err(wrong("is not encrypted, and not on this machine"));
-    }
-    Ok(url.trim_end_matches('/').to_owned())
+    let why = if address::origin(url).is_none() {
+        "is not one of HTTP"
+    } else if url.contains(['?', '#', '@', ' ']) {
+        "has more than a host and a path"
+    } else if !address::is_private(url) {
+        "is not encrypted, and not on this machine"
+    } else {
+        return Ok(url.trim_end_matches('/').to_owned());
+    };
+    Err(Failure::usage(format!("the API's address {url:?} {why}")).hint(hint))
 }
 
 #[cfg(test)]
@@ -184,11 +147,11 @@ mod tests {
             "\n[release\n",
         ];
         expect_test::expect![[r#"
-            config.toml: relaese: unknown key (did you mean "release"?)
-            config.toml: release.repro: unknown key (did you mean "repo"?)
-            config.toml: release.colour: unknown key (known here: repo, tag, api-url)
-            config.toml: release.tag: must be a string
-            config.toml: release: must be a table
+            config.toml: line 1: unknown field `relaese`, expected `release`
+            config.toml: line 2: unknown field `repro`, expected one of `repo`, `tag`, `api-url`
+            config.toml: line 2: unknown field `colour`, expected one of `repo`, `tag`, `api-url`
+            config.toml: line 2: invalid type: integer `1`, expected a string
+            config.toml: line 1: invalid type: integer `1`, expected a table
             config.toml: line 2: unclosed table, expected `]`
         "#]]
         .assert_eq(&wrong.map(|text| parse(text).unwrap_err() + "\n").concat());
@@ -203,7 +166,7 @@ mod tests {
         assert_eq!(chosen.api_url, "https://e/api/v3");
         let chosen = Location::choose(&[], Some("")).unwrap();
         assert_eq!(chosen.to_string(), "osandov/drgn (vmtest-assets)");
-        assert_eq!(chosen.api_url, DEFAULT_API_URL);
+        assert_eq!(chosen.api_url, DEFAULT[2]);
     }
 
     #[test]

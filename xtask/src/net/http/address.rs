@@ -1,102 +1,73 @@
-//! Addresses, as far as a client must understand them.
+//! Addresses, as far as a client must understand them; read as the library reads them.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::net::IpAddr;
 
-/// The host of an address, without port and user.
-pub fn host(url: &str) -> &str {
-    let host = authority(url).rsplit('@').next().unwrap_or("");
-    match host.rfind(':') {
-        // A colon within brackets belongs to the address.
-        Some(colon) if !host[colon..].contains(']') => &host[..colon],
-        _ => host,
-    }
-}
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use ureq::http::Uri;
 
-/// User, host and port.
-fn authority(url: &str) -> &str {
-    let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
-    // A client must not see another host than the library: `\` is no separator to it.
-    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    &rest[..end]
+/// The host of an address, without port and user; what is no address as it is.
+pub fn host(url: &str) -> String {
+    let uri = url.parse::<Uri>().ok();
+    let host = uri.as_ref().and_then(Uri::host);
+    host.unwrap_or(url).to_owned()
 }
 
 /// Whether what listens there listens on this host only; a proxy cannot reach it.
 pub fn is_loopback(url: &str) -> bool {
     let host = host(url);
-    let inner = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    match inner {
-        Some(address) => address.parse::<Ipv6Addr>().is_ok_and(|a| a.is_loopback()),
-        None => {
-            host.eq_ignore_ascii_case("localhost")
-                || host.parse::<Ipv4Addr>().is_ok_and(|a| a.is_loopback())
-        }
-    }
+    let address = host.trim_start_matches('[').trim_end_matches(']');
+    let address = address.parse::<IpAddr>();
+    host.eq_ignore_ascii_case("localhost") || address.is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether nobody on the way can read what is sent there.
 pub fn is_private(url: &str) -> bool {
-    is_loopback(url) || scheme(url).is_some_and(|scheme| scheme == "https")
-}
-
-fn scheme(url: &str) -> Option<String> {
-    let (scheme, _) = url.split_once("://")?;
-    Some(scheme.to_ascii_lowercase())
+    is_loopback(url) || origin(url).is_some_and(|(scheme, ..)| scheme == "https")
 }
 
 /// Scheme, host and port, as far as they say who answers (RFC 6454); `None` if
 /// it is no HTTP address.
-pub fn origin(url: &str) -> Option<(String, String, String)> {
-    let scheme = scheme(url)?;
+pub fn origin(url: &str) -> Option<(String, String, u16)> {
+    let uri = url.parse::<Uri>().ok()?;
+    let scheme = uri.scheme_str()?.to_ascii_lowercase();
     let default = match scheme.as_str() {
-        "http" => "80",
-        "https" => "443",
+        "http" => 80,
+        "https" => 443,
         _ => return None,
     };
-    let name = host(url);
-    let authority = authority(url);
-    let after_user = authority.rsplit('@').next().unwrap_or("");
-    let port = match after_user[name.len()..].strip_prefix(':') {
-        None | Some("") => default,
-        Some(port) => port,
-    };
-    Some((scheme, name.to_ascii_lowercase(), port.to_owned()))
+    let port = uri.port_u16().unwrap_or(default);
+    Some((scheme, uri.host()?.to_ascii_lowercase(), port))
 }
 
 /// The address that `location` means, seen from `base` (RFC 3986, section 5.2,
 /// without `.` and `..`, which no server needs to send); `None` if it is not HTTP.
 pub fn join(base: &str, location: &str) -> Option<String> {
-    let location = location.split('#').next().unwrap_or_default();
-    let (scheme, rest) = base.split_once("://")?;
-    let path = rest.find(['/', '?', '#']).unwrap_or(rest.len());
-    let joined = if location.contains("://") {
-        location.to_owned()
-    } else if location.starts_with("//") {
+    let location = location.split('#').next()?;
+    let base = base.parse::<Uri>().ok()?;
+    let (scheme, authority) = (base.scheme_str()?, base.authority()?);
+    let joined = if location.starts_with("//") {
         format!("{scheme}:{location}")
     } else if location.starts_with('/') {
-        format!("{scheme}://{}{location}", &rest[..path])
+        format!("{scheme}://{authority}{location}")
+    } else if location.contains("://") {
+        location.to_owned()
     } else {
-        let plain = rest[path..].split(['?', '#']).next().unwrap_or_default();
-        let folder = plain.rfind('/').map_or("/", |slash| &plain[..=slash]);
-        format!("{scheme}://{}{folder}{location}", &rest[..path])
+        let (folder, _) = base.path().rsplit_once('/')?;
+        format!("{scheme}://{authority}{folder}/{location}")
     };
     origin(&joined).map(|_| joined)
 }
 
-/// A text as a part of an address: all but letters, digits and `-._~` as the
-/// percent-encoded bytes of UTF-8 (RFC 3986, section 2.1).
+/// What needs no encoding in any part of an address (RFC 3986, section 2.3).
+const UNRESERVED: AsciiSet = NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// A text as a part of an address.
 pub fn encode(text: &str) -> String {
-    text.bytes().fold(String::new(), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            use std::fmt::Write;
-            // Writing to a string cannot fail.
-            let _ = write!(encoded, "%{byte:02X}");
-        }
-        encoded
-    })
+    utf8_percent_encode(text, &UNRESERVED).to_string()
 }
 
 #[cfg(test)]

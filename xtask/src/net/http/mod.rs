@@ -1,11 +1,8 @@
 //! HTTP: limits per phase, retries, a temporary name and then a rename.
 //!
-//! [`Request`] is one request and its answer, [`retry`] says what is worth another
-//! attempt. On top of them are [`text`] and [`download`] for what anybody may
-//! have, and [`crate::net::github`] for an API. There is no limit on the whole of a
-//! transfer, only on finding a host, on connecting, on the head of an answer, on
-//! silence, and on how slow a body may be. Proxies come from the environment as usual (`https_proxy`, `no_proxy`), and loopback never
-//! goes through one.
+//! [`Request`] is one request and its answer, [`retry`] says what is worth another attempt. There
+//! is no limit on the whole of a transfer, only on its phases ([`Limits`]). Proxies come from the
+//! environment as usual (`https_proxy`, `no_proxy`), and loopback never goes through one.
 
 pub mod address;
 mod request;
@@ -19,11 +16,12 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 
-use crate::base::{error::Failure, interrupt, sha256::Sha256, time};
+use crate::base::{disk, error::Failure, interrupt, sha256::Sha256, time};
 
 pub use address::host;
-pub use request::{Body, Method, Request, Response, Secret, Stream};
+pub use request::{Request, Response, Secret};
 use retry::{Class, Decision, Retry};
+pub use ureq::http::{HeaderMap, Method};
 
 /// Time limits and the number of attempts.
 #[derive(Clone, Copy, Debug)]
@@ -59,36 +57,17 @@ impl Default for Limits {
 /// fast; a byte now and then would keep a command waiting for ever.
 pub const LEAST_PROGRESS: u64 = 4096;
 
-/// The headers of an answer, by name in lower case.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, String)>);
-
-impl Headers {
-    fn new(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
-        Self(pairs.into_iter().collect())
-    }
-
-    /// Headers from pairs of names, in lower case, and values.
-    pub fn from_pairs(pairs: &[(&str, &str)]) -> Self {
-        let owned = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
-        Self::new(pairs.iter().map(owned))
-    }
-
-    /// The first header of that name.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        let found = self.0.iter().find(|(known, _)| known == name);
-        found.map(|(_, value)| value.as_str())
-    }
+/// The first header of that name.
+pub fn header<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h str> {
+    headers.get(name)?.to_str().ok()
 }
 
 /// An answer, all of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Answer {
-    /// The status.
     pub status: u16,
-    /// The headers.
-    pub headers: Headers,
-    /// The body; of one that is no success perhaps only the beginning.
+    pub headers: HeaderMap,
+    /// Of one that is no success perhaps only the beginning.
     pub body: Vec<u8>,
 }
 
@@ -105,16 +84,6 @@ pub enum HttpError {
     Broken(String),
     /// The address is wrong, or the answer makes no sense.
     Invalid(String),
-}
-
-impl HttpError {
-    /// The status, if there was an answer.
-    pub fn status(&self) -> Option<u16> {
-        match self {
-            Self::Answer(answer) => Some(answer.status),
-            _ => None,
-        }
-    }
 }
 
 impl std::fmt::Display for HttpError {
@@ -136,11 +105,11 @@ impl std::error::Error for HttpError {}
 /// Gets a small text.
 pub fn text(url: &str, limit: usize, limits: &Limits) -> Result<String> {
     let bytes = retrying(url, limits, &|_| {}, || {
-        Request::new(Method::Get, url).send(limits)?.bytes(limit)
+        Request::new(Method::GET, url).send(limits)?.bytes(limit)
     })?;
-    String::from_utf8(bytes)
-        .map_err(|_| HttpError::Invalid("the answer is not UTF-8".to_owned()))
-        .with_context(|| url.to_owned())
+    let text = String::from_utf8(bytes);
+    let text = text.map_err(|_| HttpError::Invalid("the answer is not UTF-8".to_owned()));
+    text.with_context(|| url.to_owned())
 }
 
 /// More than any archive of source has, in bytes: a server must not fill the disk.
@@ -156,67 +125,47 @@ pub fn download(
     limits: &Limits,
     mut progress: impl FnMut(u64, Option<u64>),
 ) -> Result<()> {
-    let mut name = goal.as_os_str().to_owned();
-    name.push(".partial");
-    let partial = Path::new(&name);
+    let partial = &goal.with_added_extension("partial");
     let writing = || format!("cannot write {}", partial.display());
-    let mut file = File::options()
-        .create(true)
-        .truncate(false)
-        .read(true)
-        .write(true)
-        .open(partial)
-        .with_context(writing)?;
-    loop {
-        let kept = file.metadata().with_context(writing)?.len();
+    let mut options = File::options();
+    options.create(true).truncate(false).read(true).write(true);
+    let mut file = options.open(partial).with_context(writing)?;
+    let found = loop {
+        let kept = length(&file);
         let result = retrying(url, limits, &|_| {}, || {
             fetch(url, &mut file, limits, &mut progress)
         });
-        let found = match result {
-            Ok(found) => found,
+        match result {
+            Ok(found) if found == sha256 || kept == 0 => break found,
+            // What an earlier run left may be of another file; once more without it.
+            Ok(_) => file.set_len(0).with_context(writing)?,
             Err(error) => {
                 // Kept to go on from, unless there is nothing in it; and on a full
                 // disk it helps nobody.
-                let full = is_full(&error);
-                if full || file.metadata().is_ok_and(|metadata| metadata.len() == 0) {
+                let full = disk::is_full(&error);
+                if full || length(&file) == 0 {
                     let _ = std::fs::remove_file(partial);
                 }
-                return Err(if full {
-                    error.context(writing())
-                } else {
-                    error
+                return Err(match full {
+                    true => error.context(writing()),
+                    false => error,
                 });
             }
-        };
-        if found == sha256 {
-            break;
         }
-        if kept > 0 {
-            // What an earlier run left may be of another file; once more without it.
-            file.set_len(0).with_context(writing)?;
-            continue;
-        }
-        std::fs::remove_file(partial).with_context(writing)?;
-        return Err(Failure::setup(format!(
-            "{url} has the wrong checksum: expected {sha256}, found {found}"
-        ))
-        .hint(
-            "the mirror may be broken, or something changes downloads on the way; nothing was kept",
-        )
-        .into());
+    };
+    if found != sha256 {
+        disk::remove_file(partial)?;
+        let message = format!("{url} has the wrong checksum: expected {sha256}, found {found}");
+        let hint =
+            "the mirror may be broken, or something changes downloads on the way; nothing was kept";
+        return Err(Failure::setup(message).hint(hint).into());
     }
     file.sync_all().with_context(writing)?;
-    std::fs::rename(partial, goal)
-        .with_context(|| format!("cannot rename {} to {}", partial.display(), goal.display()))
+    disk::rename(partial, goal)
 }
 
-/// Whether an error is that of a full disk or an exhausted quota.
-pub fn is_full(error: &anyhow::Error) -> bool {
-    use std::io::ErrorKind::{QuotaExceeded, StorageFull};
-    error
-        .chain()
-        .filter_map(|cause| cause.downcast_ref::<std::io::Error>())
-        .any(|error| matches!(error.kind(), StorageFull | QuotaExceeded))
+fn length(file: &File) -> u64 {
+    file.metadata().map_or(0, |metadata| metadata.len())
 }
 
 /// One attempt at the rest of `file`; the SHA-256 of the whole.
@@ -231,15 +180,14 @@ fn fetch(
     let mut buffer = vec![0; 1 << 16];
     let mut received = 0u64;
     loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            n => {
-                hash.update(&buffer[..n]);
-                received += n as u64;
-            }
+        let count = file.read(&mut buffer)?;
+        if count == 0 {
+            break;
         }
+        hash.update(&buffer[..count]);
+        received += count as u64;
     }
-    let mut request = Request::new(Method::Get, url);
+    let mut request = Request::new(Method::GET, url);
     if received > 0 {
         request = request.header("range", format!("bytes={received}-"));
     }
@@ -262,9 +210,8 @@ fn fetch(
         let why = format!("asked for bytes from {received}, the answer has those from {offset}");
         return Err(HttpError::Invalid(why).into());
     }
-    let total = response
-        .length
-        .map(|length| length.saturating_add(received));
+    let total = response.length;
+    let total = total.map(|length| length.saturating_add(received));
     while let Some(chunk) = response.chunk()? {
         if received > FILE_MAX {
             let why = format!("more than {FILE_MAX} bytes come");
@@ -285,7 +232,10 @@ pub fn is_unreachable(error: &anyhow::Error) -> bool {
 
 /// The status in an error's chain, if a server answered.
 pub fn status_of(error: &anyhow::Error) -> Option<u16> {
-    error.downcast_ref().and_then(HttpError::status)
+    match error.downcast_ref()? {
+        HttpError::Answer(answer) => Some(answer.status),
+        _ => None,
+    }
 }
 
 /// Runs attempts until one succeeds, fails for good, or there are no more; with
@@ -302,33 +252,27 @@ pub fn retrying<T>(
             Ok(value) => return Ok(value),
             Err(error) => error,
         };
-        match decide(&mut retry, &error) {
+        match decide(&mut retry, error) {
             Ok(wait) => {
                 notice(wait);
                 interrupt::sleep(wait)?;
             }
             // The host alone says where.
-            Err(None) if is_unreachable(&error) => return Err(error),
-            Err(None) => return Err(error.context(url.to_owned())),
-            Err(Some(limited)) => return Err(limited).with_context(|| url.to_owned()),
+            Err(error) if is_unreachable(&error) => return Err(error),
+            Err(error) => return Err(error.context(url.to_owned())),
         }
     }
 }
 
-/// How long to wait after an error before the next attempt; else that there is
-/// none, and what to say if not the error itself.
-pub fn decide(retry: &mut Retry, error: &anyhow::Error) -> Result<Duration, Option<HttpError>> {
+/// How long to wait after an error before the next attempt; the error to end with if there is
+/// to be none.
+pub fn decide(retry: &mut Retry, error: anyhow::Error) -> Result<Duration> {
     let now = SystemTime::now();
-    let class = match error.downcast_ref::<HttpError>() {
-        Some(HttpError::Answer(answer)) => {
-            retry::classify(answer.status, &answer.headers, &answer.body, now)
-        }
-        Some(error) => retry::classify_error(error),
-        None => Class::Final,
-    };
+    let class = error.downcast_ref::<HttpError>();
+    let class = class.map_or(Class::Final, |error| retry::classify(error, now));
     match retry.after(class, now) {
         Decision::Wait(wait) => Ok(wait),
-        Decision::GiveUp => Err(None),
-        Decision::TooLong(until) => Err(Some(HttpError::Limited(time::local(time::unix(until))))),
+        Decision::GiveUp => Err(error),
+        Decision::TooLong(until) => Err(HttpError::Limited(time::local(time::unix(until))).into()),
     }
 }

@@ -16,11 +16,11 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use ureq::http::{self, HeaderValue, header};
+use ureq::http::{self, HeaderMap, HeaderValue, Method, header};
 use ureq::{Agent, SendBody};
 
 use super::address::{host, is_loopback, join, origin};
-use super::{Answer, Headers, HttpError, LEAST_PROGRESS, Limits};
+use super::{Answer, HttpError, LEAST_PROGRESS, Limits};
 use crate::base::interrupt;
 
 /// So many redirects of one request are followed; browsers follow twenty.
@@ -28,36 +28,6 @@ const REDIRECTS: u32 = 10;
 
 /// Of the body of an answer that is no success so many bytes are looked at.
 const MESSAGE_LIMIT: usize = 64 << 10;
-
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Method {
-    /// Get something.
-    Get,
-    /// Make something.
-    Post,
-    /// Change something.
-    Patch,
-    /// Delete something.
-    Delete,
-}
-
-impl Method {
-    fn name(self) -> http::Method {
-        match self {
-            Self::Get => http::Method::GET,
-            Self::Post => http::Method::POST,
-            Self::Patch => http::Method::PATCH,
-            Self::Delete => http::Method::DELETE,
-        }
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name().as_str())
-    }
-}
 
 /// A text that is never shown.
 #[derive(Clone, PartialEq, Eq)]
@@ -76,33 +46,15 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// What goes with a request.
-pub enum Body {
-    /// Nothing.
-    Empty,
-    /// A small JSON text.
-    Json(Vec<u8>),
-    /// A stream whose length is known.
-    Stream(Stream),
-}
-
-/// A body that is read while it is sent.
-pub struct Stream {
-    /// Read to `length` and not further.
-    pub reader: Box<dyn Read + Send>,
-    /// In bytes.
-    pub length: u64,
-    /// Bytes that were read, for progress.
-    pub sent: Arc<AtomicU64>,
-}
-
 /// A request to be.
 pub struct Request {
     method: Method,
     url: String,
     headers: Vec<(&'static str, String)>,
     authorization: Option<Secret>,
-    body: Body,
+    json: Option<String>,
+    stream: Option<Watched>,
+    abandoned: Arc<AtomicBool>,
 }
 
 impl Request {
@@ -113,7 +65,9 @@ impl Request {
             url: url.into(),
             headers: Vec::new(),
             authorization: None,
-            body: Body::Empty,
+            json: None,
+            stream: None,
+            abandoned: Arc::default(),
         }
     }
 
@@ -132,10 +86,27 @@ impl Request {
         self
     }
 
-    /// Sets the body.
+    /// Sets a small body.
     #[must_use]
-    pub fn body(mut self, body: Body) -> Self {
-        self.body = body;
+    pub fn json(mut self, json: Option<String>) -> Self {
+        self.json = json;
+        self
+    }
+
+    /// Sets a body of so many bytes, which is read while it is sent; `sent` counts them.
+    #[must_use]
+    pub fn stream(
+        mut self,
+        reader: impl Read + Send + 'static,
+        length: u64,
+        sent: Arc<AtomicU64>,
+    ) -> Self {
+        self.stream = Some(Watched {
+            reader: Box::new(reader),
+            left: length,
+            sent,
+            abandoned: Arc::clone(&self.abandoned),
+        });
         self
     }
 
@@ -145,36 +116,23 @@ impl Request {
     }
 
     /// The same, calling `watch` several times a second until there is an answer.
-    pub fn send_watched(mut self, limits: &Limits, mut watch: impl FnMut()) -> Result<Response> {
-        let abandoned = Arc::new(AtomicBool::new(false));
-        if let Body::Stream(stream) = &mut self.body {
-            let reader = std::mem::replace(&mut stream.reader, Box::new(io::empty()));
-            stream.reader = Box::new(Watched {
-                reader,
-                left: stream.length,
-                sent: Arc::clone(&stream.sent),
-                abandoned: Arc::clone(&abandoned),
-            });
-        }
+    pub fn send_watched(self, limits: &Limits, mut watch: impl FnMut()) -> Result<Response> {
         // Few chunks in flight: a slow disk slows the network down.
         let (sender, messages) = sync_channel(16);
-        let limits = *limits;
-        std::thread::spawn(move || {
-            let last = match transfer(self, &limits, &sender) {
-                Ok(()) => Message::End,
-                Err(error) => Message::Failed(error),
-            };
-            // The receiver is gone after an interruption.
-            let _ = sender.send(last);
-        });
         let mut response = Response {
             status: 0,
-            headers: Headers::default(),
+            headers: HeaderMap::default(),
             length: None,
             received: 0,
             messages,
-            abandoned,
+            abandoned: Arc::clone(&self.abandoned),
         };
+        let limits = *limits;
+        std::thread::spawn(move || {
+            let last = transfer(self, &limits, &sender).map(|()| Message::End);
+            // The receiver is gone after an interruption.
+            let _ = sender.send(last);
+        });
         loop {
             watch();
             if let Some(Message::Head(status, headers, length)) = response.next()? {
@@ -207,22 +165,20 @@ impl Request {
 
 /// An answer whose body is still to come.
 pub struct Response {
-    /// The status: 2xx, or 304.
+    /// 2xx, or 304.
     pub status: u16,
-    /// All headers.
-    pub headers: Headers,
+    pub headers: HeaderMap,
     /// Bytes of the body, if that was said.
     pub length: Option<u64>,
     received: u64,
-    messages: Receiver<Message>,
+    messages: Receiver<Result<Message, HttpError>>,
     abandoned: Arc<AtomicBool>,
 }
 
 enum Message {
-    Head(u16, Headers, Option<u64>),
+    Head(u16, HeaderMap, Option<u64>),
     Chunk(Vec<u8>),
     End,
-    Failed(HttpError),
 }
 
 impl Response {
@@ -230,8 +186,7 @@ impl Response {
     fn next(&self) -> Result<Option<Message>> {
         interrupt::check()?;
         match self.messages.recv_timeout(interrupt::POLL) {
-            Ok(Message::Failed(error)) => Err(error.into()),
-            Ok(message) => Ok(Some(message)),
+            Ok(message) => Ok(Some(message?)),
             Err(RecvTimeoutError::Timeout) => Ok(None),
             Err(RecvTimeoutError::Disconnected) => {
                 let why = "the transfer ended without a result".to_owned();
@@ -257,7 +212,7 @@ impl Response {
                         None => Ok(None),
                     };
                 }
-                Some(Message::Head(..) | Message::Failed(_)) | None => {}
+                Some(Message::Head(..)) | None => {}
             }
         }
     }
@@ -282,7 +237,7 @@ impl Response {
             return Ok(0);
         }
         // `bytes 500-999/1000` (RFC 9110, section 14.4).
-        let range = self.headers.get("content-range");
+        let range = super::header(&self.headers, "content-range");
         range
             .and_then(|range| range.strip_prefix("bytes ")?.split_once('-'))
             .and_then(|(start, _)| start.parse().ok())
@@ -335,53 +290,36 @@ const SHORTER: &str = "the file became shorter while it was sent";
 fn transfer(
     mut request: Request,
     limits: &Limits,
-    sender: &SyncSender<Message>,
+    sender: &SyncSender<Result<Message, HttpError>>,
 ) -> Result<(), HttpError> {
+    // A stream is read by then.
+    let repeatable = request.stream.is_none();
     let mut redirects = 0;
     let response = loop {
-        let body = std::mem::replace(&mut request.body, Body::Empty);
-        let again = match &body {
-            Body::Empty => Some(Body::Empty),
-            Body::Json(json) => Some(Body::Json(json.clone())),
-            // It is read already.
-            Body::Stream(_) => None,
-        };
-        let response = exchange(&request, body, limits)?;
-        let location = response.headers().get(header::LOCATION);
-        let hop = location
-            .and_then(|value| value.to_str().ok())
-            .and_then(|location| {
-                next_hop(
-                    &request,
-                    again.is_some(),
-                    response.status().as_u16(),
-                    location,
-                )
-            });
+        let response = exchange(&mut request, limits)?;
+        let location = super::header(response.headers(), "location");
+        let status = response.status().as_u16();
+        let hop = location.and_then(|location| next_hop(&request, repeatable, status, location));
         let Some(url) = hop else {
             break response;
         };
         redirects += 1;
         if redirects > REDIRECTS {
-            return Err(HttpError::Invalid(format!(
-                "more than {REDIRECTS} redirects"
-            )));
+            let why = format!("more than {REDIRECTS} redirects");
+            return Err(HttpError::Invalid(why));
         }
         if origin(&url) != origin(&request.url) {
             request.authorization = None;
         }
         request.url = url;
-        request.body = again.unwrap_or(Body::Empty);
     };
-    let length = response.body().content_length();
-    let headers = Headers::new(response.headers().iter().filter_map(|(name, value)| {
-        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
-    }));
-    let head = Message::Head(response.status().as_u16(), headers, length);
-    if sender.send(head).is_err() {
+    let (head, body) = response.into_parts();
+    let length = body.content_length();
+    let head = Message::Head(head.status.as_u16(), head.headers, length);
+    if sender.send(Ok(head)).is_err() {
         return Ok(());
     }
-    let mut body = response.into_body().into_reader();
+    let mut body = body.into_reader();
     let mut buffer = vec![0; 1 << 17];
     let mut pace = Pace::default();
     loop {
@@ -390,7 +328,8 @@ fn transfer(
             Ok(0) => return Ok(()),
             Ok(n) => {
                 pace.add(start.elapsed(), n as u64, limits.silence)?;
-                if sender.send(Message::Chunk(buffer[..n].to_vec())).is_err() {
+                let chunk = Message::Chunk(buffer[..n].to_vec());
+                if sender.send(Ok(chunk)).is_err() {
                     return Ok(());
                 }
             }
@@ -430,9 +369,9 @@ impl Pace {
 /// 15.4), and nowhere but at its own origin.
 fn next_hop(request: &Request, repeatable: bool, status: u16, location: &str) -> Option<String> {
     let url = join(&request.url, location)?;
-    let follow = match (request.method, status) {
-        (Method::Get, 301 | 302 | 303 | 307 | 308) => true,
-        (_, 307 | 308) => repeatable && origin(&url) == origin(&request.url),
+    let follow = match status {
+        301 | 302 | 303 | 307 | 308 if request.method == Method::GET => true,
+        307 | 308 => repeatable && origin(&url) == origin(&request.url),
         _ => false,
     };
     follow.then_some(url)
@@ -455,12 +394,11 @@ fn agent() -> &'static Agent {
 }
 
 fn exchange(
-    request: &Request,
-    body: Body,
+    request: &mut Request,
     limits: &Limits,
 ) -> Result<http::Response<ureq::Body>, HttpError> {
     let mut builder = http::Request::builder()
-        .method(request.method.name())
+        .method(&request.method)
         .uri(&request.url);
     for (name, value) in &request.headers {
         builder = builder.header(*name, value);
@@ -473,29 +411,22 @@ fn exchange(
         value.set_sensitive(true);
         builder = builder.header(header::AUTHORIZATION, value);
     }
-    let wrong = |error: http::Error| HttpError::Invalid(error.to_string());
-    match body {
-        Body::Empty => run(request, builder.body(()).map_err(wrong)?, limits),
-        Body::Json(json) => {
-            let builder = builder.header(header::CONTENT_TYPE, "application/json");
-            run(request, builder.body(json).map_err(wrong)?, limits)
-        }
-        Body::Stream(stream) => {
-            let builder = builder
-                .header(header::CONTENT_LENGTH, stream.length)
-                // A server that will not have it can say so before it is sent.
-                .header(header::EXPECT, "100-continue");
-            let body = SendBody::from_owned_reader(stream.reader);
-            run(request, builder.body(body).map_err(wrong)?, limits)
-        }
-    }
-}
-
-fn run<S: ureq::AsSendBody>(
-    request: &Request,
-    built: http::Request<S>,
-    limits: &Limits,
-) -> Result<http::Response<ureq::Body>, HttpError> {
+    let body = if let Some(stream) = request.stream.take() {
+        builder = builder
+            .header(header::CONTENT_LENGTH, stream.left)
+            // A server that will not have it can say so before it is sent.
+            .header(header::EXPECT, "100-continue");
+        SendBody::from_owned_reader(stream)
+    } else if let Some(json) = request.json.clone() {
+        builder = builder
+            .header(header::CONTENT_LENGTH, json.len())
+            .header(header::CONTENT_TYPE, "application/json");
+        SendBody::from_owned_reader(io::Cursor::new(json))
+    } else {
+        SendBody::none()
+    };
+    let built = builder.body(body);
+    let built = built.map_err(|error| HttpError::Invalid(error.to_string()))?;
     let mut config = agent()
         .configure_request(built)
         .timeout_resolve(Some(limits.connect))
@@ -506,42 +437,38 @@ fn run<S: ureq::AsSendBody>(
     if is_loopback(&request.url) {
         config = config.proxy(None);
     }
-    agent()
-        .run(config.build())
-        .map_err(|error| match classify(&error) {
-            HttpError::Unreachable(why) => {
-                // What the library and the resolver put in front of the reason.
-                let why = why.strip_prefix("io: ").unwrap_or(&why);
-                let why = why
-                    .strip_prefix("failed to lookup address information: ")
-                    .unwrap_or(why);
-                HttpError::Unreachable(format!("{} cannot be reached: {why}", host(&request.url)))
-            }
-            error => error,
-        })
+    let answer = agent().run(config.build());
+    answer.map_err(|error| classify(&error, &request.url))
 }
 
-fn classify(error: &ureq::Error) -> HttpError {
+fn classify(error: &ureq::Error, url: &str) -> HttpError {
     use std::io::ErrorKind;
     use ureq::{Error, Timeout};
     let text = error.to_string();
+    let unreachable = |why: &str| {
+        // What the library and the resolver put in front of the reason.
+        let why = why.trim_start_matches("io: ");
+        let why = why.trim_start_matches("failed to lookup address information: ");
+        HttpError::Unreachable(format!("{} cannot be reached: {why}", host(url)))
+    };
     match error {
-        Error::HostNotFound => HttpError::Unreachable("its address cannot be found".to_owned()),
-        Error::ConnectionFailed | Error::ConnectProxyFailed(_) => HttpError::Unreachable(text),
-        Error::Timeout(Timeout::Resolve | Timeout::Connect) => HttpError::Unreachable(text),
-        Error::Timeout(_) | Error::BodyStalled | Error::Protocol(_) => HttpError::Broken(text),
+        Error::HostNotFound => unreachable("its address cannot be found"),
+        Error::ConnectionFailed
+        | Error::ConnectProxyFailed(_)
+        | Error::Timeout(Timeout::Resolve | Timeout::Connect) => unreachable(&text),
         Error::Io(io) => match io.kind() {
             ErrorKind::ConnectionRefused
             | ErrorKind::HostUnreachable
             | ErrorKind::NetworkUnreachable
             | ErrorKind::NetworkDown
             | ErrorKind::AddrNotAvailable
-            | ErrorKind::PermissionDenied => HttpError::Unreachable(text),
+            | ErrorKind::PermissionDenied => unreachable(&text),
             // The resolver's failures have no kind of their own.
-            _ if text.contains("lookup address") => HttpError::Unreachable(text),
+            _ if text.contains("lookup address") => unreachable(&text),
             _ if text.contains(SHORTER) => HttpError::Invalid(text),
             _ => HttpError::Broken(text),
         },
+        Error::Timeout(_) | Error::BodyStalled | Error::Protocol(_) => HttpError::Broken(text),
         _ => HttpError::Invalid(text),
     }
 }
@@ -565,16 +492,16 @@ mod tests {
         let there = "https://api.example.org/b";
         let elsewhere = "https://other.example.org/b";
         for (method, repeatable, status, location, expected) in [
-            (Method::Get, true, 302, elsewhere, Some(elsewhere)),
-            (Method::Get, true, 301, "/b", Some(there)),
-            (Method::Get, true, 304, "/b", None),
-            (Method::Get, true, 200, "/b", None),
-            (Method::Delete, true, 307, "/b", Some(there)),
-            (Method::Delete, true, 302, "/b", None),
-            (Method::Patch, true, 308, elsewhere, None),
-            (Method::Post, false, 307, "/b", None),
+            (Method::GET, true, 302, elsewhere, Some(elsewhere)),
+            (Method::GET, true, 301, "/b", Some(there)),
+            (Method::GET, true, 304, "/b", None),
+            (Method::GET, true, 200, "/b", None),
+            (Method::DELETE, true, 307, "/b", Some(there)),
+            (Method::DELETE, true, 302, "/b", None),
+            (Method::PATCH, true, 308, elsewhere, None),
+            (Method::POST, false, 307, "/b", None),
         ] {
-            let request = Request::new(method, "https://api.example.org/a");
+            let request = Request::new(method.clone(), "https://api.example.org/a");
             let hop = next_hop(&request, repeatable, status, location);
             assert_eq!(hop.as_deref(), expected, "{method} {status} {location}");
         }

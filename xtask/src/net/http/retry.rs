@@ -16,7 +16,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{Headers, HttpError, Limits};
+use super::{HttpError, Limits, header};
 use crate::base::time;
 
 /// Nobody is made to wait longer than this without being asked.
@@ -40,7 +40,6 @@ pub enum Class {
 /// What to do now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Try again after so long.
     Wait(Duration),
     /// The failure stands.
     GiveUp,
@@ -48,44 +47,36 @@ pub enum Decision {
     TooLong(SystemTime),
 }
 
-/// The class of a failure without an answer.
-pub fn classify_error(error: &HttpError) -> Class {
-    match error {
-        HttpError::Unreachable(_) | HttpError::Invalid(_) | HttpError::Limited(_) => Class::Final,
-        HttpError::Answer(answer) => classify_status(answer.status),
-        HttpError::Broken(_) => Class::Passing,
-    }
-}
-
-/// The class of an answer that is no success. `text` is its body.
-pub fn classify(status: u16, headers: &Headers, text: &[u8], now: SystemTime) -> Class {
-    let after = headers.get("retry-after").and_then(|value| {
-        match value.trim().parse().map(Duration::from_secs) {
-            Ok(wait) => now.checked_add(wait),
-            Err(_) => time::parse_http(value).and_then(time::from_unix),
+/// The class of a failure.
+pub fn classify(error: &HttpError, now: SystemTime) -> Class {
+    let answer = match error {
+        HttpError::Unreachable(_) | HttpError::Invalid(_) | HttpError::Limited(_) => {
+            return Class::Final;
         }
+        HttpError::Broken(_) => return Class::Passing,
+        HttpError::Answer(answer) => answer,
+    };
+    let header = |name| header(&answer.headers, name).map(str::trim);
+    let after = header("retry-after").and_then(|value| match value.parse() {
+        Ok(seconds) => now.checked_add(Duration::from_secs(seconds)),
+        Err(_) => time::parse_http(value).and_then(time::from_unix),
     });
-    if let Some(until) = after.filter(|_| status >= 400) {
+    if let Some(until) = after.filter(|_| answer.status >= 400) {
         return Class::Until(until);
     }
-    if matches!(status, 403 | 429) {
-        if headers.get("x-ratelimit-remaining") == Some("0") {
-            let reset = headers.get("x-ratelimit-reset");
-            let reset = reset.and_then(|value| value.trim().parse().ok());
-            if let Some(until) = reset.and_then(time::from_unix) {
-                return Class::Until(until);
-            }
+    if matches!(answer.status, 403 | 429) {
+        let reset = header("x-ratelimit-reset").and_then(|value| value.parse().ok());
+        if header("x-ratelimit-remaining") == Some("0")
+            && let Some(until) = reset.and_then(time::from_unix)
+        {
+            return Class::Until(until);
         }
-        let text = String::from_utf8_lossy(text).to_lowercase();
+        let text = String::from_utf8_lossy(&answer.body).to_lowercase();
         if text.contains("secondary rate limit") {
             return Class::Until(now + SECONDARY_WAIT);
         }
     }
-    classify_status(status)
-}
-
-fn classify_status(status: u16) -> Class {
-    match status {
+    match answer.status {
         408 | 429 | 500 | 502 | 503 | 504 => Class::Passing,
         _ => Class::Final,
     }
@@ -101,7 +92,6 @@ pub struct Retry {
 }
 
 impl Retry {
-    /// Before the first attempt.
     pub fn new(limits: &Limits) -> Self {
         use std::hash::{BuildHasher, Hasher};
         // Seeded by the system; good enough to spread clients over time.
@@ -110,9 +100,10 @@ impl Retry {
     }
 
     fn seeded(limits: &Limits, random: u64) -> Self {
+        let (attempts, pause) = (limits.attempts, limits.pause);
         Self {
-            attempts: limits.attempts,
-            pause: limits.pause,
+            attempts,
+            pause,
             failed: 0,
             random,
         }
@@ -163,19 +154,24 @@ impl Retry {
 
 #[cfg(test)]
 mod tests {
+    use super::super::Answer;
     use super::*;
+    use ureq::http::{HeaderName, HeaderValue};
 
     fn at(seconds: u64) -> SystemTime {
         time::from_unix(seconds).unwrap()
     }
 
-    fn class(status: u16, headers: &[(&str, &str)], text: &str) -> Class {
-        classify(
+    fn class(status: u16, headers: &[(&'static str, &'static str)], text: &str) -> Class {
+        let value = |text| HeaderValue::from_static(text);
+        let headers = headers.iter();
+        let headers = headers.map(|(name, text)| (HeaderName::from_static(name), value(text)));
+        let answer = Answer {
             status,
-            &Headers::from_pairs(headers),
-            text.as_bytes(),
-            at(1000),
-        )
+            headers: headers.collect(),
+            body: text.as_bytes().to_vec(),
+        };
+        classify(&HttpError::Answer(Box::new(answer)), at(1000))
     }
 
     #[test]
@@ -242,13 +238,10 @@ mod tests {
 
     #[test]
     fn failures_without_an_answer_have_a_class() {
-        let text = String::new;
-        assert_eq!(classify_error(&HttpError::Broken(text())), Class::Passing);
-        assert_eq!(
-            classify_error(&HttpError::Unreachable(text())),
-            Class::Final
-        );
-        assert_eq!(classify_error(&HttpError::Invalid(text())), Class::Final);
+        let class = |error| classify(&error, at(1000));
+        assert_eq!(class(HttpError::Broken(String::new())), Class::Passing);
+        assert_eq!(class(HttpError::Unreachable(String::new())), Class::Final);
+        assert_eq!(class(HttpError::Invalid(String::new())), Class::Final);
     }
 
     #[test]

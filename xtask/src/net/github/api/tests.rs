@@ -1,7 +1,7 @@
 //! Requests and answers, the latter as the documentation shows them.
 
 use super::*;
-use crate::net::http::Headers;
+use crate::net::http::HeaderMap;
 
 fn repository() -> Repository {
     "osandov/drgn".parse().unwrap()
@@ -53,7 +53,7 @@ fn repositories_are_read_and_checked() {
 
 #[test]
 fn a_release_is_read() {
-    let release = parse::<Release>(RELEASE.as_bytes()).unwrap();
+    let release = serde_json::from_slice::<Release>(RELEASE.as_bytes()).unwrap();
     assert_eq!((release.id, release.tag.as_str()), (1, "v1.0.0"));
     assert!(release.immutable && !release.draft);
     let asset = &release.assets[0];
@@ -67,7 +67,7 @@ fn a_release_is_read() {
 
 #[test]
 fn what_may_be_missing_or_new_is_no_error() {
-    let asset = parse::<Asset>(
+    let asset = serde_json::from_slice::<Asset>(
         br#"{"id": 7, "name": "kernel-6.1.9-vmtest1.1default.x86_64.tar.zst",
              "label": "vmtest-input-key=00ff", "state": "open", "size": 5, "digest": null,
              "url": "u", "browser_download_url": "b", "surprise": [1]}"#,
@@ -78,7 +78,12 @@ fn what_may_be_missing_or_new_is_no_error() {
     assert_eq!(asset.input_key(), Some("00ff"));
     let huge = r#"{"id": 7, "name": "n", "state": "uploaded", "size": 18446744073709551615,
                    "url": "u", "browser_download_url": "b"}"#;
-    assert_eq!(parse::<Asset>(huge.as_bytes()).unwrap().size, 1 << 40);
+    assert_eq!(
+        serde_json::from_slice::<Asset>(huge.as_bytes())
+            .unwrap()
+            .size,
+        1 << 40
+    );
     assert_eq!(
         asset.package().unwrap().release.to_string(),
         "6.1.9-vmtest1.1default"
@@ -94,7 +99,10 @@ fn what_may_be_missing_or_new_is_no_error() {
     assert_eq!(label("ab"), "vmtest-input-key=ab");
 
     for text in ["", "{", "[]", "<html>", r#"{"id": "1"}"#] {
-        assert!(parse::<Release>(text.as_bytes()).is_err(), "{text}");
+        assert!(
+            serde_json::from_slice::<Release>(text.as_bytes()).is_err(),
+            "{text}"
+        );
     }
 }
 
@@ -143,7 +151,7 @@ fn refusals_name_their_remedy() {
     let show = |status: u16, body: &str, token: bool| {
         let answer = Answer {
             status,
-            headers: Headers::default(),
+            headers: HeaderMap::default(),
             body: body.as_bytes().to_vec(),
         };
         failure("upload a", &answer, token).to_string() + "\n"
