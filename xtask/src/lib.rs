@@ -24,7 +24,7 @@ mod run;
 mod supply;
 mod vm;
 
-pub use cli::main::main;
+pub use cli::main;
 
 /// What the tests in `tests/` read, and nobody else should.
 #[doc(hidden)]

@@ -1,23 +1,18 @@
 //! `cargo xtask bisect`: the kernel from which on a test behaves differently.
 
-use std::ffi::OsString;
+use std::{ffi::OsString, path::PathBuf};
 
 use crate::base::error::{Failure, FailureKind};
 use crate::base::{env::Env, stdout, ui::Verbosity};
+use crate::cli::{kernels::KernelFlags, report::job, test, test::Subject};
 use crate::model::kernel_request::{KernelRequest, Selector};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, exit_status};
-use crate::report::terminal::{Outlook, Reporter};
-use crate::report::{files, github::ActionsJob};
+use crate::report::{files, terminal::Outlook, terminal::Reporter};
 use crate::run::bisect::{self, Bisection, Step, Verdict};
-use crate::run::test_run::{TestOptions, TestRun};
-use crate::run::{queue, run_folder};
+use crate::run::{queue, run_folder, test_run::TestOptions, test_run::TestRun};
 use anyhow::{Context, Result};
-
-use super::test::{self, Subject};
-use crate::cli::kernels::KernelFlags;
 use clap::Args;
-use std::path::PathBuf;
 
 /// Find the kernel from which on a test behaves differently
 ///
@@ -36,16 +31,14 @@ Examples:
 Exit status: 0 a change was found; 1 there is none; 2 usage, also a test that cannot be found; 3 or 4
 kernels that could not be had or did not boot keep it from being found; 5 a kernel ran no such test.")]
 pub struct BisectFlags {
-    /// Search with this test, given by its dotted name; a class, a module or a file counts as its
-    /// worst test
+    /// Search with this test, by its dotted name; a class, module or file counts as its worst test
     pub test: String,
     #[command(flatten)]
     pub kernels: KernelFlags,
     /// Make sure that the test changed at all, with one more run if necessary
     #[arg(long)]
     pub verify: bool,
-    /// Use the earlier results of the same tests in this folder of a session, and do not run again
-    /// what they have; repeatable
+    /// Use the results of the same tests in this session's folder, without new runs; repeatable
     #[arg(long, value_name = "DIR")]
     pub results: Vec<PathBuf>,
     #[command(flatten)]
@@ -72,11 +65,10 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
     for path in &flags.results {
         let known = bisect::known(&requests, &places, &flags.test, &files::read(path)?);
         for (kernel, verdict) in known.into_iter().enumerate() {
-            if let Some(verdict) = verdict {
-                bisection.answer(kernel, verdict);
-                env.ui
-                    .info(format!("{verdict} on {}, as recorded", names[kernel]));
-            }
+            let Some(verdict) = verdict else { continue };
+            bisection.answer(kernel, verdict);
+            let name = &names[kernel];
+            env.ui.info(format!("{verdict} on {name}, as recorded"));
         }
     }
     let mut missing = Vec::new();
@@ -95,21 +87,16 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
         let verdict = Verdict::of(&record);
         // Without a kernel it is the request's name, which stands there already.
         names[kernel] = record.name.kernel;
-        let why = match (verdict, record.outcome.detail()) {
-            (Verdict::Untestable, Some(detail)) => {
-                format!(": {}: {detail}", record.outcome.name())
-            }
-            (Verdict::Untestable, None) => format!(": {}", record.outcome.name()),
-            _ => String::new(),
-        };
-        env.ui.info(format!("{verdict} on {}{why}", names[kernel]));
+        let mut why = String::new();
         if verdict == Verdict::Untestable {
+            why = format!(": {}", record.outcome.name());
+            why.extend(record.outcome.detail().map(|detail| format!(": {detail}")));
             missing.push(record.outcome);
         }
+        env.ui.info(format!("{verdict} on {}{why}", names[kernel]));
         anyhow::Ok(verdict)
     })?;
-    let answer = bisection.describe(&flags.test, &names);
-    stdout::print(&format!("{answer}\n"))?;
+    stdout::print(&(bisection.describe(&flags.test, &names) + "\n"))?;
     Ok(match last {
         Step::Found { .. } => 0,
         Step::Same | Step::Run(_) => 1,
@@ -125,12 +112,12 @@ fn places(
     requests: &[KernelRequest],
     options: &TestOptions,
 ) -> Result<Vec<Option<RunName>>> {
-    let place = |request: &KernelRequest| match request.selector {
-        Selector::Pattern(_) => Ok(None),
-        Selector::Path(_) | Selector::Source(..) => {
-            let wanted = queue::choose(env, &[Some(request.clone())], &options.sources);
-            wanted.first().map(queue::Wanted::name).transpose()
+    let place = |request: &KernelRequest| {
+        if let Selector::Pattern(_) = request.selector {
+            return Ok(None);
         }
+        let wanted = queue::choose(env, &[Some(request.clone())], &options.sources);
+        wanted.first().map(queue::Wanted::name).transpose()
     };
     requests.iter().map(place).collect()
 }
@@ -150,16 +137,14 @@ fn run_one(env: &Env, options: &TestOptions, kernel: &str) -> Result<RunRecord> 
     // Its verdict is what is shown here; of the reporter only the live view is wanted.
     let mut reporter = Reporter::new(std::io::sink(), ui.verbosity(), Some(ui), outlook);
     let end = test::finish(&inner, &mut run, &mut reporter)?;
-    if let Some(job) = ActionsJob::of(|name| std::env::var_os(name)) {
+    if let Some(job) = job() {
         job.summarize(&end.results)?;
     }
-    inner
-        .ui
-        .info(format!("reports: {}", run.plan.folder.display()));
-    let mut runs = end.results.runs;
+    let reports = run.plan.folder.display();
+    inner.ui.info(format!("reports: {reports}"));
+    let mut runs = end.results.runs.into_iter();
     // Its main tests, and those after its crash.
-    let telling = runs.iter().position(|run| Verdict::of(run).tells());
-    let telling = telling.unwrap_or(0);
-    let run = (telling < runs.len()).then(|| runs.swap_remove(telling));
+    let telling = runs.clone().position(|run| Verdict::of(&run).tells());
+    let run = runs.nth(telling.unwrap_or(0));
     run.with_context(|| format!("the test on {kernel} left no result"))
 }

@@ -2,13 +2,12 @@
 //! `.ci/steps.toml`. A failure hides no later one: only what stands on a failed step (a kernel that
 //! was not built) is left out, and said to be.
 
-use std::io::Write;
-use std::path::Path;
-use std::process::Stdio;
 use std::time::{Duration, Instant};
+use std::{io::Write, path::Path, process::Stdio};
 
 use crate::base::process::{LongCommand, status_in_words};
 use crate::base::{env::Env, error::Failure, stdout::Stdout, table};
+use crate::cli::report::job;
 use crate::host::setup;
 use crate::supply::host_arch;
 use anyhow::{Context, Result};
@@ -157,7 +156,7 @@ fn carry_out(env: &Env, step: &Step, workspace: &Path) -> Result<StepOutcome> {
         .env_remove("VMTEST_PROJECT")
         .stdout(Stdio::inherit())
         .stderr(Stdio::inherit());
-    let in_job = super::report::job().is_some();
+    let in_job = job().is_some();
     if in_job {
         writeln!(Stdout, "::group::{}: {}", step.name, step.about)?;
     }

@@ -1,8 +1,7 @@
 //! The grammar of the command line. Flags become plain request and option values
 //! at once; the library never sees a flag.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
+use std::{ffi::OsString, path::PathBuf};
 
 use crate::base::{color::ColorChoice, error::Failure, ui::Verbosity};
 use clap::error::{ContextKind, ContextValue, ErrorKind};

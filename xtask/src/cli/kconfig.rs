@@ -1,6 +1,6 @@
 //! `kconfig`: print the merged configuration, or audit a finished `.config`.
 
-use std::io::Write;
+use std::{io::Write, path::PathBuf};
 
 use crate::base::{env::Env, error::Failure, input, stdout::Stdout, ui::Verbosity};
 use crate::cli::kernels::architecture;
@@ -9,7 +9,6 @@ use crate::model::{catalog::Kernels, version::Version};
 use crate::vm::guest::requirements;
 use anyhow::Result;
 use clap::Args;
-use std::path::PathBuf;
 
 /// Print the configuration of a kernel, or audit a finished one
 ///
@@ -25,8 +24,7 @@ Examples:
 
 Exit status: 1 if --check found an option that is not as wanted.")]
 pub struct KconfigFlags {
-    /// Print the configuration of this version or series, such as 6.1 [default: all, or with
-    /// --check that of the file]
+    /// Print the configuration of this version or series [default: all; --check: the file's]
     pub version: Option<Version>,
     /// Print the configuration of this flavor
     #[arg(short, long, value_name = "FLAVOR", default_value = "default")]
@@ -37,8 +35,7 @@ pub struct KconfigFlags {
     /// Audit this .config instead
     #[arg(long, value_name = "FILE")]
     pub check: Option<PathBuf>,
-    /// Show where this source tree of the audited kernel defines each lost option, and what it
-    /// depends on
+    /// Show where the kernel's source tree defines each lost option, and what that depends on
     #[arg(long, value_name = "DIR", requires = "check")]
     pub source: Option<PathBuf>,
 }

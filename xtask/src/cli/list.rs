@@ -1,14 +1,13 @@
 //! `cargo xtask list`.
 
 use crate::base::{env::Env, stdout};
+use crate::cli::release::ReleaseFlags;
 use crate::kernel::{distro, store};
 use crate::model::arch;
 use crate::model::kernel_request::{Candidate, KernelRequest};
 use crate::net::github::client::Freshness;
 use crate::supply::list;
 use anyhow::Result;
-
-use crate::cli::release::ReleaseFlags;
 use clap::Args;
 
 /// List kernels, the newest first of each architecture

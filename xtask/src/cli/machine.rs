@@ -18,8 +18,7 @@ use jiff::SignedDuration;
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "VM options")]
 pub struct Machine {
-    /// Give the guest this much memory, in MiB or with a unit [default: 2G; `test`: what the
-    /// project says]
+    /// Give the guest this much memory, in MiB or with a unit [default: 2G, or the project's]
     #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
     pub memory: Option<u32>,
     /// Give the guest this many processors [default: 2, or 1 if more are of no use]
@@ -46,16 +45,14 @@ pub struct Machine {
     /// End the VM if the command has not started after this time [default: 60s, emulated 300s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub boot_timeout: Option<Limit>,
-    /// End the VM if nothing was printed for this time; `none` is no limit [default: none; `test`:
-    /// 10m]
+    /// End the VM if nothing was printed for this time, or `none` [default: none; `test`: 10m]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub idle_timeout: Option<Limit>,
     /// Show the guest the present state of a directory of this host, read-only, at the same path or
     /// at the path GUEST; repeatable
     #[arg(long, value_name = "DIR[:GUEST]", value_parser = share_parser())]
     pub share: Vec<ShareArgument>,
-    /// Share a directory as --share does, and let the guest change its files on the host;
-    /// repeatable
+    /// Share a directory as --share does, and let the guest change its files; repeatable
     #[arg(long, value_name = "DIR[:GUEST]", value_parser = share_parser())]
     pub share_rw: Vec<ShareArgument>,
     /// Give the guest a temporary disk: with PATH an empty ext4 file system there, which unlike the
@@ -64,8 +61,7 @@ pub struct Machine {
     #[arg(long, value_name = "SIZE[:PATH]",
           value_parser = OsStringValueParser::new().try_map(|word| DiskArgument::parse(&word)))]
     pub disk: Vec<DiskArgument>,
-    /// Give the guest a network, in which it can reach this host (as 10.0.2.2) and every host that
-    /// this one can reach
+    /// Give the guest a network with this host (as 10.0.2.2) and every host that this one reaches
     #[arg(long)]
     pub net: bool,
     /// Wait for a debugger before the kernel's first instruction, at a socket or at this port of
@@ -73,12 +69,10 @@ pub struct Machine {
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
           default_missing_value = "socket", value_parser = endpoint)]
     pub gdb: Option<Endpoint>,
-    /// Write the guest's memory to a file for drgn and crash if the guest panics, gets stuck or
-    /// ends by itself
+    /// Write the memory of a guest that panics, gets stuck or ends by itself to a file, for drgn
     #[arg(long)]
     pub dump: bool,
-    /// Keep core dumps of the guest's programs in this directory of the host, which is made if it
-    /// does not exist
+    /// Keep core dumps of the guest's programs in this directory of the host, made if missing
     #[arg(long, value_name = "DIR")]
     pub keep_cores: Option<PathBuf>,
 }

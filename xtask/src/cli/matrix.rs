@@ -1,11 +1,10 @@
 //! `cargo xtask matrix`: the jobs of a CI's matrix.
 
 use crate::base::{paths::Paths, stdout};
+use crate::cli::kernels::KernelFlags;
 use crate::run::ci_matrix::{self, MatrixFormat};
 use crate::supply::host_arch;
 use anyhow::Result;
-
-use crate::cli::kernels::KernelFlags;
 use clap::Args;
 
 /// Print the jobs of a CI's matrix

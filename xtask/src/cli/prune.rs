@@ -1,17 +1,14 @@
 //! `cargo xtask prune`: see [`crate::model::retention`].
 
-use std::time::SystemTime;
+use std::{num::NonZeroUsize, time::SystemTime};
 
 use crate::base::{env::Env, error::Failure, stdout, table, time, ui::Ui};
-use crate::model::retention;
-use crate::release::{self, ReleaseStore};
-use crate::release::{github::Github, plan::megabytes};
+use crate::cli::release::ReleaseFlags;
+use crate::model::{package_name::PackageName, retention};
+use crate::release::{self, ReleaseStore, github::Github, plan::megabytes};
 use crate::supply::prune;
 use anyhow::Result;
-
-use crate::cli::release::ReleaseFlags;
 use clap::Args;
-use std::num::NonZeroUsize;
 
 /// Delete old kernels from this machine, or from the release
 ///
@@ -49,11 +46,11 @@ pub struct PruneFlags {
 
 /// Shows what would go, asks, and deletes it; the exit status.
 pub fn run(env: &Env, flags: &PruneFlags) -> Result<u8> {
-    if flags.remote {
-        remote(env, flags)
-    } else {
-        on_this_machine(env, flags)
+    match flags.remote {
+        true => remote(env, flags)?,
+        false => on_this_machine(env, flags)?,
     }
+    Ok(0)
 }
 
 /// Whether something may be done: `yes` was said before, or is the answer to a question such
@@ -66,85 +63,68 @@ pub fn confirm(question: &str, yes: bool, ui: &Ui) -> Result<bool> {
     Ok(yes || ui.ask(question)?)
 }
 
-fn on_this_machine(env: &Env, flags: &PruneFlags) -> Result<u8> {
+fn on_this_machine(env: &Env, flags: &PruneFlags) -> Result<()> {
     let entries = prune::entries(&env.paths)?;
-    let kernels = entries
-        .iter()
-        .map(|entry| entry.kernel.clone())
-        .collect::<Vec<_>>();
-    let old = retention::select(&kernels, flags.keep, now())
-        .into_iter()
-        .map(|deletion| &entries[deletion.index])
-        .collect::<Vec<_>>();
-    let rows = old.iter().map(|entry| Row {
-        name: entry.kernel.name.release.to_string(),
-        arch: entry.kernel.name.arch.name,
-        bytes: entry.bytes,
-        note: entry.path.display().to_string(),
+    let kernels = entries.iter().map(|entry| entry.kernel.clone());
+    let old = retention::select(&kernels.collect::<Vec<_>>(), flags.keep, now());
+    let old = Vec::from_iter(old.iter().map(|deletion| &entries[deletion.index]));
+    let rows = old.iter().map(|entry| {
+        let note = entry.path.display().to_string();
+        (&entry.kernel.name, entry.bytes, note)
     });
-    if !agreed(rows.collect(), flags, &env.ui)? {
-        return Ok(0);
+    if agreed(rows.collect(), flags, &env.ui)? {
+        for entry in old {
+            prune::delete(env, &entry.kernel.name, &entry.path)?;
+        }
     }
-    for entry in old {
-        prune::delete(env, &entry.kernel.name, &entry.path)?;
-    }
-    Ok(0)
+    Ok(())
 }
 
-fn remote(env: &Env, flags: &PruneFlags) -> Result<u8> {
+fn remote(env: &Env, flags: &PruneFlags) -> Result<()> {
     let store = Github::new(flags.release.client(env)?, &env.ui);
     if !flags.dry_run {
         store.require_token("delete kernels")?;
     }
     let packages = store.contents()?.packages;
     let old = release::old_packages(&packages, flags.keep, now());
-    let rows = old.iter().map(|(package, reason)| Row {
-        name: package.name.release.to_string(),
-        arch: package.name.arch.name,
-        bytes: package.size,
-        note: reason.words().to_owned(),
+    let rows = old.iter().map(|(package, reason)| {
+        let note = reason.words().to_owned();
+        (&package.name, package.size, note)
     });
     if agreed(rows.collect(), flags, &env.ui)? {
         release::delete(&old, &store, &env.ui)?;
     }
-    Ok(0)
+    Ok(())
 }
 
 fn now() -> u64 {
     time::unix(SystemTime::now())
 }
 
-/// What is to be deleted, for people.
-struct Row {
-    name: String,
-    arch: &'static str,
-    bytes: u64,
-    note: String,
-}
-
-/// Shows what is to be deleted; whether there is anything and it may be.
-fn agreed(rows: Vec<Row>, flags: &PruneFlags, ui: &Ui) -> Result<bool> {
-    if rows.is_empty() {
+/// Shows what is to be deleted, of how many bytes, with a note; whether there is anything and it
+/// may be.
+fn agreed(old: Vec<(&PackageName, u64, String)>, flags: &PruneFlags, ui: &Ui) -> Result<bool> {
+    if old.is_empty() {
         ui.info("nothing to delete");
         return Ok(false);
     }
+    let size = megabytes(old.iter().map(|(_, bytes, _)| bytes).sum(), false);
+    let question = format!("delete {} with {size}?", old.len());
     let mut lines = vec![["ACTION", "KERNEL", "ARCH", "SIZE", "NOTE"].map(str::to_owned)];
-    let bytes = rows.iter().map(|row| row.bytes).sum::<u64>();
-    let number = rows.len();
-    lines.extend(rows.into_iter().map(|row| {
+    lines.extend(old.into_iter().map(|(name, bytes, note)| {
+        let (release, arch) = (name.release.to_string(), name.arch.name.to_owned());
         [
             "delete".to_owned(),
-            row.name,
-            row.arch.to_owned(),
-            megabytes(row.bytes, false),
-            row.note,
+            release,
+            arch,
+            megabytes(bytes, false),
+            note,
         ]
     }));
     stdout::print(&table::columns(&lines, &[3]))?;
-    let size = megabytes(bytes, false);
-    if !flags.dry_run && confirm(&format!("delete {number} with {size}?"), flags.yes, ui)? {
-        return Ok(true);
+    let agreed = !flags.dry_run && confirm(&question, flags.yes, ui)?;
+    if !agreed {
+        ui.info("nothing was deleted");
     }
-    ui.info("nothing was deleted");
-    Ok(false)
+    Ok(agreed)
 }

@@ -1,17 +1,15 @@
 //! What the commands that touch the release have in common, and two of them.
 
-use crate::base::{env::Env, secrets, stdout};
-use crate::model::kernel::LocalKernel;
-use crate::net::github::{Client, Location};
-use crate::net::{github::client::token_from, github::location::Settings};
-use crate::release::{download, upload};
-use crate::supply::places::Place;
-use crate::supply::{self, Sources};
-use anyhow::Result;
-
-use crate::cli::kernels::parse;
-use clap::Args;
 use std::path::PathBuf;
+
+use crate::base::{env::Env, secrets, stdout};
+use crate::cli::kernels::parse;
+use crate::model::kernel::LocalKernel;
+use crate::net::github::{Client, Location, client::token_from, location::Settings};
+use crate::release::{download, upload};
+use crate::supply::{self, Sources, places::Place};
+use anyhow::Result;
+use clap::Args;
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Release")]

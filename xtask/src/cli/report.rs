@@ -1,23 +1,18 @@
 //! `cargo xtask report`.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-
-use crate::base::env::Env;
-use crate::base::error::{Failure, FailureKind};
 use crate::base::stdout::{self, Stdout};
 use crate::base::ui::{Ui, Verbosity};
+use crate::base::{env::Env, error::Failure};
 use crate::model::expectation::Ledger;
-use crate::report::formats::{Comparison, FORMATS, ReportFormat};
+use crate::report::formats::{FORMATS, Look, ReportFormat};
 use crate::report::merge::{SessionPart, merge};
-use crate::report::{diff::SessionDiff, formats::Look};
-use crate::report::{files, github, text};
+use crate::report::{diff::SessionDiff, files, github::ActionsJob, text};
 use crate::run::run_folder;
-use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
-use clap::{Args, Subcommand};
-use std::path::PathBuf;
+use anyhow::{Context, Result};
+use clap::{Args, Subcommand, builder::PossibleValue};
 
 /// Show, join and compare results of `test`
 #[derive(Args, Debug)]
@@ -52,8 +47,9 @@ pub struct ShowFlags {
     /// Show the session in this folder [default: the newest one in the work directory]
     pub dir: Option<PathBuf>,
     /// Print in this format
-    #[arg(long, value_parser = show_formats(), default_value = "text", value_name = "FORMAT")]
-    pub format: &'static ReportFormat,
+    #[arg(long, value_name = "FORMAT", default_value = "text",
+          value_parser = formats(|format| Some(format.help)))]
+    pub format: String,
 }
 
 /// Join the partitions of one session, tested on several machines
@@ -74,8 +70,7 @@ pub struct MergeFlags {
     /// Join the results of partitions in these folders
     #[arg(required = true, value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
-    /// Write the joined results and reports to this folder [default: a new one in the work
-    /// directory's log]
+    /// Write the joined results and reports here [default: a new folder in the work directory]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
@@ -99,8 +94,9 @@ pub struct DiffFlags {
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
     /// Print in this format
-    #[arg(long, value_parser = diff_formats(), default_value = "text", value_name = "FORMAT")]
-    pub format: &'static Comparison,
+    #[arg(long, value_name = "FORMAT", default_value = "text",
+          value_parser = formats(|format| Some(format.comparison.as_ref()?.help)))]
+    pub format: String,
 }
 
 fn long_about() -> String {
@@ -113,30 +109,16 @@ fn long_about() -> String {
     )
 }
 
-fn show_formats() -> impl TypedValueParser<Value = &'static ReportFormat> {
-    formats(|format| Some((format.help, format)))
+/// The names of the formats that have this help.
+fn formats(help: fn(&ReportFormat) -> Option<&'static str>) -> Vec<PossibleValue> {
+    let value =
+        |format: &'static ReportFormat| Some(PossibleValue::new(format.name).help(help(format)?));
+    FORMATS.iter().filter_map(value).collect()
 }
 
-fn diff_formats() -> impl TypedValueParser<Value = &'static Comparison> {
-    formats(|format| {
-        let comparison = format.comparison.as_ref()?;
-        Some((comparison.help, comparison))
-    })
-}
-
-/// Takes the names of the formats that `of` gives something for: its help and its value.
-fn formats<V: Clone + Send + Sync + 'static>(
-    of: fn(&'static ReportFormat) -> Option<(&'static str, V)>,
-) -> impl TypedValueParser<Value = V> {
-    let values = FORMATS.iter().filter_map(move |format| {
-        let (help, _) = of(format)?;
-        Some(PossibleValue::new(format.name).help(help))
-    });
-    PossibleValuesParser::new(values).try_map(move |name| {
-        let format = FORMATS.iter().find(|format| format.name == name);
-        let (_, value) = format.and_then(of).ok_or("there is no such format")?;
-        Ok::<_, &'static str>(value)
-    })
+fn find(name: &str) -> Result<&'static ReportFormat> {
+    let found = FORMATS.iter().find(|format| format.name == name);
+    found.context("there is no such format")
 }
 
 /// Runs the command; the exit status.
@@ -158,8 +140,9 @@ fn show(env: &Env, flags: &ShowFlags) -> Result<u8> {
         true => &path,
         false => path.parent().unwrap_or(Path::new(".")),
     };
-    let text = (flags.format.render)(&results, &look(folder, &env.ui));
-    match flags.format.colored {
+    let format = find(&flags.format)?;
+    let text = (format.render)(&results, &look(folder, &env.ui));
+    match format.colored {
         true => print(&text)?,
         false => stdout::print(&text)?,
     }
@@ -167,10 +150,8 @@ fn show(env: &Env, flags: &ShowFlags) -> Result<u8> {
 }
 
 fn join(env: &Env, flags: &MergeFlags) -> Result<u8> {
-    let mut found = Vec::new();
-    for path in &flags.dirs {
-        found.extend(files::find(path)?);
-    }
+    let found = flags.dirs.iter().map(|path| files::find(path));
+    let mut found = found.collect::<Result<Vec<_>>>()?.concat();
     // The same folder may be named twice, and lie below another one that is named.
     found.sort();
     found.dedup();
@@ -180,7 +161,6 @@ fn join(env: &Env, flags: &MergeFlags) -> Result<u8> {
         Ok(SessionPart { place, text })
     });
     let mut merged = merge(&parts.collect::<Result<Vec<_>>>()?)?;
-
     if merged.complete {
         // No part knows whether another one has the test of an entry.
         for finding in Ledger::of(&merged.results.session)?.findings(&merged.results) {
@@ -190,7 +170,6 @@ fn join(env: &Env, flags: &MergeFlags) -> Result<u8> {
             }
         }
     }
-
     let folder = match &flags.output {
         Some(folder) => folder.clone(),
         None => run_folder::unique(&env.paths.logs())?,
@@ -213,11 +192,10 @@ fn compare(flags: &DiffFlags, ui: &Ui) -> Result<u8> {
         return Err(Failure::usage(message).into());
     }
     let diff = SessionDiff::new(&old, &new);
-    print(&(flags.format.render)(&diff, &look(Path::new("."), ui)))?;
-    Ok(match diff.is_worse() {
-        true => FailureKind::Findings.exit_status(),
-        false => 0,
-    })
+    let format = find(&flags.format)?.comparison.as_ref();
+    let format = format.context("this format has no comparisons")?;
+    print(&(format.render)(&diff, &look(Path::new("."), ui)))?;
+    Ok(super::findings(diff.is_worse()))
 }
 
 fn look(folder: &Path, ui: &Ui) -> Look {
@@ -229,12 +207,11 @@ fn look(folder: &Path, ui: &Ui) -> Look {
     }
 }
 
-pub(super) fn job() -> Option<github::ActionsJob> {
-    github::ActionsJob::of(|name| std::env::var_os(name))
+/// The job of GitHub Actions that this is.
+pub fn job() -> Option<ActionsJob> {
+    ActionsJob::of(|name| std::env::var_os(name))
 }
 
 fn print(text: &str) -> Result<()> {
-    Stdout
-        .write_all(text.as_bytes())
-        .context("cannot write the results")
+    (Stdout.write_all(text.as_bytes())).context("cannot write the results")
 }

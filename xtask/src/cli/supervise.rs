@@ -1,12 +1,10 @@
 //! `xtask supervise` and `xtask enclose`: see [`crate::base::process`] and [`crate::vm::enclosure`].
 
-use std::io::Write;
+use std::{ffi::OsString, io::Write, path::PathBuf};
 
 use crate::base::shown;
 use crate::vm::enclosure::Enclosure;
 use clap::Args;
-use std::ffi::OsString;
-use std::path::PathBuf;
 
 /// Run a command that dies with the process that started this one
 #[derive(Args, Debug)]

@@ -3,19 +3,15 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-
 use crate::base::{env::Env, stdout::Stdout, ui::Ui};
-use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags};
-use crate::model::project::parse_size;
-use crate::model::project::{self, Choice};
+use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags, report::job};
+use crate::model::project::{self, Choice, parse_size};
 use crate::model::run_event::{Observer, SessionEnd};
-use crate::report::files;
-use crate::report::github::{self, ActionsJob};
-use crate::report::terminal::{Outlook, Reporter};
-use crate::run::test_run::{TestOptions, TestRun};
+use crate::report::{files, github, terminal::Outlook, terminal::Reporter};
 use crate::run::{schedule::Partition, schedule::RetryPolicy, session::SessionOptions};
+use crate::run::{test_run::TestOptions, test_run::TestRun};
 use crate::vm::preflight;
+use anyhow::{Context, Result};
 use clap::Args;
 
 /// Run a project's tests on kernels, each in a VM
@@ -52,8 +48,7 @@ pub struct TestFlags {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub shards: u32,
-    /// Leave out the tests after a crash of the kernel ([crash] in the project's vmtest.toml), and
-    /// reserve no memory for them
+    /// Leave out the tests after a crash of the kernel (the project's [crash]), and their memory
     #[arg(long)]
     pub no_crash: bool,
     /// Start no further kernel after a run that did not pass
@@ -63,12 +58,10 @@ pub struct TestFlags {
     #[arg(long, value_name = "N", default_value_t = 0,
           value_parser = clap::value_parser!(u32).range(..=16))]
     pub retries: u32,
-    /// Test only the K-th of N parts of the kernels, for N machines; `report merge` joins their
-    /// results
+    /// Test the K-th of N parts of the kernels, for N machines; `report merge` joins the results
     #[arg(long, value_name = "K/N")]
     pub partition: Option<Partition>,
-    /// Write logs, results and reports to this directory [default: log/<when> in the work
-    /// directory]
+    /// Write logs, results and reports here [default: log/<when> in the work directory]
     #[arg(long, value_name = "DIR")]
     pub report_dir: Option<PathBuf>,
     /// Fetch this many kernels of the release in advance, while others are tested
@@ -94,7 +87,7 @@ fn bytes(text: &str) -> Result<u64, String> {
 pub fn run(env: &Env, flags: &TestFlags, setup: bool) -> Result<u8> {
     let options = options(env, flags, setup)?;
     let mut run = TestRun::plan(env, &options)?;
-    let job = ActionsJob::of(|name| std::env::var_os(name));
+    let job = job();
     let outlook = Outlook {
         plan: run.plan.clone(),
         paint: env.ui.paint(),
@@ -174,8 +167,7 @@ pub struct Subject {
     /// project; without -C, test the release of this project
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
-    /// Compile the project's kernel module with this compiler [default: the one that built the
-    /// kernel, else gcc]
+    /// Compile the project's kernel module with this compiler [default: the kernel's, else gcc]
     #[arg(long, value_name = "PROGRAM")]
     pub cc: Option<String>,
     #[command(flatten)]

@@ -1,11 +1,8 @@
 //! `cargo xtask vm`: boot a kernel and run a command in it.
 
-use std::ffi::OsString;
-use std::io::IsTerminal;
-use std::os::fd::AsFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::{ffi::OsString, io::IsTerminal, os::fd::AsFd, path::Path};
 
 use crate::base::environment::{
     cargo_environment, cargo_paths, guest_environment, is_cargo_runner,
@@ -13,16 +10,15 @@ use crate::base::environment::{
 use crate::base::error::{Failure, FailureKind};
 use crate::base::terminal::{self, RawTerminal};
 use crate::base::{env::Env, interrupt, process::shell_quote, shown, stdout, temporary, ui::Ui};
+use crate::cli::{kernels, machine::Machine, release::SourceFlags};
 use crate::host::setup;
-use crate::supply;
+use crate::supply::host_arch;
 use crate::vm::console::log::{self, ConsoleLog};
-use crate::vm::preflight;
-use crate::vm::{self, Limits, Stdin, VmOutcome, VmRun, VmSink};
+use crate::vm::{self, Limits, Stdin, VmOutcome, VmRun, VmSink, preflight};
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-
-use crate::cli::{machine::Machine, release::SourceFlags};
 use clap::Args;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 
 /// Boot a kernel and run a command in it, with its exit status
 ///
@@ -59,8 +55,7 @@ pub struct VmFlags {
     /// Give the command pipes
     #[arg(long)]
     pub no_tty: bool,
-    /// Print the command line that QEMU would get; it does not run by itself, without the files and
-    /// sockets that `vm` makes for it
+    /// Print QEMU's command line, which needs files and sockets that `vm` makes, and stop
     #[arg(long)]
     pub dry_run: bool,
     /// Print the kernel's messages to standard error as they arrive
@@ -83,52 +78,40 @@ const TROUBLE: usize = 100;
 
 /// Runs the command; its exit status.
 pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
-    setup::require(env, &setup::for_vm(supply::host_arch()?), setup)?;
+    setup::require(env, &setup::for_vm(host_arch()?), setup)?;
     let mut request = request(env, flags, setup)?;
     if flags.dry_run {
         let line = vm::dry_run(&request, &env.paths)?;
-        let words = line
-            .iter()
-            .map(|word| shell_quote(&word.to_string_lossy()))
-            .collect::<Vec<_>>();
-        stdout::print_value(&words.join(" "))?;
+        let words = line.iter().map(|word| shell_quote(&word.to_string_lossy()));
+        stdout::print_value(&words.collect::<Vec<_>>().join(" "))?;
         env.ui.info(
             "this is what `vm` would start, not a command to type: vmtest-XXXXXX stands for a \
              directory in which `vm` would write the guest's init and listen on the sockets",
         );
         return Ok(0);
     }
-    let log = match ConsoleLog::create(&request.console_log) {
-        Ok(log) => log,
+    let log = ConsoleLog::create(&request.console_log).or_else(|error| {
         // Kernels can be booted from a work directory that cannot be written.
-        Err(error) => {
-            env.ui.verbose(format!("{error:#}"));
-            let name = request.console_log.file_name().unwrap_or_default();
-            request.console_log = temporary::host_folder()?.join(name);
-            ConsoleLog::create(&request.console_log)?
-        }
-    };
-    let raw = request
-        .terminal
-        .is_some()
-        .then(RawTerminal::new)
-        .transpose()?;
+        env.ui.verbose(format!("{error:#}"));
+        let name = request.console_log.file_name().unwrap_or_default();
+        request.console_log = temporary::host_folder()?.join(name);
+        ConsoleLog::create(&request.console_log)
+    })?;
+    let raw = request.terminal.map(|_| RawTerminal::new()).transpose()?;
     let mut sink = Passthrough {
         raw: raw.as_ref(),
         resized: Arc::default(),
         kernel: KernelLines {
-            line: Vec::new(),
             terminal: std::io::stderr().is_terminal(),
             raw: raw.is_some(),
-            middle: false,
+            ..KernelLines::default()
         },
     };
     if raw.is_some() {
         signal_hook::flag::register(signal_hook::consts::SIGWINCH, Arc::clone(&sink.resized))?;
     }
     let run = vm::run(env, &request, &mut sink);
-    let rest = sink.kernel.finish();
-    let rest = copy(&rest, std::io::stderr().as_fd());
+    let rest = copy(&sink.kernel.finish(), std::io::stderr());
     drop(raw);
     rest?;
     Ok(conclude(&run?, log, flags.lost_status, &env.ui))
@@ -140,16 +123,10 @@ fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
     let extra = flags.machine.environment()?;
     preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;
     let sources = flags.sources.sources(env, setup)?;
-    let kernel = super::kernels::one(env, &flags.kernels, &sources)?;
-    let tty = match (flags.tty, flags.no_tty) {
-        (true, _) => true,
-        (_, true) => false,
-        // In the background a command has pipes; a shell is of no use there and stops.
-        _ => {
-            terminal::on_both_ends()
-                && (flags.command.is_empty() || terminal::in_foreground(std::io::stdin()))
-        }
-    };
+    let kernel = kernels::one(env, &flags.kernels, &sources)?;
+    // In the background a command has pipes; a shell is of no use there and stops.
+    let is_shown = || flags.command.is_empty() || terminal::in_foreground(std::io::stdin());
+    let tty = flags.tty || !flags.no_tty && terminal::on_both_ends() && is_shown();
     let command = match flags.command.as_slice() {
         [] => vec![std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())],
         words => words.to_vec(),
@@ -160,10 +137,9 @@ fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
         true => cargo_environment(std::env::vars_os(), &extra),
         false => guest_environment(std::env::vars_os(), &extra),
     };
-    let program = command.first().map(Path::new);
-    let keep = match program.filter(|_| runner) {
-        Some(program) => cargo_paths(program, &environment),
-        None => Vec::new(),
+    let keep = match runner {
+        true => cargo_paths(command[0].as_ref(), &environment),
+        false => Vec::new(),
     };
     let mut request = vm::Vm {
         command,
@@ -175,8 +151,7 @@ fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
         kernel_log: flags.kernel_log,
         ..vm::Vm::new(kernel, log::path(&env.paths)?)
     };
-    let machine = &flags.machine;
-    machine.apply(&mut request, &devices, Limits::default());
+    (flags.machine).apply(&mut request, &devices, Limits::default());
     Ok(request)
 }
 
@@ -196,14 +171,14 @@ fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
         log.remove();
         return status;
     }
-    let mut lines = Vec::new();
-    if !main.trouble.is_empty() {
-        lines.push("the kernel's words:".to_owned());
-        lines.extend(main.trouble.lines().take(TROUBLE).map(str::to_owned));
-    } else if !main.console_tail.is_empty() {
-        lines.push("the console's last lines:".to_owned());
-        lines.push(main.console_tail.clone());
-    }
+    let mut lines = match (main.trouble.as_str(), main.console_tail.as_str()) {
+        ("", "") => Vec::new(),
+        ("", tail) => vec![format!("the console's last lines:\n{tail}")],
+        (trouble, _) => {
+            let words = trouble.lines().take(TROUBLE).collect::<Vec<_>>();
+            vec![format!("the kernel's words:\n{}", words.join("\n"))]
+        }
+    };
     let path = |path: &Path| shown::line(&path.display().to_string());
     // An empty one goes with us.
     if run.console_log.metadata().is_ok_and(|log| log.len() > 0) {
@@ -231,12 +206,12 @@ impl VmSink for Passthrough<'_> {
         if self.kernel.raw {
             self.kernel.seen(bytes);
         }
-        copy(bytes, std::io::stdout().as_fd())
+        copy(bytes, std::io::stdout())
     }
 
     fn stderr(&mut self, bytes: &[u8]) -> Result<()> {
         self.kernel.seen(bytes);
-        copy(bytes, std::io::stderr().as_fd())
+        copy(bytes, std::io::stderr())
     }
 
     fn events(&mut self, _bytes: &[u8]) -> Result<()> {
@@ -244,7 +219,7 @@ impl VmSink for Passthrough<'_> {
     }
 
     fn console(&mut self, bytes: &[u8]) -> Result<()> {
-        copy(&self.kernel.feed(bytes), std::io::stderr().as_fd())
+        copy(&self.kernel.feed(bytes), std::io::stderr())
     }
 
     fn tick(&mut self) -> Result<Option<(u16, u16)>> {
@@ -256,6 +231,7 @@ impl VmSink for Passthrough<'_> {
 
 /// Makes lines of their own of the kernel's messages, among what the command prints to
 /// the same place.
+#[derive(Default)]
 struct KernelLines {
     /// The line that has not ended yet.
     line: Vec<u8>,
@@ -297,11 +273,10 @@ impl KernelLines {
 
     /// What was left unfinished.
     fn finish(&mut self) -> Vec<u8> {
-        let mut out = Vec::new();
-        if !self.line.is_empty() {
-            self.end(&mut out);
+        match self.line.is_empty() {
+            true => Vec::new(),
+            false => self.feed(b"\n"),
         }
-        out
     }
 
     fn end(&mut self, out: &mut Vec<u8>) {
@@ -322,29 +297,21 @@ impl KernelLines {
 /// Writes without being stuck in a full pipe when a signal arrives: poll(2)
 /// says that a pipe takes `PIPE_BUF` bytes at once (pipe(7)).
 fn copy(bytes: &[u8], to: impl AsFd) -> Result<()> {
+    let wait = Timespec::try_from(interrupt::POLL)?;
     for mut chunk in bytes.chunks(4096) {
         while !chunk.is_empty() {
             interrupt::check()?;
-            let mut ready = [PollFd::new(&to, PollFlags::OUT)];
-            let timeout = Timespec {
-                tv_sec: 0,
-                tv_nsec: 50_000_000,
-            };
-            match poll(&mut ready, Some(&timeout)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                Ok(_) => {}
-                Err(error) => return Err(error).context("cannot wait for our output"),
-            }
-            match rustix::io::write(&to, chunk) {
+            let ready = poll(&mut [PollFd::new(&to, PollFlags::OUT)], Some(&wait));
+            let written = ready.and_then(|ready| match ready {
+                0 => Err(Errno::AGAIN),
+                _ => rustix::io::write(&to, chunk),
+            });
+            match written {
                 Ok(written) => chunk = &chunk[written..],
-                Err(rustix::io::Errno::AGAIN | rustix::io::Errno::INTR) => {}
+                Err(Errno::AGAIN | Errno::INTR) => {}
                 // What the command itself would have got: SIGPIPE.
-                Err(rustix::io::Errno::PIPE) => {
-                    return Err(stdout::nobody_reads().into());
-                }
-                Err(error) if terminal::is_gone(error, &to) => {
-                    return Err(terminal::gone().into());
-                }
+                Err(Errno::PIPE) => return Err(stdout::nobody_reads().into()),
+                Err(error) if terminal::is_gone(error, &to) => return Err(terminal::gone().into()),
                 Err(error) => return Err(error).context("cannot write the guest's output"),
             }
         }
@@ -358,10 +325,9 @@ mod tests {
 
     fn lines(terminal: bool, raw: bool) -> KernelLines {
         KernelLines {
-            line: Vec::new(),
             terminal,
             raw,
-            middle: false,
+            ..KernelLines::default()
         }
     }
 
