@@ -435,7 +435,7 @@ fn same_compiler(a: &str, b: &str) -> bool {
 }
 
 /// The first line of a compiler's `--version`; `None` if there is no such program.
-fn version_of(program: &str) -> Result<Option<String>> {
+pub(super) fn version_of(program: &str) -> Result<Option<String>> {
     // `ccache gcc` is a compiler, too.
     let mut words = program.split_whitespace();
     let Some(first) = words.next() else {

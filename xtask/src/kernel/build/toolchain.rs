@@ -7,6 +7,7 @@ use anyhow::Result;
 use serde::Deserialize;
 
 use crate::base::{embedded::BAD_PAIRS, error::Failure, programs::find_program};
+use crate::kernel::module::version_of;
 use crate::model::{arch, arch::Arch, version::Version};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -206,18 +207,13 @@ pub fn probe(arch: &Arch, cc: Option<&str>, version: &Version) -> Result<Toolcha
         Some(_) => "give --cc the name or path of a C compiler",
         None => "install it, or name another one with --cc",
     };
-    if find_program(&program).is_none() {
-        let message = format!("cannot find the compiler {program}");
-        return Err(Failure::setup(message).hint(hint).into());
-    }
-    let text = first_line(&program);
-    let compiler = text.as_deref().and_then(Compiler::parse).ok_or_else(|| {
+    let text = version_of(&program)?
+        .ok_or_else(|| Failure::setup(format!("cannot find the compiler {program}")).hint(hint))?;
+    let compiler = Compiler::parse(&text).ok_or_else(|| {
         Failure::setup(format!("{program} --version is not that of GCC or Clang")).hint(hint)
     })?;
-    let pahole = find_program("pahole").and_then(|path| {
-        let text = first_line(path.to_str()?)?;
-        Pahole::parse(&path, &text)
-    });
+    let pahole = find_program("pahole").zip(version_of("pahole").ok().flatten());
+    let pahole = pahole.and_then(|(path, text)| Pahole::parse(&path, &text));
     let pahole_version = pahole.as_ref().map(|pahole| pahole.version);
     Ok(Toolchain {
         bad_pairs: bad_pairs(version, &compiler, pahole_version)?,
@@ -229,13 +225,6 @@ pub fn probe(arch: &Arch, cc: Option<&str>, version: &Version) -> Result<Toolcha
         compiler,
         pahole,
     })
-}
-
-fn first_line(program: &str) -> Option<String> {
-    let shell = crate::base::process::shell().ok()?;
-    let command = shell.cmd(program).arg("--version").env("LC_ALL", "C");
-    let output = command.quiet().ignore_stderr().read().ok()?;
-    output.lines().next().map(str::to_owned)
 }
 
 /// A toolchain for tests, with this version of GCC, for this kernel.

@@ -1,14 +1,13 @@
 //! Debian's `linux-source-<series>`. The newest version of all suites wins.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
 use super::{FoundSource, SourceLocation, newest, run, say_kept, whole};
-use crate::archive::deb::Deb;
 use crate::archive::{Tree, UnpackLimits};
 use crate::base::{disk, env::Env, error::Failure, format::thousands, interrupt};
+use crate::kernel::distro::package::PackageFile;
 use crate::model::version::Version;
 use crate::net::apt::formats as apt;
 use crate::net::apt::suites::{DebianPackage, SuiteLists, Suites};
@@ -99,35 +98,37 @@ pub fn download(
         Ok(())
     })
     .inspect_err(|_| say_kept(env, name))?;
-    let find = |package| only_file(directory, |name| is_file_of(package, name));
+    let find = |package| only_file(directory, |file| is_file_of(package, file));
     packages.iter().map(find).collect()
 }
 
 /// apt names a file `<package>_<version>_<architecture>.deb`, and quotes what is odd in the
 /// version.
-fn is_file_of(package: &DebianPackage, name: &str) -> bool {
+fn is_file_of(package: &DebianPackage, file: &Path) -> bool {
+    let name = file.file_name().unwrap_or_default().to_string_lossy();
     let rest = name.strip_prefix(&package.candidate.package);
     name.ends_with(".deb") && rest.is_some_and(|rest| rest.starts_with('_'))
 }
 
 /// The bytes of packages that are in a directory.
 fn received(directory: &Path, packages: &[DebianPackage]) -> u64 {
-    let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-    let ours = entries.filter(|entry| {
-        let name = entry.file_name();
-        let name = name.to_string_lossy();
-        packages.iter().any(|package| is_file_of(package, &name))
-    });
-    let bytes = ours.filter_map(|entry| Some(entry.metadata().ok()?.len()));
-    bytes.fold(0, u64::saturating_add)
+    let files = disk::entries(directory).unwrap_or_default().into_iter();
+    let ours = files.filter(|file| packages.iter().any(|package| is_file_of(package, file)));
+    ours.map(|file| file.metadata().map_or(0, |metadata| metadata.len()))
+        .fold(0, u64::saturating_add)
 }
 
-/// The file in a directory whose name is the wanted one.
-fn only_file(directory: &Path, wanted: impl Fn(&str) -> bool) -> Result<PathBuf> {
-    let mut files = disk::entries(directory)?.into_iter();
-    files
-        .find(|path| wanted(&path.file_name().unwrap_or_default().to_string_lossy()))
-        .with_context(|| format!("what should have come is not in {}", directory.display()))
+/// The file in a directory that is wanted.
+fn only_file(directory: &Path, wanted: impl Fn(&Path) -> bool) -> Result<PathBuf> {
+    let found = disk::entries(directory)?
+        .into_iter()
+        .find(|file| wanted(file));
+    found.with_context(|| format!("what should have come is not in {}", directory.display()))
+}
+
+/// Whether a file is the archive of a source package.
+fn is_archive(file: &Path) -> bool {
+    file.to_string_lossy().ends_with(".tar.xz")
 }
 
 /// Downloads and unpacks.
@@ -136,26 +137,21 @@ pub fn fetch(env: &Env, log: &Path, package: &DebianPackage, directory: &Path) -
     let inner = directory.join(".vmtest-deb");
     disk::create_directory(&inner)?;
     for file in download(env, log, std::slice::from_ref(package), &inner)? {
-        let (name, version) = (&package.candidate.package, &package.candidate.version);
-        let _task = env.ui.task(format!("unpacking {name} {version}"));
-        unpack(&file, &inner).with_context(|| format!("cannot unpack {}", file.display()))?;
+        unpack(env, &file, &inner)?;
         disk::remove_file(&file)?;
     }
-    let archive = only_file(&inner, |name| name.ends_with(".tar.xz"))?;
-    super::unpack(env, log, &archive, directory)?;
+    super::unpack(env, log, &only_file(&inner, is_archive)?, directory)?;
     disk::remove_directory(&inner)
 }
 
 /// Unpacks the archive of a source package into a directory, which has no folders yet.
-fn unpack(package: &Path, directory: &Path) -> Result<()> {
-    let file = File::open(package)?;
-    let limits = UnpackLimits::of(file.metadata()?.len());
+fn unpack(env: &Env, package: &Path, directory: &Path) -> Result<()> {
     let wanted = |path: &Path| {
         let name = path.strip_prefix("usr/src").ok()?;
-        let archive = name.to_string_lossy().ends_with(".tar.xz");
-        archive.then(|| name.to_owned())
+        is_archive(name).then(|| name.to_owned())
     };
-    Deb::open(file)?.unpack(&mut Tree::new(directory), &limits, &wanted)
+    let limits = UnpackLimits::of(package.metadata()?.len());
+    PackageFile::open(package)?.unpack(env, &mut Tree::new(directory), &limits, &wanted)
 }
 
 #[cfg(test)]
@@ -174,8 +170,13 @@ mod tests {
         ];
         let package = directory.path().join("x.deb");
         std::fs::write(&package, deb::tests::package(control, &files)).unwrap();
-        unpack(&package, directory.path()).unwrap();
-        let archive = only_file(directory.path(), |name| name.ends_with("xz")).unwrap();
+        unpack(
+            &Env::for_tests(directory.path()),
+            &package,
+            directory.path(),
+        )
+        .unwrap();
+        let archive = only_file(directory.path(), is_archive).unwrap();
         assert_eq!(std::fs::read(archive).unwrap(), b"source");
         assert_eq!(directory.path().read_dir().unwrap().count(), 2);
     }
