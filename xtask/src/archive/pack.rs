@@ -82,7 +82,7 @@ pub(super) fn create_with(
 ) -> Result<String> {
     let out = HashingWriter {
         inner: out,
-        digest: Sha256::new(),
+        digest: Sha256::default(),
     };
     let mut encoder = zstd::Encoder::new(out, LEVEL)?;
     for parameter in parameters {

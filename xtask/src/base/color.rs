@@ -37,17 +37,17 @@ impl Paint {
         Self { on }
     }
 
-    /// As it should be: green.
+    /// Green.
     pub fn good(self, words: &str) -> String {
         self.with("32", words)
     }
 
-    /// Neither good nor bad: yellow.
+    /// Yellow.
     pub fn odd(self, words: &str) -> String {
         self.with("33", words)
     }
 
-    /// As it should not be: bold red.
+    /// Bold red.
     pub fn bad(self, words: &str) -> String {
         self.with("1;31", words)
     }

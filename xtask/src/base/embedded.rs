@@ -1,33 +1,45 @@
 //! Copies of `kernel-configs` and `vmtest-assets` in the binary, for when it
 //! runs away from the workspace. `tests/it/tidy.rs` checks that none is missing.
 
-/// A file of `kernel-configs/`.
-macro_rules! config {
-    ($path:literal) => {
-        (
-            $path,
-            include_str!(concat!("../../../kernel-configs/", $path)),
-        )
+/// Files of a folder of the repository: relative path and text.
+macro_rules! files {
+    ($folder:literal: $($path:literal)*) => {
+        &[$(($path, include_str!(concat!("../../../", $folder, "/", $path)))),*]
     };
 }
 
-/// `kernel-configs/`: relative path and text.
-pub const CONFIGS: &[(&str, &str)] = &[
-    config!("README.md"),
-    config!("arch/x86_64"),
-    config!("arch/x86_64-alternative"),
-    config!("arch/x86_64-default"),
-    config!("arch/x86_64-tiny"),
-    config!("base"),
-    config!("drgn"),
-    config!("flavors/alternative"),
-    config!("flavors/default"),
-    config!("flavors/tiny"),
-    config!("kernels.toml"),
-    config!("patches/README.md"),
-    ("toolchain.toml", BAD_PAIRS),
-    config!("tools"),
-];
+pub const CONFIGS: &[(&str, &str)] = files!("kernel-configs":
+    "README.md"
+    "arch/x86_64"
+    "arch/x86_64-alternative"
+    "arch/x86_64-default"
+    "arch/x86_64-tiny"
+    "base"
+    "drgn"
+    "flavors/alternative"
+    "flavors/default"
+    "flavors/tiny"
+    "kernels.toml"
+    "patches/README.md"
+    "toolchain.toml"
+    "tools"
+);
+
+pub const ASSETS: &[(&str, &str)] = files!("vmtest-assets":
+    "guest/bridge.sh"
+    "guest/init.sh"
+    "guest/load_capture_kernel.py"
+    "guest/run_unittests.py"
+    "host/apt.conf"
+    "host/packages.txt"
+    "profiles/drgn/vmtest.toml"
+    "report/report.css"
+    "report/report.js"
+    "selftest/tests/__init__.py"
+    "selftest/tests/test_file_system.py"
+    "selftest/tests/test_guest.py"
+    "selftest/vmtest.toml"
+);
 
 /// Tools that do not go with some kernels: see [`crate::kernel::build::toolchain`].
 pub const BAD_PAIRS: &str = include_str!("../../../kernel-configs/toolchain.toml");
@@ -43,50 +55,6 @@ pub const HOST_PACKAGES: &str = include_str!("../../../vmtest-assets/host/packag
 
 /// apt's configuration for Debian's archive: see [`crate::net::apt::formats`].
 pub const APT_CONFIGURATION: &str = include_str!("../../../vmtest-assets/host/apt.conf");
-
-/// `vmtest-assets/`: relative path and text.
-pub const ASSETS: &[(&str, &str)] = &[
-    (
-        "guest/bridge.sh",
-        include_str!("../../../vmtest-assets/guest/bridge.sh"),
-    ),
-    (
-        "guest/init.sh",
-        include_str!("../../../vmtest-assets/guest/init.sh"),
-    ),
-    (
-        "guest/load_capture_kernel.py",
-        include_str!("../../../vmtest-assets/guest/load_capture_kernel.py"),
-    ),
-    (
-        "guest/run_unittests.py",
-        include_str!("../../../vmtest-assets/guest/run_unittests.py"),
-    ),
-    ("host/apt.conf", APT_CONFIGURATION),
-    ("host/packages.txt", HOST_PACKAGES),
-    (
-        "profiles/drgn/vmtest.toml",
-        include_str!("../../../vmtest-assets/profiles/drgn/vmtest.toml"),
-    ),
-    ("report/report.css", REPORT_STYLE),
-    ("report/report.js", REPORT_SCRIPT),
-    (
-        "selftest/tests/__init__.py",
-        include_str!("../../../vmtest-assets/selftest/tests/__init__.py"),
-    ),
-    (
-        "selftest/tests/test_file_system.py",
-        include_str!("../../../vmtest-assets/selftest/tests/test_file_system.py"),
-    ),
-    (
-        "selftest/tests/test_guest.py",
-        include_str!("../../../vmtest-assets/selftest/tests/test_guest.py"),
-    ),
-    (
-        "selftest/vmtest.toml",
-        include_str!("../../../vmtest-assets/selftest/vmtest.toml"),
-    ),
-];
 
 #[cfg(test)]
 mod tests {

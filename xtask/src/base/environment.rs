@@ -10,13 +10,6 @@ const NAMES: &[&str] = &[
     "PATH", "HOME", "USER", "LOGNAME", "TERM", "TZ", "LANG", "NO_COLOR",
 ];
 
-/// Beginnings of variables that reach the guest.
-const PREFIXES: &[&str] = &["LC_"];
-
-/// What cargo tells a test, for when we are cargo's runner.
-const CARGO_NAMES: &[&str] = &["LD_LIBRARY_PATH"];
-const CARGO_PREFIXES: &[&str] = &["CARGO_", "RUST_"];
-
 /// Parts of names that never reach the guest unless they are asked for by name.
 /// `CARGO_REGISTRY_TOKEN` is why this is not left to the allow-list.
 const SECRETS: &[&str] = &["TOKEN", "SECRET", "PASSWORD"];
@@ -25,26 +18,36 @@ const SECRETS: &[&str] = &["TOKEN", "SECRET", "PASSWORD"];
 /// needs it.
 pub const TOKENS: [&str; 2] = ["GITHUB_TOKEN", "GH_TOKEN"];
 
-/// The allowed ones of `vars`, and `extra` above them; by name. `extra` is what
-/// the user or the project asked for, so it is not filtered.
+/// The allowed ones of `vars`, and `extra` above them; by name. `extra` is what the user or the
+/// project asked for, so it is not filtered. As cargo's runner we let through what cargo sets for
+/// a test as well.
 pub fn guest_environment(
     vars: impl IntoIterator<Item = (OsString, OsString)>,
     extra: &[(OsString, OsString)],
+    cargo: bool,
 ) -> Vec<(OsString, OsString)> {
-    select(vars, extra, NAMES, PREFIXES)
+    let usual =
+        |name: &OsStr| NAMES.iter().any(|allowed| name == *allowed) || begins(name, &["LC_"]);
+    let allowed = |name: &OsStr| (usual(name) || cargo && is_cargos(name)) && !is_secret(name);
+    let mut chosen = std::collections::BTreeMap::new();
+    chosen.extend(vars.into_iter().filter(|(name, _)| allowed(name)));
+    chosen.extend(extra.iter().cloned());
+    // Neither can be passed to a program: execve(2) takes NAME=VALUE strings.
+    chosen.retain(|name, value| {
+        let (name, value) = (name.as_bytes(), value.as_bytes());
+        !name.is_empty() && !name.contains(&b'=') && !name.contains(&0) && !value.contains(&0)
+    });
+    chosen.into_iter().collect()
 }
 
-/// The same as cargo's runner: what cargo sets for a test as well.
-pub fn cargo_environment(
-    vars: impl IntoIterator<Item = (OsString, OsString)>,
-    extra: &[(OsString, OsString)],
-) -> Vec<(OsString, OsString)> {
-    select(
-        vars,
-        extra,
-        &[NAMES, CARGO_NAMES].concat(),
-        &[PREFIXES, CARGO_PREFIXES].concat(),
-    )
+fn begins(name: &OsStr, prefixes: &[&str]) -> bool {
+    let name = name.as_bytes();
+    (prefixes.iter()).any(|prefix| name.starts_with(prefix.as_bytes()))
+}
+
+/// What cargo tells a test.
+fn is_cargos(name: &OsStr) -> bool {
+    name == "LD_LIBRARY_PATH" || begins(name, &["CARGO_", "RUST_"])
 }
 
 /// Whether cargo started us to run something of another package than this one (our own
@@ -57,11 +60,7 @@ pub fn is_cargo_runner(package: Option<&OsStr>, own: &OsStr) -> bool {
 /// What a program that cargo runs finds through its environment, and what was built with
 /// it: the target directory may be below `/tmp`, where a guest sees only what it is given.
 pub fn cargo_paths(program: &Path, environment: &[(OsString, OsString)]) -> Vec<PathBuf> {
-    let of_cargo = |name: &OsStr| {
-        name == "LD_LIBRARY_PATH"
-            || (CARGO_PREFIXES.iter()).any(|prefix| name.as_bytes().starts_with(prefix.as_bytes()))
-    };
-    let values = environment.iter().filter(|(name, _)| of_cargo(name));
+    let values = environment.iter().filter(|(name, _)| is_cargos(name));
     let mut paths = values
         .flat_map(|(_, value)| std::env::split_paths(value))
         .collect::<Vec<_>>();
@@ -73,33 +72,6 @@ pub fn cargo_paths(program: &Path, environment: &[(OsString, OsString)]) -> Vec<
     paths.extend(parent.and_then(Path::parent).map(Path::to_owned));
     paths.retain(|path| path.is_absolute());
     paths
-}
-
-fn select(
-    vars: impl IntoIterator<Item = (OsString, OsString)>,
-    extra: &[(OsString, OsString)],
-    names: &[&str],
-    prefixes: &[&str],
-) -> Vec<(OsString, OsString)> {
-    let allowed = |name: &OsStr| {
-        let bytes = name.as_bytes();
-        (names.iter().any(|allowed| name == *allowed)
-            || prefixes
-                .iter()
-                .any(|prefix| bytes.starts_with(prefix.as_bytes())))
-            && !is_secret(name)
-    };
-    let mut chosen = std::collections::BTreeMap::new();
-    chosen.extend(vars.into_iter().filter(|(name, _)| allowed(name)));
-    chosen.extend(extra.iter().cloned());
-    // Neither can be passed to a program: execve(2) takes NAME=VALUE strings.
-    chosen.retain(|name, value| {
-        !name.is_empty()
-            && !name.as_bytes().contains(&b'=')
-            && !name.as_bytes().contains(&0)
-            && !value.as_bytes().contains(&0)
-    });
-    chosen.into_iter().collect()
 }
 
 /// Whether a shell can hand a variable of that name on (POSIX.1-2024, 3.216 "Name"); the
@@ -147,7 +119,7 @@ mod tests {
     #[test]
     fn only_the_listed_ones_reach_the_guest() {
         assert_eq!(
-            guest_environment(pairs(HOST), &[]),
+            guest_environment(pairs(HOST), &[], false),
             pairs(&[("HOME", "/home/u"), ("LC_ALL", "C"), ("PATH", "/bin")])
         );
     }
@@ -155,7 +127,7 @@ mod tests {
     #[test]
     fn cargo_adds_its_own_but_no_token() {
         assert_eq!(
-            cargo_environment(pairs(HOST), &[]),
+            guest_environment(pairs(HOST), &[], true),
             pairs(&[
                 ("CARGO_PKG_NAME", "x"),
                 ("HOME", "/home/u"),
@@ -198,7 +170,8 @@ mod tests {
         assert_eq!(
             guest_environment(
                 pairs(HOST),
-                &pairs(&[("HOME", "/tmp"), ("GITHUB_TOKEN", "asked")])
+                &pairs(&[("HOME", "/tmp"), ("GITHUB_TOKEN", "asked")]),
+                false
             ),
             pairs(&[
                 ("GITHUB_TOKEN", "asked"),
@@ -227,6 +200,6 @@ mod tests {
     #[test]
     fn what_no_program_can_be_given_is_left_out() {
         let odd = pairs(&[("", "x"), ("a=b", "x"), ("nul", "\0"), ("fine", "")]);
-        assert_eq!(guest_environment([], &odd), pairs(&[("fine", "")]));
+        assert_eq!(guest_environment([], &odd, false), pairs(&[("fine", "")]));
     }
 }

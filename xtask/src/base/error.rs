@@ -23,7 +23,6 @@ pub enum FailureKind {
 }
 
 impl FailureKind {
-    /// The exit status of the process.
     pub fn exit_status(self) -> u8 {
         match self {
             Self::Findings => 1,
@@ -49,25 +48,7 @@ pub struct Failure {
     pub lines: String,
 }
 
-/// An error without a kind of its own that has such lines too.
-#[derive(Debug)]
-pub struct Quoting {
-    /// As [`Failure::message`].
-    pub message: String,
-    /// As [`Failure::lines`].
-    pub lines: String,
-}
-
-impl fmt::Display for Quoting {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.message)
-    }
-}
-
-impl std::error::Error for Quoting {}
-
 impl Failure {
-    /// A failure without a hint.
     pub fn new(kind: FailureKind, message: impl Into<String>) -> Self {
         Self {
             kind,
@@ -87,14 +68,12 @@ impl Failure {
         Self::new(FailureKind::Setup, message)
     }
 
-    /// Adds lines of a log.
     #[must_use]
     pub fn lines(mut self, lines: impl Into<String>) -> Self {
         self.lines = lines.into();
         self
     }
 
-    /// Adds the remedy.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
@@ -123,7 +102,10 @@ pub fn exit_status(error: &anyhow::Error) -> u8 {
 
 /// The kind of failure in an error's chain, the outermost one first.
 pub fn kind(error: &anyhow::Error) -> Option<FailureKind> {
-    error.chain().find_map(kind_of).map(|failure| failure.kind)
+    error
+        .chain()
+        .find_map(failure_in)
+        .map(|failure| failure.kind)
 }
 
 /// Whether nothing else is to be tried after an error: it is a signal, or a mistake of the
@@ -139,20 +121,18 @@ pub fn is_final(error: &anyhow::Error) -> bool {
 /// what would be a usage error there is a set-up failure.
 pub fn not_the_users(error: anyhow::Error) -> anyhow::Error {
     match kind(&error) {
-        Some(FailureKind::Usage) => Failure::setup(format!("{error:#}"))
-            .lines(lines(&error))
-            .into(),
+        Some(FailureKind::Usage) => {
+            let failure = Failure::setup(format!("{error:#}"));
+            failure.lines(lines(&error)).into()
+        }
         _ => error,
     }
 }
 
 /// The lines of a log that belong to an error; none: an empty string.
 pub fn lines(error: &anyhow::Error) -> &str {
-    let lines = error.chain().filter_map(|cause| {
-        let quoting = cause.downcast_ref::<Quoting>();
-        let quoted = quoting.map(|quoting| quoting.lines.as_str());
-        quoted.or_else(|| kind_of(cause).map(|failure| failure.lines.as_str()))
-    });
+    let failures = error.chain().filter_map(failure_in);
+    let lines = failures.map(|failure| failure.lines.as_str());
     lines.filter(|lines| !lines.is_empty()).last().unwrap_or("")
 }
 
@@ -164,15 +144,13 @@ pub fn in_full(error: &anyhow::Error) -> String {
     }
 }
 
-fn kind_of<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e Failure> {
+fn failure_in<'e>(cause: &'e (dyn std::error::Error + 'static)) -> Option<&'e Failure> {
     // What a reader or writer of ours fails with is inside such an error, and its
     // `source` is that of what is inside.
-    let inside = cause
-        .downcast_ref::<io::Error>()
-        .and_then(io::Error::get_ref);
-    cause
-        .downcast_ref()
-        .or_else(|| inside.and_then(|inside| inside.downcast_ref()))
+    let reader = cause.downcast_ref::<io::Error>();
+    let inside = reader.and_then(io::Error::get_ref);
+    let inside = inside.and_then(|inside| inside.downcast_ref());
+    cause.downcast_ref().or(inside)
 }
 
 #[cfg(test)]

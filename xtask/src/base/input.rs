@@ -32,25 +32,18 @@ const PIPE_FILES: u64 = 0x5049_5045;
 pub fn open(path: &Path) -> io::Result<File> {
     // Without it, opening a named pipe waits for a writer.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(flags)
-        .open(path)?;
+    let mut options = OpenOptions::new();
+    let file = options.read(true).custom_flags(flags).open(path)?;
     let kind = file.metadata()?.file_type();
-    let what = if kind.is_file() || kind.is_fifo() && is_nameless(&file) {
-        return Ok(file);
-    } else if kind.is_dir() {
-        "it is a directory"
-    } else if kind.is_fifo() {
-        "it is a named pipe"
-    } else {
-        "it is a device"
+    let system = rustix::fs::fstatfs(&file)?.f_type;
+    let what = match kind {
+        _ if kind.is_file() => return Ok(file),
+        _ if kind.is_fifo() && u64::try_from(system) == Ok(PIPE_FILES) => return Ok(file),
+        _ if kind.is_dir() => "it is a directory",
+        _ if kind.is_fifo() => "it is a named pipe",
+        _ => "it is a device",
     };
     Err(io::Error::other(format!("{what}, not a file")))
-}
-
-fn is_nameless(pipe: &File) -> bool {
-    rustix::fs::fstatfs(pipe).is_ok_and(|stat| u64::try_from(stat.f_type) == Ok(PIPE_FILES))
 }
 
 /// All bytes of a file. The error names it, as those of all functions here do.
@@ -104,8 +97,7 @@ pub fn text_if_any(path: &Path, limit: u64) -> Result<Option<String>> {
 pub fn beginning(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let read = open(path).and_then(|file| Patient(file).take(limit).read_to_end(&mut bytes));
-    read.with_context(|| cannot_read(path))?;
-    Ok(bytes)
+    read.with_context(|| cannot_read(path)).map(|_| bytes)
 }
 
 /// The bytes of a file behind the first `start`, of which only the last `limit`.

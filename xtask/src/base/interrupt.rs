@@ -3,10 +3,8 @@
 //! (child processes, temporary files, the terminal) do its work.
 
 use std::path::Path;
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicUsize, Ordering},
-};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGXFSZ};
@@ -56,22 +54,18 @@ pub fn pending() -> Option<i32> {
 
 /// An error if a signal has arrived.
 pub fn check() -> Result<(), Failure> {
-    match pending() {
-        None => Ok(()),
-        Some(signal) => {
-            let name = match signal {
-                SIGINT => "SIGINT",
-                SIGQUIT => "SIGQUIT",
-                SIGTERM => "SIGTERM",
-                SIGXCPU => "SIGXCPU (ulimit -t)",
-                _ => "SIGHUP",
-            };
-            Err(Failure::new(
-                FailureKind::Interrupted(signal),
-                format!("interrupted by {name}"),
-            ))
-        }
-    }
+    let Some(signal) = pending() else {
+        return Ok(());
+    };
+    let name = match signal {
+        SIGINT => "SIGINT",
+        SIGQUIT => "SIGQUIT",
+        SIGTERM => "SIGTERM",
+        SIGXCPU => "SIGXCPU (ulimit -t)",
+        _ => "SIGHUP",
+    };
+    let kind = FailureKind::Interrupted(signal);
+    Err(Failure::new(kind, format!("interrupted by {name}")))
 }
 
 /// Sleeps, but not past a signal.

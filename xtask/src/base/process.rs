@@ -14,14 +14,14 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
 
-use crate::base::{disk, environment::TOKENS, error::Quoting, input, interrupt, secrets};
+use crate::base::{disk, environment::TOKENS, error::Failure, input, interrupt, secrets};
 
 /// The hidden command under which this binary is its own supervisor.
 pub const SUPERVISE: &str = "supervise";
@@ -41,70 +41,48 @@ pub fn shell() -> xshell::Result<xshell::Shell> {
     Ok(shell)
 }
 
-/// A command that will run for a while, as data.
+/// A command that will run for a while: our own binary, which supervises it.
 #[derive(Debug)]
-pub struct LongCommand {
-    program: OsString,
-    arguments: Vec<OsString>,
-    environment: Vec<(OsString, Option<OsString>)>,
-    directory: Option<PathBuf>,
-    stdout: Stdio,
-    stderr: Stdio,
-    supervisor: Option<PathBuf>,
-}
+pub struct LongCommand(Command);
 
 impl LongCommand {
     /// A command that reads nothing and whose output is thrown away. It inherits our
     /// environment: no secrets but for [`Self::credentials`].
-    pub fn new(program: impl Into<OsString>) -> Self {
-        Self {
-            program: program.into(),
-            arguments: Vec::new(),
-            environment: TOKENS.iter().map(|name| (name.into(), None)).collect(),
-            directory: None,
-            stdout: Stdio::null(),
-            stderr: Stdio::null(),
-            supervisor: None,
-        }
+    pub fn new(program: impl AsRef<OsStr>) -> Self {
+        // Not by its name: cargo may have replaced the file since we started.
+        Self::below("/proc/self/exe", program)
     }
 
-    /// Adds one argument.
+    /// The same below another supervisor: a test's own binary is none.
+    pub fn below(supervisor: impl AsRef<OsStr>, program: impl AsRef<OsStr>) -> Self {
+        let mut command = Command::new(supervisor);
+        command.args([SUPERVISE, "--"]).arg(program);
+        command.stdin(Stdio::piped()).process_group(0);
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        TOKENS.iter().fold(Self(command), Self::env_remove)
+    }
+
     #[must_use]
-    pub fn arg(mut self, argument: impl Into<OsString>) -> Self {
-        self.arguments.push(argument.into());
+    pub fn arg(mut self, argument: impl AsRef<OsStr>) -> Self {
+        self.0.arg(argument);
         self
     }
 
-    /// Adds arguments.
     #[must_use]
-    pub fn args<A: Into<OsString>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
-        self.arguments.extend(arguments.into_iter().map(Into::into));
+    pub fn args<A: AsRef<OsStr>>(mut self, arguments: impl IntoIterator<Item = A>) -> Self {
+        self.0.args(arguments);
         self
     }
 
-    /// The same behind these words, which execute it.
     #[must_use]
-    pub fn behind(mut self, words: Vec<OsString>) -> Self {
-        let mut words = words.into_iter();
-        if let Some(program) = words.next() {
-            let own = std::mem::replace(&mut self.program, program);
-            let own = std::iter::once(own).chain(std::mem::take(&mut self.arguments));
-            self.arguments = words.chain(own).collect();
-        }
+    pub fn env(mut self, name: impl AsRef<OsStr>, value: impl AsRef<OsStr>) -> Self {
+        self.0.env(name, value);
         self
     }
 
-    /// Sets an environment variable.
     #[must_use]
-    pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.environment.push((name.into(), Some(value.into())));
-        self
-    }
-
-    /// Removes an environment variable.
-    #[must_use]
-    pub fn env_remove(mut self, name: impl Into<OsString>) -> Self {
-        self.environment.push((name.into(), None));
+    pub fn env_remove(mut self, name: impl AsRef<OsStr>) -> Self {
+        self.0.env_remove(name);
         self
     }
 
@@ -112,96 +90,59 @@ impl LongCommand {
     /// that act for the user elsewhere, or run what is the user's.
     #[must_use]
     pub fn credentials(mut self) -> Self {
-        let credentials = secrets::credentials().cloned();
-        self.environment
-            .extend(credentials.map(|(name, value)| (name, Some(value))));
+        self.0.envs(secrets::credentials().cloned());
         self
     }
 
-    /// Sets the working directory.
     #[must_use]
-    pub fn current_dir(mut self, directory: impl Into<PathBuf>) -> Self {
-        self.directory = Some(directory.into());
+    pub fn current_dir(mut self, directory: impl AsRef<Path>) -> Self {
+        self.0.current_dir(directory);
         self
     }
 
     /// Both output streams go to `log`.
     pub fn log(mut self, log: &File) -> Result<Self> {
-        self.stdout = log.try_clone().context("cannot share the log file")?.into();
-        self.stderr = log.try_clone().context("cannot share the log file")?.into();
+        let copy = || log.try_clone().context("cannot share the log file");
+        self.0.stdout(copy()?).stderr(copy()?);
         Ok(self)
     }
 
     /// Where standard output goes. [`Stdio::piped`] is taken with [`LongChild::take_stdout`].
     #[must_use]
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
-        self.stdout = stdout.into();
+        self.0.stdout(stdout);
         self
     }
 
-    /// Where standard error goes.
     #[must_use]
     pub fn stderr(mut self, stderr: impl Into<Stdio>) -> Self {
-        self.stderr = stderr.into();
-        self
-    }
-
-    /// The binary that supervises; the running one unless a test says otherwise.
-    #[must_use]
-    pub fn supervisor(mut self, program: impl Into<PathBuf>) -> Self {
-        self.supervisor = Some(program.into());
+        self.0.stderr(stderr);
         self
     }
 
     /// The command in the form a person would type it, for logs and errors.
     pub fn display(&self) -> String {
-        std::iter::once(&self.program)
-            .chain(&self.arguments)
-            .map(|word| shell_quote(&word.to_string_lossy()))
-            .collect::<Vec<_>>()
-            .join(" ")
+        as_typed(self.0.get_args().skip(2))
     }
 
-    /// Starts it.
     #[allow(clippy::disallowed_methods, reason = "this is the door")]
-    pub fn spawn(self) -> Result<LongChild> {
+    pub fn spawn(mut self) -> Result<LongChild> {
         interrupt::check()?;
-        let display = self.display();
-        let supervisor = match self.supervisor {
-            Some(path) => path,
-            // Not by its name: cargo may have replaced the file since we started.
-            None => PathBuf::from("/proc/self/exe"),
-        };
-        let mut command = Command::new(&supervisor);
-        command
-            .arg(SUPERVISE)
-            .arg("--")
-            .arg(&self.program)
-            .args(&self.arguments);
-        for (name, value) in &self.environment {
-            match value {
-                Some(value) => command.env(name, value),
-                None => command.env_remove(name),
-            };
-        }
-        if let Some(directory) = &self.directory {
-            command.current_dir(directory);
-        }
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(self.stdout)
-            .stderr(self.stderr)
-            .process_group(0)
-            .spawn()
-            .with_context(|| format!("cannot start {}", supervisor.display()))?;
-        let lifeline = child.stdin.take();
+        let mut child = self.0.spawn().context("cannot start this program again")?;
         Ok(LongChild {
+            lifeline: child.stdin.take(),
             child,
-            lifeline,
-            display,
+            display: self.display(),
             status: None,
         })
     }
+}
+
+/// A command's words as a person would type them.
+pub fn as_typed<W: AsRef<OsStr>>(words: impl IntoIterator<Item = W>) -> String {
+    let words = words.into_iter();
+    let quoted = words.map(|word| shell_quote(&word.as_ref().to_string_lossy()));
+    quoted.collect::<Vec<_>>().join(" ")
 }
 
 /// A running child. Dropping it kills the child's whole process group and reaps it.
@@ -214,17 +155,14 @@ pub struct LongChild {
 }
 
 impl LongChild {
-    /// The process group's identifier.
     pub fn group(&self) -> u32 {
         self.child.id()
     }
 
-    /// The command line, for messages.
     pub fn display(&self) -> &str {
         &self.display
     }
 
-    /// The pipe of standard output, if [`Stdio::piped`] was asked for.
     pub fn take_stdout(&mut self) -> Option<ChildStdout> {
         self.child.stdout.take()
     }
@@ -270,7 +208,6 @@ impl LongChild {
         }
     }
 
-    /// Waits until it ends or a signal arrives.
     pub fn wait(&mut self) -> Result<ExitStatus> {
         self.wait_with(|| Ok(()))
     }
@@ -342,13 +279,11 @@ pub fn run_logged(
     log: &Path,
     tick: impl FnMut() -> Result<()>,
 ) -> Result<()> {
-    let mut file = File::options()
-        .create(true)
-        .append(true)
-        .open(log)
-        .with_context(|| format!("cannot write the log {}", log.display()))?;
+    let context = || format!("cannot write the log {}", log.display());
+    let file = File::options().create(true).append(true).open(log);
+    let mut file = file.with_context(context)?;
     let display = command.display();
-    writeln!(file, "$ {display}").with_context(|| format!("cannot write {}", log.display()))?;
+    writeln!(file, "$ {display}").with_context(context)?;
     let start = file.metadata().map(|metadata| metadata.len()).unwrap_or(0);
     let status = command.log(&file)?.spawn()?.wait_with(tick)?;
     if !status.success() {
@@ -360,7 +295,7 @@ pub fn run_logged(
             log.display()
         );
         let lines = tail_of_log(log, start, 20);
-        return Err(Quoting { message, lines }.into());
+        return Err(Failure::setup(message).lines(lines).into());
     }
     Ok(())
 }
@@ -376,10 +311,9 @@ pub fn tail_of_log(log: &Path, start: u64, lines: usize) -> String {
 /// A word as a POSIX shell reads it back.
 pub fn shell_quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "@%+=:,./-_".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
     }
 }
 
@@ -401,20 +335,14 @@ pub fn supervise(program: &OsStr, arguments: &[OsString]) -> Result<u8> {
         while matches!(std::io::stdin().read(&mut byte), Ok(1..)) {}
         let _ = rustix::process::kill_process_group(rustix::process::getpid(), Signal::KILL);
     });
-    let mut child = match Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .spawn()
-    {
+    let mut command = Command::new(program);
+    let mut child = match command.args(arguments).stdin(Stdio::null()).spawn() {
         Ok(child) => child,
         Err(error) => {
             let text = format!("cannot start {}: {error}\n", program.to_string_lossy());
             let _ = std::io::stderr().write_all(text.as_bytes());
-            return Ok(if error.kind() == std::io::ErrorKind::NotFound {
-                127
-            } else {
-                126
-            });
+            let is_missing = error.kind() == std::io::ErrorKind::NotFound;
+            return Ok(if is_missing { 127 } else { 126 });
         }
     };
     let status = child.wait().context("cannot wait for the command")?;

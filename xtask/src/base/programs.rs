@@ -13,7 +13,6 @@ pub fn find_program(name: impl AsRef<OsStr>) -> Option<PathBuf> {
     find_program_in(name, &program_directories())
 }
 
-/// The directories in which [`find_program`] searches.
 pub fn program_directories() -> Vec<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_else(|| OsString::from("/usr/bin:/bin"));
     std::env::split_paths(&path)
@@ -27,10 +26,8 @@ pub fn find_program_in(name: impl AsRef<OsStr>, directories: &[PathBuf]) -> Opti
     if name.components().count() > 1 {
         return executable(name).then(|| name.to_owned());
     }
-    directories
-        .iter()
-        .map(|directory| directory.join(name))
-        .find(|candidate| executable(candidate))
+    let mut files = directories.iter().map(|directory| directory.join(name));
+    files.find(|file| executable(file))
 }
 
 fn executable(path: &Path) -> bool {
@@ -68,43 +65,34 @@ pub fn static_busybox() -> Option<PathBuf> {
 /// [`static_busybox`] in given directories. openSUSE and Alpine have it beside a
 /// dynamic one.
 pub fn static_busybox_in(directories: &[PathBuf]) -> Option<PathBuf> {
-    directories
-        .iter()
-        .flat_map(|folder| {
-            ["busybox", "busybox.static", "busybox-static"].map(|name| folder.join(name))
-        })
-        .find(|path| executable(path) && statically_linked(path))
-}
-
-fn statically_linked(path: &Path) -> bool {
-    // Program headers come right behind the ELF header wherever a linker wrote it.
-    let start = input::beginning(path, 4096);
-    start.is_ok_and(|start| names_interpreter(&start) == Some(false))
+    let names = ["busybox", "busybox.static", "busybox-static"];
+    let mut files = (directories.iter()).flat_map(|folder| names.map(|name| folder.join(name)));
+    files.find(|path| {
+        // Program headers come right behind the ELF header wherever a linker wrote it.
+        let start = input::beginning(path, 4096);
+        executable(path) && start.is_ok_and(|start| names_interpreter(&start) == Some(false))
+    })
 }
 
 /// Whether an ELF file has a `PT_INTERP` program header (elf(5)); `None` if these
 /// bytes are not the start of an ELF file.
 fn names_interpreter(bytes: &[u8]) -> Option<bool> {
     const PT_INTERP: u64 = 3;
-    let wide = match bytes.get(..5)? {
-        [0x7f, b'E', b'L', b'F', 1] => false,
-        [0x7f, b'E', b'L', b'F', 2] => true,
-        _ => return None,
+    let [0x7f, b'E', b'L', b'F', class, order, ..] = *bytes else {
+        return None;
     };
-    let little = *bytes.get(5)? == 1;
     let number = |at: usize, size: usize| {
         let field = bytes.get(at..at.checked_add(size)?)?;
         let add = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-        Some(if little {
-            field.iter().rev().fold(0, add)
-        } else {
-            field.iter().fold(0, add)
+        Some(match order {
+            1 => field.iter().rev().fold(0, add),
+            _ => field.iter().fold(0, add),
         })
     };
-    let (offset, size, count) = if wide {
-        (number(32, 8)?, number(54, 2)?, number(56, 2)?)
-    } else {
-        (number(28, 4)?, number(42, 2)?, number(44, 2)?)
+    let (offset, size, count) = match class {
+        1 => (number(28, 4)?, number(42, 2)?, number(44, 2)?),
+        2 => (number(32, 8)?, number(54, 2)?, number(56, 2)?),
+        _ => return None,
     };
     for index in 0..count {
         let at = usize::try_from(offset.checked_add(index * size)?).ok()?;

@@ -9,13 +9,6 @@ use ring::digest::{Context, Digest, SHA256, digest};
 pub struct Sha256(Context);
 
 impl Sha256 {
-    /// The checksum of nothing yet.
-    #[must_use]
-    pub fn new() -> Sha256 {
-        Sha256(Context::new(&SHA256))
-    }
-
-    /// Takes in the next bytes.
     pub fn update(&mut self, bytes: impl AsRef<[u8]>) {
         self.0.update(bytes.as_ref());
     }
@@ -42,19 +35,15 @@ impl Sha256 {
 }
 
 impl Default for Sha256 {
-    fn default() -> Sha256 {
-        Sha256::new()
+    /// The checksum of nothing yet.
+    fn default() -> Self {
+        Self(Context::new(&SHA256))
     }
 }
 
 fn hexadecimal(digest: &Digest) -> String {
-    use std::fmt::Write as _;
-
-    let mut text = String::with_capacity(64);
-    for byte in digest.as_ref() {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    let digits = digest.as_ref().iter().map(|byte| format!("{byte:02x}"));
+    digits.collect()
 }
 
 #[cfg(test)]
@@ -66,7 +55,7 @@ mod tests {
         // FIPS 180-4's example for SHA-256 ("abc"), as NIST publishes it.
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Sha256::of("abc"), expected);
-        let mut parts = Sha256::new();
+        let mut parts = Sha256::default();
         parts.update("a");
         let early = parts.clone();
         parts.update(b"bc");

@@ -48,10 +48,8 @@ pub fn print_value(value: &str) -> Result<()> {
 
 /// Ends the command like the signal that other programs get.
 pub fn nobody_reads() -> Failure {
-    Failure::new(
-        FailureKind::Interrupted(SIGPIPE),
-        "standard output was closed",
-    )
+    let kind = FailureKind::Interrupted(SIGPIPE);
+    Failure::new(kind, "standard output was closed")
 }
 
 /// Whether an error is that. Who closed it knows, so nothing is said.

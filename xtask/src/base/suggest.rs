@@ -13,19 +13,12 @@ pub fn hint(name: &str, known: &[impl AsRef<str>]) -> String {
 /// from `text`, the first of several; `None` if even that one is too far off to be
 /// what was meant.
 pub fn nearest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::levenshtein(text, candidate), candidate))
-        .min_by_key(|(distance, _)| *distance)
-        .filter(|(distance, candidate)| {
-            *distance
-                <= text
-                    .chars()
-                    .count()
-                    .max(candidate.chars().count())
-                    .div_ceil(3)
-        })
-        .map(|(_, candidate)| candidate)
+    let length = |text: &str| text.chars().count();
+    let distances = candidates.into_iter();
+    let distances = distances.map(|other| (strsim::levenshtein(text, other), other));
+    let (distance, nearest) = distances.min_by_key(|(distance, _)| *distance)?;
+    let far = length(text).max(length(nearest)).div_ceil(3);
+    (distance <= far).then_some(nearest)
 }
 
 #[cfg(test)]

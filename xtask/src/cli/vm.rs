@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{ffi::OsString, io::IsTerminal, os::fd::AsFd, path::Path};
 
-use crate::base::environment::{
-    cargo_environment, cargo_paths, guest_environment, is_cargo_runner,
-};
+use crate::base::environment::{cargo_paths, guest_environment, is_cargo_runner};
 use crate::base::error::{Failure, FailureKind};
 use crate::base::terminal::{self, RawTerminal};
 use crate::base::{env::Env, interrupt, process::shell_quote, shown, stdout, temporary, ui::Ui};
@@ -133,10 +131,7 @@ fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
     };
     let package = std::env::var_os("CARGO_MANIFEST_DIR");
     let runner = is_cargo_runner(package.as_deref(), env!("CARGO_MANIFEST_DIR").as_ref());
-    let environment = match runner {
-        true => cargo_environment(std::env::vars_os(), &extra),
-        false => guest_environment(std::env::vars_os(), &extra),
-    };
+    let environment = guest_environment(std::env::vars_os(), &extra, runner);
     let keep = match runner {
         true => cargo_paths(command[0].as_ref(), &environment),
         false => Vec::new(),

@@ -290,7 +290,7 @@ pub struct Machine {
     pub root: PathBuf,
     /// Whether we may install as we are.
     pub superuser: bool,
-    /// The binary that supervises the package manager: see [`LongCommand::supervisor`].
+    /// The binary that supervises the package manager: see [`LongCommand::below`].
     pub supervisor: Option<PathBuf>,
 }
 
@@ -503,21 +503,24 @@ impl Installer<'_> {
     }
 
     fn step(&self, step: &str) -> Result<()> {
-        let mut words = step.split(' ');
-        let program = words.next().unwrap_or_default();
-        let program = self.machine.find(program).unwrap_or_else(|| program.into());
-        let mut command = LongCommand::new(program).args(words).credentials();
+        let mut words: Vec<OsString> = Vec::new();
         if let Some(sudo) = &self.sudo {
             // It resets the environment.
-            let mut before: Vec<OsString> = vec![sudo.into(), "-n".into(), "env".into()];
-            before.extend(ENVIRONMENT.map(|(name, value)| format!("{name}={value}").into()));
-            command = command.behind(before);
+            words.extend([sudo.into(), "-n".into(), "env".into()]);
+            words.extend(ENVIRONMENT.map(|(name, value)| format!("{name}={value}").into()));
         }
+        let mut step = step.split(' ');
+        let program = step.next().unwrap_or_default();
+        let program = self.machine.find(program).unwrap_or_else(|| program.into());
+        words.push(program.into());
+        words.extend(step.map(OsString::from));
+        let mut command = match &self.machine.supervisor {
+            Some(supervisor) => LongCommand::below(supervisor, &words[0]),
+            None => LongCommand::new(&words[0]),
+        };
+        command = command.args(&words[1..]).credentials();
         for (name, value) in ENVIRONMENT {
             command = command.env(name, value);
-        }
-        if let Some(supervisor) = &self.machine.supervisor {
-            command = command.supervisor(supervisor);
         }
         let display = command.display();
         self.ui.info(format!("running: {display}"));

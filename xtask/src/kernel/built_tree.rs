@@ -141,7 +141,7 @@ fn module_files(order: &str, exists: impl Fn(&str) -> bool) -> Vec<String> {
 /// What the folder of a tree is made from: names, sizes and times say whether a module
 /// was built again without reading it.
 fn key(path: &Path, release: &Release, modules: &[String]) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::default();
     hash.update(format!("{RECIPE}\n{release}\n"));
     let modules = modules.iter().map(String::as_str);
     for name in modules.chain(LISTS.iter().copied()) {
@@ -157,7 +157,7 @@ fn key(path: &Path, release: &Release, modules: &[String]) -> String {
 
 /// The folder of a tree.
 pub fn folder(path: &Path, paths: &Paths) -> PathBuf {
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::default();
     hash.update(path.as_os_str().as_bytes());
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "._+-".contains(c);

@@ -131,7 +131,7 @@ pub fn build_key(input_key: &str, compiler: &str, pahole: Option<&str>) -> Strin
 /// SHA-256 over named fields. Each is preceded by its length: without that,
 /// text that moves from one field to the next would leave the key as it was.
 fn digest(kind: &str, fields: &[(&str, &str)]) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::default();
     for part in std::iter::once(&kind).chain(fields.iter().flat_map(|(name, value)| [name, value]))
     {
         hash.update(part.len().to_le_bytes());

@@ -293,7 +293,7 @@ fn key(
     files: &BTreeMap<PathBuf, Vec<u8>>,
     compiler: &Compiler,
 ) -> Result<String> {
-    let mut digest = Sha256::new();
+    let mut digest = Sha256::default();
     let mut part = |bytes: &[u8]| {
         digest.update((bytes.len() as u64).to_le_bytes());
         digest.update(bytes);

@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
 use crate::archive::{self, PACKAGE_TIME};
-use crate::base::error::{Failure, Quoting};
+use crate::base::error::Failure;
 use crate::base::process::{self, LongCommand};
 use crate::base::{disk, env::Env, input, interrupt, lock, temporary::Temporary};
 use crate::kernel::{build::make, module, store};
@@ -455,7 +455,7 @@ pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
             log.display()
         );
         let lines = missed.join("\n");
-        return Err(Quoting { message, lines }.into());
+        return Err(Failure::setup(message).lines(lines).into());
     }
     let after = module::listing(&kernel.path)?;
     let changed = after

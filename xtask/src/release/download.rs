@@ -281,7 +281,7 @@ impl<'a> Resuming<'a> {
             position: 0,
             counts_from: 0,
             skip: 0,
-            hash: Sha256::new(),
+            hash: Sha256::default(),
             retry: Retry::new(client.limits_of_transfers()),
             received,
             counted: 0,

@@ -64,7 +64,7 @@ pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
         return Err(Failure::usage(message).into());
     }
     let _task = ui.task(format!("reading {shown}"));
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::default();
     let mut buffer = vec![0; 1 << 17];
     loop {
         interrupt::check()?;

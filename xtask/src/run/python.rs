@@ -334,7 +334,7 @@ fn relocate(venv: &Path, goal: &Path) -> Result<()> {
 }
 
 fn key(interpreter: &Interpreter, parts: &[String]) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::default();
     let interpreter = [
         interpreter.path.to_string_lossy().into_owned(),
         interpreter.version.clone(),

@@ -496,10 +496,8 @@ impl Worker<'_> {
 fn copy(error: &Error) -> Error {
     let message = format!("{error:#}");
     let lines = error::lines(error).to_owned();
-    match error::kind(error) {
-        Some(kind) => error::Failure::new(kind, message).lines(lines).into(),
-        None => error::Quoting { message, lines }.into(),
-    }
+    let kind = error::kind(error).unwrap_or(error::FailureKind::Setup);
+    error::Failure::new(kind, message).lines(lines).into()
 }
 
 /// A thread that panicked holds no lock while it changes what the lock is for.

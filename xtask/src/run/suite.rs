@@ -263,7 +263,7 @@ impl Suite<'_> {
         let mut request = Vm {
             command,
             directory: self.prepared.tree.clone(),
-            environment: guest_environment(std::env::vars_os(), &environment),
+            environment: guest_environment(std::env::vars_os(), &environment, false),
             modules,
             crash,
             keep,

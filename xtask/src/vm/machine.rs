@@ -15,7 +15,7 @@ use anyhow::{Context, Result};
 use super::ports::{Message, StdinPump, deliver, read_port};
 use super::{Accel, AccelChoice, PhaseRun, Stdin, Vm, VmOutcome, VmRun, VmSink};
 use crate::base::error::{Failure, FailureKind};
-use crate::base::process::{LongChild, LongCommand, status_in_words};
+use crate::base::process::{self, LongChild, LongCommand, status_in_words};
 use crate::base::{disk, interrupt, temporary::Scratch, terminal, ui::Ui};
 use crate::vm::console::{Console, symbolize::symbolize};
 use crate::vm::dump::{self, Note};
@@ -116,12 +116,11 @@ impl<'m> Machine<'m> {
         let mut options = File::options();
         let words = (options.read(true).write(true).create_new(true).open(&words))
             .with_context(|| format!("cannot write {}", words.display()))?;
-        let mut line = qemu::command_line(boot)?.into_iter();
-        let mut qemu = LongCommand::new(line.next().unwrap_or_default()).args(line);
-        ui.verbose(qemu.display());
-        if let Some(enclosure) = enclosure {
-            qemu = qemu.behind(enclosure.words());
-        }
+        let line = qemu::command_line(boot)?;
+        ui.verbose(process::as_typed(&line));
+        let before = enclosure.map_or(Vec::new(), Enclosure::words);
+        let mut line = before.into_iter().chain(line);
+        let qemu = LongCommand::new(line.next().unwrap_or_default()).args(line);
         let command = qemu.log(&words)?;
         let start = Instant::now();
         Ok(Self {

@@ -27,6 +27,8 @@ use support::github_server::{Fault, GitHub, Host, Logged, UPLOAD};
 /// Below these paths are the endpoints that a client of releases may use.
 const RELEASES: &str = "/repos/{owner}/{repo}/releases";
 
+const XTASK: &str = env!("CARGO_BIN_EXE_xtask");
+
 /// A server that checks requests; it ends with us, however we end.
 struct Prism {
     url: String,
@@ -46,10 +48,9 @@ impl Prism {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr();
         let port = port.unwrap().port();
         let log = fs::File::create(folder.join("prism.log")).unwrap();
-        let child = LongCommand::new(folder.join("node_modules/.bin/prism"))
+        let child = LongCommand::below(XTASK, folder.join("node_modules/.bin/prism"))
             .args(["mock", "--errors", "--port", &port.to_string()])
             .arg(&file)
-            .supervisor(env!("CARGO_BIN_EXE_xtask"))
             .log(&log)
             .unwrap()
             .spawn()
@@ -111,11 +112,10 @@ fn install() -> PathBuf {
         fs::copy(source.join(name), folder.join(name)).unwrap();
     }
     let log = fs::File::create(folder.join("npm.log")).unwrap();
-    let status = LongCommand::new("npm")
+    let status = LongCommand::below(XTASK, "npm")
         // Their scripts are not needed, so they do not run.
         .args(["ci", "--ignore-scripts", "--no-audit", "--no-fund"])
         .current_dir(&folder)
-        .supervisor(env!("CARGO_BIN_EXE_xtask"))
         .log(&log)
         .unwrap()
         .spawn()

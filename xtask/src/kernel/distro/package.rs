@@ -136,7 +136,7 @@ impl PackageFile {
     pub fn checksum(&self) -> Result<String> {
         let context = || format!("cannot read the package {}", self.path.display());
         let mut file = input::open(&self.path).with_context(context)?;
-        let mut hash = Sha256::new();
+        let mut hash = Sha256::default();
         let mut buffer = vec![0; 256 << 10];
         loop {
             interrupt::check()?;

@@ -104,7 +104,7 @@ fn git_identity(path: &Path) -> Result<Option<(String, String)>> {
     if changes.is_empty() && untracked.is_empty() {
         return Ok(Some((commit, name)));
     }
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::default();
     hash.update(commit);
     hash.update(changes);
     for file in untracked.split('\0').filter(|file| !file.is_empty()) {
@@ -118,7 +118,7 @@ fn git_identity(path: &Path) -> Result<Option<(String, String)>> {
 }
 
 fn hash_of_files(path: &Path) -> Result<String> {
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::default();
     for file in files_below(path)? {
         let name = file.display();
         let metadata = path.join(&file).symlink_metadata();

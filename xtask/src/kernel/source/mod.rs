@@ -336,7 +336,7 @@ pub fn name_full_disk(error: Error, directory: &Path) -> Error {
 }
 
 fn tree_name(found: &FoundSource, patches: &[(String, String)]) -> String {
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::default();
     hash.update(&found.checksum);
     for part in patches.iter().flat_map(|(name, text)| [name, text]) {
         hash.update(part.len().to_le_bytes());

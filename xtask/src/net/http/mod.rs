@@ -175,7 +175,7 @@ fn fetch(
     limits: &Limits,
     progress: &mut impl FnMut(u64, Option<u64>),
 ) -> Result<String> {
-    let mut hash = Sha256::new();
+    let mut hash = Sha256::default();
     file.seek(SeekFrom::Start(0))?;
     let mut buffer = vec![0; 1 << 16];
     let mut received = 0u64;
@@ -203,7 +203,7 @@ fn fetch(
         // The server sends the whole again.
         file.set_len(0)?;
         file.seek(SeekFrom::Start(0))?;
-        hash = Sha256::new();
+        hash = Sha256::default();
         received = 0;
     }
     if offset != received {
