@@ -5,7 +5,7 @@ use std::{num::NonZeroUsize, time::SystemTime};
 use crate::base::{env::Env, error::Failure, stdout, table, time, ui::Ui};
 use crate::cli::release::ReleaseFlags;
 use crate::model::{package_name::PackageName, retention};
-use crate::release::{self, ReleaseStore, github::Github, plan::megabytes};
+use crate::release::{self, ReleaseStore, download::megabytes, github::Github};
 use crate::supply::prune;
 use anyhow::Result;
 use clap::Args;
@@ -83,7 +83,7 @@ fn on_this_machine(env: &Env, flags: &PruneFlags) -> Result<()> {
 fn remote(env: &Env, flags: &PruneFlags) -> Result<()> {
     let store = Github::new(flags.release.client(env)?, &env.ui);
     if !flags.dry_run {
-        store.require_token("delete kernels")?;
+        store.client.require_token("delete kernels")?;
     }
     let packages = store.contents()?.packages;
     let old = release::old_packages(&packages, flags.keep, now());
@@ -108,18 +108,12 @@ fn agreed(old: Vec<(&PackageName, u64, String)>, flags: &PruneFlags, ui: &Ui) ->
         ui.info("nothing to delete");
         return Ok(false);
     }
-    let size = megabytes(old.iter().map(|(_, bytes, _)| bytes).sum(), false);
+    let size = megabytes(old.iter().map(|(_, bytes, _)| bytes).sum());
     let question = format!("delete {} with {size}?", old.len());
     let mut lines = vec![["ACTION", "KERNEL", "ARCH", "SIZE", "NOTE"].map(str::to_owned)];
     lines.extend(old.into_iter().map(|(name, bytes, note)| {
         let (release, arch) = (name.release.to_string(), name.arch.name.to_owned());
-        [
-            "delete".to_owned(),
-            release,
-            arch,
-            megabytes(bytes, false),
-            note,
-        ]
+        ["delete".to_owned(), release, arch, megabytes(bytes), note]
     }));
     stdout::print(&table::columns(&lines, &[3]))?;
     let agreed = !flags.dry_run && confirm(&question, flags.yes, ui)?;

@@ -131,7 +131,7 @@ fn print_plan(env: &Env, flags: &PlanFlags) -> Result<u8> {
 fn apply(env: &Env, flags: &ApplyFlags, install: bool) -> Result<u8> {
     let selection = selection(&flags.selection, &env.paths)?;
     let store = Github::new(flags.selection.release.client(env)?, &env.ui);
-    store.require_token("change the release")?;
+    store.client.require_token("change the release")?;
     // Another run plans what this one is just doing.
     let _lock = lock::take(env, "release-apply")?;
     let options = options(&flags.selection);
@@ -163,8 +163,7 @@ fn apply(env: &Env, flags: &ApplyFlags, install: bool) -> Result<u8> {
         };
         build::build_kernel(env, &request)
     };
-    let (keep, now) = (options.keep, options.now);
-    let applied = release::apply(env, &plan, &wanted, keep, now, &store, &mut build)?;
+    let applied = release::apply(env, &plan, &wanted, &options, &store, &mut build)?;
     let (uploaded, deleted) = (applied.uploaded.len(), applied.deleted.len());
     env.ui
         .info(format!("uploaded {uploaded}, deleted {deleted}"));

@@ -47,6 +47,12 @@ impl fmt::Display for PackageName {
     }
 }
 
+impl serde::Serialize for PackageName {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// The name of the directory that a kernel is unpacked to.
 pub fn directory_name(release: &Release) -> String {
     format!("kernel-{release}")

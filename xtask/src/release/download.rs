@@ -13,7 +13,7 @@ use anyhow::{Context, Error, Result, anyhow};
 
 use crate::archive;
 use crate::base::error::{self, Failure};
-use crate::base::{disk, env::Env, interrupt, parallel, sha256::Sha256};
+use crate::base::{disk, env::Env, format::thousands, interrupt, parallel, sha256::Sha256};
 use crate::kernel::store::{self, Place, Vacancy};
 use crate::model::{
     arch::Arch, kernel::LocalKernel, kernel_request::Candidate, package_name::PackageName,
@@ -75,7 +75,7 @@ pub struct Downloaded {
 
 /// Sizes for people, in millions of bytes.
 pub fn megabytes(bytes: u64) -> String {
-    format!("{} MB", bytes.div_ceil(1_000_000))
+    format!("{} MB", thousands(bytes.div_ceil(1_000_000)))
 }
 
 /// Fetches kernels that are not there, at most `jobs` at a time; the results are

@@ -1,46 +1,27 @@
 //! A GitHub release as the store of published kernels.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use super::ReleaseStore;
 use crate::base::{error::Failure, ui::Ui};
-use crate::net::github::client::{Client, Freshness, Listing, is_missing};
+use crate::net::github::client::{Client, Freshness, is_missing};
 use crate::net::github::{Asset, AssetState};
 use crate::release::plan::{Contents, Published};
 use crate::release::upload;
 
-/// A release, asked through a client.
+/// The release that a client asks for.
 #[derive(Debug)]
 pub struct Github {
-    client: Client,
+    pub client: Client,
     ui: Ui,
-    /// What was listed last. The assets in it are what is deleted, so that no
-    /// deletion needs a list of its own.
-    listing: Mutex<Option<Arc<Listing>>>,
 }
 
 impl Github {
-    /// The release that the client asks for.
     pub fn new(client: Client, ui: &Ui) -> Self {
-        Self {
-            client,
-            ui: ui.clone(),
-            listing: Mutex::default(),
-        }
-    }
-
-    /// That changes are not bound to fail for want of a token. Known before hours
-    /// of building.
-    pub fn require_token(&self, action: &str) -> Result<()> {
-        self.client.require_token(action)
-    }
-
-    fn known(&self) -> Option<Arc<Listing>> {
-        let listing = self.listing.lock();
-        listing.unwrap_or_else(PoisonError::into_inner).clone()
+        let ui = ui.clone();
+        Self { client, ui }
     }
 }
 
@@ -69,26 +50,21 @@ pub fn contents(assets: &[Asset]) -> Contents {
 impl ReleaseStore for Github {
     fn contents(&self) -> Result<Contents> {
         let location = self.client.location();
-        let listing = match self.client.listing(Freshness::Checked) {
-            Ok(listing) => listing,
-            Err(error) if is_missing(&error) => {
-                return Err(error.context(
-                    Failure::setup(format!("there is no release {location}"))
-                        .hint("check --repo and --tag; gh release create makes a new one"),
-                ));
-            }
-            Err(error) => return Err(error),
-        };
+        let listing = self.client.listing(Freshness::Checked);
+        let listing = listing.map_err(|error| match is_missing(&error) {
+            true => error.context(
+                Failure::setup(format!("there is no release {location}"))
+                    .hint("check --repo and --tag; gh release create makes a new one"),
+            ),
+            false => error,
+        })?;
         if listing.outdated {
-            return Err(Failure::setup(format!(
+            let message = format!(
                 "cannot find out what {location} has now, and an old list is not good enough"
-            ))
-            .hint("try again later")
-            .into());
+            );
+            return Err(Failure::setup(message).hint("try again later").into());
         }
-        let contents = contents(&listing.assets);
-        *self.listing.lock().unwrap_or_else(PoisonError::into_inner) = Some(listing);
-        Ok(contents)
+        Ok(contents(&listing.assets))
     }
 
     fn upload(&self, file: &Path) -> Result<()> {
@@ -97,10 +73,10 @@ impl ReleaseStore for Github {
     }
 
     fn delete(&self, package: &Published) -> Result<()> {
-        let listing = self.known().context("the release was not listed")?;
-        let asset = listing.assets.iter().find(|asset| asset.id == package.id);
-        let asset = asset.with_context(|| format!("{} was not listed", package.name))?;
-        match self.client.delete_asset(asset) {
+        match self
+            .client
+            .delete_asset(package.id, &package.name.to_string())
+        {
             Err(error) if is_missing(&error) => Ok(()),
             result => result,
         }

@@ -24,7 +24,7 @@ use crate::model::version::{Series, Version};
 use crate::model::{
     arch::Arch, catalog::Kernels, kernel::LocalKernel, package_name::PackageName, retention,
 };
-use crate::release::plan::{Contents, Item, Newest, Published, Ready, ReleasePlan, Wanted};
+use plan::{Action, Contents, Item, Newest, Options, Published, Ready, ReleasePlan, Wanted};
 
 /// Where kernels are published.
 pub trait ReleaseStore {
@@ -45,11 +45,8 @@ pub trait ReleaseStore {
 pub struct Selection {
     /// The series. Those that an architecture does not have are left out for it.
     pub series: Vec<Series>,
-    /// The flavors.
     pub flavors: Vec<String>,
-    /// The architectures.
     pub architectures: Vec<&'static Arch>,
-    /// Where source comes from.
     pub source: SourceChoice,
     /// See [`source::find_all`].
     pub kernel_org_url: String,
@@ -63,14 +60,12 @@ pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<Wanted>> {
     let mut series = selection.series.clone();
     series.sort();
     series.dedup();
-    let versions = series
-        .iter()
-        .map(|series| Version {
-            series: *series,
-            point: None,
-            candidate: None,
-        })
-        .collect::<Vec<_>>();
+    let version = |series: &Series| Version {
+        series: *series,
+        point: None,
+        candidate: None,
+    };
+    let versions = series.iter().map(version).collect::<Vec<_>>();
     let found = source::find_all(env, &versions, &selection.source, &selection.kernel_org_url)?;
     let found = series.into_iter().zip(found).collect::<BTreeMap<_, _>>();
     let mut wanted = Vec::new();
@@ -80,14 +75,17 @@ pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<Wanted>> {
             for flavor in &selection.flavors {
                 let newest = match found {
                     Ok(found) => {
-                        let found = found.clone();
-                        let identity = build::identify(&env.paths, &kernels, found, flavor, arch)?;
+                        let (paths, found) = (&env.paths, found.clone());
+                        let identity = build::identify(paths, &kernels, found, flavor, arch)?;
                         Ok(Newest {
-                            release: identity.release,
+                            name: PackageName::new(arch, &identity.release),
                             input_key: identity.input_key,
                         })
                     }
-                    Err(error) => Err(one_line(error)),
+                    Err(error) => {
+                        let text = format!("{error:#}");
+                        Err(text.lines().map(str::trim).collect::<Vec<_>>().join("; "))
+                    }
                 };
                 wanted.push(Wanted {
                     series: *series,
@@ -101,11 +99,6 @@ pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<Wanted>> {
     Ok(wanted)
 }
 
-fn one_line(error: &Error) -> String {
-    let text = format!("{error:#}");
-    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
-}
-
 /// Package files in the work directory of wanted kernels that are not published. A
 /// file that cannot be read is no package: it is built again.
 pub fn ready(env: &Env, wanted: &[Wanted], contents: &Contents) -> Result<Vec<Ready>> {
@@ -115,19 +108,13 @@ pub fn ready(env: &Env, wanted: &[Wanted], contents: &Contents) -> Result<Vec<Re
         let Ok(newest) = &wanted.newest else {
             continue;
         };
-        let name = PackageName {
-            arch: wanted.arch,
-            release: newest.release.clone(),
-        };
-        let published = contents
-            .packages
-            .iter()
-            .any(|package| package.finished && package.name == name);
+        let name = newest.name.clone();
         let path = store::package_path(&env.paths, name.arch, &name.release);
         let Ok(metadata) = path.metadata() else {
             continue;
         };
-        if published {
+        let mut packages = contents.packages.iter();
+        if packages.any(|package| package.finished && package.name == name) {
             continue;
         }
         match Manifest::of_package(&path) {
@@ -148,22 +135,14 @@ pub fn ready(env: &Env, wanted: &[Wanted], contents: &Contents) -> Result<Vec<Re
     Ok(ready)
 }
 
-/// A kernel that could not be built, and why.
-#[derive(Debug)]
-pub struct Failed {
-    /// Its release.
-    pub title: String,
-    /// Names the log.
-    pub error: Error,
-}
-
 /// What [`apply`] has done.
 #[derive(Debug, Default)]
 pub struct Applied {
     /// Packages that were uploaded.
     pub uploaded: Vec<PackageName>,
-    /// Kernels that could not be built, or whose source could not be had.
-    pub failed: Vec<Failed>,
+    /// Kernels that could not be built, or whose source could not be had, and why; the error
+    /// names the log.
+    failed: Vec<(String, Error)>,
     /// Packages that were deleted.
     pub deleted: Vec<PackageName>,
 }
@@ -171,20 +150,14 @@ pub struct Applied {
 impl Applied {
     /// The error that a run with failures ends with.
     pub fn failure(&self) -> Option<Failure> {
-        let all = self.failed.len() + self.uploaded.len();
-        let reason = |failed: &Failed| {
-            let text = shown::line(&format!("{}: {:#}", failed.title, failed.error));
-            match error::lines(&failed.error) {
-                "" => text,
-                lines => format!("{text}\n{lines}"),
-            }
-        };
-        let reasons = self.failed.iter().map(reason).collect::<Vec<_>>();
-        (!reasons.is_empty()).then(|| {
-            let count = reasons.len();
-            Failure::setup(format!("{count} of {all} kernels could not be had:"))
-                .lines(reasons.join("\n"))
-        })
+        let (failed, all) = (self.failed.len(), self.failed.len() + self.uploaded.len());
+        let mut reasons = Vec::new();
+        for (title, error) in &self.failed {
+            reasons.push(shown::line(&format!("{title}: {error:#}")));
+            reasons.extend(error::lines(error).lines().map(str::to_owned));
+        }
+        let message = format!("{failed} of {all} kernels could not be had:");
+        (failed > 0).then(|| Failure::setup(message).lines(reasons.join("\n")))
     }
 }
 
@@ -195,18 +168,13 @@ impl Applied {
 /// uploaded does: the next would fare no better, and hours of building would be in
 /// vain. Its package stays, so that the next run only uploads it.
 ///
-/// With `keep`, old kernels of what was wanted are deleted at the end, as the
-/// release then is and not as it was planned.
-#[allow(
-    clippy::too_many_arguments,
-    reason = "what is to be done, on what, and by whom: each is used once"
-)]
+/// Old kernels of what was wanted are deleted at the end, as the release then is and
+/// not as it was planned.
 pub fn apply(
     env: &Env,
     plan: &ReleasePlan,
     wanted: &[Wanted],
-    keep: Option<NonZeroUsize>,
-    now: u64,
+    options: &Options,
     store: &dyn ReleaseStore,
     build: &mut dyn FnMut(&Item) -> Result<LocalKernel>,
 ) -> Result<Applied> {
@@ -214,50 +182,46 @@ pub fn apply(
         return Err(Failure::setup(problem.clone()).into());
     }
     let mut applied = Applied::default();
-    let count = plan.totals.uploads;
     let mut number = 0;
     for item in &plan.items {
+        let title = item.title();
+        if item.action == Action::Unavailable {
+            let why = item.note.clone().unwrap_or_default();
+            applied.failed.push((title, Error::msg(why)));
+            continue;
+        }
         let Some(name) = item.package.as_ref().filter(|_| item.action.uploads()) else {
-            if item.action == plan::Action::Unavailable {
-                applied.failed.push(Failed {
-                    title: item.title(),
-                    error: Error::msg(item.note.clone().unwrap_or_default()),
-                });
-            }
             continue;
         };
         number += 1;
-        env.ui
-            .info(format!("{number} of {count}: {}", item.title()));
+        let count = plan.totals.uploads;
+        env.ui.info(format!("{number} of {count}: {title}"));
         interrupt::check()?;
-        let package = if item.ready {
-            Ok(store::package_path(&env.paths, name.arch, &name.release))
-        } else {
-            build(item).and_then(|kernel| packaged(env, &kernel, name))
+        let package = match item.ready {
+            true => Ok(store::package_path(&env.paths, name.arch, &name.release)),
+            false => build(item).and_then(|kernel| packaged(env, &kernel, name)),
         };
         let package = match package {
             Ok(package) => package,
             Err(error) => {
                 interrupt::check()?;
-                env.ui.warn(format!("{}: {error:#}", item.title()));
-                applied.failed.push(Failed {
-                    title: item.title(),
-                    error,
-                });
+                env.ui.warn(format!("{title}: {error:#}"));
+                applied.failed.push((title, error));
                 continue;
             }
         };
         store.upload(&package).with_context(|| {
-            format!(
-                "{} was kept, the next run only uploads it",
-                package.display()
-            )
+            let package = package.display();
+            format!("{package} was kept, the next run only uploads it")
         })?;
         applied.uploaded.push(name.clone());
     }
-    if let Some(keep) = keep {
+    if let Some(keep) = options.keep {
         interrupt::check()?;
-        applied.deleted = prune_store(wanted, keep, now, store, &env.ui)?;
+        let mut packages = store.contents()?.packages;
+        packages.retain(|package| plan::is_of(wanted, &package.name));
+        let old = old_packages(&packages, keep, options.now);
+        applied.deleted = delete(&old, store, &env.ui)?;
     }
     Ok(applied)
 }
@@ -288,20 +252,6 @@ fn packaged(env: &Env, kernel: &LocalKernel, name: &PackageName) -> Result<PathB
         .with_context(|| format!("cannot package {}", kernel.path.display()))?;
     temporary.persist()?;
     Ok(path)
-}
-
-/// Deletes old packages of what is wanted.
-fn prune_store(
-    wanted: &[Wanted],
-    keep: NonZeroUsize,
-    now: u64,
-    store: &dyn ReleaseStore,
-    ui: &Ui,
-) -> Result<Vec<PackageName>> {
-    let mut packages = store.contents()?.packages;
-    packages.retain(|package| plan::is_of(wanted, &package.name));
-    let old = old_packages(&packages, keep, now);
-    delete(&old, store, ui)
 }
 
 /// The packages that may go, with the reason.

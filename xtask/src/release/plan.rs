@@ -6,16 +6,15 @@
 //! of its name is *stale* and stays so until `revision` in `kernels.toml` is raised,
 //! which gives it another name.
 
-use std::fmt::Display;
 use std::num::NonZeroUsize;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use crate::base::{format::thousands, shown, table};
-use crate::model::version::{Release, Series};
-use crate::model::{arch::Arch, package_name::PackageName, retention};
+use crate::model::{arch::Arch, package_name::PackageName, retention, version::Series};
 use crate::net::github::api::{ASSET_SIZE_MAX, ASSETS_MAX};
 use crate::net::github::client::requests_to_list;
+use crate::release::download::megabytes;
 
 /// Taken for the bytes of a package when no published one says better: about what
 /// a 6.1 with all its debugging information has.
@@ -24,11 +23,8 @@ const TYPICAL_BYTES: u64 = 75_000_000;
 /// A kernel that the release should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// The series.
     pub series: Series,
-    /// The flavor.
     pub flavor: String,
-    /// What it will run on.
     pub arch: &'static Arch,
     /// The newest one, or in one line why its source cannot be had.
     pub newest: Result<Newest, String>,
@@ -37,8 +33,7 @@ pub struct Wanted {
 /// The newest kernel of a series, as it would be built now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newest {
-    /// What `uname -r` will print.
-    pub release: Release,
+    pub name: PackageName,
     /// See [`crate::kernel::manifest`].
     pub input_key: String,
 }
@@ -46,7 +41,6 @@ pub struct Newest {
 /// A package in a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Published {
-    /// Its name.
     pub name: PackageName,
     /// Its number in the release's interface.
     pub id: u64,
@@ -63,7 +57,6 @@ pub struct Published {
 /// What a release has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Contents {
-    /// Kernel packages.
     pub packages: Vec<Published>,
     /// The number of other files.
     pub others: usize,
@@ -74,7 +67,6 @@ pub struct Contents {
 /// A package file on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
-    /// Its name.
     pub name: PackageName,
     /// What its manifest says.
     pub input_key: String,
@@ -131,17 +123,11 @@ impl Action {
 /// A wanted kernel and what is to be done about it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Item {
-    /// What is to be done.
     pub action: Action,
-    /// The series.
-    #[serde(serialize_with = "text")]
-    pub series: Series,
-    /// The flavor.
+    pub series: String,
     pub flavor: String,
-    /// The name of its architecture.
     pub arch: &'static str,
-    /// The name of its package; `None` if it is unavailable.
-    #[serde(serialize_with = "optional_text")]
+    /// `None` if it is unavailable.
     pub package: Option<PackageName>,
     /// The input key as it would be built now.
     pub input_key: Option<String>,
@@ -168,37 +154,28 @@ impl Item {
 /// A published package that is to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Deletion {
-    /// The package.
-    #[serde(serialize_with = "text")]
     pub package: PackageName,
     /// See [`Published::id`].
     pub id: u64,
-    /// Bytes.
     pub bytes: u64,
-    /// Why.
     pub reason: retention::Reason,
 }
 
-/// Sums.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Totals {
     /// Packages to upload.
     pub uploads: usize,
-    /// Their bytes.
     pub upload_bytes: u64,
     /// Whether `upload_bytes`, and so `bytes_after`, has estimates in it.
     pub estimated: bool,
     /// Packages to delete.
     pub deletions: usize,
-    /// Their bytes.
     pub deleted_bytes: u64,
     /// Files in the release now, of whatever kind.
     pub assets_before: usize,
     /// The most that there are on the way: deleting comes last.
     pub assets_peak: usize,
-    /// Files in the release afterwards.
     pub assets_after: usize,
-    /// Bytes in the release afterwards.
     pub bytes_after: u64,
     /// Requests to the interface that carrying it out takes when none has to be
     /// repeated.
@@ -208,11 +185,10 @@ pub struct Totals {
 /// What is to be done.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct ReleasePlan {
-    /// The wanted kernels, in the order in which they were wanted.
+    /// In the order in which they were wanted.
     pub items: Vec<Item>,
     /// What is deleted at the end, by architecture, series, flavor, newest first.
     pub deletions: Vec<Deletion>,
-    /// Sums.
     pub totals: Totals,
     /// Why it cannot be carried out; empty if it can.
     pub problems: Vec<String>,
@@ -225,18 +201,13 @@ pub fn plan(
     ready: &[Ready],
     options: &Options,
 ) -> ReleasePlan {
-    let mut items = wanted
-        .iter()
-        .map(|wanted| item(wanted, contents, ready))
-        .collect::<Vec<_>>();
+    let items = wanted.iter().map(|wanted| item(wanted, contents, ready));
+    let mut items = items.collect::<Vec<_>>();
     let (mut deletions, futile) = select(wanted, &items, contents, options);
     if !futile.is_empty() {
         for item in &mut items {
-            if item
-                .package
-                .as_ref()
-                .is_some_and(|name| futile.contains(name))
-            {
+            let package = item.package.as_ref();
+            if package.is_some_and(|name| futile.contains(name)) {
                 item.action = Action::UpToDate;
                 (item.bytes, item.estimated) = (None, false);
                 item.note = Some("the release has newer ones, it would be deleted again".into());
@@ -257,7 +228,7 @@ pub fn plan(
 fn item(wanted: &Wanted, contents: &Contents, ready: &[Ready]) -> Item {
     let mut item = Item {
         action: Action::Unavailable,
-        series: wanted.series,
+        series: wanted.series.to_string(),
         flavor: wanted.flavor.clone(),
         arch: wanted.arch.name,
         package: None,
@@ -267,72 +238,53 @@ fn item(wanted: &Wanted, contents: &Contents, ready: &[Ready]) -> Item {
         ready: false,
         note: None,
     };
-    let newest = match &wanted.newest {
+    let Newest { name, input_key } = match &wanted.newest {
         Ok(newest) => newest,
         Err(reason) => {
             item.note = Some(reason.clone());
             return item;
         }
     };
-    let name = PackageName {
-        arch: wanted.arch,
-        release: newest.release.clone(),
-    };
-    let published = contents.packages.iter().find(|other| other.name == name);
-    item.input_key = Some(newest.input_key.clone());
+    item.input_key = Some(input_key.clone());
     item.package = Some(name.clone());
+    let published = contents.packages.iter().find(|other| other.name == *name);
     if let Some(published) = published.filter(|published| published.finished) {
         item.bytes = Some(published.size);
-        item.action = match &published.input_key {
-            Some(key) if *key != newest.input_key => {
-                item.note = Some(format!(
-                    "published with input {}, now {}; raise revision in kernels.toml",
-                    short(key),
-                    short(&newest.input_key)
-                ));
-                Action::Stale
-            }
-            // One without a key was not made by us: its name is all there is to
-            // compare, and it will not change under it.
-            _ => Action::UpToDate,
-        };
+        // One without a key was not made by us: its name is all there is to
+        // compare, and it will not change under it.
+        item.action = Action::UpToDate;
+        if let Some(key) = published.input_key.as_ref().filter(|key| *key != input_key) {
+            // The first characters of a key are enough to tell two apart.
+            item.note = Some(format!(
+                "published with input {key:.12}, now {input_key:.12}; raise revision in kernels.toml"
+            ));
+            item.action = Action::Stale;
+        }
         return item;
     }
-    let file = ready
-        .iter()
-        .find(|ready| ready.name == name && ready.input_key == newest.input_key);
+    let mut ready = ready.iter();
+    let file = ready.find(|ready| ready.name == *name && ready.input_key == *input_key);
     item.ready = file.is_some();
-    (item.bytes, item.estimated) = match file {
-        Some(file) => (Some(file.size), false),
-        None => (Some(estimate(wanted, contents)), true),
-    };
-    item.action = match (published, file) {
-        (Some(published), _) => {
+    item.estimated = file.is_none();
+    item.bytes = Some(file.map_or_else(|| estimate(wanted, contents), |file| file.size));
+    item.action = match published {
+        Some(Published { created, .. }) => {
             let what = if item.ready { "uploaded" } else { "built" };
-            item.note = Some(format!(
-                "an upload of {} was not finished; {what} again",
-                published.created
-            ));
+            let note = format!("an upload of {created} was not finished; {what} again");
+            item.note = Some(note);
             Action::Finish
         }
-        (None, Some(_)) => Action::Upload,
-        (None, None) => Action::Build,
+        None if item.ready => Action::Upload,
+        None => Action::Build,
     };
     item
-}
-
-/// The first characters of a key, enough to tell two apart.
-fn short(key: &str) -> &str {
-    key.get(..12).unwrap_or(key)
 }
 
 /// Bytes of a package that is not built yet: those of the newest one of its series
 /// and flavor, else the mean of its flavor.
 fn estimate(wanted: &Wanted, contents: &Contents) -> u64 {
-    let alike = contents
-        .packages
-        .iter()
-        .filter(|other| other.finished)
+    let finished = contents.packages.iter().filter(|other| other.finished);
+    let alike = finished
         .filter_map(|other| Some((retention::group(&other.name)?, other)))
         .filter(|((_, _, flavor), _)| *flavor == wanted.flavor)
         .collect::<Vec<_>>();
@@ -357,22 +309,17 @@ fn select(
     let Some(keep) = options.keep else {
         return (Vec::new(), Vec::new());
     };
-    let uploaded = items
-        .iter()
-        .filter(|item| item.action.uploads())
-        .filter_map(|item| item.package.as_ref())
-        .collect::<Vec<_>>();
-    let published = contents
-        .packages
-        .iter()
+    let uploads = items.iter().filter(|item| item.action.uploads());
+    let uploaded = uploads.filter_map(|item| item.package.as_ref());
+    let uploaded = uploaded.collect::<Vec<_>>();
+    let published = contents.packages.iter();
+    let published = published
         .filter(|package| is_of(wanted, &package.name))
         // Replaced by what is uploaded under its name.
         .filter(|package| !uploaded.contains(&&package.name))
         .collect::<Vec<_>>();
-    let mut kernels = published
-        .iter()
-        .map(|package| package.kernel())
-        .collect::<Vec<_>>();
+    let kernels = published.iter().map(|package| package.kernel());
+    let mut kernels = kernels.collect::<Vec<_>>();
     kernels.extend(uploaded.iter().map(|name| retention::Kernel {
         name: (*name).clone(),
         finished: true,
@@ -408,11 +355,15 @@ impl Published {
 
 /// Whether a package is of a wanted series, flavor and architecture.
 pub fn is_of(wanted: &[Wanted], name: &PackageName) -> bool {
-    retention::group(name).is_some_and(|group| {
-        wanted
-            .iter()
-            .any(|wanted| group == retention::group_of(wanted.arch, wanted.series, &wanted.flavor))
-    })
+    let group = retention::group(name);
+    let mut groups = wanted.iter().map(|wanted| {
+        Some(retention::group_of(
+            wanted.arch,
+            wanted.series,
+            &wanted.flavor,
+        ))
+    });
+    group.is_some() && groups.any(|wanted| wanted == group)
 }
 
 fn totals(
@@ -429,13 +380,8 @@ fn totals(
     let deleted_bytes = deletions.iter().map(|deletion| deletion.bytes).sum::<u64>();
     let assets_before = contents.packages.len() + contents.others;
     let assets_peak = assets_before + uploads.len() - replaced;
-    let published_bytes = contents.other_bytes
-        + contents
-            .packages
-            .iter()
-            .filter(|package| package.finished)
-            .map(|package| package.size)
-            .sum::<u64>();
+    let published = contents.packages.iter().filter(|package| package.finished);
+    let published = published.map(|package| package.size).sum::<u64>();
     // Each upload looks first at what there is.
     let mut api_calls = requests_to_list(assets_before);
     let mut assets = assets_before;
@@ -447,11 +393,10 @@ fn totals(
     if options.keep.is_some() {
         api_calls += requests_to_list(assets_peak) + deletions.len();
     }
-    let deleted_finished = deletions
-        .iter()
-        .filter(|deletion| deletion.reason == retention::Reason::Superseded)
-        .map(|deletion| deletion.bytes)
-        .sum::<u64>();
+    let superseded = |deletion: &&Deletion| deletion.reason == retention::Reason::Superseded;
+    let finished = deletions.iter().filter(superseded);
+    let deleted_finished = finished.map(|deletion| deletion.bytes).sum();
+    let bytes = contents.other_bytes + published + upload_bytes;
     Totals {
         uploads: uploads.len(),
         upload_bytes,
@@ -461,7 +406,7 @@ fn totals(
         assets_before,
         assets_peak,
         assets_after: assets_peak - deletions.len(),
-        bytes_after: (published_bytes + upload_bytes).saturating_sub(deleted_finished),
+        bytes_after: bytes.saturating_sub(deleted_finished),
         api_calls,
     }
 }
@@ -505,7 +450,8 @@ pub fn table(plan: &ReleasePlan) -> String {
             item.title(),
             item.arch.to_owned(),
             item.bytes
-                .map_or_else(String::new, |bytes| megabytes(bytes, item.estimated)),
+                .map(|bytes| about(bytes, item.estimated))
+                .unwrap_or_default(),
             item.note.clone().unwrap_or_default(),
         ]
     }));
@@ -514,7 +460,7 @@ pub fn table(plan: &ReleasePlan) -> String {
             "delete".to_owned(),
             deletion.package.release.to_string(),
             deletion.package.arch.name.to_owned(),
-            megabytes(deletion.bytes, false),
+            megabytes(deletion.bytes),
             deletion.reason.words().to_owned(),
         ]
     }));
@@ -523,15 +469,15 @@ pub fn table(plan: &ReleasePlan) -> String {
     text += &format!(
         "to upload: {}, {}; to delete: {}, {}\n",
         totals.uploads,
-        megabytes(totals.upload_bytes, totals.estimated),
+        about(totals.upload_bytes, totals.estimated),
         totals.deletions,
-        megabytes(totals.deleted_bytes, false)
+        megabytes(totals.deleted_bytes)
     );
     text += &format!(
         "the release: {} files now, {} afterwards with {}; API calls: {}\n",
         thousands(totals.assets_before as u64),
         thousands(totals.assets_after as u64),
-        megabytes(totals.bytes_after, totals.estimated),
+        about(totals.bytes_after, totals.estimated),
         thousands(totals.api_calls as u64)
     );
     if totals.estimated {
@@ -544,23 +490,9 @@ pub fn table(plan: &ReleasePlan) -> String {
 }
 
 /// Bytes for people; `~` before an estimate.
-pub fn megabytes(bytes: u64, estimated: bool) -> String {
+fn about(bytes: u64, estimated: bool) -> String {
     let about = if estimated { "~" } else { "" };
-    format!("{about}{} MB", thousands(bytes.div_ceil(1_000_000)))
-}
-
-fn text<S: Serializer>(value: &impl Display, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.collect_str(value)
-}
-
-fn optional_text<S: Serializer>(
-    value: &Option<impl Display>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match value {
-        Some(value) => serializer.collect_str(value),
-        None => serializer.serialize_none(),
-    }
+    format!("{about}{}", megabytes(bytes))
 }
 
 #[cfg(test)]

@@ -7,7 +7,6 @@ use super::*;
 use crate::base::{paths::Files, paths::Paths};
 use crate::kernel::manifest::Origin;
 use crate::model::arch;
-use crate::release::plan::Options;
 
 const NOW: u64 = 1_800_000_000;
 
@@ -87,12 +86,13 @@ fn published(release: &str, input_key: Option<&str>, finished: bool) -> Publishe
 /// A kernel that takes part in a test: release and input key.
 fn wish(release: &str, input_key: &str) -> Wanted {
     let release = release.parse::<crate::model::version::Release>().unwrap();
+    let arch = arch::find("x86_64").unwrap();
     Wanted {
         series: release.version.series,
         flavor: release.flavor().unwrap(),
-        arch: arch::find("x86_64").unwrap(),
+        arch,
         newest: Ok(Newest {
-            release,
+            name: PackageName { arch, release },
             input_key: input_key.to_owned(),
         }),
     }
@@ -165,10 +165,13 @@ impl Fixture {
 
     /// Plans and applies, as the command does.
     fn apply(&mut self, wanted: &[Wanted], keep: usize) -> Result<Applied> {
-        let keep = NonZeroUsize::new(keep);
+        let options = Options {
+            keep: NonZeroUsize::new(keep),
+            now: NOW,
+        };
         let contents = self.memory.contents()?;
         let ready = ready(&self.env, wanted, &contents)?;
-        let plan = plan::plan(wanted, &contents, &ready, &Options { keep, now: NOW });
+        let plan = plan::plan(wanted, &contents, &ready, &options);
         let (env, broken, built) = (&self.env, self.broken, &mut self.built);
         let mut build = |item: &Item| {
             let release = item.title();
@@ -180,15 +183,7 @@ impl Fixture {
             built.push(release);
             Ok(kernel)
         };
-        apply(
-            &self.env,
-            &plan,
-            wanted,
-            keep,
-            NOW,
-            &self.memory,
-            &mut build,
-        )
+        apply(&self.env, &plan, wanted, &options, &self.memory, &mut build)
     }
 
     fn log(&self) -> Vec<String> {

@@ -164,7 +164,7 @@ pub fn upload(client: &Client, package: &LocalPackage, replace: bool, ui: &Ui) -
             Plan::Replace { leftovers, old } => {
                 let other = format!("{name}{REPLACEMENT}");
                 send(client, release, &leftovers, package, &other, ui).and_then(|new| {
-                    client.delete_asset(&old)?;
+                    client.delete_asset(old.id, &old.name)?;
                     client.rename_asset(&new, &name)
                 })
             }
@@ -193,7 +193,7 @@ fn send(
     for asset in leftovers {
         let left = &asset.name;
         ui.info(format!("deleting {left}, which an upload left unfinished"));
-        client.delete_asset(asset)?;
+        client.delete_asset(asset.id, left)?;
     }
     let path = &package.path;
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;

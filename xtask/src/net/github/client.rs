@@ -370,9 +370,9 @@ impl Client {
         serde_json::from_slice(&body).with_context(|| format!("cannot {action}"))
     }
 
-    pub fn delete_asset(&self, asset: &Asset) -> Result<()> {
-        let action = format!("delete {} from {}", asset.name, self.location);
-        let call = Call::delete_asset(&self.location.repository, asset.id);
+    pub fn delete_asset(&self, id: u64, name: &str) -> Result<()> {
+        let action = format!("delete {name} from {}", self.location);
+        let call = Call::delete_asset(&self.location.repository, id);
         self.change(&call, &action).map(drop)
     }
 
@@ -419,7 +419,7 @@ impl Client {
         if found.is_none_or(same) && asset.size == length {
             return Ok(asset);
         }
-        self.delete_asset(&asset)?;
+        self.delete_asset(asset.id, name)?;
         let found = found.map_or_else(|| format!("{} bytes", asset.size), str::to_owned);
         let failure = Failure::setup(format!(
             "cannot {action}: the file has {length} bytes with the checksum {sha256}, what \

@@ -3,7 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
-use crate::model::arch;
+use crate::model::{arch, version::Release};
 
 const NOW: u64 = 1_800_000_000;
 
@@ -14,12 +14,13 @@ fn name(release: &str) -> PackageName {
 /// A kernel as it would be built now.
 fn wanted(release: &str, input_key: &str) -> Wanted {
     let release = release.parse::<Release>().unwrap();
+    let arch = arch::find("x86_64").unwrap();
     Wanted {
         series: release.version.series,
         flavor: release.flavor().unwrap(),
-        arch: arch::find("x86_64").unwrap(),
+        arch,
         newest: Ok(Newest {
-            release,
+            name: PackageName { arch, release },
             input_key: input_key.to_owned(),
         }),
     }
