@@ -1,7 +1,7 @@
 //! `cargo xtask package`.
 
-use crate::base::{disk, env::Env, programs};
-use crate::kernel::package::{self, FoundBuild, PackageInput, PackageOptions};
+use crate::base::{disk, env::Env};
+use crate::kernel::package::{self, FinishedBuild};
 use anyhow::Result;
 use clap::Args;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub struct PackageFlags {
 
 /// Packages a finished build tree.
 pub fn run(env: &Env, flags: &PackageFlags) -> Result<u8> {
-    let found = FoundBuild::at(&flags.build_dir)?;
+    let found = FinishedBuild::at(&flags.build_dir)?;
     let logs = env.paths.logs();
     disk::create_directory(&logs)?;
     let log = logs.join(format!("package-{}.log", found.release));
@@ -38,21 +38,7 @@ pub fn run(env: &Env, flags: &PackageFlags) -> Result<u8> {
         log.display()
     ));
     let make = |arguments: &[&str]| found.make(arguments);
-    let input = PackageInput {
-        arch: found.arch,
-        release: found.release.clone(),
-        source: found.source.clone(),
-        build: found.build.clone(),
-        make: &make,
-        objcopy: package::objcopy(found.arch),
-        manifest: found.manifest.clone(),
-    };
-    let options = PackageOptions {
-        output: flags.output.as_deref(),
-        log: &log,
-        workers: programs::processors(),
-    };
-    let packaged = package::package(env, &input, &options)?;
+    let packaged = package::package(env, &found, &make, flags.output.as_deref(), &log)?;
     env.ui
         .info(format!("unpacked: {}", packaged.kernel.path.display()));
     Ok(0)

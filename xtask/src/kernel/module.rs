@@ -5,14 +5,14 @@
 //! directory of ours and kept in the cache under a name that depends on
 //! everything that went in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, ensure};
 use xshell::cmd;
 
 use crate::base::process::{self, LongCommand};
@@ -36,8 +36,8 @@ pub struct ModuleOptions {
     pub log: PathBuf,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Compiler {
+#[derive(Debug)]
+pub struct ModuleCompiler {
     /// What make gets as `CC`.
     pub program: String,
     /// The first line of `--version`.
@@ -58,22 +58,20 @@ pub fn build_external(
         Failure::usage(format!("no module source {}: {error}", source.display()))
     })?;
     let files = source_files(&source)?;
-    let has_makefile = files
-        .keys()
-        .any(|path| path == Path::new("Makefile") || path == Path::new("Kbuild"));
-    if !has_makefile {
-        return Err(Failure::usage(format!(
-            "{} is not a module's source: it has neither a Makefile nor a Kbuild",
-            source.display()
-        ))
-        .into());
+    let makefiles = ["Makefile", "Kbuild"].map(Path::new);
+    if !makefiles.iter().any(|name| files.contains_key(*name)) {
+        let shown = source.display();
+        let why = "is not a module's source: it has neither a Makefile nor a Kbuild";
+        return Err(Failure::usage(format!("{shown} {why}")).into());
     }
     let name = source.file_name().unwrap_or_default().to_string_lossy();
-    let compiler = find_compiler(kernel.require_build()?, kernel.arch, options.cc.as_deref())?;
+    let (build, release) = (kernel.require_build()?, &kernel.release);
+    let compiler = find_compiler(build, kernel.arch, options.cc.as_deref())?;
     let key = key(kernel, &files, &compiler)?;
+    let key = &key[..16];
     let cache = env.paths.cache().join("modules");
-    let goal = cache.join(format!("{name}-{}-{}", kernel.release, &key[..16]));
-    let _lock = lock::take(env, &format!("module-{}", &key[..16]))?;
+    let goal = cache.join(format!("{name}-{release}-{key}"));
+    let _lock = lock::take(env, &format!("module-{key}"))?;
     if goal.is_dir() {
         let module = the_module(&goal)?;
         env.ui
@@ -81,28 +79,24 @@ pub fn build_external(
         return Ok(module);
     }
     if !compiler.kernels_own {
+        let (program, version) = (&compiler.program, &compiler.version);
+        let own = kernels_compiler(build)?;
         env.ui.info(format!(
-            "building {name} for {} with {} ({}), because this host lacks the kernel's own compiler, {}",
-            kernel.release,
-            compiler.program,
-            compiler.version,
-            kernels_compiler(kernel.require_build()?)?,
+            "building {name} for {release} with {program} ({version}), because this host lacks \
+             the kernel's own compiler, {own}"
         ));
     }
     let temporary = Temporary::directory(&goal)?;
     let work = temporary.path().join("source");
     copy_source(&source, &files, &work)?;
-    let task = env
-        .ui
-        .task(format!("building {name} for {}", kernel.release));
+    let task = env.ui.task(format!("building {name} for {release}"));
     make(kernel, &work, &name, &compiler, &options.log)?;
     drop(task);
     let built = the_module(&work)?;
     let out = temporary.path().join("out");
     disk::create_directory(&out)?;
     let module = built.file_name().context("the module has no name")?;
-    std::fs::rename(&built, out.join(module))
-        .with_context(|| format!("cannot move {}", built.display()))?;
+    disk::rename(&built, &out.join(module))?;
     temporary.persist_from(&out)?;
     Ok(goal.join(module))
 }
@@ -116,17 +110,17 @@ pub(crate) fn make(
     kernel: &LocalKernel,
     directory: &Path,
     name: &str,
-    compiler: &Compiler,
+    compiler: &ModuleCompiler,
     log: &Path,
 ) -> Result<()> {
     let build = kernel.require_build()?;
-    let canonical = |path: &Path| disk::canonicalize(path);
-    let (real_build, real_directory) = (canonical(build)?, canonical(directory)?);
+    let (real_build, real_directory) = (disk::canonicalize(build)?, disk::canonicalize(directory)?);
     for path in [&real_build, &real_directory] {
         if path.to_string_lossy().contains([' ', ':', '%']) {
+            let path = path.display();
             return Err(Failure::usage(format!(
-                "the kernel's makefiles cannot work in {}: it has a space, a colon or a percent sign",
-                path.display()
+                "the kernel's makefiles cannot work in {path}: it has a space, a colon or a \
+                 percent sign"
             ))
             .hint("choose another work directory with -d")
             .into());
@@ -203,42 +197,25 @@ pub(crate) fn list_modules(root: &Path, release: &Release) -> Result<()> {
 
 /// The only `.ko` file below a directory.
 fn the_module(directory: &Path) -> Result<PathBuf> {
-    let mut modules = files_below(directory)?
-        .into_iter()
-        .filter(|path| path.extension() == Some(OsStr::new("ko")))
-        .collect::<Vec<_>>();
-    match (modules.pop(), modules.len()) {
-        (Some(module), 0) => Ok(directory.join(module)),
-        (Some(_), others) => bail!(
-            "{} modules were built in {}, where one is wanted",
-            others + 1,
-            directory.display()
-        ),
-        (None, _) => bail!("no module was built in {}", directory.display()),
-    }
+    let mut modules = disk::tree(directory)?;
+    modules.retain(|path| path.extension() == Some(OsStr::new("ko")));
+    let shown = directory.display();
+    let (count, module) = (modules.len(), modules.pop());
+    let module = module.with_context(|| format!("no module was built in {shown}"))?;
+    ensure!(
+        count == 1,
+        "{count} modules were built in {shown}, where one is wanted"
+    );
+    Ok(module)
 }
 
 /// Regular files below a directory, relative to it, sorted. Links to directories
 /// are not followed.
 pub(super) fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    let mut folders = vec![PathBuf::new()];
-    while let Some(folder) = folders.pop() {
-        let path = directory.join(&folder);
-        let context = || format!("cannot read {}", path.display());
-        for entry in path.read_dir().with_context(context)? {
-            let entry = entry.with_context(context)?;
-            let name = folder.join(entry.file_name());
-            let kind = entry.file_type().with_context(context)?;
-            if kind.is_dir() {
-                folders.push(name);
-            } else if kind.is_file() || entry.path().is_file() {
-                files.push(name);
-            }
-        }
-    }
-    files.sort();
-    Ok(files)
+    let paths = disk::tree(directory)?.into_iter();
+    let files = paths.filter(|path| path.is_file());
+    let names = files.map(|path| Ok(path.strip_prefix(directory)?.to_owned()));
+    names.collect()
 }
 
 /// The module's source: relative path and contents, without what a build in that
@@ -247,25 +224,23 @@ fn source_files(source: &Path) -> Result<BTreeMap<PathBuf, Vec<u8>>> {
     let mut files = BTreeMap::new();
     for path in files_below(source)? {
         if is_source(&path) {
-            let full = source.join(&path);
-            let bytes = input::bytes(&full, input::LARGE)?;
+            let bytes = input::bytes(&source.join(&path), input::LARGE)?;
             files.insert(path, bytes);
         }
     }
     Ok(files)
 }
 
+/// What the names of files end with that a build makes.
+const PRODUCTS: &[&str] = &[
+    ".o", ".ko", ".mod", ".mod.c", ".a", ".order", ".symvers", "~",
+];
+
 fn is_source(path: &Path) -> bool {
-    let hidden = path
-        .components()
-        .any(|component| component.as_os_str().as_bytes().starts_with(b"."));
+    let mut parts = path.iter().map(OsStrExt::as_bytes);
+    let hidden = parts.any(|part| part.starts_with(b"."));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let built = [
-        ".o", ".ko", ".mod", ".mod.c", ".a", ".order", ".symvers", "~",
-    ]
-    .iter()
-    .any(|end| name.ends_with(end));
-    !hidden && !built
+    !hidden && !PRODUCTS.iter().any(|end| name.ends_with(end))
 }
 
 fn copy_source(source: &Path, files: &BTreeMap<PathBuf, Vec<u8>>, goal: &Path) -> Result<()> {
@@ -276,12 +251,8 @@ fn copy_source(source: &Path, files: &BTreeMap<PathBuf, Vec<u8>>, goal: &Path) -
         }
         disk::write(&copy, bytes)?;
         // Scripts that the Makefile calls must stay executable.
-        let permissions = source
-            .join(path)
-            .metadata()
-            .map(|metadata| metadata.permissions());
-        if let Ok(permissions) = permissions {
-            std::fs::set_permissions(&copy, permissions)
+        if let Ok(metadata) = source.join(path).metadata() {
+            std::fs::set_permissions(&copy, metadata.permissions())
                 .with_context(|| format!("cannot write {}", copy.display()))?;
         }
     }
@@ -291,18 +262,22 @@ fn copy_source(source: &Path, files: &BTreeMap<PathBuf, Vec<u8>>, goal: &Path) -
 fn key(
     kernel: &LocalKernel,
     files: &BTreeMap<PathBuf, Vec<u8>>,
-    compiler: &Compiler,
+    compiler: &ModuleCompiler,
 ) -> Result<String> {
     let mut digest = Sha256::default();
     let mut part = |bytes: &[u8]| {
         digest.update((bytes.len() as u64).to_le_bytes());
         digest.update(bytes);
     };
-    part(RECIPE.as_bytes());
-    part(kernel.release.to_string().as_bytes());
-    part(kernel.arch.name.as_bytes());
-    part(compiler.program.as_bytes());
-    part(compiler.version.as_bytes());
+    for text in [
+        RECIPE,
+        &kernel.release.to_string(),
+        kernel.arch.name,
+        &compiler.program,
+        &compiler.version,
+    ] {
+        part(text.as_bytes());
+    }
     // What tells one kernel of that name from another.
     let build = kernel.require_build()?;
     for path in [
@@ -334,17 +309,14 @@ fn key(
 /// a4353898980c, "kconfig: add CC_IS_GCC and CC_VERSION_TEXT"); before, only in
 /// `generated/compile.h`.
 fn kernels_compiler(build: &Path) -> Result<String> {
-    let read = |name: &str| {
-        let path = build.join(name);
-        input::text(&path, input::TEXT)
-    };
+    let read = |name: &str| input::text(&build.join(name), input::TEXT);
     let config = read(".config")?;
     if let Some(version) = quoted(&config, "CONFIG_CC_VERSION_TEXT=") {
         return Ok(version);
     }
     let compile = read("include/generated/compile.h").unwrap_or_default();
-    let version = quoted(&compile, "#define LINUX_COMPILER ");
     // `gcc version 12.2.0 (Debian 12.2.0-14)` is what it was called by then.
+    let version = quoted(&compile, "#define LINUX_COMPILER ");
     Ok(version.unwrap_or_else(|| "unknown".to_owned()))
 }
 
@@ -361,13 +333,13 @@ pub(crate) fn find_compiler(
     build: &Path,
     arch: &'static Arch,
     wanted: Option<&str>,
-) -> Result<Compiler> {
+) -> Result<ModuleCompiler> {
     let kernels = kernels_compiler(build)?;
     for program in candidates(&kernels, arch) {
         if let Some(version) = version_of(&program)?
             && same_compiler(&version, &kernels)
         {
-            return Ok(Compiler {
+            return Ok(ModuleCompiler {
                 program,
                 version,
                 kernels_own: true,
@@ -379,47 +351,44 @@ pub(crate) fn find_compiler(
         None if arch::host() == Some(arch) => "gcc".to_owned(),
         None => format!("{}-gcc", arch.triplet),
     };
-    match version_of(&fallback)? {
-        Some(version) => Ok(Compiler {
-            program: fallback,
-            version,
-            kernels_own: false,
-        }),
-        None => Err(Failure::setup(format!(
-            "no compiler for modules: neither {kernels}, nor {fallback}"
-        ))
-        .hint("install gcc, name a compiler with --cc, or let --setup install what is missing")
-        .into()),
-    }
+    let Some(version) = version_of(&fallback)? else {
+        let message = format!("no compiler for modules: neither {kernels}, nor {fallback}");
+        return Err(Failure::setup(message)
+            .hint("install gcc, name a compiler with --cc, or let --setup install what is missing")
+            .into());
+    };
+    Ok(ModuleCompiler {
+        program: fallback,
+        version,
+        kernels_own: false,
+    })
 }
 
 /// Programs that may be the compiler with that `--version` line.
 fn candidates(version: &str, arch: &Arch) -> Vec<String> {
-    let name = version.split_whitespace().next().unwrap_or_default();
-    let kind = if version.contains("clang") {
-        "clang"
-    } else {
-        "gcc"
+    let mut words = version.split_whitespace();
+    let number = |word: &&str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
+    let major = words.clone().rfind(number);
+    let major = major.and_then(|number| number.split('.').next());
+    let kind = match version.contains("clang") {
+        true => "clang",
+        false => "gcc",
     };
-    let number = |word: &str| word.starts_with(|c: char| c.is_ascii_digit()) && word.contains('.');
-    let major = version
-        .split_whitespace()
-        .rfind(|word| number(word))
-        .and_then(|word| word.split('.').next());
-    let mut programs = vec![name.to_owned()];
-    if let Some(major) = major {
-        programs.push(format!("{kind}-{major}"));
-        programs.push(format!("{}-{kind}-{major}", arch.triplet));
+    let mut names = vec![words.next().unwrap_or_default().to_owned()];
+    for name in major
+        .map(|major| format!("{kind}-{major}"))
+        .into_iter()
+        .chain([kind.to_owned()])
+    {
+        names.push(name.clone());
+        names.push(format!("{}-{name}", arch.triplet));
     }
-    programs.push(kind.to_owned());
-    programs.push(format!("{}-{kind}", arch.triplet));
-    programs.retain(|program| program.contains(kind) && !program.contains('/'));
-    let mut seen = Vec::new();
-    programs.retain(|program| {
-        let new = !seen.contains(program);
-        seen.push(program.clone());
-        new
-    });
+    let mut programs = Vec::new();
+    for name in names {
+        if name.contains(kind) && !name.contains('/') && !programs.contains(&name) {
+            programs.push(name);
+        }
+    }
     programs
 }
 
@@ -454,16 +423,14 @@ pub(super) fn version_of(program: &str) -> Result<Option<String>> {
     Ok(output.lines().next().map(str::to_owned))
 }
 
-/// A listing by which one can tell that nothing below a directory was changed.
-pub(crate) fn listing(directory: &Path) -> Result<BTreeMap<PathBuf, (u64, SystemTime)>> {
-    let mut listing = BTreeMap::new();
-    for path in files_below(directory)? {
-        let metadata = directory
-            .join(&path)
-            .symlink_metadata()
-            .with_context(|| format!("cannot look at {}", path.display()))?;
-        let time = metadata.modified().context("no modification times")?;
-        listing.insert(path, (metadata.len(), time));
+/// A listing by which one can tell that nothing below a directory was changed: names, sizes
+/// and times of its files.
+pub(crate) fn listing(directory: &Path) -> Result<BTreeSet<(PathBuf, u64, SystemTime)>> {
+    let mut listing = BTreeSet::new();
+    for name in files_below(directory)? {
+        let metadata = directory.join(&name).symlink_metadata();
+        let metadata = metadata.with_context(|| format!("cannot look at {}", name.display()))?;
+        listing.insert((name, metadata.len(), metadata.modified()?));
     }
     Ok(listing)
 }

@@ -11,12 +11,12 @@
 //! build/...               see FILES and DIRECTORIES
 //! ```
 //!
-//! That an external module builds against it is not assumed but tried, every
-//! time: a package is not put in place before a module was built against the
-//! very files that go into it.
+//! A package is not put in place before a module was built against the very files
+//! that go into it.
 
-use std::ffi::OsString;
+use std::collections::BTreeSet;
 use std::fs::{File, Permissions};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, UNIX_EPOCH};
@@ -25,9 +25,10 @@ use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
 use crate::archive::{self, PACKAGE_TIME};
+use crate::base::embedded::PROOF_SOURCE;
 use crate::base::error::Failure;
 use crate::base::process::{self, LongCommand};
-use crate::base::{disk, env::Env, input, interrupt, lock, temporary::Temporary};
+use crate::base::{disk, env::Env, input, lock, programs, temporary::Temporary};
 use crate::kernel::{build::make, module, store};
 use crate::model::arch::{self, Arch};
 use crate::model::{kernel::LocalKernel, package_name::PackageName, version::Release};
@@ -81,7 +82,7 @@ const FILES: &[&str] = &[
 /// build tree, apart from what [`is_header`] leaves out.
 const DIRECTORIES: &[&str] = &["arch/ARCH/include", "include"];
 
-/// Without one of these the build tree is not finished.
+/// Without one of these, and the image, the build tree is not finished.
 const REQUIRED: &[&str] = &[
     "Module.symvers",
     ".config",
@@ -120,55 +121,17 @@ const SIGNS_OF_MISSING_FILES: &[&str] = &[
     "Permission denied",
 ];
 
-/// The module of the proof.
-const PROOF_SOURCE: &str = "\
-#include <linux/kobject.h>
-#include <linux/module.h>
-#include <linux/slab.h>
-
-static void *proof_memory;
-
-static int __init proof_init(void)
-{
-	proof_memory = kmalloc(64, GFP_KERNEL);
-	return proof_memory ? 0 : -ENOMEM;
-}
-
-static void __exit proof_exit(void)
-{
-	kfree(proof_memory);
-}
-
-module_init(proof_init);
-module_exit(proof_exit);
-
-MODULE_DESCRIPTION(\"Shows that modules can be built against this package\");
-MODULE_LICENSE(\"GPL\");
-";
-
 /// A finished build tree.
-pub struct PackageInput<'a> {
+#[derive(Debug, PartialEq, Eq)]
+pub struct FinishedBuild {
     pub arch: &'static Arch,
     /// `make kernelrelease`.
     pub release: Release,
     pub source: PathBuf,
-    /// The build tree; may be the source tree.
+    /// Absolute; may be the source tree.
     pub build: PathBuf,
-    /// `make` in the build tree with these further arguments (variables, targets).
-    pub make: &'a dyn Fn(&[&str]) -> LongCommand,
-    /// binutils' objcopy for this architecture.
-    pub objcopy: OsString,
     /// The text of `manifest.json`, if the tree was built by us.
     pub manifest: Option<String>,
-}
-
-pub struct PackageOptions<'a> {
-    /// The directory for the package file; the work directory's if `None`.
-    pub output: Option<&'a Path>,
-    /// Output of make and objcopy is appended here.
-    pub log: &'a Path,
-    /// Threads that compress; the package does not depend on it.
-    pub workers: u32,
 }
 
 #[derive(Debug)]
@@ -179,46 +142,51 @@ pub struct Packaged {
 }
 
 /// Stages a package, proves it, and puts it in place: unpacked in the work
-/// directory, and as a file. Both are replaced if they are there.
+/// directory, and as a file in `output` or the work directory. Both are replaced if they are
+/// there. `make` calls make in the build tree; its output is appended to `log`.
 ///
 /// Takes the lock [`store::lock_name`] of the kernel; the caller must not hold it.
 pub fn package(
     env: &Env,
-    input: &PackageInput<'_>,
-    options: &PackageOptions<'_>,
+    built: &FinishedBuild,
+    make: &dyn Fn(&[&str]) -> LongCommand,
+    output: Option<&Path>,
+    log: &Path,
 ) -> Result<Packaged> {
-    let (arch, release) = (input.arch, &input.release);
-    check_finished(input)?;
+    let (arch, release) = (built.arch, &built.release);
+    let required = REQUIRED.iter().copied().chain([arch.image]);
+    if let Some(missing) = store::missing(&built.build, required) {
+        let build = built.build.display();
+        let message = format!("{build} is not a finished kernel build: {missing}");
+        return Err(Failure::usage(message).into());
+    }
     let goal = store::kernel_path(&env.paths, arch, release);
-    let name = PackageName::new(arch, release);
-    let archive = match options.output {
-        Some(directory) => directory.join(name.to_string()),
+    let archive = match output {
+        Some(directory) => directory.join(PackageName::new(arch, release).to_string()),
         None => store::package_path(&env.paths, arch, release),
     };
     let _lock = lock::take(env, &store::lock_name(arch, release))?;
     let temporary = Temporary::directory(&goal)?;
-    let stage = temporary
-        .path()
-        .join("lib/modules")
-        .join(release.to_string());
+    let root = temporary.path();
+    let stage = root.join(format!("lib/modules/{release}"));
 
     let mut task = env.ui.task(format!("packaging {release}"));
     task.update("installing modules");
-    install_modules(input, temporary.path(), &stage, options.log)?;
+    install_modules(make, root, &stage, log)
+        .with_context(|| format!("cannot install the modules of {release}"))?;
     task.update("copying what external modules need");
-    stage_files(input, &stage, options.log)?;
+    stage_files(built, &stage, log)?;
     normalise(&stage)?;
     let kernel = store::open(&stage)?;
     task.update("building a module against it");
-    prove(&kernel, &temporary.path().join("proof"), options.log)?;
+    prove(&kernel, &root.join("proof"), log)?;
     task.update("compressing");
     let file = Temporary::file(&archive)?;
-    let sha256 = archive::create(&stage, file.as_file(), options.workers)?;
+    let sha256 = archive::create(&stage, file.as_file(), programs::processors())?;
     drop(task);
     file.persist()?;
     temporary.persist_from(&stage)?;
-    let size = archive.metadata()?.len();
-    let shown = archive.display();
+    let (shown, size) = (archive.display(), archive.metadata()?.len());
     env.ui
         .info(format!("{shown} ({size} bytes, sha256 {sha256})"));
     Ok(Packaged {
@@ -227,50 +195,21 @@ pub fn package(
     })
 }
 
-/// The name of objcopy for an architecture: the host's own, or a cross one.
-pub fn objcopy(arch: &Arch) -> OsString {
-    if arch::host() == Some(arch) {
-        "objcopy".into()
-    } else {
-        format!("{}-objcopy", arch.triplet).into()
-    }
-}
-
-fn check_finished(input: &PackageInput<'_>) -> Result<()> {
-    let missing = REQUIRED
-        .iter()
-        .copied()
-        .chain([input.arch.image])
-        .filter(|name| !input.build.join(name).exists())
-        .collect::<Vec<_>>();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    Err(Failure::usage(format!(
-        "{} is not a finished kernel build: no {}",
-        input.build.display(),
-        missing.join(", no ")
-    ))
-    .into())
-}
-
-fn install_modules(input: &PackageInput<'_>, root: &Path, stage: &Path, log: &Path) -> Result<()> {
-    let depmod = module::depmod()?;
+fn install_modules(
+    make: &dyn Fn(&[&str]) -> LongCommand,
+    root: &Path,
+    stage: &Path,
+    log: &Path,
+) -> Result<()> {
     let install = format!("INSTALL_MOD_PATH={}", root.display());
     // The kernel looks for depmod in PATH, which lacks /sbin for ordinary users,
     // and goes on without it.
-    let depmod = format!("DEPMOD={}", depmod.display());
-    let command = (input.make)(&[&install, &depmod, "INSTALL_MOD_STRIP=", "modules_install"]);
-    process::run_logged(command, log, || Ok(()))
-        .with_context(|| format!("cannot install the modules of {}", input.release))?;
-    for name in ["modules.dep", "modules.devname", "modules.builtin"] {
-        if !stage.join(name).is_file() {
-            bail!(
-                "installing the modules of {} gave no {name}; log: {}",
-                input.release,
-                log.display()
-            );
-        }
+    let depmod = format!("DEPMOD={}", module::depmod()?.display());
+    let command = make(&[&install, &depmod, "INSTALL_MOD_STRIP=", "modules_install"]);
+    process::run_logged(command, log, || Ok(()))?;
+    let lists = ["modules.dep", "modules.devname", "modules.builtin"];
+    if let Some(missing) = store::missing(stage, lists) {
+        bail!("that gave {missing}; log: {}", log.display());
     }
     // Links to the absolute paths of both trees; `source` until 6.6 (Linux commit
     // d8131c2965d5, "kbuild: remove $(MODLIB)/source symlink").
@@ -283,64 +222,62 @@ fn install_modules(input: &PackageInput<'_>, root: &Path, stage: &Path, log: &Pa
     Ok(())
 }
 
-fn stage_files(input: &PackageInput<'_>, stage: &Path, log: &Path) -> Result<()> {
+fn stage_files(built: &FinishedBuild, stage: &Path, log: &Path) -> Result<()> {
     let build = stage.join("build");
     disk::create_directory(&build)?;
-    let mut trees = vec![input.source.as_path()];
-    if input.source != input.build {
-        // Behind the source: what is in both was generated for this build.
-        trees.push(&input.build);
-    }
     // The build tree's own is a stub with the absolute path of the source.
-    copy(&input.source.join("Makefile"), &build.join("Makefile"))?;
-    for tree in trees {
+    copy(&built.source.join("Makefile"), &build.join("Makefile"))?;
+    // The build tree behind the source: what is in both was generated for this build.
+    for tree in [&built.source, &built.build] {
         for pattern in FILES {
-            for path in expand(tree, &pattern.replace("ARCH", input.arch.source))? {
-                copy(&tree.join(&path), &build.join(&path))?;
+            for path in expand(tree, &pattern.replace("ARCH", built.arch.source))? {
+                copy(&path, &build.join(path.strip_prefix(tree)?))?;
             }
         }
         for directory in DIRECTORIES {
-            let directory = directory.replace("ARCH", input.arch.source);
-            if tree.join(&directory).is_dir() {
-                copy_headers(tree, Path::new(&directory), &build)?;
+            for path in disk::tree(&tree.join(directory.replace("ARCH", built.arch.source)))? {
+                let name = path.strip_prefix(tree)?;
+                if is_header(name) && path.is_file() {
+                    copy(&path, &build.join(name))?;
+                }
             }
+        }
+        if built.source == built.build {
+            break;
         }
     }
     strip_host_programs(&build)?;
-    copy(&input.build.join(input.arch.image), &stage.join("vmlinuz"))?;
-    if let Some(manifest) = &input.manifest {
-        disk::write(stage.join("manifest.json"), manifest.as_bytes())?;
+    copy(&built.build.join(built.arch.image), &stage.join("vmlinuz"))?;
+    if let Some(manifest) = &built.manifest {
+        disk::write(stage.join("manifest.json"), manifest)?;
     }
     // Relocations are only there for the kernel's own build (KASLR) and make up
     // half of the file.
-    let command = LongCommand::new(input.objcopy.clone())
+    let objcopy = match arch::host() == Some(built.arch) {
+        true => "objcopy".to_owned(),
+        false => format!("{}-objcopy", built.arch.triplet),
+    };
+    let command = LongCommand::new(objcopy)
         .arg("--remove-relocations=*")
-        .arg(input.build.join("vmlinux"))
+        .arg(built.build.join("vmlinux"))
         .arg(build.join("vmlinux"));
     process::run_logged(command, log, || Ok(()))
-        .with_context(|| format!("cannot copy the vmlinux of {}", input.release))
+        .with_context(|| format!("cannot copy the vmlinux of {}", built.release))
 }
 
 /// The files in a tree that a pattern of [`FILES`] stands for.
 fn expand(tree: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
-    let Some(start) = pattern.strip_suffix('*') else {
-        let found = tree.join(pattern).is_file();
-        return Ok(found.then(|| PathBuf::from(pattern)).into_iter().collect());
+    let path = tree.join(pattern);
+    let (Some(folder), Some(start)) = (path.parent(), pattern.strip_suffix('*')) else {
+        return Ok(Some(path)
+            .filter(|path| path.is_file())
+            .into_iter()
+            .collect());
     };
-    let (folder, start) = start.rsplit_once('/').unwrap_or(("", start));
-    let directory = tree.join(folder);
-    if !directory.is_dir() {
-        return Ok(Vec::new());
-    }
-    let context = || format!("cannot read {}", directory.display());
-    let mut found = Vec::new();
-    for entry in directory.read_dir().with_context(context)? {
-        let entry = entry.with_context(context)?;
-        let name = entry.file_name();
-        if name.to_string_lossy().starts_with(start) && entry.path().is_file() {
-            found.push(Path::new(folder).join(name));
-        }
-    }
+    let start = tree.join(start);
+    let start = start.as_os_str().as_bytes();
+    let mut found = disk::entries(folder)?;
+    found.retain(|path| path.as_os_str().as_bytes().starts_with(start) && path.is_file());
     Ok(found)
 }
 
@@ -358,24 +295,6 @@ fn is_header(path: &Path) -> bool {
         || path == Path::new("include/config/kernel.release")
         // Read by makefiles until 5.x.
         || path == Path::new("include/config/tristate.conf")
-}
-
-fn copy_headers(tree: &Path, directory: &Path, goal: &Path) -> Result<()> {
-    interrupt::check()?;
-    let from = tree.join(directory);
-    let context = || format!("cannot read {}", from.display());
-    for entry in from.read_dir().with_context(context)? {
-        let entry = entry.with_context(context)?;
-        let path = directory.join(entry.file_name());
-        // A link to a directory is one file for `is_dir` of the entry's type, so
-        // that a link in a circle does no harm.
-        if entry.file_type().with_context(context)?.is_dir() {
-            copy_headers(tree, &path, goal)?;
-        } else if is_header(&path) && entry.path().is_file() {
-            copy(&tree.join(&path), &goal.join(&path))?;
-        }
-    }
-    Ok(())
 }
 
 /// Copies a file (what a link points to, not the link), replacing what is there.
@@ -408,39 +327,30 @@ fn strip_host_programs(build: &Path) -> Result<()> {
 /// The permissions and times that the files have after unpacking, so that a
 /// kernel is the same whether it was built here or fetched.
 fn normalise(directory: &Path) -> Result<()> {
-    interrupt::check()?;
-    let context = || {
-        format!(
-            "cannot set permissions and times in {}",
-            directory.display()
-        )
-    };
-    for entry in directory.read_dir().with_context(context)? {
-        let entry = entry.with_context(context)?;
-        let kind = entry.file_type().with_context(context)?;
-        if kind.is_dir() {
-            normalise(&entry.path())?;
-        } else if kind.is_file() {
-            let metadata = entry.metadata().with_context(context)?;
-            let executable = metadata.permissions().mode() & 0o100 != 0;
-            let mode = if executable { 0o755 } else { 0o644 };
-            let path = entry.path();
-            std::fs::set_permissions(&path, Permissions::from_mode(mode)).with_context(context)?;
-            File::options()
-                .append(true)
-                .open(&path)
-                .and_then(|file| file.set_modified(UNIX_EPOCH + Duration::from_secs(PACKAGE_TIME)))
+    let shown = directory.display();
+    let context = || format!("cannot set permissions and times in {shown}");
+    for path in disk::tree(directory)?.iter().chain([&directory.to_owned()]) {
+        let metadata = path.symlink_metadata().with_context(context)?;
+        if metadata.is_symlink() {
+            continue;
+        }
+        let executable = metadata.is_dir() || metadata.permissions().mode() & 0o100 != 0;
+        let mode = if executable { 0o755 } else { 0o644 };
+        std::fs::set_permissions(path, Permissions::from_mode(mode)).with_context(context)?;
+        if metadata.is_file() {
+            let file = File::options().append(true).open(path);
+            file.and_then(|file| file.set_modified(UNIX_EPOCH + Duration::from_secs(PACKAGE_TIME)))
                 .with_context(context)?;
         }
     }
-    std::fs::set_permissions(directory, Permissions::from_mode(0o755)).with_context(context)
+    Ok(())
 }
 
 /// Builds a module against a package, in `directory`, and looks closely at how
 /// that went.
 pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
     disk::create_directory(directory)?;
-    disk::write(directory.join("proof.c"), PROOF_SOURCE.as_bytes())?;
+    disk::write(directory.join("proof.c"), PROOF_SOURCE)?;
     disk::write(directory.join("Makefile"), b"obj-m := proof.o\n")?;
     let compiler = module::find_compiler(kernel.require_build()?, kernel.arch, None)?;
     let before = module::listing(&kernel.path)?;
@@ -450,33 +360,26 @@ pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
     let output = process::tail_of_log(log, start, usize::MAX);
     let missed = missing_files(&output);
     if !missed.is_empty() {
-        let message = format!(
-            "the package lacks files that external modules need; log: {}",
-            log.display()
-        );
+        let log = log.display();
+        let message = format!("the package lacks files that external modules need; log: {log}");
         let lines = missed.join("\n");
         return Err(Failure::setup(message).lines(lines).into());
     }
     let after = module::listing(&kernel.path)?;
-    let changed = after
-        .iter()
-        .filter(|(path, state)| before.get(*path) != Some(state))
-        .chain(before.iter().filter(|(path, _)| !after.contains_key(*path)))
-        .map(|(path, _)| path.display().to_string())
-        .collect::<Vec<_>>();
+    let changed = after.symmetric_difference(&before);
+    let changed = changed.map(|(path, ..)| path.display().to_string());
+    let changed = changed.collect::<BTreeSet<_>>();
     if !changed.is_empty() {
         bail!(
             "building an external module changes the package, which other runs share: {}",
-            changed.join(", ")
+            changed.into_iter().collect::<Vec<_>>().join(", ")
         );
     }
     let built = directory.join("proof.ko");
     let bytes = input::bytes(&built, input::LARGE)?;
     let magic = format!("vermagic={} ", kernel.release);
-    if !bytes
-        .windows(magic.len())
-        .any(|window| window == magic.as_bytes())
-    {
+    let mut windows = bytes.windows(magic.len());
+    if !windows.any(|window| window == magic.as_bytes()) {
         bail!(
             "an external module built against the package is not for {}: it lacks {magic:?}",
             kernel.release
@@ -488,34 +391,17 @@ pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
 /// Lines of make's output that mean a missing file. Our own command line, which
 /// the log begins with, is none.
 fn missing_files(output: &str) -> Vec<&str> {
-    output
-        .lines()
-        .filter(|line| !line.starts_with("$ "))
-        .filter(|line| {
-            SIGNS_OF_MISSING_FILES
-                .iter()
-                .any(|sign| line.contains(sign))
-        })
-        .collect()
+    let is_sign = |line: &&str| {
+        SIGNS_OF_MISSING_FILES
+            .iter()
+            .any(|sign| line.contains(sign))
+    };
+    let lines = output.lines().filter(|line| !line.starts_with("$ "));
+    lines.filter(is_sign).collect()
 }
 
-/// A build tree that somebody else made, as found in a directory.
-#[derive(Debug, PartialEq, Eq)]
-pub struct FoundBuild {
-    /// From the ELF header of `vmlinux`.
-    pub arch: &'static Arch,
-    /// From `include/config/kernel.release`.
-    pub release: Release,
-    /// From the `source` link or the stub of a Makefile.
-    pub source: PathBuf,
-    /// The directory itself, absolute.
-    pub build: PathBuf,
-    /// The text of its `manifest.json`, if there is one.
-    pub manifest: Option<String>,
-}
-
-impl FoundBuild {
-    /// Looks at a build tree.
+impl FinishedBuild {
+    /// A build tree that somebody else made, as found in a directory.
     pub fn at(directory: &Path) -> Result<Self> {
         let wrong = |why: String| {
             Failure::usage(format!("{} {why}", directory.display()))
@@ -525,31 +411,26 @@ impl FoundBuild {
             .canonicalize()
             .map_err(|error| wrong(format!("cannot be opened: {error}")))?;
         let read = |name: &str| input::text(&build.join(name), input::TEXT);
-        let Ok(release) = read("include/config/kernel.release") else {
-            let why = "is not a finished kernel build: no include/config/kernel.release";
-            return Err(wrong(why.to_owned()).into());
-        };
-        let vmlinux = build.join("vmlinux");
-        if !vmlinux.is_file() {
-            return Err(wrong("is not a finished kernel build: no vmlinux".to_owned()).into());
+        let release = "include/config/kernel.release";
+        if let Some(missing) = store::missing(&build, [release, "vmlinux"]) {
+            let why = format!("is not a finished kernel build: {missing}");
+            return Err(wrong(why).into());
         }
-        let makefile = read("Makefile").unwrap_or_default();
         let source = if build.join("Kconfig").is_file() {
-            build.clone()
+            Some(build.clone())
         } else if let Ok(source) = build.join("source").canonicalize() {
-            source
-        } else if let Some(source) = source_of_stub(&makefile) {
-            source
+            Some(source)
         } else {
-            return Err(wrong("does not say where its source is".to_owned()).into());
+            source_of_stub(&read("Makefile").unwrap_or_default())
         };
+        let source = source.ok_or_else(|| wrong("does not say where its source is".to_owned()))?;
         if !source.join("Kconfig").is_file() {
             let why = format!("was built from {}, which is gone", source.display());
             return Err(wrong(why).into());
         }
         Ok(Self {
-            arch: store::elf_architecture(&vmlinux)?,
-            release: release.trim().parse()?,
+            arch: store::elf_architecture(&build.join("vmlinux"))?,
+            release: read(release)?.trim().parse()?,
             source,
             manifest: read("manifest.json").ok(),
             build,
@@ -657,9 +538,9 @@ mod tests {
             std::fs::write(tree.path().join("scripts").join(name), "").unwrap();
         }
         let expand = |pattern| {
-            let mut found = expand(tree.path(), pattern).unwrap();
-            found.sort();
-            found
+            let found = expand(tree.path(), pattern).unwrap().into_iter();
+            let found = found.map(|path| path.strip_prefix(tree.path()).unwrap().to_owned());
+            found.collect::<Vec<_>>()
         };
         assert_eq!(
             expand("scripts/Makefile*"),
@@ -677,7 +558,7 @@ mod tests {
     fn what_is_no_build_tree_is_a_usage_error() {
         let directory = tempfile::tempdir().unwrap();
         let message = || {
-            let error = FoundBuild::at(directory.path()).unwrap_err();
+            let error = FinishedBuild::at(directory.path()).unwrap_err();
             assert_eq!(crate::base::error::exit_status(&error), 2);
             error.to_string()
         };

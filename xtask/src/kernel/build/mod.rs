@@ -21,7 +21,7 @@ use crate::base::temporary::{self, Temporary};
 use crate::base::{disk, env::Env, error::Failure, input, interrupt, lock, programs::processors};
 use crate::kernel::config::{self, Merged};
 use crate::kernel::manifest::{self, Input, Manifest, Origin};
-use crate::kernel::package::{self, PackageInput, PackageOptions, Packaged};
+use crate::kernel::package::{self, FinishedBuild, Packaged};
 use crate::kernel::source::{self, FoundSource, SourceChoice, SourceTree, WantedSource};
 use crate::kernel::{module, store};
 use crate::model::version::{Position, Release, Series, Version, VmtestSuffix};
@@ -323,21 +323,15 @@ impl<'a> Ingredients<'a> {
         let (series, flavor) = (plan.found.version.series, &self.request.flavor);
         let objects = format!("objects/{}-{series}-{flavor}", arch.name);
         tree.compile(Some(&env.paths.cache().join(objects)))?;
-        let input = PackageInput {
+        let built = FinishedBuild {
             arch,
             release: plan.release.clone(),
             source: self.source.path.clone(),
             build: tree.make.build.clone(),
-            make: &|arguments: &[&str]| tree.make.command(arguments),
-            objcopy: package::objcopy(arch),
             manifest: Some(self.manifest().to_json()?),
         };
-        let options = PackageOptions {
-            output: None,
-            log,
-            workers: processors(),
-        };
-        package::package(env, &input, &options)
+        let make = |arguments: &[&str]| tree.make.command(arguments);
+        package::package(env, &built, &make, None, log)
             .map_err(|error| source::name_full_disk(error, env.paths.work()))
     }
 
