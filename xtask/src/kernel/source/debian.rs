@@ -4,9 +4,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use super::{FoundSource, SourceLocation, newest, run, say_kept, whole};
+use super::{FoundSource, SourceLocation, name_full_disk, newest, say_kept, whole};
 use crate::archive::{Tree, UnpackLimits};
-use crate::base::{disk, env::Env, error::Failure, format::thousands, interrupt};
+use crate::base::{
+    disk, env::Env, error::Failure, format::thousands, interrupt, process::run_logged,
+};
 use crate::kernel::distro::package::PackageFile;
 use crate::model::version::Version;
 use crate::net::apt::formats as apt;
@@ -90,14 +92,15 @@ pub fn download(
         .download_command()
         .args(all.map(|candidate| format!("{}={}", candidate.package, candidate.version)))
         .current_dir(directory);
-    run(env, log, command, || {
+    run_logged(command, log, || {
         let received = (received(directory, packages) + received(&partial, packages)) >> 20;
         if received > 0 {
             task.update(format!("{} of {total} MiB", thousands(received)));
         }
         Ok(())
     })
-    .inspect_err(|_| say_kept(env, name))?;
+    .inspect_err(|_| say_kept(env, name))
+    .map_err(|error| name_full_disk(error, directory))?;
     let find = |package| only_file(directory, |file| is_file_of(package, file));
     packages.iter().map(find).collect()
 }

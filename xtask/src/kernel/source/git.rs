@@ -4,19 +4,12 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{FoundSource, SourceLocation, newest, run, whole};
+use super::{FoundSource, SourceLocation, newest, whole};
 use crate::base::{
-    env::Env, error::Failure, process::LongCommand, process::shell, secrets::credentials,
+    env::Env, error::Failure, process::LongCommand, process::run_logged, process::shell,
+    secrets::credentials,
 };
 use crate::model::version::Version;
-
-/// A tag of a repository.
-#[derive(Clone, Debug)]
-pub struct GitTag {
-    url: String,
-    name: String,
-    commit: String,
-}
 
 /// Finds the tag of each version, or the newest of a series, with one question.
 pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<FoundSource>>> {
@@ -44,11 +37,7 @@ pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<FoundSourc
             version: whole(tagged),
             origin: format!("git {name}"),
             checksum: commit.to_owned(),
-            location: SourceLocation::Git(GitTag {
-                url: url.to_owned(),
-                name: name.to_owned(),
-                commit: commit.to_owned(),
-            }),
+            location: SourceLocation::Git(url.to_owned(), name.to_owned()),
         })
     };
     Ok(versions.iter().map(find).collect())
@@ -69,32 +58,29 @@ fn newest_tag<'l>(listing: &'l str, wanted: &Version) -> Option<(Version, (&'l s
     newest(tags, wanted)
 }
 
-/// Fetches the tag's tree alone, without history.
-pub fn fetch(env: &Env, log: &Path, tag: &GitTag, directory: &Path) -> Result<()> {
-    let GitTag { url, name, commit } = tag;
-    let _task = env.ui.task(format!("fetching {name} from {url}"));
-    let git = |arguments: &[&str]| {
+/// Fetches the tree of a tag's commit alone, without history.
+pub fn fetch(
+    env: &Env,
+    log: &Path,
+    url: &str,
+    tag: &str,
+    commit: &str,
+    directory: &Path,
+) -> Result<()> {
+    let _task = env.ui.task(format!("fetching {tag} from {url}"));
+    let git = |words: &str, more: &[&str]| {
         let command = LongCommand::new("git")
-            .args(arguments.iter().copied())
+            .args(words.split(' ').chain(more.iter().copied()))
             .credentials()
             .env("GIT_TERMINAL_PROMPT", "0")
             .current_dir(directory);
-        run(env, log, command, || Ok(()))
+        run_logged(command, log, || Ok(()))
     };
-    git(&["init", "--quiet"])?;
-    let tag = format!("refs/tags/{name}:refs/tags/{name}");
-    git(&[
-        "fetch",
-        "--quiet",
-        "--depth",
-        "1",
-        "--no-tags",
-        "--",
-        url,
-        &tag,
-    ])?;
-    let quiet = ["-c", "advice.detachedHead=false", "checkout", "--quiet"];
-    git(&[&quiet[..], &["--detach", commit]].concat())
+    git("init --quiet", &[])?;
+    let tag = format!("refs/tags/{tag}:refs/tags/{tag}");
+    git("fetch --quiet --depth 1 --no-tags --", &[url, &tag])?;
+    let checkout = "-c advice.detachedHead=false checkout --quiet --detach";
+    git(checkout, &[commit])
 }
 
 #[cfg(test)]

@@ -32,14 +32,6 @@ const LIST_AGE: Duration = Duration::from_secs(60 * 60);
 /// The list has a line per file since 2.6; it had 1.5 MB in 2025.
 const LIST_LIMIT: usize = 32 << 20;
 
-/// An archive.
-#[derive(Clone, Debug)]
-pub struct SourceArchive {
-    url: String,
-    name: String,
-    sha256: String,
-}
-
 /// Finds each version, or the newest of a series. The list of a major version is
 /// read once for all of them. Not much trouble is taken if there is an alternative.
 pub fn find_all(
@@ -71,11 +63,7 @@ pub fn find_all(
             version: whole(found),
             origin: format!("kernel.org {name}"),
             checksum: sha256.to_owned(),
-            location: SourceLocation::KernelOrg(SourceArchive {
-                url: format!("{folder}/{name}"),
-                name: name.to_owned(),
-                sha256: sha256.to_owned(),
-            }),
+            location: SourceLocation::KernelOrg(format!("{folder}/{name}")),
         })
     };
     versions.iter().map(find).collect()
@@ -129,8 +117,8 @@ fn fetch_list(env: &Env, url: &str, limits: &Limits) -> Result<String> {
 }
 
 /// Downloads, checks and unpacks.
-pub fn fetch(env: &Env, log: &Path, archive: &SourceArchive, directory: &Path) -> Result<()> {
-    let SourceArchive { url, name, sha256 } = archive;
+pub fn fetch(env: &Env, log: &Path, url: &str, sha256: &str, directory: &Path) -> Result<()> {
+    let name = url.rsplit('/').next().unwrap_or(url);
     let file = env.paths.sources().join(name);
     let mut task = env.ui.task(format!("downloading {url}"));
     let mut last = 0;

@@ -84,9 +84,11 @@ impl FoundSource {
 
 #[derive(Clone, Debug)]
 enum SourceLocation {
-    KernelOrg(kernel_org::SourceArchive),
+    /// The archive's address.
+    KernelOrg(String),
     Debian(DebianPackage),
-    Git(git::GitTag),
+    /// The repository's address, and the tag.
+    Git(String, String),
     Directory(PathBuf),
 }
 
@@ -259,14 +261,15 @@ pub fn fetch(env: &Env, found: &FoundSource, patches: &[(String, String)]) -> Re
         let log = &env.paths.logs().join(format!("source-{name}.log"));
         let temporary = Temporary::directory(&goal)?;
         let directory = temporary.path();
+        let (sum, origin) = (&found.checksum, &found.origin);
         match &found.location {
-            SourceLocation::KernelOrg(archive) => kernel_org::fetch(env, log, archive, directory),
+            SourceLocation::KernelOrg(url) => kernel_org::fetch(env, log, url, sum, directory),
             SourceLocation::Debian(package) => debian::fetch(env, log, package, directory),
-            SourceLocation::Git(tag) => git::fetch(env, log, tag, directory),
+            SourceLocation::Git(url, tag) => git::fetch(env, log, url, tag, sum, directory),
             SourceLocation::Directory(_) => Ok(()),
         }
         .map_err(|error| name_full_disk(error, &env.paths.sources()))
-        .with_context(|| format!("cannot get {}", found.origin))?;
+        .with_context(|| format!("cannot get {origin}"))?;
         finish(env, log, found, patches, directory)?;
         temporary.persist()?;
     }
@@ -276,23 +279,6 @@ pub fn fetch(env: &Env, found: &FoundSource, patches: &[(String, String)]) -> Re
     Ok(SourceTree {
         path: disk::canonicalize(&goal)?,
         date: record.date,
-    })
-}
-
-/// Runs a command that writes below the sources; a full disk is said as such.
-fn run(
-    env: &Env,
-    log: &Path,
-    command: LongCommand,
-    tick: impl FnMut() -> Result<()>,
-) -> Result<()> {
-    let start = log.metadata().map_or(0, |metadata| metadata.len());
-    run_logged(command, log, tick).map_err(|error| {
-        let output = input::end(log, start, input::TEXT).unwrap_or_default();
-        match disk_was_full(&String::from_utf8_lossy(&output)) {
-            true => disk_full(&env.paths.sources()),
-            false => error,
-        }
     })
 }
 
@@ -306,7 +292,7 @@ fn unpack(env: &Env, log: &Path, archive: &Path, directory: &Path) -> Result<()>
         .arg(directory)
         .arg("-f")
         .arg(archive);
-    run(env, log, command, || Ok(()))
+    run_logged(command, log, || Ok(()))
 }
 
 /// Of a download that a signal has ended.
@@ -327,9 +313,9 @@ pub fn disk_full(directory: &Path) -> Error {
         .into()
 }
 
-/// The error, or if it is that of a full disk, one that says so.
+/// The error, or if it or the end of its log is that of a full disk, one that says so.
 pub fn name_full_disk(error: Error, directory: &Path) -> Error {
-    match disk::is_full(&error) {
+    match disk::is_full(&error) || disk_was_full(error::lines(&error)) {
         true => disk_full(directory),
         false => error,
     }
@@ -379,7 +365,7 @@ fn finish(
             .arg(&file)
             .arg("-d")
             .arg(directory);
-        run(env, log, command, || Ok(()))
+        run_logged(command, log, || Ok(()))
             .with_context(|| format!("cannot apply the patch {name} to {origin}"))?;
         disk::remove_file(&file)?;
     }
