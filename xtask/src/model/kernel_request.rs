@@ -42,9 +42,7 @@ const GRAMMAR: &str = "a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '
 /// One kernel that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelRequest {
-    /// The architecture, if one was named.
     pub arch: Option<&'static Arch>,
-    /// Which kernel.
     pub selector: Selector,
 }
 
@@ -53,18 +51,14 @@ pub struct KernelRequest {
 pub enum Selector {
     /// An unpacked package, package files or a built tree, as typed: see [`at_home`].
     Path(PathBuf),
-    /// A kernel from elsewhere.
     Source(KernelSource, Option<String>),
-    /// A pattern for releases.
     Pattern(Pattern),
 }
 
 /// Where kernels come from that nobody has packaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KernelSource {
-    /// The kernel that this host runs.
     Host,
-    /// A distribution kernel of Debian.
     Debian,
 }
 
@@ -89,18 +83,15 @@ pub enum Pattern {
 /// What must be built to get a kernel that a request asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Buildable {
-    /// A version with neither point release nor candidate is a series: its
-    /// newest point release is meant.
+    /// Of a series its newest point release is meant.
     pub version: Version,
-    /// The flavor; whether there is one of that name is for the builder to say.
+    /// Whether there is one of that name is for the builder to say.
     pub flavor: String,
 }
 
 /// Something that a request can pick.
 pub trait Candidate {
-    /// What it runs on.
     fn arch(&self) -> &'static Arch;
-    /// What `uname -r` prints.
     fn release(&self) -> &Release;
     /// Whether it is on this machine: at the same version it goes before one that is not.
     fn local(&self) -> bool;
@@ -161,27 +152,23 @@ impl KernelRequest {
     /// Whether a release on an architecture is asked for. Always false for a
     /// path or a source, which are not looked up by name.
     pub fn matches(&self, arch: &Arch, release: &Release) -> bool {
-        let pattern = match &self.selector {
-            Selector::Pattern(pattern) => pattern,
-            Selector::Path(_) | Selector::Source(..) => return false,
-        };
-        if self.arch.is_some_and(|wanted| wanted.name != arch.name) {
+        let Selector::Pattern(pattern) = &self.selector else {
             return false;
-        }
-        match pattern {
+        };
+        let matches = match pattern {
             Pattern::Series(series) => release.version.series == *series,
-            Pattern::Version(version) => same_version(version, &release.version),
+            Pattern::Version(version) => version.position() == release.version.position(),
             Pattern::Release(wanted) => release == wanted,
             Pattern::Wildcards(wildcards) => wildcards.matches(&release.to_string()),
-        }
+        };
+        matches && self.arch.is_none_or(|wanted| wanted == arch)
     }
 
     /// The newest of the candidates that match.
     pub fn pick<'c, C: Candidate>(&self, candidates: &'c [C]) -> Option<&'c C> {
-        candidates
-            .iter()
-            .filter(|candidate| self.matches(candidate.arch(), candidate.release()))
-            .min_by(|a, b| newest_first(*a, *b))
+        let matches = |candidate: &&C| self.matches(candidate.arch(), candidate.release());
+        let candidates = candidates.iter().filter(matches);
+        candidates.min_by(|a, b| newest_first(*a, *b))
     }
 
     /// What can be built for this request. `None` unless it starts with a
@@ -195,28 +182,21 @@ impl KernelRequest {
         let Selector::Pattern(pattern) = &self.selector else {
             return None;
         };
-        let series = |series: Series| Version {
-            series,
-            point: None,
-            candidate: None,
-        };
         let (version, flavor) = match pattern {
-            Pattern::Series(wanted) => (series(*wanted), DEFAULT_FLAVOR.to_owned()),
+            Pattern::Series(series) => (Version::from(*series), DEFAULT_FLAVOR.to_owned()),
             Pattern::Version(version) => (*version, DEFAULT_FLAVOR.to_owned()),
             Pattern::Release(release) => (release.version, release.flavor()?),
             Pattern::Wildcards(wildcards) => {
                 let text = wildcards.as_str();
                 let literal = &text[..text.find(is_wildcard)?];
                 let (version, rest) = Version::split(literal)?;
-                let version = if rest.starts_with('-') {
-                    // The version is complete. An unfinished `-rc` is not.
-                    (!"-rc".starts_with(rest) || rest == "-").then_some(version)?
-                } else if rest == "." && version.point.is_none() && version.candidate.is_none() {
-                    version
-                } else {
-                    return None;
+                let complete = match rest {
+                    "." => version.is_series(),
+                    "-" => true,
+                    // An unfinished `-rc` is not.
+                    _ => rest.starts_with('-') && !"-rc".starts_with(rest),
                 };
-                (version, flavor_of_tail(text)?)
+                (complete.then_some(version)?, flavor_of_tail(text)?)
             }
         };
         Some(Buildable { version, flavor })
@@ -231,29 +211,24 @@ impl KernelRequest {
     ) -> Failure {
         let releases = releases.into_iter().collect::<Vec<_>>();
         let failure = Failure::setup(format!("no kernel {place} matches {self}"));
-        let mut hints = Vec::new();
         let near = nearest_releases(&self.to_string(), &releases);
-        match (near.as_slice(), releases.is_empty()) {
-            ([], true) => hints.push("there is none at all".to_owned()),
-            ([], false) => hints.push("cargo xtask list shows what there is".to_owned()),
-            (near, _) => hints.push(format!("nearest: {}", near.join(", "))),
-        }
-        match self.buildable() {
+        let near = match near.is_empty() {
+            true if releases.is_empty() => "there is none at all".to_owned(),
+            true => "cargo xtask list shows what there is".to_owned(),
+            false => format!("nearest: {}", near.join(", ")),
+        };
+        let build = match self.buildable() {
             Some(Buildable { version, flavor }) => {
                 let flavor = match flavor.as_str() {
                     DEFAULT_FLAVOR => String::new(),
                     flavor => format!(" -f {flavor}"),
                 };
-                hints.push(format!(
-                    "to build it: cargo xtask build-kernel {version}{flavor}"
-                ));
+                format!("to build it: cargo xtask build-kernel {version}{flavor}")
             }
-            None => hints.push(
-                "only a request that starts with a whole series, like '6.1.*', can be built"
-                    .to_owned(),
-            ),
-        }
-        failure.hint(hints.join("; "))
+            None => "only a request that starts with a whole series, like '6.1.*', can be built"
+                .to_owned(),
+        };
+        failure.hint(format!("{near}; {build}"))
     }
 }
 
@@ -271,13 +246,6 @@ pub fn at_home(path: &Path, home: Option<OsString>) -> PathBuf {
     }
 }
 
-fn same_version(wanted: &Version, found: &Version) -> bool {
-    // 6.1.0 and 6.1 are one version to upstream: `uname -r` of 6.1 prints 6.1.0.
-    wanted.series == found.series
-        && wanted.candidate == found.candidate
-        && wanted.point.unwrap_or(0) == found.point.unwrap_or(0)
-}
-
 fn is_wildcard(c: char) -> bool {
     matches!(c, '*' | '?' | '[')
 }
@@ -285,13 +253,13 @@ fn is_wildcard(c: char) -> bool {
 /// The flavor that the literal end of a pattern names: `default` if there is no
 /// literal end, `None` if it cannot be the end of one of our releases.
 fn flavor_of_tail(pattern: &str) -> Option<String> {
-    let tail = &pattern[pattern.rfind(|c| is_wildcard(c) || c == ']')? + 1..];
-    if tail.is_empty() {
-        return Some(DEFAULT_FLAVOR.to_owned());
+    let tail = pattern.rsplit(|c| is_wildcard(c) || c == ']').next()?;
+    let flavor = tail.rsplit(|c: char| !c.is_ascii_lowercase()).next()?;
+    match (tail, flavor) {
+        ("", _) => Some(DEFAULT_FLAVOR.to_owned()),
+        (_, "") => None,
+        (_, flavor) => Some(flavor.to_owned()),
     }
-    let letters = |c: char| c.is_ascii_lowercase();
-    let flavor = &tail[tail.rfind(|c| !letters(c)).map_or(0, |at| at + 1)..];
-    (!flavor.is_empty()).then(|| flavor.to_owned())
 }
 
 /// At most three releases whose names are nearest to what was typed: the newest
@@ -299,28 +267,21 @@ fn flavor_of_tail(pattern: &str) -> Option<String> {
 fn nearest_releases(typed: &str, releases: &[&Release]) -> Vec<String> {
     let literal = typed.rsplit(':').next().unwrap_or(typed);
     let literal = literal.trim_end_matches(['*', '.', '?']);
-    let mut ranked = releases
-        .iter()
-        .map(|release| {
-            let version = release.version;
-            let names = [
-                version.series.to_string(),
-                version.to_string(),
-                release.to_string(),
-            ];
-            let distances = names.iter().map(|name| strsim::levenshtein(literal, name));
-            (distances.min().unwrap_or(usize::MAX), release)
-        })
-        .filter(|(distance, _)| *distance <= literal.len().div_ceil(3).max(1))
+    let ranked = releases.iter().map(|release| {
+        let (version, series) = (release.version, release.version.series);
+        let names = [series.to_string(), version.to_string(), release.to_string()];
+        let distances = names.map(|name| strsim::levenshtein(literal, &name));
+        (distances.into_iter().min().unwrap_or(usize::MAX), release)
+    });
+    let near = literal.len().div_ceil(3).max(1);
+    let mut ranked = ranked
+        .filter(|(distance, _)| *distance <= near)
         .collect::<Vec<_>>();
     ranked.sort_by(|(a, left), (b, right)| right.cmp(left).then(a.cmp(b)));
     ranked.dedup_by_key(|(_, release)| release.version.series);
     ranked.sort_by_key(|(distance, _)| *distance);
-    ranked
-        .into_iter()
-        .take(3)
-        .map(|(_, release)| release.to_string())
-        .collect()
+    let nearest = ranked.iter().take(3);
+    nearest.map(|(_, release)| release.to_string()).collect()
 }
 
 impl FromStr for KernelRequest {
@@ -330,18 +291,12 @@ impl FromStr for KernelRequest {
         if text.is_empty() {
             return Err(Failure::usage("empty kernel request").hint(GRAMMAR));
         }
-        let (arch, rest) = match text.split_once(':') {
-            Some((name, rest)) => match arch::find(name) {
-                Some(arch) => (Some(arch), rest),
-                None => (None, text),
-            },
-            None => (None, text),
-        };
+        let split = text.split_once(':');
+        let named = split.and_then(|(name, rest)| Some((Some(arch::find(name)?), rest)));
+        let (arch, rest) = named.unwrap_or((None, text));
         if rest.is_empty() {
-            return Err(
-                Failure::usage(format!("{text:?} names an architecture but no kernel"))
-                    .hint(format!("{text}'*' is its newest kernel")),
-            );
+            let message = format!("{text:?} names an architecture but no kernel");
+            return Err(Failure::usage(message).hint(format!("{text}'*' is its newest kernel")));
         }
         let selector = if is_path(rest) {
             Selector::Path(PathBuf::from(rest))
@@ -370,10 +325,8 @@ fn source(text: &str) -> Result<Option<Selector>, Failure> {
     if argument.is_none() {
         return Ok(None);
     }
-    let known = arch::ARCHITECTURES
-        .iter()
-        .map(|arch| arch.name)
-        .chain(SOURCES.iter().map(|(name, _)| *name));
+    let arches = arch::ARCHITECTURES.iter().map(|arch| arch.name);
+    let known = arches.chain(SOURCES.iter().map(|(name, _)| *name));
     let failure = Failure::usage(format!(
         "{name:?} in the kernel request {text:?} is no architecture and no source"
     ));
@@ -387,28 +340,23 @@ impl FromStr for Pattern {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Failure> {
-        let wrong = |why: String| Failure::usage(why).hint(GRAMMAR);
+        let not_one = || Failure::usage(format!("{text:?} is not a kernel request"));
         let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~-*?[]!,".contains(c);
-        let path = [".deb", ".rpm", ".tar.zst"]
-            .iter()
-            .any(|end| text.ends_with(end));
-        if path || text.contains('/') {
-            return Err(Failure::usage(format!("{text:?} is not a kernel request"))
-                .hint(format!("a path begins with ./, / or ~/: ./{text}")));
+        let endings = [".deb", ".rpm", ".tar.zst"];
+        if text.contains('/') || endings.iter().any(|end| text.ends_with(end)) {
+            return Err(not_one().hint(format!("a path begins with ./, / or ~/: ./{text}")));
         }
         if let Some(character) = text.chars().find(|c| !allowed(*c)) {
-            return Err(wrong(format!(
-                "{character:?} cannot be in the kernel request {text:?}"
-            )));
+            let message = format!("{character:?} cannot be in the kernel request {text:?}");
+            return Err(Failure::usage(message).hint(GRAMMAR));
         }
         if text.contains(is_wildcard) {
-            return match glob::Pattern::new(text) {
-                Ok(pattern) => Ok(Self::Wildcards(pattern)),
-                Err(error) => Err(wrong(format!(
-                    "cannot read the pattern {text:?}: {}",
-                    error.msg
-                ))),
-            };
+            return glob::Pattern::new(text)
+                .map(Self::Wildcards)
+                .map_err(|error| {
+                    let message = format!("cannot read the pattern {text:?}: {}", error.msg);
+                    Failure::usage(message).hint(GRAMMAR)
+                });
         }
         if let Ok(series) = text.parse() {
             return Ok(Self::Series(series));
@@ -420,9 +368,8 @@ impl FromStr for Pattern {
             return Ok(Self::Release(release));
         }
         Err(match text.strip_prefix('v').map(str::parse::<Release>) {
-            Some(Ok(release)) => Failure::usage(format!("{text:?} is not a kernel request"))
-                .hint(format!("without the v: {release}")),
-            _ => wrong(format!("{text:?} is not a kernel request")),
+            Some(Ok(release)) => not_one().hint(format!("without the v: {release}")),
+            _ => not_one().hint(GRAMMAR),
         })
     }
 }

@@ -13,9 +13,7 @@ use crate::base::error::Failure;
 /// A series such as `6.1`: what a stable branch of the kernel is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Series {
-    /// `6` of `6.1`.
     pub major: u32,
-    /// `1` of `6.1`.
     pub minor: u32,
 }
 
@@ -30,11 +28,7 @@ impl FromStr for Series {
 
     fn from_str(text: &str) -> Result<Self, Failure> {
         match text.parse::<Version>() {
-            Ok(Version {
-                series,
-                point: None,
-                candidate: None,
-            }) => Ok(series),
+            Ok(version) if version.is_series() => Ok(version.series),
             _ => Err(Failure::usage(format!("{text:?} is not a kernel series"))
                 .hint("a series is written like 6.1")),
         }
@@ -44,7 +38,6 @@ impl FromStr for Series {
 /// An upstream version: `6.1`, `6.1.192`, `7.3-rc2`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Version {
-    /// The first two numbers.
     pub series: Series,
     /// The point release; `None` and `0` are the same version.
     pub point: Option<u32>,
@@ -52,27 +45,34 @@ pub struct Version {
     pub candidate: Option<u32>,
 }
 
+impl From<Series> for Version {
+    fn from(series: Series) -> Self {
+        Self {
+            series,
+            point: None,
+            candidate: None,
+        }
+    }
+}
+
 impl Version {
+    /// Whether it is a series alone, like `6.1`.
+    pub fn is_series(&self) -> bool {
+        self.point.is_none() && self.candidate.is_none()
+    }
+
     /// Splits a version off the start of `text`; the rest is what `uname -r` adds.
     pub fn split(text: &str) -> Option<(Self, &str)> {
         let (major, rest) = number(text)?;
         let (minor, mut rest) = number(rest.strip_prefix('.')?)?;
-        let mut point = None;
+        let mut version = Self::from(Series { major, minor });
         if let Some((number, after)) = rest.strip_prefix('.').and_then(number) {
-            (point, rest) = (Some(number), after);
+            (version.point, rest) = (Some(number), after);
         }
-        let mut candidate = None;
         if let Some((number, after)) = rest.strip_prefix("-rc").and_then(number) {
-            (candidate, rest) = (Some(number), after);
+            (version.candidate, rest) = (Some(number), after);
         }
-        Some((
-            Self {
-                series: Series { major, minor },
-                point,
-                candidate,
-            },
-            rest,
-        ))
+        Some((version, rest))
     }
 
     /// Where it is in upstream's order; 6.1 and 6.1.0 are at one place.
@@ -122,17 +122,14 @@ impl Position {
 }
 
 fn number(text: &str) -> Option<(u32, &str)> {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    Some((text[..end].parse().ok()?, &text[end..]))
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    Some((text[..text.len() - rest.len()].parse().ok()?, rest))
 }
 
 impl Ord for Version {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.position()
-            .cmp(&other.position())
-            .then(self.point.cmp(&other.point))
+        let key = |version: &Self| (version.position(), version.point);
+        key(self).cmp(&key(other))
     }
 }
 
@@ -173,7 +170,6 @@ impl FromStr for Version {
 pub struct VmtestSuffix {
     /// Raised in `kernels.toml` when packages change.
     pub revision: u32,
-    /// The flavor, e.g. `default`.
     pub flavor: String,
 }
 
@@ -190,7 +186,6 @@ const RELEASE_MAX: usize = 64;
 /// What `uname -r` prints, e.g. `6.1.192-vmtest1.1default`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Release {
-    /// The upstream version at its start.
     pub version: Version,
     /// The rest, with its first `-`.
     pub suffix: String,
@@ -228,19 +223,13 @@ impl Release {
 impl Ord for Release {
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |release: &Self| {
-            let vmtest = release.vmtest();
-            (
-                release.version,
-                release.suffix.is_empty(),
-                vmtest
-                    .as_ref()
-                    .is_some_and(|suffix| suffix.flavor == "default"),
-                vmtest.map(|suffix| suffix.revision),
-            )
+            let ours = release.vmtest();
+            let ours = ours.map(|ours| (ours.flavor == "default", ours.revision));
+            (release.version, release.suffix.is_empty(), ours)
         };
-        key(self)
-            .cmp(&key(other))
-            .then_with(|| numbers_as_numbers(&self.suffix, &other.suffix))
+        let distributions = || numbers_as_numbers(&self.suffix, &other.suffix);
+        (key(self).cmp(&key(other)))
+            .then_with(distributions)
             .then_with(|| self.suffix.cmp(&other.suffix))
     }
 }
@@ -250,9 +239,8 @@ impl Ord for Release {
 fn numbers_as_numbers(a: &str, b: &str) -> Ordering {
     // Numbers of any length: without zeros in front the longer one is the larger.
     let parts = |text: &str| {
-        let chunks = text
-            .as_bytes()
-            .chunk_by(|a, b| a.is_ascii_digit() == b.is_ascii_digit());
+        let same_kind = |a: &u8, b: &u8| a.is_ascii_digit() == b.is_ascii_digit();
+        let chunks = text.as_bytes().chunk_by(same_kind);
         let part = |chunk: &[u8]| {
             let zeros = chunk.iter().take_while(|byte| **byte == b'0').count();
             match chunk.first().is_some_and(u8::is_ascii_digit) {

@@ -30,7 +30,6 @@ pub struct KernelRange {
 }
 
 impl KernelRange {
-    /// Whether a version is in it.
     pub fn contains(&self, version: &Version) -> bool {
         let position = version.position();
         position >= self.start && self.end.is_none_or(|end| position < end)
@@ -55,10 +54,7 @@ impl FromStr for KernelRange {
         for term in text.split(',') {
             let (start, end) = term_bounds(term.trim())?;
             range.start = range.start.max(start.unwrap_or(Position::FIRST));
-            range.end = match (range.end, end) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            };
+            range.end = [range.end, end].into_iter().flatten().min();
         }
         if range.end.is_some_and(|end| end <= range.start) {
             let message = format!("no kernel is in the range {:?}", range.text);
@@ -76,16 +72,17 @@ fn term_bounds(term: &str) -> Result<(Option<Position>, Option<Position>), Failu
     let Ok(version) = version.trim().parse::<Version>() else {
         return Err(wrong(&format!("{term:?} names no version")));
     };
-    let whole_series = version.point.is_none() && version.candidate.is_none();
     let here = version.position();
+    let Series { major, minor } = version.series;
+    // Whether there is a series of that name does not matter.
+    let next = Series {
+        major,
+        minor: minor.saturating_add(1),
+    };
     // All that the term's version stands for.
-    let (first, behind) = if whole_series {
-        (
-            Position::start_of(version.series),
-            Position::start_of(after(version.series)),
-        )
-    } else {
-        (here, here.next())
+    let (first, behind) = match version.is_series() {
+        true => (Position::start_of(version.series), Position::start_of(next)),
+        false => (here, here.next()),
     };
     match operator {
         "" => Ok((Some(first), Some(behind))),
@@ -94,15 +91,6 @@ fn term_bounds(term: &str) -> Result<(Option<Position>, Option<Position>), Failu
         "<" => Ok((None, Some(here))),
         "<=" => Ok((None, Some(behind))),
         _ => Err(wrong(&format!("{operator:?} is no operator"))),
-    }
-}
-
-/// Behind every version of a series; whether there is a series of that name does not
-/// matter.
-fn after(series: Series) -> Series {
-    Series {
-        major: series.major,
-        minor: series.minor.saturating_add(1),
     }
 }
 
