@@ -45,7 +45,6 @@ pub struct BisectFlags {
     pub subject: Subject,
 }
 
-/// Searches and prints the answer.
 pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
     let requests = bisect::ordered(flags.kernels.requests(&env.paths)?);
     if requests.len() < 2 {

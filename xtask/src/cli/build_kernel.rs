@@ -7,11 +7,10 @@ use crate::base::error::{self, Failure, FailureKind};
 use crate::base::{env::Env, stdout};
 use crate::cli::kernels::{BuildFlags, CompilerFlags, architecture};
 use crate::host::setup;
-use crate::kernel::build::in_place::{self, InPlace};
-use crate::kernel::build::{self, BuildRequest, dry_run::dry_run};
+use crate::kernel::build::{self, BuildRequest, dry_run::dry_run, in_place};
 use crate::kernel::source::WantedSource;
+use crate::model::catalog::Kernels;
 use crate::model::kernel_request::{at_home, is_path};
-use crate::model::{arch::Arch, catalog::Kernels};
 use anyhow::Result;
 use clap::Args;
 
@@ -65,13 +64,8 @@ pub struct BuildKernelFlags {
 /// Builds every kernel that was asked for; stops at the first that fails.
 pub fn run(env: &Env, flags: &BuildKernelFlags, install: bool) -> Result<u8> {
     let kernels = Kernels::load(&env.paths.configs)?;
-    let arch = architecture(flags.arch.as_deref())?;
-    let flavors = flags.build.flavors(&kernels)?;
     // What is wrong with them is said before anything is installed.
-    let (trees, requests) = match flags.in_place {
-        true => (in_place(flags, arch, &flavors)?, Vec::new()),
-        false => (Vec::new(), requests(flags, arch, &flavors, &kernels)?),
-    };
+    let requests = requests(flags, &kernels)?;
     setup::require(env, &flags.compiler.tools(), install)?;
     if flags.dry_run {
         return print_plan(env, &requests);
@@ -79,25 +73,25 @@ pub fn run(env: &Env, flags: &BuildKernelFlags, install: bool) -> Result<u8> {
     if flags.configure_only {
         return try_configurations(env, &requests);
     }
-    for tree in &trees {
-        in_place::build(env, tree)?;
-    }
     for request in &requests {
-        build::build_kernel(env, request)?;
+        match flags.in_place {
+            true => in_place::build(env, request)?,
+            false => build::build_kernel(env, request)?,
+        };
     }
     Ok(0)
 }
 
 /// Status 3 if one of them could not be built.
 fn print_plan(env: &Env, requests: &[BuildRequest]) -> Result<u8> {
-    let planned = dry_run(env, requests)?;
-    for planned in &planned {
+    let mut status = 0;
+    for planned in dry_run(env, requests)? {
         stdout::print(&format!("{planned}\n"))?;
+        if !planned.possible() {
+            status = FailureKind::Setup.exit_status();
+        }
     }
-    Ok(match planned.iter().all(|planned| planned.possible()) {
-        true => 0,
-        false => FailureKind::Setup.exit_status(),
-    })
+    Ok(status)
 }
 
 /// All of them, so that one command names everything that is wrong with a change.
@@ -105,7 +99,7 @@ fn try_configurations(env: &Env, requests: &[BuildRequest]) -> Result<u8> {
     let mut status = 0;
     for request in requests {
         if let Err(error) = build::try_configuration(env, request) {
-            if let Some(FailureKind::Usage | FailureKind::Interrupted(_)) = error::kind(&error) {
+            if error::is_final(&error) {
                 return Err(error);
             }
             env.ui.error(&error);
@@ -115,36 +109,12 @@ fn try_configurations(env: &Env, requests: &[BuildRequest]) -> Result<u8> {
     Ok(status)
 }
 
-fn in_place(
-    flags: &BuildKernelFlags,
-    arch: &'static Arch,
-    flavors: &[String],
-) -> Result<Vec<InPlace>> {
-    let [flavor] = flavors else {
+fn requests(flags: &BuildKernelFlags, kernels: &Kernels) -> Result<Vec<BuildRequest>> {
+    let arch = architecture(flags.arch.as_deref())?;
+    let flavors = flags.build.flavors(kernels)?;
+    if flags.in_place && flavors.len() != 1 {
         return Err(Failure::usage("a tree can be built in place for one flavor").into());
-    };
-    let tree = |word: &OsString| match wanted(word)? {
-        WantedSource::Directory(directory) => Ok(InPlace {
-            directory,
-            flavor: flavor.clone(),
-            arch,
-            cc: flags.compiler.cc.clone(),
-            jobs: flags.compiler.jobs,
-        }),
-        WantedSource::Version(version) => {
-            let message = format!("{version} cannot be built in place: it is no directory");
-            Err(Failure::usage(message).hint("the directory of a source tree starts with . or /"))
-        }
-    };
-    Ok(flags.kernels.iter().map(tree).collect::<Result<_, _>>()?)
-}
-
-fn requests(
-    flags: &BuildKernelFlags,
-    arch: &'static Arch,
-    flavors: &[String],
-    kernels: &Kernels,
-) -> Result<Vec<BuildRequest>> {
+    }
     let mut all = Vec::new();
     if flags.build.all_kernels {
         for series in kernels.series_of(arch) {
@@ -153,25 +123,31 @@ fn requests(
     }
     for kernel in &flags.kernels {
         let wanted = wanted(kernel)?;
-        if let WantedSource::Version(version) = &wanted {
-            kernels.require_series(version.series, arch)?;
+        match &wanted {
+            WantedSource::Version(version) if flags.in_place => {
+                let message = format!("{version} cannot be built in place: it is no directory");
+                let hint = "the directory of a source tree starts with . or /";
+                return Err(Failure::usage(message).hint(hint).into());
+            }
+            WantedSource::Version(version) => kernels.require_series(version.series, arch)?,
+            WantedSource::Directory(_) => {}
         }
         all.push(wanted);
     }
-    let of_flavors = |wanted: &WantedSource| {
-        let request = |flavor: &String| BuildRequest {
-            wanted: wanted.clone(),
-            flavor: flavor.clone(),
-            arch,
-            source: flags.build.source.clone(),
-            kernel_org_url: flags.build.kernel_org_url.clone(),
-            cc: flags.compiler.cc.clone(),
-            jobs: flags.compiler.jobs,
-            keep_build: flags.keep_build,
-        };
-        Vec::from_iter(flavors.iter().map(request))
+    let each = all
+        .iter()
+        .flat_map(|wanted| flavors.iter().map(move |flavor| (wanted, flavor)));
+    let request = |(wanted, flavor): (&WantedSource, &String)| BuildRequest {
+        wanted: wanted.clone(),
+        flavor: flavor.clone(),
+        arch,
+        source: flags.build.source.clone(),
+        kernel_org_url: flags.build.kernel_org_url.clone(),
+        cc: flags.compiler.cc.clone(),
+        jobs: flags.compiler.jobs,
+        keep_build: flags.keep_build,
     };
-    Ok(all.iter().flat_map(of_flavors).collect())
+    Ok(each.map(request).collect())
 }
 
 /// A word that starts with `.`, `/` or `~/` is a directory, any other a version.

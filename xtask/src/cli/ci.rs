@@ -52,7 +52,6 @@ struct Step {
     after: Option<String>,
 }
 
-/// Runs the chosen steps; the exit status.
 pub fn run(env: &Env, flags: &CiFlags, workspace: Option<&Path>, setup: bool) -> Result<u8> {
     let workspace = workspace.ok_or_else(|| {
         Failure::usage("the workspace that this binary was built from is not there")

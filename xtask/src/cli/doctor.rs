@@ -153,7 +153,6 @@ fn missing_applets(list: &str) -> Vec<&'static str> {
     missing.into_iter().collect()
 }
 
-/// Tries everything.
 fn examine(env: &Env, arch: &'static Arch) -> Result<Vec<Check>> {
     let machine = Machine::probe();
     let for_ci = Some("only needed by cargo xtask ci".to_owned());

@@ -87,7 +87,6 @@ fn remedy(error: &clap::Error, text: &str) -> String {
 }
 
 impl Global {
-    /// How much is said.
     pub fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -100,7 +99,8 @@ impl Global {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Test(Box<super::test::TestFlags>),
-    Report(super::report::ReportFlags),
+    #[command(subcommand)]
+    Report(super::report::ReportCommand),
     Vm(super::vm::VmFlags),
     Kconfig(super::kconfig::KconfigFlags),
     BuildKernel(super::build_kernel::BuildKernelFlags),
@@ -112,7 +112,8 @@ pub enum Command {
     List(super::list::ListFlags),
     Matrix(super::matrix::MatrixFlags),
     Package(super::package::PackageFlags),
-    Release(super::publish::PublishFlags),
+    #[command(subcommand)]
+    Release(super::publish::ReleaseCommand),
     Prune(super::prune::PruneFlags),
     Download(super::release::DownloadFlags),
     Upload(super::release::UploadFlags),

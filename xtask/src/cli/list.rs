@@ -49,7 +49,6 @@ pub enum ListFormat {
     Json,
 }
 
-/// Prints the kernels on this machine, in the release, or in both.
 pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
     let request = flags.pattern.as_deref();
     let request = request.map(str::parse::<KernelRequest>).transpose()?;

@@ -45,14 +45,14 @@ pub struct Machine {
     /// End the VM if the command has not started after this time [default: 60s, emulated 300s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub boot_timeout: Option<Limit>,
-    /// End the VM if nothing was printed for this time, or `none` [default: none; `test`: 10m]
+    /// End the VM if nothing was printed for this time [default: none (no limit); `test`: 10m]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub idle_timeout: Option<Limit>,
     /// Show the guest the present state of a directory of this host, read-only, at the same path or
     /// at the path GUEST; repeatable
     #[arg(long, value_name = "DIR[:GUEST]", value_parser = share_parser())]
     pub share: Vec<ShareArgument>,
-    /// Share a directory as --share does, and let the guest change its files; repeatable
+    /// Share a directory as --share does, and let the guest change it on the host; repeatable
     #[arg(long, value_name = "DIR[:GUEST]", value_parser = share_parser())]
     pub share_rw: Vec<ShareArgument>,
     /// Give the guest a temporary disk: with PATH an empty ext4 file system there, which unlike the
@@ -69,7 +69,7 @@ pub struct Machine {
     #[arg(long, value_name = "PORT", num_args = 0..=1, require_equals = true,
           default_missing_value = "socket", value_parser = endpoint)]
     pub gdb: Option<Endpoint>,
-    /// Write the memory of a guest that panics, gets stuck or ends by itself to a file, for drgn
+    /// Dump the memory of a guest that panics, gets stuck or ends by itself, for drgn and crash
     #[arg(long)]
     pub dump: bool,
     /// Keep core dumps of the guest's programs in this directory of the host, made if missing
@@ -78,7 +78,6 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// Variables for the guest.
     pub fn environment(&self) -> Result<Vec<(OsString, OsString)>> {
         let mut pairs = Vec::new();
         for word in &self.environment {

@@ -34,7 +34,6 @@ pub struct MatrixFlags {
     pub format: MatrixFormat,
 }
 
-/// Prints the jobs.
 pub fn run(flags: &MatrixFlags, paths: &Paths) -> Result<u8> {
     let requests = flags.kernels.requests(paths)?;
     let jobs = ci_matrix::jobs(&requests, flags.partitions, host_arch()?)?;

@@ -96,7 +96,6 @@ fn fail(ui: &Ui, error: &anyhow::Error) -> u8 {
     error::exit_status(error)
 }
 
-/// Runs the command; the exit status of the process.
 fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
     let (paths, ui) = (paths(&flags.global)?, ui.clone());
     let env = &Env { paths, ui };

@@ -25,7 +25,6 @@ pub struct PackageFlags {
     pub output: Option<PathBuf>,
 }
 
-/// Packages a finished build tree.
 pub fn run(env: &Env, flags: &PackageFlags) -> Result<u8> {
     let found = FinishedBuild::at(&flags.build_dir)?;
     let logs = env.paths.logs();

@@ -44,7 +44,6 @@ pub struct PruneFlags {
     pub release: ReleaseFlags,
 }
 
-/// Shows what would go, asks, and deletes it; the exit status.
 pub fn run(env: &Env, flags: &PruneFlags) -> Result<u8> {
     match flags.remote {
         true => remote(env, flags)?,

@@ -15,17 +15,11 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
 
 /// Keep the kernels of a release current: plan, then apply
-#[derive(Args, Debug)]
+#[derive(Debug, Subcommand)]
 #[command(after_help = "\
 Examples:
   cargo xtask release plan -K --keep 2               what the release lacks and what is old
   cargo xtask release apply 6.1 6.12 --repo me/drgn  build and upload what is missing of two series")]
-pub struct PublishFlags {
-    #[command(subcommand)]
-    pub command: ReleaseCommand,
-}
-
-#[derive(Debug, Subcommand)]
 pub enum ReleaseCommand {
     Plan(PlanFlags),
     Apply(ApplyFlags),
@@ -100,7 +94,6 @@ pub struct SelectionFlags {
     pub release: ReleaseFlags,
 }
 
-/// How a plan is printed.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub enum PlanFormat {
     /// A table and sums
@@ -109,9 +102,8 @@ pub enum PlanFormat {
     Json,
 }
 
-/// Plans, or plans and applies; the exit status.
-pub fn run(env: &Env, flags: &PublishFlags, install: bool) -> Result<u8> {
-    match &flags.command {
+pub fn run(env: &Env, command: &ReleaseCommand, install: bool) -> Result<u8> {
+    match command {
         ReleaseCommand::Plan(flags) => print_plan(env, flags),
         ReleaseCommand::Apply(flags) => apply(env, flags, install),
     }

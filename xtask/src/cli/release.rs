@@ -121,7 +121,6 @@ impl SourceFlags {
     }
 }
 
-/// Downloads kernels and prints where they are.
 pub fn download(env: &Env, flags: &DownloadFlags) -> Result<u8> {
     let requests = parse(&flags.kernels)?;
     let client = flags.release.client(env)?;
@@ -150,7 +149,6 @@ fn print(kernel: &LocalKernel) -> Result<()> {
     stdout::print_value(&kernel.path.display().to_string())
 }
 
-/// Uploads packages and prints where they can be had.
 pub fn upload(env: &Env, flags: &UploadFlags) -> Result<u8> {
     let client = flags.release.client(env)?;
     // All are looked at before the first is sent.

@@ -15,18 +15,12 @@ use anyhow::{Context, Result};
 use clap::{Args, Subcommand, builder::PossibleValue};
 
 /// Show, join and compare results of `test`
-#[derive(Args, Debug)]
+#[derive(Debug, Subcommand)]
 #[command(long_about = long_about(), after_help = "\
 Examples:
   cargo xtask report show
   cargo xtask report merge results-*/ -o results
   cargo xtask report diff results-of-main results")]
-pub struct ReportFlags {
-    #[command(subcommand)]
-    pub command: ReportCommand,
-}
-
-#[derive(Debug, Subcommand)]
 pub enum ReportCommand {
     Show(ShowFlags),
     Merge(MergeFlags),
@@ -70,7 +64,7 @@ pub struct MergeFlags {
     /// Join the results of partitions in these folders
     #[arg(required = true, value_name = "DIR")]
     pub dirs: Vec<PathBuf>,
-    /// Write the joined results and reports here [default: a new folder in the work directory]
+    /// Write the joined results and reports here [default: a new folder in the work directory's log]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
 }
@@ -121,9 +115,8 @@ fn find(name: &str) -> Result<&'static ReportFormat> {
     found.context("there is no such format")
 }
 
-/// Runs the command; the exit status.
-pub fn run(env: &Env, report: &ReportFlags) -> Result<u8> {
-    match &report.command {
+pub fn run(env: &Env, command: &ReportCommand) -> Result<u8> {
+    match command {
         ReportCommand::Show(flags) => show(env, flags),
         ReportCommand::Merge(flags) => join(env, flags),
         ReportCommand::Diff(flags) => compare(flags, &env.ui),

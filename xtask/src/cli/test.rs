@@ -48,7 +48,7 @@ pub struct TestFlags {
     #[arg(long, value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=64))]
     pub shards: u32,
-    /// Leave out the tests after a crash of the kernel (the project's [crash]), and their memory
+    /// Leave out the tests after a crash (the project's [crash]), and the memory kept for them
     #[arg(long)]
     pub no_crash: bool,
     /// Start no further kernel after a run that did not pass
@@ -83,7 +83,6 @@ fn bytes(text: &str) -> Result<u64, String> {
     parse_size(text).ok_or_else(|| "a size is written like 10G or 500 MiB".to_owned())
 }
 
-/// Runs the tests; the exit status.
 pub fn run(env: &Env, flags: &TestFlags, setup: bool) -> Result<u8> {
     let options = options(env, flags, setup)?;
     let mut run = TestRun::plan(env, &options)?;

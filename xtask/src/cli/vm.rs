@@ -74,7 +74,6 @@ pub struct VmFlags {
 /// Lines of the kernel's words that are shown; all of them are in the console's log.
 const TROUBLE: usize = 100;
 
-/// Runs the command; its exit status.
 pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
     setup::require(env, &setup::for_vm(host_arch()?), setup)?;
     let mut request = request(env, flags, setup)?;

@@ -6,29 +6,19 @@
 //! everything made again. So nothing of what makes our packages reproducible is here, and
 //! nothing is packaged; [`crate::kernel::built_tree`] boots what comes of it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
-use super::make::Make;
 use super::pipeline::{BuildTree, FRAGMENT, WRAPPERS, log_file, tools, write_wrappers};
 use super::toolchain::{Remedy, Toolchain};
+use super::{BuildRequest, make::Make};
 use crate::base::{
     disk, env::Env, input, lock, process::shell_quote, programs::processors, ui::Ui,
 };
-use crate::kernel::{built_tree, config, source::directory};
-use crate::model::arch::{self, Arch};
+use crate::kernel::{built_tree, config, source::WantedSource, source::directory};
+use crate::model::arch;
 use crate::model::{catalog::Kernels, kernel::LocalKernel};
-
-#[derive(Debug)]
-pub struct InPlace {
-    pub directory: PathBuf,
-    pub flavor: String,
-    pub arch: &'static Arch,
-    pub cc: Option<String>,
-    /// Jobs at a time; `None`: one per processor.
-    pub jobs: Option<u32>,
-}
 
 /// In the tree: the options that it was configured with, once that has succeeded.
 /// [`FRAGMENT`], which is there before, says whose configuration it is.
@@ -37,9 +27,13 @@ const CONFIGURED: &str = ".vmtest-configured";
 /// The name under which a configuration is kept that we did not make.
 const KEPT: &str = ".config.before-vmtest";
 
-/// Configures, unless that was done before with the same options, and builds.
-pub fn build(env: &Env, request: &InPlace) -> Result<LocalKernel> {
-    let tree = &directory::canonical(&request.directory)?;
+/// Configures, unless that was done before with the same options, and builds. What is wanted is a
+/// directory.
+pub fn build(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
+    let WantedSource::Directory(directory) = &request.wanted else {
+        bail!("only a source tree can be built in place");
+    };
+    let tree = &directory::canonical(directory)?;
     let version = directory::version(tree)?;
     Kernels::load(&env.paths.configs)?.flavor(&request.flavor)?;
     let merged = config::merge(&env.paths.configs, request.arch, &request.flavor)?;
@@ -105,7 +99,7 @@ fn keep_configuration(tree: &Path, ui: &Ui) -> Result<()> {
     Ok(())
 }
 
-fn make(request: &InPlace, tree: &Path, toolchain: Toolchain) -> Make {
+fn make(request: &BuildRequest, tree: &Path, toolchain: Toolchain) -> Make {
     // ccache would be another compiler to make than that of a plain `make`.
     let toolchain = Toolchain {
         ccache: false,
@@ -148,12 +142,10 @@ mod tests {
     use super::*;
 
     fn arguments(toolchain: Toolchain) -> Vec<String> {
-        let request = InPlace {
-            directory: "/l".into(),
-            flavor: "default".into(),
-            arch: arch::host().unwrap(),
-            cc: None,
+        let version = "6.12.1".parse().unwrap();
+        let request = BuildRequest {
             jobs: Some(3),
+            ..BuildRequest::new(version, "default", arch::host().unwrap())
         };
         make(&request, Path::new("/l"), toolchain).arguments(&["bzImage"])
     }
