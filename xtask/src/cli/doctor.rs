@@ -143,8 +143,10 @@ fn pahole_version(text: &str) -> Option<(u32, u32)> {
 }
 
 fn needed_applets() -> BTreeSet<&'static str> {
-    let applets = guest::APPLETS.iter().chain(initramfs::APPLETS);
-    applets.copied().collect()
+    let applets = guest::APPLETS
+        .split(' ')
+        .chain(initramfs::APPLETS.split(' '));
+    applets.collect()
 }
 
 fn missing_applets(list: &str) -> Vec<&'static str> {

@@ -24,27 +24,22 @@ pub enum Kvm {
     /// There is a device, but nothing has run on it yet.
     Unproved,
 }
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Decision {
-    pub accel: Accel,
-    pub warning: Option<String>,
-}
 
-/// Decides, from what was asked for and what is known.
-pub fn decide(choice: AccelChoice, kvm: &Kvm) -> Result<Decision, Failure> {
-    let why = match kvm {
-        Kvm::Fails(reason) => Some(format!("KVM does not work here: {reason}")),
-        Kvm::Works | Kvm::Unproved => None,
-    };
-    let (accel, warning) = match (choice, why) {
-        (AccelChoice::Tcg, _) => (Accel::Tcg, None),
-        (_, None) => (Accel::Kvm, None),
-        (AccelChoice::Auto, Some(why)) => (Accel::Tcg, Some(format!("{why}; emulating"))),
-        (AccelChoice::Kvm, Some(why)) => {
-            return Err(Failure::setup(why).hint("--accel tcg emulates instead"));
+/// Decides, from what was asked for and what is known; with a warning if it is not what was
+/// asked for.
+pub fn decide(choice: AccelChoice, kvm: &Kvm) -> Result<(Accel, Option<String>), Failure> {
+    match (choice, kvm) {
+        (AccelChoice::Tcg, _) => Ok((Accel::Tcg, None)),
+        (_, Kvm::Works | Kvm::Unproved) => Ok((Accel::Kvm, None)),
+        (AccelChoice::Auto, Kvm::Fails(reason)) => {
+            let warning = format!("KVM does not work here: {reason}; emulating");
+            Ok((Accel::Tcg, Some(warning)))
         }
-    };
-    Ok(Decision { accel, warning })
+        (AccelChoice::Kvm, Kvm::Fails(reason)) => {
+            Err(Failure::setup(format!("KVM does not work here: {reason}"))
+                .hint("--accel tcg emulates instead"))
+        }
+    }
 }
 
 #[derive(Debug, Deserialize, PartialEq, Serialize)]
@@ -82,15 +77,12 @@ pub fn known(paths: &Paths, qemu: &str) -> Kvm {
 
 fn remembered(file: &Path, boot: &str, qemu: &str) -> Kvm {
     // A file that cannot be read is as good as none: the next VM is the proof.
-    let proof = input::bytes(file, input::SMALL)
-        .ok()
-        .and_then(|text| serde_json::from_slice::<Proof>(&text).ok());
-    match proof {
-        Some(proof) if proof.boot == boot && proof.qemu == qemu && !boot.is_empty() => {
-            if proof.works {
-                Kvm::Works
-            } else {
-                Kvm::Fails(proof.reason)
+    let text = input::bytes(file, input::SMALL).unwrap_or_default();
+    match serde_json::from_slice::<Proof>(&text) {
+        Ok(proof) if proof.boot == boot && proof.qemu == qemu && !boot.is_empty() => {
+            match proof.works {
+                true => Kvm::Works,
+                false => Kvm::Fails(proof.reason),
             }
         }
         _ => Kvm::Unproved,
@@ -120,7 +112,7 @@ mod tests {
     #[test]
     fn what_is_asked_for_and_what_is_known_decide() {
         let fails = Kvm::Fails("no".into());
-        let accel = |choice, kvm: &Kvm| decide(choice, kvm).map(|d| d.accel);
+        let accel = |choice, kvm: &Kvm| decide(choice, kvm).map(|decision| decision.0);
         for (choice, kvm, expected) in [
             (AccelChoice::Auto, &Kvm::Works, Accel::Kvm),
             (AccelChoice::Auto, &Kvm::Unproved, Accel::Kvm),
@@ -133,8 +125,8 @@ mod tests {
             assert_eq!(accel(choice, kvm).unwrap(), expected, "{choice:?} {kvm:?}");
         }
         assert!(decide(AccelChoice::Kvm, &fails).is_err());
-        assert!(decide(AccelChoice::Auto, &fails).unwrap().warning.is_some());
-        assert_eq!(decide(AccelChoice::Tcg, &fails).unwrap().warning, None);
+        assert!(decide(AccelChoice::Auto, &fails).unwrap().1.is_some());
+        assert_eq!(decide(AccelChoice::Tcg, &fails).unwrap().1, None);
     }
 
     #[test]

@@ -29,32 +29,12 @@ pub const ENCLOSE: &str = "enclose";
 const HIDDEN: &[&str] = &["/proc", "/sys", "/dev"];
 
 /// File systems that show the kernel, its processes and its devices, not files.
-const OF_THE_KERNEL: &[&str] = &[
-    "proc",
-    "sysfs",
-    "devtmpfs",
-    "devpts",
-    "debugfs",
-    "tracefs",
-    "securityfs",
-    "configfs",
-    "efivarfs",
-    "bpf",
-    "pstore",
-];
+const OF_THE_KERNEL: &str = "proc sysfs devtmpfs devpts debugfs tracefs securityfs configfs \
+                             efivarfs bpf pstore";
 
 /// Devices that QEMU opens, and that a guest's init writes to before it has mounted its own.
-const DEVICES: &[&str] = &[
-    "/dev/null",
-    "/dev/zero",
-    "/dev/full",
-    "/dev/random",
-    "/dev/urandom",
-    "/dev/kvm",
-    "/dev/net/tun",
-    "/dev/vhost-net",
-    "/dev/vhost-vsock",
-];
+const DEVICES: &str = "/dev/null /dev/zero /dev/full /dev/random /dev/urandom /dev/kvm \
+                       /dev/net/tun /dev/vhost-net /dev/vhost-vsock";
 
 /// Nodes for the guest, which opens its own devices of these numbers: its kernel's words when
 /// nothing is mounted yet. The host's may be another one (a container's is a terminal).
@@ -165,17 +145,11 @@ impl Enclosure {
         self.show(Path::new(&descriptors), Path::new("/proc/self/fd"))?;
         for (name, major, minor) in NODES {
             let path = self.staged(Path::new("/dev")).join(name);
-            let mode = Mode::from_bits_truncate(0o666);
+            let (kind, mode) = (FileType::CharacterDevice, Mode::from_bits_truncate(0o666));
             // In a container whose root is none: then init's first words are lost.
-            let _ = mknodat(
-                CWD,
-                path,
-                FileType::CharacterDevice,
-                mode,
-                makedev(*major, *minor),
-            );
+            let _ = mknodat(CWD, path, kind, mode, makedev(*major, *minor));
         }
-        let devices = DEVICES.iter().map(Path::new);
+        let devices = DEVICES.split(' ').map(Path::new);
         for path in devices.chain(self.keep.iter().map(PathBuf::as_path)) {
             if path.exists() && !HIDDEN.iter().any(|name| path == Path::new(name)) {
                 self.show(path, path)?;
@@ -210,18 +184,16 @@ pub fn named(arguments: &[OsString]) -> Vec<PathBuf> {
     for argument in arguments {
         let bytes = argument.as_bytes();
         let parts = bytes.split(|byte| b",=:".contains(byte));
-        paths.extend(
-            parts
-                .filter(|part| part.starts_with(b"/"))
-                .map(|part| PathBuf::from(OsStr::from_bytes(part))),
-        );
+        let absolute = parts.filter(|part| part.starts_with(b"/"));
+        paths.extend(absolute.map(|part| PathBuf::from(OsStr::from_bytes(part))));
         let words = bytes.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-');
-        let words = words.collect::<Vec<_>>();
+        let words = words.map(String::from_utf8_lossy).collect::<Vec<_>>();
         for (word, more) in NEEDS {
-            let is = |other: &&[u8]| {
-                *other == word.as_bytes() || other.starts_with(format!("{word}-").as_bytes())
-            };
-            if words.iter().any(is) {
+            let rests = words.iter().filter_map(|other| other.strip_prefix(word));
+            if rests
+                .into_iter()
+                .any(|rest| rest.is_empty() || rest.starts_with('-'))
+            {
                 paths.extend(more.iter().map(PathBuf::from));
             }
         }
@@ -261,7 +233,12 @@ fn elsewhere(mountinfo: &[u8], keep: &[PathBuf]) -> Vec<PathBuf> {
         let covered = HIDDEN.iter().any(|name| place.starts_with(name))
             || found.iter().any(|ancestor| place.starts_with(ancestor));
         let wanted = keep.iter().any(|path| path.starts_with(&place));
-        if OF_THE_KERNEL.iter().any(|name| name.as_bytes() == *kind) && !covered && !wanted {
+        if OF_THE_KERNEL
+            .split(' ')
+            .any(|name| name.as_bytes() == *kind)
+            && !covered
+            && !wanted
+        {
             found.push(place);
         }
     }
@@ -276,16 +253,10 @@ fn unescaped(word: &[u8]) -> Vec<u8> {
         let digits = after
             .get(..3)
             .and_then(|digits| str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(value) if byte == b'\\' => {
-                out.push(value);
-                rest = &after[3..];
-            }
-            _ => {
-                out.push(byte);
-                rest = after;
-            }
-        }
+        let value = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let value = value.filter(|_| byte == b'\\');
+        out.push(value.unwrap_or(byte));
+        rest = value.map_or(after, |_| &after[3..]);
     }
     out
 }

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 
-use crate::base::{env::Env, paths::Paths, temporary};
+use crate::base::{env::Env, error::Failure, paths::Paths, temporary};
 use crate::model::{arch::Arch, kernel::LocalKernel};
 use crate::vm::plan::{Boot, Plan};
 use crate::vm::{accel::Kvm, debugger::Endpoint, device::Device, scratch_disk::Disk};
@@ -156,12 +156,14 @@ impl Vm {
             dump: None,
         }
     }
+
     fn disks(&self) -> impl Iterator<Item = &Disk> {
         self.devices.iter().filter_map(|device| match device {
             Device::Disk(disk) => Some(disk),
             _ => None,
         })
     }
+
     fn cores(&self) -> Option<&Path> {
         self.devices.iter().find_map(|device| match device {
             Device::Cores(directory) => Some(directory.as_path()),
@@ -262,15 +264,16 @@ impl fmt::Display for VmOutcome {
             Self::InitFailed(why) => write!(f, "the guest's init failed: {why}"),
             Self::Panicked(line) => write!(f, "the kernel panicked: {line}"),
             Self::Lost(how) => write!(f, "the VM was lost: {how}"),
-            Self::Stuck(phase, limit) => {
-                let phase = match phase {
+            Self::Stuck(phase, limit) => write!(
+                f,
+                "the VM got stuck {}: {limit}",
+                match phase {
                     VmPhase::Boot => "while booting",
                     VmPhase::Command => "while the command ran",
                     VmPhase::Shutdown => "after the command had ended",
                     VmPhase::Capture => "while booting its capture kernel",
-                };
-                write!(f, "the VM got stuck {phase}: {limit}")
-            }
+                }
+            ),
             Self::NotCrashed(why) => write!(f, "the kernel was not crashed: {why}"),
         }
     }
@@ -338,13 +341,15 @@ impl BootSpans {
 
 impl fmt::Display for BootSpans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut spans = vec![("firmware", self.firmware), ("kernel", self.kernel)];
-        spans.extend(self.initramfs.map(|span| ("initramfs", span)));
-        spans.push(("init", self.init));
-        let spans = spans
-            .iter()
-            .map(|(name, span)| format!("{name} {:.2} s", span.as_secs_f64()));
-        f.write_str(&spans.collect::<Vec<_>>().join(", "))
+        let span = |name, span: Duration| format!("{name} {:.2} s, ", span.as_secs_f64());
+        f.write_str(&span("firmware", self.firmware))?;
+        f.write_str(&span("kernel", self.kernel))?;
+        f.write_str(
+            &self
+                .initramfs
+                .map_or(String::new(), |time| span("initramfs", time)),
+        )?;
+        write!(f, "init {:.2} s", self.init.as_secs_f64())
     }
 }
 
@@ -357,39 +362,38 @@ pub fn run(env: &Env, vm: &Vm, sink: &mut dyn VmSink) -> Result<VmRun> {
     let tools = Tools::find(vm.kernel.arch)?;
     let vm = &plan::arranged(vm)?;
     let plan = Plan::new(vm, tools)?;
-    let boot = |accel, sink: &mut dyn VmSink| boot::boot(env, vm, &plan, accel, sink);
-    let kvm = match vm.accel {
-        AccelChoice::Tcg => Kvm::Unproved,
-        _ => accel::known(&env.paths, &plan.tools.qemu_text),
-    };
+    let qemu = &plan.tools.qemu_text;
+    let kvm = accel::known(&env.paths, qemu);
     // The first VM on KVM is the proof that it works, and one that waits for a debugger
     // proves nothing.
-    let choice = match (vm.accel, vm.debugger()) {
-        (AccelChoice::Auto, Some(_)) if kvm == Kvm::Unproved => AccelChoice::Tcg,
-        (choice, _) => choice,
+    let choice = match vm.accel {
+        AccelChoice::Auto if vm.debugger().is_some() && kvm == Kvm::Unproved => AccelChoice::Tcg,
+        choice => choice,
     };
-    let decision = accel::decide(choice, &kvm)?;
-    if let Some(warning) = &decision.warning {
+    let decide = |choice, kvm: &Kvm| {
+        let (accel, warning) = accel::decide(choice, kvm)?;
         // Once for all VMs of a session.
-        env.ui.warn_once(warning);
+        warning
+            .into_iter()
+            .for_each(|warning| env.ui.warn_once(warning));
+        Ok::<_, Failure>(accel)
+    };
+    let accel = decide(choice, &kvm)?;
+    if accel == Accel::Tcg
+        && vm.cpus.is_none()
+        && let Some(words) = plan.one_processor()
+    {
+        env.ui.info_once(format!("{}: {words}", vm.kernel.release));
     }
-    if decision.accel == Accel::Tcg {
-        if vm.cpus.is_none()
-            && let Some(words) = plan.one_processor()
-        {
-            env.ui.info_once(format!("{}: {words}", vm.kernel.release));
-        }
-        return boot(Accel::Tcg, sink).map(|(run, _)| run);
-    }
-    let (run, alive) = boot(Accel::Kvm, sink)?;
-    if vm.debugger().is_some() {
-        // How far it came was the debugger's doing.
+    let (run, alive) = boot::boot(env, vm, &plan, accel, sink)?;
+    if accel == Accel::Tcg || vm.debugger().is_some() {
+        // With a debugger, how far it came was the debugger's doing.
         return Ok(run);
     }
     // If the answer cannot be kept, the next run finds it out again.
     let remember = |failure: Option<&str>| {
         if kvm == Kvm::Unproved
-            && let Err(error) = accel::remember(&env.paths, &plan.tools.qemu_text, failure)
+            && let Err(error) = accel::remember(&env.paths, qemu, failure)
         {
             env.ui.verbose(format!("{error:#}"));
         }
@@ -398,16 +402,13 @@ pub fn run(env: &Env, vm: &Vm, sink: &mut dyn VmSink) -> Result<VmRun> {
         remember(None);
         return Ok(run);
     }
-    let reason = match &run.main.outcome {
-        VmOutcome::Lost(how) => how.clone(),
+    let reason = match run.main.outcome {
+        VmOutcome::Lost(how) => how,
         _ => "a kernel started on it shows no sign of life".to_owned(),
     };
-    let retry = accel::decide(vm.accel, &Kvm::Fails(reason.clone()))
-        .inspect_err(|_| remember(Some(&reason)))?;
-    if let Some(warning) = &retry.warning {
-        env.ui.warn_once(warning);
-    }
-    let (run, _) = boot(retry.accel, sink)?;
+    let retry = decide(vm.accel, &Kvm::Fails(reason.clone()));
+    let accel = retry.inspect_err(|_| remember(Some(&reason)))?;
+    let (run, _) = boot::boot(env, vm, &plan, accel, sink)?;
     // A command line that QEMU refuses emulated as well says nothing about KVM.
     remember(Some(&reason));
     Ok(run)
@@ -415,23 +416,21 @@ pub fn run(env: &Env, vm: &Vm, sink: &mut dyn VmSink) -> Result<VmRun> {
 
 /// Whether VMs will be emulated, as far as that is known before one was started.
 pub fn emulates(arch: &Arch, choice: AccelChoice, paths: &Paths) -> bool {
-    let Ok(tools) = Tools::find(arch) else {
-        return true;
-    };
-    let kvm = accel::known(paths, &tools.qemu_text);
-    accel::decide(choice, &kvm).is_ok_and(|decision| decision.accel == Accel::Tcg)
+    Tools::find(arch).map_or(true, |tools| {
+        let decision = accel::decide(choice, &accel::known(paths, &tools.qemu_text));
+        decision.is_ok_and(|(accel, _)| accel == Accel::Tcg)
+    })
 }
 
 /// QEMU's command line as [`run`] would use it, for `--dry-run`.
 pub fn dry_run(vm: &Vm, paths: &Paths) -> Result<Vec<OsString>> {
     let tools = Tools::find(vm.kernel.arch)?;
     let vm = &plan::arranged(vm)?;
-    let kvm = accel::known(paths, &tools.qemu_text);
-    let decision = accel::decide(vm.accel, &kvm)?;
+    let (accel, _) = accel::decide(vm.accel, &accel::known(paths, &tools.qemu_text))?;
     Ok(qemu::command_line(&Boot {
         vm,
         plan: &Plan::new(vm, tools)?,
-        accel: decision.accel,
+        accel,
         directory: &temporary::host_folder()?.join("vmtest-XXXXXX"),
     })?)
 }
@@ -439,9 +438,6 @@ pub fn dry_run(vm: &Vm, paths: &Paths) -> Result<Vec<OsString>> {
 /// A duration as people write it: `20 s`, `1.5 s`.
 pub fn seconds(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
-    if seconds.fract() == 0.0 {
-        format!("{seconds:.0} s")
-    } else {
-        format!("{seconds:.1} s")
-    }
+    let digits = usize::from(seconds.fract() != 0.0);
+    format!("{seconds:.digits$} s")
 }

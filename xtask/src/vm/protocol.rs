@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use memchr::memmem;
+
 /// The ports, by the name that the guest finds below `/sys/class/virtio-ports`.
 /// `vmtest-assets/guest/init.sh` knows the same names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,25 +56,18 @@ impl Port {
 ///
 /// The phases are `main` and, on the kernel that a planned crash starts, `crash`. The
 /// other way go `sysrq KEY`, `size COLUMNS ROWS`, `clock DIFFERENCE [SOURCE]` (seconds to add
-/// to the guest's clock; the clock source to change to before asking again), `reset`, and `crash`: it tells that the
-/// host has the verdict of the main phase and all output of it.
+/// to the guest's clock; the clock source to change to before asking again), `reset`, and
+/// `crash`: it tells that the host has the verdict of the main phase and all output of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Status {
-    /// Init runs in this phase, since when, and since when the initramfs ran.
     Hello(String, Option<Duration>, Option<Duration>),
-    /// The guest's clock, since 1970.
     Clock(Duration),
-    /// The physical address and the size of the kernel's description for dumps.
+    /// The address is a physical one.
     Vmcoreinfo(u64, u64),
-    /// The command runs, since when.
     Started(Option<Duration>),
-    /// Init could not go on; why.
     Fail(String),
-    /// The verdict of a phase.
     Exit(String, u8),
-    /// The kernel is about to be crashed, and comes back as another one.
     Crashing,
-    /// There is nothing to do in this phase.
     Nothing(String),
     /// Anything else, shortened; a guest can write what it likes here.
     Odd(String),
@@ -94,77 +89,65 @@ impl StatusReader {
     pub fn feed(&mut self, bytes: &[u8]) -> Vec<Status> {
         let mut found = Vec::new();
         for &byte in bytes {
-            if byte == b'\n' {
-                if !self.line.is_empty() {
-                    found.push(parse_status(&String::from_utf8_lossy(&self.line)));
+            if byte != b'\n' {
+                if self.line.len() < LONGEST_STATUS {
+                    self.line.push(byte);
                 }
+            } else if !self.line.is_empty() {
+                let line = String::from_utf8_lossy(&self.line).into_owned();
                 self.line.clear();
-            } else if self.line.len() < LONGEST_STATUS {
-                self.line.push(byte);
+                found.push(parse_status(&line).unwrap_or(Status::Odd(line)));
             }
         }
         found
     }
 }
 
-fn parse_status(line: &str) -> Status {
+fn parse_status(line: &str) -> Option<Status> {
     let (word, rest) = line.split_once(' ').unwrap_or((line, ""));
-    match word {
-        "hello" if !rest.is_empty() => {
+    let text = || Some(rest.to_owned()).filter(|text| !text.is_empty());
+    Some(match word {
+        "hello" => {
             let mut words = rest.split(' ');
-            let phase = words.next().unwrap_or_default().to_owned();
+            let phase = words.next().filter(|phase| !phase.is_empty())?;
             let mut time = || words.next().and_then(uptime);
-            let init = time();
-            Status::Hello(phase, init, time())
+            Status::Hello(phase.to_owned(), time(), time())
         }
-        "vmcoreinfo" => match hexadecimal(rest) {
-            Some((address, size)) => Status::Vmcoreinfo(address, size),
-            None => Status::Odd(line.to_owned()),
-        },
-        "clock" => match uptime(rest) {
-            Some(time) => Status::Clock(time),
-            None => Status::Odd(line.to_owned()),
-        },
+        "vmcoreinfo" => {
+            // `0x00000000012e6000 1024`: both are hexadecimal (`kernel/ksysfs.c`,
+            // `vmcoreinfo_show`).
+            let (address, size) = rest.strip_prefix("0x")?.split_once(' ')?;
+            let number = |text| u64::from_str_radix(text, 16).ok();
+            Status::Vmcoreinfo(number(address)?, number(size)?)
+        }
+        "clock" => Status::Clock(uptime(rest)?),
         "started" => Status::Started(uptime(rest)),
-        "fail" if !rest.is_empty() => Status::Fail(rest.to_owned()),
+        "fail" => Status::Fail(text()?),
         "crashing" if rest.is_empty() => Status::Crashing,
-        "nothing" if !rest.is_empty() => Status::Nothing(rest.to_owned()),
-        "exit" => match rest
-            .split_once(' ')
-            .map(|(phase, status)| (phase, status.parse()))
-        {
-            Some((phase, Ok(status))) if !phase.is_empty() => {
-                Status::Exit(phase.to_owned(), status)
-            }
-            _ => Status::Odd(line.to_owned()),
-        },
-        _ => Status::Odd(line.to_owned()),
-    }
+        "nothing" => Status::Nothing(text()?),
+        "exit" => {
+            let (phase, status) = rest
+                .split_once(' ')
+                .filter(|(phase, _)| !phase.is_empty())?;
+            Status::Exit(phase.to_owned(), status.parse().ok()?)
+        }
+        _ => return None,
+    })
 }
 
-/// The correction of a guest's clock, in seconds with a sign. The message took some time on its way, so the guest will be ahead by
-/// that: a file that the host has dated must not be of the future in the guest.
+/// The correction of a guest's clock, in seconds with a sign. The message took some time on its
+/// way, so the guest will be ahead by that: a file that the host has dated must not be of the
+/// future in the guest.
 pub fn clock_difference(host: Duration, guest: Duration) -> String {
     let sign = if host >= guest { '+' } else { '-' };
     let difference = host.abs_diff(guest);
-    format!(
-        "{sign}{}.{:06}",
-        difference.as_secs(),
-        difference.subsec_micros()
-    )
+    let (seconds, fraction) = (difference.as_secs(), difference.subsec_micros());
+    format!("{sign}{seconds}.{fraction:06}")
 }
 
 /// `12.34`; a guest that says nonsense has no time.
 fn uptime(text: &str) -> Option<Duration> {
-    let seconds = text.parse::<f64>().ok()?;
-    Duration::try_from_secs_f64(seconds).ok()
-}
-
-/// `0x00000000012e6000 1024`: both are hexadecimal (`kernel/ksysfs.c`, `vmcoreinfo_show`).
-fn hexadecimal(text: &str) -> Option<(u64, u64)> {
-    let (address, size) = text.split_once(' ')?;
-    let number = |text: &str| u64::from_str_radix(text, 16).ok();
-    Some((number(address.strip_prefix("0x")?)?, number(size)?))
+    Duration::try_from_secs_f64(text.parse().ok()?).ok()
 }
 
 /// Finds the mark that ends a stream. What may be the beginning of the mark is
@@ -182,7 +165,7 @@ impl MarkScanner {
     /// A scanner for this mark, which must not be empty.
     pub fn new(mark: &str) -> Self {
         Self {
-            mark: mark.as_bytes().to_vec(),
+            mark: mark.into(),
             held: Vec::new(),
             begun: true,
             ended: mark.is_empty(),
@@ -209,51 +192,47 @@ impl MarkScanner {
             return Vec::new();
         }
         self.held.extend_from_slice(bytes);
+        let mut before = self.before_mark();
         if !self.begun {
-            match find(&self.held, &self.mark) {
-                Some(at) => {
-                    self.begun = true;
-                    self.held.drain(..at + self.mark.len());
-                }
-                None => {
-                    let enough = self.mark.len() - 1;
-                    let surplus = self.held.len().saturating_sub(enough);
-                    self.held.drain(..surplus);
-                    return Vec::new();
-                }
+            self.begun = before.is_some();
+            before = before.and_then(|_| self.before_mark());
+            if !self.begun {
+                self.before_beginning();
+                return Vec::new();
             }
         }
-        if let Some(at) = find(&self.held, &self.mark) {
-            self.ended = true;
-            self.held.truncate(at);
-            return std::mem::take(&mut self.held);
-        }
-        let keep = (1..self.mark.len().min(self.held.len() + 1))
-            .rev()
-            .find(|&n| self.held.ends_with(&self.mark[..n]))
-            .unwrap_or(0);
-        let rest = self.held.split_off(self.held.len() - keep);
+        self.ended = before.is_some();
+        before.unwrap_or_else(|| self.before_beginning())
+    }
+
+    /// Takes what stands before the mark, and the mark.
+    fn before_mark(&mut self) -> Option<Vec<u8>> {
+        let at = memmem::find(&self.held, &self.mark)?;
+        let rest = self.held.split_off(at + self.mark.len());
+        let mut before = std::mem::replace(&mut self.held, rest);
+        before.truncate(at);
+        Some(before)
+    }
+
+    /// Takes what stands before a possible beginning of the mark.
+    fn before_beginning(&mut self) -> Vec<u8> {
+        let most = self.mark.len().min(self.held.len() + 1);
+        let mut lengths = (1..most).rev();
+        let begins = |&length: &usize| self.held.ends_with(&self.mark[..length]);
+        let beginning = lengths.find(begins).unwrap_or(0);
+        let rest = self.held.split_off(self.held.len() - beginning);
         std::mem::replace(&mut self.held, rest)
     }
 
     /// The bytes held back, when the stream ended without a mark.
     pub fn finish(&mut self) -> Vec<u8> {
         let held = std::mem::take(&mut self.held);
-        if self.begun { held } else { Vec::new() }
-    }
-}
-
-fn find(haystack: &[u8], needle: &[u8]) -> Option<usize> {
-    let first = *needle.first()?;
-    let mut from = 0;
-    while let Some(at) = haystack[from..].iter().position(|&byte| byte == first) {
-        let at = from + at;
-        if haystack[at..].starts_with(needle) {
-            return Some(at);
+        if self.begun && !self.ended {
+            held
+        } else {
+            Vec::new()
         }
-        from = at + 1;
     }
-    None
 }
 
 #[cfg(test)]

@@ -1,26 +1,28 @@
 //! Source lines for the addresses in a kernel's report: `panic+0xfc/0x2b2` becomes
-//! `panic+0xfc/0x2b2 (kernel/panic.c:276)`, by the package's `vmlinux` and
+//! `panic+0xfc/0x2b2 (kernel/panic.c:276)`, by the package's `vmlinux` and by `nm` and
 //! `addr2line` of the binutils. Without one of them the text stays as it is.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ffi::OsString;
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{Read, Seek};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use crate::base::{input, process::LongCommand, programs};
+use crate::base::{process::LongCommand, programs};
 
 /// Addresses that are asked for: a report has about 20 that matter.
 const MOST: usize = 64;
 
-/// How long `addr2line` may take; it needs a second for a kernel of ours.
+/// How long a program may take; `addr2line` needs a second for a kernel of ours.
 const LIMIT: Duration = Duration::from_secs(15);
 
-/// A symbol table larger than this is not one of a kernel's that we know.
-const LARGEST_TABLE: u64 = 256 << 20;
+/// Bytes of an answer: the symbols of a distribution's kernel have some 10 MiB.
+const LONGEST_ANSWER: u64 = 256 << 20;
 
 /// A place in the kernel's code as a report names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -41,17 +43,17 @@ fn mentions(text: &str) -> Vec<Mention> {
     let mut found = Vec::new();
     let mut start = 0;
     for line in text.split_inclusive('\n') {
-        let exact = ["RIP:", "pc :", "PC is at"]
-            .iter()
-            .any(|word| line.contains(word));
+        let exact = ["RIP:", "pc :", "PC is at"];
+        let exact = exact.iter().any(|word| line.contains(word));
         for (at, _) in line.match_indices("+0x") {
             let other = |c: char| !(c.is_ascii_alphanumeric() || "_.$".contains(c));
             let name = line[..at].rsplit(other).next().unwrap_or_default();
             let rest = &line[at + 1..];
-            let Some((offset, rest)) = hexadecimal(rest) else {
-                continue;
-            };
-            let Some((size, rest)) = rest.strip_prefix('/').and_then(hexadecimal) else {
+            let numbers = hexadecimal(rest).and_then(|(offset, rest)| {
+                let (size, rest) = hexadecimal(rest.strip_prefix('/')?)?;
+                Some((offset, size, rest))
+            });
+            let Some((offset, size, rest)) = numbers else {
                 continue;
             };
             if !name.is_empty() && !rest.starts_with(" [") {
@@ -78,6 +80,7 @@ fn hexadecimal(text: &str) -> Option<(u64, &str)> {
     let (number, rest) = digits.split_at(end);
     Some((u64::from_str_radix(number, 16).ok()?, rest))
 }
+
 struct Symbols {
     by_name: HashMap<String, Vec<u64>>,
     /// Where symbols begin.
@@ -85,61 +88,25 @@ struct Symbols {
 }
 
 impl Symbols {
-    /// Reads the symbol table of an ELF file of 64 bits, the lower byte first: elf(5).
-    fn read(path: &Path, wanted: &BTreeSet<&str>) -> Result<Self> {
-        let mut file = File::open(path)?;
-        let mut part = |start: u64, length: u64| -> Result<Vec<u8>> {
-            ensure!(length <= LARGEST_TABLE, "a table of {length} bytes");
-            file.seek(SeekFrom::Start(start))?;
-            let mut bytes = Vec::new();
-            (&mut file).take(length).read_to_end(&mut bytes)?;
-            ensure!(bytes.len() as u64 == length, "the file is too short");
-            Ok(bytes)
-        };
-        let header = part(0, 64)?;
-        ensure!(
-            header.starts_with(b"\x7fELF\x02\x01"),
-            "no ELF file of ours"
-        );
-        let (entry, count) = (number(&header, 0x3a, 2), number(&header, 0x3c, 2));
-        ensure!(entry >= 64, "sections of {entry} bytes");
-        let sections = part(number(&header, 0x28, 8), entry * count)?;
-        let section = |index: u64| {
-            let start = usize::try_from(index * entry).unwrap_or(usize::MAX);
-            sections.get(start..).unwrap_or_default()
-        };
-        // SHT_SYMTAB is 2; its link is the table of the names.
-        let table = (0..count).map(section).find(|s| number(s, 4, 4) == 2);
-        let table = table.context("the file has no symbol table")?;
-        let names = section(number(table, 0x28, 4));
-        let symbols = part(number(table, 0x18, 8), number(table, 0x20, 8))?;
-        let names = part(number(names, 0x18, 8), number(names, 0x20, 8))?;
+    /// The wanted symbols of code, from what nm(1) says: a line `ADDRESS TYPE NAME` for each.
+    fn parse(text: &str, wanted: &BTreeSet<&str>) -> Result<Self> {
         let mut found = Self {
             by_name: HashMap::new(),
             starts: BTreeSet::new(),
         };
-        for symbol in symbols.chunks_exact(24) {
-            // Functions and things without a type, which those of assembly may be
-            // (STT_FUNC and STT_NOTYPE), of some section.
-            let kind = number(symbol, 4, 1) & 0xf;
-            let value = number(symbol, 8, 8);
-            if !matches!(kind, 0 | 2) || number(symbol, 6, 2) == 0 || value == 0 {
-                continue;
-            }
-            found.starts.insert(value);
-            let name = usize::try_from(number(symbol, 0, 4))?;
-            let name = names.get(name..).unwrap_or_default();
-            let end = name.iter().position(|&byte| byte == 0).unwrap_or(0);
-            if let Ok(name) = std::str::from_utf8(&name[..end])
-                && wanted.contains(name)
+        for line in text.lines() {
+            let words = line.splitn(3, ' ').collect::<Vec<_>>();
+            if let [address, "T" | "t" | "W" | "w", name] = words[..]
+                && let Ok(address) = u64::from_str_radix(address, 16)
             {
-                found
-                    .by_name
-                    .entry(name.to_owned())
-                    .or_default()
-                    .push(value);
+                found.starts.insert(address);
+                if wanted.contains(name) {
+                    let addresses = found.by_name.entry(name.to_owned()).or_default();
+                    addresses.push(address);
+                }
             }
         }
+        ensure!(!found.starts.is_empty(), "the file has no symbols");
         Ok(found)
     }
 
@@ -151,35 +118,16 @@ impl Symbols {
             let next = self.starts.range(*start + 1..).next();
             next.is_some_and(|next| next - *start == place.size)
         };
-        let start = match &all[..] {
-            [only] => only,
-            _ => {
-                let mut fitting = all.iter().filter(sized);
-                let one = fitting.next()?;
-                if fitting.next().is_some() {
-                    return None;
-                }
-                one
-            }
+        let fitting = all.iter().filter(sized).copied().collect::<Vec<_>>();
+        let start = match (&all[..], &fitting[..]) {
+            ([only], _) | (_, [only]) => only,
+            _ => return None,
         };
         // An address to return to is behind the call, which may be the last
         // instruction of its line.
-        let offset = if place.exact {
-            place.offset
-        } else {
-            place.offset.saturating_sub(1)
-        };
-        start.checked_add(offset)
+        let back = u64::from(!place.exact);
+        start.checked_add(place.offset.saturating_sub(back))
     }
-}
-
-/// A number of an ELF structure; 0 where the bytes are missing.
-fn number(bytes: &[u8], start: usize, length: usize) -> u64 {
-    let bytes = bytes.get(start..start + length).unwrap_or_default();
-    bytes
-        .iter()
-        .rev()
-        .fold(0, |sum, &byte| (sum << 8) | u64::from(byte))
 }
 
 /// The source lines in what `addr2line --addresses --inlines` says, by address: the
@@ -198,10 +146,7 @@ fn parse_answers(text: &str) -> BTreeMap<u64, Vec<String>> {
         if file == "??" || !number.starts_with(|c: char| c.is_ascii_digit()) || number == "0" {
             continue;
         }
-        let mut file = file;
-        while let Some(rest) = file.strip_prefix("./") {
-            file = rest;
-        }
+        let file = file.trim_start_matches("./");
         let known = answers.entry(address).or_default();
         known.push(format!("{file}:{number}"));
     }
@@ -230,10 +175,13 @@ pub fn symbolize(text: &str, vmlinux: &Path) -> String {
 
 fn try_symbolize(text: &str, vmlinux: &Path) -> Result<String> {
     let mentions = mentions(text);
-    let program = programs::find_program("addr2line").filter(|_| !mentions.is_empty());
-    let program = program.context("nothing to ask, or nobody")?;
-    let names = mentions.iter().map(|(_, place)| &*place.name).collect();
-    let symbols = Symbols::read(vmlinux, &names)?;
+    let names = mentions
+        .iter()
+        .map(|(_, place)| &*place.name)
+        .collect::<BTreeSet<_>>();
+    ensure!(!names.is_empty(), "nothing to ask");
+    let text_of_nm = ask("nm", ["--defined-only".into(), vmlinux.into()])?;
+    let symbols = Symbols::parse(&text_of_nm, &names)?;
     let mut addresses = BTreeMap::new();
     for (_, place) in &mentions {
         if addresses.len() < MOST
@@ -242,31 +190,42 @@ fn try_symbolize(text: &str, vmlinux: &Path) -> Result<String> {
             addresses.insert(place, address);
         }
     }
+    let mut arguments = ["--addresses", "--inlines", "--exe"]
+        .map(OsString::from)
+        .to_vec();
+    arguments.push(vmlinux.into());
+    arguments.extend(
+        addresses
+            .values()
+            .map(|address| format!("{address:#x}").into()),
+    );
+    // Without an address it would read its standard input.
     ensure!(!addresses.is_empty(), "no symbol is known");
-    // In memory: a file could be left behind.
-    let mut answer = File::from(memfd_create("addr2line", MemfdFlags::CLOEXEC)?);
-    let mut command = LongCommand::new(program)
-        .args(["--addresses", "--inlines", "--exe"])
-        .arg(vmlinux)
-        .stdout(answer.try_clone()?);
-    for address in addresses.values() {
-        command = command.arg(format!("{address:#x}"));
-    }
-    let end = Instant::now() + LIMIT;
-    let status = command.spawn()?.wait_with(|| {
-        ensure!(Instant::now() < end, "addr2line takes too long");
-        Ok(())
-    })?;
-    ensure!(status.success(), "addr2line failed");
-    answer.rewind()?;
-    let mut said = String::new();
-    answer.take(input::TEXT).read_to_string(&mut said)?;
-    let answers = parse_answers(&said);
+    let answers = parse_answers(&ask("addr2line", arguments)?);
     let lines = addresses
         .iter()
-        .filter_map(|(place, address)| Some((*place, answers.get(address)?)))
-        .collect();
-    Ok(annotate(text, &lines))
+        .filter_map(|(place, address)| Some((*place, answers.get(address)?)));
+    Ok(annotate(text, &lines.collect()))
+}
+
+/// What a program of the binutils says.
+fn ask(program: &str, arguments: impl IntoIterator<Item = OsString>) -> Result<String> {
+    let path = programs::find_program(program).context("nobody to ask")?;
+    // In memory: a file could be left behind.
+    let mut answer = File::from(memfd_create(program, MemfdFlags::CLOEXEC)?);
+    let command = LongCommand::new(path)
+        .args(arguments)
+        .stdout(answer.try_clone()?);
+    let end = Instant::now() + LIMIT;
+    let status = command.stderr(Stdio::null()).spawn()?.wait_with(|| {
+        ensure!(Instant::now() < end, "{program} takes too long");
+        Ok(())
+    })?;
+    ensure!(status.success(), "{program} failed");
+    answer.rewind()?;
+    let mut said = String::new();
+    answer.take(LONGEST_ANSWER).read_to_string(&mut said)?;
+    Ok(said)
 }
 
 #[cfg(test)]
@@ -373,26 +332,29 @@ kernel/x.c:?
     }
 
     #[test]
+    #[allow(clippy::disallowed_methods, reason = "a short command of a test")]
     fn the_symbols_of_a_real_file_are_read_and_of_others_not() {
         let program = std::env::current_exe().unwrap();
-        let symbols = Symbols::read(&program, &BTreeSet::from(["main", "no_such_symbol"])).unwrap();
+        let said = std::process::Command::new("nm")
+            .arg("--defined-only")
+            .arg(program)
+            .output();
+        let said = String::from_utf8(said.unwrap().stdout).unwrap();
+        let symbols = Symbols::parse(&said, &BTreeSet::from(["main", "no_such_symbol"])).unwrap();
         assert_eq!(symbols.by_name["main"].len(), 1);
         assert!(symbols.starts.contains(&symbols.by_name["main"][0]));
         assert_eq!(symbols.by_name.len(), 1);
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        for length in [0, 10, 64, 1000] {
-            let mut bytes = std::fs::read(&program).unwrap();
-            bytes.truncate(length);
-            std::fs::write(file.path(), bytes).unwrap();
-            assert!(Symbols::read(file.path(), &BTreeSet::new()).is_err());
+        for text in [
+            "",
+            "T main",
+            "x T main",
+            "0000000000000010 D main",
+            "\u{fffd}\n\n",
+        ] {
+            assert!(
+                Symbols::parse(text, &BTreeSet::from(["main"])).is_err(),
+                "{text}"
+            );
         }
-        // Sections that claim to be anywhere.
-        std::io::Write::write_all(&mut file, b"\x7fELF\x02\x01").unwrap();
-        std::fs::write(
-            file.path(),
-            [&b"\x7fELF\x02\x01"[..], &[0xff; 200]].concat(),
-        )
-        .unwrap();
-        assert!(Symbols::read(file.path(), &BTreeSet::new()).is_err());
     }
 }

@@ -60,23 +60,22 @@ impl Assembler {
     pub fn push(&mut self, mut bytes: &[u8]) -> Result<()> {
         while !bytes.is_empty() {
             ensure!(!self.ended, "the dump goes on behind its end");
+            let wanted = match (self.left, self.begun) {
+                (0, false) => HEADER - self.header.len(),
+                (0, true) => 16 - self.header.len(),
+                (left, _) => usize::try_from(left).unwrap_or(usize::MAX),
+            };
+            let (part, rest) = bytes.split_at(wanted.min(bytes.len()));
+            bytes = rest;
             if self.left > 0 {
-                let length = usize::try_from(self.left).unwrap_or(usize::MAX);
-                let (piece, rest) = bytes.split_at(length.min(bytes.len()));
-                self.file
-                    .write_all_at(piece, self.offset)
-                    .context("cannot write the dump")?;
-                self.offset += piece.len() as u64;
-                self.left -= piece.len() as u64;
-                bytes = rest;
+                let written = self.file.write_all_at(part, self.offset);
+                written.context("cannot write the dump")?;
+                self.offset += part.len() as u64;
+                self.left -= part.len() as u64;
                 continue;
             }
-            let wanted = if self.begun { 16 } else { HEADER };
-            let missing = wanted - self.header.len();
-            let (part, rest) = bytes.split_at(missing.min(bytes.len()));
             self.header.extend_from_slice(part);
-            bytes = rest;
-            if self.header.len() == wanted {
+            if part.len() == wanted {
                 self.take_header()?;
                 self.header.clear();
             }
@@ -91,26 +90,24 @@ impl Assembler {
             i64::from_be_bytes(bytes)
         };
         if !self.begun {
-            ensure!(
-                self.header.starts_with(SIGNATURE) && (number(16), number(24)) == (1, 1),
-                "QEMU's dump has an unknown form"
-            );
-            self.begun = true;
+            self.begun = self.header.starts_with(SIGNATURE) && (number(16), number(24)) == (1, 1);
+            ensure!(self.begun, "QEMU's dump has an unknown form");
             return Ok(());
         }
         let (offset, size) = (number(0), number(8));
-        if (offset, size) == (-1, -1) {
-            self.ended = true;
+        self.ended = (offset, size) == (-1, -1);
+        if self.ended {
             return Ok(());
         }
-        let (Ok(offset), Ok(size)) = (u64::try_from(offset), u64::try_from(size)) else {
+        let (Ok(from), Ok(length)) = (u64::try_from(offset), u64::try_from(size)) else {
             bail!("QEMU's dump has a piece at {offset} with {size} bytes");
         };
-        let end = offset.saturating_add(size);
-        if end > self.longest {
-            bail!("the dump has more than {} bytes", self.longest);
-        }
-        (self.offset, self.left) = (offset, size);
+        let longest = self.longest;
+        ensure!(
+            from.saturating_add(length) <= longest,
+            "the dump has more than {longest} bytes"
+        );
+        (self.offset, self.left) = (from, length);
         Ok(())
     }
 
@@ -121,8 +118,7 @@ impl Assembler {
     }
 }
 
-/// The most that the notes of a dump may have: QEMU writes some 400 bytes for each
-/// processor.
+/// The most that the notes of a dump may have: QEMU writes some 400 bytes for each processor.
 const LONGEST_NOTES: u64 = 16 << 20;
 
 /// The kernel's description of itself for readers of dumps, as a note: elf(5), `Nhdr`.
@@ -146,10 +142,8 @@ pub fn vmcoreinfo(note: &[u8]) -> Option<Vmcoreinfo> {
     let end = text.checked_add(size)?;
     let mut note = note.get(..end).filter(|_| size > 0)?.to_vec();
     note.resize(end.next_multiple_of(4), 0);
-    Some(Vmcoreinfo {
-        note,
-        text: (text, size),
-    })
+    let text = (text, size);
+    Some(Vmcoreinfo { note, text })
 }
 
 /// Adds the kernel's description to a dump that has none: the notes, with one more, go
@@ -164,55 +158,52 @@ pub fn add_vmcoreinfo(file: &File, vmcoreinfo: &Vmcoreinfo) -> Result<()> {
     const PHYS_BASE: u64 = 0;
     const OFFSET_VMCOREINFO: u64 = 32;
     let context = "cannot complete the dump";
-    let mut signature = [0; KDUMP.len()];
-    let mut block = [0; 4];
-    file.read_exact_at(&mut signature, 0)
-        .and_then(|()| file.read_exact_at(&mut block, BLOCK_SIZE))
-        .context(context)?;
-    ensure!(signature == KDUMP, "QEMU's dump is no kdump file");
-    let sub = u64::from(u32::from_le_bytes(block));
-    let mut places = [0; 32];
-    file.read_exact_at(&mut places, sub + OFFSET_VMCOREINFO)
-        .context(context)?;
-    let place = |at: usize| u64::from_le_bytes(places[at..at + 8].try_into().unwrap_or_default());
-    let (known, start, length) = (place(0), place(16), place(24));
-    if known != 0 {
+    let read = |at: u64, length: usize| {
+        let mut bytes = vec![0; length];
+        file.read_exact_at(&mut bytes, at).context(context)?;
+        anyhow::Ok(bytes)
+    };
+    let write = |at: u64, bytes: &[u8]| file.write_all_at(bytes, at).context(context);
+    let number = |at: u64| {
+        let bytes = read(at, 8)?.try_into().unwrap_or_default();
+        anyhow::Ok(u64::from_le_bytes(bytes))
+    };
+    ensure!(
+        read(0, KDUMP.len())? == KDUMP,
+        "QEMU's dump is no kdump file"
+    );
+    let sub = number(BLOCK_SIZE)? & u64::from(u32::MAX);
+    let places = sub + OFFSET_VMCOREINFO;
+    if number(places)? != 0 {
         return Ok(());
     }
+    let (start, length) = (number(places + 16)?, number(places + 24)?);
     ensure!(
         length <= LONGEST_NOTES,
         "QEMU's dump has {length} bytes of notes"
     );
-    let mut notes = vec![0; usize::try_from(length)?];
-    file.read_exact_at(&mut notes, start).context(context)?;
+    let mut notes = read(start, usize::try_from(length)?)?;
     notes.resize(notes.len().next_multiple_of(4), 0);
     let end = file.metadata().context(context)?.len();
     let (at, size) = vmcoreinfo.text;
     let text_at = end + (notes.len() + at) as u64;
     notes.extend(&vmcoreinfo.note);
-    file.write_all_at(&notes, end).context(context)?;
-    let places = [text_at, size as u64, end, notes.len() as u64];
-    let places = places.map(u64::to_le_bytes).concat();
-    file.write_all_at(&places, sub + OFFSET_VMCOREINFO)
-        .context(context)?;
-    let text = &vmcoreinfo.note[at..at + size];
-    let text = String::from_utf8_lossy(text);
+    write(end, &notes)?;
+    let numbers = [text_at, size as u64, end, notes.len() as u64];
+    write(places, &numbers.map(u64::to_le_bytes).concat())?;
+    let text = String::from_utf8_lossy(&vmcoreinfo.note[at..at + size]);
     let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     // `crash` takes it from here; a number with a sign.
-    let base = value("NUMBER(phys_base)=").and_then(|base| base.trim().parse::<i64>().ok());
-    if let Some(base) = base {
-        file.write_all_at(&base.to_le_bytes(), sub + PHYS_BASE)
-            .context(context)?;
+    if let Some(base) = value("NUMBER(phys_base)=").and_then(|base| base.trim().parse().ok()) {
+        write(sub + PHYS_BASE, &i64::to_le_bytes(base))?;
     }
     // QEMU names the machine only, which libkdumpfile does not look at when the other
     // names are empty (`util.c`, `uts_looks_sane`).
     let release = value("OSRELEASE=").unwrap_or("unknown");
     let names = ["Linux", "vmtest", release, "unknown"];
     for (at, name) in (UTSNAME..).step_by(UTS_LENGTH).zip(names) {
-        let mut field = [0; UTS_LENGTH];
-        file.read_exact_at(&mut field, at).context(context)?;
-        if field[0] == 0 && name.len() < UTS_LENGTH {
-            file.write_all_at(name.as_bytes(), at).context(context)?;
+        if read(at, 1)? == [0] && name.len() < UTS_LENGTH {
+            write(at, name.as_bytes())?;
         }
     }
     Ok(())

@@ -16,7 +16,7 @@ use crate::vm::{guest::Script, plan::Boot, qemu};
 pub const BRIDGE: &str = "guest/bridge.sh";
 
 /// The BusyBox applets that the bridge uses.
-pub const APPLETS: &[&str] = &["insmod", "mount", "sh", "switch_root"];
+pub const APPLETS: &str = "insmod mount sh switch_root";
 
 /// BusyBox in the initramfs.
 const BUSYBOX: &str = "/busybox";
@@ -45,9 +45,8 @@ pub fn write(boot: &Boot<'_>, text: &str, goal: &Path) -> Result<()> {
     init.set("vmtest_root_options", qemu::root_options(boot));
     init.set("vmtest_init", boot.init());
     init.function("vmtest_bridge_modules", |script| {
-        for (name, _) in &modules {
-            script.line("load", &Path::new("/").join(name), "");
-        }
+        let paths = modules.iter().map(|(name, _)| Path::new("/").join(name));
+        script.lines("load", paths, "");
     });
     init.raw(text.as_bytes());
     let busybox = read(&boot.plan.tools.busybox)?;

@@ -14,7 +14,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::route::{self, Route};
-use crate::model::version::{Series, Version};
+use crate::model::version::Series;
 use crate::vm::{CrashRequest, Stdin};
 use crate::vm::{device::Device, network, plan::Boot, qemu};
 
@@ -25,26 +25,8 @@ pub const INIT: &str = "guest/init.sh";
 pub const LOADER: &str = "guest/load_capture_kernel.py";
 
 /// The BusyBox applets that init uses; `doctor` checks that they are there.
-pub const APPLETS: &[&str] = &[
-    "cat",
-    "chmod",
-    "cp",
-    "cpio",
-    "env",
-    "hostname",
-    "insmod",
-    "ip",
-    "ln",
-    "mkdir",
-    "mount",
-    "pivot_root",
-    "rmdir",
-    "setsid",
-    "sh",
-    "sleep",
-    "stty",
-    "umount",
-];
+pub const APPLETS: &str = "cat chmod cp cpio env hostname insmod ip ln mkdir mount pivot_root \
+                           rmdir setsid sh sleep stty umount";
 
 /// Where the runner's events go in the guest: a FIFO, so that it can be opened
 /// more than once and nothing is lost when the guest ends.
@@ -77,15 +59,13 @@ pub struct Seen {
 impl Seen {
     pub fn look(boot: &Boot<'_>, mark: &str) -> Self {
         let (vm, plan, kernel) = (boot.vm, boot.plan, &boot.vm.kernel);
-        let crash = vm.crash.iter();
-        let crash = crash.flat_map(|crash| {
-            let load = load_command(boot, crash);
-            load.into_iter().chain(crash.command.iter().cloned())
-        });
+        let mut words = vm.command.clone();
+        if let Some(crash) = &vm.crash {
+            words.extend(load_command(boot, crash));
+            words.extend(crash.command.iter().cloned());
+        }
         // A word with a slash may be a file's name.
-        let words = vm.command.iter().cloned().chain(crash);
-        let words = words.filter(|word| word.as_bytes().contains(&b'/'));
-        let words = words.map(|word| vm.directory.join(word));
+        let words = words.iter().filter(|word| word.as_bytes().contains(&b'/'));
         let homes = vm.environment.iter().filter(|(name, _)| name == "HOME");
         let fixed = [
             &vm.directory,
@@ -93,15 +73,13 @@ impl Seen {
             &kernel.modules,
             &plan.tools.busybox,
         ];
-        let needed = fixed
+        let lists = [&vm.keep, &vm.modules, &plan.network, &plan.file_system];
+        let paths = fixed
             .into_iter()
-            .chain(&vm.keep)
-            .chain(&vm.modules)
-            .chain(&plan.network)
-            .chain(&plan.file_system)
-            .chain(&kernel.debuginfo)
-            .cloned()
-            .chain(words)
+            .chain(lists.into_iter().flatten())
+            .chain(&kernel.debuginfo);
+        let needed = (paths.cloned())
+            .chain(words.map(|word| vm.directory.join(word)))
             .chain(homes.map(|(_, value)| PathBuf::from(value)))
             .filter(|path| path.is_absolute() && path.exists());
         let links = LINKS.iter().map(PathBuf::from);
@@ -126,15 +104,16 @@ const RUNTIME_DIRECTORY: (&str, &str) = ("XDG_RUNTIME_DIR", "/run/user/0");
 /// The command's whole environment.
 fn environment(boot: &Boot<'_>) -> Vec<(OsString, OsString)> {
     let mut all = boot.vm.environment.clone();
-    let (name, value) = RUNTIME_DIRECTORY;
-    if !all.iter().any(|(other, _)| other == name) {
-        all.push((name.into(), value.into()));
+    if !all.iter().any(|(other, _)| other == RUNTIME_DIRECTORY.0) {
+        all.push((RUNTIME_DIRECTORY.0.into(), RUNTIME_DIRECTORY.1.into()));
     }
     let release = boot.vm.kernel.release.to_string();
     all.push(("VMTEST_EVENTS".into(), EVENTS.into()));
     all.push(("VMTEST_KERNEL".into(), release.into()));
-    let devices = boot.devices().into_iter();
-    let variables = devices.filter_map(|parts| parts.environment);
+    let variables = boot
+        .devices()
+        .into_iter()
+        .filter_map(|parts| parts.environment);
     all.extend(variables.map(|(name, value)| (name.into(), value.into())));
     all
 }
@@ -173,13 +152,16 @@ const OVERLAY_OPTIONS: &[((u32, u32), &str)] = &[
     ((4, 19), "metacopy=on"),
 ];
 
-/// The overlay's options for a kernel of this series: `,NAME=VALUE` for each.
-fn overlay_options(series: Series) -> String {
-    OVERLAY_OPTIONS
-        .iter()
-        .filter(|((major, minor), _)| (series.major, series.minor) >= (*major, *minor))
-        .map(|(_, option)| format!(",{option}"))
-        .collect()
+/// Options of the kernel's cgroup2 with which systemd mounts it, likewise: "cgroup: implement
+/// \"nsdelegate\" mount option", and "mm: memcontrol: recursive memory.low protection".
+const CGROUP2_OPTIONS: &[((u32, u32), &str)] =
+    &[((4, 13), "nsdelegate"), ((5, 7), "memory_recursiveprot")];
+
+/// Those of the options that a kernel of this series knows: `,NAME` for each.
+fn known(options: &[((u32, u32), &str)], series: Series) -> String {
+    let since = |&&((major, minor), _): &&((u32, u32), &str)| series >= Series { major, minor };
+    let known = options.iter().filter(since);
+    known.map(|(_, option)| format!(",{option}")).collect()
 }
 
 /// Paths that init shows again below its fresh mounts.
@@ -193,11 +175,8 @@ pub struct Hidden {
 /// one of them, and so their links. A path that *is* a fresh mount's directory cannot be bound
 /// into it as a whole and is left out: the guest has an empty directory there.
 pub fn hidden(routes: impl IntoIterator<Item = Route>) -> Hidden {
-    let below_fresh = |path: &PathBuf| {
-        FRESH
-            .iter()
-            .any(|mount| path.starts_with(mount) && path != Path::new(mount))
-    };
+    let below = |path: &PathBuf, mount: &str| path.starts_with(mount) && path != Path::new(mount);
+    let below_fresh = |path: &PathBuf| FRESH.iter().any(|mount| below(path, mount));
     let (mut ends, mut links) = (BTreeSet::new(), BTreeSet::new());
     for route in routes {
         ends.extend(Some(route.end).filter(below_fresh));
@@ -218,7 +197,7 @@ pub fn hidden(routes: impl IntoIterator<Item = Route>) -> Hidden {
 /// The whole init script: an interpreter line, the prelude and `text`.
 pub fn init_script(boot: &Boot<'_>, seen: &Seen, text: &str) -> Vec<u8> {
     let (vm, plan) = (boot.vm, boot.plan);
-    let version = &vm.kernel.release.version;
+    let series = vm.kernel.release.version.series;
     let busybox = plan.tools.busybox.as_os_str();
     let mut script = Script::default();
     script.raw(b"#!");
@@ -230,48 +209,49 @@ pub fn init_script(boot: &Boot<'_>, seen: &Seen, text: &str) -> Vec<u8> {
     script.raw(b" setsid ");
     script.word(busybox);
     script.raw(b" sh \"$0\" leader\n");
-    let flag = |flag| if flag { "1" } else { "0" };
     let (columns, rows) = vm.terminal.unwrap_or((80, 24));
+    let path = |path: &Option<PathBuf>| path.clone().unwrap_or_default();
     script.set("vmtest_console", vm.kernel.arch.console);
     script.set("vmtest_busybox", busybox);
     script.set("vmtest_mark", &seen.mark);
     script.set("vmtest_kernel", &seen.modules);
     script.set("vmtest_directory", &vm.directory);
     script.set("vmtest_overlay", OVERLAY);
-    script.set("vmtest_overlay_options", overlay_options(version.series));
-    script.set("vmtest_stdin", flag(vm.stdin == Stdin::Inherit));
-    script.set("vmtest_tty", flag(vm.terminal.is_some()));
+    script.set("vmtest_overlay_options", known(OVERLAY_OPTIONS, series));
+    script.flag("vmtest_stdin", vm.stdin == Stdin::Inherit);
+    script.flag("vmtest_tty", vm.terminal.is_some());
     script.set("vmtest_columns", columns.to_string());
     script.set("vmtest_rows", rows.to_string());
     script.set("vmtest_files", &seen.files);
-    script.set("vmtest_cgroup2", cgroup2_options(version));
-    script.set("vmtest_date", plan.date.as_deref().unwrap_or(Path::new("")));
-    script.set("vmtest_cores", flag(vm.cores().is_some()));
-    let debuginfo = seen.debuginfo.as_deref().unwrap_or(Path::new(""));
-    script.set("vmtest_debuginfo", debuginfo);
+    script.set("vmtest_cgroup2", known(CGROUP2_OPTIONS, series));
+    script.set("vmtest_date", path(&plan.date));
+    script.flag("vmtest_cores", vm.cores().is_some());
+    script.set("vmtest_debuginfo", path(&seen.debuginfo));
     script.function("vmtest_hidden", |script| {
-        for path in &seen.hidden.keep {
-            script.line("keep", path, "");
-        }
-        for path in &seen.hidden.links {
-            script.line("keep_link", path, "");
-        }
+        script.lines("keep", &seen.hidden.keep, "");
+        script.lines("keep_link", &seen.hidden.links, "");
     });
     script.function("vmtest_network", |script| {
         if vm.devices.contains(&Device::Network) {
-            for module in &plan.network {
-                script.line("load", module, "");
-            }
+            script.lines("load", &plan.network, "");
             let (address, gateway) = (network::ADDRESS, network::GATEWAY);
             let nameserver = network::NAMESERVER;
             script.raw(format!("\tconfigure {address} {gateway} {nameserver}\n").as_bytes());
         }
     });
-    script.function("vmtest_shares", |script| mounts(script, boot));
-    script.function("vmtest_modules", |script| {
-        for module in &vm.modules {
-            script.line("load", module, " || return 1");
+    // One that contains another comes first and hides nothing: by components, an ancestor comes
+    // before what is below it.
+    script.function("vmtest_shares", |script| {
+        script.lines("load", &plan.file_system, "");
+        let mounts = boot.devices().into_iter().filter_map(|parts| parts.mount);
+        let mut mounts = mounts.collect::<Vec<_>>();
+        mounts.sort_by(|a, b| a.0.cmp(&b.0));
+        for (place, words) in mounts {
+            script.lines(&words, [place], "");
         }
+    });
+    script.function("vmtest_modules", |script| {
+        script.lines("load", &vm.modules, " || return 1");
     });
     commands(&mut script, boot);
     script.raw(text.as_bytes());
@@ -295,34 +275,6 @@ fn commands(script: &mut Script, boot: &Boot<'_>) {
         let trigger = ["sh", "-c", &crash.trigger].map(OsString::from);
         command("vmtest_crash", &trigger);
         command("vmtest_crash_command", &crash.command);
-    }
-}
-
-/// The options with which systemd mounts cgroup2, as far as the kernel knows them, each
-/// with a comma before it: "cgroup: implement \"nsdelegate\" mount option", in 4.13, and
-/// "mm: memcontrol: recursive memory.low protection", in 5.7.
-fn cgroup2_options(version: &Version) -> &'static str {
-    let since = |major, minor| version.series >= Series { major, minor };
-    if since(5, 7) {
-        ",nsdelegate,memory_recursiveprot"
-    } else if since(4, 13) {
-        ",nsdelegate"
-    } else {
-        ""
-    }
-}
-
-/// Mounts shares and disks: one that contains another comes first and hides nothing.
-fn mounts(script: &mut Script, boot: &Boot<'_>) {
-    for module in &boot.plan.file_system {
-        script.line("load", module, "");
-    }
-    let devices = boot.devices().into_iter();
-    let mut all = devices.filter_map(|parts| parts.mount).collect::<Vec<_>>();
-    // By components, so that an ancestor comes before what is below it.
-    all.sort_by(|a, b| a.0.cmp(&b.0));
-    for (place, words) in all {
-        script.line(&words, &place, "");
     }
 }
 
@@ -359,11 +311,22 @@ impl Script {
         self.raw(b"\n");
     }
 
-    /// A line of a function: `words`, a path, and what stands behind it.
-    pub(crate) fn line(&mut self, words: &str, path: &Path, behind: &str) {
-        self.raw(format!("\t{words} ").as_bytes());
-        self.word(path.as_os_str());
-        self.raw(format!("{behind}\n").as_bytes());
+    fn flag(&mut self, name: &str, value: bool) {
+        self.set(name, if value { "1" } else { "0" });
+    }
+
+    /// Lines of a function: `words`, a path, and what stands behind it.
+    pub(crate) fn lines(
+        &mut self,
+        words: &str,
+        paths: impl IntoIterator<Item: AsRef<Path>>,
+        behind: &str,
+    ) {
+        for path in paths {
+            self.raw(format!("\t{words} ").as_bytes());
+            self.word(path.as_ref().as_os_str());
+            self.raw(format!("{behind}\n").as_bytes());
+        }
     }
 
     /// A line that becomes a program.
@@ -511,7 +474,7 @@ vmtest_command
 
     #[test]
     fn file_systems_are_asked_for_what_the_kernel_knows() {
-        let overlay = |major, minor| overlay_options(Series { major, minor });
+        let overlay = |major, minor| known(OVERLAY_OPTIONS, Series { major, minor });
         assert_eq!(overlay(4, 9), "");
         assert_eq!(overlay(4, 14), ",redirect_dir=on");
         assert_eq!(overlay(4, 17), ",redirect_dir=on,xino=on");
@@ -689,7 +652,7 @@ vmtest_command
     /// no other.
     #[test]
     fn the_applets_are_those_that_are_used() {
-        let check = |text: &str, implied: &[&'static str], applets: &[&str]| {
+        let check = |text: &str, implied: &[&'static str], applets: &str| {
             let used = text
                 .lines()
                 .filter(|line| !line.trim_start().starts_with('#'))
@@ -699,7 +662,7 @@ vmtest_command
             let mut used = used.chain(implied.iter().copied()).collect::<Vec<_>>();
             used.sort_unstable();
             used.dedup();
-            assert_eq!(used, applets);
+            assert_eq!(used.join(" "), applets);
         };
         let init = include_str!("../../../../vmtest-assets/guest/init.sh");
         check(init, &["env", "setsid", "sh"], APPLETS);
