@@ -101,8 +101,8 @@ pub fn for_ci() -> Vec<Tool> {
     programs("cargo git shellcheck python3 node npm xmllint strace")
 }
 
-/// A family of distributions with the same package manager and names, in the order of the columns
-/// of [`HOST_PACKAGES`].
+/// A family of distributions with the same package manager and names: the columns of
+/// [`HOST_PACKAGES`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Family {
     Debian,
@@ -112,61 +112,35 @@ pub enum Family {
     Alpine,
 }
 
-/// How a package manager is called.
-struct Manager {
-    /// What a person types to install packages.
-    typed: &'static str,
-    /// The same, asking nothing.
-    install: &'static str,
-    refresh: &'static str,
-    /// The folder of its package lists and what their names contain; none if it refreshes them
-    /// by itself.
-    lists: Option<(&'static str, &'static str)>,
-}
+const FAMILIES: [Family; 5] = [
+    Family::Debian,
+    Family::Fedora,
+    Family::Arch,
+    Family::Suse,
+    Family::Alpine,
+];
 
 /// After an earlier run was stopped half-way, dpkg refuses all work until this has run.
 const MEND: &str = "dpkg --configure -a";
 
 impl Family {
-    fn manager(self) -> Manager {
-        match self {
-            Self::Debian => Manager {
-                typed: "apt-get install --no-install-recommends",
-                // A fresh machine's own unattended upgrades hold the lock at first.
-                install: "apt-get -y -o DPkg::Lock::Timeout=300 --no-install-recommends install",
-                refresh: "apt-get -o DPkg::Lock::Timeout=300 update",
-                lists: Some(("var/lib/apt/lists", "_Packages")),
-            },
-            Self::Fedora => Manager {
-                typed: "dnf install",
-                install: "dnf -y --setopt=install_weak_deps=False install",
-                refresh: "dnf makecache --refresh",
-                lists: None,
-            },
-            Self::Arch => Manager {
-                typed: "pacman -S --needed",
-                install: "pacman -S --needed --noconfirm",
-                refresh: "pacman -Sy --noconfirm",
-                lists: Some(("var/lib/pacman/sync", ".db")),
-            },
-            Self::Suse => Manager {
-                typed: "zypper install --no-recommends",
-                install: "zypper --non-interactive install --no-recommends",
-                refresh: "zypper --non-interactive refresh",
-                lists: None,
-            },
-            Self::Alpine => Manager {
-                typed: "apk add",
-                install: "apk add",
-                refresh: "apk update",
-                lists: Some(("var/cache/apk", "APKINDEX.")),
-            },
-        }
+    /// What a row of [`HOST_PACKAGES`] has for it.
+    fn cell(self, row: &str) -> Option<&'static str> {
+        let mut rows = HOST_PACKAGES
+            .lines()
+            .map(|line| line.split('|').map(str::trim));
+        let mut cells = rows.find_map(|mut cells| (cells.next()? == row).then_some(cells))?;
+        cells.clone().nth(self as usize).or(cells.next())
+    }
+
+    /// What a row that all families have says about its package manager.
+    fn manager(self, row: &str) -> &'static str {
+        self.cell(row).unwrap_or_default()
     }
 
     /// The package manager's program.
     pub fn program(self) -> &'static str {
-        let typed = self.manager().typed;
+        let typed = self.manager("@typed");
         typed.split_once(' ').map_or(typed, |(program, _)| program)
     }
 }
@@ -186,45 +160,24 @@ impl Distribution {
     /// is known.
     pub fn parse(os_release: &str) -> Option<Self> {
         let value = |name: &str| {
-            os_release
-                .lines()
-                .filter_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='))
-                .next_back()
-                .map(|value| value.trim_matches(['"', '\'']).to_owned())
+            let mut lines = os_release.lines().rev();
+            let value = lines.find_map(|line| line.trim().strip_prefix(name)?.strip_prefix('='));
+            value.map(|value| value.trim_matches(['"', '\'']).to_owned())
         };
         let id = value("ID")?;
-        let like = value("ID_LIKE").unwrap_or_default();
-        let family = std::iter::once(id.as_str())
-            .chain(like.split_whitespace())
-            .find_map(|word| match word {
-                "debian" | "ubuntu" => Some(Family::Debian),
-                "fedora" | "rhel" | "centos" => Some(Family::Fedora),
-                "arch" | "archlinux" => Some(Family::Arch),
-                "opensuse" | "suse" | "opensuse-tumbleweed" | "opensuse-leap" => Some(Family::Suse),
-                "alpine" => Some(Family::Alpine),
-                _ => None,
-            })?;
-        let version = value("VERSION_ID").and_then(|text| {
-            text.split(|c: char| !c.is_ascii_digit())
-                .next()?
-                .parse()
-                .ok()
-        });
+        let words = format!("{id} {}", value("ID_LIKE").unwrap_or_default());
+        let family = words.split_whitespace().find_map(|word| {
+            let known = |family: &Family| family.manager("@ids").split(' ').any(|id| id == word);
+            FAMILIES.into_iter().find(known)
+        })?;
+        let version = value("VERSION_ID").unwrap_or_default();
+        let version = version.split(|c: char| !c.is_ascii_digit()).next();
         Some(Self {
             family,
             id,
-            version,
+            version: version.and_then(|number| number.parse().ok()),
         })
     }
-}
-
-/// The rows of [`HOST_PACKAGES`]: a tool and its packages, one for all families or one for each.
-fn package_rows() -> impl Iterator<Item = (&'static str, Vec<&'static str>)> {
-    let rows = HOST_PACKAGES.lines().filter(|line| !line.starts_with('#'));
-    rows.filter_map(|line| {
-        let mut columns = line.split('|').map(str::trim);
-        Some((columns.next()?, columns.collect()))
-    })
 }
 
 /// The package that has a tool, if the table knows it.
@@ -237,43 +190,33 @@ fn package(tool: &Tool, distribution: &Distribution) -> Option<&'static str> {
         // Debian 12 (and Ubuntu 23.04) renamed the package.
         return Some("dwarves");
     }
-    let name = tool.to_string();
-    let (_, packages) = package_rows().find(|(row, _)| *row == name)?;
-    let own = packages.get(distribution.family as usize);
-    own.or(packages.first()).copied()
+    distribution.family.cell(&tool.to_string())
 }
 
 /// The packages with `tools`, each once and sorted, and the tools for which none is known.
 fn packages(tools: &[Tool], distribution: &Distribution) -> (Vec<&'static str>, Vec<Tool>) {
-    let mut packages = BTreeSet::new();
-    let mut unknown = Vec::new();
-    for tool in tools {
-        match package(tool, distribution) {
-            Some(name) => _ = packages.insert(name),
-            None => unknown.push(tool.clone()),
-        }
-    }
-    (packages.into_iter().collect(), unknown)
+    let known = |tool: &&Tool| package(tool, distribution).is_some();
+    let (known, unknown): (Vec<_>, Vec<_>) = tools.iter().partition(known);
+    let packages = known
+        .into_iter()
+        .filter_map(|tool| package(tool, distribution));
+    let packages = packages.collect::<BTreeSet<_>>().into_iter().collect();
+    (packages, unknown.into_iter().cloned().collect())
 }
 
 /// The commands, in order, that install packages and ask nothing.
 fn install_steps(family: Family, packages: &[&str], refresh: bool, mend: bool) -> Vec<String> {
-    let manager = family.manager();
-    let mut steps = Vec::new();
-    if mend {
-        steps.push(MEND.to_owned());
-    }
-    if refresh {
-        steps.push(manager.refresh.to_owned());
-    }
-    steps.push(format!("{} {}", manager.install, packages.join(" ")));
+    let mut steps = Vec::from_iter(mend.then(|| MEND.to_owned()));
+    steps.extend(refresh.then(|| family.manager("@refresh").to_owned()));
+    let install = family.manager("@install");
+    steps.push(format!("{install} {}", packages.join(" ")));
     steps
 }
 
 /// The line that a person types to install packages.
 fn install_line(family: Family, packages: &[&str], superuser: bool) -> String {
     let sudo = if superuser { "" } else { "sudo " };
-    format!("{sudo}{} {}", family.manager().typed, packages.join(" "))
+    format!("{sudo}{} {}", family.manager("@typed"), packages.join(" "))
 }
 
 /// Where tools are looked for and who we are: [`Machine::probe`] for this host,
@@ -357,10 +300,12 @@ impl Machine {
         match (unknown.is_empty(), packages.is_empty()) {
             (true, _) => format!("run {line}"),
             (false, true) => "no package with it is known; install it yourself".to_owned(),
-            (false, false) => format!(
-                "install the package with {}, then run {line}",
-                list(&unknown)
-            ),
+            (false, false) => {
+                format!(
+                    "install the package with {}, then run {line}",
+                    list(&unknown)
+                )
+            }
         }
     }
 
@@ -475,12 +420,10 @@ struct Installer<'a> {
 
 impl Installer<'_> {
     fn install(&self, family: Family, packages: &[&str]) -> Result<()> {
-        let lists = family.manager().lists;
-        let has_lists = |(folder, part)| {
-            self.machine
-                .has_entry(folder, |name: &str| name.contains(part))
-        };
-        let refresh = lists.is_some_and(|lists| !has_lists(lists));
+        let lists = family.manager("@lists").split_once(' ');
+        let refresh = lists.is_some_and(|(folder, part)| {
+            !self.machine.has_entry(folder, |name| name.contains(part))
+        });
         let Err(error) = self.run(family, packages, refresh) else {
             return Ok(());
         };
@@ -647,13 +590,7 @@ mod tests {
     #[test]
     fn every_tool_of_ours_has_a_package_on_every_distribution() {
         let tools = tools_of_ours();
-        for family in [
-            Family::Debian,
-            Family::Fedora,
-            Family::Arch,
-            Family::Suse,
-            Family::Alpine,
-        ] {
+        for family in FAMILIES {
             let distribution = distribution(family, "any", None);
             for tool in &tools {
                 let name = package(tool, &distribution);
@@ -677,25 +614,21 @@ mod tests {
         // An example in the documentation of vmtest.toml.
         tools.push(Tool::program("mkfs.ext4"));
         let named = tools.iter().map(Tool::to_string).collect::<BTreeSet<_>>();
-        let rows = package_rows().map(|(row, _)| row.to_owned());
+        let rows = HOST_PACKAGES.lines().filter(|line| line.contains('|'));
+        let rows = rows.filter(|line| !line.starts_with(['#', '@']));
+        let rows = rows.map(|line| line.split('|').map(str::trim).collect::<Vec<_>>());
         let rows = rows.collect::<Vec<_>>();
-        assert_eq!(rows.iter().cloned().collect::<BTreeSet<_>>(), named);
+        let names = rows.iter().map(|row| row[0].to_owned());
+        assert_eq!(names.collect::<BTreeSet<_>>(), named);
         assert_eq!(rows.len(), named.len());
-        let columns = package_rows().map(|(_, packages)| packages.len());
-        assert_eq!(columns.collect::<BTreeSet<_>>(), BTreeSet::from([1, 5]));
+        assert!(rows.iter().all(|row| [2, 6].contains(&row.len())));
     }
 
     #[test]
     fn commands_to_install() {
         let packages = ["bison", "flex"];
         let mut text = String::new();
-        for family in [
-            Family::Debian,
-            Family::Fedora,
-            Family::Arch,
-            Family::Suse,
-            Family::Alpine,
-        ] {
+        for family in FAMILIES {
             text += &format!("{family:?}: {}\n", install_line(family, &packages, false));
             for flag in [false, true] {
                 let mend = flag && family == Family::Debian;
