@@ -3,10 +3,11 @@
 
 use std::ops::RangeInclusive;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use serde::Deserialize;
 
-use crate::base::{error::Failure, paths::Files, suggest::nearest};
+use crate::base::suggest::{self, nearest};
+use crate::base::{error::Failure, paths::Files};
 use crate::model::arch::{self, Arch};
 use crate::model::kernel_request::{DEFAULT_FLAVOR, KernelRequest};
 use crate::model::version::Series;
@@ -19,11 +20,11 @@ const FILE: &str = "kernels.toml";
 pub struct Kernels {
     /// The first number of `-vmtest<revision>.…` in the releases that we build.
     pub revision: u32,
-    /// The supported series, oldest first.
+    /// Oldest first.
     pub series: Vec<Series>,
     /// The fragments of every kernel, in the order of merging.
     pub fragments: Vec<String>,
-    /// The flavors, the most usual one first.
+    /// The most usual one first.
     pub flavors: Vec<Flavor>,
     /// The oldest series of each architecture.
     pub architectures: Vec<(&'static Arch, Series)>,
@@ -35,7 +36,6 @@ pub struct Kernels {
 pub struct Flavor {
     /// The last part of a release, e.g. `default`.
     pub name: String,
-    /// What is special about it, in a few words.
     pub description: String,
 }
 
@@ -61,20 +61,14 @@ impl Kernels {
     pub fn load(files: &Files) -> Result<Self> {
         let text = files.read(FILE)?;
         let kernels = Self::parse(&text).with_context(|| format!("cannot read {FILE}"))?;
-        for flavor in &kernels.flavors {
-            let path = format!("flavors/{}", flavor.name);
+        let flavors = kernels.flavors.iter();
+        let flavors = flavors.map(|flavor| format!("flavors/{}", flavor.name));
+        let arches = kernels.architectures.iter();
+        let arches = arches.map(|(arch, _)| format!("arch/{}", arch.name));
+        for path in flavors.chain(arches) {
             ensure!(
                 files.contains(&path),
-                "{FILE} has a flavor {}, but there is no {path}",
-                flavor.name
-            );
-        }
-        for (arch, _) in &kernels.architectures {
-            let path = format!("arch/{}", arch.name);
-            ensure!(
-                files.contains(&path),
-                "{FILE} has an architecture {}, but there is no {path}",
-                arch.name
+                "{FILE} needs {path}, which is not there"
             );
         }
         Ok(kernels)
@@ -85,36 +79,26 @@ impl Kernels {
         let raw: Raw = toml::from_str(text)?;
         let mut series = Vec::new();
         for entry in &raw.series {
-            let (from, minors) = range(entry)?;
-            series.extend(minors.map(|minor| Series {
-                major: from.major,
-                minor,
-            }));
+            let (major, minors) = range(entry)?;
+            series.extend(minors.map(|minor| Series { major, minor }));
         }
         ensure!(
             series.is_sorted_by(|a, b| a < b),
             "the series are not in order, oldest first, each once"
         );
         let mut seen = Vec::new();
-        for flavor in &raw.flavor {
+        for Flavor { name, .. } in &raw.flavor {
+            ensure!(!seen.contains(&name), "flavor {name} stands there twice");
             ensure!(
-                !seen.contains(&&flavor.name),
-                "flavor {} stands there twice",
-                flavor.name
+                !name.is_empty() && name.chars().all(|c| c.is_ascii_lowercase()),
+                "flavor {name:?} is not made of small letters alone: it becomes a part of releases"
             );
-            ensure!(
-                !flavor.name.is_empty() && flavor.name.chars().all(|c| c.is_ascii_lowercase()),
-                "flavor {:?} is not made of small letters alone: it becomes a part of releases",
-                flavor.name
-            );
-            seen.push(&flavor.name);
+            seen.push(name);
         }
         let mut architectures = Vec::new();
-        for architecture in &raw.architecture {
-            let Some(arch) = arch::find(&architecture.name) else {
-                bail!("unknown architecture {}", architecture.name);
-            };
-            architectures.push((arch, architecture.oldest.parse::<Series>()?));
+        for RawArchitecture { name, oldest } in &raw.architecture {
+            let arch = arch::find(name).with_context(|| format!("unknown architecture {name}"))?;
+            architectures.push((arch, oldest.parse::<Series>()?));
         }
         Ok(Self {
             revision: raw.revision,
@@ -127,15 +111,10 @@ impl Kernels {
 
     /// The series of an architecture, oldest first; none if it is not one of ours.
     pub fn series_of(&self, arch: &Arch) -> impl Iterator<Item = Series> {
-        let oldest = self
-            .architectures
-            .iter()
-            .find(|(known, _)| known.name == arch.name)
-            .map(|(_, oldest)| *oldest);
-        self.series
-            .iter()
-            .copied()
-            .filter(move |series| oldest.is_some_and(|oldest| *series >= oldest))
+        let mut arches = self.architectures.iter();
+        let oldest = arches.find(|(known, _)| *known == arch);
+        let known = move |series: &Series| oldest.is_some_and(|(_, oldest)| series >= oldest);
+        self.series.iter().copied().filter(known)
     }
 
     /// `-K`: a request for each series of an architecture and each of these flavors (the
@@ -170,62 +149,43 @@ impl Kernels {
         }
         let known = self.series_of(arch).collect::<Vec<_>>();
         let failure = Failure::usage(format!("series {series} is not supported on {}", arch.name));
-        let Some((oldest, newest)) = known.first().zip(known.last()) else {
+        let (Some(oldest), Some(newest)) = (known.first(), known.last()) else {
             return Err(failure);
         };
         // The newest of several that are equally near: 6.111 is more likely a slip
         // for 6.11 than for 6.1. And the major number is seldom what is misspelt.
-        let names = |major: Option<u32>| {
-            known
-                .iter()
-                .rev()
-                .filter(move |known| major.is_none_or(|major| known.major == major))
-                .map(Series::to_string)
-                .collect::<Vec<_>>()
-        };
-        let (same_major, all) = (names(Some(series.major)), names(None));
-        let candidates = if same_major.is_empty() {
-            all
-        } else {
-            same_major
-        };
-        let number = known.len();
-        let hint = match nearest(&series.to_string(), candidates.iter().map(String::as_str)) {
-            Some(name) if series <= *newest && series >= *oldest => format!("did you mean {name}?"),
-            Some(name) => {
-                format!("did you mean {name}? from {oldest} to {newest} there are {number}")
-            }
-            None => format!("from {oldest} to {newest} there are {number}"),
-        };
-        Err(failure.hint(hint))
+        let same_major = |known: &Series| known.major == series.major;
+        let any = known.iter().any(same_major);
+        let candidates = known.iter().rev().filter(|known| same_major(known) || !any);
+        let names = candidates.map(Series::to_string).collect::<Vec<_>>();
+        let near = nearest(&series.to_string(), names.iter().map(String::as_str));
+        let near = near.map(|name| format!("did you mean {name}?"));
+        let range = format!("from {oldest} to {newest} there are {}", known.len());
+        let range = (near.is_none() || !(oldest..=newest).contains(&&series)).then_some(range);
+        let hints = near.into_iter().chain(range).collect::<Vec<_>>();
+        Err(failure.hint(hints.join(" ")))
     }
 
     /// The flavor of that name.
     pub fn flavor(&self, name: &str) -> Result<&Flavor, Failure> {
         let found = self.flavors.iter().find(|flavor| flavor.name == name);
         found.ok_or_else(|| {
-            let names = || self.flavors.iter().map(|flavor| flavor.name.as_str());
-            let hint = match nearest(name, names()) {
-                Some(name) => format!("did you mean {name}?"),
-                None => format!("there is {}", names().collect::<Vec<_>>().join(", ")),
-            };
+            let names = self.flavors.iter().map(|flavor| &flavor.name);
+            let hint = suggest::hint(name, &names.collect::<Vec<_>>());
             Failure::usage(format!("unknown flavor {name}")).hint(hint)
         })
     }
 }
 
 /// `6.1`, or `6.0 to 6.19` (inclusive, of one major version).
-fn range(text: &str) -> Result<(Series, RangeInclusive<u32>)> {
-    let Some((from, to)) = text.split_once(" to ") else {
-        let series = text.parse::<Series>()?;
-        return Ok((series, series.minor..=series.minor));
-    };
+fn range(text: &str) -> Result<(u32, RangeInclusive<u32>)> {
+    let (from, to) = text.split_once(" to ").unwrap_or((text, text));
     let (from, to) = (from.parse::<Series>()?, to.parse::<Series>()?);
     ensure!(
         from.major == to.major && from.minor <= to.minor,
         "{text:?} is not a range of series of one major version"
     );
-    Ok((from, from.minor..=to.minor))
+    Ok((from.major, from.minor..=to.minor))
 }
 
 #[cfg(test)]

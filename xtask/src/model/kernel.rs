@@ -26,15 +26,11 @@ pub enum Origin {
 /// may be missing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LocalKernel {
-    /// What it runs on.
     pub arch: &'static Arch,
-    /// What `uname -r` will print.
     pub release: Release,
-    /// Where it came from.
     pub origin: Origin,
     /// The folder that is the kernel: what is listed and measured.
     pub path: PathBuf,
-    /// The image that the boot loader gets.
     pub image: PathBuf,
     /// The folder that becomes `/lib/modules/<release>` in the guest.
     pub modules: PathBuf,
@@ -70,12 +66,9 @@ impl LocalKernel {
 
     /// The tree that external modules are built against.
     pub fn require_build(&self) -> Result<&Path> {
-        let failure = || {
-            Failure::setup(format!(
-                "there is nothing to build modules against for {}",
-                self.release
-            ))
-        };
-        Ok(self.build.as_deref().ok_or_else(failure)?)
+        let release = &self.release;
+        let message = || format!("there is nothing to build modules against for {release}");
+        let tree = self.build.as_deref();
+        Ok(tree.ok_or_else(|| Failure::setup(message()))?)
     }
 }

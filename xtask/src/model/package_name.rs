@@ -1,19 +1,14 @@
-//! Names of package files: `kernel-<release>.<arch>.tar.zst`, and back.
-//!
-//! The same names as drgn's published kernels have, so that either project's
-//! files can be told by name alone.
+//! Names of package files, `kernel-<release>.<arch>.tar.zst`: those that drgn's published
+//! kernels have, so that either project's files can be told by name alone.
 
 use std::fmt;
 
 use crate::model::arch::{self, Arch};
 use crate::model::version::Release;
 
-/// The name of a package, parsed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackageName {
-    /// What it runs on.
     pub arch: &'static Arch,
-    /// What `uname -r` will print.
     pub release: Release,
 }
 
@@ -23,8 +18,7 @@ impl PackageName {
         Self { arch, release }
     }
 
-    /// Parses a file name. `None` if it is not the name of a package, or of a
-    /// package for an architecture that is not in our table.
+    /// `None` if it is not the name of a package for one of our architectures.
     pub fn parse(name: &str) -> Option<Self> {
         let stem = name.strip_prefix("kernel-")?.strip_suffix(".tar.zst")?;
         // A release has dots, the name of an architecture has none.
@@ -33,11 +27,6 @@ impl PackageName {
             arch: arch::find(arch)?,
             release: release.parse().ok()?,
         })
-    }
-
-    /// The name of the directory that it is unpacked to.
-    pub fn directory(&self) -> String {
-        directory_name(&self.release)
     }
 }
 
@@ -75,7 +64,7 @@ mod tests {
             assert_eq!(parsed.release.to_string(), release);
             assert_eq!(parsed.arch.name, "x86_64");
             assert_eq!(parsed.to_string(), name);
-            assert_eq!(parsed.directory(), format!("kernel-{release}"));
+            assert_eq!(directory_name(&parsed.release), format!("kernel-{release}"));
         }
     }
 

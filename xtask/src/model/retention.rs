@@ -23,13 +23,12 @@ pub const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 /// What prune must know about a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Kernel {
-    /// Its name.
     pub name: PackageName,
     /// Whether it is whole. One that is not neither stays for its age nor counts.
     pub finished: bool,
     /// Whether a distribution has made it: its name says its flavor in another way.
     pub distribution: bool,
-    /// When it was made: `2026-01-31T23:59:59Z`, or nothing if that is not known.
+    /// When it was made, as [`time::rfc3339`] and GitHub write it; empty if that is not known.
     pub created: String,
 }
 
@@ -44,7 +43,6 @@ pub enum Reason {
 }
 
 impl Reason {
-    /// The reason for people.
     pub fn words(self) -> &'static str {
         match self {
             Self::Superseded => "there are enough newer ones",
@@ -58,7 +56,6 @@ impl Reason {
 pub struct Deletion {
     /// Where it is in the list that was looked at.
     pub index: usize,
-    /// Why.
     pub reason: Reason,
 }
 
@@ -95,17 +92,16 @@ pub fn group_of(arch: &Arch, series: Series, flavor: &str) -> Group {
 ///
 /// `now` is in seconds since 1970.
 pub fn select(kernels: &[Kernel], keep: NonZeroUsize, now: u64) -> Vec<Deletion> {
-    let limit = timestamp(now.saturating_sub(ABANDONED.as_secs()));
-    let mut groups = BTreeMap::<Group, Vec<usize>>::new();
+    let limit = time::rfc3339(now.saturating_sub(ABANDONED.as_secs()));
+    let mut groups = BTreeMap::<Option<Group>, Vec<usize>>::new();
     for (index, kernel) in kernels.iter().enumerate() {
         let group = match kernel.distribution {
             true => Some(group_of_distribution(&kernel.name)),
             false => group(&kernel.name),
         };
-        if let Some(group) = group {
-            groups.entry(group).or_default().push(index);
-        }
+        groups.entry(group).or_default().push(index);
     }
+    groups.remove(&None);
     let mut deletions = Vec::new();
     for members in groups.values_mut() {
         let release = |index: &usize| &kernels[*index].name.release;
@@ -113,29 +109,20 @@ pub fn select(kernels: &[Kernel], keep: NonZeroUsize, now: u64) -> Vec<Deletion>
         let mut kept = Vec::<&Release>::new();
         for index in members {
             let kernel = &kernels[*index];
-            let reason = if !kernel.finished {
-                is_before(&kernel.created, &limit).then_some(Reason::Abandoned)
-            } else if kept.contains(&&kernel.name.release) {
-                None
-            } else if kept.len() < keep.get() {
-                kept.push(&kernel.name.release);
-                None
-            } else {
-                Some(Reason::Superseded)
+            let release = &kernel.name.release;
+            let reason = match kernel.finished {
+                false if is_before(&kernel.created, &limit) => Reason::Abandoned,
+                true if !kept.contains(&release) && kept.len() == keep.get() => Reason::Superseded,
+                finished => {
+                    kept.extend((finished && !kept.contains(&release)).then_some(release));
+                    continue;
+                }
             };
-            deletions.extend(reason.map(|reason| Deletion {
-                index: *index,
-                reason,
-            }));
+            let index = *index;
+            deletions.push(Deletion { index, reason });
         }
     }
     deletions
-}
-
-/// A time in seconds since 1970 as GitHub writes it (RFC 3339, in UTC, without
-/// fractions; docs.github.com/en/rest/using-the-rest-api/timezones-and-the-rest-api).
-pub fn timestamp(seconds: u64) -> String {
-    time::rfc3339(seconds)
 }
 
 /// Whether a time is known and before another. In this form the order of times is
@@ -157,7 +144,7 @@ mod tests {
             name: PackageName::parse(&format!("kernel-{release}.x86_64.tar.zst")).unwrap(),
             finished,
             distribution: false,
-            created: timestamp(NOW - age),
+            created: time::rfc3339(NOW - age),
         }
     }
 
@@ -335,7 +322,11 @@ mod tests {
                         .filter(|i| finished(i) && series(i) == kernel.name.release.version.series);
                     assert!(remain.count() >= 1, "{list:?}");
                 } else {
-                    assert_eq!(stays(index), kernel.created == timestamp(NOW), "{list:?}");
+                    assert_eq!(
+                        stays(index),
+                        kernel.created == time::rfc3339(NOW),
+                        "{list:?}"
+                    );
                 }
             }
             // Once is enough, and the order of the list means nothing.
@@ -348,7 +339,7 @@ mod tests {
 
     #[test]
     fn times_are_written_as_github_writes_them() {
-        assert_eq!(timestamp(0), "1970-01-01T00:00:00Z");
-        assert_eq!(timestamp(1_445_412_480), "2015-10-21T07:28:00Z");
+        assert_eq!(time::rfc3339(0), "1970-01-01T00:00:00Z");
+        assert_eq!(time::rfc3339(1_445_412_480), "2015-10-21T07:28:00Z");
     }
 }

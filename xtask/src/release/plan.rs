@@ -324,7 +324,7 @@ fn select(
         name: (*name).clone(),
         finished: true,
         distribution: false,
-        created: retention::timestamp(options.now),
+        created: crate::base::time::rfc3339(options.now),
     }));
     let (mut deletions, mut futile) = (Vec::new(), Vec::new());
     for selected in retention::select(&kernels, keep, options.now) {

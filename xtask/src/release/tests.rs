@@ -52,7 +52,7 @@ impl ReleaseStore for Memory {
             size: file.metadata()?.len(),
             finished: true,
             input_key: Manifest::of_package(file)?.map(|manifest| manifest.input_key),
-            created: retention::timestamp(NOW),
+            created: crate::base::time::rfc3339(NOW),
             name,
         });
         Ok(())
@@ -79,7 +79,7 @@ fn published(release: &str, input_key: Option<&str>, finished: bool) -> Publishe
         size: 1_000_000,
         finished,
         input_key: input_key.map(str::to_owned),
-        created: retention::timestamp(NOW - 10),
+        created: crate::base::time::rfc3339(NOW - 10),
     }
 }
 

@@ -4,9 +4,9 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::base::{disk, env::Env, lock, paths::Paths, temporary};
+use crate::base::{disk, env::Env, lock, paths::Paths, temporary, time};
 use crate::kernel::{distro, distro::companion, distro::folder, store};
-use crate::model::retention::{Kernel, timestamp};
+use crate::model::retention::Kernel;
 use crate::model::{arch, package_name::PackageName};
 use crate::supply::list::disk_usage;
 
@@ -57,7 +57,7 @@ pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
                 name,
                 finished: !orphaned,
                 distribution: companion || folder::kernel_key(&path).is_some(),
-                created: orphaned.then(|| timestamp(0)).unwrap_or_default(),
+                created: orphaned.then(|| time::rfc3339(0)).unwrap_or_default(),
             },
             bytes: disk_usage(&path)?,
             path,

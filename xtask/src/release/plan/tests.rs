@@ -42,7 +42,7 @@ fn published(release: &str, megabytes: u64, input_key: Option<&str>) -> Publishe
         size: megabytes * 1_000_000,
         finished: true,
         input_key: input_key.map(str::to_owned),
-        created: retention::timestamp(NOW - 30 * 86_400),
+        created: crate::base::time::rfc3339(NOW - 30 * 86_400),
     }
 }
 
@@ -50,7 +50,7 @@ fn unfinished(release: &str, age: u64) -> Published {
     Published {
         finished: false,
         size: 0,
-        created: retention::timestamp(NOW - age),
+        created: crate::base::time::rfc3339(NOW - age),
         ..published(release, 7, None)
     }
 }
