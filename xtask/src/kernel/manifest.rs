@@ -22,7 +22,7 @@ const SIZE_MAX: u64 = 1 << 20;
 /// Where a kernel came from. No path and no address of a mirror is in it, so that
 /// the same kernel has the same manifest wherever it was built.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Origin {
+pub struct SourceOrigin {
     /// For people, e.g. `debian linux-source-6.1 6.1.192-2`.
     pub origin: String,
     /// SHA-256 of the source archive, a git commit, or what
@@ -39,12 +39,11 @@ pub struct Manifest {
     pub flavor: String,
     /// `revision` of `kernels.toml`.
     pub revision: u32,
-    pub source: Origin,
+    pub source: SourceOrigin,
     /// Names of the patches applied to it, in order.
     pub patches: Vec<String>,
-    /// See the module.
+    /// See the module, as for the next one.
     pub input_key: String,
-    /// See the module.
     pub build_key: String,
     /// First line of the compiler's `--version`.
     pub compiler: String,
@@ -56,12 +55,10 @@ impl Manifest {
     /// The manifest of an unpacked package; `None` if it has none (drgn's).
     pub fn read(package: &Path) -> Result<Option<Self>> {
         let path = package.join(FILE_NAME);
-        let Some(text) = input::text_if_any(&path, SIZE_MAX)? else {
-            return Ok(None);
-        };
-        let manifest = serde_json::from_str(&text)
-            .with_context(|| format!("{} is not a manifest", path.display()))?;
-        Ok(Some(manifest))
+        let text = input::text_if_any(&path, SIZE_MAX)?;
+        let parse = |text: String| serde_json::from_str(&text);
+        let manifest = text.map(parse).transpose();
+        manifest.with_context(|| format!("{} is not a manifest", path.display()))
     }
 
     /// The manifest in a package file; `None` if it has none (drgn's).
@@ -70,25 +67,20 @@ impl Manifest {
         let file = input::open(package).with_context(context)?;
         let bytes = archive::read_file(Compression::Zstd, file, FILE_NAME, SIZE_MAX)
             .with_context(context)?;
-        let Some(bytes) = bytes else {
-            return Ok(None);
-        };
-        let manifest = serde_json::from_slice(&bytes)
-            .with_context(|| format!("{FILE_NAME} in {} is not a manifest", package.display()))?;
-        Ok(Some(manifest))
+        let manifest = bytes
+            .map(|bytes| serde_json::from_slice(&bytes))
+            .transpose();
+        manifest.with_context(|| format!("{FILE_NAME} in {} is not a manifest", package.display()))
     }
 
     /// The file's text: the same bytes for the same manifest.
     pub fn to_json(&self) -> Result<String> {
-        let mut text = serde_json::to_string_pretty(self).context("cannot write a manifest")?;
-        text.push('\n');
-        Ok(text)
+        Ok(serde_json::to_string_pretty(self)? + "\n")
     }
 }
 
 /// What the input key is made of.
-#[derive(Clone, Copy, Debug)]
-pub struct Input<'a> {
+pub struct KeyInput<'a> {
     pub arch: &'a str,
     /// What `uname -r` prints.
     pub release: &'a str,
@@ -99,7 +91,7 @@ pub struct Input<'a> {
     pub layout: u32,
 }
 
-impl Input<'_> {
+impl KeyInput<'_> {
     pub fn key(&self) -> String {
         let layout = self.layout.to_string();
         let mut fields = vec![
@@ -132,10 +124,10 @@ pub fn build_key(input_key: &str, compiler: &str, pahole: Option<&str>) -> Strin
 /// text that moves from one field to the next would leave the key as it was.
 fn digest(kind: &str, fields: &[(&str, &str)]) -> String {
     let mut hash = Sha256::default();
-    for part in std::iter::once(&kind).chain(fields.iter().flat_map(|(name, value)| [name, value]))
-    {
+    let fields = fields.iter().flat_map(|(name, value)| [*name, *value]);
+    for part in [kind].into_iter().chain(fields) {
         hash.update(part.len().to_le_bytes());
-        hash.update(part.as_bytes());
+        hash.update(part);
     }
     hash.finish()
 }
@@ -144,8 +136,8 @@ fn digest(kind: &str, fields: &[(&str, &str)]) -> String {
 mod tests {
     use super::*;
 
-    fn input() -> Input<'static> {
-        Input {
+    fn input() -> KeyInput<'static> {
+        KeyInput {
             arch: "x86_64",
             release: "6.1.192-vmtest1.1default",
             source: "abc",
@@ -169,31 +161,31 @@ mod tests {
         let moved = [("a.patcht".to_owned(), "ext".to_owned())];
         let keys = [
             input(),
-            Input {
+            KeyInput {
                 arch: "arm",
                 ..input()
             },
-            Input {
+            KeyInput {
                 release: "6.1.193-vmtest1.1default",
                 ..input()
             },
-            Input {
+            KeyInput {
                 source: "abd",
                 ..input()
             },
-            Input {
+            KeyInput {
                 fragments: "CONFIG_A=m\n",
                 ..input()
             },
-            Input {
+            KeyInput {
                 patches: &patches,
                 ..input()
             },
-            Input {
+            KeyInput {
                 patches: &moved,
                 ..input()
             },
-            Input {
+            KeyInput {
                 layout: 2,
                 ..input()
             },
@@ -224,7 +216,7 @@ mod tests {
             arch: "x86_64".into(),
             flavor: "default".into(),
             revision: 1,
-            source: Origin {
+            source: SourceOrigin {
                 origin: "debian linux-source-6.1 6.1.192-2".into(),
                 checksum: "abc".into(),
             },

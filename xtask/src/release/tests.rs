@@ -5,7 +5,7 @@ use std::fs::File;
 
 use super::*;
 use crate::base::{paths::Files, paths::Paths};
-use crate::kernel::manifest::Origin;
+use crate::kernel::manifest::SourceOrigin;
 use crate::model::arch;
 
 const NOW: u64 = 1_800_000_000;
@@ -115,7 +115,7 @@ fn unpack(paths: &Paths, release: &str, input_key: &str) -> LocalKernel {
         arch: "x86_64".to_owned(),
         flavor: name.release.flavor().unwrap(),
         revision: 1,
-        source: Origin {
+        source: SourceOrigin {
             origin: "test".to_owned(),
             checksum: "test".to_owned(),
         },

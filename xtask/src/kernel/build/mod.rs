@@ -20,7 +20,7 @@ use crate::base::paths::{Files, Paths};
 use crate::base::temporary::{self, Temporary};
 use crate::base::{disk, env::Env, error::Failure, input, interrupt, lock, programs::processors};
 use crate::kernel::config::{self, Merged};
-use crate::kernel::manifest::{self, Input, Manifest, Origin};
+use crate::kernel::manifest::{self, KeyInput, Manifest, SourceOrigin};
 use crate::kernel::package::{self, FinishedBuild, Packaged};
 use crate::kernel::source::{self, FoundSource, SourceChoice, SourceTree, WantedSource};
 use crate::kernel::{module, store};
@@ -170,7 +170,7 @@ pub fn identify(
         flavor: flavor.to_owned(),
     };
     let release = Release::ours(found.version, &suffix);
-    let input_key = Input {
+    let input_key = KeyInput {
         arch: arch.name,
         release: &release.to_string(),
         source: &found.checksum,
@@ -345,7 +345,7 @@ impl<'a> Ingredients<'a> {
             arch: self.request.arch.name.to_owned(),
             flavor: self.request.flavor.clone(),
             revision: plan.revision,
-            source: Origin {
+            source: SourceOrigin {
                 origin: plan.found.origin.clone(),
                 checksum: plan.found.checksum.clone(),
             },

@@ -32,9 +32,11 @@ pub fn explain<'a>(
         let bytes = input::bytes(&source.join(path), input::TEXT).ok()?;
         Some(String::from_utf8_lossy(&bytes).into_owned())
     });
-    Ok(lost
-        .map(|lost| format!("{lost}\n  {}", definitions.describe(lost.name).join("\n  ")))
-        .collect())
+    let explain = |lost: &Audited<'_>| {
+        let lines = definitions.describe(lost.name).join("\n  ");
+        format!("{lost}\n  {lines}")
+    };
+    Ok(lost.map(explain).collect())
 }
 
 /// By symbol (without `CONFIG_`): its definitions and their conditions, a line each, with file
@@ -62,10 +64,10 @@ impl Definitions {
         if let Some(lines) = self.0.get(name) {
             return lines.clone();
         }
-        let suggestion = nearest(name, self.0.keys().map(String::as_str))
-            .map(|name| format!("; did you mean CONFIG_{name}?"))
-            .unwrap_or_default();
-        vec![format!("no Kconfig file of this source has it{suggestion}")]
+        let near = nearest(name, self.0.keys().map(String::as_str));
+        let near = near.map(|name| format!("; did you mean CONFIG_{name}?"));
+        let near = near.unwrap_or_default();
+        vec![format!("no Kconfig file of this source has it{near}")]
     }
 }
 
@@ -89,8 +91,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn file(&mut self, path: &str) {
-        const DEEPEST: usize = 64;
-        let Some(text) = (self.read)(path).filter(|_| self.depth < DEEPEST) else {
+        let Some(text) = (self.read)(path).filter(|_| self.depth < 64) else {
             return;
         };
         self.depth += 1;
@@ -142,10 +143,8 @@ impl Reader<'_> {
             "comment" | "mainmenu" => *target = Target::Nothing,
             "source" => {
                 let name = rest.trim_matches(['"', '\'']);
-                let name = name
-                    .replace("$(SRCARCH)", self.arch)
-                    .replace("$SRCARCH", self.arch);
-                self.file(&name);
+                let name = name.replace("$(SRCARCH)", self.arch);
+                self.file(&name.replace("$SRCARCH", self.arch));
                 *target = Target::Nothing;
             }
             "depends" | "visible" => self.condition(target, place, line),
@@ -172,14 +171,12 @@ impl Reader<'_> {
 
 /// Passes over a help text: it ends at the first line that is indented less than its first one.
 fn skip_help<'a>(lines: &mut std::iter::Peekable<impl Iterator<Item = (&'a str, usize)>>) {
-    const TAB: usize = 8;
     let indentation = |line: &str| {
-        line.chars()
-            .take_while(|c| c.is_whitespace())
-            .fold(0, |column, c| match c {
-                '\t' => (column / TAB + 1) * TAB,
-                _ => column + 1,
-            })
+        let blanks = line.chars().take_while(|c| c.is_whitespace());
+        blanks.fold(0, |column, c| match c {
+            '\t' => (column / 8 + 1) * 8,
+            _ => column + 1,
+        })
     };
     let mut first = None;
     while let Some((line, _)) = lines.peek() {

@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::archive::compression;
-use crate::base::{error::Failure, input, paths::Paths, temporary::Temporary};
-
+use crate::base::{disk, error::Failure, input, paths::Paths, temporary::Temporary};
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::{arch::Arch, version::Release};
 
@@ -58,9 +57,8 @@ pub fn open(
 
 fn modules(root: &Path, release: &Release) -> Result<PathBuf> {
     let places = MODULES.map(|folder| root.join(folder).join(release.to_string()));
-    let Some(modules) = places.iter().find(|path| path.is_dir()) else {
-        return Err(missing("no folder of modules", release, &places).into());
-    };
+    let modules = places.iter().find(|path| path.is_dir());
+    let modules = modules.ok_or_else(|| missing("no folder of modules", release, &places))?;
     let list = modules.join("modules.dep");
     if !list.is_file() {
         let message = format!("there is no {}", list.display());
@@ -71,44 +69,44 @@ fn modules(root: &Path, release: &Release) -> Result<PathBuf> {
 }
 
 fn image(root: &Path, release: &Release) -> Result<PathBuf> {
-    let boot = ["vmlinuz", "kernel", "vmlinux", "bzImage"];
-    let boot = boot.map(|name| root.join("boot").join(format!("{name}-{release}")));
-    let beside = MODULES.map(|folder| root.join(folder).join(format!("{release}/vmlinuz")));
-    let mut places = boot.to_vec();
-    places.splice(1..1, beside);
+    let places = [
+        format!("boot/vmlinuz-{release}"),
+        format!("lib/modules/{release}/vmlinuz"),
+        format!("usr/lib/modules/{release}/vmlinuz"),
+        format!("boot/kernel-{release}"),
+        format!("boot/vmlinux-{release}"),
+        format!("boot/bzImage-{release}"),
+    ];
+    let places = places.map(|place| root.join(place));
     let mut unreadable = None;
     for path in &places {
         match File::open(path) {
             Ok(_) if path.is_file() => return Ok(path.clone()),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                unreadable = unreadable.or(Some(path));
+                unreadable = unreadable.or(Some(path.display()));
             }
             _ => {}
         }
     }
-    Err(match unreadable {
-        // Ubuntu's are for root alone.
-        Some(path) => {
-            let path = path.display();
-            Failure::setup(format!(
-                "{path}, the kernel that this host runs, cannot be read by this user"
-            ))
-            .hint(format!(
-                "sudo chmod a+r {path}, or use a kernel from elsewhere: -k debian"
-            ))
-        }
-        None => missing("no image", release, &places),
-    }
-    .into())
+    // Ubuntu's are for root alone.
+    let failure = unreadable.map(|path| {
+        let why = "the kernel that this host runs, cannot be read by this user";
+        Failure::setup(format!("{path}, {why}")).hint(format!(
+            "sudo chmod a+r {path}, or use a kernel from elsewhere: -k debian"
+        ))
+    });
+    Err(failure
+        .unwrap_or_else(|| missing("no image", release, &places))
+        .into())
 }
 
 /// The error for what is in no place, as in containers and in VMs whose kernel their host
 /// has.
 fn missing(what: &str, release: &Release, places: &[PathBuf]) -> Failure {
     let places = places.iter().map(|path| path.display().to_string());
+    let places = places.collect::<Vec<_>>().join(", ");
     Failure::setup(format!(
-        "this host runs the kernel {release}, of which {what} is here: looked for {}",
-        places.collect::<Vec<_>>().join(", ")
+        "this host runs the kernel {release}, of which {what} is here: looked for {places}"
     ))
     .hint(
         "a container has no kernel of its own: use -k debian there; elsewhere install the \
@@ -119,9 +117,12 @@ fn missing(what: &str, release: &Release, places: &[PathBuf]) -> Failure {
 /// The configuration, if it is anywhere. What the kernel itself tells is compressed, and
 /// becomes a file of the work directory.
 fn config(root: &Path, release: &Release, paths: &Paths) -> Result<Option<PathBuf>> {
-    let beside = MODULES.map(|folder| root.join(folder).join(format!("{release}/config")));
-    let boot = root.join("boot").join(format!("config-{release}"));
-    let mut places = [boot].into_iter().chain(beside);
+    let places = [
+        format!("boot/config-{release}"),
+        format!("lib/modules/{release}/config"),
+        format!("usr/lib/modules/{release}/config"),
+    ];
+    let mut places = places.into_iter().map(|place| root.join(place));
     // One that only root can read is as good as none: the kernel boots without.
     if let Some(path) = places.find(|path| path.is_file() && File::open(path).is_ok()) {
         return Ok(Some(path));
@@ -134,13 +135,12 @@ fn config(root: &Path, release: &Release, paths: &Paths) -> Result<Option<PathBu
         .with_context(|| format!("cannot read {}", source.display()))?;
     let goal = paths.cache().join(format!("host/config-{release}"));
     // Always anew: another kernel may have had the same release.
-    let keep = || {
-        let temporary = Temporary::file(&goal)?;
-        std::fs::write(temporary.path(), text)?;
+    let kept = Temporary::file(&goal).and_then(|temporary| {
+        disk::write(temporary.path(), text)?;
         temporary.persist()
-    };
+    });
     // One that cannot be kept is as good as none, too.
-    Ok(keep().is_ok().then_some(goal))
+    Ok(kept.is_ok().then_some(goal))
 }
 
 #[cfg(test)]

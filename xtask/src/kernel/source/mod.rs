@@ -69,7 +69,7 @@ pub enum WantedSource {
 pub struct FoundSource {
     /// Whole, as the tree's own Makefile has it: `6.1.0` and not `6.1`.
     pub version: Version,
-    /// For people and the manifest; see [`crate::kernel::manifest::Origin`].
+    /// For people and the manifest; see [`crate::kernel::manifest::SourceOrigin`].
     pub origin: String,
     /// What identifies it.
     pub checksum: String,
