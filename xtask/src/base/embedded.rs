@@ -32,6 +32,7 @@ pub const ASSETS: &[(&str, &str)] = files!("vmtest-assets":
     "guest/run_unittests.py"
     "host/apt.conf"
     "host/packages.txt"
+    "package/files.txt"
     "package/proof.c"
     "profiles/drgn/vmtest.toml"
     "report/report.css"
@@ -50,6 +51,9 @@ pub const REPORT_STYLE: &str = include_str!("../../../vmtest-assets/report/repor
 
 /// The script of `report.html`.
 pub const REPORT_SCRIPT: &str = include_str!("../../../vmtest-assets/report/report.js");
+
+/// The files that external modules are built with: see [`crate::kernel::package`].
+pub const MODULE_FILES: &str = include_str!("../../../vmtest-assets/package/files.txt");
 
 /// The module that is built against every package of a kernel: see [`crate::kernel::package`].
 pub const PROOF_SOURCE: &str = include_str!("../../../vmtest-assets/package/proof.c");

@@ -13,6 +13,13 @@ impl Sha256 {
         self.0.update(bytes.as_ref());
     }
 
+    /// Takes in a part behind its length: without that, bytes that move from one part to the
+    /// next would leave the checksum as it was.
+    pub fn part(&mut self, bytes: impl AsRef<[u8]>) {
+        self.update((bytes.as_ref().len() as u64).to_le_bytes());
+        self.update(bytes);
+    }
+
     /// 64 lower-case hexadecimal digits.
     #[must_use]
     pub fn finish(self) -> String {

@@ -120,14 +120,12 @@ pub fn build_key(input_key: &str, compiler: &str, pahole: Option<&str>) -> Strin
     )
 }
 
-/// SHA-256 over named fields. Each is preceded by its length: without that,
-/// text that moves from one field to the next would leave the key as it was.
 fn digest(kind: &str, fields: &[(&str, &str)]) -> String {
     let mut hash = Sha256::default();
-    let fields = fields.iter().flat_map(|(name, value)| [*name, *value]);
-    for part in [kind].into_iter().chain(fields) {
-        hash.update(part.len().to_le_bytes());
-        hash.update(part);
+    hash.part(kind);
+    for (name, value) in fields {
+        hash.part(name);
+        hash.part(value);
     }
     hash.finish()
 }

@@ -159,10 +159,9 @@ pub(crate) fn make(
         if lines.is_empty() {
             return error;
         }
+        let (release, log) = (&kernel.release, log.display());
         Failure::setup(format!(
-            "cannot build the module {name} for {}; log: {}",
-            kernel.release,
-            log.display()
+            "cannot build the module {name} for {release}; log: {log}"
         ))
         .lines(lines.join("\n"))
         .into()
@@ -265,10 +264,6 @@ fn key(
     compiler: &ModuleCompiler,
 ) -> Result<String> {
     let mut digest = Sha256::default();
-    let mut part = |bytes: &[u8]| {
-        digest.update((bytes.len() as u64).to_le_bytes());
-        digest.update(bytes);
-    };
     for text in [
         RECIPE,
         &kernel.release.to_string(),
@@ -276,7 +271,7 @@ fn key(
         &compiler.program,
         &compiler.version,
     ] {
-        part(text.as_bytes());
+        digest.part(text);
     }
     // What tells one kernel of that name from another.
     let build = kernel.require_build()?;
@@ -287,19 +282,22 @@ fn key(
     ] {
         match input::bytes(&path, input::TEXT) {
             // drgn's packages have no manifest.
-            Err(error) if input::is_missing(&error) => part(b""),
-            bytes => part(&bytes?),
+            Err(error) if input::is_missing(&error) => digest.part(""),
+            bytes => digest.part(bytes?),
         }
     }
     if kernel.origin == Origin::Tree {
         // It changes under its name, and a module that was built before must not be
         // loaded into what it has become.
         let image = kernel.image.metadata().ok();
-        part(format!("{:?}", image.and_then(|image| image.modified().ok())).as_bytes());
+        digest.part(format!(
+            "{:?}",
+            image.and_then(|image| image.modified().ok())
+        ));
     }
     for (path, bytes) in files {
-        part(path.as_os_str().as_bytes());
-        part(bytes);
+        digest.part(path.as_os_str().as_bytes());
+        digest.part(bytes);
     }
     Ok(digest.finish())
 }

@@ -8,7 +8,7 @@
 //! vmlinuz  manifest.json  modules.*  kernel/**/*.ko
 //! build/vmlinux           without relocations
 //! build/include/config/kernel.release
-//! build/...               see FILES and DIRECTORIES
+//! build/...               see vmtest-assets/package/files.txt, and DIRECTORIES
 //! ```
 //!
 //! A package is not put in place before a module was built against the very files
@@ -25,7 +25,7 @@ use anyhow::{Context, Result, bail};
 use xshell::cmd;
 
 use crate::archive::{self, PACKAGE_TIME};
-use crate::base::embedded::PROOF_SOURCE;
+use crate::base::embedded::{MODULE_FILES, PROOF_SOURCE};
 use crate::base::error::Failure;
 use crate::base::process::{self, LongCommand};
 use crate::base::{disk, env::Env, input, lock, programs, temporary::Temporary};
@@ -36,47 +36,6 @@ use crate::model::{kernel::LocalKernel, package_name::PackageName, version::Rele
 /// Part of what decides a package's bytes: to be raised when the layout, the
 /// list of files or the compression changes.
 pub const LAYOUT: u32 = 2;
-
-/// Files that external modules are built with, below the source or the build
-/// tree; `*` at the end stands for any end. One that a version does not have is
-/// left out: that all it needs is there is for the proof to show. `ARCH` stands
-/// for the directory of the architecture.
-const FILES: &[&str] = &[
-    ".config",
-    // The exported symbols and their checksums: modpost resolves against them.
-    "Module.symvers",
-    "arch/ARCH/Makefile",
-    // The linker script of modules: below scripts/ since 5.10 (Linux commit
-    // 596b0474d3d9, "kbuild: preprocess module linker script"), before there were
-    // module-common.lds and, on some architectures, their own.
-    "arch/ARCH/kernel/module.lds",
-    "scripts/module-common.lds",
-    "scripts/module.lds",
-    // Compiled into every module since 6.13.
-    "scripts/module-common.c",
-    "scripts/Kbuild.include",
-    "scripts/Makefile*",
-    "scripts/subarch.include",
-    "scripts/basic/fixdep",
-    "scripts/mod/modpost",
-    // Symbol checksums with CONFIG_MODVERSIONS, and ftrace's call sites where
-    // neither the compiler nor objtool finds them.
-    "scripts/genksyms/genksyms",
-    "scripts/recordmcount",
-    // Called by the makefiles, by version: to learn what compiler, linker and
-    // pahole can do, and to check the module.
-    "scripts/check-local-export",
-    "scripts/gcc-goto.sh",
-    "scripts/gcc-version.sh",
-    "scripts/gen-btf.sh",
-    "scripts/ld-version.sh",
-    "scripts/modules-check.sh",
-    "scripts/pahole-flags.sh",
-    "scripts/pahole-version.sh",
-    // Rewrite the module's code and type information.
-    "tools/objtool/objtool",
-    "tools/bpf/resolve_btfids/resolve_btfids",
-];
 
 /// Directories that are copied whole from the source tree and then from the
 /// build tree, apart from what [`is_header`] leaves out.
@@ -96,21 +55,9 @@ const REQUIRED: &[&str] = &[
     "scripts/mod/modpost",
 ];
 
-/// Programs of the build host. Their debugging information has paths of the
-/// build tree, and nobody debugs them; their build identifier is a checksum over that
-/// information as well.
-const HOST_PROGRAMS: &[&str] = &[
-    "scripts/basic/fixdep",
-    "scripts/mod/modpost",
-    "scripts/genksyms/genksyms",
-    "scripts/recordmcount",
-    "tools/objtool/objtool",
-    "tools/bpf/resolve_btfids/resolve_btfids",
-];
-
 /// In make's output these mean that something was not there, although make may
 /// go on and even succeed: some scripts limp along without a file.
-const SIGNS_OF_MISSING_FILES: &[&str] = &[
+const SIGNS: &[&str] = &[
     "No such file or directory",
     "No rule to make target",
     "not found",
@@ -229,7 +176,7 @@ fn stage_files(built: &FinishedBuild, stage: &Path, log: &Path) -> Result<()> {
     copy(&built.source.join("Makefile"), &build.join("Makefile"))?;
     // The build tree behind the source: what is in both was generated for this build.
     for tree in [&built.source, &built.build] {
-        for pattern in FILES {
+        for (pattern, _) in module_files() {
             for path in expand(tree, &pattern.replace("ARCH", built.arch.source))? {
                 copy(&path, &build.join(path.strip_prefix(tree)?))?;
             }
@@ -265,14 +212,21 @@ fn stage_files(built: &FinishedBuild, stage: &Path, log: &Path) -> Result<()> {
         .with_context(|| format!("cannot copy the vmlinux of {}", built.release))
 }
 
-/// The files in a tree that a pattern of [`FILES`] stands for.
+/// The patterns of [`MODULE_FILES`], and whether each is a program of the build host.
+fn module_files() -> impl Iterator<Item = (&'static str, bool)> {
+    let lines = MODULE_FILES.lines();
+    let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| match line.strip_suffix(" program") {
+        Some(path) => (path, true),
+        None => (line, false),
+    })
+}
+
+/// The files in a tree that a pattern of [`MODULE_FILES`] stands for.
 fn expand(tree: &Path, pattern: &str) -> Result<Vec<PathBuf>> {
     let path = tree.join(pattern);
     let (Some(folder), Some(start)) = (path.parent(), pattern.strip_suffix('*')) else {
-        return Ok(Some(path)
-            .filter(|path| path.is_file())
-            .into_iter()
-            .collect());
+        return Ok(if path.is_file() { vec![path] } else { vec![] });
     };
     let start = tree.join(start);
     let start = start.as_os_str().as_bytes();
@@ -308,11 +262,9 @@ fn copy(from: &Path, to: &Path) -> Result<()> {
 }
 
 fn strip_host_programs(build: &Path) -> Result<()> {
-    let programs = HOST_PROGRAMS
-        .iter()
-        .map(|name| build.join(name))
-        .filter(|path| path.is_file())
-        .collect::<Vec<_>>();
+    let programs = module_files().filter(|(_, is_program)| *is_program);
+    let programs = programs.map(|(name, _)| build.join(name));
+    let programs = programs.filter(|path| path.is_file()).collect::<Vec<_>>();
     let shell = process::shell()?;
     let sections = [
         "--remove-section=.comment",
@@ -329,11 +281,11 @@ fn strip_host_programs(build: &Path) -> Result<()> {
 fn normalise(directory: &Path) -> Result<()> {
     let shown = directory.display();
     let context = || format!("cannot set permissions and times in {shown}");
-    for path in disk::tree(directory)?.iter().chain([&directory.to_owned()]) {
-        let metadata = path.symlink_metadata().with_context(context)?;
-        if metadata.is_symlink() {
-            continue;
-        }
+    let mut paths = disk::tree(directory)?;
+    paths.push(directory.to_owned());
+    paths.retain(|path| !path.is_symlink());
+    for path in &paths {
+        let metadata = path.metadata().with_context(context)?;
         let executable = metadata.is_dir() || metadata.permissions().mode() & 0o100 != 0;
         let mode = if executable { 0o755 } else { 0o644 };
         std::fs::set_permissions(path, Permissions::from_mode(mode)).with_context(context)?;
@@ -391,13 +343,9 @@ pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
 /// Lines of make's output that mean a missing file. Our own command line, which
 /// the log begins with, is none.
 fn missing_files(output: &str) -> Vec<&str> {
-    let is_sign = |line: &&str| {
-        SIGNS_OF_MISSING_FILES
-            .iter()
-            .any(|sign| line.contains(sign))
-    };
-    let lines = output.lines().filter(|line| !line.starts_with("$ "));
-    lines.filter(is_sign).collect()
+    let mut lines = output.lines().collect::<Vec<_>>();
+    lines.retain(|line| !line.starts_with("$ ") && SIGNS.iter().any(|sign| line.contains(sign)));
+    lines
 }
 
 impl FinishedBuild {
@@ -467,7 +415,7 @@ mod tests {
         let shell = xshell::Shell::new().unwrap();
         let program = || {
             let directory = tempfile::tempdir().unwrap();
-            let path = directory.path().join(HOST_PROGRAMS[1]);
+            let path = directory.path().join("scripts/mod/modpost");
             disk::create_directory(path.parent().unwrap()).unwrap();
             let source = directory.path().join("program.c");
             std::fs::write(&source, "int main(void) { return 0; }\n").unwrap();

@@ -1,8 +1,8 @@
 //! Unpacked kernels and package files in the work directory.
 
-use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -23,8 +23,8 @@ pub fn kernel_path(paths: &Paths, arch: &Arch, release: &Release) -> PathBuf {
 
 /// Where a kernel's package file is, or would be.
 pub fn package_path(paths: &Paths, arch: &'static Arch, release: &Release) -> PathBuf {
-    let name = PackageName::new(arch, release);
-    paths.packages().join(name.to_string())
+    let name = PackageName::new(arch, release).to_string();
+    paths.packages().join(name)
 }
 
 /// What is below the kernels' directory of an architecture.
@@ -71,13 +71,11 @@ impl Survey {
 
 /// Looks at all kernels of an architecture.
 pub fn survey(paths: &Paths, arch: &'static Arch) -> Result<Survey> {
-    let named = |path: &Path| {
-        let name = path.file_name().and_then(OsStr::to_str);
-        name.is_some_and(|name| name.starts_with("kernel-"))
-    };
-    Survey::of(paths, arch, named, open, |_, release| {
-        package_name::directory_name(release)
-    })
+    let start = paths.kernels(arch.name).join("kernel-");
+    let start = start.as_os_str().as_bytes();
+    let named = |path: &Path| path.as_os_str().as_bytes().starts_with(start);
+    let name = |_: &Path, release: &Release| package_name::directory_name(release);
+    Survey::of(paths, arch, named, open, name)
 }
 
 /// The files that a directory lacks of those, for an error: `no a, no b`.
@@ -118,10 +116,9 @@ pub fn open(path: &Path) -> Result<LocalKernel> {
         return Err(wrong(format!("is not an unpacked kernel: {missing}")).into());
     }
     let text = input::text(&path.join(release_path), input::SMALL)?;
-    let release = text
-        .trim()
-        .parse::<Release>()
-        .with_context(|| format!("{} is damaged", path.join(release_path).display()))?;
+    let release = text.trim().parse();
+    let release =
+        release.with_context(|| format!("{} is damaged", path.join(release_path).display()))?;
     let arch = elf_architecture(&path.join("build/vmlinux"))?;
     // VMs and make are started in other directories.
     let path =
@@ -217,11 +214,9 @@ impl Vacancy {
             Failure::usage(format!("{from} is not a kernel package: {why}"))
         })?;
         if (kernel.arch, &kernel.release) != (self.name.arch, &self.name.release) {
-            return Err(Failure::usage(format!(
-                "{from} holds the kernel {} for {}",
-                kernel.release, kernel.arch.name
-            ))
-            .into());
+            let (release, arch) = (&kernel.release, kernel.arch.name);
+            let message = format!("{from} holds the kernel {release} for {arch}");
+            return Err(Failure::usage(message).into());
         }
         temporary.persist()?;
         open(&self.goal)
