@@ -36,6 +36,7 @@ pub const ASSETS: &[(&str, &str)] = files!("vmtest-assets":
     "package/proof.c"
     "profiles/drgn/vmtest.toml"
     "report/report.css"
+    "report/report.html"
     "report/report.js"
     "selftest/tests/__init__.py"
     "selftest/tests/test_file_system.py"

@@ -8,7 +8,7 @@ use crate::cli::{kernels::KernelFlags, report::job, test, test::Subject};
 use crate::model::kernel_request::{KernelRequest, Selector};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, exit_status};
-use crate::report::{files, terminal::Outlook, terminal::Reporter};
+use crate::report::{files, formats::Look, terminal::Reporter};
 use crate::run::bisect::{self, Bisection, Step, Verdict};
 use crate::run::{queue, run_folder, test_run::TestOptions, test_run::TestRun};
 use anyhow::{Context, Result};
@@ -128,13 +128,15 @@ fn run_one(env: &Env, options: &TestOptions, kernel: &str) -> Result<RunRecord> 
         inner.ui = env.ui.quiet();
     }
     let mut run = TestRun::plan(&inner, options)?;
-    let outlook = Outlook {
-        plan: run.plan.clone(),
-        ..Outlook::default()
-    };
-    let ui = inner.ui.clone();
+    let (plan, ui) = (run.plan.clone(), inner.ui.clone());
     // Its verdict is what is shown here; of the reporter only the live view is wanted.
-    let mut reporter = Reporter::new(std::io::sink(), ui.verbosity(), Some(ui), outlook);
+    let mut reporter = Reporter::new(
+        std::io::sink(),
+        ui.verbosity(),
+        Some(ui),
+        plan,
+        Look::default(),
+    );
     let end = test::finish(&inner, &mut run, &mut reporter)?;
     if let Some(job) = job() {
         job.summarize(&end.results)?;

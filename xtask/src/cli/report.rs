@@ -191,7 +191,7 @@ fn compare(flags: &DiffFlags, ui: &Ui) -> Result<u8> {
     Ok(super::findings(diff.is_worse()))
 }
 
-fn look(folder: &Path, ui: &Ui) -> Look {
+pub(super) fn look(folder: &Path, ui: &Ui) -> Look {
     Look {
         folder: folder.to_owned(),
         paint: ui.paint(),

@@ -4,10 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::base::{env::Env, stdout::Stdout, ui::Ui};
-use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags, report::job};
+use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags, report};
 use crate::model::project::{self, Choice, parse_size};
 use crate::model::run_event::{Observer, SessionEnd};
-use crate::report::{files, github, terminal::Outlook, terminal::Reporter};
+use crate::report::{files, github, terminal::Reporter};
 use crate::run::{schedule::Partition, schedule::RetryPolicy, session::SessionOptions};
 use crate::run::{test_run::TestOptions, test_run::TestRun};
 use crate::vm::preflight;
@@ -86,17 +86,13 @@ fn bytes(text: &str) -> Result<u64, String> {
 pub fn run(env: &Env, flags: &TestFlags, setup: bool) -> Result<u8> {
     let options = options(env, flags, setup)?;
     let mut run = TestRun::plan(env, &options)?;
-    let job = job();
-    let outlook = Outlook {
-        plan: run.plan.clone(),
-        paint: env.ui.paint(),
-        github: job.is_some(),
-    };
-    let mut reporter = Reporter::new(Stdout, env.ui.verbosity(), Some(env.ui.clone()), outlook);
+    let (plan, ui) = (run.plan.clone(), env.ui.clone());
+    let look = report::look(&plan.folder, &ui);
+    let mut reporter = Reporter::new(Stdout, ui.verbosity(), Some(ui), plan, look);
     let end = finish(env, &mut run, &mut reporter)?;
     reporter.finish(&end)?;
-    if let Some(job) = &job {
-        let annotations = github::annotations(&end.results, run.tree(), job);
+    if let Some(job) = report::job() {
+        let annotations = github::annotations(&end.results, run.tree(), &job);
         reporter
             .write(&annotations)
             .context("cannot write the annotations")?;

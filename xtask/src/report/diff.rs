@@ -5,8 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::compact::{first_line, plural, some_of};
-use super::matrix::{MatrixRow, TestMatrix, TestVerdict, is_complete};
+use super::compact::{plural, some_of};
+use super::matrix::{MatrixRow, TestMatrix, TestVerdict, end_details, is_complete};
 use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::RunOutcome;
@@ -117,7 +117,7 @@ impl<'r> SessionDiff<'r> {
                 tests.entry(row.test).or_default()[session] = Some(row);
             }
         }
-        let mut changes = BTreeMap::<_, Change<'r>>::new();
+        let mut changes = BTreeMap::<_, (Option<&str>, Vec<_>)>::new();
         let mut not_reached = vec![0; after.runs.len()];
         for (test, [old_row, new_row]) in tests {
             for &(one, other) in &pairs {
@@ -136,20 +136,20 @@ impl<'r> SessionDiff<'r> {
                 let change = changes.entry((kind, test, old, new)).or_insert_with(|| {
                     let cell = new_row.filter(|_| new != TestVerdict::Passed);
                     let cell = cell.and_then(|row| row.cells[other]);
-                    let reason = cell.and_then(|test| test.reason.as_deref());
-                    let runs = Vec::new();
-                    Change {
-                        kind,
-                        test,
-                        old,
-                        new,
-                        reason,
-                        runs,
-                    }
+                    (cell.and_then(|test| test.reason.as_deref()), Vec::new())
                 });
-                change.runs.push(&run.name);
+                change.1.push(&run.name);
             }
         }
+        let changes = changes.into_iter();
+        let changes = changes.map(|((kind, test, old, new), (reason, runs))| Change {
+            kind,
+            test,
+            old,
+            new,
+            reason,
+            runs,
+        });
         let names = after.runs.iter().map(|run| &run.name);
         let not_reached = names.zip(not_reached).filter(|(_, count)| *count > 0);
         let pair = |(one, other): &(usize, usize)| (before.runs[*one], after.runs[*other]);
@@ -160,7 +160,7 @@ impl<'r> SessionDiff<'r> {
         Self {
             removed,
             added,
-            changes: changes.into_values().collect(),
+            changes: changes.collect(),
             not_reached: not_reached.collect(),
             filtered: old.session.filtered || new.session.filtered,
             pairs,
@@ -184,7 +184,9 @@ impl<'r> SessionDiff<'r> {
             text += &format!("{space}{}: {}\n", group[0].kind.name(), group.len());
             for change in group {
                 let reason = change.reason.and_then(|reason| reason.lines().next());
-                let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+                let reason = reason
+                    .map(|reason| format!(": {reason}"))
+                    .unwrap_or_default();
                 let (old, new) = (change.old.name(), change.new.name());
                 let runs = &change.runs;
                 let kernels = match runs.len() {
@@ -220,13 +222,7 @@ impl<'r> SessionDiff<'r> {
             if old.name != new.name {
                 line += &format!(" on {}", old.name);
             }
-            if let Some(detail) = b.detail() {
-                line += &format!(": {}", first_line(&detail));
-            }
-            if let Some(test) = b.running() {
-                line += &format!(", while running {test}");
-            }
-            lines.push(line);
+            lines.push(line + &end_details(b));
         }
         for (run, count) in &self.not_reached {
             let tests = plural(*count, "test");
@@ -252,10 +248,7 @@ fn rank(outcome: &RunOutcome) -> u8 {
         RunOutcome::TestsFailed => 1,
         // Less is known about the kernel than from tests that failed.
         RunOutcome::NoTests | RunOutcome::NotStarted { .. } => 2,
-        RunOutcome::RunnerDied { .. }
-        | RunOutcome::Lost { .. }
-        | RunOutcome::Panicked { .. }
-        | RunOutcome::Stuck { .. } => 3,
+        _ => 3,
     }
 }
 

@@ -81,17 +81,13 @@ pub const END_GROUP: &str = "::endgroup::\n";
 
 /// Lines that annotate a pull request with what went wrong, the most useful first: the
 /// session itself, tests that fail on some kernels only, tests that fail on all, runs
-/// that never got to a test. A test that fails on many kernels is one annotation.
-///
-/// `tree` is the project's; an annotation is put where the last frame of the traceback
-/// is that lies in it.
+/// that never got to a test. An annotation is put at the last frame of the traceback that
+/// lies in `tree`, the project's.
 pub fn annotations(results: &Results, tree: &Path, job: &ActionsJob) -> String {
     let matrix = TestMatrix::new(results);
     let project = &results.session.project;
     let findings = results.findings.iter();
-    let mut errors = findings
-        .map(|finding| error("", project, finding))
-        .collect::<Vec<_>>();
+    let mut errors = Vec::from_iter(findings.map(|finding| error("", project, finding)));
     let bad = matrix.rows.iter().filter(|row| row.worst().is_bad());
     errors.extend(bad.map(|row| of_row(&matrix, row, tree, job)));
     for run in &matrix.runs {
@@ -111,20 +107,14 @@ pub fn annotations(results: &Results, tree: &Path, job: &ActionsJob) -> String {
 
 fn of_row(matrix: &TestMatrix<'_>, row: &MatrixRow<'_>, tree: &Path, job: &ActionsJob) -> String {
     let bad = row.bad().collect::<Vec<_>>();
-    let tracebacks = bad
-        .iter()
-        .filter_map(|run| row.cells[*run]?.traceback.as_deref());
-    let place = tracebacks
-        .filter_map(|traceback| place(traceback, tree))
-        .next();
-    let place = place.map_or_else(String::new, |(file, line)| {
+    let places = bad.iter().filter_map(|run| {
+        let (file, line) = place(row.cells[*run]?.traceback.as_deref()?, tree)?;
         let workspace = job.workspace.as_deref().unwrap_or(tree);
-        let relative = file.strip_prefix(workspace).unwrap_or(file);
-        format!(
-            "file={},line={line},",
-            property(&relative.to_string_lossy())
-        )
+        let file = file.strip_prefix(workspace).unwrap_or(file);
+        let file = property(&file.to_string_lossy());
+        Some(format!("file={file},line={line},"))
     });
+    let place = places.take(1).collect::<String>();
     let verb = row.worst().verb();
     let mut message = match (&row.words, bad.as_slice()) {
         (Some(words), _) => words.clone(),
@@ -159,10 +149,8 @@ fn error(place: &str, title: &str, message: &str) -> String {
 /// libraries in it.
 fn place<'t>(traceback: &'t str, tree: &Path) -> Option<(&'t Path, u32)> {
     let frame = |line: &'t str| {
-        let (file, rest) = line
-            .trim_start()
-            .strip_prefix("File \"")?
-            .split_once("\", line ")?;
+        let frame = line.trim_start().strip_prefix("File \"")?;
+        let (file, rest) = frame.split_once("\", line ")?;
         let digits = rest.split(|c: char| !c.is_ascii_digit()).next()?;
         let (file, line) = (Path::new(file), digits.parse().ok()?);
         let mut inside = file.strip_prefix(tree).ok()?.iter();
@@ -174,9 +162,8 @@ fn place<'t>(traceback: &'t str, tree: &Path) -> Option<(&'t Path, u32)> {
 
 /// What stands behind the second `::` of a command.
 fn data(text: &str) -> String {
-    text.replace('%', "%25")
-        .replace('\r', "%0D")
-        .replace('\n', "%0A")
+    let text = text.replace('%', "%25");
+    text.replace('\r', "%0D").replace('\n', "%0A")
 }
 
 /// The value of a command's property.
@@ -184,16 +171,13 @@ fn property(text: &str) -> String {
     data(text).replace(':', "%3A").replace(',', "%2C")
 }
 
-/// Text that issues no commands: what a guest has printed, or has in names and
-/// tracebacks, must pass through here before it is printed in a job.
+/// Text that issues no commands: all that comes from a guest must pass through here before it
+/// is printed in a job.
 ///
-/// The runner takes a line for a command if it begins with `::` after blanks, or has
-/// `##[` anywhere. Both are broken up by a backslash: `\::error`, `##\[error]`. Stopping
-/// commands (`::stop-commands::TOKEN`) would leave the text as it is, but all the rest of
-/// the log would be without commands when we are killed before we start them again.
-///
-/// The runner compares strings as people do, not as bytes: it passes over characters
-/// that have no width. So all that is not printable ASCII is passed over here too.
+/// The runner takes a line for a command if it begins with `::` after blanks, or has `##[`
+/// anywhere. Both are broken up by a backslash: `\::error`, `##\[error]`. (Commands that
+/// were stopped by `::stop-commands::TOKEN` would stay so when we are killed.) The runner
+/// passes over characters that have no width; so all but printable ASCII is passed over here.
 pub fn harmless(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     let mut at_start = true;

@@ -1,13 +1,8 @@
 //! `report.html`: all that is known about a session as one page, for people.
 //!
-//! The page is complete in itself: its style and script are in it, it fetches nothing,
-//! and its content security policy forbids that it ever does. It says everything
-//! without the script, which only filters and unfolds. What is not the same on every
-//! kernel comes first; what is long (tracebacks, consoles) is folded.
-//!
-//! Outcomes are told by a letter, a word and a colour, never by colour alone.
-//!
-//! The same results give the same bytes: nothing is asked of clocks or the machine.
+//! The page fetches nothing, and its content security policy forbids it to. It says everything
+//! without the script, which only filters and unfolds. Outcomes are told by a letter, a word
+//! and a colour, never by colour alone. The same results give the same bytes.
 
 mod broken;
 mod expected;
@@ -28,9 +23,8 @@ use crate::base::embedded::{REPORT_SCRIPT, REPORT_STYLE};
 use crate::base::sha256::Sha256;
 use crate::model::results::Results;
 
-/// The bytes of failures and tracebacks that a page has at most. With
-/// [`LONGEST_CONSOLES`] it keeps the page of a session in which everything failed small
-/// enough for a browser. The results file has them all.
+/// The bytes of failures and tracebacks that a page has at most, so that a browser can show
+/// the page of a session in which everything failed. The results file has them all.
 const LONGEST_TRACEBACKS: usize = 1_000_000;
 
 /// The bytes of excerpts and tails that a page has at most.
@@ -39,8 +33,7 @@ const LONGEST_CONSOLES: usize = 500_000;
 /// The bytes of one traceback, excerpt or tail.
 const LONGEST_BLOCK: usize = 16 * 1024;
 
-/// The room that a page has for texts that may be long. Those that follow share what
-/// is left, so that the last has its part as well.
+/// The bytes that are left for long texts, and how many texts share them.
 struct Room {
     bytes: usize,
     sharers: usize,
@@ -59,8 +52,7 @@ impl Room {
 /// A part of the page, and how many things it has.
 type CountedHtml = (usize, Html);
 
-/// The page. It names logs by their addresses beside it, so it belongs into the folder
-/// of the results.
+/// The page. It belongs into the folder of the results, because it links to the logs there.
 pub fn render(results: &Results) -> String {
     let matrix = &TestMatrix::new(results);
     // Their names in addresses, and their titles.
@@ -88,45 +80,14 @@ pub fn render(results: &Results) -> String {
     let contents = contents.collect::<Html>();
     let sections = sections.iter().map(|(id, title, (_, html))| {
         let title = html!("<h2 id=\"{}\">{}</h2>", id, title);
-        html!(
-            "<section aria-labelledby=\"{}\">\n{}\n{}</section>\n",
-            id,
-            title,
-            html
-        )
+        let start = html!("<section aria-labelledby=\"{}\">\n{}", id, title);
+        html!("{}\n{}</section>\n", start, html)
     });
     let sections = sections.collect::<Html>();
     let digest = |text: &str| BASE64_STANDARD.encode(Sha256::bytes_of(text));
     let project = project(matrix);
     html!(
-        r##"<!DOCTYPE html>
-<html lang=en>
-<head>
-<meta charset=utf-8>
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; style-src 'sha256-{}'; script-src 'sha256-{}'; base-uri 'none'; form-action 'none'">
-<meta name=viewport content="width=device-width, initial-scale=1">
-<meta name=color-scheme content="light dark">
-<meta name=referrer content=no-referrer>
-<title>{}: {}</title>
-<style>{}</style>
-</head>
-<body>
-<a class=skip href="#main">Skip to the results</a>
-<header>
-{}<nav aria-label="Sections">
-<ul>
-{}</ul>
-</nav>
-{}</header>
-<main id=main tabindex="-1">
-{}</main>
-<footer>
-<p>Made by vmtest from <a href="./results.jsonl">results.jsonl</a>, which has everything that is shortened here.</p>
-</footer>
-<script>{}</script>
-</body>
-</html>
-"##,
+        include_str!("../../../vmtest-assets/report/report.html"),
         digest(REPORT_STYLE),
         digest(REPORT_SCRIPT),
         project,
@@ -134,22 +95,11 @@ pub fn render(results: &Results) -> String {
         Html::ours(REPORT_STYLE),
         head(matrix),
         contents,
-        Html::ours(CONTROLS),
         sections,
         Html::ours(REPORT_SCRIPT)
     )
     .into_string()
 }
-
-/// What the script works with. Without it this stays hidden.
-const CONTROLS: &str = r#"<div class=controls id=controls role=search hidden>
-<label>Filter tests <input type=search id=filter autocomplete=off spellcheck=false></label>
-<span id=found role=status></span>
-<button type=button id=open>Unfold all</button>
-<button type=button id=close>Fold all</button>
-<label><input type=checkbox id=keys checked> Keys: <span><kbd>/</kbd> filter, <kbd>n</kbd> and <kbd>p</kbd> next and previous failure</span></label>
-</div>
-"#;
 
 fn project<'r>(matrix: &TestMatrix<'r>) -> &'r str {
     match matrix.results.session.project.as_str() {
@@ -172,7 +122,6 @@ fn head(matrix: &TestMatrix<'_>) -> Html {
     let findings = results.findings.iter();
     let findings = findings.map(|text| html!("{} {}", word("bad", "✗ wrong"), text));
     let findings = (!results.findings.is_empty()).then(|| list("plain", findings));
-
     let mut about = Vec::new();
     if !session.started.is_empty() {
         let started = session.started.replace('T', " ").replace('Z', " UTC");
@@ -230,10 +179,8 @@ fn counts(matrix: &TestMatrix<'_>) -> String {
     let runs = matrix.runs.iter().map(|run| TestTotals::of(&run.tally));
     let sum = runs.fold(TestTotals::default(), TestTotals::plus);
     let counts = sum.counted().map(|(_, words)| words).collect::<Vec<_>>();
-    let counts = match counts.is_empty() {
-        true => "nothing".to_owned(),
-        false => counts.join(", "),
-    };
+    let counts = Some(counts.join(", ")).filter(|counts| !counts.is_empty());
+    let counts = counts.as_deref().unwrap_or("nothing");
     let tests = plural(matrix.rows.len(), "test");
     format!("{tests}; on all kernels together: {counts}")
 }
@@ -285,13 +232,8 @@ fn tests(class: &str, items: impl Iterator<Item = Html>) -> Html {
 
 /// Something that is folded; `attributes` have a blank before them.
 fn details(attributes: Html, summary: Html, inside: Html) -> Html {
-    let summary = html!("<summary>{}</summary>", summary);
-    html!(
-        "<details{}>\n{}\n{}</details>\n",
-        attributes,
-        summary,
-        inside
-    )
+    let start = html!("<details{}>\n<summary>{}", attributes, summary);
+    html!("{}</summary>\n{}</details>\n", start, inside)
 }
 
 /// A folded list of tests.
@@ -305,11 +247,15 @@ fn folded_tests(title: &str, items: impl ExactSizeIterator<Item = Html>) -> Html
 }
 
 /// A table in a region of its own that can be scrolled with the keyboard.
-fn table(class: &str, label: &str, caption: Html, head: Html, bodies: Html) -> Html {
+fn table(class: &str, caption: Html, head: Html, bodies: Html) -> Html {
+    let caption = html!(
+        "<caption id=\"{}-caption\"><span>{}</span></caption>",
+        class,
+        caption
+    );
     html!(
-        "<div class=scroll role=region tabindex=0 aria-label=\"{}\">\n<table class=\"{}\">\n\
-         <caption><span>{}</span></caption>\n<thead>\n<tr>{}</tr>\n</thead>\n{}</table>\n</div>\n",
-        label,
+        "<div class=scroll role=region tabindex=0 aria-labelledby=\"{0}-caption\">\n\
+         <table class=\"{0}\">\n{1}\n<thead>\n<tr>{2}</tr>\n</thead>\n{3}</table>\n</div>\n",
         class,
         caption,
         head,

@@ -1,26 +1,16 @@
-//! JUnit XML: one suite per kernel. There is no standard; this is what the two
-//! schemas that are published both accept: [windyroad's] of Ant's format, which wants
-//! the most, and [Jenkins's].
+//! JUnit XML: one suite per kernel. There is no standard; the two published schemas both
+//! accept this: [windyroad's] of Ant's format, which wants the most, and [Jenkins's].
 //!
-//! What the format has no word for:
-//!
-//! - An expected failure is `skipped`, and its message says so: it is neither a pass nor
-//!   a failure, and readers leave skipped tests alone. An unexpected success is a
-//!   `failure`. (`skipped` has no `type`: the first schema refuses it.)
+//! - An expected failure is `skipped`, and its message says so: readers leave skipped tests
+//!   alone. (`skipped` has no `type`: the first schema refuses it.)
 //! - A test with subtests is one test case, whose text names those that did not pass.
-//! - The attributes count test cases, and so the errors below too; the counts of all other
-//!   reports are properties.
-//! - A run that ended in another way than with its tests (panic, a dead process, a
-//!   kernel that could not be had) has one more test case, an `error` with what is known.
-//!   It has the name of the test that was running, if one was. So every reader sees
-//!   that something went wrong, and where.
+//! - A run that ended in another way than with its tests has one more test case, an `error`
+//!   with the name of the test that was running, if one was. The attributes count it; the
+//!   counts of all other reports are properties.
 //! - What is wrong with the session is an `error` in a suite of its own.
+//! - Characters that XML 1.0 cannot have (<https://www.w3.org/TR/xml/#charsets>) become U+FFFD.
 //!
-//! Text is taken as it is but for characters that XML 1.0 cannot have
-//! (<https://www.w3.org/TR/xml/#charsets>), which become U+FFFD.
-//!
-//! Written by hand: it is a page of code, and writers of this format (quick-junit)
-//! put attributes in that windyroad's schema refuses.
+//! Written by hand: quick-junit puts attributes in that windyroad's schema refuses.
 //!
 //! [windyroad's]: https://github.com/windyroad/JUnit-Schema/blob/master/JUnit.xsd
 //! [Jenkins's]: https://github.com/jenkinsci/xunit-plugin/blob/master/src/main/resources/org/jenkinsci/plugins/xunit/types/model/xsd/junit-10.xsd
@@ -52,11 +42,10 @@ pub fn render(results: &Results) -> String {
     format!("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<testsuites>\n{suites}</testsuites>\n")
 }
 
-/// A suite while it is put together: attributes that come first count what comes later.
 #[derive(Default)]
 struct JunitSuite {
     name: String,
-    properties: Vec<(&'static str, String)>,
+    properties: String,
     cases: String,
     tests: u64,
     failures: u64,
@@ -118,7 +107,7 @@ fn suite(run: &RunRecord) -> JunitSuite {
     suite
 }
 
-fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
+fn properties(run: &RunRecord) -> String {
     let (name, seconds) = (&run.name, &run.seconds);
     let arch = Some(name.arch.clone()).filter(|arch| !arch.is_empty());
     let mut properties = vec![
@@ -143,10 +132,13 @@ fn properties(run: &RunRecord) -> Vec<(&'static str, String)> {
         ("seconds to boot", seconds.boot.map(decimal)),
         ("seconds of tests", seconds.tests.map(decimal)),
     ]);
-    let known = properties.into_iter();
-    known
-        .filter_map(|(name, value)| Some((name, value?)))
-        .collect()
+    let known = properties.into_iter().filter_map(|(name, value)| {
+        let value = attribute(&value?);
+        Some(format!(
+            "      <property name=\"{name}\" value=\"{value}\"/>\n"
+        ))
+    });
+    known.collect()
 }
 
 /// What a test did that did not simply pass.
@@ -186,18 +178,16 @@ fn kind(test: &FinishedTest) -> Option<CaseDetail<'_>> {
 fn exception(test: &FinishedTest) -> &str {
     let mut subtests = test.subtests.iter();
     let subtest = subtests.find(|subtest| subtest.outcome.is_bad());
-    let reason = subtest
-        .map(|subtest| &subtest.reason)
-        .or(test.reason.as_ref());
+    let reason = subtest.map(|subtest| &subtest.reason);
+    let reason = reason.or(test.reason.as_ref());
     let class = reason.and_then(|reason| reason.split([':', '\n']).next());
     let is_class = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
     let class = class.filter(|class| !class.is_empty() && class.chars().all(is_class));
     class.unwrap_or(test.outcome.name())
 }
 
-/// Class and name. What is behind the first blank (`setUpClass (tests.test_x.TestX)`,
-/// parameters of subtests) has dots that separate nothing. `CLASS.NAME` is the whole
-/// name again.
+/// Class and name. Dots behind the first blank (`setUpClass (tests.test_x.TestX)`, parameters
+/// of subtests) separate nothing.
 pub(super) fn split(id: &str) -> (&str, &str) {
     let end = id.find([' ', '(', '[']).unwrap_or(id.len());
     match id[..end].rfind('.') {
@@ -212,16 +202,11 @@ impl JunitSuite {
         self.tests += 1;
         self.cases +=
             &format!("    <testcase classname=\"{class}\" name=\"{name}\" time=\"{time}\"");
-        let Some(CaseDetail {
-            element,
-            name,
-            message,
-            text,
-        }) = detail
-        else {
+        let Some(detail) = detail else {
             self.cases += "/>\n";
             return;
         };
+        let element = detail.element;
         let count = match element {
             "failure" => &mut self.failures,
             "error" => &mut self.errors,
@@ -230,23 +215,19 @@ impl JunitSuite {
         *count += 1;
         self.cases += &format!(">\n      <{element}");
         if element != "skipped" {
-            self.cases += &format!(" type=\"{}\"", attribute(name));
+            self.cases += &format!(" type=\"{}\"", attribute(detail.name));
         }
-        if let Some(message) = message {
+        if let Some(message) = detail.message {
             self.cases += &format!(" message=\"{}\"", attribute(&message));
         }
-        self.cases += &match text.is_empty() {
-            true => "/>\n    </testcase>\n".to_owned(),
-            false => format!(">{}</{element}>\n    </testcase>\n", content(&text)),
+        self.cases += &match detail.text.as_str() {
+            "" => "/>\n    </testcase>\n".to_owned(),
+            text => format!(">{}</{element}>\n    </testcase>\n", content(text)),
         };
     }
 
     /// The elements must be there, if only empty.
     fn xml(&self, number: usize, results: &Results) -> String {
-        let properties = self.properties.iter().map(|(name, value)| {
-            let value = attribute(value);
-            format!("      <property name=\"{name}\" value=\"{value}\"/>\n")
-        });
         format!(
             "  <testsuite name=\"{}\" package=\"{}\" id=\"{number}\" timestamp=\"{}\" \
              hostname=\"localhost\" tests=\"{}\" failures=\"{}\" errors=\"{}\" skipped=\"{}\" \
@@ -260,7 +241,7 @@ impl JunitSuite {
             self.errors,
             self.skipped,
             decimal(self.seconds),
-            properties.collect::<String>(),
+            self.properties,
             self.cases,
             content(&self.output),
             content(&self.console)
@@ -283,8 +264,7 @@ fn decimal(seconds: f64) -> String {
     format!("{:.3}", seconds.clamp(0.0, 1e9))
 }
 
-/// The session's begin without its zone, which the schema refuses; that of an old file
-/// is not known.
+/// The session's begin without its zone, which the schema refuses; an old file has none.
 fn timestamp(started: &str) -> &str {
     const SHAPE: &str = "0000-00-00T00:00:00";
     let started = started.strip_suffix('Z').unwrap_or(started);

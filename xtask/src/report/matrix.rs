@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde::Serialize;
 
-use super::compact::grouped;
+use super::compact::{first_line, grouped};
 use super::words;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
@@ -23,8 +23,7 @@ pub enum TestVerdict {
     Failed,
     /// It passed where a failure is expected.
     UnexpectedSuccess,
-    /// The kernel ran all of its tests, and this one, which others have, is not among
-    /// them.
+    /// The kernel ran all of its tests, and this one, which others have, is none of them.
     Missing,
     /// It failed as it or the project's list of expectations says.
     ExpectedFailure,
@@ -35,17 +34,6 @@ pub enum TestVerdict {
 }
 
 impl TestVerdict {
-    pub const ALL: [Self; 8] = [
-        Self::Unfinished,
-        Self::Failed,
-        Self::UnexpectedSuccess,
-        Self::Missing,
-        Self::ExpectedFailure,
-        Self::Skipped,
-        Self::Passed,
-        Self::Unknown,
-    ];
-
     /// What a finished test did.
     pub fn of(test: &FinishedTest) -> Self {
         match (test.outcome, &test.expected) {
@@ -95,15 +83,13 @@ impl TestVerdict {
 /// One test on all kernels.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MatrixRow<'r> {
-    /// The test's dotted name.
     pub test: &'r str,
     /// What each run has of it, in the order of [`TestMatrix::runs`]. Of several that
     /// finished under one name the worst.
     pub cells: Vec<Option<&'r FinishedTest>>,
     /// What each run says about it, in the same order.
     pub verdicts: Vec<TestVerdict>,
-    /// Where it changes, if it is not the same on every kernel: "passes up to 6.9, fails
-    /// from 6.10".
+    /// Where it changes, if it does: "passes up to 6.9, fails from 6.10".
     pub words: Option<String>,
 }
 
@@ -135,7 +121,7 @@ impl MatrixRow<'_> {
 /// Tests that were skipped for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Skips<'r> {
-    /// The reason, possibly of several lines; empty if none was given.
+    /// Possibly of several lines; empty if none was given.
     pub reason: &'r str,
     /// How often: a test that is skipped on two kernels counts twice.
     #[serde(skip)]
@@ -145,8 +131,7 @@ pub struct Skips<'r> {
     pub runs: usize,
     /// Sorted.
     pub tests: Vec<&'r str>,
-    /// Those of them that were skipped wherever they were reached, for this reason or
-    /// others, sorted.
+    /// Those that were skipped wherever they were reached, for any reason, sorted.
     pub everywhere: Vec<&'r str>,
 }
 
@@ -154,11 +139,9 @@ pub struct Skips<'r> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct TestMatrix<'r> {
     pub results: &'r Results,
-    /// The runs: the host's own tests, then kernels from old to new, then requests
-    /// that gave none.
+    /// The host's own tests, then kernels from old to new, then requests that gave none.
     pub runs: Vec<&'r RunRecord>,
-    /// Short names of the runs, in the same order: those of [`MatrixRow::words`], with what
-    /// tells apart kernels of one version.
+    /// Short names of the runs, in the same order, as in [`MatrixRow::words`].
     pub labels: Vec<String>,
     /// All tests: those that differ between kernels first, then the bad ones; by name.
     pub rows: Vec<MatrixRow<'r>>,
@@ -195,8 +178,7 @@ impl<'r> TestMatrix<'r> {
         self.rows.iter().filter(|row| row.words.is_some())
     }
 
-    /// All in one line: `4 runs: passed 3, tests failed 1; 2 of 922 tests differ
-    /// between kernels`.
+    /// `4 runs: passed 3, tests failed 1; 2 of 922 tests differ between kernels`
     pub fn headline(&self) -> String {
         let outcomes = grouped(self.runs.iter().map(|run| (run.outcome.name(), run)));
         let runs = self.runs.len();
@@ -253,6 +235,16 @@ pub(super) fn is_complete(run: &RunRecord) -> bool {
 /// Whether a run ended in another way than with its tests.
 pub(super) fn is_odd(run: &RunRecord) -> bool {
     !matches!(run.outcome, RunOutcome::Passed | RunOutcome::TestsFailed)
+}
+
+/// What is known of how a run ended, behind the outcome's name and in its line.
+pub(super) fn end_details(outcome: &RunOutcome) -> String {
+    let detail = outcome.detail();
+    let mut text = detail.map_or_else(String::new, |detail| format!(": {}", first_line(&detail)));
+    if let Some(test) = outcome.running() {
+        text += &format!(", while running {test}");
+    }
+    text
 }
 
 /// The end of the console, if it may show how the run ended. A kernel that is well has

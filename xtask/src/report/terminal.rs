@@ -1,8 +1,5 @@
-//! The only printer of test results. What it is told are events; what it writes
-//! is text for a person.
-//!
-//! Results go to a [`Write`] (standard output), so that they can be piped.
-//! The live view is not a result: it is lines of the [`Ui`].
+//! Prints results as they arrive, for a person. They go to a [`Write`] (standard output), so
+//! that they can be piped; the live view is lines of the [`Ui`].
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,31 +8,22 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::base::shown;
 use crate::base::ui::{Task, Ui, Verbosity};
-use crate::base::{color::Paint, shown};
 use crate::model::results::RunName;
 use crate::model::run_event::{Observer, RunEvent, RunEventKind, SessionEnd, SessionPlan};
 use crate::model::test_event::{RunOutcome, TestEvent};
+use crate::report::matrix::{TestVerdict, end_details};
 use crate::report::text::{self, failure_line, run_line, test_line};
-use crate::report::{compact::first_line, formats::Look, github};
-use crate::report::{matrix::TestVerdict, totals::TestTotals};
-
-/// What is to be shown of a session, and how.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Outlook {
-    pub plan: SessionPlan,
-    /// The colours of results.
-    pub paint: Paint,
-    /// Standard output is the log of a job of GitHub Actions.
-    pub github: bool,
-}
+use crate::report::{formats::Look, github, totals::TestTotals};
 
 /// Writes results for a person.
 pub struct Reporter<W> {
     out: W,
     verbosity: Verbosity,
     ui: Option<Ui>,
-    outlook: Outlook,
+    plan: SessionPlan,
+    look: Look,
     begin: Instant,
     /// The runs that are going on, by their place in the session.
     rows: BTreeMap<usize, LiveRow>,
@@ -92,8 +80,14 @@ impl Progress {
 
 impl<W: Write> Reporter<W> {
     /// Results go to `out`; the live view goes to `ui`.
-    pub fn new(out: W, verbosity: Verbosity, ui: Option<Ui>, outlook: Outlook) -> Self {
-        let runs = outlook.plan.runs;
+    pub fn new(
+        out: W,
+        verbosity: Verbosity,
+        ui: Option<Ui>,
+        plan: SessionPlan,
+        look: Look,
+    ) -> Self {
+        let runs = plan.runs;
         let terminal = ui.as_ref().filter(|ui| ui.terminal() && runs > 1);
         let mut reporter = Self {
             total: terminal.map(|ui| ui.task("")),
@@ -101,7 +95,8 @@ impl<W: Write> Reporter<W> {
             out,
             verbosity,
             ui,
-            outlook,
+            plan,
+            look,
             begin: Instant::now(),
             rows: BTreeMap::new(),
             done: 0,
@@ -114,15 +109,9 @@ impl<W: Write> Reporter<W> {
     /// Writes what is to be said when all runs have ended.
     pub fn finish(&mut self, end: &SessionEnd) -> Result<()> {
         self.total = None;
-        let look = Look {
-            folder: self.outlook.plan.folder.clone(),
-            paint: self.outlook.paint,
-            skips: self.verbosity >= Verbosity::Verbose,
-            in_job: self.outlook.github,
-        };
         let records = end.records.iter().collect::<Vec<_>>();
-        let mut text = text::session(&records, end.not_started, &end.results, &look);
-        if self.outlook.github {
+        let mut text = text::session(&records, end.not_started, &end.results, &self.look);
+        if self.look.in_job {
             text = grouped(&github::harmless(&text));
         }
         self.write(&text).context("cannot write the results")
@@ -143,7 +132,7 @@ impl<W: Write> Reporter<W> {
     /// The text for an event, if there is any.
     fn text(&mut self, event: &RunEvent) -> Option<String> {
         let RunEvent { run, shard, kind } = event;
-        let (paint, verbosity) = (self.outlook.paint, self.verbosity);
+        let (paint, verbosity) = (self.look.paint, self.verbosity);
         match kind {
             RunEventKind::Preparing(name) => self.row(*run, name, "preparing"),
             RunEventKind::Started(name) => self.row(*run, name, "booting"),
@@ -159,7 +148,7 @@ impl<W: Write> Reporter<W> {
                 row.update();
                 if let TestEvent::TestFinished(test) = event {
                     if verbosity >= Verbosity::Verbose {
-                        let name = (self.outlook.plan.runs > 1).then_some(&row.name);
+                        let name = (self.plan.runs > 1).then_some(&row.name);
                         return Some(test_line(test, name, paint));
                     }
                     // The details come at the end; here it is seen that there are some.
@@ -174,11 +163,9 @@ impl<W: Write> Reporter<W> {
                 row.counts.remove(shard);
                 row.update();
                 if verbosity >= Verbosity::Normal {
-                    let mut line = format!("{}: {}", row.name, outcome.name());
-                    if let Some(detail) = outcome.detail() {
-                        line += &format!(": {}", first_line(&detail));
-                    }
-                    return Some(shown::line(&line) + "; trying again\n");
+                    let end = outcome.name().to_owned() + &end_details(outcome);
+                    let line = shown::line(&format!("{}: {end}", row.name));
+                    return Some(line + "; trying again\n");
                 }
             }
             RunEventKind::Finished(record) => {
@@ -204,7 +191,7 @@ impl<W: Write> Reporter<W> {
         // Several are told apart by their kernels; one may say what is being done.
         let message = match &name.phase {
             _ if name.arch.is_empty() => format!("running the {} tests", name.kernel),
-            _ if self.outlook.plan.runs > 1 => name.title(),
+            _ if self.plan.runs > 1 => name.title(),
             None => format!("testing on Linux {} ({})", name.kernel, name.arch),
             Some(_) => format!("testing after the crash of Linux {}", name.kernel),
         };
@@ -225,7 +212,7 @@ impl<W: Write> Reporter<W> {
 
     /// `3 of 40 runs done, 1 not passed, about 12 min left`
     fn update_total(&mut self) {
-        let mut text = format!("{} of {} runs done", self.done, self.outlook.plan.runs);
+        let mut text = format!("{} of {} runs done", self.done, self.plan.runs);
         if self.bad > 0 {
             let _ = write!(text, ", {} not passed", self.bad);
         }
@@ -240,7 +227,7 @@ impl<W: Write> Reporter<W> {
     /// How long it will still take, in seconds, if that can be said: what is known of
     /// all runs that have not ended, shared among the VMs.
     fn left(&self) -> Option<f64> {
-        let plan = &self.outlook.plan;
+        let plan = &self.plan;
         let left = plan.seconds.iter().zip(&self.ended);
         let left = left.filter(|(_, ended)| !**ended);
         let left = left
@@ -262,12 +249,10 @@ impl<W: Write> Reporter<W> {
 
 impl<W: Write> Observer for Reporter<W> {
     fn event(&mut self, event: &RunEvent) -> Result<()> {
-        let Some(mut text) = self.text(event) else {
+        let Some(text) = self.text(event) else {
             return Ok(());
         };
-        if self.outlook.github {
-            text = github::harmless(&text);
-        }
+        let text = self.look.printed(text);
         self.write(&text).context("cannot write the results")
     }
 }

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::compact::{first_line, grouped, plural};
 use super::formats::Look;
-use super::matrix::{TestMatrix, console, is_odd};
+use super::matrix::{TestMatrix, console, end_details, is_odd};
 use super::totals::{self, TestTotals, TotalsColumn};
 use crate::base::{color::Paint, shown, table};
 use crate::model::results::{Results, RunName, RunRecord};
@@ -105,12 +105,8 @@ pub(super) fn test_line(test: &FinishedTest, name: Option<&RunName>, paint: Pain
 /// One run in one line.
 pub fn run_line(record: &RunRecord, paint: Paint) -> String {
     let outcome = &record.outcome;
-    let detail = outcome.detail();
-    let mut line = detail.map_or_else(String::new, |detail| format!(": {}", first_line(&detail)));
+    let mut line = end_details(outcome);
     if !matches!(outcome, RunOutcome::NotStarted { .. }) {
-        if let Some(test) = outcome.running() {
-            let _ = write!(line, ", while running {test}");
-        }
         let _ = write!(line, "; {}", TestTotals::of(&record.tally).in_words());
         if let Some(total) = record.seconds.total {
             let _ = write!(line, "; {total:.1} s");

@@ -39,10 +39,8 @@ impl<'n> Columns<'n> {
         let versions = names.iter().filter_map(|name| version(name));
         let versions = versions.collect::<Vec<_>>();
         let is_alone = |version: &Version| {
-            let mut others = versions
-                .iter()
-                .filter(|other| other.series == version.series);
-            others.all(|other| other == version)
+            let is_other = |other: &Version| other.series == version.series && other != version;
+            !versions.iter().any(is_other)
         };
         let kernels = names.iter().filter(|name| version(name).is_some());
         let arches = kernels.map(|name| &name.arch).collect::<BTreeSet<_>>();
@@ -68,7 +66,7 @@ impl<'n> Columns<'n> {
     /// Short names of the runs, no two alike unless the runs are: `6.1`, and what tells
     /// it from others: `6.1.192 tiny`.
     pub fn labels(&self) -> Vec<String> {
-        let labels = |with_flavor: bool, with_arch: bool| {
+        let labels = |(with_flavor, with_arch): (bool, bool)| {
             let label = |RunColumn { name, short, .. }: &RunColumn<'_>| {
                 let flavor = name.flavor.as_deref();
                 let flavor = flavor.filter(|flavor| with_flavor && *flavor != "default");
@@ -79,15 +77,11 @@ impl<'n> Columns<'n> {
             self.0.iter().map(label).collect::<Vec<_>>()
         };
         let long = self.0.iter().map(|column| column.long.clone()).collect();
-        let all = [
-            long,
-            labels(true, true),
-            labels(true, false),
-            labels(false, false),
-        ];
+        let [short, flavor, arch] = [(false, false), (true, false), (true, true)].map(labels);
         // Of equally telling ones the last and shortest.
+        let all = [long, arch, flavor, short].into_iter();
         let distinct = |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len();
-        all.into_iter().max_by_key(distinct).unwrap_or_default()
+        all.max_by_key(distinct).unwrap_or_default()
     }
 
     /// What the runs say in words; `None` if all say the same.
@@ -110,9 +104,8 @@ impl<'n> Columns<'n> {
 /// What all say, if they agree.
 fn all_say(said: &[Said<'_>]) -> Option<TestVerdict> {
     let (_, first) = said.first()?;
-    said.iter()
-        .all(|(_, verdict)| verdict == first)
-        .then_some(*first)
+    let agree = said.iter().all(|(_, verdict)| verdict == first);
+    agree.then_some(*first)
 }
 
 fn of_kernels(kernels: &[Said<'_>]) -> Option<String> {
@@ -134,10 +127,8 @@ fn of_kernels(kernels: &[Said<'_>]) -> Option<String> {
     ];
     let mut splits = splits.iter().flatten();
     let is_constant = |(_, points): &(String, Vec<Point<'_>>)| segments(points).len() == 1;
-    let constant = splits
-        .clone()
-        .find(|classes| classes.iter().all(is_constant));
-    if let Some(classes) = constant {
+    let mut constant = splits.clone();
+    if let Some(classes) = constant.find(|classes| classes.iter().all(is_constant)) {
         return Some(of_classes(classes));
     }
     if let Some(points) = versions {
@@ -155,10 +146,9 @@ fn points<'c>(
     label: fn(&'c RunColumn<'c>) -> &'c String,
 ) -> Option<Vec<Point<'c>>> {
     let labelled = kernels.iter().map(|said| (label(said.0).as_str(), *said));
-    let groups = grouped(labelled).into_iter();
-    groups
-        .map(|(label, said)| Some((label, all_say(&said)?)))
-        .collect()
+    let points = grouped(labelled).into_iter();
+    let points = points.map(|(label, said)| Some((label, all_say(&said)?)));
+    points.collect()
 }
 
 /// The points of each class of kernels, by the name of the class; `None` if there is
@@ -172,17 +162,16 @@ fn split<'c>(
         classes.entry(class(said.0.name)).or_default().push(*said);
     }
     (classes.len() > 1).then_some(())?;
-    let classes = classes.into_iter();
-    classes
-        .map(|(name, said)| Some((name, points(&said, |column| &column.short)?)))
-        .collect()
+    let class =
+        |(name, said): (String, Vec<_>)| Some((name, points(&said, |column| &column.short)?));
+    classes.into_iter().map(class).collect()
 }
 
 /// `alternative, default: passes; tiny: passes up to 6.9, fails from 6.10`
 fn of_classes(classes: &[(String, Vec<Point<'_>>)]) -> String {
     let texts = classes
         .iter()
-        .map(|(name, points)| (sequence(points), name.as_str()));
+        .map(|(name, points)| (sequence(points), &**name));
     let texts = grouped(texts).into_iter();
     let texts = texts.map(|(text, names)| format!("{}: {text}", names.join(", ")));
     texts.collect::<Vec<_>>().join("; ")
@@ -200,10 +189,8 @@ fn segments<'c>(points: &[Point<'c>]) -> Vec<(TestVerdict, &'c str, &'c str)> {
 
 fn sequence(points: &[Point<'_>]) -> String {
     let segments = segments(points);
-    let verdicts = segments
-        .iter()
-        .map(|(verdict, ..)| *verdict)
-        .collect::<BTreeSet<_>>();
+    let verdicts = segments.iter().map(|(verdict, ..)| *verdict);
+    let verdicts = verdicts.collect::<BTreeSet<_>>();
     let mut texts = Vec::new();
     if verdicts.len() == segments.len() {
         for (number, (verdict, first, last)) in segments.iter().enumerate() {
@@ -228,11 +215,11 @@ fn sequence(points: &[Point<'_>]) -> String {
             true => (*first).to_owned(),
             false => format!("{first} to {last}"),
         });
-        let mut ranges = ranges.collect::<Vec<_>>();
-        let last = ranges.pop().unwrap_or_default();
-        let ranges = match ranges.is_empty() {
-            true => last,
-            false => format!("{} and {last}", ranges.join(", ")),
+        let ranges = match &ranges.collect::<Vec<_>>()[..] {
+            [ranges @ .., last] if !ranges.is_empty() => {
+                format!("{} and {last}", ranges.join(", "))
+            }
+            ranges => ranges.concat(),
         };
         texts.push(format!("{} on {ranges}", verdict.verb()));
     }

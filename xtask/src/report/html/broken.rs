@@ -74,8 +74,8 @@ fn facts(run: &RunRecord) -> Vec<Html> {
         let detail = detail.map(|detail| html!(": {}", shortened(detail.trim_end(), 400)));
         let running = retry.running();
         let running = running.map(|test| html!(", while running {}", name(test)));
-        let how = retry.name();
-        facts.push(html!("Try {} was {}{}{}", number + 1, how, detail, running));
+        let how = html!("{}{}{}", retry.name(), detail, running);
+        facts.push(html!("Try {} was {}", number + 1, how));
     }
     if let lines @ 1.. = run.tally.garbage {
         let lines = lines.to_string();

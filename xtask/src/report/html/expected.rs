@@ -47,7 +47,6 @@ fn ledger(matrix: &TestMatrix<'_>) -> Option<Html> {
     });
     let table = table(
         "ledger",
-        "Table of listed failures",
         html!("The entries <code>[[expect]]</code> of the project's <code>vmtest.toml</code>."),
         html!(
             "<th scope=col>Tests</th><th scope=col>Kernels</th>\

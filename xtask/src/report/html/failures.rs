@@ -49,16 +49,14 @@ pub(super) fn section(matrix: &TestMatrix<'_>) -> CountedHtml {
     let count = items.len();
     let head = match count {
         0 => html!("<p>No test failed.</p>\n"),
-        _ => html!(
-            "<p class=muted>{}; each with its tracebacks.</p>\n",
-            plural(count, "test")
-        ),
+        _ => {
+            let tests = plural(count, "test");
+            html!("<p class=muted>{}, with tracebacks.</p>\n", tests)
+        }
     };
     let items = items.into_iter().collect::<Html>();
-    (
-        count,
-        html!("<div id=failed data-group>\n{}{}</div>\n", head, items),
-    )
+    let html = html!("<div id=failed data-group>\n{}{}</div>\n", head, items);
+    (count, html)
 }
 
 fn summary(row: &MatrixRow<'_>, failures: &[Failure<'_>]) -> Html {

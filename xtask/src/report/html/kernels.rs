@@ -55,7 +55,7 @@ fn kernels(matrix: &TestMatrix<'_>) -> Html {
     let rows = (0..matrix.runs.len()).map(|run| row(matrix, run, &counts, longest));
     let rows = html!("<tbody>\n{}</tbody>\n", rows.collect::<Html>());
     let caption = html!("How each run ended and how long it took.");
-    let table = table("kernels", "Table of kernels", caption, head, rows);
+    let table = table("kernels", caption, head, rows);
     html!("{}<p class=muted>{}</p>\n", table, totals::legend(&counts))
 }
 

@@ -15,7 +15,7 @@ pub(super) struct Html(String);
 /// Markup with values in it, by [`Insert`]. They are behind the markup: a name in its
 /// braces does not compile, because `concat!` leaves nothing to capture it with.
 macro_rules! html {
-    ($markup:literal $(, $value:expr)* $(,)?) => {
+    ($markup:expr $(, $value:expr)* $(,)?) => {
         $crate::report::html::markup::Html::new(format_args!(
             concat!($markup),
             $($crate::report::html::markup::Inserted(&$value)),*

@@ -1,7 +1,7 @@
 //! Kernels against tests: first those that are not the same on every kernel, and at the
 //! end of the page all others, by module and class.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::markup::{Html, html, parts};
 use super::{CountedHtml, TestMatrix, TestVerdict, details, list, mark, markup};
@@ -41,11 +41,8 @@ fn differences(matrix: &TestMatrix<'_>) -> Html {
     let groups = grouped(rows.map(|(number, row)| (&row.verdicts, number)));
     let runs = matrix.runs.iter().zip(&matrix.labels).map(|(run, label)| {
         let name = run.name.to_string();
-        html!(
-            "<th scope=col title=\"{}\"><span>{}</span></th>",
-            name,
-            label
-        )
+        let title = html!("<th scope=col title=\"{}\">", name);
+        html!("{}<span>{}</span></th>", title, label)
     });
     let head = html!("<th scope=col>Test</th>{}", runs.collect::<Html>());
     let mut cells = 0;
@@ -63,22 +60,12 @@ fn differences(matrix: &TestMatrix<'_>) -> Html {
         "Kernels from old to new. Tests with the same outcomes stand together, below \
          where these change."
     );
-    let table = table(
-        "matrix",
-        "Matrix of tests and kernels",
-        caption,
-        head,
-        bodies,
-    );
+    let table = table("matrix", caption, head, bodies);
     // The letters that occur, with their words.
-    let occurs = |verdict: &TestVerdict| groups.iter().any(|(said, _)| said.contains(verdict));
-    let legend = TestVerdict::ALL.into_iter().filter(occurs).map(|verdict| {
-        let (class, name) = (verdict.class(), verdict.name());
-        html!(
-            "<span class=\"cell {}\" aria-hidden=true></span>{}",
-            class,
-            name
-        )
+    let occur = groups.iter().flat_map(|(said, _)| said.iter());
+    let legend = occur.collect::<BTreeSet<_>>().into_iter().map(|verdict| {
+        let cell = html!("<span class=\"cell {}\" aria-hidden=true>", verdict.class());
+        html!("{}</span>{}", cell, verdict.name())
     });
     html!("{}{}", list("legend", legend), table)
 }
@@ -87,8 +74,7 @@ fn differences(matrix: &TestMatrix<'_>) -> Html {
 fn group(matrix: &TestMatrix<'_>, rows: &[usize], shown: usize) -> Html {
     let first = &matrix.rows[rows[0]];
     let width = matrix.runs.len() + 1;
-    let count = (rows.len() > 1).then(|| muted(&format!("{} tests", rows.len())));
-    let count = count.map(|count| html!(" {}", count));
+    let count = muted(&plural(rows.len(), "test"));
     // The end tags of cells may be left out (HTML, 13.1.2.4), and there are many.
     let cells = first.verdicts.iter().map(|verdict| {
         let (class, name) = (verdict.class(), verdict.name());
@@ -101,22 +87,16 @@ fn group(matrix: &TestMatrix<'_>, rows: &[usize], shown: usize) -> Html {
         html!("<tr data-test><th scope=row>{}</th>{}</tr>\n", name, cells)
     });
     let more = (!named.is_empty()).then(|| {
-        let what = if shown.is_empty() {
-            "test"
-        } else {
-            "more test"
-        };
-        let summary = format!("{} with these outcomes", plural(named.len(), what));
+        let more = if shown.is_empty() { "" } else { "more " };
+        let count = plural(named.len(), &format!("{more}test"));
+        let summary = html!("{} with these outcomes", count);
         let names = tests("names", named.iter().map(|row| name(matrix, *row)));
-        let details = details(html!(" data-group"), html!("{}", summary), names);
-        html!(
-            "<tr><td class=more colspan={}>{}</td></tr>\n",
-            width,
-            details
-        )
+        let details = details(html!(" data-group"), summary, names);
+        let cell = html!("<td class=more colspan={}>{}</td>", width, details);
+        html!("<tr>{}</tr>\n", cell)
     });
     html!(
-        "<tbody data-group>\n<tr><th scope=rowgroup colspan={}><span>{}{}</span></th></tr>\n\
+        "<tbody data-group>\n<tr><th scope=rowgroup colspan={}><span>{} {}</span></th></tr>\n\
          {}{}</tbody>\n",
         width,
         first.words,
@@ -251,6 +231,6 @@ fn slowest(matrix: &TestMatrix<'_>, times: &[Option<Times>]) -> Option<Html> {
          <th scope=col>On</th><th scope=col class=number>Mean</th>"
     );
     let caption = html!("Of all tests, by their longest time.");
-    let table = table("slowest", "Table of the slowest tests", caption, head, rows);
+    let table = table("slowest", caption, head, rows);
     (!slowest.is_empty()).then(|| html!("<h3>Slowest tests</h3>\n{}", table))
 }

@@ -3,6 +3,7 @@
 use expect_test::{Expect, expect};
 
 use super::*;
+use crate::base::color::Paint;
 use crate::model::results::{Evidence, Phases, Results, RunRecord};
 use crate::model::test_event::{Counts, Stage};
 use crate::model::{test_event::FinishedTest, test_event::Tally, test_event::TestOutcome};
@@ -92,15 +93,16 @@ fn record(kernel: &str, events: &[TestEvent], outcome: RunOutcome) -> RunRecord 
 
 fn check(verbosity: Verbosity, runs: &[(RunRecord, Vec<TestEvent>)], expect: Expect) {
     let mut out = Vec::new();
-    let outlook = Outlook {
-        plan: SessionPlan {
-            runs: runs.len(),
-            folder: "log/run".into(),
-            ..SessionPlan::default()
-        },
-        ..Outlook::default()
+    let plan = SessionPlan {
+        runs: runs.len(),
+        ..SessionPlan::default()
     };
-    let mut reporter = Reporter::new(&mut out, verbosity, None, outlook);
+    let look = Look {
+        folder: "log/run".into(),
+        skips: verbosity >= Verbosity::Verbose,
+        ..Look::default()
+    };
+    let mut reporter = Reporter::new(&mut out, verbosity, None, plan, look);
     for (run, (record, events)) in runs.iter().enumerate() {
         let mut tell = |kind| {
             let shard = 0;
@@ -383,14 +385,11 @@ fn forty_kernels_fit_a_screen() {
 #[test]
 fn a_vm_that_is_started_again_is_told() {
     let mut out = Vec::new();
-    let outlook = Outlook {
-        plan: SessionPlan {
-            runs: 2,
-            ..SessionPlan::default()
-        },
-        ..Outlook::default()
+    let plan = SessionPlan {
+        runs: 2,
+        ..SessionPlan::default()
     };
-    let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, outlook);
+    let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, plan, Look::default());
     for kind in [
         RunEventKind::Started(name("6.1.192")),
         RunEventKind::Retried(RunOutcome::Lost {
@@ -409,16 +408,13 @@ fn a_vm_that_is_started_again_is_told() {
 
 #[test]
 fn what_is_left_is_estimated() {
-    let outlook = Outlook {
-        plan: SessionPlan {
-            runs: 3,
-            seconds: vec![Some(100.0), Some(50.0), Some(50.0)],
-            jobs: 2,
-            ..SessionPlan::default()
-        },
-        ..Outlook::default()
+    let plan = SessionPlan {
+        runs: 3,
+        seconds: vec![Some(100.0), Some(50.0), Some(50.0)],
+        jobs: 2,
+        ..SessionPlan::default()
     };
-    let mut reporter = Reporter::new(Vec::new(), Verbosity::Normal, None, outlook);
+    let mut reporter = Reporter::new(Vec::new(), Verbosity::Normal, None, plan, Look::default());
     let near = |left: Option<f64>, seconds: f64| (left.unwrap() - seconds).abs() < 5.0;
     assert!(near(reporter.left(), 100.0));
     reporter.ended = vec![true, true, false];
@@ -426,7 +422,7 @@ fn what_is_left_is_estimated() {
     reporter.ended = vec![true; 3];
     assert_eq!(reporter.left(), None);
     reporter.ended = vec![false; 3];
-    reporter.outlook.plan.seconds[1] = None;
+    reporter.plan.seconds[1] = None;
     assert_eq!(reporter.left(), None);
     for (seconds, text) in [(3.0, "3 s"), (130.0, "2 min"), (11_000.0, "3 h 3 min")] {
         assert_eq!(minutes(seconds), text);
@@ -436,15 +432,15 @@ fn what_is_left_is_estimated() {
 #[test]
 fn in_a_job_of_github_details_are_folded_and_guests_give_no_commands() {
     let mut out = Vec::new();
-    let outlook = Outlook {
-        plan: SessionPlan {
-            runs: 1,
-            ..SessionPlan::default()
-        },
-        github: true,
-        ..Outlook::default()
+    let plan = SessionPlan {
+        runs: 1,
+        ..SessionPlan::default()
     };
-    let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, outlook);
+    let look = Look {
+        in_job: true,
+        ..Look::default()
+    };
+    let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, plan, look);
     let outcome = RunOutcome::RunnerDied {
         how: "x".to_owned(),
         running: None,
