@@ -161,20 +161,12 @@ pub fn find_all(
     let kernel_org = |alternative| kernel_org::find_all(env, kernel_org_url, versions, alternative);
     let (source, answers) = match choice {
         SourceChoice::KernelOrg => ("kernel.org", kernel_org(false)),
-        SourceChoice::Debian => ("Debian", ask_debian(env, versions)),
-        SourceChoice::Git(url) => {
-            let answers = git::find_all(url, versions);
-            (
-                "git",
-                answers.unwrap_or_else(|error| for_each(versions, &error)),
-            )
-        }
+        SourceChoice::Debian => ("Debian", each(versions, debian::find_all(env, versions))),
+        SourceChoice::Git(url) => ("git", each(versions, git::find_all(url, versions))),
         SourceChoice::Auto => {
             let answers = kernel_org(true);
             interrupt::check()?;
-            let answers = then_debian(env, versions, answers);
-            interrupt::check()?;
-            return Ok(answers);
+            ("kernel.org or Debian", then_debian(env, versions, answers))
         }
     };
     interrupt::check()?;
@@ -211,12 +203,12 @@ fn then_debian(
             .info(format!("kernel.org: {reason}; trying Debian{of}"));
     }
     let wanted = left.iter().map(|&index| versions[index]);
-    let second = ask_debian(env, &wanted.collect::<Vec<_>>());
+    let wanted = wanted.collect::<Vec<_>>();
+    let second = each(&wanted, debian::find_all(env, &wanted));
     for (index, second) in left.into_iter().zip(second) {
         answers[index] = match (&answers[index], second) {
             (Err(first), Err(second)) => {
-                let why = format!("kernel.org: {first:#}; Debian: {second:#}");
-                let message = format!("no source for Linux {}: {why}", versions[index]);
+                let message = format!("kernel.org: {first:#}; Debian: {second:#}");
                 let hint = "give a source tree, or a repository with --source git:URL";
                 Err(Failure::setup(message).hint(hint).into())
             }
@@ -226,14 +218,12 @@ fn then_debian(
     answers
 }
 
-fn ask_debian(env: &Env, versions: &[Version]) -> Vec<Result<FoundSource>> {
-    let answers = debian::find_all(env, versions);
-    answers.unwrap_or_else(|error| for_each(versions, &error))
-}
-
-/// A failure to ask at all as the answer for each version.
-fn for_each(versions: &[Version], error: &Error) -> Vec<Result<FoundSource>> {
-    versions.iter().map(|_| Err(copy_of(error))).collect()
+/// A failure to ask at all is the answer for each version.
+fn each(
+    versions: &[Version],
+    answers: Result<Vec<Result<FoundSource>>>,
+) -> Vec<Result<FoundSource>> {
+    answers.unwrap_or_else(|error| versions.iter().map(|_| Err(copy_of(&error))).collect())
 }
 
 fn copy_of(error: &Error) -> Error {
