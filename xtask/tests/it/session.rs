@@ -155,8 +155,8 @@ fn a_lost_vm_is_started_again_and_a_failed_test_is_not() {
     let text = include_str!("files/session/tried.py");
     let setting = Setting::new(&["6.1.1", "6.2.1"], text);
     let run = setting.test("--retries 2 -k 6.1").expect_status(0);
-    let again =
-        "6.1.1-vmtest1.1default (x86_64): lost: QEMU ended with signal 9 (SIGKILL); trying again";
+    let again = "6.1.1-vmtest1.1default (x86_64): lost: QEMU ended with signal 9 (SIGKILL), \
+                 while running test_it.A.test_a; trying again";
     assert_eq!(run.stdout.matches(again).count(), 2, "{}", run.stdout);
     let results = setting.results();
     assert_eq!(results.runs[0].retries.len(), 2);
