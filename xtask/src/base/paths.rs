@@ -5,9 +5,9 @@
 use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 
-use crate::base::input;
+use crate::base::{disk, input};
 
 /// A set of text files: a directory, or the copies in the binary.
 #[derive(Clone, Debug)]
@@ -23,14 +23,13 @@ impl Files {
     pub fn read(&self, path: &str) -> Result<Cow<'static, str>> {
         match self {
             Self::Directory(directory) => {
-                let path = directory.join(path);
-                let text = input::text(&path, input::TEXT)?;
-                Ok(Cow::Owned(text))
+                Ok(Cow::Owned(input::text(&directory.join(path), input::TEXT)?))
             }
-            Self::Embedded(files) => match files.iter().find(|(name, _)| *name == path) {
-                Some((_, text)) => Ok(Cow::Borrowed(text)),
-                None => bail!("{path} is not among the files embedded in this binary"),
-            },
+            Self::Embedded(files) => {
+                let found = files.iter().find(|(name, _)| *name == path);
+                let missing = || format!("{path} is not among the files embedded in this binary");
+                Ok(Cow::Borrowed(found.with_context(missing)?.1))
+            }
         }
     }
 
@@ -42,42 +41,22 @@ impl Files {
         }
     }
 
-    /// The files directly in the folder `folder` (relative, `""` for the top),
-    /// as relative paths, sorted.
+    /// The files directly in a folder, sorted, as relative paths.
     pub fn list(&self, folder: &str) -> Result<Vec<String>> {
-        let mut names = match self {
+        match self {
             Self::Directory(directory) => {
-                let path = directory.join(folder);
-                let mut names = Vec::new();
-                for entry in std::fs::read_dir(&path)
-                    .with_context(|| format!("cannot read {}", path.display()))?
-                {
-                    let entry = entry?;
-                    if entry.file_type()?.is_file() {
-                        let name = entry.file_name();
-                        names.push(join(folder, &name.to_string_lossy()));
-                    }
-                }
-                names
+                let files = disk::entries(&directory.join(folder))?.into_iter();
+                let files = files.filter(|path| path.is_file());
+                let names = files.filter_map(|path| Some(path.file_name()?.to_owned()));
+                let paths = names.map(|name| format!("{folder}/{}", name.to_string_lossy()));
+                Ok(paths.collect())
             }
-            Self::Embedded(files) => files
-                .iter()
-                .filter(|(name, _)| {
-                    name.rsplit_once('/').map_or("", |(parent, _)| parent) == folder
-                })
-                .map(|(name, _)| (*name).to_owned())
-                .collect(),
-        };
-        names.sort();
-        Ok(names)
-    }
-}
-
-fn join(folder: &str, name: &str) -> String {
-    if folder.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{folder}/{name}")
+            Self::Embedded(files) => {
+                let names = files.iter().map(|(name, _)| (*name).to_owned());
+                let parent = |name: &String| Path::new(name).parent() == Some(Path::new(folder));
+                Ok(names.filter(parent).collect())
+            }
+        }
     }
 }
 
@@ -92,7 +71,7 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// A layout with an absolute work directory.
+    /// The work directory is absolute.
     pub fn new(work: impl Into<PathBuf>, configs: Files, assets: Files) -> Self {
         Self {
             work: work.into(),
@@ -101,7 +80,6 @@ impl Paths {
         }
     }
 
-    /// The work directory itself.
     pub fn work(&self) -> &Path {
         &self.work
     }

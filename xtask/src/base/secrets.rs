@@ -54,12 +54,9 @@ pub fn hide() -> Result<()> {
 /// The value of a variable, also if it is a secret.
 pub fn variable(name: impl AsRef<OsStr>) -> Option<OsString> {
     let name = name.as_ref();
-    let hidden = SECRETS.get().into_iter().flatten();
-    let hidden = hidden.filter(|(other, _)| other == name);
-    hidden
-        .map(|(_, value)| value.clone())
-        .next()
-        .or_else(|| std::env::var_os(name))
+    let mut hidden = SECRETS.get().into_iter().flatten();
+    let hidden = hidden.find(|(other, _)| other == name);
+    hidden.map_or_else(|| std::env::var_os(name), |(_, value)| Some(value.clone()))
 }
 
 /// The secrets that programs of the user's may need, such as git, pip and a project's own steps:
@@ -133,24 +130,19 @@ fn inherited() -> Result<Option<Vec<Pair>>> {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else {
         return Ok(None);
     };
-    let numbered = entries.flatten().filter_map(|entry| {
-        let number = entry.file_name().to_str()?.parse::<i32>().ok()?;
-        Some((number, entry.path()))
-    });
-    let descriptors = numbered.collect::<Vec<_>>();
+    let numbers = entries.flatten().map(|entry| entry.file_name());
+    let numbers = numbers.filter_map(|name| name.to_str()?.parse::<i32>().ok());
+    let mut descriptors = numbers.collect::<Vec<_>>();
     let link = PathBuf::from(format!("/memfd:{NAME} (deleted)"));
-    let is_ours = |path: &Path| std::fs::read_link(path).is_ok_and(|target| target == link);
-    let Some((number, path)) = descriptors.iter().find(|(_, path)| is_ours(path)) else {
+    let path = |number: i32| format!("/proc/self/fd/{number}");
+    let is_ours = |number: &i32| std::fs::read_link(path(*number)).is_ok_and(|to| to == link);
+    let Some(ours) = descriptors.iter().copied().find(is_ours) else {
         return Ok(None);
     };
     // Otherwise every child would have it.
-    let mut others = descriptors
-        .iter()
-        .map(|(other, _)| *other)
-        .collect::<Vec<_>>();
-    others.retain(|other| other != number);
-    close_fds::set_fds_cloexec(*number, &others);
-    take(File::options().read(true).write(true).open(path)?).map(Some)
+    descriptors.retain(|other| *other != ours);
+    close_fds::set_fds_cloexec(ours, &descriptors);
+    take(File::options().read(true).write(true).open(path(ours))?).map(Some)
 }
 
 /// Reads the secrets, which nobody can do again.

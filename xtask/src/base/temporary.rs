@@ -1,14 +1,10 @@
 //! Temporary names: a thing is complete or absent, and what a killed run left is removed.
 //!
-//! A thing is made under a temporary name beside its goal, which its maker holds locked
-//! (flock(2)), and is then renamed. A lock dies with its holder, in whatever PID namespace
-//! that lives, so a temporary name that can be locked belongs to nobody and [`sweep`]
-//! removes it.
-//!
-//! That a name is one of ours must be known as soon as it exists: a mark that is written
-//! afterwards is missing when the maker is killed in between. So the name itself is the
-//! mark. It ends with random digits and a checksum over all that stands before it, which no
-//! other name has.
+//! A thing is made under a temporary name beside its goal, which its maker holds locked (flock(2)),
+//! and is then renamed. A lock dies with its holder, so a temporary name that can be locked belongs
+//! to nobody and [`sweep`] removes it. A mark that is written afterwards is missing when the maker
+//! is killed in between, so the name itself is the mark: it ends with random digits and a checksum
+//! over all that stands before it.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{DirBuilder, File};
@@ -59,7 +55,7 @@ impl Held {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
                 made => made?,
             }
-            match Self::take(&path) {
+            match Self::take(path.clone()) {
                 // A sweep of another run, or another thread, came before the lock.
                 Ok(None) => {}
                 Ok(Some(held)) => return Ok(held),
@@ -72,16 +68,13 @@ impl Held {
     }
 
     /// Locks what was made; nothing if it is gone.
-    fn take(path: &Path) -> io::Result<Option<Self>> {
-        let file = match open(path) {
+    fn take(path: PathBuf) -> io::Result<Option<Self>> {
+        let file = match open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             file => file?,
         };
         file.lock()?;
-        Ok(same_file(path, &file).then(|| Self {
-            path: path.to_owned(),
-            file,
-        }))
+        Ok(same_file(&path, &file).then_some(Self { path, file }))
     }
 }
 
@@ -127,7 +120,6 @@ impl Temporary {
         })
     }
 
-    /// Where it is now.
     pub fn path(&self) -> &Path {
         &self.held.path
     }
@@ -182,20 +174,15 @@ impl Temporary {
 pub struct Scratch(Held);
 
 impl Scratch {
-    /// Makes one.
     pub fn new() -> Result<Self> {
         let parent = host_folder()?;
-        let context = || {
-            format!(
-                "cannot create a directory in {} (TMPDIR names another place)",
-                parent.display()
-            )
-        };
-        let held = Held::new(&parent, OsStr::new(SCRATCH), true).with_context(context)?;
+        let held = Held::new(&parent, OsStr::new(SCRATCH), true).with_context(|| {
+            let parent = parent.display();
+            format!("cannot create a directory in {parent} (TMPDIR names another place)")
+        })?;
         Ok(Self(held))
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
@@ -231,7 +218,6 @@ fn checksum(head: &[u8]) -> String {
     sum
 }
 
-/// So many random hexadecimal digits.
 pub fn random_digits(count: usize) -> io::Result<String> {
     let mut bytes = vec![0; count.div_ceil(2)];
     // So few come at once (getrandom(2): up to 256 bytes are never cut short).
@@ -241,11 +227,8 @@ pub fn random_digits(count: usize) -> io::Result<String> {
 }
 
 fn create_file(path: &Path) -> io::Result<File> {
-    File::options()
-        .write(true)
-        .create_new(true)
-        .mode(0o600)
-        .open(path)
+    let mut options = File::options();
+    options.write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// Opens a file or directory, and nothing else: a link may lead anywhere, and a pipe waits
@@ -255,13 +238,10 @@ fn open(path: &Path) -> io::Result<File> {
     if kind.is_symlink() || kind.is_fifo() || kind.is_socket() {
         return Err(io::ErrorKind::InvalidInput.into());
     }
-    let flags = OFlags::NOFOLLOW | OFlags::NONBLOCK;
-    let flags = i32::try_from(flags.bits()).map_err(io::Error::other)?;
-    File::options()
-        .read(true)
-        .write(!kind.is_dir())
-        .custom_flags(flags)
-        .open(path)
+    let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+    let mut options = File::options();
+    options.read(true).write(!kind.is_dir()).custom_flags(flags);
+    options.open(path)
 }
 
 fn same_file(path: &Path, file: &File) -> bool {
@@ -299,9 +279,8 @@ pub fn sweep(directory: &Path) -> io::Result<usize> {
     let mut removed = 0;
     for entry in entries {
         let entry = entry?;
-        if is_temporary(&entry.file_name()) && remove_abandoned(&entry.path()) {
-            removed += 1;
-        }
+        let gone = is_temporary(&entry.file_name()) && remove_abandoned(&entry.path());
+        removed += usize::from(gone);
     }
     Ok(removed)
 }

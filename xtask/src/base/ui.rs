@@ -18,12 +18,10 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use crate::base::color::{ColorChoice, Paint};
 use crate::base::{error, interrupt, live_terminal::LiveTerminal, secrets, shown, terminal};
 
-/// How much is said.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// `-q`: errors only.
     Quiet,
-    /// What a person wants to know.
     #[default]
     Normal,
     /// `-v`: every command that is run, every decision.
@@ -45,7 +43,6 @@ pub struct Ui {
 }
 
 impl Ui {
-    /// A user interface on standard error.
     pub fn new(verbosity: Verbosity) -> Self {
         let dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         let terminal = std::io::stderr().is_terminal() && !dumb;
@@ -64,7 +61,6 @@ impl Ui {
         }
     }
 
-    /// The same, with this choice of colours.
     #[must_use]
     pub fn color(mut self, choice: ColorChoice) -> Self {
         self.color = choice;
@@ -88,7 +84,6 @@ impl Ui {
         }
     }
 
-    /// How much is said.
     pub fn verbosity(&self) -> Verbosity {
         self.verbosity
     }
@@ -125,17 +120,15 @@ impl Ui {
     }
 
     /// The same, unless this very warning was given before.
-    pub fn warn_once(&self, message: impl Into<String>) {
-        let message = message.into();
-        if self.first(&message) {
+    pub fn warn_once(&self, message: impl AsRef<str>) {
+        if self.first(message.as_ref()) {
             self.warn(message);
         }
     }
 
     /// [`Ui::info`], unless this very line was printed before.
-    pub fn info_once(&self, message: impl Into<String>) {
-        let message = message.into();
-        if self.first(&message) {
+    pub fn info_once(&self, message: impl AsRef<str>) {
+        if self.first(message.as_ref()) {
             self.info(message);
         }
     }
@@ -152,33 +145,31 @@ impl Ui {
         error::lines(error).lines().for_each(|line| self.line(line));
     }
 
-    /// Starts a task that a person waits for. The line is gone when the
-    /// returned value is dropped.
+    /// Shows what a person waits for, until the returned value is dropped.
     pub fn task(&self, message: impl Into<String>) -> Task {
         self.task_above(None, message)
     }
 
-    /// Starts a task whose line is above that of another one.
+    /// The same above the line of another task.
     pub fn task_above(&self, below: Option<&Task>, message: impl Into<String>) -> Task {
         let message = message.into();
-        let bar = if self.terminal && self.verbosity >= Verbosity::Normal {
+        let live = self.terminal && self.verbosity >= Verbosity::Normal;
+        let bar = live.then(|| {
             let bar = ProgressBar::no_length();
             let bar = match below.and_then(|task| task.bar.as_ref()) {
                 Some(below) => self.live.insert_before(below, bar),
                 None => self.live.add(bar),
             };
-            bar.set_style(
-                // Cut to the terminal's width: a line that wraps is not redrawn.
-                ProgressStyle::with_template("xtask: {wide_msg} [{elapsed}]")
-                    .unwrap_or_else(|_| ProgressStyle::default_spinner()),
-            );
+            // Cut to the terminal's width: a line that wraps is not redrawn.
+            let style = ProgressStyle::with_template("xtask: {wide_msg} [{elapsed}]");
+            bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar.set_message(line(&message));
             bar.enable_steady_tick(Duration::from_millis(500));
-            Some(bar)
-        } else {
+            bar
+        });
+        if bar.is_none() {
             self.info(&message);
-            None
-        };
+        }
         Task {
             ui: self.clone(),
             message,
@@ -187,13 +178,7 @@ impl Ui {
         }
     }
 
-    /// Asks a question that is answered with `y` or not; everything else is no. It is
-    /// asked even with `-q`: without the answer nothing can go on.
-    ///
-    /// # Errors
-    ///
-    /// The answer cannot be read, or a signal. Nobody can answer unless
-    /// [`Ui::can_ask`].
+    /// Asks a question that is answered with `y` or not, also with `-q`; see [`Ui::can_ask`].
     pub fn ask(&self, question: &str) -> Result<bool> {
         if std::io::stdin().is_terminal() {
             terminal::wait_for_foreground()?;
@@ -216,11 +201,9 @@ impl Ui {
             }
         }
         let mut answer = String::new();
-        stdin
-            .read_line(&mut answer)
-            .context("cannot read the answer")?;
-        let answer = answer.trim().to_lowercase();
-        Ok(matches!(answer.as_str(), "y" | "yes"))
+        let read = stdin.read_line(&mut answer);
+        read.context("cannot read the answer")?;
+        Ok(["y", "yes"].contains(&answer.trim().to_lowercase().as_str()))
     }
 
     /// Whether there is somebody who can be asked: a terminal on both sides.
@@ -257,7 +240,6 @@ pub struct Task {
 }
 
 impl Task {
-    /// Gives it another message.
     pub fn rename(&mut self, message: impl Into<String>) {
         self.message = message.into();
         if let Some(bar) = &self.bar {
