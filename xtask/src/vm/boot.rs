@@ -1,7 +1,6 @@
 //! One start of QEMU: prepare its directory, spawn it, watch it, conclude.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
@@ -12,8 +11,7 @@ use anyhow::{Context, Result};
 use crate::base::temporary::{self, Scratch};
 use crate::base::{disk, env::Env};
 use crate::vm::enclosure::{self, Enclosure};
-use crate::vm::guest::files::{self, GuestFiles};
-use crate::vm::guest::{self, Seen, cores, initramfs};
+use crate::vm::guest::{self, Seen, cores, files, initramfs};
 use crate::vm::machine::Machine;
 use crate::vm::plan::{Boot, Plan};
 use crate::vm::{Accel, Vm, VmRun, VmSink, protocol::Port, scratch_disk};
@@ -69,17 +67,7 @@ pub(super) fn boot(
 fn prepare(env: &Env, boot: &Boot<'_>) -> Result<(Vec<(Port, UnixListener)>, Seen)> {
     let vm = boot.vm;
     let digits = || temporary::random_digits(32).context("there are no random bytes");
-    let path = vm.environment.iter().find(|(name, _)| name == "PATH");
-    let files = GuestFiles {
-        path: path.map_or(OsStr::new(""), |(_, value)| value),
-        root: &vm.root,
-        release: &vm.kernel.release.to_string(),
-        modules: &vm.kernel.modules,
-        features: &boot.plan.features,
-        busybox: &boot.plan.tools.busybox,
-        machine_id: &digits()?,
-    };
-    files::write(&files, &boot.files())?;
+    files::write(boot, &digits()?, &boot.files())?;
     if let Some(goal) = boot.initramfs() {
         initramfs::write(boot, &env.paths.assets.read(initramfs::BRIDGE)?, &goal)?;
     }

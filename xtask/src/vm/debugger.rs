@@ -2,7 +2,6 @@
 //! memory from outside and needs nothing in the kernel.
 
 use std::ffi::OsString;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use crate::base::process::shell_quote;
@@ -41,13 +40,14 @@ impl Endpoint {
                     .into()
             }
         };
-        vec![
+        [
             "-chardev".into(),
             device,
             "-gdb".into(),
             "chardev:gdb".into(),
             "-S".into(),
         ]
+        .to_vec()
     }
 
     /// The command that attaches gdb, with symbols if there are any.
@@ -57,16 +57,10 @@ impl Endpoint {
             Self::Socket => Self::socket(directory).display().to_string(),
             Self::Port(port) => format!("127.0.0.1:{port}"),
         };
-        let mut words = vec![
-            "gdb".to_owned(),
-            "-ex".to_owned(),
-            shell_quote(&format!("target remote {target}")),
-        ];
-        if let Some(vmlinux) = vmlinux {
-            let name = String::from_utf8_lossy(vmlinux.as_os_str().as_bytes());
-            words.push(shell_quote(&name));
-        }
-        words.join(" ")
+        let attach = shell_quote(&format!("target remote {target}"));
+        let name = vmlinux.map(|vmlinux| vmlinux.to_string_lossy());
+        let name = name.map(|name| format!(" {}", shell_quote(&name)));
+        format!("gdb -ex {attach}{}", name.unwrap_or_default())
     }
 }
 

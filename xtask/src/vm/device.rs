@@ -3,14 +3,13 @@
 //! parameters and its words for the guest's init together, so that their names agree.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use crate::model::{arch::Arch, version::Series};
 use crate::vm::debugger::{self, Endpoint};
-use crate::vm::qemu::{self, QemuVersion};
 use crate::vm::scratch_disk::{self, Disk, Purpose};
 use crate::vm::share::{self, Share};
-use crate::vm::{guest::cores, network};
+use crate::vm::{guest::cores, network, plan::Boot, qemu};
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Device {
     Share(Share),
@@ -61,25 +60,16 @@ impl Parts {
     }
 }
 
-#[derive(Clone, Copy, Debug)]
-pub struct Surroundings<'s> {
-    /// The run's directory.
-    pub directory: &'s Path,
-    pub qemu: QemuVersion,
-    pub arch: &'s Arch,
-    /// The kernel's.
-    pub series: Series,
-}
-
 /// The parts of each device, in order.
-pub fn parts(devices: &[Device], around: Surroundings<'_>) -> Vec<Parts> {
+pub fn parts(boot: &Boot<'_>) -> Vec<Parts> {
     let (mut shares, mut disks) = (0.., 0..);
     let mut share = |share: &Share| {
         let index = shares.next().unwrap_or_default();
         let id = format!("share{index}");
         let tag = share::tag(index);
-        let qemu = qemu::file_system(&id, &share.host, share.writable, &tag, around);
-        let options = qemu::share_options(share.writable, around.series);
+        let qemu = qemu::file_system(&id, &share.host, share.writable, &tag, boot);
+        let series = boot.vm.kernel.release.version.series;
+        let options = qemu::share_options(share.writable, series);
         Parts {
             mount: Some((share.guest.clone(), format!("share {tag} {options}"))),
             host: Some(share.host.clone()),
@@ -89,7 +79,7 @@ pub fn parts(devices: &[Device], around: Surroundings<'_>) -> Vec<Parts> {
     let mut disk = |disk: &Disk| {
         let index = disks.next().unwrap_or_default();
         let device = scratch_disk::device(index);
-        let qemu = scratch_disk::qemu(around, index);
+        let qemu = scratch_disk::qemu(boot, index);
         let parts = Parts::new(Slot::Last, qemu);
         match &disk.purpose {
             Purpose::Device(variable) => Parts {
@@ -102,7 +92,7 @@ pub fn parts(devices: &[Device], around: Surroundings<'_>) -> Vec<Parts> {
             },
         }
     };
-    let parts = devices.iter().map(|device| match device {
+    let parts = boot.vm.devices.iter().map(|device| match device {
         Device::Share(directory) => share(directory),
         Device::Cores(directory) => share(&Share {
             host: directory.clone(),
@@ -110,10 +100,10 @@ pub fn parts(devices: &[Device], around: Surroundings<'_>) -> Vec<Parts> {
             writable: true,
         }),
         Device::Disk(scratch) => disk(scratch),
-        Device::Network => Parts::new(Slot::Last, network::qemu(around.arch)),
+        Device::Network => Parts::new(Slot::Last, network::qemu(boot.vm.kernel.arch)),
         Device::Debugger(endpoint) => Parts {
             kernel_parameters: vec![debugger::KERNEL_PARAMETER.to_owned()],
-            ..Parts::new(Slot::First, endpoint.qemu(around.directory))
+            ..Parts::new(Slot::First, endpoint.qemu(boot.directory))
         },
     });
     parts.collect()

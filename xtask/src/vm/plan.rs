@@ -8,11 +8,11 @@ use xshell::cmd;
 
 use crate::base::{error::Failure, process, programs};
 use crate::model::{arch::Arch, kernel::Origin};
-use crate::vm::device::{self, Device, Parts, Surroundings};
+use crate::vm::device::{self, Device, Parts};
 use crate::vm::guest::requirements::{self, KernelFeatures, Wishes};
 use crate::vm::qemu::{self, QemuVersion};
 use crate::vm::{Accel, Stdin, Vm, share};
-use crate::vm::{protocol::Port, scratch_disk::Purpose};
+use crate::vm::{protocol::Port, scratch_disk::Disk};
 
 /// The host's programs that every VM needs.
 #[derive(Clone, Debug)]
@@ -82,18 +82,12 @@ impl Plan {
         let features = KernelFeatures::read(kernel)?;
         let wishes = Wishes {
             disk: vm.disks().next().is_some(),
-            file_system: vm
-                .disks()
-                .any(|disk| matches!(disk.purpose, Purpose::Mounted(_))),
+            file_system: vm.disks().any(Disk::is_mounted),
             network: vm.devices.contains(&Device::Network),
             cores: vm.cores().is_some(),
         };
-        let loads = requirements::plan(
-            &features,
-            wishes,
-            kernel.arch.bus,
-            &kernel.release.to_string(),
-        )?;
+        let release = kernel.release.to_string();
+        let loads = requirements::plan(&features, wishes, kernel.arch.bus, &release)?;
         // Only for our own it was seen to work; a distribution's kernel is to find what it
         // finds on other machines.
         let ours = kernel.origin == Origin::Package;
@@ -193,16 +187,7 @@ impl Boot<'_> {
     }
 
     pub fn devices(&self) -> Vec<Parts> {
-        device::parts(&self.vm.devices, self.surroundings())
-    }
-
-    pub fn surroundings(&self) -> Surroundings<'_> {
-        Surroundings {
-            directory: self.directory,
-            qemu: self.plan.tools.version,
-            arch: self.vm.kernel.arch,
-            series: self.vm.kernel.release.version.series,
-        }
+        device::parts(self)
     }
 
     pub fn processors(&self) -> u32 {
@@ -210,11 +195,12 @@ impl Boot<'_> {
         // tell each other waits until the other has its turn.
         let plan = self.plan;
         let alone = plan.one_thread && self.accel == Accel::Tcg || !plan.smp;
-        let usual = || match alone {
-            true => 1,
-            false => programs::processors().min(2),
+        let usual = if alone {
+            1
+        } else {
+            programs::processors().min(2)
         };
-        self.vm.cpus.unwrap_or_else(usual)
+        self.vm.cpus.unwrap_or(usual)
     }
 }
 

@@ -13,6 +13,7 @@ use super::VmSink;
 use crate::base::interrupt;
 use crate::base::terminal::{Escape, in_foreground};
 use crate::vm::protocol::Port;
+
 const CHUNK: usize = 64 << 10;
 
 /// A message from a port's thread.
@@ -40,10 +41,8 @@ pub(super) fn read_port(port: Port, mut stream: UnixStream, sender: SyncSender<M
             match stream.read(&mut buffer) {
                 Ok(0) => break,
                 Ok(n) => {
-                    if sender
-                        .send(Message::Data(port, buffer[..n].to_vec()))
-                        .is_err()
-                    {
+                    let sent = sender.send(Message::Data(port, buffer[..n].to_vec()));
+                    if sent.is_err() {
                         return;
                     }
                 }

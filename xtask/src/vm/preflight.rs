@@ -27,6 +27,7 @@ pub fn current_directory() -> Result<PathBuf> {
     directory(&current)?;
     Ok(current)
 }
+
 pub fn here() -> Result<PathBuf, Failure> {
     std::env::current_dir().map_err(|error| {
         Failure::usage(format!("there is no current directory: {error}"))

@@ -9,7 +9,7 @@ use std::str::FromStr;
 use crate::base::error::Failure;
 use crate::model::arch::Arch;
 use crate::model::version::{Series, Version};
-use crate::vm::device::{Slot, Surroundings};
+use crate::vm::device::Slot;
 use crate::vm::plan::{self, Boot};
 use crate::vm::{Accel, protocol::Port};
 
@@ -73,8 +73,7 @@ pub fn command_line(boot: &Boot<'_>) -> Result<Vec<OsString>, Failure> {
     line.extend(arch.machine.iter().map(OsString::from));
     line.extend(processors(boot));
     line.extend(["-m".into(), format!("{}M", vm.memory).into()]);
-    let around = boot.surroundings();
-    line.extend(file_system("root", &vm.root, false, "/dev/root", around));
+    line.extend(file_system("root", &vm.root, false, "/dev/root", boot));
     line.extend(of(Slot::FileSystems));
     // The console: kernel messages go to a file and nowhere else.
     let console = [b"file,id=console,path=", &*comma(&vm.console_log)];
@@ -160,10 +159,10 @@ pub(super) fn file_system(
     path: &Path,
     writable: bool,
     tag: &str,
-    around: Surroundings<'_>,
+    boot: &Boot<'_>,
 ) -> [OsString; 4] {
     let readonly = if writable { "" } else { ",readonly=on" };
-    let remap = match around.qemu >= QemuVersion(4, 2) {
+    let remap = match boot.plan.tools.version >= QemuVersion(4, 2) {
         true => ",multidevs=remap",
         false => "",
     };
@@ -172,7 +171,7 @@ pub(super) fn file_system(
         &comma(path),
         format!(",security_model=none{readonly}{remap}").as_bytes(),
     ]);
-    let device = virtio("9p", around.arch);
+    let device = virtio("9p", boot.vm.kernel.arch);
     let device = format!("{device},fsdev={id},mount_tag={tag}");
     ["-fsdev".into(), directory, "-device".into(), device.into()]
 }

@@ -15,6 +15,7 @@ const WRITE_LIMIT: Duration = Duration::from_secs(10);
 
 /// The longest line that is looked at; ours have below 1 KiB.
 const LONGEST_LINE: usize = 1 << 20;
+
 #[derive(Debug)]
 pub struct Monitor {
     stream: UnixStream,
@@ -32,12 +33,13 @@ impl Monitor {
     /// Takes a connection that QEMU has just made, and asks for its events.
     pub fn new(mut stream: UnixStream) -> Result<Self> {
         let context = "cannot set up the connection to QEMU's monitor";
+        stream.set_nonblocking(false).context(context)?;
         stream
             .set_write_timeout(Some(WRITE_LIMIT))
-            .and_then(|()| stream.set_nonblocking(false))
-            // A read must not wait: see `poll`.
-            .and_then(|()| stream.set_read_timeout(Some(Duration::from_millis(1))))
             .context(context)?;
+        // A read must not wait: see `poll`.
+        let moment = Duration::from_millis(1);
+        stream.set_read_timeout(Some(moment)).context(context)?;
         // QEMU greets first and obeys nothing before this; it may do so later.
         match stream.write_all(b"{\"execute\":\"qmp_capabilities\"}\n") {
             // QEMU has ended already: the VM is lost, for a reason that its process knows.
@@ -72,15 +74,14 @@ impl Monitor {
     fn poll(&mut self) {
         let mut buffer = [0; 4096];
         loop {
-            let n = match self.stream.read(&mut buffer) {
-                Ok(0) => {
-                    self.closed = true;
-                    break;
-                }
-                Ok(n) => n,
-                // Nothing more for now.
-                Err(_) => break,
+            // An error: nothing more for now.
+            let Ok(n) = self.stream.read(&mut buffer) else {
+                return;
             };
+            if n == 0 {
+                self.closed = true;
+                return;
+            }
             for &byte in &buffer[..n] {
                 if byte == b'\n' {
                     let line = std::mem::take(&mut self.line);
@@ -95,15 +96,15 @@ impl Monitor {
     }
 
     fn take(&mut self, value: Value) {
-        if value["event"] == "SHUTDOWN" {
-            let reason = value["data"]["reason"].as_str().unwrap_or("for no reason");
-            self.stopped.get_or_insert_with(|| reason.to_owned());
-        } else if value["event"] == "STOP" {
-            self.paused = true;
-        } else if value["event"] == "RESUME" {
-            self.paused = false;
-        } else if value["id"] == self.last && self.last > 0 {
-            self.answer = Some(value);
+        match value["event"].as_str() {
+            Some("SHUTDOWN") => {
+                let reason = value["data"]["reason"].as_str().unwrap_or("for no reason");
+                self.stopped.get_or_insert_with(|| reason.to_owned());
+            }
+            Some("STOP") => self.paused = true,
+            Some("RESUME") => self.paused = false,
+            _ if value["id"] == self.last && self.last > 0 => self.answer = Some(value),
+            _ => {}
         }
     }
 
@@ -120,15 +121,12 @@ impl Monitor {
         self.last += 1;
         self.answer = None;
         let line = json!({"execute": command, "arguments": arguments, "id": self.last});
-        let context = || format!("cannot send {command} to QEMU");
-        self.stream
-            .write_all(format!("{line}\n").as_bytes())
-            .with_context(context)?;
+        let sent = self.stream.write_all(format!("{line}\n").as_bytes());
+        sent.with_context(|| format!("cannot send {command} to QEMU"))?;
         let end = Instant::now() + limit;
         loop {
             interrupt::check()?;
-            let busy = meanwhile()?;
-            if !busy {
+            if !meanwhile()? {
                 self.poll();
             }
             if let Some(answer) = self.answer.take() {

@@ -2,22 +2,27 @@
 //! gone after the run.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::base::{disk, error::Failure, programs, route};
+use crate::base::{disk, error::Failure, process, programs};
 use crate::model::project::parse_size;
-use crate::vm::device::Surroundings;
 use crate::vm::qemu::{comma, joined, virtio};
-use crate::vm::share;
+use crate::vm::{plan::Boot, share};
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Disk {
     pub size: u64,
     pub purpose: Purpose,
+}
+
+impl Disk {
+    pub(super) fn is_mounted(&self) -> bool {
+        matches!(self.purpose, Purpose::Mounted(_))
+    }
 }
 
 /// How the guest gets a disk.
@@ -62,76 +67,60 @@ impl DiskArgument {
             return Err("a disk has 1M or more, in blocks of 512 bytes".to_owned());
         }
         let place = end.map(|end| PathBuf::from(OsString::from_vec(bytes[end + 1..].to_vec())));
-        if let Some(place) = &place {
-            if !place.is_absolute() {
-                return Err("what stands behind the colon is an absolute path".to_owned());
+        match &place {
+            Some(place) if !place.is_absolute() => {
+                Err("what stands behind the colon is an absolute path".to_owned())
             }
-            if place.components().any(|part| part == Component::ParentDir) {
-                return Err("a path with .. means something else in the guest".to_owned());
+            Some(place) if share::has_parent(place) => {
+                Err("a path with .. means something else in the guest".to_owned())
             }
+            _ => Ok(Self { size, place }),
         }
-        Ok(Self { size, place })
     }
 }
 
 /// The disks of a command line, whose images are to be files in `directory`.
 pub fn resolve(arguments: &[DiskArgument], directory: &Path) -> Result<Vec<Disk>, Failure> {
     let mut disks: Vec<Disk> = Vec::new();
-    let mut variables = 0;
-    for DiskArgument { size, place } in arguments {
+    let mut names = std::iter::once(VARIABLE.to_owned())
+        .chain((2..).map(|number| format!("{VARIABLE}{number}")));
+    for &DiskArgument { size, ref place } in arguments {
         let purpose = match place {
-            None => {
-                variables += 1;
-                let number = if variables == 1 {
-                    String::new()
-                } else {
-                    variables.to_string()
-                };
-                Purpose::Device(format!("{VARIABLE}{number}"))
-            }
+            None => Purpose::Device(names.next().unwrap_or_default()),
             Some(place) => {
-                // Where the guest's links lead, as with a share.
-                let place = route::route(place).map_or_else(|| place.clone(), |route| route.end);
-                if let Some(why) = share::occupied(&place) {
+                let place = share::place(place).map_err(|why| {
                     let place = place.display();
-                    return Err(Failure::usage(format!("no disk can be at {place}: {why}"))
-                        .hint("name another path: --disk SIZE:PATH"));
+                    Failure::usage(format!("no disk can be at {place}: {why}"))
+                        .hint("name another path: --disk SIZE:PATH")
+                })?;
+                if disks
+                    .iter()
+                    .any(|disk| disk.purpose == Purpose::Mounted(place.clone()))
+                {
+                    let place = place.display();
+                    return Err(Failure::usage(format!("two disks are to be at {place}")));
                 }
                 Purpose::Mounted(place)
             }
         };
-        let disk = Disk {
-            size: *size,
-            purpose,
-        };
-        if let Purpose::Mounted(place) = &disk.purpose
-            && disks.iter().any(|other| other.purpose == disk.purpose)
-        {
-            let place = place.display();
-            return Err(Failure::usage(format!("two disks are to be at {place}")));
-        }
-        disks.push(disk);
+        disks.push(Disk { size, purpose });
     }
     if disks.len() > MOST {
         return Err(Failure::usage(format!("a guest has at most {MOST} disks")));
     }
-    let mounted = |disk: &Disk| matches!(disk.purpose, Purpose::Mounted(_));
-    if disks.iter().any(mounted) && programs::find_program(MKFS).is_none() {
-        return Err(Failure::setup(format!(
-            "--disk SIZE:PATH needs {MKFS}, which is not installed"
-        ))
-        .hint("install e2fsprogs, or leave out PATH for a disk without a file system"));
+    if disks.iter().any(Disk::is_mounted) && programs::find_program(MKFS).is_none() {
+        let message = format!("--disk SIZE:PATH needs {MKFS}, which is not installed");
+        return Err(Failure::setup(message)
+            .hint("install e2fsprogs, or leave out PATH for a disk without a file system"));
     }
     let free = disk::free(directory).unwrap_or(u64::MAX);
     let size = disks
         .iter()
         .fold(0, |sum: u64, disk| sum.saturating_add(disk.size));
     if size > free {
+        let (size, free, directory) = (size >> 20, free >> 20, directory.display());
         return Err(Failure::setup(format!(
-            "no room for disks of {} MiB in {}: {} MiB are free",
-            size >> 20,
-            directory.display(),
-            free >> 20
+            "no room for disks of {size} MiB in {directory}: {free} MiB are free"
         ))
         .hint("take a smaller --disk, or set TMPDIR to a directory with room"));
     }
@@ -145,27 +134,25 @@ pub fn image(directory: &Path, index: usize) -> PathBuf {
 
 /// The device of a disk in the guest, by its place in the list.
 pub fn device(index: usize) -> String {
-    // Some thirty are all that a machine can have.
-    let letter = u8::try_from(index).map_or(b'z', |index| b'a'.saturating_add(index));
-    format!("/dev/vd{}", char::from(letter.min(b'z')))
+    format!("/dev/vd{}", ('a'..='z').nth(index).unwrap_or('z'))
 }
 
 /// QEMU's arguments for a disk. Nothing on it is worth waiting for the host's disk. When that is
 /// full, the guest's program is told; by default QEMU would stop the guest (qemu(1), `-drive`).
-pub fn qemu(around: Surroundings<'_>, index: usize) -> Vec<OsString> {
+pub fn qemu(boot: &Boot<'_>, index: usize) -> Vec<OsString> {
     let drive = format!("if=none,id=disk{index},format=raw,cache=unsafe,werror=report,file=");
-    let drive = joined(&[drive.as_bytes(), &comma(&image(around.directory, index))]);
-    let device = format!("{},drive=disk{index}", virtio("blk", around.arch));
+    let drive = joined(&[drive.as_bytes(), &comma(&image(boot.directory, index))]);
+    let device = format!("{},drive=disk{index}", virtio("blk", boot.vm.kernel.arch));
     vec!["-drive".into(), drive, "-device".into(), device.into()]
 }
+
 pub fn make<'d>(disks: impl Iterator<Item = &'d Disk>, directory: &Path) -> Result<()> {
     for (index, disk) in disks.enumerate() {
         let path = image(directory, index);
-        File::create(&path)
-            .and_then(|file| file.set_len(disk.size))
-            .with_context(|| format!("cannot create {}", path.display()))?;
-        if let Purpose::Mounted(_) = disk.purpose {
-            let shell = crate::base::process::shell()?;
+        let sized = disk::create_file(&path)?.set_len(disk.size);
+        sized.with_context(|| format!("cannot create {}", path.display()))?;
+        if disk.is_mounted() {
+            let shell = process::shell()?;
             let mkfs = programs::find_program(MKFS).context("mkfs.ext4 is not installed")?;
             // Without a journal, which is for disks that outlive their machine, and with
             // nothing for root alone, which is everybody there.

@@ -51,18 +51,11 @@ impl ShareArgument {
         rustix::fs::access(&host, Access::READ_OK | Access::EXEC_OK)
             .map_err(|error| failure(std::io::Error::from(error).to_string()))?;
         let guest = self.guest.as_ref().unwrap_or(&host);
-        // The guest has the host's links, and makes the directory where they lead.
-        let guest = match guest.components().any(|part| part == Component::ParentDir) {
-            true => guest.clone(),
-            false => route::route(guest).map_or_else(|| guest.clone(), |route| route.end),
-        };
-        if let Some(why) = occupied(&guest) {
-            let place = guest.display();
-            return Err(
-                Failure::usage(format!("cannot share a directory at {place}: {why}"))
-                    .hint("name another place in the guest: DIR:GUEST"),
-            );
-        }
+        let guest = place(guest).map_err(|why| {
+            let guest = guest.display();
+            Failure::usage(format!("cannot share a directory at {guest}: {why}"))
+                .hint(ANOTHER_PLACE)
+        })?;
         Ok(Share {
             host,
             guest,
@@ -70,6 +63,8 @@ impl ShareArgument {
         })
     }
 }
+
+const ANOTHER_PLACE: &str = "name another place in the guest: DIR:GUEST";
 
 /// Below these the guest has what the host has nothing to do with, and init mounts
 /// and writes there.
@@ -80,19 +75,25 @@ pub fn is_guests_own(path: &Path) -> bool {
     OWN.iter().any(|own| path.starts_with(own))
 }
 
-/// Why nothing can be mounted there.
-pub(crate) fn occupied(guest: &Path) -> Option<String> {
-    if guest.components().any(|part| part == Component::ParentDir) {
-        return Some("a path with .. means something else there".to_owned());
+pub(super) fn has_parent(path: &Path) -> bool {
+    path.components().any(|part| part == Component::ParentDir)
+}
+
+/// Where something can be mounted for that path: the guest has the host's links, and makes the
+/// directory where they lead. An error says why nothing can be mounted there.
+pub(super) fn place(guest: &Path) -> Result<PathBuf, &'static str> {
+    if has_parent(guest) {
+        return Err("a path with .. means something else there");
     }
-    if guest == Path::new("/") {
-        return Some("that is its whole file system".to_owned());
+    let place = route::route(guest).map_or_else(|| guest.to_owned(), |route| route.end);
+    if place == Path::new("/") {
+        return Err("that is its whole file system");
     }
     // The guest's streams go through FIFOs in /run.
-    if guest == Path::new("/run") || is_guests_own(guest) {
-        return Some("the guest has its own there".to_owned());
+    if place == Path::new("/run") || is_guests_own(&place) {
+        return Err("the guest has its own there");
     }
-    None
+    Ok(place)
 }
 
 /// A directory of the host that the guest gets besides its root.
@@ -111,61 +112,46 @@ pub fn arrange(mut shares: Vec<Share>) -> Result<Vec<Share>, Failure> {
     // By components, so that an ancestor comes before what is below it.
     shares.sort_by(|a, b| a.guest.cmp(&b.guest));
     for pair in shares.windows(2) {
-        if let [one, two] = pair
-            && one.guest == two.guest
-        {
-            return Err(Failure::usage(format!(
-                "both {} and {} are to be shared at {}",
-                one.host.display(),
-                two.host.display(),
-                one.guest.display()
-            ))
-            .hint("name another place in the guest: DIR:GUEST"));
+        let (one, two) = (&pair[0], &pair[1]);
+        if one.guest == two.guest {
+            let (one, two, guest) = (one.host.display(), two.host.display(), two.guest.display());
+            let message = format!("both {one} and {two} are to be shared at {guest}");
+            return Err(Failure::usage(message).hint(ANOTHER_PLACE));
         }
     }
     for share in &shares {
-        let around = shares.iter().rev();
-        let mut around =
-            around.filter(|other| *other != share && share.guest.starts_with(&other.guest));
+        let mut around = shares.iter().rev().filter_map(|other| {
+            let inside = share.guest.strip_prefix(&other.guest).ok()?;
+            (other != share).then_some((other, inside))
+        });
         has_place(share, around.next())?;
     }
     Ok(shares)
 }
 
-/// Whether a share has a place in the guest: init makes directories, but not in what is
-/// shared read-only, and not in place of a file.
-fn has_place(share: &Share, around: Option<&Share>) -> Result<(), Failure> {
-    let place = match around {
-        // The guest's root is the host's.
-        None => Some(share.guest.clone()),
-        Some(around) => {
-            let inside = share.guest.strip_prefix(&around.guest).ok();
-            inside.map(|inside| around.host.join(inside))
-        }
-    };
-    let Some(place) = place else { return Ok(()) };
+/// Whether a share has a place in the guest, in the share around it: init makes directories, but
+/// not in what is shared read-only, and not in place of a file.
+fn has_place(share: &Share, around: Option<(&Share, &Path)>) -> Result<(), Failure> {
     let failure = |why: String| {
-        Failure::usage(format!(
-            "cannot share {} at {}: {why}",
-            share.host.display(),
-            share.guest.display()
-        ))
+        let (host, guest) = (share.host.display(), share.guest.display());
+        Failure::usage(format!("cannot share {host} at {guest}: {why}"))
     };
-    if let Some(around) = around
+    // The guest's root is the host's.
+    let root = || share.guest.clone();
+    let place = around.map_or_else(root, |(around, inside)| around.host.join(inside));
+    if let Some((around, _)) = around
         && !around.writable
         && !place.is_dir()
     {
-        return Err(failure(format!(
-            "{}, which is shared around it, has no such directory",
-            around.host.display()
-        ))
-        .hint(format!("make {}, or share it elsewhere", place.display())));
+        let around = around.host.display();
+        let why = format!("{around}, which is shared around it, has no such directory");
+        let hint = format!("make {}, or share it elsewhere", place.display());
+        return Err(failure(why).hint(hint));
     }
-    let there = place.ancestors().find(|path| path.exists());
-    match there {
+    match place.ancestors().find(|path| path.exists()) {
         Some(there) if !there.is_dir() => {
-            Err(failure(format!("{} is not a directory", there.display()))
-                .hint("name another place in the guest: DIR:GUEST"))
+            let why = format!("{} is not a directory", there.display());
+            Err(failure(why).hint(ANOTHER_PLACE))
         }
         _ => Ok(()),
     }

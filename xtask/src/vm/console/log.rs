@@ -52,11 +52,7 @@ impl ConsoleLog {
 impl Drop for ConsoleLog {
     fn drop(&mut self) {
         // The VM was not started.
-        if self
-            .file
-            .metadata()
-            .is_ok_and(|metadata| metadata.len() == 0)
-        {
+        if self.file.metadata().is_ok_and(|log| log.len() == 0) {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -3,8 +3,7 @@
 pub mod kdump;
 
 use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::FileExt as _;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,8 +11,7 @@ use anyhow::{Context, Result, ensure};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use serde_json::json;
 
-use crate::base::{temporary::Temporary, ui::Ui};
-
+use crate::base::{disk, input, temporary::Temporary, ui::Ui};
 use crate::vm::dump::kdump::{Assembler, Vmcoreinfo};
 use crate::vm::qmp::Monitor;
 
@@ -22,12 +20,6 @@ const LIMIT: Duration = Duration::from_secs(900);
 
 /// How long QEMU may take for a page.
 const SHORT: Duration = Duration::from_secs(30);
-
-/// A dump has the headers, a bit for each page (twice) and 24 bytes for each page besides
-/// what it holds, all in all less than a hundredth of the memory.
-fn longest(memory: u64) -> u64 {
-    memory + memory / 64 + (1 << 20)
-}
 
 /// The most that a kernel's description may have: it is 4 KiB and a note's head.
 const LONGEST_NOTE: u64 = 64 << 10;
@@ -51,10 +43,10 @@ pub fn write(
     ui: &Ui,
 ) -> Result<bool> {
     let temporary = Temporary::file(goal)?;
-    let longest = longest(memory);
-    let free = rustix::fs::fstatvfs(temporary.as_file())
-        .map(|status| status.f_bavail.saturating_mul(status.f_frsize))
-        .unwrap_or(u64::MAX);
+    // A dump has the headers, a bit for each page (twice) and 24 bytes for each page besides
+    // what it holds, all in all less than a hundredth of the memory.
+    let longest = memory + memory / 64 + (1 << 20);
+    let free = disk::free(goal.parent().unwrap_or(goal)).unwrap_or(u64::MAX);
     ensure!(
         free >= longest,
         "a dump may need {} MiB, and there are {} where {} is to be",
@@ -83,9 +75,11 @@ pub fn write(
                 task.update(format!("{} MiB", written >> 20));
                 assembler.push(&buffer[..n]).map(|()| true)
             }
-            Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Ok(false),
-            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => Ok(true),
-            Err(error) => Err(error).context("cannot read the dump from QEMU"),
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => Ok(false),
+                ErrorKind::Interrupted => Ok(true),
+                _ => Err(error).context("cannot read the dump from QEMU"),
+            },
         }
     };
     let arguments = json!({
@@ -99,10 +93,10 @@ pub fn write(
     })?;
     while !assembler.ended() && drain(&mut assembler)? {}
     let file = assembler.finish()?;
-    let description = match note {
-        Some(note) => description(monitor, note, directory)?,
-        None => None,
-    };
+    let description = note
+        .map(|note| description(monitor, note, directory))
+        .transpose()?
+        .flatten();
     if let Some(description) = &description {
         kdump::add_vmcoreinfo(&file, description)?;
     }
@@ -118,10 +112,12 @@ fn description(monitor: &mut Monitor, note: Note, directory: &Path) -> Result<Op
     let path = directory.join("vmcoreinfo");
     let arguments = json!({"val": note.address, "size": note.size, "filename": utf8(&path)?});
     monitor.execute("pmemsave", &arguments, SHORT, || Ok(false))?;
-    let context = || format!("cannot read {}", path.display());
-    let file = File::open(&path).with_context(context)?;
-    let mut bytes = vec![0; usize::try_from(note.size)?];
-    file.read_exact_at(&mut bytes, 0).with_context(context)?;
+    let bytes = input::bytes(&path, LONGEST_NOTE)?;
+    ensure!(
+        bytes.len() as u64 == note.size,
+        "QEMU has not written {}",
+        path.display()
+    );
     Ok(kdump::vmcoreinfo(&bytes))
 }
 

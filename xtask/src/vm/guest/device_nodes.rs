@@ -38,7 +38,7 @@ const ACCESS: &[(&str, u32, &str)] = &[
     ("vhost-vsock", 0o660, "kvm"),
 ];
 
-const OTHERS: (u32, &str) = (0o600, "root");
+const OTHERS: (&str, u32, &str) = ("", 0o600, "root");
 
 /// Memory's nodes (Documentation/admin-guide/devices.txt), and what the kernel must have
 /// for them.
@@ -49,18 +49,16 @@ const CONSOLES: u32 = 64;
 
 /// The nodes of the kernel with this folder of modules.
 pub fn nodes(modules: &Path, features: &KernelFeatures) -> Result<Vec<Node>> {
-    let read = |name: &str| -> Result<String> {
-        Ok(input::text_if_any(&modules.join(name), input::TEXT)?.unwrap_or_default())
-    };
-    let mut nodes = built_in(&read("modules.builtin.modinfo")?);
+    let read = |name: &str| input::text_if_any(&modules.join(name), input::TEXT);
+    let mut nodes = built_in(&read("modules.builtin.modinfo")?.unwrap_or_default());
     nodes.extend(known(features));
-    nodes.extend(loading(&read("modules.devname")?));
+    nodes.extend(loading(&read("modules.devname")?.unwrap_or_default()));
     Ok(nodes)
 }
 
 fn node(name: &str, kind: u32, number: (u32, u32)) -> Node {
     let found = ACCESS.iter().find(|(known, ..)| *known == name);
-    let (mode, group) = found.map_or(OTHERS, |(_, mode, group)| (*mode, *group));
+    let &(_, mode, group) = found.unwrap_or(&OTHERS);
     Node {
         name: name.to_owned(),
         mode: kind | mode,
@@ -76,7 +74,9 @@ fn loading(text: &str) -> Vec<Node> {
     let parse = |line: &str| {
         let mut words = line.split_whitespace();
         let (_module, name, number) = (words.next()?, words.next()?, words.next()?);
-        if line.starts_with('#') || !is_inside(name) {
+        let mut parts = Path::new(name).components();
+        let inside = parts.all(|part| matches!(part, Component::Normal(_)));
+        if line.starts_with('#') || !inside {
             return None;
         }
         let kind = match number.chars().next()? {
@@ -88,11 +88,6 @@ fn loading(text: &str) -> Vec<Node> {
         Some(node(name, kind, (major.parse().ok()?, minor.parse().ok()?)))
     };
     text.lines().filter_map(parse).collect()
-}
-
-fn is_inside(name: &str) -> bool {
-    let mut parts = Path::new(name).components();
-    parts.all(|part| matches!(part, Component::Normal(_)))
 }
 
 /// Nodes of built-in drivers, from what `modules.builtin.modinfo` says (kbuild(5) of the
@@ -120,24 +115,17 @@ fn built_in(text: &str) -> Vec<Node> {
 /// Nodes with numbers that never change, of a kernel that is known to have them.
 fn known(features: &KernelFeatures) -> Vec<Node> {
     let has = |option| features.has(option) == Some(true);
+    let fixed = |name: &str, mode, group, number| Node {
+        name: name.to_owned(),
+        mode: cpio::CHARACTER | mode,
+        group,
+        number,
+    };
     let memory = MEMORY.iter().filter(|(.., option)| has(option));
-    let mut nodes = memory
-        .map(|(name, minor, _)| Node {
-            name: (*name).to_owned(),
-            mode: cpio::CHARACTER | 0o640,
-            group: "kmem",
-            number: (1, *minor),
-        })
-        .collect::<Vec<_>>();
-    if has("CONFIG_VT") {
-        nodes.extend((0..CONSOLES).map(|minor| Node {
-            name: format!("tty{minor}"),
-            mode: cpio::CHARACTER | 0o620,
-            group: "tty",
-            number: (4, minor),
-        }));
-    }
-    nodes
+    let memory = memory.map(|(name, minor, _)| fixed(name, 0o640, "kmem", (1, *minor)));
+    let consoles = (0..CONSOLES).filter(|_| has("CONFIG_VT"));
+    let consoles = consoles.map(|minor| fixed(&format!("tty{minor}"), 0o620, "tty", (4, minor)));
+    memory.chain(consoles).collect()
 }
 
 #[cfg(test)]

@@ -5,78 +5,66 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::OsStr;
-use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
 use crate::archive::cpio;
-use crate::base::input;
+use crate::base::{disk, input};
 use crate::vm::guest::device_nodes::{self, Node};
-use crate::vm::{guest::cores, guest::requirements::KernelFeatures};
+use crate::vm::{guest::cores, plan::Boot};
 
-#[derive(Clone, Debug)]
-pub struct GuestFiles<'g> {
-    /// The guest's root on the host, whose `/etc/group` knows the groups' numbers.
-    pub root: &'g Path,
-    pub release: &'g str,
-    /// The kernel's folder of modules.
-    pub modules: &'g Path,
-    pub features: &'g KernelFeatures,
-    /// `PATH` of the guest's command.
-    pub path: &'g OsStr,
-    pub busybox: &'g Path,
-    /// 32 hexadecimal digits, of this run alone: two guests of one host are two machines
-    /// (machine-id(5)).
-    pub machine_id: &'g str,
-}
-const HOST_NAME: &str = "vmtest";
-pub fn write(files: &GuestFiles<'_>, goal: &Path) -> Result<()> {
-    let nodes = device_nodes::nodes(files.modules, files.features)?;
-    // Without the list every file is root's.
-    let groups = input::bytes(&files.root.join("etc/group"), input::TEXT).unwrap_or_default();
+/// Writes the archive. `machine_id`: 32 hexadecimal digits, of this run alone, because two guests of
+/// one host are two machines (machine-id(5)).
+pub fn write(boot: &Boot<'_>, machine_id: &str, goal: &Path) -> Result<()> {
+    let nodes = device_nodes::nodes(&boot.vm.kernel.modules, &boot.plan.features)?;
+    // The numbers of groups; without the list every file is root's.
+    let groups = input::bytes(&boot.vm.root.join("etc/group"), input::TEXT).unwrap_or_default();
     let groups = groups_of(&String::from_utf8_lossy(&groups));
-    File::create(goal)
-        .map_err(anyhow::Error::from)
-        .and_then(|file| archive(files, &nodes, &groups, BufWriter::new(file)))
+    let out = BufWriter::new(disk::create_file(goal)?);
+    archive(boot, machine_id, &nodes, &groups, out)
         .and_then(|mut file| Ok(file.flush()?))
         .with_context(|| format!("cannot write {}", goal.display()))
 }
 
 fn archive<W: Write>(
-    files: &GuestFiles<'_>,
+    boot: &Boot<'_>,
+    machine_id: &str,
     nodes: &[Node],
     groups: &HashMap<String, u32>,
     out: W,
 ) -> Result<W> {
+    let release = boot.vm.kernel.release.to_string();
     let group = |name: &str| groups.get(name).copied().unwrap_or(0);
     let mut archive = cpio::CpioWriter::new(out);
 
-    archive.file("etc/hostname", 0o644, format!("{HOST_NAME}\n").as_bytes())?;
-    let hosts =
-        format!("127.0.0.1 localhost\n::1 localhost ip6-localhost\n127.0.1.1 {HOST_NAME}\n");
-    archive.file("etc/hosts", 0o644, hosts.as_bytes())?;
+    archive.file("etc/hostname", 0o644, b"vmtest\n")?;
+    let hosts = [
+        "127.0.0.1 localhost",
+        "::1 localhost ip6-localhost",
+        "127.0.1.1 vmtest\n",
+    ];
+    archive.file("etc/hosts", 0o644, hosts.join("\n").as_bytes())?;
     // The host's may be a link that leads below /run, and its server cannot be reached.
     archive.file("etc/resolv.conf", 0o644, b"")?;
-    archive.file(
-        "etc/machine-id",
-        0o444,
-        format!("{}\n", files.machine_id).as_bytes(),
-    )?;
+    let machine_id = format!("{machine_id}\n");
+    archive.file("etc/machine-id", 0o444, machine_id.as_bytes())?;
     archive.symlink("etc/mtab", "../proc/self/mounts")?;
     // QEMU's clock runs in UTC, whatever the host's does (hwclock(8)).
     archive.file("etc/adjtime", 0o644, b"0.0 0 0.0\n0\nUTC\n")?;
-    for (name, text) in git_configurations(files.root, files.path) {
+    let path = boot.vm.environment.iter().find(|(name, _)| name == "PATH");
+    let path = path.map_or(OsStr::new(""), |(_, value)| value);
+    for (name, text) in git_configurations(&boot.vm.root, path) {
         archive.file(&name, 0o644, &text)?;
     }
     // Where the kernel's folder of modules is mounted.
-    archive.directory(format!("lib/modules/{}", files.release), 0o755)?;
+    archive.directory(format!("lib/modules/{release}"), 0o755)?;
 
     for name in ["pts", "mqueue", "shm"] {
         archive.directory(format!("dev/{name}"), 0o755)?;
     }
-    if files.features.has("CONFIG_HUGETLBFS") != Some(false) {
+    if boot.plan.features.has("CONFIG_HUGETLBFS") != Some(false) {
         archive.directory("dev/hugepages", 0o755)?;
     }
     for (name, target) in [
@@ -87,7 +75,7 @@ fn archive<W: Write>(
     ] {
         archive.symlink(format!("dev/{name}"), target)?;
     }
-    let has = |option| files.features.has(option) == Some(true);
+    let has = |option| boot.plan.features.has(option) == Some(true);
     if has("CONFIG_PROC_KCORE") {
         archive.symlink("dev/core", "/proc/kcore")?;
     }
@@ -96,12 +84,8 @@ fn archive<W: Write>(
     }
     for node in nodes {
         let (major, minor) = node.number;
-        archive.group(group(node.group)).device(
-            format!("dev/{}", node.name),
-            node.mode,
-            major,
-            minor,
-        )?;
+        archive.group(group(node.group));
+        archive.device(format!("dev/{}", node.name), node.mode, major, minor)?;
     }
 
     archive.group(group("utmp")).file("run/utmp", 0o664, b"")?;
@@ -119,7 +103,7 @@ fn archive<W: Write>(
         let mode = cpio::FIFO | 0o666;
         archive.device(format!("run/vmtest/{stream}"), mode, 0, 0)?;
     }
-    let handler = cores::handler(files.busybox, files.release);
+    let handler = cores::handler(&boot.plan.tools.busybox, &release);
     archive.file("run/vmtest/core", 0o755, &handler)?;
     archive.finish()
 }
@@ -179,6 +163,8 @@ mod tests {
 
     use super::*;
     use crate::archive::cpio::{CpioEntry, CpioHeader};
+    use crate::vm::guest::requirements::KernelFeatures;
+    use crate::vm::plan::tests;
 
     fn listed(config: &str, group: &str) -> String {
         let root = tempfile::tempdir().unwrap();
@@ -189,18 +175,18 @@ mod tests {
             "loop loop-control c10:237\n",
         )
         .unwrap();
-        let files = GuestFiles {
-            root: root.path(),
-            release: "6.1.0",
-            modules: root.path(),
-            features: &KernelFeatures::new(Some(config), None, ""),
-            path: OsStr::new("/usr/bin:relative"),
-            busybox: Path::new("/b"),
-            machine_id: "0123456789abcdef0123456789abcdef",
-        };
+        let mut vm = tests::vm();
+        vm.kernel.release = "6.1.0".parse().unwrap();
+        vm.kernel.modules = root.path().to_owned();
+        vm.root = root.path().to_owned();
+        vm.environment = vec![("PATH".into(), "/usr/bin:relative".into())];
+        let mut plan = tests::plan();
+        plan.features = KernelFeatures::new(Some(config), None, "");
+        plan.tools.busybox = "/b".into();
         let goal = root.path().join("files");
-        write(&files, &goal).unwrap();
-        let mut archive = cpio::CpioReader::new(File::open(&goal).unwrap());
+        let machine_id = "0123456789abcdef0123456789abcdef";
+        write(&tests::boot(&vm, &plan), machine_id, &goal).unwrap();
+        let mut archive = cpio::CpioReader::new(std::fs::File::open(&goal).unwrap());
         let mut lines = String::new();
         while let Some(CpioHeader::Named(entry)) = archive.advance().unwrap() {
             let CpioEntry { path, mode, .. } = entry;

@@ -307,15 +307,15 @@ pub fn module_files(kernel: &LocalKernel, names: &[String]) -> Result<Vec<PathBu
             Failure::setup(format!("{} names {name:?}: {why}", list.display()))
         };
         let below = archive::relative_path(name.as_bytes());
-        let below = below.map_err(|error| outside(error.to_string()))?;
-        let file = kernel.modules.join(below);
-        let real = (file.canonicalize(), kernel.modules.canonicalize());
-        if let (true, (Ok(file), Ok(folder))) = (packaged, real)
-            && !file.starts_with(folder)
-        {
-            return Err(outside(format!("it leads to {}", file.display())).into());
+        let file = kernel
+            .modules
+            .join(below.map_err(|error| outside(error.to_string()))?);
+        match (file.canonicalize(), kernel.modules.canonicalize()) {
+            (Ok(real), Ok(folder)) if packaged && !real.starts_with(&folder) => {
+                Err(outside(format!("it leads to {}", real.display())).into())
+            }
+            _ => Ok(file),
         }
-        Ok(file)
     };
     names.iter().map(file).collect()
 }
