@@ -23,13 +23,9 @@ pub struct SourceEntry {
     pub fields: Vec<(String, String)>,
 }
 
-/// Whether a field says what is fetched, not from whom; we have our own.
-fn is_replaced(name: &str) -> bool {
-    matches!(
-        name,
-        "types" | "uris" | "suites" | "components" | "architectures" | "languages"
-    ) || matches!(name, "targets" | "enabled" | "check-valid-until")
-}
+/// Fields, and options of one line, that say what is fetched, not from whom; we have our own.
+const REPLACED: &str = "types uris suites components architectures arch languages lang targets \
+    target enabled check-valid-until";
 
 /// Reads a `.list` file: one entry a line.
 pub fn parse_one_line(text: &str) -> Vec<SourceEntry> {
@@ -38,40 +34,26 @@ pub fn parse_one_line(text: &str) -> Vec<SourceEntry> {
 
 fn parse_line(line: &str) -> Option<SourceEntry> {
     let line = line.split('#').next()?.trim();
-    let rest = line.strip_prefix("deb")?;
-    if !rest.starts_with([' ', '\t']) {
-        // `deb-src`.
-        return None;
-    }
+    let (kind, rest) = line.split_once([' ', '\t'])?;
     let mut rest = rest.trim_start();
-    let mut fields = Vec::new();
+    let mut fields = vec![("Types".to_owned(), kind.to_owned())];
     if let Some(options) = rest.strip_prefix('[') {
         let (options, after) = options.split_once(']')?;
         rest = after;
         for option in options.split_whitespace() {
             // `+=` and `-=` change a default; taking them for `=` would be wrong.
             let (name, value) = option.split_once('=')?;
-            if name.ends_with(['+', '-']) {
-                continue;
-            }
-            let name = match name {
-                "arch" => "architectures",
-                "lang" => "languages",
-                "target" => "targets",
-                other => other,
-            };
-            if !is_replaced(name) {
+            if !name.ends_with(['+', '-']) {
                 fields.push((title_case(name), value.replace(',', " ")));
             }
         }
     }
     let mut words = rest.split_whitespace().map(str::to_owned);
-    Some(SourceEntry {
-        uris: vec![words.next()?],
-        suites: vec![words.next()?],
-        components: words.collect(),
-        fields,
-    })
+    fields.push(("URIs".to_owned(), words.next()?));
+    fields.push(("Suites".to_owned(), words.next()?));
+    let components = words.collect::<Vec<_>>().join(" ");
+    fields.push(("Components".to_owned(), components));
+    entry(&fields)
 }
 
 /// `signed-by` as `Signed-By`.
@@ -121,15 +103,16 @@ fn entry(fields: &[(String, String)]) -> Option<SourceEntry> {
     if disabled || !words("types").contains(&"deb".to_owned()) {
         return None;
     }
-    let kept = |name: &str| {
+    let mut kept = fields.to_vec();
+    kept.retain(|(name, _)| {
         let name = name.to_ascii_lowercase();
-        !name.starts_with("x-") && !is_replaced(&name)
-    };
+        !name.starts_with("x-") && REPLACED.split(' ').all(|other| other != name)
+    });
     Some(SourceEntry {
         uris: words("uris"),
         suites: words("suites"),
         components: words("components"),
-        fields: (fields.iter().filter(|(name, _)| kept(name)).cloned()).collect(),
+        fields: kept,
     })
 }
 
@@ -194,9 +177,7 @@ fn depth(uri: &str, archive: DebianArchive) -> Option<usize> {
 /// A suite that may have kernel source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DebianSuite {
-    /// Its name in the archive.
     pub name: &'static str,
-    /// Where it is.
     pub archive: DebianArchive,
     /// Whether its lists are no longer renewed, so that their time limits are over.
     pub archived: bool,
@@ -287,18 +268,15 @@ pub fn configuration(directory: &str) -> String {
 /// A version of a package, as `apt-cache show` prints it (deb-control(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DebianCandidate {
-    /// The package's name.
     pub package: String,
-    /// Debian's version.
     pub version: String,
-    /// Bytes.
+    /// Bytes of the package file.
     pub size: u64,
     /// Of the package file.
     pub sha256: String,
     /// Bytes that it takes when it is unpacked, as whoever built it found; 0 if that is
     /// not said.
     pub installed: u64,
-    /// What it needs, as the field `Depends` has it.
     pub depends: Vec<Dependency>,
 }
 
@@ -306,7 +284,6 @@ pub struct DebianCandidate {
 /// them is of interest here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dependency {
-    /// The package's name.
     pub package: String,
     /// The only version that will do, if there is just one.
     pub version: Option<String>,
@@ -326,10 +303,9 @@ pub fn parse_show(text: &str, package: &str) -> Vec<DebianCandidate> {
 
 fn candidate(paragraph: &str) -> Option<DebianCandidate> {
     let field = |name: &str| {
-        paragraph
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
-            .map(str::trim)
+        let mut lines = paragraph.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+        value.map(str::trim)
     };
     let kibibytes = field("Installed-Size").and_then(|size| size.parse::<u64>().ok());
     Some(DebianCandidate {
@@ -418,13 +394,12 @@ fn compare_part(mut a: &str, mut b: &str) -> Ordering {
 
 /// The digits at the start without leading zeros, and the rest.
 fn number(text: &str) -> (&str, &str) {
-    let end = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    (text[..end].trim_start_matches('0'), &text[end..])
+    let rest = text.trim_start_matches(|c: char| c.is_ascii_digit());
+    let (digits, rest) = text.split_at(text.len() - rest.len());
+    (digits.trim_start_matches('0'), rest)
 }
 
-/// Why apt could not update a suite, from what it printed.
+/// Why apt could not update a suite.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpdateFailure {
     /// The archive does not have it.
@@ -433,44 +408,32 @@ pub enum UpdateFailure {
     Unreachable,
     /// It is not signed with a key that the host has.
     Untrusted,
-    /// Something else.
     Other,
 }
 
-/// Reads what `apt-get update` printed (in the C locale).
+/// What `apt-get update` prints (in the C locale) of each; the first that fits counts.
+const FAILURES: [(UpdateFailure, &str); 4] = [
+    (UpdateFailure::Unreachable, "Could not connect"),
+    (
+        UpdateFailure::Absent,
+        "404  Not Found|does not have a Release file|File not found|403  Forbidden",
+    ),
+    (
+        UpdateFailure::Unreachable,
+        "Could not resolve|Temporary failure resolving|Unable to connect|Connection timed out|\
+         Connection refused|Network is unreachable|Cannot initiate the connection",
+    ),
+    (
+        UpdateFailure::Untrusted,
+        "NO_PUBKEY|EXPKEYSIG|KEYEXPIRED|is not signed|keyring|BADSIG",
+    ),
+];
+
+/// Why apt failed, from what it printed.
 pub fn update_failure(output: &str) -> UpdateFailure {
-    let has = |texts: &[&str]| texts.iter().any(|text| output.contains(text));
-    if has(&[
-        "404  Not Found",
-        "does not have a Release file",
-        "File not found",
-        "403  Forbidden",
-    ]) && !has(&["Could not connect"])
-    {
-        UpdateFailure::Absent
-    } else if has(&[
-        "Could not connect",
-        "Could not resolve",
-        "Temporary failure resolving",
-        "Unable to connect",
-        "Connection timed out",
-        "Connection refused",
-        "Network is unreachable",
-        "Cannot initiate the connection",
-    ]) {
-        UpdateFailure::Unreachable
-    } else if has(&[
-        "NO_PUBKEY",
-        "EXPKEYSIG",
-        "KEYEXPIRED",
-        "is not signed",
-        "keyring",
-        "BADSIG",
-    ]) {
-        UpdateFailure::Untrusted
-    } else {
-        UpdateFailure::Other
-    }
+    let is_said = |texts: &str| texts.split('|').any(|text| output.contains(text));
+    let found = FAILURES.iter().find(|(_, texts)| is_said(texts));
+    found.map_or(UpdateFailure::Other, |(failure, _)| *failure)
 }
 
 #[cfg(test)]
