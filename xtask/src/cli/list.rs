@@ -70,8 +70,8 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
         let client = flags.release.client(env)?;
         assets = client.listing(Freshness::Checked)?.assets.clone();
         place = match local {
-            true => format!("on this machine or in {}", client.location()),
-            false => format!("in {}", client.location()),
+            true => format!("on this machine or in {}", client.location),
+            false => format!("in {}", client.location),
         };
     }
     let mut listed = list::join(kernels, &assets);

@@ -110,7 +110,7 @@ pub fn download(
         more => format!("downloading {} kernels", more.len()),
     };
     let total = missing.iter().map(|package| package.asset.size).sum();
-    let (size, from) = (megabytes(total), client.location());
+    let (size, from) = (megabytes(total), &client.location);
     let mut task = env.ui.task(format!("{message} ({size}) from {from}"));
     let received = AtomicU64::new(0);
     let fetch = |package: &&Package| fetch(env, client, package, &received);
@@ -175,7 +175,7 @@ fn fetch(
 }
 
 fn damaged(client: &Client, asset: &Asset, why: &Error) -> Failure {
-    let from = client.location();
+    let from = &client.location;
     Failure::setup(format!("{} of {from} is damaged: {why:#}", asset.name))
 }
 
@@ -233,7 +233,7 @@ fn attempt(
         return Err(trouble);
     }
     // The name and what is in it must agree; that no other attempt mends.
-    let from = format!("{} of {}", asset.name, client.location());
+    let from = format!("{} of {}", asset.name, client.location);
     let kernel = vacancy.fill(temporary, &from);
     kernel.map_err(|error| Trouble::Lasting(error::not_the_users(error)))
 }
@@ -282,7 +282,7 @@ impl<'a> Resuming<'a> {
             counts_from: 0,
             skip: 0,
             hash: Sha256::default(),
-            retry: Retry::new(client.limits_of_transfers()),
+            retry: Retry::new(&client.limits),
             received,
             counted: 0,
             trouble: None,

@@ -49,7 +49,7 @@ pub fn contents(assets: &[Asset]) -> Contents {
 
 impl ReleaseStore for Github {
     fn contents(&self) -> Result<Contents> {
-        let location = self.client.location();
+        let location = &self.client.location;
         let listing = self.client.listing(Freshness::Checked);
         let listing = listing.map_err(|error| match is_missing(&error) {
             true => error.context(

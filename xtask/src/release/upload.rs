@@ -145,9 +145,9 @@ fn plan(listing: &Listing, package: &LocalPackage, replace: bool) -> Result<Plan
 /// Has a package in the release.
 pub fn upload(client: &Client, package: &LocalPackage, replace: bool, ui: &Ui) -> Result<Asset> {
     let name = package.name.to_string();
-    let action = format!("upload {name} to {}", client.location());
+    let action = format!("upload {name} to {}", client.location);
     client.require_token(&action)?;
-    let mut retry = Retry::new(client.limits_of_transfers());
+    let mut retry = Retry::new(&client.limits);
     loop {
         let listing = client.listing(Freshness::Checked)?;
         if listing.outdated {
@@ -157,7 +157,7 @@ pub fn upload(client: &Client, package: &LocalPackage, replace: bool, ui: &Ui) -
         let release = &listing.release;
         let result = match plan(&listing, package, replace)? {
             Plan::Nothing(asset) => {
-                ui.info(format!("{name} is in {} already", client.location()));
+                ui.info(format!("{name} is in {} already", client.location));
                 return Ok(asset);
             }
             Plan::Send(leftovers) => send(client, release, &leftovers, package, &name, ui),
@@ -198,7 +198,7 @@ fn send(
     let path = &package.path;
     let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
     let label = package.input_key.as_deref().map(api::label);
-    let (size, location) = (megabytes(package.size), client.location());
+    let (size, location) = (megabytes(package.size), &client.location);
     let mut task = ui.task(format!("uploading {name} ({size}) to {location}"));
     client.upload(
         release,

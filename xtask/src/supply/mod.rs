@@ -211,7 +211,7 @@ fn nothing(
     sources: &Sources,
     unasked: Option<&Error>,
 ) -> Failure {
-    let location = sources.client.location();
+    let location = &sources.client.location;
     let local = sources.from.contains(&Place::Local);
     let release = sources.from.contains(&Place::Release) && unasked.is_none();
     let place = match (local, release) {
@@ -264,7 +264,7 @@ pub fn pick_packages(
             Some(package) => packages.push(package.clone()),
             None => {
                 let releases = candidates.iter().map(Candidate::release);
-                let place = format!("in {}", client.location());
+                let place = format!("in {}", client.location);
                 return Err(request.nothing_matches(releases, &place).into());
             }
         }

@@ -28,6 +28,12 @@ use support::github_server::{BY_TAG, Fault, GitHub, Host, UPLOAD};
 const TOKEN: &str = "ghp_0123456789abcdef";
 const RELEASE: &str = "6.1.9-vmtest1.1default";
 
+fn client(env: &Env, location: Location, token: Option<Secret>) -> Client {
+    let mut client = Client::new(env, location, token);
+    client.limits = limits();
+    client
+}
+
 /// Limits that a test can wait for.
 fn limits() -> Limits {
     Limits {
@@ -76,7 +82,7 @@ impl Setting {
         };
         let location = Location::choose(&[&settings], None).unwrap();
         let token = token.map(Secret::new);
-        Client::new(&self.env(), location, token).limits(limits())
+        client(&self.env(), location, token)
     }
 
     /// Downloads what the release has.
@@ -1033,7 +1039,7 @@ fn a_host_that_could_not_be_reached_is_not_asked_again_in_this_run() {
     let location = Location::choose(&[&settings], None).unwrap();
     let sources = Sources {
         from: vec![Place::Local, Place::Release],
-        client: Client::new(&setting.env(), location, None).limits(limits()),
+        client: client(&setting.env(), location, None),
         debuginfo: false,
     };
     let request = "6.1".parse().unwrap();

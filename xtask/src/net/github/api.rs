@@ -11,8 +11,8 @@ use serde::Deserialize;
 
 use crate::base::{error::Failure, secrets};
 use crate::model::package_name::PackageName;
+use crate::net::http::Answer;
 use crate::net::http::address::encode;
-use crate::net::http::{Answer, Method};
 
 /// What an answer is to be written in: GitHub's own kind of JSON, as its guide
 /// recommends (docs.github.com/en/rest/using-the-rest-api/getting-started-with-the-rest-api),
@@ -173,49 +173,19 @@ pub fn label(input_key: &str) -> String {
     format!("{LABEL_PREFIX}{input_key}")
 }
 
-/// What is asked of the API: a method, the path after its address, and a JSON body.
-#[derive(Clone, Debug)]
-pub struct Call {
-    pub method: Method,
-    /// Begins with a slash.
-    pub path: String,
-    pub body: Option<String>,
+/// The path of the published release of a tag ("Get a release by tag name").
+pub fn release_by_tag(repository: &Repository, tag: &str) -> String {
+    format!("/repos/{repository}/releases/tags/{}", encode(tag))
 }
 
-impl Call {
-    fn new(method: Method, repository: &Repository, path: fmt::Arguments<'_>) -> Self {
-        Self {
-            method,
-            path: format!("/repos/{repository}/releases{path}"),
-            body: None,
-        }
-    }
+/// The path of one page of the assets of a release, the first being 1 ("List release assets").
+pub fn assets(repository: &Repository, release: u64, page: usize) -> String {
+    format!("/repos/{repository}/releases/{release}/assets?per_page={PAGE}&page={page}")
+}
 
-    /// The published release of a tag ("Get a release by tag name").
-    pub fn release_by_tag(repository: &Repository, tag: &str) -> Self {
-        let tag = encode(tag);
-        Self::new(Method::GET, repository, format_args!("/tags/{tag}"))
-    }
-
-    /// One page of the assets of a release, the first being 1 ("List release assets").
-    pub fn assets(repository: &Repository, release: u64, page: usize) -> Self {
-        let path = format_args!("/{release}/assets?per_page={PAGE}&page={page}");
-        Self::new(Method::GET, repository, path)
-    }
-
-    /// Another name for an asset ("Update a release asset").
-    pub fn rename_asset(repository: &Repository, asset: u64, name: &str) -> Self {
-        let body = serde_json::json!({ "name": name });
-        Self {
-            body: Some(body.to_string()),
-            ..Self::new(Method::PATCH, repository, format_args!("/assets/{asset}"))
-        }
-    }
-
-    /// "Delete a release asset".
-    pub fn delete_asset(repository: &Repository, asset: u64) -> Self {
-        Self::new(Method::DELETE, repository, format_args!("/assets/{asset}"))
-    }
+/// The path of an asset ("Update a release asset", "Delete a release asset").
+pub fn asset(repository: &Repository, id: u64) -> String {
+    format!("/repos/{repository}/releases/assets/{id}")
 }
 
 /// The address for a new asset, from a release's `upload_url`, which is a template

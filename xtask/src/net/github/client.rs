@@ -17,7 +17,7 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::api::{self, Asset, Call, Release};
+use super::api::{self, Asset, Release};
 use super::cache::{Cache, Kept};
 use super::location::Location;
 use crate::base::{env::Env, environment::TOKENS, error::Failure, time};
@@ -66,10 +66,11 @@ pub struct Listing {
 /// Somebody who can be asked for one release.
 #[derive(Debug)]
 pub struct Client {
-    location: Location,
+    pub location: Location,
+    /// Time limits and the number of attempts, for what is built on this as well.
+    pub limits: Limits,
     token: Option<Secret>,
     cache: Cache,
-    limits: Limits,
     env: Env,
     /// What came of asking; of a failure its text, and whether there is no such release.
     listing: Mutex<Option<Result<Arc<Listing>, (String, bool)>>>,
@@ -95,21 +96,6 @@ impl Client {
             listing: Mutex::default(),
             told: AtomicBool::new(false),
         }
-    }
-
-    /// With other limits.
-    #[must_use]
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
-    }
-
-    pub fn limits_of_transfers(&self) -> &Limits {
-        &self.limits
-    }
-
-    pub fn location(&self) -> &Location {
-        &self.location
     }
 
     /// The release and its assets. Asked for once in the life of a client, with or
@@ -144,15 +130,14 @@ impl Client {
     }
 
     fn fetch_listing(&self, freshness: Freshness) -> Result<Listing> {
-        let repository = &self.location.repository;
-        let call = Call::release_by_tag(repository, &self.location.tag);
-        let (mut release, mut outdated) = self.get::<Release>(&call, freshness)?;
+        let path = api::release_by_tag(&self.location.repository, &self.location.tag);
+        let (mut release, mut outdated) = self.get::<Release>(&path, freshness)?;
         let mut assets = std::mem::take(&mut release.assets);
         if assets.len() >= EMBEDDED {
             assets.clear();
             for page in 1..=api::ASSETS_MAX / api::PAGE {
-                let call = Call::assets(repository, release.id, page);
-                let (more, old) = self.get::<Vec<Asset>>(&call, freshness)?;
+                let path = api::assets(&self.location.repository, release.id, page);
+                let (more, old) = self.get::<Vec<Asset>>(&path, freshness)?;
                 outdated |= old;
                 let last = more.len() < api::PAGE;
                 assets.extend(more);
@@ -165,7 +150,7 @@ impl Client {
             assets.dedup_by_key(|asset| asset.id);
         }
         if outdated {
-            let kept = self.cache.get(&self.url(&call));
+            let kept = self.cache.get(&self.url(&path));
             let when = kept.map(|kept| format!(" of {}", time::local(kept.checked)));
             let (when, location) = (when.unwrap_or_default(), &self.location);
             let message = format!("using the list{when} of what {location} has");
@@ -178,16 +163,17 @@ impl Client {
         })
     }
 
-    fn url(&self, call: &Call) -> String {
-        format!("{}{}", self.location.api_url, call.path)
+    fn url(&self, path: &str) -> String {
+        format!("{}{path}", self.location.api_url)
     }
 
-    /// A request to the API.
-    fn request(&self, method: Method, url: &str) -> Request {
-        Request::new(method, url)
-            .header("accept", api::ACCEPT)
-            .header("x-github-api-version", api::VERSION)
-            .authorization(self.token_for(url))
+    /// A request to the API for an answer of that kind.
+    fn request(&self, method: Method, url: &str, accept: &str) -> Request {
+        let mut request = Request::new(method, url)
+            .header("accept", accept)
+            .header("x-github-api-version", api::VERSION);
+        request.authorization = self.token_for(url);
+        request
     }
 
     /// The token, if the API itself answers at this address.
@@ -207,10 +193,10 @@ impl Client {
     /// Gets something, and whether that is only what was said before.
     fn get<T: for<'de> Deserialize<'de>>(
         &self,
-        call: &Call,
+        path: &str,
         freshness: Freshness,
     ) -> Result<(T, bool)> {
-        let url = self.url(call);
+        let url = self.url(path);
         let kept = self.cache.get(&url);
         let parse_kept = |kept: &Kept| serde_json::from_slice::<T>(&kept.body).ok();
         if let (Some(kept), Freshness::Usual) = (&kept, freshness)
@@ -220,7 +206,7 @@ impl Client {
             return Ok((value, false));
         }
         let asked = http::retrying(&url, &self.limits, &|wait| self.notice(wait), || {
-            let mut request = self.request(call.method.clone(), &url);
+            let mut request = self.request(Method::GET, &url, api::ACCEPT);
             if let Some(kept) = &kept {
                 request = request.header("if-none-match", &kept.etag);
             }
@@ -299,13 +285,10 @@ impl Client {
         };
         let mut last = None;
         for (url, api) in addresses {
-            let mut request = Request::new(Method::GET, url);
-            if api {
-                request = request
-                    .header("accept", api::ACCEPT_BYTES)
-                    .header("x-github-api-version", api::VERSION)
-                    .authorization(self.token_for(url));
-            }
+            let mut request = match api {
+                true => self.request(Method::GET, url, api::ACCEPT_BYTES),
+                false => Request::new(Method::GET, url),
+            };
             if let Some((offset, validator)) = rest {
                 request = request
                     .header("range", format!("bytes={offset}-"))
@@ -335,21 +318,27 @@ impl Client {
         Err(failure.hint(hint).into())
     }
 
-    /// Changes something; the body of the answer.
-    fn change(&self, call: &Call, action: &str) -> Result<Vec<u8>> {
+    /// Changes an asset; the body of the answer.
+    fn change(
+        &self,
+        method: &Method,
+        id: u64,
+        json: Option<String>,
+        action: &str,
+    ) -> Result<Vec<u8>> {
         self.require_token(action)?;
-        let url = self.url(call);
+        let url = self.url(&api::asset(&self.location.repository, id));
         let mut attempts = 0;
         let changed = http::retrying(&url, &self.limits, &|wait| self.notice(wait), || {
             attempts += 1;
-            let request = self.request(call.method.clone(), &url);
-            let request = request.json(call.body.clone());
+            let mut request = self.request(method.clone(), &url, api::ACCEPT);
+            request.json.clone_from(&json);
             request.send(&self.limits)?.bytes(api::ANSWER_MAX)
         });
         self.forget();
         changed.or_else(|error| {
             let gone = http::status_of(&error) == Some(404);
-            match gone && attempts > 1 && call.method == Method::DELETE {
+            match gone && attempts > 1 && method == Method::DELETE {
                 // An earlier attempt did it, and its answer was lost.
                 true => Ok(Vec::new()),
                 false => Err(self.explain(action, error)),
@@ -365,15 +354,14 @@ impl Client {
     /// Gives an asset another name.
     pub fn rename_asset(&self, asset: &Asset, name: &str) -> Result<Asset> {
         let action = format!("rename {} in {} to {name}", asset.name, self.location);
-        let call = Call::rename_asset(&self.location.repository, asset.id, name);
-        let body = self.change(&call, &action)?;
+        let json = serde_json::json!({ "name": name }).to_string();
+        let body = self.change(&Method::PATCH, asset.id, Some(json), &action)?;
         serde_json::from_slice(&body).with_context(|| format!("cannot {action}"))
     }
 
     pub fn delete_asset(&self, id: u64, name: &str) -> Result<()> {
         let action = format!("delete {name} from {}", self.location);
-        let call = Call::delete_asset(&self.location.repository, id);
-        self.change(&call, &action).map(drop)
+        self.change(&Method::DELETE, id, None, &action).map(drop)
     }
 
     /// Sends a file as a new asset. One attempt: what a failed one leaves behind must be looked at
@@ -400,14 +388,13 @@ impl Client {
             ..self.limits
         };
         let sent = Arc::new(AtomicU64::new(0));
-        let request = Request::new(Method::POST, &url)
-            .header("accept", api::ACCEPT)
-            .header("x-github-api-version", api::VERSION)
+        let mut request = self
+            .request(Method::POST, &url, api::ACCEPT)
             // The only type that the description of the API knows for an asset.
             .header("content-type", "application/octet-stream")
-            // The API answered this address.
-            .authorization(self.token.clone())
             .stream(file, length, Arc::clone(&sent));
+        // The API answered this address.
+        request.authorization.clone_from(&self.token);
         let answer = request
             .send_watched(&limits, || progress(sent.load(Ordering::Relaxed)))
             .and_then(|mut response| response.bytes(api::ANSWER_MAX));

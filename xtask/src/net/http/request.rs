@@ -51,8 +51,11 @@ pub struct Request {
     method: Method,
     url: String,
     headers: Vec<(&'static str, String)>,
-    authorization: Option<Secret>,
-    json: Option<String>,
+    /// Goes to the origin of this request's address alone: it is not sent along when a redirect
+    /// leads to another one.
+    pub authorization: Option<Secret>,
+    /// A small body.
+    pub json: Option<String>,
     stream: Option<Watched>,
     abandoned: Arc<AtomicBool>,
 }
@@ -75,21 +78,6 @@ impl Request {
     #[must_use]
     pub fn header(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
-        self
-    }
-
-    /// Adds a token. It goes to the origin of this request's address alone: it is
-    /// not sent along when a redirect leads to another one.
-    #[must_use]
-    pub fn authorization(mut self, token: Option<Secret>) -> Self {
-        self.authorization = token;
-        self
-    }
-
-    /// Sets a small body.
-    #[must_use]
-    pub fn json(mut self, json: Option<String>) -> Self {
-        self.json = json;
         self
     }
 

@@ -109,25 +109,19 @@ fn what_may_be_missing_or_new_is_no_error() {
 #[test]
 fn requests_are_those_of_the_documentation() {
     let repository = repository();
-    let show = |call: Call| {
-        let body = call.body.map(|body| format!(" {body}")).unwrap_or_default();
-        format!("{} {}{body}\n", call.method, call.path)
-    };
-    let calls = [
-        Call::release_by_tag(&repository, "vmtest-assets"),
-        Call::release_by_tag(&repository, "a/b c"),
-        Call::assets(&repository, 17, 3),
-        Call::rename_asset(&repository, 5, "n"),
-        Call::delete_asset(&repository, 5),
+    let paths = [
+        release_by_tag(&repository, "vmtest-assets"),
+        release_by_tag(&repository, "a/b c"),
+        assets(&repository, 17, 3),
+        asset(&repository, 5),
     ];
     expect_test::expect![[r#"
-        GET /repos/osandov/drgn/releases/tags/vmtest-assets
-        GET /repos/osandov/drgn/releases/tags/a%2Fb%20c
-        GET /repos/osandov/drgn/releases/17/assets?per_page=100&page=3
-        PATCH /repos/osandov/drgn/releases/assets/5 {"name":"n"}
-        DELETE /repos/osandov/drgn/releases/assets/5
+        /repos/osandov/drgn/releases/tags/vmtest-assets
+        /repos/osandov/drgn/releases/tags/a%2Fb%20c
+        /repos/osandov/drgn/releases/17/assets?per_page=100&page=3
+        /repos/osandov/drgn/releases/assets/5
     "#]]
-    .assert_eq(&calls.map(show).concat());
+    .assert_eq(&(paths.join("\n") + "\n"));
 }
 
 #[test]
