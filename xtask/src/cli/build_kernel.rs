@@ -33,11 +33,7 @@ Examples:
   cargo xtask build-kernel 6.1 --cc gcc-11")]
 pub struct BuildKernelFlags {
     /// Build a series, a version, or the directory of a source tree (which begins with `/` or `.`)
-    #[arg(
-        value_name = "VERSION|DIR",
-        required_unless_present = "all_kernels",
-        conflicts_with = "all_kernels"
-    )]
+    #[arg(value_name = "VERSION|DIR", group = "which")]
     pub kernels: Vec<OsString>,
     #[command(flatten)]
     pub build: BuildFlags,

@@ -10,7 +10,7 @@ use crate::base::{env::Env, error::Failure, stdout::Stdout, table};
 use crate::cli::report::job;
 use crate::host::setup;
 use crate::supply::host_arch;
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::Args;
 use serde::Deserialize;
 
@@ -68,23 +68,20 @@ pub fn run(env: &Env, flags: &CiFlags, workspace: Option<&Path>, setup: bool) ->
     let (build, vm) = (setup::for_build(), setup::for_vm(host_arch()?));
     let tools = [setup::for_ci(), build, vm, setup::for_python()];
     setup::require(env, &tools.concat(), setup)?;
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
     for step in &steps {
         let start = Instant::now();
-        let failed = step.after.as_ref().filter(|after| {
-            let mut earlier = steps.iter().zip(&outcomes);
-            earlier
-                .any(|(step, (outcome, _))| step.name == **after && *outcome != StepOutcome::Passed)
-        });
-        let outcome = match failed {
+        let outcome = match step.after.as_ref().filter(|after| failed.contains(after)) {
             Some(after) => StepOutcome::LeftOut(after.clone()),
             None => carry_out(env, step, workspace)?,
         };
+        if outcome != StepOutcome::Passed {
+            failed.push(&step.name);
+        }
         outcomes.push((outcome, start.elapsed()));
     }
     write!(Stdout, "{}", summary(&steps, &outcomes))?;
-    let passed = |(outcome, _): &(StepOutcome, Duration)| *outcome == StepOutcome::Passed;
-    Ok(super::findings(!outcomes.iter().all(passed)))
+    Ok(super::findings(!failed.is_empty()))
 }
 
 /// The steps for a workspace, in order.
@@ -135,19 +132,13 @@ enum StepOutcome {
 }
 
 fn carry_out(env: &Env, step: &Step, workspace: &Path) -> Result<StepOutcome> {
-    let (program, arguments) = step
-        .command
-        .split_first()
-        .context("a step has no command")?;
-    let program = match program.as_str() {
+    let program = match step.command[0].as_str() {
         "cargo" => std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
-        "xtask" => std::env::current_exe()
-            .context("cannot find our own executable")?
-            .into(),
+        "xtask" => std::env::current_exe()?.into(),
         program => program.into(),
     };
     let command = LongCommand::new(program)
-        .args(arguments)
+        .args(&step.command[1..])
         .credentials()
         .current_dir(workspace)
         .env("VMTEST_DIR", env.paths.work())
@@ -162,10 +153,9 @@ fn carry_out(env: &Env, step: &Step, workspace: &Path) -> Result<StepOutcome> {
     env.ui.info(format!("{}: {}", step.name, step.about));
     env.ui.info(format!("$ {}", command.display()));
     let mut child = command.spawn()?;
+    let ended = child.wait();
     // A step that is stopped says itself what it kept.
-    let status = child
-        .wait()
-        .or_else(|error| child.terminate().and(Err(error)))?;
+    let status = ended.or_else(|error| child.terminate().and(Err(error)))?;
     if in_job {
         writeln!(Stdout, "::endgroup::")?;
     }
@@ -190,11 +180,7 @@ fn summary(steps: &[Step], outcomes: &[(StepOutcome, Duration)]) -> String {
         rows.push([step.name.clone(), outcome, rest]);
     }
     let all = outcomes.len();
-    table::columns(&rows, &[])
-        + &format!(
-            "{passed} of {all} steps passed
-"
-        )
+    table::columns(&rows, &[]) + &format!("{passed} of {all} steps passed\n")
 }
 
 #[cfg(test)]

@@ -371,10 +371,6 @@ impl VmSink for Printed {
     fn stderr(&mut self, bytes: &[u8]) -> Result<()> {
         self.stdout(bytes)
     }
-
-    fn events(&mut self, _: &[u8]) -> Result<()> {
-        Ok(())
-    }
 }
 
 /// Opens the file, removes it, and reads what is still open. QEMU's 9p server has

@@ -37,13 +37,7 @@ pub struct Global {
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
     /// Print results in colour; `auto`: on a terminal, unless $NO_COLOR is set
-    #[arg(
-        long,
-        global = true,
-        value_enum,
-        value_name = "WHEN",
-        default_value = "auto"
-    )]
+    #[arg(long, global = true, value_name = "WHEN", default_value = "auto")]
     pub color: ColorChoice,
     /// Install missing host tools first, after printing the command, and build kernels that cannot
     /// be fetched
@@ -129,10 +123,9 @@ pub fn arguments(words: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut plain = false;
     let translate = |word: OsString| {
         plain |= word == "--";
-        if !plain && word == "-Xqemu" {
-            "--qemu-argument".into()
-        } else {
-            word
+        match !plain && word == "-Xqemu" {
+            true => "--qemu-argument".into(),
+            false => word,
         }
     };
     words.into_iter().map(translate).collect()

@@ -7,7 +7,7 @@ use crate::model::arch::{self, Arch};
 use crate::model::{catalog::Kernels, kernel::LocalKernel, kernel_request::KernelRequest};
 use crate::supply::{self, Sources, host_arch};
 use anyhow::Result;
-use clap::Args;
+use clap::{ArgGroup, Args};
 
 #[derive(Args, Debug, Default)]
 pub struct KernelFlags {
@@ -20,37 +20,23 @@ pub struct KernelFlags {
     #[arg(short = 'K', long)]
     pub all_kernels: bool,
     /// With -K, take this flavor; repeatable [default: default]
-    #[arg(
-        short,
-        long = "flavor",
-        value_name = "FLAVOR",
-        requires = "all_kernels"
-    )]
-    pub flavors: Vec<String>,
+    #[arg(short, long, requires = "all_kernels")]
+    pub flavor: Vec<String>,
     /// With -K, take every flavor
-    #[arg(
-        short = 'F',
-        long,
-        requires = "all_kernels",
-        conflicts_with = "flavors"
-    )]
+    #[arg(short = 'F', long, requires = "all_kernels", conflicts_with = "flavor")]
     pub all_flavors: bool,
 }
 
 /// Which kernels are built, and from which source.
 #[derive(Args, Debug)]
+#[command(group(ArgGroup::new("which").required(true)))]
 pub struct BuildFlags {
     /// Take every supported series
-    #[arg(short = 'K', long, alias = "all-series")]
+    #[arg(short = 'K', long, alias = "all-series", group = "which")]
     pub all_kernels: bool,
     /// Take this flavor; repeatable [default: the first one of kernels.toml]
-    #[arg(
-        short,
-        long = "flavor",
-        value_name = "FLAVOR",
-        conflicts_with = "all_flavors"
-    )]
-    pub flavors: Vec<String>,
+    #[arg(short, long, conflicts_with = "all_flavors")]
+    pub flavor: Vec<String>,
     /// Take every flavor
     #[arg(short = 'F', long)]
     pub all_flavors: bool,
@@ -81,7 +67,7 @@ impl KernelFlags {
             let kernels = Kernels::load(&paths.configs)?;
             let flavors = match self.all_flavors {
                 true => Vec::from_iter(kernels.flavors.iter().map(|flavor| flavor.name.clone())),
-                false => self.flavors.clone(),
+                false => self.flavor.clone(),
             };
             requests.extend(kernels.every_series(host_arch()?, &flavors)?);
         }
@@ -96,13 +82,13 @@ impl BuildFlags {
         if self.all_flavors {
             return Ok(all.collect());
         }
-        if self.flavors.is_empty() {
+        if self.flavor.is_empty() {
             return Ok(all.take(1).collect());
         }
-        for flavor in &self.flavors {
+        for flavor in &self.flavor {
             kernels.flavor(flavor)?;
         }
-        Ok(distinct(&self.flavors))
+        Ok(distinct(&self.flavor))
     }
 }
 

@@ -12,10 +12,9 @@ use clap::Args;
 
 /// List kernels, the newest first of each architecture
 ///
-/// Lists the kernels on this machine, or with --remote those of the release. With --remote, the
-/// state of a kernel is one of: local, remote, both, stale (the kernel on this machine was made
-/// from something else than the release's kernel of that name), starter (an upload that was not
-/// finished).
+/// Lists the kernels on this machine, or with --remote those of the release, with their state:
+/// local, remote, both, stale (this machine's was made from something else than the release's of
+/// that name), starter (an unfinished upload).
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask list
@@ -39,7 +38,6 @@ pub struct ListFlags {
     pub release: ReleaseFlags,
 }
 
-/// How kernels are listed.
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 pub enum ListFormat {
     /// A table
@@ -57,8 +55,8 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
         let distributions = distro::survey(&env.paths, arch)?;
         for survey in [store::survey(&env.paths, arch)?, distributions] {
             for (path, reason) in survey.damaged {
-                env.ui
-                    .warn(format!("{} is no kernel: {reason}", path.display()));
+                let path = path.display();
+                env.ui.warn(format!("{path} is no kernel: {reason}"));
             }
             kernels.extend(survey.kernels);
         }

@@ -8,10 +8,9 @@ use std::path::PathBuf;
 
 /// Package a finished kernel build tree
 ///
-/// Installs the tree's modules into a staging directory, adds the kernel's image and the files that
-/// external modules need, and builds a module against the result as a proof. Leaves the unpacked
-/// kernel in the work directory, and the package kernel-RELEASE.ARCH.tar.zst. Does not change the
-/// build tree.
+/// Packs the tree's modules, the kernel's image and what external modules need, and builds a module
+/// against the result as a proof. Leaves the unpacked kernel in the work directory, and the package
+/// kernel-RELEASE.ARCH.tar.zst. Does not change the build tree.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   cargo xtask package build/vmtest/build/6.1.192-vmtest1.1default.x86_64
@@ -38,7 +37,7 @@ pub fn run(env: &Env, flags: &PackageFlags) -> Result<u8> {
     ));
     let make = |arguments: &[&str]| found.make(arguments);
     let packaged = package::package(env, &found, &make, flags.output.as_deref(), &log)?;
-    env.ui
-        .info(format!("unpacked: {}", packaged.kernel.path.display()));
+    let unpacked = packaged.kernel.path.display();
+    env.ui.info(format!("unpacked: {unpacked}"));
     Ok(0)
 }

@@ -13,10 +13,9 @@ use clap::Args;
 /// Delete old kernels from this machine, or from the release
 ///
 /// Keeps the N newest kernels of each series, flavor and architecture. On this machine it deletes
-/// unpacked kernels (it counts those of distributions apart from vmtest's) and package files; in
-/// the release, finished packages, and uploads that were begun over a day ago and never finished.
-/// Leaves files with other names alone. Shows what it would delete and asks; without a terminal it
-/// deletes only with --yes.
+/// unpacked kernels (counting those of distributions apart) and package files; in the release,
+/// finished packages, and uploads begun over a day ago and never finished. Leaves files with other
+/// names alone. Shows what it would delete and asks; without a terminal it needs --yes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:

@@ -27,10 +27,10 @@ pub enum ReleaseCommand {
 
 /// Compare the newest kernels with those of the release
 ///
-/// Asks for the newest point release of each series and for the kernels of the release. A kernel is
-/// to be built if the release lacks it. It is stale if it was published under the same name from
-/// other source, options or patches: published kernels never change, so it is built again only when
-/// `revision` in kernels.toml is raised. Builds, uploads and deletes nothing.
+/// Takes the newest point release of each series. A kernel is to be built if the release lacks it,
+/// and stale if it was published under the same name from other source, options or patches:
+/// published kernels never change, so only a higher `revision` in kernels.toml builds it again.
+/// Builds, uploads and deletes nothing.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -50,11 +50,11 @@ pub struct PlanFlags {
 
 /// Build and upload what the release lacks
 ///
-/// Does what `release plan` shows, one kernel at a time: builds, packages, uploads. After an
-/// interruption, the same command continues; it does not build again a package that is in the work
-/// directory. A kernel that cannot be built does not stop the others. With --keep, deletes old
-/// kernels from the release at the end, but never the last finished one of a series and flavor.
-/// Shows the plan and asks; without a terminal it changes the release only with --yes.
+/// Does what `release plan` shows, kernel by kernel: builds, packages, uploads. After an
+/// interruption the same command continues, with the packages in the work directory. A kernel that
+/// cannot be built does not stop the others. With --keep, deletes old kernels from the release at
+/// the end, but never the last finished one of a series and flavor. Shows the plan and asks;
+/// without a terminal it needs --yes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -76,11 +76,7 @@ pub struct ApplyFlags {
 #[derive(Args, Debug)]
 pub struct SelectionFlags {
     /// Take these series, such as 6.1
-    #[arg(
-        value_name = "SERIES",
-        required_unless_present = "all_kernels",
-        conflicts_with = "all_kernels"
-    )]
+    #[arg(value_name = "SERIES", group = "which")]
     pub series: Vec<Series>,
     #[command(flatten)]
     pub build: BuildFlags,
@@ -157,11 +153,10 @@ fn apply(env: &Env, flags: &ApplyFlags, install: bool) -> Result<u8> {
     };
     let applied = release::apply(env, &plan, &wanted, &options, &store, &mut build)?;
     let (uploaded, deleted) = (applied.uploaded.len(), applied.deleted.len());
-    env.ui
-        .info(format!("uploaded {uploaded}, deleted {deleted}"));
-    applied
-        .failure()
-        .map_or(Ok(0), |failure| Err(failure.into()))
+    let ui = &env.ui;
+    ui.info(format!("uploaded {uploaded}, deleted {deleted}"));
+    let failure = applied.failure();
+    failure.map_or(Ok(0), |failure| Err(failure.into()))
 }
 
 fn make_plan(

@@ -42,9 +42,8 @@ pub struct SourceFlags {
 
 /// Download kernels from the release
 ///
-/// Each request picks one kernel, the newest that matches. Unpacks it while it arrives; its
-/// checksum must be the one that GitHub knows. Does not fetch again what is on this machine
-/// already. Prints the directories of the kernels.
+/// Each request picks the newest kernel that matches. Checks what arrives with GitHub's checksum,
+/// fetches nothing that is on this machine, and prints the kernels' directories.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -55,8 +54,7 @@ Examples:
 Only private repositories need a token in GITHUB_TOKEN or GH_TOKEN. A token also helps when the
 quota of this address is used up.")]
 pub struct DownloadFlags {
-    /// Download these kernels: a series (6.1), a release, or shell wildcards; comma-separated,
-    /// repeatable
+    /// Download a series (6.1), a release, or shell wildcards; comma-separated, repeatable
     #[arg(required = true, value_name = "REQUEST")]
     pub kernels: Vec<String>,
     /// Run this many downloads at a time
@@ -69,9 +67,8 @@ pub struct DownloadFlags {
 
 /// Upload kernel packages to the release
 ///
-/// Needs an existing release, and a token that may change it. Deletes an unfinished file that an
-/// earlier upload left. Leaves a finished file of the same name as it is, unless --replace is
-/// given.
+/// Needs an existing release, and a token that may change it. Deletes an unfinished file of an
+/// earlier upload, and leaves a finished one as it is, unless --replace is given.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -152,10 +149,8 @@ fn print(kernel: &LocalKernel) -> Result<()> {
 pub fn upload(env: &Env, flags: &UploadFlags) -> Result<u8> {
     let client = flags.release.client(env)?;
     // All are looked at before the first is sent.
-    let packages = flags
-        .files
-        .iter()
-        .map(|path| upload::inspect(path, &env.ui));
+    let files = flags.files.iter();
+    let packages = files.map(|path| upload::inspect(path, &env.ui));
     for package in packages.collect::<Result<Vec<_>>>()? {
         let asset = upload::upload(&client, &package, flags.replace, &env.ui)?;
         stdout::print_value(&asset.browser_download_url)?;

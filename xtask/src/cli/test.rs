@@ -93,13 +93,12 @@ pub fn run(env: &Env, flags: &TestFlags, setup: bool) -> Result<u8> {
     reporter.finish(&end)?;
     if let Some(job) = report::job() {
         let annotations = github::annotations(&end.results, run.tree(), &job);
-        reporter
-            .write(&annotations)
-            .context("cannot write the annotations")?;
+        let written = reporter.write(&annotations);
+        written.context("cannot write the annotations")?;
         job.summarize(&end.results)?;
     }
-    env.ui
-        .info(format!("reports: {}", run.plan.folder.display()));
+    let folder = run.plan.folder.display();
+    env.ui.info(format!("reports: {folder}"));
     run.remember(&end)?;
     Ok(end.results.exit_status())
 }

@@ -20,10 +20,9 @@ use rustix::io::Errno;
 
 /// Boot a kernel and run a command in it, with its exit status
 ///
-/// The command runs as root in the current directory, on this host's files. It cannot change them:
-/// what it writes is gone when it ends. It has the standard input, output and error of `vm`; if
-/// `vm` runs on a terminal, the command gets a terminal (Ctrl-A X ends the VM). Without a command,
-/// `vm` runs a shell.
+/// The command, else a shell, runs as root in the current directory, on this host's files. It
+/// cannot change them: what it writes is gone when it ends. It has the standard input, output and
+/// error of `vm`; if `vm` runs on a terminal, it gets a terminal (Ctrl-A X ends the VM).
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -206,10 +205,6 @@ impl VmSink for Passthrough<'_> {
     fn stderr(&mut self, bytes: &[u8]) -> Result<()> {
         self.kernel.seen(bytes);
         copy(bytes, std::io::stderr())
-    }
-
-    fn events(&mut self, _bytes: &[u8]) -> Result<()> {
-        Ok(())
     }
 
     fn console(&mut self, bytes: &[u8]) -> Result<()> {
