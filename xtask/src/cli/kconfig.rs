@@ -74,10 +74,10 @@ pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
     })?;
     kernels.require_series(version.series, arch)?;
     let early = requirements::early(&config, arch.bus);
-    let audit = audit(&merged, &version, &text).with_modules(&early);
+    let audit = audit(&merged, &version, &text, Some(&early));
     if env.ui.verbosity() == Verbosity::Verbose {
         for option in &audit.options {
-            if !matches!(option.state, State::Lost { .. }) {
+            if option.state != State::Lost {
                 writeln!(Stdout, "{option}")?;
             }
         }

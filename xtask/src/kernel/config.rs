@@ -33,26 +33,13 @@ pub enum Value {
 impl Value {
     /// Parses what stands behind the `=`; `None` if it is none of the five.
     pub fn parse(text: &str) -> Option<Self> {
-        match text {
-            "y" => return Some(Self::Yes),
-            "m" => return Some(Self::Module),
-            "n" => return Some(Self::No),
-            _ => {}
-        }
-        if let Some(inner) = text.strip_prefix('"') {
-            let inner = inner.strip_suffix('"')?;
-            let mut value = String::new();
-            let mut characters = inner.chars();
-            while let Some(c) = characters.next() {
-                match c {
-                    '\\' => value.push(characters.next()?),
-                    '"' => return None,
-                    c => value.push(c),
-                }
-            }
-            return Some(Self::Text(value));
-        }
-        number(text).map(|_| Self::Number(text.to_owned()))
+        Some(match text {
+            "y" => Self::Yes,
+            "m" => Self::Module,
+            "n" => Self::No,
+            text if text.starts_with('"') => Self::Text(unquoted(text)?),
+            text => Self::Number(number(text).map(|_| text.to_owned())?),
+        })
     }
 
     /// Whether the two mean the same: `0x10` is `16`.
@@ -62,6 +49,20 @@ impl Value {
             (a, b) => a == b,
         }
     }
+}
+
+fn unquoted(text: &str) -> Option<String> {
+    let inner = text.strip_prefix('"')?.strip_suffix('"')?;
+    let mut value = String::new();
+    let mut characters = inner.chars();
+    while let Some(c) = characters.next() {
+        value.push(match c {
+            '\\' => characters.next()?,
+            '"' => return None,
+            c => c,
+        });
+    }
+    Some(value)
 }
 
 /// The value of a decimal or hexadecimal number. Options go up to 64 bits
@@ -86,15 +87,16 @@ fn number(text: &str) -> Option<i128> {
 
 impl fmt::Display for Value {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Yes => f.write_str("y"),
-            Self::Module => f.write_str("m"),
-            Self::No => f.write_str("n"),
-            Self::Number(text) => f.write_str(text),
+        f.write_str(match self {
+            Self::Yes => "y",
+            Self::Module => "m",
+            Self::No => "n",
+            Self::Number(text) => text,
             Self::Text(text) => {
-                write!(f, "\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
+                let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
+                return write!(f, "\"{escaped}\"");
             }
-        }
+        })
     }
 }
 
@@ -141,15 +143,14 @@ pub struct Wanted {
 impl Wanted {
     /// What the option is called in a series; `None` if it is not there.
     pub fn name_in(&self, series: Series) -> Option<&str> {
-        let Lifetime {
-            since,
-            until,
-            renames,
-        } = &self.lifetime;
-        if since.is_some_and(|since| series < since) || until.is_some_and(|until| series >= until) {
+        let lifetime = &self.lifetime;
+        if lifetime.since.is_some_and(|since| series < since)
+            || lifetime.until.is_some_and(|until| series >= until)
+        {
             return None;
         }
-        let renamed = renames.iter().rfind(|(since, _)| series >= *since);
+        let mut renames = lifetime.renames.iter();
+        let renamed = renames.rfind(|(since, _)| series >= *since);
         Some(renamed.map_or(&self.option, |(_, name)| name))
     }
 }
@@ -167,18 +168,12 @@ pub fn merge(files: &Files, arch: &Arch, flavor: &str) -> Result<Merged> {
     let kernels = Kernels::load(files)?;
     kernels.flavor(flavor)?;
     let mut paths = kernels.fragments;
+    let both = format!("arch/{}-{flavor}", arch.name);
     paths.push(format!("flavors/{flavor}"));
     paths.push(format!("arch/{}", arch.name));
-    let both = format!("arch/{}-{flavor}", arch.name);
-    if files.contains(&both) {
-        paths.push(both);
-    }
-    let mut fragments = Vec::new();
-    for path in paths {
-        let text = files.read(&path)?;
-        fragments.push(parse_fragment(&path, &text)?);
-    }
-    merge_fragments(fragments)
+    paths.extend(Some(both).filter(|both| files.contains(both)));
+    let parse = |path: &String| parse_fragment(path, &files.read(path)?);
+    merge_fragments(paths.iter().map(parse).collect::<Result<_>>()?)
 }
 
 /// Merges parsed fragments, later ones over earlier ones. An option without a
@@ -337,18 +332,14 @@ fn add_directive(lifetime: &mut Lifetime, text: &str) -> Result<()> {
         }
         _ => bail!("cannot understand {text:?}"),
     }
-    let Lifetime {
-        since,
-        until,
-        renames,
-    } = lifetime;
+    let (since, until, renames) = (lifetime.since, lifetime.until, &lifetime.renames);
     ensure!(
         renames.is_sorted_by(|(a, _), (b, _)| a < b),
         "the new names are not in the order of their series"
     );
     // A range without a series in it would never be looked at.
     ensure!(
-        since.zip(*until).is_none_or(|(since, until)| since < until),
+        since.zip(until).is_none_or(|(since, until)| since < until),
         "\"until\" is not after \"since\""
     );
     ensure!(
@@ -447,7 +438,7 @@ impl FinalConfig {
         config
     }
 
-    /// Whether it has no option at all, and so is hardly a `.config`.
+    /// Whether it is hardly a `.config`.
     pub fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
@@ -459,58 +450,36 @@ impl FinalConfig {
 }
 
 /// What became of a wanted option.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// It is as wanted.
     Set,
     /// It is built in where a module was wanted, or the other way round.
-    There { found: Value },
+    There,
     /// The version does not have it, as the fragment says.
     ExpectedAbsent,
-    /// It has another value than wanted.
-    Lost { found: Value },
+    Lost,
 }
 
-/// A wanted option and what became of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Audited<'a> {
-    pub wanted: &'a Wanted,
+    wanted: &'a Wanted,
     /// Its name in this version; the oldest one if it is absent.
-    pub name: &'a str,
+    name: &'a str,
+    found: Value,
     pub state: State,
 }
 
 /// The comparison of a finished `.config` with what was wanted.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct Audit<'a> {
     pub options: Vec<Audited<'a>>,
 }
 
 impl<'a> Audit<'a> {
-    /// The same for a kernel that we do not build: it does not matter what is built in and
-    /// what is a module, apart from `early` options, whose modules nothing could load.
-    #[must_use]
-    pub fn with_modules(mut self, early: &[&str]) -> Self {
-        for option in &mut self.options {
-            if let State::Lost { found } = &option.state
-                && match (&option.wanted.value, found) {
-                    (Value::Yes, Value::Module) => !early.contains(&option.name),
-                    (Value::Module, Value::Yes) => true,
-                    _ => false,
-                }
-            {
-                let found = found.clone();
-                option.state = State::There { found };
-            }
-        }
-        self
-    }
-
     /// The options that are not as wanted: they stop a build.
     pub fn lost(&self) -> impl Iterator<Item = &Audited<'a>> {
-        self.options
-            .iter()
-            .filter(|option| matches!(option.state, State::Lost { .. }))
+        let options = self.options.iter();
+        options.filter(|option| option.state == State::Lost)
     }
 
     /// How many are set, expected to be absent, and lost.
@@ -526,39 +495,44 @@ impl fmt::Display for Audited<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (name, value, origin) = (self.name, &self.wanted.value, &self.wanted.origin);
         write!(f, "{name}={value} ({origin}) ")?;
-        match &self.state {
-            State::Set => f.write_str("is set"),
-            State::There { found } => write!(f, "is there: it is {found}"),
-            State::ExpectedAbsent => f.write_str("is absent, as expected"),
-            State::Lost { found: Value::No } => f.write_str("is lost: it is not set"),
-            State::Lost { found } => write!(f, "is lost: it is {found}"),
+        match (self.state, &self.found) {
+            (State::Set, _) => f.write_str("is set"),
+            (State::There, found) => write!(f, "is there: it is {found}"),
+            (State::ExpectedAbsent, _) => f.write_str("is absent, as expected"),
+            (State::Lost, Value::No) => f.write_str("is lost: it is not set"),
+            (State::Lost, found) => write!(f, "is lost: it is {found}"),
         }
     }
 }
 
-/// Compares the text of a finished `.config` with what is wanted for a version.
-pub fn audit<'a>(merged: &'a Merged, version: &Version, final_config: &str) -> Audit<'a> {
+/// Compares the text of a finished `.config` with what is wanted for a version. Of a kernel
+/// that we do not build it does not matter what is built in and what is a module, apart from
+/// `early` options, whose modules nothing could load; of one that we build `early` is `None`.
+pub fn audit<'a>(
+    merged: &'a Merged,
+    version: &Version,
+    final_config: &str,
+    early: Option<&[&str]>,
+) -> Audit<'a> {
     let config = FinalConfig::parse(final_config);
     let options = merged.options.iter().map(|wanted| {
-        let Some(name) = wanted.name_in(version.series) else {
-            return Audited {
-                wanted,
-                name: &wanted.option,
-                state: State::ExpectedAbsent,
-            };
-        };
-        let found = config.get(name).clone();
-        // Kconfig does not write an empty string that has no prompt, nor the
-        // values of options whose dependencies are missing.
-        let empty = found == Value::No && wanted.value == Value::Text(String::new());
-        let state = if empty || found.same(&wanted.value) {
-            State::Set
-        } else {
-            State::Lost { found }
+        let name = wanted.name_in(version.series);
+        let is_late = |early: &[&str]| name.is_some_and(|name| !early.contains(&name));
+        let found = name.map_or(&Value::No, |name| config.get(name));
+        let state = match (&wanted.value, found) {
+            _ if name.is_none() => State::ExpectedAbsent,
+            (wanted, found) if found.same(wanted) => State::Set,
+            // Kconfig does not write an empty string that has no prompt, nor the
+            // values of options whose dependencies are missing.
+            (Value::Text(text), Value::No) if text.is_empty() => State::Set,
+            (Value::Yes, Value::Module) if early.is_some_and(is_late) => State::There,
+            (Value::Module, Value::Yes) if early.is_some() => State::There,
+            _ => State::Lost,
         };
         Audited {
             wanted,
-            name,
+            name: name.unwrap_or(&wanted.option),
+            found: found.clone(),
             state,
         }
     });

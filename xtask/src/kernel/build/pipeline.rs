@@ -68,7 +68,7 @@ impl BuildTree<'_> {
         drop(task);
         let path = build.join(".config");
         let config = input::text(&path, input::TEXT)?;
-        let audit = config::audit(merged, version, &config);
+        let audit = config::audit(merged, version, &config, None);
         let (set, absent, lost) = audit.counts();
         ui.verbose(format!(
             "options: {set} set, {absent} expected absent, {lost} lost"

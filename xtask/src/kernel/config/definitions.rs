@@ -337,7 +337,7 @@ if UNCLOSED
         let merged = super::super::Merged {
             options: super::super::parse_fragment("f", "# Why.\nCONFIG_A=y\n").unwrap(),
         };
-        let audit = super::super::audit(&merged, &"6.1".parse().unwrap(), "");
+        let audit = super::super::audit(&merged, &"6.1".parse().unwrap(), "", None);
         let arch = crate::model::arch::find("x86_64").unwrap();
         let error = explain(audit.lost(), Path::new("/nonexistent"), arch);
         assert_eq!(

@@ -318,7 +318,7 @@ fn the_audit_tells_set_absent_and_lost_apart() {
     let good = "#\n# Linux/x86 6.1.192 Kernel Configuration\n#\nCONFIG_YES=y\nCONFIG_MODULE=m\n# CONFIG_NO is not set\n\
                 CONFIG_TEXT=\"a b\"\nCONFIG_HEX=0x10\nCONFIG_NUMBER=7\nCONFIG_NEW=y\nCONFIG_EXTRA=y\n";
     let check = |config: &str, expected: Expect| {
-        let audit = audit(&merged, &version("6.1.192"), config);
+        let audit = audit(&merged, &version("6.1.192"), config, None);
         let lost = audit
             .lost()
             .map(|lost| format!("{lost}\n"))

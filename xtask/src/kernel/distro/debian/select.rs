@@ -82,26 +82,25 @@ impl What {
         if ROLES.contains(&name) {
             return Err(failure.hint("a suite goes by its own name: debian:trixie"));
         }
-        Err(match nearest(name, SUITES.iter().map(|suite| suite.name)) {
-            Some(near) => failure.hint(format!("did you mean debian:{near}?")),
-            None => failure.hint(
-                "a series, a version, a release or a suite: debian:6.12, debian:6.12.118, \
-                debian:6.1.0-56-amd64, debian:bookworm",
-            ),
-        })
+        let near = nearest(name, SUITES.iter().map(|suite| suite.name));
+        let near = near.map(|near| format!("did you mean debian:{near}?"));
+        Err(failure.hint(near.unwrap_or_else(|| {
+            "a series, a version, a release or a suite: debian:6.12, debian:6.12.118, \
+            debian:6.1.0-56-amd64, debian:bookworm"
+                .to_owned()
+        })))
     }
 
     /// Whether a release is asked for, as far as that does not hang on its suite.
     pub fn is(&self, release: &str, upstream: &Version, architecture: &str) -> bool {
+        let plain = is_plain(release, architecture);
         match self {
-            Self::Newest => upstream.candidate.is_none() && is_plain(release, architecture),
-            Self::Version(version) => {
-                satisfies(upstream, version) && is_plain(release, architecture)
-            }
+            Self::Newest => upstream.candidate.is_none() && plain,
+            Self::Version(version) => satisfies(upstream, version) && plain,
             Self::Release(wanted) => {
                 release == wanted || release == format!("{wanted}-{architecture}")
             }
-            Self::Suite(_) => is_plain(release, architecture),
+            Self::Suite(_) => plain,
         }
     }
 
@@ -111,8 +110,7 @@ impl What {
         let Self::Suite(name) = self else {
             return true;
         };
-        let rest = suite.name.strip_prefix(name);
-        match rest {
+        match suite.name.strip_prefix(name) {
             Some("") => true,
             // Those are suites of their own, in which nobody wants what is not in them.
             Some("-updates") => suite.archive == DebianArchive::Main,
