@@ -33,6 +33,7 @@ pub const ASSETS: &[(&str, &str)] = files!("vmtest-assets":
     "host/apt.conf"
     "host/packages.txt"
     "package/files.txt"
+    "package/pahole.sh"
     "package/proof.c"
     "profiles/drgn/vmtest.toml"
     "report/report.css"
@@ -64,6 +65,9 @@ pub const HOST_PACKAGES: &str = include_str!("../../../vmtest-assets/host/packag
 
 /// apt's configuration for Debian's archive: see [`crate::net::apt::formats`].
 pub const APT_CONFIGURATION: &str = include_str!("../../../vmtest-assets/host/apt.conf");
+
+/// The wrapper of pahole, without what it is told: see [`crate::kernel::build`].
+pub const PAHOLE_WRAPPER: &str = include_str!("../../../vmtest-assets/package/pahole.sh");
 
 #[cfg(test)]
 mod tests {

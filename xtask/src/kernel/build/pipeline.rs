@@ -13,8 +13,8 @@ use super::progress::{self, Counter};
 use super::toolchain::{self, Remedy, Toolchain};
 use crate::base::process::{LongCommand, shell_quote, status_in_words};
 use crate::base::{
-    disk, env::Env, error::Failure, format::thousands, input, paths::Paths, programs::find_program,
-    time,
+    disk, embedded::PAHOLE_WRAPPER, env::Env, error::Failure, format::thousands, input,
+    paths::Paths, programs::find_program, time,
 };
 use crate::kernel::config::{self, Merged, definitions};
 use crate::kernel::source;
@@ -182,37 +182,16 @@ pub(super) fn log_file(paths: &Paths, name: &str) -> Result<PathBuf> {
     Ok(folder.join("make.log"))
 }
 
-/// The wrapper of pahole. The kernel's scripts give it a bare `-j` (pahole 1.22 and
-/// newer), with which the order of types in BTF is that in which threads get ready:
-/// another one in every build. Versions that can keep the order do so only when asked
-/// in ways that differ, so threads are switched off for all.
-fn pahole_wrapper(pahole: &Path, flags: &[&str]) -> String {
-    format!(
-        r#"#!/bin/sh
-encode=
-for argument do
-	shift
-	case $argument in
-	-j | -j[0-9]* | --jobs | --jobs=*) continue ;;
-	-J | --btf_encode | --btf_encode_detached | --btf_encode_detached=*) encode=1 ;;
-	esac
-	set -- "$@" "$argument"
-done
-exec {pahole} ${{encode:+{flags}}} "$@"
-"#,
-        pahole = shell_quote(&pahole.to_string_lossy()),
-        flags = flags.join(" "),
-    )
-}
-
 pub(super) fn write_wrappers(build: &Path, toolchain: &Toolchain) -> Result<()> {
     let directory = build.join(WRAPPERS);
     disk::create_directory(&directory)?;
     let Some(pahole) = &toolchain.pahole else {
         return Ok(());
     };
-    let text = pahole_wrapper(&pahole.path, &toolchain.remedies(Remedy::PaholeFlag));
-    let path = directory.join("pahole");
+    let program = shell_quote(&pahole.path.to_string_lossy());
+    let flags = shell_quote(&toolchain.remedies(Remedy::PaholeFlag).join(" "));
+    let told = format!("#!/bin/sh\nvmtest_pahole={program}\nvmtest_flags={flags}\n");
+    let (path, text) = (directory.join("pahole"), told + PAHOLE_WRAPPER);
     // Written only if it differs: objects may depend on it.
     if input::text(&path, input::SMALL).is_ok_and(|old| old == text) {
         return Ok(());
