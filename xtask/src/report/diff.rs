@@ -15,7 +15,7 @@ use crate::model::version::{Release, Series};
 /// So many kernels are named in a line.
 const NAMED_KERNELS: usize = 4;
 
-/// What kind of change a test went through, the worst first.
+/// The worst first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChangeKind {
     /// It fails and did not, or was not there.
@@ -32,8 +32,7 @@ pub enum ChangeKind {
 }
 
 impl ChangeKind {
-    /// What a test did before and does now. That a run did not get to it is no change of
-    /// the test.
+    /// That a run did not get to a test is no change of the test.
     fn of(old: TestVerdict, new: TestVerdict) -> Option<Self> {
         use TestVerdict::{ExpectedFailure, Missing, Passed, Skipped, Unknown};
         Some(match (old, new) {
@@ -79,8 +78,7 @@ pub struct Change<'r> {
 }
 
 impl Change<'_> {
-    /// Whether it is for the worse: it fails and did not, or nothing is known any more
-    /// of a test that was well.
+    /// Whether it fails and did not, or was well and nothing is known of it any more.
     pub fn is_worse(&self) -> bool {
         match self.kind {
             ChangeKind::NewlyFailing => true,
@@ -90,14 +88,12 @@ impl Change<'_> {
     }
 }
 
-/// Two sessions compared.
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionDiff<'r> {
-    /// Kernels that are in both, from old to new.
+    /// Kernels of both sessions, from old to new.
     pub pairs: Vec<(&'r RunRecord, &'r RunRecord)>,
-    /// Kernels that are only in the old session.
+    /// Kernels of the old session only.
     pub removed: Vec<&'r RunRecord>,
-    /// Kernels that are only in the new session.
     pub added: Vec<&'r RunRecord>,
     /// Tests that changed, the worst first, by name.
     pub changes: Vec<Change<'r>>,
@@ -167,8 +163,7 @@ impl<'r> SessionDiff<'r> {
         }
     }
 
-    /// Whether something is worse than it was: a test fails or is skipped that was not,
-    /// or a run ended worse.
+    /// Whether a test is worse than it was, or a run ended worse.
     pub fn is_worse(&self) -> bool {
         let mut pairs = self.pairs.iter();
         self.changes.iter().any(Change::is_worse)
@@ -184,9 +179,7 @@ impl<'r> SessionDiff<'r> {
             text += &format!("{space}{}: {}\n", group[0].kind.name(), group.len());
             for change in group {
                 let reason = change.reason.and_then(|reason| reason.lines().next());
-                let reason = reason
-                    .map(|reason| format!(": {reason}"))
-                    .unwrap_or_default();
+                let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
                 let (old, new) = (change.old.name(), change.new.name());
                 let runs = &change.runs;
                 let kernels = match runs.len() {

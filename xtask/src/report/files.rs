@@ -11,8 +11,7 @@ use crate::base::temporary::{self, Temporary};
 use crate::base::{disk, error::Failure, input};
 use crate::model::results::{RESULTS, Results, there_already};
 
-/// How deep below a directory results are looked for: an artifact of a job has a folder
-/// of its own, and may have the session's folder in it.
+/// How deep results are looked for: a job's artifact has a folder, with the session's in it.
 const DEPTH: usize = 4;
 
 /// Writes the reports that are files into a session's folder, each complete or not at all.
@@ -34,9 +33,8 @@ fn write_file(path: &Path, text: &str) -> Result<()> {
     file.persist()
 }
 
-/// Makes the folder of merged results, a new one or one that is there. The results come last,
-/// because with them it is finished; what was killed before that can be done again, and what
-/// fails leaves the folder as it was.
+/// Makes the folder of merged results. These come last, because with them it is finished: what
+/// was killed before can be done again, and what fails leaves the folder as it was.
 pub fn write_merged(
     merged: &MergedResults,
     parts: &[PathBuf],
@@ -109,8 +107,7 @@ pub fn read_text(file: &Path) -> Result<String> {
     Err(failure.into())
 }
 
-/// The newest session's results below `logs`: folders are named by time. Those without
-/// results are of commands that have none.
+/// The newest session's results below `logs`: folders are named by time.
 pub fn newest(logs: &Path) -> Result<PathBuf> {
     results_below(logs, 2)?.pop().ok_or_else(|| {
         Failure::usage(format!("there are no results in {}", logs.display()))

@@ -72,12 +72,11 @@ fn append(path: &Path, results: &Results) -> io::Result<()> {
     file.write_all(text.as_bytes())
 }
 
-/// Begins a group of lines that is folded in the log; groups do not nest.
-pub fn group(title: &str) -> String {
-    format!("::group::{}\n", data(&shown::lines(title)))
+/// Lines that are folded in the log; groups do not nest.
+pub fn group(title: &str, lines: &str) -> String {
+    let title = data(&shown::lines(title));
+    format!("::group::{title}\n{lines}\n::endgroup::\n")
 }
-
-pub const END_GROUP: &str = "::endgroup::\n";
 
 /// Lines that annotate a pull request with what went wrong, the most useful first: the
 /// session itself, tests that fail on some kernels only, tests that fail on all, runs
@@ -145,8 +144,7 @@ fn error(place: &str, title: &str, message: &str) -> String {
     format!("::error {place}title={title}::{}\n", data(&message))
 }
 
-/// The last frame of a traceback whose file is in the project's tree, and none of the
-/// libraries in it.
+/// The last frame of a traceback in the project's tree, but not in libraries there.
 fn place<'t>(traceback: &'t str, tree: &Path) -> Option<(&'t Path, u32)> {
     let frame = |line: &'t str| {
         let frame = line.trim_start().strip_prefix("File \"")?;
@@ -325,8 +323,8 @@ ValueError: File \"/p/no.py\", line x
 
     #[test]
     fn groups() {
-        assert_eq!(group("6.1: 100%\n::x"), "::group::6.1: 100%25%0A::x\n");
-        assert_eq!(END_GROUP, "::endgroup::\n");
+        let text = "::group::6.1: 100%25%0A::x\na\nb\n::endgroup::\n";
+        assert_eq!(group("6.1: 100%\n::x", "a\nb"), text);
     }
 
     #[test]

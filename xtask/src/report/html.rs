@@ -185,8 +185,7 @@ fn counts(matrix: &TestMatrix<'_>) -> String {
     format!("{tests}; on all kernels together: {counts}")
 }
 
-/// Runs by their labels, neighbours as a range: `5.10, 6.1 to 6.12 (4 kernels)`.
-/// The numbers are in order.
+/// Runs, in order, by their labels: `5.10, 6.1 to 6.12 (4 kernels)`.
 fn spans(matrix: &TestMatrix<'_>, runs: &[usize]) -> String {
     let label = |run: &usize| matrix.labels[*run].clone();
     let mut texts = Vec::new();
@@ -272,8 +271,7 @@ fn capitalised(text: &str) -> String {
     text
 }
 
-/// Seconds for people: whole ones from 100 on. A guest whose clock is set may say what
-/// it likes.
+/// A guest whose clock is set may say what it likes.
 fn seconds(seconds: f64) -> String {
     match seconds {
         ..100.0 => format!("{seconds:.1} s"),

@@ -84,10 +84,8 @@ fn test(row: &MatrixRow<'_>) -> Value {
 /// Two sessions compared, as an object in one line.
 pub fn difference(diff: &SessionDiff<'_>) -> String {
     let pair = |old: Option<&RunRecord>, new: Option<&RunRecord>| json!({"old": old.map(ended), "new": new.map(ended)});
-    let pairs = diff
-        .pairs
-        .iter()
-        .map(|(old, new)| pair(Some(old), Some(new)));
+    let pairs = diff.pairs.iter();
+    let pairs = pairs.map(|(old, new)| pair(Some(old), Some(new)));
     let removed = diff.removed.iter().map(|old| pair(Some(old), None));
     let added = diff.added.iter().map(|new| pair(None, Some(new)));
     let changes = diff.changes.iter().map(|change| {

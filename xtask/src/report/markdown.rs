@@ -15,9 +15,8 @@ use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::RunOutcome;
 
-/// The most that a pull request, an issue or a comment can have: "body is too long
-/// (maximum is 65536 characters)" is what the API says beyond that (status 422); no page
-/// of the documentation has the number. We count bytes, which are never fewer.
+/// The most characters that a pull request, an issue or a comment can have, as the API says
+/// beyond that (status 422); the documentation does not. We count bytes, which are no fewer.
 pub const PULL_REQUEST: usize = 65_536;
 
 /// The most that a step's summary can have, 1 MiB:
@@ -141,8 +140,7 @@ fn outcome(run: &RunRecord) -> String {
     text
 }
 
-/// Tests that are not the same on every kernel, those that change in the same way
-/// together.
+/// Tests that are not the same on every kernel, by where they change.
 fn differing(matrix: &TestMatrix<'_>, limit: usize) -> String {
     let rows = matrix.differing();
     let groups = grouped(rows.map(|row| (row.words.as_deref().unwrap_or_default(), row)));
@@ -151,11 +149,9 @@ fn differing(matrix: &TestMatrix<'_>, limit: usize) -> String {
     }
     let head = "\n### Not the same on every kernel\n";
     fit(head, &groups, limit, |(words, rows)| {
-        let bad = rows.iter().any(|row| row.worst().is_bad());
-        let open = match bad && rows.len() <= OPEN_TESTS {
-            true => " open",
-            false => "",
-        };
+        let is_bad = rows.iter().any(|row| row.worst().is_bad());
+        let is_open = is_bad && rows.len() <= OPEN_TESTS;
+        let open = if is_open { " open" } else { "" };
         let names = rows.iter().map(|row| row.test).collect::<Vec<_>>();
         let summary = format!("{}: {}", plain(words), plural(rows.len(), "test"));
         list(&summary, open, &names, limit / 4)
@@ -178,9 +174,8 @@ fn failures(matrix: &TestMatrix<'_>, limit: usize, longest: usize) -> String {
     if rows.is_empty() {
         return String::new();
     }
-    fit("\n### Failures\n", &rows, limit, |row| {
-        failure(matrix, row, longest)
-    })
+    let render = |row: &&MatrixRow<'_>| failure(matrix, row, longest);
+    fit("\n### Failures\n", &rows, limit, render)
 }
 
 /// A test that failed, on all its kernels; what is said on several only once.
@@ -200,13 +195,9 @@ fn failure(matrix: &TestMatrix<'_>, row: &MatrixRow<'_>, longest: usize) -> Stri
     let reason = failed.first().and_then(|(_, test)| test.reason.as_deref());
     let reason = reason.filter(|reason| !reason.is_empty());
     let reason = reason.map(|reason| format!(": {}", code(&one_line(reason))));
-    let mut item = format!(
-        "\n<details><summary>{} {} on {}{}</summary>\n",
-        code(row.test),
-        row.worst().verb(),
-        some_kernels(&kernels),
-        reason.unwrap_or_default()
-    );
+    let (test, verb, on) = (code(row.test), row.worst().verb(), some_kernels(&kernels));
+    let reason = reason.unwrap_or_default();
+    let mut item = format!("\n<details><summary>{test} {verb} on {on}{reason}</summary>\n");
     let each = longest / texts.len().max(1);
     for ((text, notes), kernels) in &texts {
         if texts.len() > 1 {
@@ -233,13 +224,11 @@ fn ends(matrix: &TestMatrix<'_>, limit: usize) -> String {
         let (name, outcome) = (code_of(&run.name), outcome(run).replace("**", ""));
         let mut item = format!("\n<details><summary>{name}: {outcome}</summary>\n");
         let detail = run.outcome.detail().unwrap_or_default();
+        let output = run.evidence.output_tail.as_str();
         for (what, text) in [
             ("", detail.as_str()),
             ("\nThe kernel's end:\n", &run.evidence.trouble),
-            (
-                "\nThe end of the tests' output:\n",
-                &run.evidence.output_tail,
-            ),
+            ("\nThe end of the tests' output:\n", output),
             ("\nThe end of the console:\n", console(run)),
         ] {
             if !text.trim().is_empty() {
@@ -279,10 +268,8 @@ pub fn difference(diff: &SessionDiff<'_>, limit: usize) -> String {
         true => "something is worse",
         false => "nothing is worse",
     };
-    let ends = diff
-        .ends()
-        .into_iter()
-        .map(|line| format!("- {}\n", plain(&line)));
+    let ends = diff.ends().into_iter();
+    let ends = ends.map(|line| format!("- {}\n", plain(&line)));
     let mut items = ends.collect::<Vec<_>>();
     if let Some(first) = items.first_mut() {
         first.insert(0, '\n');
@@ -292,13 +279,11 @@ pub fn difference(diff: &SessionDiff<'_>, limit: usize) -> String {
         for change in group {
             let reason = change.reason.filter(|reason| !reason.trim().is_empty());
             let reason = reason.map(|reason| format!(": {}", code(&one_line(reason))));
+            let (test, on) = (code(change.test), some_kernels(&change.runs));
+            let (new, old) = (change.new.name(), change.old.name());
+            let reason = reason.unwrap_or_default();
             items.push(format!(
-                "{head}- {} on {}: {}, was {}{}\n",
-                code(change.test),
-                some_kernels(&change.runs),
-                change.new.name(),
-                change.old.name(),
-                reason.unwrap_or_default()
+                "{head}- {test} on {on}: {new}, was {old}{reason}\n"
             ));
             head.clear();
         }

@@ -341,14 +341,11 @@ fn skips<'r>(rows: &[MatrixRow<'r>], runs: &[&'r RunRecord]) -> Vec<Skips<'r>> {
     }
     let skips = reasons.into_iter().map(|(reason, times)| {
         let tests = times.iter().map(|(_, test)| *test).collect::<BTreeSet<_>>();
+        let runs = times.iter().map(|(run, _)| run).collect::<BTreeSet<_>>();
         Skips {
             reason,
             count: times.len(),
-            runs: times
-                .iter()
-                .map(|(run, _)| run)
-                .collect::<BTreeSet<_>>()
-                .len(),
+            runs: runs.len(),
             everywhere: tests.intersection(&everywhere).copied().collect(),
             tests: tests.into_iter().collect(),
         }

@@ -20,11 +20,9 @@ pub struct SessionPart {
 
 #[derive(Clone, Debug)]
 pub struct MergedResults {
-    /// What was joined. What is found wrong with the whole (see
-    /// [`Results::findings`]) can be added here before [`MergedResults::text`] is written.
+    /// Its findings may get more before [`MergedResults::text`] is written.
     pub results: Results,
-    /// All partitions are there and ended, and nothing is wrong with them so far, so that
-    /// the whole can be judged.
+    /// Nothing is missing or wrong so far, so that the whole can be judged.
     pub complete: bool,
     /// The lines of the runs as they were.
     lines: Vec<String>,

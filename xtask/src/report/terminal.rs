@@ -195,8 +195,7 @@ impl<W: Write> Reporter<W> {
             None => format!("testing on Linux {} ({})", name.kernel, name.arch),
             Some(_) => format!("testing after the crash of Linux {}", name.kernel),
         };
-        // What is local already is prepared in no time; fetching and building have
-        // lines of their own.
+        // Fetching and building have lines of their own.
         let ui = self.ui.as_ref().filter(|_| phase != "preparing");
         let mut row = LiveRow {
             name: name.clone(),
@@ -224,15 +223,13 @@ impl<W: Write> Reporter<W> {
         }
     }
 
-    /// How long it will still take, in seconds, if that can be said: what is known of
-    /// all runs that have not ended, shared among the VMs.
+    /// The seconds that are left, if they are known of all runs that have not ended.
     fn left(&self) -> Option<f64> {
         let plan = &self.plan;
         let left = plan.seconds.iter().zip(&self.ended);
         let left = left.filter(|(_, ended)| !**ended);
-        let left = left
-            .map(|(seconds, _)| *seconds)
-            .collect::<Option<Vec<_>>>()?;
+        let left = left.map(|(seconds, _)| *seconds);
+        let left = left.collect::<Option<Vec<_>>>()?;
         let sum: f64 = left.iter().sum();
         if sum == 0.0 {
             return None;
@@ -266,12 +263,7 @@ fn grouped(text: &str) -> String {
     let mut all = parts.next().unwrap_or_default().trim().to_owned();
     for part in parts {
         let (title, rest) = part.split_once('\n').unwrap_or((part, ""));
-        all += &format!(
-            "{}{}\n{}",
-            github::group(title),
-            rest.trim_end(),
-            github::END_GROUP
-        );
+        all += &github::group(title, rest.trim_end());
     }
     all + table
 }

@@ -109,8 +109,7 @@ impl TestTotals {
         })
     }
 
-    /// `922 run, 3 failed, 20 skipped`: all that is not zero but the passed ones, which
-    /// are the rest.
+    /// `922 run, 3 failed, 20 skipped`: the passed ones are the rest.
     pub fn in_words(&self) -> String {
         let others = self.counted();
         let others = others.filter(|(name, _)| !["run", "passed"].contains(name));

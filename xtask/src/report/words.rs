@@ -63,8 +63,7 @@ impl<'n> Columns<'n> {
         Self(names.iter().map(column).collect())
     }
 
-    /// Short names of the runs, no two alike unless the runs are: `6.1`, and what tells
-    /// it from others: `6.1.192 tiny`.
+    /// Short names of the runs, no two alike unless the runs are: `6.1`, `6.1.192 tiny`.
     pub fn labels(&self) -> Vec<String> {
         let labels = |(with_flavor, with_arch): (bool, bool)| {
             let label = |RunColumn { name, short, .. }: &RunColumn<'_>| {
@@ -151,8 +150,7 @@ fn points<'c>(
     points.collect()
 }
 
-/// The points of each class of kernels, by the name of the class; `None` if there is
-/// one class only, or kernels of one class and version disagree.
+/// The points of each class of kernels; `None` for one class, or if its kernels disagree.
 fn split<'c>(
     kernels: &[Said<'c>],
     class: impl Fn(&RunName) -> String,
@@ -169,9 +167,8 @@ fn split<'c>(
 
 /// `alternative, default: passes; tiny: passes up to 6.9, fails from 6.10`
 fn of_classes(classes: &[(String, Vec<Point<'_>>)]) -> String {
-    let texts = classes
-        .iter()
-        .map(|(name, points)| (sequence(points), &**name));
+    let texts = classes.iter();
+    let texts = texts.map(|(name, points)| (sequence(points), name.as_str()));
     let texts = grouped(texts).into_iter();
     let texts = texts.map(|(text, names)| format!("{}: {text}", names.join(", ")));
     texts.collect::<Vec<_>>().join("; ")

@@ -24,9 +24,8 @@ pub(super) fn section(matrix: &TestMatrix<'_>) -> CountedHtml {
         bytes: LONGEST_CONSOLES,
         sharers: 3 * runs.len(),
     };
-    let records = runs
-        .iter()
-        .map(|(number, run)| record(&mut room, *number, run));
+    let records = runs.iter();
+    let records = records.map(|(number, run)| record(&mut room, *number, run));
     (runs.len(), records.collect())
 }
 
@@ -44,9 +43,8 @@ fn record(room: &mut Room, number: usize, run: &RunRecord) -> Html {
         let title = html!("<h4>{}</h4>", title);
         (lines.len() > 0).then(|| details(open, title, html!("<pre>\n{}</pre>\n", lines)))
     };
-    let facts = facts(run)
-        .into_iter()
-        .map(|fact| html!("<li>{}</li>\n", fact));
+    let facts = facts(run).into_iter();
+    let facts = facts.map(|fact| html!("<li>{}</li>\n", fact));
     html!(
         "<article id=r{0} aria-labelledby=\"rh{0}\">\n\
          <h3 id=rh{0}><code>{1}</code>: {2}</h3>\n{3}<ul>\n{4}</ul>\n{5}{6}{7}</article>\n",

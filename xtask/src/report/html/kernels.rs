@@ -39,13 +39,14 @@ fn kernels(matrix: &TestMatrix<'_>) -> Html {
     let names = counts.iter().map(|(title, _)| capitalised(title));
     let names = names.map(|title| html!("<th scope=col class=number>{}</th>", title));
     let phases = phases(&Phases::default()).into_iter();
+    let key = html!("<rect width=\"100%\" height=\"100%\"/>");
     let phases = phases.map(|(class, title, _)| {
-        html!(
-            "<th scope=col class=number><svg class=\"key {}\" aria-hidden=true>\
-             <rect width=\"100%\" height=\"100%\"/></svg>{}</th>",
+        let key = html!(
+            "<svg class=\"key {}\" aria-hidden=true>{}</svg>",
             class,
-            title
-        )
+            key
+        );
+        html!("<th scope=col class=number>{}{}</th>", key, title)
     });
     let head = html!(
         "<th scope=col>Kernel</th><th scope=col>Outcome</th>{}\
@@ -62,21 +63,16 @@ fn kernels(matrix: &TestMatrix<'_>) -> Html {
 fn row(matrix: &TestMatrix<'_>, number: usize, counts: &[TotalsColumn], longest: f64) -> Html {
     let run = matrix.runs[number];
     let arch = Some(run.name.arch.as_str()).filter(|arch| !arch.is_empty());
-    let about = [
-        arch,
-        run.name.flavor.as_deref(),
-        run.acceleration.as_deref(),
-    ];
-    let about = about.into_iter().flatten().collect::<Vec<_>>().join(", ");
+    let (flavor, acceleration) = (run.name.flavor.as_deref(), run.acceleration.as_deref());
+    let about = [arch, flavor, acceleration].into_iter().flatten();
+    let about = about.collect::<Vec<_>>().join(", ");
     let unstarted = matches!(run.outcome, RunOutcome::NotStarted { .. });
     let totals = TestTotals::of(&run.tally);
+    let figures = counts.iter().map(|(_, count)| count(&totals));
     let cell = |text: String| html!("<td class=number>{}</td>", text);
     let counted = match unstarted && run.tally.finished_tests.is_empty() {
         true => html!("<td colspan={}>no test was run</td>", counts.len()),
-        false => counts
-            .iter()
-            .map(|(_, count)| cell(count(&totals).to_string()))
-            .collect(),
+        false => figures.map(|figure| cell(figure.to_string())).collect(),
     };
     let phases = phases(&run.seconds).map(|(_, _, phase)| phase);
     let times = phases.into_iter().chain([whole(&run.seconds)]);
@@ -104,10 +100,8 @@ fn outcome(matrix: &TestMatrix<'_>, number: usize) -> Html {
         _ => ("bad", '✗'),
     };
     let mark = word(class, &format!("{symbol} {}", run.outcome.name()));
-    let first = matrix
-        .rows
-        .iter()
-        .position(|row| row.verdicts[number].is_bad());
+    let mut rows = matrix.rows.iter();
+    let first = rows.position(|row| row.verdicts[number].is_bad());
     let link = match first {
         _ if broken::is_shown(run) => html!("<a href=\"#r{}\">{}</a>", number, mark),
         Some(row) => {

@@ -146,8 +146,7 @@ fn escape(f: &mut Formatter<'_>, text: &str, lines: bool) -> fmt::Result {
     }
 }
 
-/// A dotted name of a test: the module is dimmed, so that what differs is seen first.
-/// Where there is no room for it, it is broken behind its dots.
+/// A test's name, with its module dimmed; without room it is broken behind its dots.
 pub(super) fn name(test: &str) -> Html {
     let (module, class, method) = parts(test);
     // In front of the class, and the dot behind it.
@@ -168,8 +167,7 @@ pub(super) fn name(test: &str) -> Html {
     html!("<code>{}{}</code>", dimmed, pieces(rest))
 }
 
-/// Splits a test's name into its module, its class and the rest; what it has none of is
-/// empty.
+/// A test's module, class and the rest; what its name has none of is empty.
 pub(super) fn parts(test: &str) -> (&str, &str, &str) {
     let (class, method) = split(test);
     let (module, class) = class.rsplit_once('.').unwrap_or((class, ""));

@@ -9,15 +9,13 @@ use super::{muted, plural, seconds, table, tests};
 use crate::report::compact::grouped;
 use crate::report::matrix::MatrixRow;
 
-/// How many tests with the same outcomes get a row each, if there are more than
-/// [`FEW`]; the others are named below them.
+/// How many of more tests with the same outcomes get a row each; the others are named below.
 const SHOWN: usize = 5;
 
 /// So many are all shown.
 const FEW: usize = 8;
 
-/// The cells that a page has at most, so that browsers stay quick. A thousand tests on
-/// forty kernels, each with outcomes of its own, are just shown.
+/// The cells that a page has at most, so that browsers stay quick: 1,000 tests on 40 kernels.
 const MOST_CELLS: usize = 40_000;
 
 /// How many of the slowest tests are listed.

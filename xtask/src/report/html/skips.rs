@@ -7,8 +7,7 @@ use super::markup::{Html, html, name};
 use super::{CountedHtml, TestMatrix, TestVerdict, folded_tests, muted, plural, spans, word};
 use crate::report::compact::shortened;
 
-/// The reasons that are listed; where tests put numbers into theirs there is no end of
-/// them.
+/// The reasons that are listed: some tests put numbers into theirs.
 const MOST_REASONS: usize = 500;
 
 pub(super) fn section(matrix: &TestMatrix<'_>) -> CountedHtml {
