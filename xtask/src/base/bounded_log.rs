@@ -20,13 +20,10 @@ const CHUNK: usize = 1 << 20;
 #[derive(Debug)]
 pub struct BoundedLog {
     file: File,
-    /// How much of each end is kept.
     kept: u64,
-    /// How much of the beginning there is.
     head: u64,
     /// Where the rest begins: behind the line that says what is left out.
     tail_start: u64,
-    /// How much of the rest there is.
     tail: u64,
     left_out: u64,
 }

@@ -13,7 +13,6 @@ pub enum ColorChoice {
     Never,
 }
 
-/// Paints words, or leaves them as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Paint {
     on: bool,

@@ -51,7 +51,6 @@ pub const BAD_PAIRS: &str = include_str!("../../../kernel-configs/toolchain.toml
 /// The style of `report.html`: see [`crate::report::html`].
 pub const REPORT_STYLE: &str = include_str!("../../../vmtest-assets/report/report.css");
 
-/// The script of `report.html`.
 pub const REPORT_SCRIPT: &str = include_str!("../../../vmtest-assets/report/report.js");
 
 /// The files that external modules are built with: see [`crate::kernel::package`].

@@ -6,9 +6,7 @@ use super::ui::Ui;
 /// The surroundings of a command; the first parameter of whatever touches files and tells the user.
 #[derive(Clone, Debug)]
 pub struct Env {
-    /// Where things are on this machine.
     pub paths: Paths,
-    /// Where our own words go.
     pub ui: Ui,
 }
 

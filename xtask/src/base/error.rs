@@ -12,11 +12,9 @@ pub enum FailureKind {
     Findings,
     /// The command line, a project file or another input of the user is wrong.
     Usage,
-    /// Something could not be set up, fetched or built.
     Setup,
     /// A VM was lost, panicked or got stuck.
     Vm,
-    /// No tests ran.
     NoTests,
     /// SIGINT, SIGTERM or their like arrived; the signal's number.
     Interrupted(i32),
@@ -38,11 +36,9 @@ impl FailureKind {
 /// An error message with its kind and, where there is one, the remedy.
 #[derive(Debug)]
 pub struct Failure {
-    /// Decides the exit status.
     pub kind: FailureKind,
     /// One line, lowercase, no full stop: what was tried, on what.
     pub message: String,
-    /// What the user can do about it.
     pub hint: Option<String>,
     /// Lines of a log that belong to it, which are shown below the message.
     pub lines: String,

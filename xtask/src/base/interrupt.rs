@@ -46,13 +46,11 @@ fn ignores(status: &str, signal: i32) -> bool {
     mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1)
 }
 
-/// The signal that has arrived, if any.
 pub fn pending() -> Option<i32> {
     let number = PENDING.get()?.load(Ordering::SeqCst);
     i32::try_from(number).ok().filter(|&signal| signal != 0)
 }
 
-/// An error if a signal has arrived.
 pub fn check() -> Result<(), Failure> {
     let Some(signal) = pending() else {
         return Ok(());

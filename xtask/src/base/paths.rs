@@ -12,7 +12,6 @@ use crate::base::{disk, input};
 /// A set of text files: a directory, or the copies in the binary.
 #[derive(Clone, Debug)]
 pub enum Files {
-    /// Files below a directory.
     Directory(PathBuf),
     /// Copies made when the binary was built: relative path and text.
     Embedded(&'static [(&'static str, &'static str)]),
@@ -33,7 +32,6 @@ impl Files {
         }
     }
 
-    /// Whether there is a file at `path`.
     pub fn contains(&self, path: &str) -> bool {
         match self {
             Self::Directory(directory) => directory.join(path).is_file(),
@@ -60,13 +58,10 @@ impl Files {
     }
 }
 
-/// All the places that the library works with.
 #[derive(Clone, Debug)]
 pub struct Paths {
     work: PathBuf,
-    /// `kernel-configs/`.
     pub configs: Files,
-    /// `vmtest-assets/`.
     pub assets: Files,
 }
 
@@ -89,7 +84,6 @@ impl Paths {
         self.work.join(arch)
     }
 
-    /// Package files.
     pub fn packages(&self) -> PathBuf {
         self.work.join("packages")
     }
@@ -99,7 +93,6 @@ impl Paths {
         self.work.join("src")
     }
 
-    /// Kernel build trees.
     pub fn builds(&self) -> PathBuf {
         self.work.join("build")
     }

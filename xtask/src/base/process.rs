@@ -167,7 +167,6 @@ impl LongChild {
         self.child.stdout.take()
     }
 
-    /// The exit status, if it has ended.
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         if self.status.is_none() {
             self.status = self.child.try_wait().context("cannot wait for a child")?;

@@ -20,7 +20,6 @@ pub fn program_directories() -> Vec<PathBuf> {
         .collect()
 }
 
-/// [`find_program`] in given directories.
 pub fn find_program_in(name: impl AsRef<OsStr>, directories: &[PathBuf]) -> Option<PathBuf> {
     let name = Path::new(name.as_ref());
     if name.components().count() > 1 {

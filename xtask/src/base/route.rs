@@ -4,7 +4,6 @@
 use std::ffi::OsString;
 use std::path::{Component, Path, PathBuf};
 
-/// Where a path leads.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// The symbolic links on the way, in their order; the directories of each are real.

@@ -31,7 +31,6 @@ static SECRETS: OnceLock<Vec<Pair>> = OnceLock::new();
 /// The memory file's name, by which the second start knows it.
 const NAME: &str = "vmtest-secrets";
 
-/// This program.
 const OWN: &str = "/proc/self/exe";
 
 /// Takes the secrets out of the environment. Called before anything else is started: it does

@@ -4,7 +4,6 @@
 
 use ring::digest::{Context, Digest, SHA256, digest};
 
-/// A checksum in the making.
 #[derive(Clone)]
 pub struct Sha256(Context);
 
@@ -42,7 +41,6 @@ impl Sha256 {
 }
 
 impl Default for Sha256 {
-    /// The checksum of nothing yet.
     fn default() -> Self {
         Self(Context::new(&SHA256))
     }

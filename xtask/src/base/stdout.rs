@@ -38,7 +38,6 @@ pub fn print(text: &str) -> Result<()> {
         .context("cannot write to standard output")
 }
 
-/// Prints one value in a line.
 pub fn print_value(value: &str) -> Result<()> {
     match io::stdout().is_terminal() {
         true => print(&(shown::line(value) + "\n")),

@@ -93,7 +93,6 @@ impl Ui {
         self.terminal
     }
 
-    /// A line that a person wants to read.
     pub fn info(&self, message: impl AsRef<str>) {
         if self.verbosity >= Verbosity::Normal {
             self.line(message.as_ref());
@@ -105,7 +104,6 @@ impl Ui {
         self.line(message.as_ref());
     }
 
-    /// A line for `-v`.
     pub fn verbose(&self, message: impl AsRef<str>) {
         if self.verbosity >= Verbosity::Verbose {
             self.line(message.as_ref());
@@ -231,7 +229,6 @@ fn line(text: &str) -> String {
     shown::line(&secrets::redacted(text))
 }
 
-/// Something that takes time; see [`Ui::task`].
 pub struct Task {
     ui: Ui,
     message: String,

@@ -57,7 +57,6 @@ struct RawArchitecture {
 }
 
 impl Kernels {
-    /// Reads and checks `kernels.toml`.
     pub fn load(files: &Files) -> Result<Self> {
         let text = files.read(FILE)?;
         let kernels = Self::parse(&text).with_context(|| format!("cannot read {FILE}"))?;
@@ -74,7 +73,6 @@ impl Kernels {
         Ok(kernels)
     }
 
-    /// Parses the text of `kernels.toml`.
     pub fn parse(text: &str) -> Result<Self> {
         let raw: Raw = toml::from_str(text)?;
         let mut series = Vec::new();
@@ -142,7 +140,6 @@ impl Kernels {
         Ok(requests)
     }
 
-    /// That the series is supported on this architecture.
     pub fn require_series(&self, series: Series, arch: &Arch) -> Result<(), Failure> {
         if self.series_of(arch).any(|known| known == series) {
             return Ok(());
@@ -166,7 +163,6 @@ impl Kernels {
         Err(failure.hint(hints.join(" ")))
     }
 
-    /// The flavor of that name.
     pub fn flavor(&self, name: &str) -> Result<&Flavor, Failure> {
         let found = self.flavors.iter().find(|flavor| flavor.name == name);
         found.ok_or_else(|| {

@@ -14,7 +14,7 @@ use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
 use crate::base::time::{Date, parse_date};
-use crate::base::{error::Failure, suggest::nearest};
+use crate::base::{error::Failure, suggest};
 use crate::model::results::{Results, RunName, RunRecord, Session};
 use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 use crate::model::{arch, version::Release, version_range::KernelRange};
@@ -33,7 +33,6 @@ pub struct Expectation {
     /// The architecture; any without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub arch: Option<String>,
-    /// Why, for people.
     pub reason: String,
     /// The last day on which it counts, `YYYY-MM-DD`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -43,7 +42,6 @@ pub struct Expectation {
 /// Which key of an entry is wrong, and why.
 #[derive(Debug)]
 pub struct Mistake {
-    /// The key's name.
     pub key: &'static str,
     /// What is wrong with its value, and the remedy if there is one.
     pub failure: Failure,
@@ -62,7 +60,6 @@ pub struct Ledger {
     entries: Vec<Entry>,
 }
 
-/// A checked expectation.
 #[derive(Clone, Debug)]
 struct Entry {
     expectation: Expectation,
@@ -75,13 +72,10 @@ struct Entry {
 impl Entry {
     fn new(expectation: &Expectation, today: Option<Date>) -> Result<Self, Mistake> {
         let at = |key| move |failure| Mistake { key, failure };
-        let test = Pattern::new(&expectation.test).map_err(|error| Mistake {
-            key: "test",
-            failure: Failure::usage(format!(
-                "{:?} is no name with shell wildcards: {}",
-                expectation.test, error.msg
-            )),
-        })?;
+        let name = &expectation.test;
+        let odd = |why| format!("{name:?} is no name with shell wildcards: {why}");
+        let test = Pattern::new(name).map_err(|error| Failure::usage(odd(error.msg)));
+        let test = test.map_err(at("test"))?;
         let kernels = expectation.kernels.as_deref().map(str::parse);
         let kernels = kernels.transpose().map_err(at("kernels"))?;
         let until = expectation.until.as_deref().map(parse_date);
@@ -89,13 +83,10 @@ impl Entry {
         if let Some(name) = &expectation.arch
             && arch::find(name).is_none()
         {
-            let known = || arch::ARCHITECTURES.iter().map(|arch| arch.name);
+            let known = arch::ARCHITECTURES.iter().map(|arch| arch.name);
+            let hint = suggest::hint(name, &known.collect::<Vec<_>>());
             let failure = Failure::usage(format!("unknown architecture {name:?}"));
-            let failure = failure.hint(match nearest(name, known()) {
-                Some(near) => format!("did you mean {near}?"),
-                None => format!("there is {}", known().collect::<Vec<_>>().join(", ")),
-            });
-            return Err(at("arch")(failure));
+            return Err(at("arch")(failure.hint(hint)));
         }
         Ok(Self {
             expectation: expectation.clone(),
@@ -260,13 +251,10 @@ fn complete(run: &RunRecord) -> bool {
 /// Something wrong with the list itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What.
     pub kind: FindingKind,
-    /// The entry.
     pub expectation: Expectation,
 }
 
-/// What can be wrong with an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FindingKind {
     /// Its last day is over: it no longer counts, and should go. A warning.

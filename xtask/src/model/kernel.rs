@@ -14,9 +14,7 @@ use crate::model::{arch::Arch, version::Release};
 pub enum Origin {
     /// A package of ours or of drgn's, unpacked.
     Package,
-    /// A distribution's package, unpacked.
     Distribution,
-    /// What this host itself boots.
     Host,
     /// A kernel's source that somebody has built, used where it is.
     Tree,
@@ -34,7 +32,6 @@ pub struct LocalKernel {
     pub image: PathBuf,
     /// The folder that becomes `/lib/modules/<release>` in the guest.
     pub modules: PathBuf,
-    /// The final configuration.
     pub config: Option<PathBuf>,
     /// The kernel as an ELF file with debugging information.
     pub vmlinux: Option<PathBuf>,

@@ -39,14 +39,12 @@ pub const DEFAULT_FLAVOR: &str = "default";
 const GRAMMAR: &str = "a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', \
     ./kernel-6.1.0, ./x.deb, debian:6.12, host";
 
-/// One kernel that is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelRequest {
     pub arch: Option<&'static Arch>,
     pub selector: Selector,
 }
 
-/// The ways to say which kernel is wanted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selector {
     /// An unpacked package, package files or a built tree, as typed: see [`at_home`].
@@ -67,7 +65,6 @@ const SOURCES: &[(&str, KernelSource)] = &[
     ("debian", KernelSource::Debian),
 ];
 
-/// A pattern for releases.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Pattern {
     /// `6.1`.
@@ -76,7 +73,6 @@ pub enum Pattern {
     Version(Version),
     /// `6.1.55-vmtest1.1default`.
     Release(Release),
-    /// With wildcards.
     Wildcards(glob::Pattern),
 }
 
@@ -121,7 +117,6 @@ pub fn newest_first<C: Candidate>(a: &C, b: &C) -> Ordering {
 }
 
 impl KernelRequest {
-    /// A request for a series on any architecture.
     pub fn series(series: Series) -> Self {
         Self {
             arch: None,
@@ -164,7 +159,6 @@ impl KernelRequest {
         matches && self.arch.is_none_or(|wanted| wanted == arch)
     }
 
-    /// The newest of the candidates that match.
     pub fn pick<'c, C: Candidate>(&self, candidates: &'c [C]) -> Option<&'c C> {
         let matches = |candidate: &&C| self.matches(candidate.arch(), candidate.release());
         let candidates = candidates.iter().filter(matches);

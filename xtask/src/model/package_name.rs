@@ -42,7 +42,6 @@ impl serde::Serialize for PackageName {
     }
 }
 
-/// The name of the directory that a kernel is unpacked to.
 pub fn directory_name(release: &Release) -> String {
     format!("kernel-{release}")
 }

@@ -86,7 +86,6 @@ pub const MEMORY_MIN: u32 = 128;
 /// Profiles that come with us: `vmtest-assets/profiles/<name>/vmtest.toml`.
 pub const PROFILES: &[&str] = &["drgn"];
 
-/// A checked project file.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Project {
@@ -103,18 +102,15 @@ pub struct Project {
     /// Memory of the guest in MiB, if the tests want another amount than usual.
     #[serde(default, deserialize_with = "memory")]
     pub memory: Option<u32>,
-    /// What is discovered in the guest.
     #[serde(default = "usual_tests")]
     pub tests: Discovery,
     pub crash: Option<Crash>,
-    /// Environment of the tests in the guest.
     #[serde(default, deserialize_with = "environment", rename = "env")]
     pub environment: Vec<(String, String)>,
     pub module: Option<Module>,
     pub disk: Option<Disk>,
     #[serde(default)]
     pub needs: Needs,
-    /// Failures that are known.
     #[serde(default, deserialize_with = "expectations", rename = "expect")]
     pub expectations: Vec<Expectation>,
     pub local: Option<Local>,
@@ -139,7 +135,6 @@ pub struct Needs {
     pub headers: Vec<String>,
 }
 
-/// Arguments of unittest discovery.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Discovery {
@@ -149,7 +144,6 @@ pub struct Discovery {
     /// Where their packages begin.
     #[serde(default = "top", deserialize_with = "inside")]
     pub top: PathBuf,
-    /// Their file names.
     #[serde(default = "usual_pattern")]
     pub pattern: String,
 }
@@ -205,14 +199,12 @@ impl Crash {
     }
 }
 
-/// A kernel module of the project.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Module {
     /// Its source folder, relative to the tree.
     #[serde(deserialize_with = "inside")]
     pub source: PathBuf,
-    /// Whether it is loaded before the tests.
     #[serde(default = "yes")]
     pub load: bool,
     /// The variable that names the built file.
@@ -224,7 +216,6 @@ fn yes() -> bool {
     true
 }
 
-/// A scratch disk.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Disk {
@@ -328,7 +319,6 @@ impl Project {
         Ok(project)
     }
 
-    /// The profile of that name.
     pub fn profile(assets: &Files, name: &str) -> Result<Self> {
         if !PROFILES.contains(&name) {
             let failure = Failure::usage(format!("there is no profile {name:?}"));
@@ -393,7 +383,6 @@ fn inside<'d, D: Deserializer<'d>>(deserializer: D) -> Result<PathBuf, D::Error>
     }
 }
 
-/// The name of an environment variable.
 fn variable<'d, D: Deserializer<'d>>(deserializer: D) -> Result<String, D::Error> {
     check_variable(String::deserialize(deserializer)?)
 }
@@ -454,7 +443,6 @@ fn expectations<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<Expectat
     Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
-/// A project and where it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {
     pub project: Project,
@@ -470,7 +458,6 @@ pub struct Choice {
     pub directory: Option<PathBuf>,
     /// `VMTEST_PROJECT`.
     pub variable: Option<PathBuf>,
-    /// The current directory.
     pub current: PathBuf,
     /// `--profile`.
     pub profile: Option<String>,

@@ -46,14 +46,12 @@ pub fn there_already(results: &Path) -> Failure {
         .hint("name an empty folder, or remove the results")
 }
 
-/// What is being tested on.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct RunName {
     /// The kernel's release, the request that gave no kernel, or `local`.
     pub kernel: String,
     /// The architecture's name; empty for `local`.
     pub arch: String,
-    /// The kernel's flavor, if it has one.
     pub flavor: Option<String>,
     /// [`CRASH`] for the tests after the kernel's crash. In a line it is called `suite`,
     /// because outcomes have a phase of their own.
@@ -65,7 +63,6 @@ pub struct RunName {
 pub const CRASH: &str = "crash";
 
 impl RunName {
-    /// The tests after this kernel's crash.
     pub fn crash(&self) -> Self {
         Self {
             phase: Some(CRASH.to_owned()),
@@ -102,7 +99,6 @@ impl fmt::Display for RunName {
 /// One call of `test`: what it was asked to do.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
-    /// The project's name.
     pub project: String,
     /// When it began, `2026-11-25T16:21:20Z`.
     pub started: String,
@@ -114,7 +110,6 @@ pub struct Session {
     /// Only some of the tests were asked for.
     #[serde(default)]
     pub filtered: bool,
-    /// The failures that the project lists.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub expectations: Vec<Expectation>,
 }
@@ -147,17 +142,18 @@ pub struct Phases {
 }
 
 impl Phases {
-    fn bounded(self) -> Self {
-        let bounded = |seconds: Option<f64>| seconds.map(bounded);
-        Self {
-            prepare: bounded(self.prepare),
-            boot: bounded(self.boot),
-            kernel: bounded(self.kernel),
-            initramfs: bounded(self.initramfs),
-            init: bounded(self.init),
-            tests: bounded(self.tests),
-            total: bounded(self.total),
+    fn bounded(mut self) -> Self {
+        let boot = [
+            &mut self.boot,
+            &mut self.kernel,
+            &mut self.initramfs,
+            &mut self.init,
+        ];
+        let others = [&mut self.prepare, &mut self.tests, &mut self.total];
+        for seconds in boot.into_iter().chain(others).flatten() {
+            *seconds = bounded(*seconds);
         }
+        self
     }
 }
 
@@ -167,7 +163,6 @@ pub struct Evidence {
     /// What the kernel said about its end, cut out of its messages.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub trouble: String,
-    /// The last lines of what the tests printed.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub output_tail: String,
     /// The last lines of the kernel's messages.
@@ -224,7 +219,6 @@ impl RunRecord {
     }
 }
 
-/// All that a results file holds.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Results {
     /// What was asked for; that of an old file is empty.
@@ -234,7 +228,6 @@ pub struct Results {
     pub runs: Vec<RunRecord>,
     /// What is wrong with the session as a whole, for people: it makes it fail.
     pub findings: Vec<String>,
-    /// The last line is there.
     pub finished: bool,
 }
 
@@ -251,31 +244,19 @@ pub fn line(
     if !event.is_empty() {
         line.insert("event".to_owned(), event.into());
     }
-    let mut add = |value: Value| {
-        if let Value::Object(fields) = value {
-            for (name, value) in fields {
-                line.entry(name).or_insert(value);
-            }
+    for value in [serde_json::to_value(fields), serde_json::to_value(name)] {
+        let value = value.context("cannot write a result as JSON")?;
+        for (name, value) in value.as_object().into_iter().flatten() {
+            line.entry(name).or_insert_with(|| value.clone());
         }
-    };
-    add(serde_json::to_value(fields).context("cannot write a result as JSON")?);
-    if let Some(name) = name {
-        add(serde_json::to_value(name).context("cannot write a result as JSON")?);
     }
-    if let Some(shard) = shard {
-        line.insert("shard".to_owned(), shard.into());
-    }
+    line.extend(shard.map(|shard| ("shard".to_owned(), shard.into())));
     Ok(Value::Object(line).to_string())
 }
 
-/// The line of a finding.
 pub fn finding(text: &str) -> Result<String> {
-    line(
-        "session-finding",
-        None,
-        None,
-        &serde_json::json!({ "text": text }),
-    )
+    let fields = serde_json::json!({ "text": text });
+    line("session-finding", None, None, &fields)
 }
 
 /// What a run's lines have given so far.
@@ -412,13 +393,6 @@ impl OpenRun {
 }
 
 /// Names go into lines, tables and file names of every report; the file may come from anywhere.
-fn make_presentable(run: &mut RunRecord) {
-    let name = &mut run.name;
-    let texts = [&mut name.kernel, &mut name.arch].into_iter();
-    let more = [&mut name.flavor, &mut name.phase, &mut run.acceleration];
-    texts.chain(more.into_iter().flatten()).for_each(present);
-}
-
 fn present(text: &mut String) {
     *text = shown::line(text);
 }
@@ -437,7 +411,10 @@ fn close(run: OpenRun) -> RunRecord {
         seconds: end.seconds.bounded(),
         ..end
     };
-    make_presentable(&mut record);
+    let name = &mut record.name;
+    let texts = [&mut name.kernel, &mut name.arch].into_iter();
+    let more = [&mut name.flavor, &mut name.phase, &mut record.acceleration];
+    texts.chain(more.into_iter().flatten()).for_each(present);
     record
 }
 

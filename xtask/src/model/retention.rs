@@ -32,11 +32,9 @@ pub struct Kernel {
     pub created: String,
 }
 
-/// Why a kernel may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Reason {
-    /// There are enough newer ones.
     Superseded,
     /// Its upload was begun and never finished.
     Abandoned,
@@ -51,7 +49,6 @@ impl Reason {
     }
 }
 
-/// A kernel that may go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Deletion {
     /// Where it is in the list that was looked at.
@@ -81,7 +78,6 @@ fn group_of_distribution(name: &PackageName) -> Group {
     (name.arch.name, name.release.version.series, flavor)
 }
 
-/// The group of a series and flavor on an architecture.
 pub fn group_of(arch: &Arch, series: Series, flavor: &str) -> Group {
     (arch.name, series, flavor.to_owned())
 }

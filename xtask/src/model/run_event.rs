@@ -21,7 +21,6 @@ pub struct RunEvent {
 
 #[derive(Debug)]
 pub enum RunEventKind {
-    /// The kernel is being fetched or built.
     Preparing(RunName),
     /// The first VM is being started; from now on the name is the kernel's own.
     Started(RunName),
@@ -40,9 +39,7 @@ pub struct SessionPlan {
     pub runs: usize,
     /// How long each will take, in seconds, if that is known.
     pub seconds: Vec<Option<f64>>,
-    /// VMs at a time.
     pub jobs: usize,
-    /// The folder with the logs.
     pub folder: PathBuf,
 }
 
@@ -53,7 +50,6 @@ pub struct SessionEnd {
     pub records: Vec<RunRecord>,
     /// How many runs were not started because another one had failed.
     pub not_started: usize,
-    /// What the session's folder says.
     pub results: Results,
 }
 

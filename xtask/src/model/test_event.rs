@@ -21,26 +21,19 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-/// How one test ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TestOutcome {
-    /// As it should.
     Passed,
-    /// An assertion did not hold.
     Failed,
-    /// Another exception.
     Error,
     /// Not run; the reason says why.
     Skipped,
-    /// It failed, and that was expected.
     ExpectedFailure,
-    /// It was expected to fail and did not.
     UnexpectedSuccess,
 }
 
 impl TestOutcome {
-    /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Passed,
         Self::Failed,
@@ -50,7 +43,6 @@ impl TestOutcome {
         Self::UnexpectedSuccess,
     ];
 
-    /// The name in events and for people.
     pub fn name(self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -87,14 +79,10 @@ pub struct Subtest {
     pub reason: String,
 }
 
-/// A test that ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FinishedTest {
-    /// Its dotted name.
     pub id: String,
-    /// How it ended.
     pub outcome: TestOutcome,
-    /// How long it took.
     #[serde(default)]
     pub seconds: f64,
     /// The first line of its doc string, if it did not pass.
@@ -122,7 +110,6 @@ pub struct FinishedTest {
     pub expected: Option<String>,
 }
 
-/// Whether a field is left out.
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde wants a reference")]
 fn is_zero(number: &u64) -> bool {
     *number == 0
@@ -164,8 +151,9 @@ impl FinishedTest {
         for outcome in TestOutcome::ALL {
             let shown = self.subtests.iter().take(most);
             let names = shown.filter(|subtest| subtest.outcome == outcome);
-            let names = names.map(|subtest| subtest.name.as_str());
-            let names = names.collect::<Vec<_>>();
+            let names = names
+                .map(|subtest| subtest.name.as_str())
+                .collect::<Vec<_>>();
             if !names.is_empty() {
                 parts.push(format!("{outcome} {}", names.join(", ")));
             }
@@ -194,30 +182,24 @@ impl FinishedTest {
 pub struct Counts(BTreeMap<TestOutcome, u64>);
 
 impl Counts {
-    /// Adds one test.
     pub fn add(&mut self, outcome: TestOutcome) {
         *self.0.entry(outcome).or_default() += 1;
     }
 
-    /// The tests that ended in that way.
     pub fn get(&self, outcome: TestOutcome) -> u64 {
         self.0.get(&outcome).copied().unwrap_or(0)
     }
 
-    /// All tests that ended.
     pub fn finished(&self) -> u64 {
         self.0.values().fold(0, |sum, n| sum.saturating_add(*n))
     }
 
     /// The tests that make unittest's own status a failure.
     pub fn bad(&self) -> u64 {
-        TestOutcome::ALL
-            .into_iter()
-            .filter(|outcome| outcome.is_bad())
-            .fold(0, |sum, outcome| sum.saturating_add(self.get(outcome)))
+        let bad = self.0.iter().filter(|(outcome, _)| outcome.is_bad());
+        bad.fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    /// Adds the other's tests.
     pub fn merge(&mut self, other: &Self) {
         for (outcome, count) in &other.0 {
             let sum = self.0.entry(*outcome).or_default();
@@ -227,9 +209,8 @@ impl Counts {
 
     /// Whether both say the same; an outcome left out is none.
     pub fn agrees_with(&self, other: &Self) -> bool {
-        TestOutcome::ALL
-            .into_iter()
-            .all(|outcome| self.get(outcome) == other.get(outcome))
+        let agrees = |outcome| self.get(outcome) == other.get(outcome);
+        TestOutcome::ALL.into_iter().all(agrees)
     }
 }
 
@@ -238,7 +219,6 @@ impl Counts {
 pub struct Death {
     /// Its exit status; 128+N for signal N.
     pub status: u8,
-    /// The test that was running.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
 }
@@ -249,22 +229,17 @@ pub struct Death {
 pub enum TestEvent {
     /// All tests have been loaded.
     RunStarted {
-        /// How many they are.
         tests: u64,
         /// How many there were before they were shared out among several VMs.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         all: Option<u64>,
     },
-    /// A test begins.
     TestStarted {
-        /// Its dotted name.
         id: String,
     },
-    /// A test ended.
     TestFinished(FinishedTest),
     /// The test process ended before its last test; another one runs those behind it.
     RunnerDied(Death),
-    /// The last test ended.
     RunFinished {
         /// The runner's own tally.
         counts: Counts,
@@ -272,11 +247,8 @@ pub enum TestEvent {
         #[serde(default)]
         seconds: f64,
     },
-    /// Not an event.
     Garbage {
-        /// Its beginning, as text.
         text: String,
-        /// Its length.
         bytes: u64,
     },
 }
@@ -319,7 +291,6 @@ pub struct EventParser {
     dropped: u64,
     /// Bytes that have arrived.
     arrived: u64,
-    /// Lines that were no events.
     garbage: u64,
     /// Those of them, and their bytes, that have not been told.
     more: (u64, u64),
@@ -331,10 +302,8 @@ impl EventParser {
         let mut events = Vec::new();
         let room = LONGEST_STREAM.saturating_sub(self.arrived);
         self.arrived = self.arrived.saturating_add(bytes.len() as u64);
-        if let Some((kept, left)) = usize::try_from(room)
-            .ok()
-            .and_then(|room| bytes.split_at_checked(room))
-        {
+        let room = usize::try_from(room).unwrap_or(usize::MAX);
+        if let Some((kept, left)) = bytes.split_at_checked(room) {
             bytes = kept;
             // Without its end it is no event, whatever it was.
             self.more.1 = self.more.1.saturating_add(left.len() as u64);
@@ -371,11 +340,8 @@ impl EventParser {
     }
 
     fn complete(&mut self) -> Option<TestEvent> {
-        let event = if self.line.iter().all(u8::is_ascii_whitespace) && self.dropped == 0 {
-            None
-        } else {
-            Some(parse(&self.line, self.dropped))
-        };
+        let blank = self.line.iter().all(u8::is_ascii_whitespace) && self.dropped == 0;
+        let event = (!blank).then(|| parse(&self.line, self.dropped));
         self.line.clear();
         self.dropped = 0;
         if let Some(TestEvent::Garbage { bytes, .. }) = event {
@@ -429,11 +395,8 @@ pub struct Tally {
     pub tests: Option<u64>,
     /// Tests that were found, in a VM that runs only some of them.
     pub all: Option<u64>,
-    /// Finished tests.
     pub counts: Counts,
-    /// The test that has been started and not finished.
     pub running: Option<String>,
-    /// The test that finished last.
     pub last: Option<String>,
     /// The ends of test processes that were replaced, in order.
     pub deaths: Vec<Death>,
@@ -441,14 +404,11 @@ pub struct Tally {
     pub finished: Option<Counts>,
     /// From the first test to the last, as the runner took it.
     pub seconds: f64,
-    /// Lines that were no events.
     pub garbage: u64,
-    /// The finished tests, in order.
     pub finished_tests: Vec<FinishedTest>,
 }
 
 impl Tally {
-    /// Takes one event.
     pub fn push(&mut self, event: &TestEvent) {
         match event {
             TestEvent::RunStarted { tests, all } => {
@@ -543,19 +503,14 @@ impl Tally {
             return died(how + &other_deaths(&self.deaths));
         };
         if !finished.agrees_with(&self.counts) {
-            return died(format!(
-                "it counted {} tests but told of {}",
-                finished.finished(),
-                self.counts.finished()
-            ));
+            let (counted, told) = (finished.finished(), self.counts.finished());
+            return died(format!("it counted {counted} tests but told of {told}"));
         }
         if let Some((first, others)) = self.deaths.split_first() {
+            let (first_words, others) = (words(first.status), other_deaths(others));
+            let behind = format!("the tests behind it ran in a new process{others}");
             return RunOutcome::RunnerDied {
-                how: format!(
-                    "{} before the last test was done\nthe tests behind it ran in a new process{}",
-                    words(first.status),
-                    other_deaths(others)
-                ),
+                how: format!("{first_words} before the last test was done\n{behind}"),
                 running: first.id.clone(),
             };
         }
@@ -578,32 +533,22 @@ impl Tally {
 
 /// Ends of processes besides the one that the outcome is about, a line each.
 fn other_deaths(deaths: &[Death]) -> String {
-    let mut text = String::new();
-    for death in deaths.iter().take(NAMED_DEATHS) {
-        text.push_str("\nanother process ");
-        text.push_str(&words(death.status));
-        if let Some(id) = &death.id {
-            text.push_str(", while running ");
-            text.push_str(id);
-        }
-    }
-    if let Some(more @ 1..) = deaths.len().checked_sub(NAMED_DEATHS) {
-        text.push_str(&format!("\nand {more} more"));
-    }
-    text
+    let named = deaths.iter().take(NAMED_DEATHS).map(|death| {
+        let running = death.id.iter().map(|id| format!(", while running {id}"));
+        let running = running.collect::<String>();
+        format!("\nanother process {}{running}", words(death.status))
+    });
+    let more = deaths.len().saturating_sub(NAMED_DEATHS);
+    let more = (more > 0).then(|| format!("\nand {more} more"));
+    named.chain(more).collect()
 }
 
 /// The status of a command in a shell's way, in words.
 fn words(status: u8) -> String {
-    match status {
-        129.. => {
-            let number = i32::from(status - 128);
-            match signal_hook::low_level::signal_name(number) {
-                Some(name) => format!("ended by signal {number} ({name})"),
-                None => format!("ended with status {status}"),
-            }
-        }
-        _ => format!("ended with status {status}"),
+    let number = i32::from(status) - 128;
+    match signal_hook::low_level::signal_name(number) {
+        Some(name) => format!("ended by signal {number} ({name})"),
+        None => format!("ended with status {status}"),
     }
 }
 
@@ -613,45 +558,32 @@ fn words(status: u8) -> String {
 pub enum RunOutcome {
     /// Status 0 and a `run-finished` whose counts agree with the finished tests.
     Passed,
-    /// At least one test failed.
     TestsFailed,
     /// The test process ended without `run-finished`, or against it.
     RunnerDied {
-        /// How it ended.
         how: String,
-        /// The test that was running.
         running: Option<String>,
     },
-    /// There was no test.
     NoTests,
     /// QEMU died, or the guest could not start the tests.
     Lost {
-        /// How.
         how: String,
-        /// The test that was running.
         running: Option<String>,
     },
-    /// The kernel panicked.
     Panicked {
         /// The first line that says so.
         how: String,
-        /// The test that was running.
         running: Option<String>,
     },
-    /// A time limit ran out.
     Stuck {
         /// `boot`, `command`, `shutdown` or `capture boot`.
         phase: String,
-        /// Which limit.
         how: String,
-        /// The test that was running.
         running: Option<String>,
     },
     /// Something before the VM failed: set-up, fetching or building.
     NotStarted {
-        /// What was done.
         stage: Stage,
-        /// What went wrong.
         how: String,
     },
 }
@@ -662,14 +594,11 @@ pub enum RunOutcome {
 pub enum Stage {
     /// What the tests need was made, e.g. their kernel module.
     Setup,
-    /// The kernel was looked for, and fetched.
     Fetch,
-    /// The kernel was built.
     Build,
 }
 
 impl RunOutcome {
-    /// The name for people.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Passed => "passed",
@@ -699,7 +628,6 @@ impl RunOutcome {
         }
     }
 
-    /// The test that was running when it happened.
     pub fn running(&self) -> Option<&str> {
         match self {
             Self::RunnerDied { running, .. }
@@ -710,7 +638,6 @@ impl RunOutcome {
         }
     }
 
-    /// The exit status of a command that has this outcome only.
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Passed => 0,
@@ -724,14 +651,10 @@ impl RunOutcome {
 
 /// The exit status of several runs: the first of 1, 4, 3, 5 that occurred.
 pub fn exit_status<'a>(outcomes: impl IntoIterator<Item = &'a RunOutcome>) -> u8 {
-    let statuses = outcomes
-        .into_iter()
-        .map(RunOutcome::exit_status)
-        .collect::<Vec<_>>();
-    [1, 4, 3, 5]
-        .into_iter()
-        .find(|status| statuses.contains(status))
-        .unwrap_or(0)
+    let statuses = outcomes.into_iter().map(RunOutcome::exit_status);
+    let statuses = statuses.collect::<Vec<_>>();
+    let mut worst = [1, 4, 3, 5].into_iter();
+    worst.find(|status| statuses.contains(status)).unwrap_or(0)
 }
 
 #[cfg(test)]

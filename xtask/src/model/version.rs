@@ -41,7 +41,6 @@ pub struct Version {
     pub series: Series,
     /// The point release; `None` and `0` are the same version.
     pub point: Option<u32>,
-    /// The number of a release candidate.
     pub candidate: Option<u32>,
 }
 

@@ -23,7 +23,6 @@ const GRAMMAR: &str = "a range of kernels is written like 6.1, '>=5.11' or '>=5.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KernelRange {
     text: String,
-    /// The first version in it.
     start: Position,
     /// The first version behind it; `None` if it has no end.
     end: Option<Position>,

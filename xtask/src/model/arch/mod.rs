@@ -26,11 +26,8 @@ pub struct Arch {
     pub is_image: fn(&[u8]) -> bool,
     /// The first serial console's device name below `/dev`.
     pub console: &'static str,
-    /// QEMU's system emulator.
     pub qemu: &'static str,
-    /// Arguments that choose the machine.
     pub machine: &'static [&'static str],
-    /// The emulated processor.
     pub processor: &'static str,
     pub bus: &'static VirtioBus,
     /// Kernel parameters that the machine needs.
@@ -63,7 +60,6 @@ impl Eq for Arch {}
 pub struct VirtioBus {
     /// The end of the names of QEMU's devices, as in `virtio-rng-pci`.
     pub name: &'static str,
-    /// The kernel's driver.
     pub option: &'static str,
     pub module: &'static str,
     /// Leaves out the network card's boot ROM, a file that may be missing and takes time to run.
@@ -97,7 +93,6 @@ const ELF_MACHINES: &[(u16, &str)] = &[
     (243, "riscv64"),
 ];
 
-/// The architecture of that name.
 pub fn find(name: &str) -> Option<&'static Arch> {
     ARCHITECTURES.iter().find(|arch| arch.name == name)
 }
