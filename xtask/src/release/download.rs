@@ -90,19 +90,13 @@ pub fn download(
     let mut missing = Vec::new();
     for package in packages {
         let PackageName { arch, release } = &package.name;
-        results.push(
-            match store::open(&store::kernel_path(&env.paths, arch, release)) {
-                Ok(kernel) => {
-                    env.ui.info(format!("{release} is here already"));
-                    let fetched = false;
-                    Some(Ok(Downloaded { kernel, fetched }))
-                }
-                Err(_) => {
-                    missing.push(package);
-                    None
-                }
-            },
-        );
+        let here = store::open(&store::kernel_path(&env.paths, arch, release)).ok();
+        match here {
+            Some(_) => env.ui.info(format!("{release} is here already")),
+            None => missing.push(package),
+        }
+        let fetched = false;
+        results.push(here.map(|kernel| Ok(Downloaded { kernel, fetched })));
     }
     let message = match missing.as_slice() {
         [] => return results.into_iter().flatten().collect(),
@@ -144,9 +138,9 @@ fn fetch(
     };
     let sha256 = asset.sha256()?;
     if sha256.is_none() {
-        env.ui.verbose(format!(
-            "{name} has no checksum at GitHub; its size and zstd's checksum must do"
-        ));
+        let instead = "its size and zstd's checksum must do";
+        env.ui
+            .verbose(format!("{name} has no checksum at GitHub; {instead}"));
     }
     if asset.size == 0 {
         return Err(damaged(client, asset, &anyhow!("it is empty")).into());
@@ -162,15 +156,12 @@ fn fetch(
             Err(Trouble::Damaged(why)) => why,
         };
         if round == ROUNDS {
-            let failure = damaged(client, asset, &why);
-            return Err(failure
-                .hint("it was fetched twice; nothing was kept")
-                .into());
+            let hint = "it was fetched twice; nothing was kept";
+            return Err(damaged(client, asset, &why).hint(hint).into());
         }
         round += 1;
-        env.ui.warn(format!(
-            "{name} came damaged, fetching it once more: {why:#}"
-        ));
+        let message = format!("{name} came damaged, fetching it once more: {why:#}");
+        env.ui.warn(message);
     }
 }
 
@@ -252,8 +243,8 @@ struct Resuming<'a> {
     /// The strong validator of what came so far (RFC 9110, section 8.8.3); only
     /// such a one can be used to ask for a part.
     validator: Option<String>,
-    chunk: Vec<u8>,
-    at: usize,
+    /// What came last, as far as it was not read.
+    chunk: io::Cursor<Vec<u8>>,
     /// Bytes that came, all in all.
     position: u64,
     /// Where `retry` began to count.
@@ -276,8 +267,7 @@ impl<'a> Resuming<'a> {
             asset,
             response: None,
             validator: None,
-            chunk: Vec::new(),
-            at: 0,
+            chunk: io::Cursor::default(),
             position: 0,
             counts_from: 0,
             skip: 0,
@@ -293,9 +283,10 @@ impl<'a> Resuming<'a> {
     fn verify(&self, sha256: Option<&str>) -> Result<bool, Trouble> {
         let found = self.hash.clone().finish();
         match sha256 {
-            Some(expected) if !expected.eq_ignore_ascii_case(&found) => Err(Trouble::Damaged(
-                anyhow!("its checksum is {found}, not {expected}"),
-            )),
+            Some(expected) if !expected.eq_ignore_ascii_case(&found) => {
+                let why = anyhow!("its checksum is {found}, not {expected}");
+                Err(Trouble::Damaged(why))
+            }
             expected => Ok(expected.is_some()),
         }
     }
@@ -359,10 +350,10 @@ impl<'a> Resuming<'a> {
                 (None, Some(_)) => offset > 0,
                 (_, None) => false,
             };
-            if !same || offset > self.position {
+            let at = self.position;
+            if !same || offset > at {
                 return Err(Trouble::Damaged(anyhow!(
-                    "the connection broke after {} bytes, and the rest may be that of another file",
-                    self.position
+                    "the connection broke after {at} bytes, and the rest may be that of another file"
                 )));
             }
         }
@@ -386,17 +377,14 @@ impl<'a> Resuming<'a> {
             self.counts_from = self.position;
             self.retry.reset();
         }
-        if self.position > self.asset.size {
-            return Err(Trouble::Damaged(anyhow!(
-                "more than its {} bytes came",
-                self.asset.size
-            )));
+        let (size, count) = (self.asset.size, chunk.len() as u64);
+        if self.position > size {
+            return Err(Trouble::Damaged(anyhow!("more than its {size} bytes came")));
         }
         self.hash.update(&chunk);
-        self.counted += chunk.len() as u64;
-        self.received
-            .fetch_add(chunk.len() as u64, Ordering::Relaxed);
-        (self.chunk, self.at) = (chunk, 0);
+        self.counted += count;
+        self.received.fetch_add(count, Ordering::Relaxed);
+        self.chunk = io::Cursor::new(chunk);
         Ok(true)
     }
 
@@ -418,21 +406,18 @@ impl Read for Resuming<'_> {
         if self.trouble.is_some() {
             return Err(io::Error::other("it failed before"));
         }
-        if self.at == self.chunk.len() {
-            match self.fill() {
-                Ok(true) => {}
-                Ok(false) => return Ok(0),
-                Err(trouble) => {
-                    self.trouble = Some(trouble);
-                    return Err(io::Error::other("the download failed"));
-                }
+        let count = self.chunk.read(buffer)?;
+        if count > 0 || buffer.is_empty() {
+            return Ok(count);
+        }
+        match self.fill() {
+            Ok(true) => self.chunk.read(buffer),
+            Ok(false) => Ok(0),
+            Err(trouble) => {
+                self.trouble = Some(trouble);
+                Err(io::Error::other("the download failed"))
             }
         }
-        let rest = &self.chunk[self.at..];
-        let count = rest.len().min(buffer.len());
-        buffer[..count].copy_from_slice(&rest[..count]);
-        self.at += count;
-        Ok(count)
     }
 }
 

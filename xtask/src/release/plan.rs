@@ -30,6 +30,12 @@ pub struct Wanted {
     pub newest: Result<Newest, String>,
 }
 
+impl Wanted {
+    fn group(&self) -> retention::Group {
+        retention::group_of(self.arch, self.series, &self.flavor)
+    }
+}
+
 /// The newest kernel of a series, as it would be built now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Newest {
@@ -288,8 +294,7 @@ fn estimate(wanted: &Wanted, contents: &Contents) -> u64 {
         .filter_map(|other| Some((retention::group(&other.name)?, other)))
         .filter(|((_, _, flavor), _)| *flavor == wanted.flavor)
         .collect::<Vec<_>>();
-    let group = retention::group_of(wanted.arch, wanted.series, &wanted.flavor);
-    let same = alike.iter().filter(|(other, _)| *other == group);
+    let same = alike.iter().filter(|(other, _)| *other == wanted.group());
     if let Some((_, newest)) = same.max_by_key(|(_, other)| &other.name.release) {
         return newest.size;
     }
@@ -356,14 +361,8 @@ impl Published {
 /// Whether a package is of a wanted series, flavor and architecture.
 pub fn is_of(wanted: &[Wanted], name: &PackageName) -> bool {
     let group = retention::group(name);
-    let mut groups = wanted.iter().map(|wanted| {
-        Some(retention::group_of(
-            wanted.arch,
-            wanted.series,
-            &wanted.flavor,
-        ))
-    });
-    group.is_some() && groups.any(|wanted| wanted == group)
+    let mut groups = wanted.iter().map(Wanted::group);
+    groups.any(|wanted| Some(wanted) == group)
 }
 
 fn totals(
@@ -374,21 +373,18 @@ fn totals(
 ) -> Totals {
     let uploads = items.iter().filter(|item| item.action.uploads());
     let uploads = uploads.collect::<Vec<_>>();
-    let finished = items.iter().filter(|item| item.action == Action::Finish);
-    let replaced = finished.count();
     let upload_bytes = uploads.iter().filter_map(|item| item.bytes).sum::<u64>();
     let deleted_bytes = deletions.iter().map(|deletion| deletion.bytes).sum::<u64>();
     let assets_before = contents.packages.len() + contents.others;
-    let assets_peak = assets_before + uploads.len() - replaced;
     let published = contents.packages.iter().filter(|package| package.finished);
     let published = published.map(|package| package.size).sum::<u64>();
     // Each upload looks first at what there is.
     let mut api_calls = requests_to_list(assets_before);
-    let mut assets = assets_before;
+    let mut assets_peak = assets_before;
     for item in &uploads {
         let replaces = usize::from(item.action == Action::Finish);
-        api_calls += requests_to_list(assets) + replaces + 1;
-        assets += 1 - replaces;
+        api_calls += requests_to_list(assets_peak) + replaces + 1;
+        assets_peak += 1 - replaces;
     }
     if options.keep.is_some() {
         api_calls += requests_to_list(assets_peak) + deletions.len();
@@ -414,22 +410,21 @@ fn totals(
 fn problems(items: &[Item], totals: &Totals) -> Vec<String> {
     let mut problems = Vec::new();
     if totals.assets_peak > ASSETS_MAX && totals.uploads > 0 {
+        let [files, most] = [totals.assets_peak, ASSETS_MAX].map(|files| thousands(files as u64));
         problems.push(format!(
-            "the release would have {} files, and GitHub allows {}: delete some first \
-             (cargo xtask prune --remote --keep N), or use another --tag",
-            thousands(totals.assets_peak as u64),
-            thousands(ASSETS_MAX as u64)
+            "the release would have {files} files, and GitHub allows {most}: delete some first \
+             (cargo xtask prune --remote --keep N), or use another --tag"
         ));
     }
-    for item in items {
-        if let (true, false, Some(bytes)) = (item.action.uploads(), item.estimated, item.bytes)
-            && bytes >= ASSET_SIZE_MAX
-        {
+    for item in items
+        .iter()
+        .filter(|item| item.action.uploads() && !item.estimated)
+    {
+        if let Some(bytes) = item.bytes.filter(|bytes| *bytes >= ASSET_SIZE_MAX) {
+            let (title, most) = (item.title(), thousands(ASSET_SIZE_MAX));
+            let bytes = thousands(bytes);
             problems.push(format!(
-                "the package of {} has {} bytes, and GitHub takes less than {}",
-                item.title(),
-                thousands(bytes),
-                thousands(ASSET_SIZE_MAX)
+                "the package of {title} has {bytes} bytes, and GitHub takes less than {most}"
             ));
         }
     }
@@ -445,13 +440,12 @@ pub fn json(plan: &ReleasePlan) -> serde_json::Result<String> {
 pub fn table(plan: &ReleasePlan) -> String {
     let mut lines = vec![["ACTION", "KERNEL", "ARCH", "SIZE", "NOTE"].map(str::to_owned)];
     lines.extend(plan.items.iter().map(|item| {
+        let bytes = item.bytes.map(|bytes| about(bytes, item.estimated));
         [
             item.action.word().to_owned(),
             item.title(),
             item.arch.to_owned(),
-            item.bytes
-                .map(|bytes| about(bytes, item.estimated))
-                .unwrap_or_default(),
+            bytes.unwrap_or_default(),
             item.note.clone().unwrap_or_default(),
         ]
     }));
@@ -466,13 +460,12 @@ pub fn table(plan: &ReleasePlan) -> String {
     }));
     let mut text = table::columns(&lines, &[3]);
     let totals = &plan.totals;
-    text += &format!(
-        "to upload: {}, {}; to delete: {}, {}\n",
-        totals.uploads,
-        about(totals.upload_bytes, totals.estimated),
-        totals.deletions,
-        megabytes(totals.deleted_bytes)
-    );
+    let Totals {
+        uploads, deletions, ..
+    } = totals;
+    let uploaded = about(totals.upload_bytes, totals.estimated);
+    let deleted = megabytes(totals.deleted_bytes);
+    text += &format!("to upload: {uploads}, {uploaded}; to delete: {deletions}, {deleted}\n");
     text += &format!(
         "the release: {} files now, {} afterwards with {}; API calls: {}\n",
         thousands(totals.assets_before as u64),

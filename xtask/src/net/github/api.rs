@@ -145,14 +145,11 @@ impl Asset {
         };
         let sum = digest.strip_prefix("sha256:");
         let good = |sum: &&str| sum.len() == 64 && sum.bytes().all(|b| b.is_ascii_hexdigit());
-        let (name, shown) = (&self.name, clean(digest));
-        let wrong = || {
-            Failure::setup(format!(
-                "the checksum of {name} is {shown:?}, which is no SHA-256"
-            ))
-            .hint("it must be uploaded again")
-        };
-        sum.filter(good).map(Some).ok_or_else(wrong)
+        sum.filter(good).map(Some).ok_or_else(|| {
+            let (name, sum) = (&self.name, clean(digest));
+            let message = format!("the checksum of {name} is {sum:?}, which is no SHA-256");
+            Failure::setup(message).hint("it must be uploaded again")
+        })
     }
 
     /// The input key of the package, if the label has one.
@@ -228,27 +225,14 @@ impl Refusal {
             details,
         }
     }
-
-    fn already_exists(&self) -> bool {
-        self.codes.iter().any(|code| code == "already_exists")
-    }
-
-    /// Whether the release can never be changed again.
-    fn immutable(&self) -> bool {
-        let mut texts = self.details.iter().chain([&self.message]);
-        texts.any(|text| text.to_lowercase().contains("immutable"))
-    }
 }
 
 /// A text of the server in one line of ours.
 fn clean(text: &str) -> String {
     let visible = |c: char| if c.is_control() { ' ' } else { c };
     // Before it is cut, perhaps in the middle of a token.
-    secrets::redacted(text)
-        .chars()
-        .map(visible)
-        .take(300)
-        .collect()
+    let text = secrets::redacted(text);
+    text.chars().map(visible).take(300).collect()
 }
 
 impl fmt::Display for Refusal {
@@ -269,6 +253,7 @@ pub fn failure(action: &str, answer: &Answer, token: bool) -> Failure {
     if refusal != Refusal::default() {
         message = format!("{message}, {refusal}");
     }
+    let says = |text: &str| refusal.to_string().to_lowercase().contains(text);
     let hint = match answer.status {
         401 => "the token in GITHUB_TOKEN or GH_TOKEN is wrong or has expired",
         403 | 404 if !token => {
@@ -280,8 +265,8 @@ pub fn failure(action: &str, answer: &Answer, token: bool) -> Failure {
              permissions: contents: write"
         }
         404 => "check --repo and --tag, and that the token may see this repository",
-        422 if refusal.already_exists() => "an asset of that name is there already; --replace",
-        422 if refusal.immutable() => {
+        422 if says("already_exists") => "an asset of that name is there already; --replace",
+        422 if says("immutable") => {
             "this release is immutable, nothing in it can ever be changed; use another --tag"
         }
         301 | 302 | 307 | 308 => "the repository may have another name now: --repo",
