@@ -78,14 +78,12 @@ pub fn open(env: &Env, path: &Path) -> Result<LocalKernel> {
 
 /// The error if one of these files is missing.
 fn require(path: &Path, names: &[&str], target: &str) -> Result<()> {
-    let missing = names.iter().filter(|name| !path.join(name).is_file());
-    let missing = missing.copied().collect::<Vec<_>>();
-    if missing.is_empty() {
+    let Some(missing) = store::missing(path, names.iter().copied()) else {
         return Ok(());
-    }
-    let (path, configured) = (path.display(), !missing.contains(&CONFIG));
-    let missing = missing.join(", no ");
-    let message = format!("{path} is a kernel tree that was not built: no {missing}");
+    };
+    let configured = path.join(CONFIG).is_file();
+    let path = path.display();
+    let message = format!("{path} is a kernel tree that was not built: {missing}");
     let hint = match configured {
         true => format!("make -C {path}{target}"),
         false => format!("cargo xtask build-kernel {path} --in-place configures and builds it"),
