@@ -97,9 +97,7 @@ fn prepare(env: &Env, boot: &Boot<'_>) -> Result<(Vec<(Port, UnixListener)>, See
 /// Core dumps of this kernel's programs, of earlier guests too.
 fn core_dumps(vm: &Vm) -> BTreeSet<PathBuf> {
     let release = vm.kernel.release.to_string();
-    let dumps = vm
-        .cores()
-        .map(|directory| cores::listed(directory, &release));
+    let dumps = vm.cores().map(|place| cores::listed(place, &release));
     dumps.unwrap_or_default()
 }
 

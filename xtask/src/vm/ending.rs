@@ -39,6 +39,10 @@ pub const SLEEP_LIMIT: Duration = Duration::from_secs(30);
 /// How long QEMU may be paused, or stopped by a signal.
 pub const PAUSE_LIMIT: Duration = Duration::from_secs(5);
 
+const RESTARTED: Ending = Ending::Gone("restarted itself");
+const HALTED: Ending = Ending::Gone("halted itself");
+const KEXEC: Ending = Ending::Gone("started another kernel");
+
 /// First words of lines without their stamps, of all versions.
 const LINES: &[(&str, Ending)] = &[
     // `kernel/panic.c`, `panic`: without a restart, and before one.
@@ -46,28 +50,16 @@ const LINES: &[(&str, Ending)] = &[
     ("Rebooting in ", Ending::PanicOver),
     // `kernel/reboot.c`. A kernel that cannot turn the machine off halts it: since 6.2 or
     // so it says so, and before it says what it does.
-    (
-        "reboot: Restarting system",
-        Ending::Gone("restarted itself"),
-    ),
-    ("reboot: System halted", Ending::Gone("halted itself")),
-    (
-        "reboot: Power off not available",
-        Ending::Gone("halted itself"),
-    ),
+    ("reboot: Restarting system", RESTARTED),
+    ("reboot: System halted", HALTED),
+    ("reboot: Power off not available", HALTED),
     ("reboot: Power down", Ending::Gone("turned itself off")),
     // `drivers/tty/sysrq.c`: the second one before 5.0.
-    ("sysrq: Resetting", Ending::Gone("restarted itself")),
-    ("sysrq: SysRq : Resetting", Ending::Gone("restarted itself")),
+    ("sysrq: Resetting", RESTARTED),
+    ("sysrq: SysRq : Resetting", RESTARTED),
     // `kernel/kexec_core.c`: "kexec: " before 4.19 or so.
-    (
-        "kexec_core: Starting new kernel",
-        Ending::Gone("started another kernel"),
-    ),
-    (
-        "kexec: Starting new kernel",
-        Ending::Gone("started another kernel"),
-    ),
+    ("kexec_core: Starting new kernel", KEXEC),
+    ("kexec: Starting new kernel", KEXEC),
     // `kernel/power/suspend.c` and `hibernate.c`; the words of 4.9 are other ones.
     ("PM: suspend entry", Ending::Asleep),
     ("PM: Preparing system for sleep", Ending::Asleep),
@@ -99,9 +91,10 @@ pub fn of_shutdown(reason: &str) -> Option<&'static str> {
 
 /// Whether these arguments of the user's let somebody else pause QEMU: a debugger.
 pub fn may_be_paused(arguments: &[std::ffi::OsString]) -> bool {
+    let options = ["-s", "-S", "-gdb"];
     arguments
         .iter()
-        .any(|word| word == "-s" || word == "-S" || word == "-gdb")
+        .any(|word| options.iter().any(|option| word == option))
 }
 
 #[cfg(test)]

@@ -189,9 +189,9 @@ pub struct CrashRequest {
     /// Ends with status 5, in the first kernel, if the command has nothing to do, so that
     /// there is no crash; `None`: it always has.
     pub select: Option<Vec<OsString>>,
-    /// The interpreter for [`guest::LOADER`].
+    /// The interpreter for the loader.
     pub python: PathBuf,
-    /// [`guest::LOADER`] of the assets, a file.
+    /// The file of [`guest::LOADER`].
     pub loader: PathBuf,
     /// A shell command of the guest's that crashes the kernel.
     pub trigger: String,

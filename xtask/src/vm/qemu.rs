@@ -24,18 +24,12 @@ impl FromStr for QemuVersion {
     /// `QEMU emulator version 7.2.22 (Debian 1:7.2+dfsg-7)`.
     fn from_str(text: &str) -> Result<Self, Failure> {
         let numbers = text.split("version ").nth(1).and_then(|rest| {
-            let mut parts = rest.split(|c: char| !c.is_ascii_digit());
-            Some(Self(
-                parts.next()?.parse().ok()?,
-                parts.next()?.parse().ok()?,
-            ))
+            let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).map(str::parse);
+            Some(Self(numbers.next()?.ok()?, numbers.next()?.ok()?))
         });
-        numbers.ok_or_else(|| {
-            Failure::setup(format!(
-                "cannot read a version from QEMU's answer {:?}",
-                text.trim()
-            ))
-        })
+        let text = text.trim();
+        let message = format!("cannot read a version from QEMU's answer {text:?}");
+        numbers.ok_or_else(|| Failure::setup(message))
     }
 }
 
@@ -101,9 +95,10 @@ pub fn command_line(boot: &Boot<'_>) -> Result<Vec<OsString>, Failure> {
 }
 
 fn processors(boot: &Boot<'_>) -> [OsString; 6] {
-    let threads = match boot.plan.one_thread {
-        true => "single",
-        false => "multi",
+    let threads = if boot.plan.one_thread {
+        "single"
+    } else {
+        "multi"
     };
     let (accel, cpu) = match boot.accel {
         Accel::Kvm => ("kvm".to_owned(), "host"),
@@ -211,15 +206,12 @@ pub fn share_options(writable: bool, series: Series) -> String {
 pub fn kernel_command_line(boot: &Boot<'_>) -> Result<String, Failure> {
     let arch = boot.vm.kernel.arch;
     let path = boot.init();
-    let init = path
-        .to_str()
-        .filter(|path| !path.contains(|c: char| c == '"' || c.is_control()));
-    let Some(init) = init else {
-        return Err(Failure::setup(format!(
-            "cannot pass {:?} on a kernel command line",
-            path.display()
-        ))
-        .hint("set TMPDIR to a directory without quotes and control characters in its name"));
+    let odd = |c: char| c == '"' || c.is_control();
+    let Some(init) = path.to_str().filter(|path| !path.contains(odd)) else {
+        let path = path.display();
+        let message = format!("cannot pass {path:?} on a kernel command line");
+        return Err(Failure::setup(message)
+            .hint("set TMPDIR to a directory without quotes and control characters in its name"));
     };
     let mut words = vec![
         // The mount tag is /dev/root, which is what the kernel asks for when
@@ -247,12 +239,8 @@ pub fn kernel_command_line(boot: &Boot<'_>) -> Result<String, Failure> {
     if let Some(memory) = plan::crash_memory(boot.vm) {
         words.push(format!("crashkernel={memory}M"));
     }
-    let quoted = init.contains(' ');
-    words.push(if quoted {
-        format!("\"init={init}\"")
-    } else {
-        format!("init={init}")
-    });
+    let quote = if init.contains(' ') { "\"" } else { "" };
+    words.push(format!("{quote}init={init}{quote}"));
     let devices = boot.devices().into_iter();
     words.extend(devices.flat_map(|parts| parts.kernel_parameters));
     // Behind ours, because the last one of a name wins.

@@ -139,12 +139,8 @@ impl KernelFeatures {
         let read = |path: &Path| input::text_if_any(path, input::TEXT);
         let config = kernel.config.as_deref().map(read).transpose()?.flatten();
         let builtin = read(&kernel.modules.join("modules.builtin"))?;
-        let dependencies = read(&kernel.modules.join("modules.dep"))?.unwrap_or_default();
-        Ok(Self::new(
-            config.as_deref(),
-            builtin.as_deref(),
-            &dependencies,
-        ))
+        let needs = read(&kernel.modules.join("modules.dep"))?.unwrap_or_default();
+        Ok(Self::new(config.as_deref(), builtin.as_deref(), &needs))
     }
 
     /// Whether an option is set; `None` if nobody knows.
@@ -160,12 +156,9 @@ impl KernelFeatures {
 
     /// The files of these modules and of what they need, each once.
     fn order(&self, features: &[Feature]) -> Vec<String> {
-        let load_order = |feature: &Feature| load_order(&self.dependencies, feature.module);
-        let mut files = features
-            .iter()
-            .filter_map(load_order)
-            .flatten()
-            .collect::<Vec<_>>();
+        let files = |feature: &Feature| load_order(&self.dependencies, feature.module);
+        let files = features.iter().filter_map(files).flatten();
+        let mut files = files.collect::<Vec<_>>();
         let mut seen = HashSet::new();
         files.retain(|file| seen.insert(file.clone()));
         files
@@ -175,24 +168,19 @@ impl KernelFeatures {
         let Feature { option, module, .. } = feature;
         let listed = load_order(&self.dependencies, module).is_some();
         let value = self.config.as_ref().map(|config| config.get(option));
-        let builtin = self
-            .builtin
-            .as_ref()
-            .is_none_or(|names| names.contains(*module));
+        let builtin = self.builtin.as_ref();
+        let builtin = builtin.is_none_or(|names| names.contains(*module));
         match value {
             Some(Value::Yes) => Place::BuiltIn,
             Some(Value::Module) | None if listed => Place::Module,
             None if builtin => Place::BuiltIn,
             None => Place::Nowhere(format!("{module} is neither built in nor a module")),
-            Some(Value::Module) => Place::Nowhere(format!(
-                "its {option} is a module, and modules.dep has no {module}"
-            )),
+            Some(Value::Module) => {
+                let why = format!("its {option} is a module, and modules.dep has no {module}");
+                Place::Nowhere(why)
+            }
             Some(_) => Place::Nowhere(format!("its {option} is not set")),
         }
-    }
-
-    fn is_module(&self, feature: &Feature) -> bool {
-        matches!(self.place(feature), Place::Module)
     }
 }
 
@@ -204,41 +192,31 @@ pub fn plan(
     release: &str,
 ) -> Result<Loads, Failure> {
     let mut wanted = required(kernel, wishes, bus, release)?;
+    let failure = |what: String| Failure::setup(format!("the kernel {release} {what}"));
     let unset = |option: &&&str| wishes.cores && kernel.has(option) == Some(false);
     if let Some(option) = COREDUMP.iter().find(unset) {
-        return Err(Failure::setup(format!(
-            "the kernel {release} writes no core dumps: its {option} is not set"
-        ))
-        .hint("leave out --keep-cores, or take another kernel"));
+        let what = format!("writes no core dumps: its {option} is not set");
+        return Err(failure(what).hint("leave out --keep-cores, or take another kernel"));
     }
-    if wishes.network
-        && let Place::Nowhere(why) = kernel.place(&NETWORK)
-    {
-        let message = format!("the kernel {release} has no network: {why}");
-        return Err(Failure::setup(message)
+    if let (true, Place::Nowhere(why)) = (wishes.network, kernel.place(&NETWORK)) {
+        return Err(failure(format!("has no network: {why}"))
             .hint("leave out --net, or take a kernel with CONFIG_VIRTIO_NET"));
     }
-    if wishes.file_system
-        && let Place::Nowhere(why) = kernel.place(&FILE_SYSTEM)
-    {
-        let message = format!("the kernel {release} cannot mount a disk: {why}");
-        return Err(Failure::setup(message)
+    if let (true, Place::Nowhere(why)) = (wishes.file_system, kernel.place(&FILE_SYSTEM)) {
+        return Err(failure(format!("cannot mount a disk: {why}"))
             .hint("leave out the path of --disk, or take a kernel with CONFIG_EXT4_FS"));
     }
     let modules = |wished: bool, features: &[Feature]| {
-        let features = features
-            .iter()
-            .filter(|feature| wished && kernel.is_module(feature));
-        features.copied().collect::<Vec<_>>()
+        let mut modules = features.to_vec();
+        modules.retain(|feature| wished && matches!(kernel.place(feature), Place::Module));
+        modules
     };
     // Modules that init loads, if it can: it gives them to the kernel as they are.
     let network = modules(wishes.network, &[NETWORK]);
     let file_system = modules(wishes.file_system, &[CHECKSUM, FILE_SYSTEM]);
     let later = [network.as_slice(), &file_system].concat();
-    let compressed = kernel
-        .order(&later)
-        .iter()
-        .any(|file| !file.ends_with(".ko"));
+    let mut files = kernel.order(&later).into_iter();
+    let compressed = files.any(|file| !file.ends_with(".ko"));
     if wanted.is_empty() && !compressed {
         return Ok(Loads {
             bridge: Vec::new(),
@@ -251,9 +229,9 @@ pub fn plan(
         let later = later.iter().filter(|_| compressed);
         let names = wanted.iter().chain(later).map(|feature| feature.option);
         let names = names.collect::<Vec<_>>().join(", ");
-        return Err(Failure::setup(format!(
-            "the kernel {release} cannot be a guest here: it has as modules {names}, and takes no \
-             {what} to load them from: its {option} is not set"
+        return Err(failure(format!(
+            "cannot be a guest here: it has as modules {names}, and takes no {what} to load them \
+             from: its {option} is not set"
         ))
         .hint("build them in"));
     }
@@ -272,12 +250,12 @@ fn required(
     bus: &VirtioBus,
     release: &str,
 ) -> Result<Vec<Feature>, Failure> {
-    let unset = BUILT_IN
-        .iter()
-        .filter(|(_, option)| kernel.has(option) == Some(false));
-    let mut lacks = unset
-        .map(|(what, option)| format!("no {what}: its {option} is not set"))
-        .collect::<Vec<_>>();
+    let mut lacks = Vec::new();
+    for (what, option) in BUILT_IN {
+        if kernel.has(option) == Some(false) {
+            lacks.push(format!("no {what}: its {option} is not set"));
+        }
+    }
     let mut wanted = Vec::new();
     for feature in required_features(bus).chain(wishes.disk.then_some(DISK)) {
         match kernel.place(&feature) {
