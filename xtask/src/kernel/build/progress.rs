@@ -99,7 +99,6 @@ fn is_error(line: &str) -> bool {
     WITHIN.iter().any(|text| line.contains(text)) || FIRST.iter().any(|text| line.starts_with(text))
 }
 
-/// Whether a log tells of a full disk.
 pub fn disk_was_full(log: &str) -> bool {
     log.contains("No space left on device") || log.contains("Disk quota exceeded")
 }

@@ -87,7 +87,6 @@ impl Pahole {
 /// What one kernel is built with.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
-    /// The compiler's program.
     pub program: String,
     /// The compiler of programs that run on this host during the build.
     pub host_program: String,
@@ -95,7 +94,6 @@ pub struct Toolchain {
     pub ccache: bool,
     /// `CROSS_COMPILE`, when building for another architecture.
     pub cross: Option<String>,
-    /// What the program is.
     pub compiler: Compiler,
     /// Only needed for BTF.
     pub pahole: Option<Pahole>,
@@ -104,13 +102,11 @@ pub struct Toolchain {
 }
 
 impl Toolchain {
-    /// What make gets as `CC`.
     pub fn cc(&self) -> String {
         let ccache = if self.ccache { "ccache " } else { "" };
         format!("{ccache}{}", self.with_dialect(&self.program))
     }
 
-    /// What make gets as `HOSTCC`.
     pub fn host_cc(&self) -> String {
         self.with_dialect(&self.host_program)
     }

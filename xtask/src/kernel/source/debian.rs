@@ -129,7 +129,6 @@ fn only_file(directory: &Path, wanted: impl Fn(&Path) -> bool) -> Result<PathBuf
     found.with_context(|| format!("what should have come is not in {}", directory.display()))
 }
 
-/// Whether a file is the archive of a source package.
 fn is_archive(file: &Path) -> bool {
     file.to_string_lossy().ends_with(".tar.xz")
 }

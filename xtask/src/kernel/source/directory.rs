@@ -15,7 +15,6 @@ use crate::base::{error::Failure, input, process::shell, sha256::Sha256};
 use crate::kernel::module::files_below;
 use crate::model::version::Version;
 
-/// Looks at the tree.
 pub fn find(path: &Path) -> Result<FoundSource> {
     let path = canonical(path)?;
     let version = version(&path)?;
@@ -67,7 +66,6 @@ pub fn version(path: &Path) -> Result<Version> {
     })
 }
 
-/// Reads the first lines of the kernel's Makefile.
 fn parse_makefile(text: &str) -> Option<Version> {
     let field = |name: &str| {
         text.lines().take(20).find_map(|line| {

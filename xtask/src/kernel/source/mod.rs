@@ -31,7 +31,6 @@ pub enum SourceChoice {
     /// kernel.org, then Debian.
     #[default]
     Auto,
-    /// Release archives.
     KernelOrg,
     /// The package `linux-source-<series>`.
     Debian,
@@ -60,7 +59,6 @@ impl FromStr for SourceChoice {
 pub enum WantedSource {
     /// A version; without point release and candidate the newest of the series.
     Version(Version),
-    /// An existing source tree.
     Directory(PathBuf),
 }
 
@@ -92,7 +90,6 @@ enum SourceLocation {
     Directory(PathBuf),
 }
 
-/// An unpacked source tree.
 #[derive(Debug)]
 pub struct SourceTree {
     /// Absolute, canonical.
