@@ -33,7 +33,6 @@ pub(super) const WINDOW_LOG: u32 = 26;
 /// | parameters | processor s | wall s | bytes |
 /// |---|---|---|---|
 /// | `-12 LDM` | 27 | 15 | 67,537,908 |
-/// | `-16 LDM`, `clog=23,hlog=22,slog=2,tlen=32` | 82 | 44 | 61,240,912 |
 /// | these: `-18 -B32M LDM`, `clog=23,hlog=22,slog=2,tlen=64` | 115 | 64 | 59,601,332 |
 /// | `-16 --long=26` | 128 | 66 | 63,385,065 |
 /// | `-17 -B32M LDM`, `clog=24,hlog=23,slog=4,tlen=64` | 146 | 80 | 59,349,493 |

@@ -83,9 +83,8 @@ impl Rpm {
         let text = |tag: RpmTag| header.text(tag);
         let required =
             |tag: RpmTag| text(tag).with_context(|| format!("damaged: its header has no {tag:?}"));
-        match text(RpmTag::PayloadFormat).as_deref() {
-            None | Some("cpio") => {}
-            Some(other) => bail!("its payload {other:?} is not supported: only cpio is"),
+        if let Some(other) = text(RpmTag::PayloadFormat).filter(|format| format != "cpio") {
+            bail!("its payload {other:?} is not supported: only cpio is");
         }
         // What is not compressed has no such tag, and the payload says what it is.
         if let Some(other @ ("lzma" | "bzip2")) = text(RpmTag::PayloadCompressor).as_deref() {
@@ -228,9 +227,9 @@ struct RpmFiles<'h> {
     sizes: Vec<u64>,
     modes: Vec<u64>,
     times: Vec<u64>,
-    devices: Vec<u64>,
-    inodes: Vec<u64>,
-    /// The last name of a file in the payload, by device and inode: the contents come there.
+    /// Device and inode.
+    files: Vec<(u64, u64)>,
+    /// The last name of a file in the payload: the contents come there.
     last: HashMap<(u64, u64), usize>,
 }
 
@@ -240,17 +239,17 @@ impl<'h> RpmFiles<'h> {
         let numbers = |tag: RpmTag| header.numbers(tag).filter(|list| list.len() == names.len());
         let flags = numbers(RpmTag::FileFlags)?;
         let (devices, inodes) = (numbers(RpmTag::FileDevices)?, numbers(RpmTag::FileInodes)?);
+        let files = devices.into_iter().zip(inodes).collect::<Vec<_>>();
         let brought = (0..names.len()).filter(|index| flags[*index] & GHOST == 0);
-        let last = brought.map(|index| ((devices[index], inodes[index]), index));
+        let last = brought.map(|index| (files[index], index)).collect();
         Some(Self {
             directories: header.strings(RpmTag::DirectoryNames)?,
             directory_of: numbers(RpmTag::DirectoryIndexes)?,
             sizes: numbers(RpmTag::FileSizes).or_else(|| numbers(RpmTag::LongFileSizes))?,
             modes: numbers(RpmTag::FileModes)?,
             times: numbers(RpmTag::FileTimes)?,
-            last: last.collect(),
-            devices,
-            inodes,
+            last,
+            files,
             names,
         })
     }
@@ -264,7 +263,7 @@ impl<'h> RpmFiles<'h> {
             return None;
         }
         let mode = u32::try_from(self.modes[index]).ok()?;
-        let last = *self.last.get(&(self.devices[index], self.inodes[index]))?;
+        let last = *self.last.get(&self.files[index])?;
         let has_contents = match mode & cpio::TYPE {
             cpio::REGULAR => last == index,
             kind => kind == cpio::LINK,
@@ -311,10 +310,10 @@ impl<R: Read> CpioUnpacker<'_, R> {
             self.entry(&found)
                 .with_context(|| format!("entry {:?}", lossy(&found.path)))?;
         }
-        match self.waiting.values().flatten().next() {
-            Some(path) => bail!("damaged archive: no contents for {path:?}"),
-            None => Ok(()),
+        if let Some(path) = self.waiting.values().flatten().next() {
+            bail!("damaged archive: no contents for {path:?}");
         }
+        Ok(())
     }
 
     fn entry(&mut self, found: &CpioEntry) -> Result<()> {

@@ -14,7 +14,7 @@ use anyhow::{Result, bail};
 
 use super::unreadable;
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum MadeKind {
     File,
     /// Made for what is in it; the archive may still name it.

@@ -17,8 +17,7 @@ use crate::base::{error::Failure, interrupt};
 /// Bytes moved at once between the threads that decode and write.
 const CHUNK: u64 = 256 << 10;
 
-/// A long name, or another extension, is at most this many bytes. Names on Linux
-/// are at most 4,096.
+/// Bytes of a long name, or another extension. Names on Linux are at most 4,096.
 const EXTENSION_MAX: u64 = 64 << 10;
 
 /// What is accepted when unpacking.
@@ -31,10 +30,9 @@ pub struct UnpackLimits {
 }
 
 impl UnpackLimits {
-    /// For an archive of so many bytes. Kernels are compressed to a quarter or a tenth;
-    /// what becomes a hundred times as large is no kernel, and would fill the disk. The most
-    /// is several times what the largest packages have (1 GB in 10,000 files with all
-    /// debugging information).
+    /// For an archive of so many bytes. Kernels are compressed to a quarter or a tenth; what
+    /// becomes a hundred times as large is none. The most is several times what the largest
+    /// packages have (1 GB in 10,000 files).
     pub fn of(compressed: u64) -> Self {
         let bytes = compressed.saturating_mul(100).saturating_add(64 << 20);
         Self {

@@ -19,7 +19,11 @@ use crate::model::{kernel::LocalKernel, version::Release};
 pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
     let packages = packages.iter().map(|path| PackageFile::open(path));
     let mut packages = packages.collect::<Result<Vec<_>>>()?;
-    let arch = architecture(&packages)?;
+    let archs = packages.iter().map(PackageFile::arch);
+    let archs = archs.collect::<Result<Vec<_>>>()?;
+    // No kernel is for any architecture.
+    let arch = archs.into_iter().flatten().next();
+    let arch = arch.ok_or_else(|| no_image(&packages))?;
     let checksums = packages.iter().map(PackageFile::checksum);
     let checksums = checksums.collect::<Result<Vec<_>>>()?;
     let key = folder::key(checksums.iter().map(String::as_str));
@@ -62,16 +66,6 @@ pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
         temporary.persist()?;
         open(&goal)
     })
-}
-
-/// The architecture that packages are for, which is that of the first that has one.
-fn architecture(packages: &[PackageFile]) -> Result<&'static Arch> {
-    let mut found = None;
-    for package in packages {
-        found = found.or(package.arch()?);
-    }
-    // No kernel is for any architecture.
-    Ok(found.ok_or_else(|| no_image(packages))?)
 }
 
 /// The packages by name, for errors.
