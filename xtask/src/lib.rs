@@ -45,17 +45,17 @@ pub mod internals {
     pub use crate::model::test_event::{
         Counts, Death, FinishedTest, RunOutcome, Stage, Tally, TestEvent, TestOutcome,
     };
-    pub use crate::net::github::api::{self, Asset, Refusal, Release};
+    pub use crate::net::github::api::{self, Asset, GithubRelease, Refusal};
     pub use crate::net::github::client::{Freshness, is_missing};
     pub use crate::net::github::location::Settings;
     pub use crate::net::github::{Client, Location};
-    pub use crate::net::http::{self, HttpError, Limits, Method, Request, Secret};
+    pub use crate::net::http::{self, HttpError, HttpLimits, Method, Request, Secret};
     pub use crate::release::download::{self, Downloaded};
     pub use crate::release::upload;
     pub use crate::report::matrix::TestMatrix;
     pub use crate::report::{html, json, junit, markdown, text};
     pub use crate::supply::offer::How;
-    pub use crate::supply::places::Place;
+    pub use crate::supply::places::KernelPlace;
     pub use crate::supply::{Sources, choose};
     pub use crate::vm::ending;
 }

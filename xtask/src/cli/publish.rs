@@ -9,7 +9,7 @@ use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
 use crate::model::{catalog::Kernels, version::Series};
 use crate::release::github::Github;
-use crate::release::plan::{self, Options, ReleasePlan, Wanted};
+use crate::release::plan::{self, Options, ReleasePlan, WantedKernel};
 use crate::release::{self, ReleaseStore, Selection};
 use anyhow::{Context, Result};
 use clap::{Args, Subcommand, ValueEnum};
@@ -164,7 +164,7 @@ fn make_plan(
     selection: &Selection,
     options: &Options,
     store: &dyn ReleaseStore,
-) -> Result<(ReleasePlan, Vec<Wanted>)> {
+) -> Result<(ReleasePlan, Vec<WantedKernel>)> {
     let contents = store.contents()?;
     let wanted = release::wanted(env, selection)?;
     let ready = release::ready(env, &wanted, &contents)?;

@@ -7,7 +7,7 @@ use crate::cli::kernels::parse;
 use crate::model::kernel::LocalKernel;
 use crate::net::github::{Client, Location, client::token_from, location::Settings};
 use crate::release::{download, upload};
-use crate::supply::{self, Sources, places::Place};
+use crate::supply::{self, Sources, places::KernelPlace};
 use anyhow::Result;
 use clap::Args;
 
@@ -31,7 +31,7 @@ pub struct SourceFlags {
     /// Take kernels only from these places, comma-separated: local, release, build [default:
     /// local,release; with --setup also build]
     #[arg(long, value_name = "PLACES", value_delimiter = ',')]
-    pub from: Vec<Place>,
+    pub from: Vec<KernelPlace>,
     /// Fetch debugging information for a kernel of Debian, once: about 1 GB to download, 5 to 8 GB
     /// on disk; with `-k host`, use what is installed
     #[arg(long)]
@@ -107,8 +107,8 @@ impl SourceFlags {
     pub fn sources(&self, env: &Env, setup: bool) -> Result<Sources> {
         let mut from = self.from.clone();
         if from.is_empty() {
-            from.extend([Place::Local, Place::Release]);
-            from.extend(setup.then_some(Place::Build));
+            from.extend([KernelPlace::Local, KernelPlace::Release]);
+            from.extend(setup.then_some(KernelPlace::Build));
         }
         Ok(Sources {
             from,

@@ -24,7 +24,7 @@ use crate::model::version::{Series, Version};
 use crate::model::{
     arch::Arch, catalog::Kernels, kernel::LocalKernel, package_name::PackageName, retention,
 };
-use plan::{Action, Contents, Item, Newest, Options, Published, Ready, ReleasePlan, Wanted};
+use plan::{Action, Contents, Item, Newest, Options, Published, Ready, ReleasePlan, WantedKernel};
 
 /// Where kernels are published.
 pub trait ReleaseStore {
@@ -55,7 +55,7 @@ pub struct Selection {
 /// The newest kernel of each selected series, flavor and architecture: by
 /// architecture, then series from the oldest, then flavor as selected. Nothing is
 /// fetched but lists.
-pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<Wanted>> {
+pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<WantedKernel>> {
     let kernels = Kernels::load(&env.paths.configs)?;
     let mut series = selection.series.clone();
     series.sort();
@@ -87,7 +87,7 @@ pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<Wanted>> {
                         Err(text.lines().map(str::trim).collect::<Vec<_>>().join("; "))
                     }
                 };
-                wanted.push(Wanted {
+                wanted.push(WantedKernel {
                     series: *series,
                     flavor: flavor.clone(),
                     arch,
@@ -101,7 +101,7 @@ pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<Wanted>> {
 
 /// Package files in the work directory of wanted kernels that are not published. A
 /// file that cannot be read is no package: it is built again.
-pub fn ready(env: &Env, wanted: &[Wanted], contents: &Contents) -> Result<Vec<Ready>> {
+pub fn ready(env: &Env, wanted: &[WantedKernel], contents: &Contents) -> Result<Vec<Ready>> {
     let mut ready = Vec::new();
     for wanted in wanted {
         interrupt::check()?;
@@ -173,7 +173,7 @@ impl Applied {
 pub fn apply(
     env: &Env,
     plan: &ReleasePlan,
-    wanted: &[Wanted],
+    wanted: &[WantedKernel],
     options: &Options,
     store: &dyn ReleaseStore,
     build: &mut dyn FnMut(&Item) -> Result<LocalKernel>,

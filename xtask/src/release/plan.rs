@@ -1,4 +1,4 @@
-//! Wanted against published kernels: what there is to do for a release.
+//! WantedKernel against published kernels: what there is to do for a release.
 //!
 //! A plan is made of values only, so that it can be printed, compared and tested;
 //! [`crate::release`] carries it out. Nothing is ever changed under a name that is
@@ -22,7 +22,7 @@ const TYPICAL_BYTES: u64 = 75_000_000;
 
 /// A kernel that the release should have.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedKernel {
     pub series: Series,
     pub flavor: String,
     pub arch: &'static Arch,
@@ -30,7 +30,7 @@ pub struct Wanted {
     pub newest: Result<Newest, String>,
 }
 
-impl Wanted {
+impl WantedKernel {
     fn group(&self) -> retention::Group {
         retention::group_of(self.arch, self.series, &self.flavor)
     }
@@ -159,7 +159,7 @@ impl Item {
 
 /// A published package that is to be deleted.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Deletion {
+pub struct PlannedDeletion {
     pub package: PackageName,
     /// See [`Published::id`].
     pub id: u64,
@@ -194,7 +194,7 @@ pub struct ReleasePlan {
     /// In the order in which they were wanted.
     pub items: Vec<Item>,
     /// What is deleted at the end, by architecture, series, flavor, newest first.
-    pub deletions: Vec<Deletion>,
+    pub deletions: Vec<PlannedDeletion>,
     pub totals: Totals,
     /// Why it cannot be carried out; empty if it can.
     pub problems: Vec<String>,
@@ -202,7 +202,7 @@ pub struct ReleasePlan {
 
 /// Compares what is wanted with what there is.
 pub fn plan(
-    wanted: &[Wanted],
+    wanted: &[WantedKernel],
     contents: &Contents,
     ready: &[Ready],
     options: &Options,
@@ -231,7 +231,7 @@ pub fn plan(
     }
 }
 
-fn item(wanted: &Wanted, contents: &Contents, ready: &[Ready]) -> Item {
+fn item(wanted: &WantedKernel, contents: &Contents, ready: &[Ready]) -> Item {
     let mut item = Item {
         action: Action::Unavailable,
         series: wanted.series.to_string(),
@@ -288,7 +288,7 @@ fn item(wanted: &Wanted, contents: &Contents, ready: &[Ready]) -> Item {
 
 /// Bytes of a package that is not built yet: those of the newest one of its series
 /// and flavor, else the mean of its flavor.
-fn estimate(wanted: &Wanted, contents: &Contents) -> u64 {
+fn estimate(wanted: &WantedKernel, contents: &Contents) -> u64 {
     let finished = contents.packages.iter().filter(|other| other.finished);
     let alike = finished
         .filter_map(|other| Some((retention::group(&other.name)?, other)))
@@ -306,11 +306,11 @@ fn estimate(wanted: &Wanted, contents: &Contents) -> u64 {
 /// What is too much once the uploads are there, and which of the uploads are. Only
 /// kernels of what is wanted: a plan for 6.1 deletes no 5.10.
 fn select(
-    wanted: &[Wanted],
+    wanted: &[WantedKernel],
     items: &[Item],
     contents: &Contents,
     options: &Options,
-) -> (Vec<Deletion>, Vec<PackageName>) {
+) -> (Vec<PlannedDeletion>, Vec<PackageName>) {
     let Some(keep) = options.keep else {
         return (Vec::new(), Vec::new());
     };
@@ -334,7 +334,7 @@ fn select(
     let (mut deletions, mut futile) = (Vec::new(), Vec::new());
     for selected in retention::select(&kernels, keep, options.now) {
         match published.get(selected.index) {
-            Some(package) => deletions.push(Deletion {
+            Some(package) => deletions.push(PlannedDeletion {
                 package: package.name.clone(),
                 id: package.id,
                 bytes: package.size,
@@ -359,15 +359,15 @@ impl Published {
 }
 
 /// Whether a package is of a wanted series, flavor and architecture.
-pub fn is_of(wanted: &[Wanted], name: &PackageName) -> bool {
+pub fn is_of(wanted: &[WantedKernel], name: &PackageName) -> bool {
     let group = retention::group(name);
-    let mut groups = wanted.iter().map(Wanted::group);
+    let mut groups = wanted.iter().map(WantedKernel::group);
     groups.any(|wanted| Some(wanted) == group)
 }
 
 fn totals(
     items: &[Item],
-    deletions: &[Deletion],
+    deletions: &[PlannedDeletion],
     contents: &Contents,
     options: &Options,
 ) -> Totals {
@@ -389,7 +389,7 @@ fn totals(
     if options.keep.is_some() {
         api_calls += requests_to_list(assets_peak) + deletions.len();
     }
-    let superseded = |deletion: &&Deletion| deletion.reason == retention::Reason::Superseded;
+    let superseded = |deletion: &&PlannedDeletion| deletion.reason == retention::Reason::Superseded;
     let finished = deletions.iter().filter(superseded);
     let deleted_finished = finished.map(|deletion| deletion.bytes).sum();
     let bytes = contents.other_bytes + published + upload_bytes;

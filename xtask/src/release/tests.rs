@@ -84,10 +84,10 @@ fn published(release: &str, input_key: Option<&str>, finished: bool) -> Publishe
 }
 
 /// A kernel that takes part in a test: release and input key.
-fn wish(release: &str, input_key: &str) -> Wanted {
+fn wish(release: &str, input_key: &str) -> WantedKernel {
     let release = release.parse::<crate::model::version::Release>().unwrap();
     let arch = arch::find("x86_64").unwrap();
-    Wanted {
+    WantedKernel {
         series: release.version.series,
         flavor: release.flavor().unwrap(),
         arch,
@@ -164,7 +164,7 @@ impl Fixture {
     }
 
     /// Plans and applies, as the command does.
-    fn apply(&mut self, wanted: &[Wanted], keep: usize) -> Result<Applied> {
+    fn apply(&mut self, wanted: &[WantedKernel], keep: usize) -> Result<Applied> {
         let options = Options {
             keep: NonZeroUsize::new(keep),
             now: NOW,
@@ -234,7 +234,7 @@ fn a_kernel_that_cannot_be_built_does_not_stop_the_others() {
         published("6.1.8-vmtest1.1default", Some("a"), true),
     ]);
     fixture.broken = Some(A);
-    let unavailable = Wanted {
+    let unavailable = WantedKernel {
         newest: Err("no suite of Debian has linux-source-6.3".to_owned()),
         ..wish("6.3.1-vmtest1.1default", "")
     };

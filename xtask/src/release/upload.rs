@@ -14,7 +14,7 @@ use anyhow::{Context, Result};
 use crate::base::{error::Failure, input, interrupt, sha256::Sha256, ui::Ui};
 use crate::kernel::manifest::Manifest;
 use crate::model::package_name::PackageName;
-use crate::net::github::api::{self, ASSET_SIZE_MAX, ASSETS_MAX, Release};
+use crate::net::github::api::{self, ASSET_SIZE_MAX, ASSETS_MAX, GithubRelease};
 use crate::net::github::client::{Client, Freshness, Listing};
 use crate::net::github::{Asset, AssetState};
 use crate::net::http::{self, retry::Retry};
@@ -92,7 +92,7 @@ pub fn inspect(path: &Path, ui: &Ui) -> Result<LocalPackage> {
 
 /// What must be done to have a package in the release.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Plan {
+enum UploadPlan {
     /// It is there.
     Nothing(Asset),
     /// Send it, after these are deleted.
@@ -102,7 +102,7 @@ enum Plan {
 }
 
 /// Decides from what the release has.
-fn plan(listing: &Listing, package: &LocalPackage, replace: bool) -> Result<Plan, Failure> {
+fn plan(listing: &Listing, package: &LocalPackage, replace: bool) -> Result<UploadPlan, Failure> {
     let name = package.name.to_string();
     let refuse = |why: String| Failure::setup(format!("cannot upload {name}: {why}"));
     let old = listing.assets.iter().find(|asset| asset.name == name);
@@ -111,7 +111,7 @@ fn plan(listing: &Listing, package: &LocalPackage, replace: bool) -> Result<Plan
         && asset.size == package.size
         && matches!(asset.sha256(), Ok(Some(sum)) if sum.eq_ignore_ascii_case(&package.sha256))
     {
-        return Ok(Plan::Nothing(asset.clone()));
+        return Ok(UploadPlan::Nothing(asset.clone()));
     }
     let tag = &listing.release.tag;
     if listing.release.immutable {
@@ -137,8 +137,8 @@ fn plan(listing: &Listing, package: &LocalPackage, replace: bool) -> Result<Plan
         return Err(refuse(why).hint("delete some, or use another --tag"));
     }
     Ok(match finished.cloned() {
-        Some(old) => Plan::Replace { leftovers, old },
-        None => Plan::Send(leftovers),
+        Some(old) => UploadPlan::Replace { leftovers, old },
+        None => UploadPlan::Send(leftovers),
     })
 }
 
@@ -156,12 +156,12 @@ pub fn upload(client: &Client, package: &LocalPackage, replace: bool, ui: &Ui) -
         }
         let release = &listing.release;
         let result = match plan(&listing, package, replace)? {
-            Plan::Nothing(asset) => {
+            UploadPlan::Nothing(asset) => {
                 ui.info(format!("{name} is in {} already", client.location));
                 return Ok(asset);
             }
-            Plan::Send(leftovers) => send(client, release, &leftovers, package, &name, ui),
-            Plan::Replace { leftovers, old } => {
+            UploadPlan::Send(leftovers) => send(client, release, &leftovers, package, &name, ui),
+            UploadPlan::Replace { leftovers, old } => {
                 let other = format!("{name}{REPLACEMENT}");
                 send(client, release, &leftovers, package, &other, ui).and_then(|new| {
                     client.delete_asset(old.id, &old.name)?;
@@ -184,7 +184,7 @@ pub fn upload(client: &Client, package: &LocalPackage, replace: bool, ui: &Ui) -
 /// Sends a package under a name, after what is in the way was deleted.
 fn send(
     client: &Client,
-    release: &Release,
+    release: &GithubRelease,
     leftovers: &[Asset],
     package: &LocalPackage,
     name: &str,
@@ -232,7 +232,7 @@ mod tests {
 
     fn decide(assets: Vec<Asset>, immutable: bool, replace: bool) -> String {
         let listing = Listing {
-            release: Release {
+            release: GithubRelease {
                 id: 1,
                 tag: "t".into(),
                 draft: false,
@@ -252,9 +252,9 @@ mod tests {
         };
         let ids = |assets: &[Asset]| assets.iter().map(|asset| asset.id).collect::<Vec<_>>();
         match plan(&listing, &package, replace) {
-            Ok(Plan::Nothing(asset)) => format!("nothing, it is {}", asset.id),
-            Ok(Plan::Send(leftovers)) => format!("send, without {:?}", ids(&leftovers)),
-            Ok(Plan::Replace { leftovers, old }) => {
+            Ok(UploadPlan::Nothing(asset)) => format!("nothing, it is {}", asset.id),
+            Ok(UploadPlan::Send(leftovers)) => format!("send, without {:?}", ids(&leftovers)),
+            Ok(UploadPlan::Replace { leftovers, old }) => {
                 format!("replace {}, without {:?}", old.id, ids(&leftovers))
             }
             Err(failure) => failure.message,

@@ -68,7 +68,7 @@ pub fn join(kernels: Vec<LocalKernel>, assets: &[Asset]) -> Vec<Listed> {
 
 /// One line of the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Row {
+pub struct KernelRow {
     /// What `uname -r` prints.
     pub release: String,
     pub arch: &'static str,
@@ -92,7 +92,7 @@ pub struct Row {
 const LOCAL: &str = "local";
 
 /// The line of a kernel.
-pub fn row(listed: &Listed) -> Result<Row> {
+pub fn row(listed: &Listed) -> Result<KernelRow> {
     let release = &listed.name.release;
     let local = listed.local.as_ref();
     let asset = listed.asset.as_ref();
@@ -107,7 +107,7 @@ pub fn row(listed: &Listed) -> Result<Row> {
             _ => "both",
         },
     };
-    Ok(Row {
+    Ok(KernelRow {
         release: release.to_string(),
         arch: listed.name.arch.name,
         flavor: release.flavor(),
@@ -136,7 +136,7 @@ pub fn disk_usage(path: &Path) -> Result<u64> {
 
 /// The list as text; empty for an empty table. What is in the release takes columns only if that
 /// was asked for.
-pub fn columns(rows: &[Row]) -> String {
+pub fn columns(rows: &[KernelRow]) -> String {
     if rows.is_empty() {
         return String::new();
     }
@@ -171,8 +171,8 @@ pub fn columns(rows: &[Row]) -> String {
 mod tests {
     use super::*;
 
-    fn row(release: &str, flavor: Option<&str>, size: u64) -> Row {
-        Row {
+    fn row(release: &str, flavor: Option<&str>, size: u64) -> KernelRow {
+        KernelRow {
             release: release.to_owned(),
             arch: "x86_64",
             flavor: flavor.map(str::to_owned),
@@ -206,7 +206,7 @@ mod tests {
 
         rows[0].state = "stale";
         rows[0].download_size = Some(78_000_000);
-        rows.push(Row {
+        rows.push(KernelRow {
             origin: None,
             state: "remote",
             size: None,
@@ -225,7 +225,7 @@ mod tests {
 
     #[test]
     fn kernels_of_distributions_are_listed_as_such() {
-        let row = Row {
+        let row = KernelRow {
             origin: Some(Origin::Distribution),
             path: Some(PathBuf::from("/w/x86_64/distribution-6.1.0-56-amd64-0")),
             ..row("6.1.0-56-amd64", None, 1)

@@ -27,7 +27,7 @@ use crate::net::github::client::{Client, Freshness};
 use crate::net::http::HttpError;
 use crate::release::download::{self, Package};
 use offer::{How, Offer};
-use places::Place;
+use places::KernelPlace;
 
 /// The architecture of this machine.
 pub fn host_arch() -> Result<&'static Arch> {
@@ -37,7 +37,7 @@ pub fn host_arch() -> Result<&'static Arch> {
 /// Where kernels may come from.
 #[derive(Debug)]
 pub struct Sources {
-    pub from: Vec<Place>,
+    pub from: Vec<KernelPlace>,
     /// For the release.
     pub client: Client,
     /// Whether a kernel that comes without debugging information gets it.
@@ -108,7 +108,7 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
         None => false,
     };
     let mut candidates = Vec::new();
-    if sources.from.contains(&Place::Local) {
+    if sources.from.contains(&KernelPlace::Local) {
         let mut kernels = store::kernels(&env.paths, arch)?;
         // A pattern means kernels of ours; one of a distribution must be named in full.
         if whole {
@@ -132,7 +132,7 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
         return Ok(how);
     }
     let mut unasked = None;
-    if sources.from.contains(&Place::Release) {
+    if sources.from.contains(&KernelPlace::Release) {
         match sources.client.listing(Freshness::Usual) {
             Ok(listing) => {
                 let packages = download::packages(&listing.assets, arch).into_iter();
@@ -160,7 +160,7 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
     let known = Kernels::load(&env.paths.configs)?;
     known.require_series(wanted.version.series, arch)?;
     known.flavor(&wanted.flavor)?;
-    if !sources.from.contains(&Place::Build) {
+    if !sources.from.contains(&KernelPlace::Build) {
         return Err(nothing.into());
     }
     if let Some(error) = unasked {
@@ -212,8 +212,8 @@ fn nothing(
     unasked: Option<&Error>,
 ) -> Failure {
     let location = &sources.client.location;
-    let local = sources.from.contains(&Place::Local);
-    let release = sources.from.contains(&Place::Release) && unasked.is_none();
+    let local = sources.from.contains(&KernelPlace::Local);
+    let release = sources.from.contains(&KernelPlace::Release) && unasked.is_none();
     let place = match (local, release) {
         (true, true) => format!("on this machine or in {location}"),
         (true, false) => "on this machine".to_owned(),

@@ -7,7 +7,7 @@ use crate::base::{error::Failure, suggest::nearest};
 const NAMES: [&str; 3] = ["local", "release", "build"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum KernelPlace {
     /// This machine.
     Local,
     /// The assets of the release.
@@ -16,7 +16,7 @@ pub enum Place {
     Build,
 }
 
-impl FromStr for Place {
+impl FromStr for KernelPlace {
     type Err = Failure;
 
     fn from_str(text: &str) -> Result<Self, Failure> {
@@ -42,7 +42,7 @@ mod tests {
 
     #[test]
     fn places_are_read_and_mistakes_are_named() {
-        assert_eq!(" build".parse::<Place>().unwrap(), Place::Build);
+        assert_eq!(" build".parse::<KernelPlace>().unwrap(), KernelPlace::Build);
         for (text, expected) in [
             (
                 "lokal",
@@ -53,7 +53,10 @@ mod tests {
                 "\"\" is no place where kernels come from (there is local, release, build)",
             ),
         ] {
-            assert_eq!(text.parse::<Place>().unwrap_err().to_string(), expected);
+            assert_eq!(
+                text.parse::<KernelPlace>().unwrap_err().to_string(),
+                expected
+            );
         }
     }
 }

@@ -12,7 +12,7 @@ use crate::supply::list::disk_usage;
 
 /// An unpacked kernel, or a package file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct PruneEntry {
     /// As [`crate::model::retention`] looks at it; always finished, because what is not has another
     /// name in the work directory.
     pub kernel: Kernel,
@@ -24,7 +24,7 @@ pub struct Entry {
 /// The unpacked kernels, those of distributions as well and their debugging information,
 /// and the package files in the work directory. Directories that are named like kernels but
 /// are none are left out, so that nothing is deleted that nobody understands.
-pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
+pub fn entries(paths: &Paths) -> Result<Vec<PruneEntry>> {
     let mut found = Vec::new();
     for arch in arch::ARCHITECTURES {
         let mut kernels = store::kernels(paths, arch)?;
@@ -47,17 +47,20 @@ pub fn entries(paths: &Paths) -> Result<Vec<Entry>> {
             found.push((name, path));
         }
     }
-    let mut entries = Vec::<Entry>::new();
+    let mut entries = Vec::<PruneEntry>::new();
     for (name, path) in found {
         let companion = folder::companion_release(&path).is_some();
         // Goes with its kernel, and by itself once that is gone.
         let orphaned = companion && entries.iter().all(|entry| entry.kernel.name != name);
-        entries.push(Entry {
+        entries.push(PruneEntry {
             kernel: Kernel {
                 name,
                 finished: !orphaned,
                 distribution: companion || folder::kernel_key(&path).is_some(),
-                created: orphaned.then(|| time::rfc3339(0)).unwrap_or_default(),
+                created: match orphaned {
+                    true => time::rfc3339(0),
+                    false => String::new(),
+                },
             },
             bytes: disk_usage(&path)?,
             path,

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tempfile::TempDir;
 use xtask::internals::Env;
-use xtask::internals::Place;
+use xtask::internals::KernelPlace;
 use xtask::internals::Settings;
 use xtask::internals::upload;
 use xtask::internals::{Client, Location};
@@ -15,7 +15,7 @@ use xtask::internals::{Downloaded, download};
 use xtask::internals::{Files, Paths};
 use xtask::internals::{Freshness, is_missing};
 use xtask::internals::{How, Sources, choose};
-use xtask::internals::{Limits, Secret};
+use xtask::internals::{HttpLimits, Secret};
 use xtask::internals::{Ui, Verbosity};
 use xtask::internals::{exit_status, host};
 
@@ -34,9 +34,9 @@ fn client(env: &Env, location: Location, token: Option<Secret>) -> Client {
     client
 }
 
-/// Limits that a test can wait for.
-fn limits() -> Limits {
-    Limits {
+/// HttpLimits that a test can wait for.
+fn limits() -> HttpLimits {
+    HttpLimits {
         connect: Duration::from_secs(5),
         silence: Duration::from_millis(1_000),
         head: Duration::from_secs(3),
@@ -1038,7 +1038,7 @@ fn a_host_that_could_not_be_reached_is_not_asked_again_in_this_run() {
     };
     let location = Location::choose(&[&settings], None).unwrap();
     let sources = Sources {
-        from: vec![Place::Local, Place::Release],
+        from: vec![KernelPlace::Local, KernelPlace::Release],
         client: client(&setting.env(), location, None),
         debuginfo: false,
     };

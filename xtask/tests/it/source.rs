@@ -12,7 +12,7 @@ use support::sha256;
 use xtask::internals::Env;
 use xtask::internals::exit_status;
 use xtask::internals::{Files, Paths};
-use xtask::internals::{HttpError, Limits, http};
+use xtask::internals::{HttpError, HttpLimits, http};
 use xtask::internals::{SourceChoice, WantedSource, source};
 use xtask::internals::{Ui, Verbosity};
 
@@ -175,9 +175,9 @@ fn sum(bytes: &[u8]) -> String {
     sha256(bytes)
 }
 
-/// Limits that a test can wait for.
-fn limits() -> Limits {
-    Limits {
+/// HttpLimits that a test can wait for.
+fn limits() -> HttpLimits {
+    HttpLimits {
         connect: Duration::from_secs(5),
         silence: Duration::from_millis(1_500),
         head: Duration::from_secs(5),
@@ -309,7 +309,7 @@ fn dead_url() -> String {
 
 #[test]
 fn nobody_there_cannot_be_reached() {
-    let error = http::text(&dead_url(), 10, &Limits::default()).unwrap_err();
+    let error = http::text(&dead_url(), 10, &HttpLimits::default()).unwrap_err();
     assert!(
         matches!(error.downcast_ref(), Some(HttpError::Unreachable(_))),
         "{error:#}"

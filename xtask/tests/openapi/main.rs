@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 use xtask::internals::{Asset, Refusal, Release, api};
-use xtask::internals::{HttpError, Limits, Method, Request};
+use xtask::internals::{HttpError, HttpLimits, Method, Request};
 use xtask::internals::{LongChild, LongCommand};
 
 use support::binary::Xtask;
@@ -87,7 +87,7 @@ impl Prism {
             let length = body.len() as u64;
             request = request.stream(std::io::Cursor::new(body), length, Default::default());
         }
-        let answer = request.send(&Limits::default());
+        let answer = request.send(&HttpLimits::default());
         match answer {
             Ok(mut response) => (response.status, response.bytes(api::ANSWER_MAX).unwrap()),
             Err(error) => match error.downcast::<HttpError>().unwrap() {
@@ -354,7 +354,7 @@ fn read(endpoint: &str, status: u16, body: &[u8]) -> Result<(), String> {
         "/{release_id}/assets" => serde_json::from_slice::<Vec<Asset>>(body)
             .map(drop)
             .map_err(words),
-        "/tags/{tag}" => serde_json::from_slice::<Release>(body)
+        "/tags/{tag}" => serde_json::from_slice::<GithubRelease>(body)
             .map(drop)
             .map_err(words),
         other => panic!("{other}"),

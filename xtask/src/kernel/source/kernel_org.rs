@@ -16,7 +16,7 @@ use crate::base::{
     programs::find_program, sha256::Sha256, temporary::Temporary,
 };
 use crate::model::version::Version;
-use crate::net::http::{self, HttpError, Limits, unreachable};
+use crate::net::http::{self, HttpError, HttpLimits, unreachable};
 
 /// Where the archives are unless an option says otherwise.
 pub const DEFAULT_URL: &str = "https://cdn.kernel.org/pub/linux/kernel";
@@ -54,7 +54,7 @@ pub fn find_all(
             .entry(folder.clone())
             .or_insert_with(|| match alternative {
                 true => fetch_quickly(env, base, &url),
-                false => fetch_list(env, &url, &Limits::default()),
+                false => fetch_list(env, &url, &HttpLimits::default()),
             });
         let list = list.as_ref().map_err(copy_of)?;
         let (found, (name, sha256)) = newest_archive(list, version)
@@ -75,10 +75,10 @@ fn fetch_quickly(env: &Env, base: &str, url: &str) -> Result<String> {
     if unreachable::is_noted(base) {
         bail!("{} could not be reached before", http::host(base));
     }
-    let limits = Limits {
+    let limits = HttpLimits {
         attempts: 2,
         silence: Duration::from_secs(10),
-        ..Limits::default()
+        ..HttpLimits::default()
     };
     let result = fetch_list(env, url, &limits);
     if result.as_ref().is_err_and(http::is_unreachable) {
@@ -88,7 +88,7 @@ fn fetch_quickly(env: &Env, base: &str, url: &str) -> Result<String> {
 }
 
 /// What the list of checksums at `url` signs, from the cache or from there.
-fn fetch_list(env: &Env, url: &str, limits: &Limits) -> Result<String> {
+fn fetch_list(env: &Env, url: &str, limits: &HttpLimits) -> Result<String> {
     let file = env
         .paths
         .cache()
@@ -131,7 +131,7 @@ pub fn fetch(env: &Env, log: &Path, url: &str, sha256: &str, directory: &Path) -
             task.update(format!("{}{total} MiB", thousands(received >> 20)));
         }
     };
-    http::download(url, &file, sha256, &Limits::default(), progress)
+    http::download(url, &file, sha256, &HttpLimits::default(), progress)
         .inspect_err(|_| say_kept(env, name))?;
     drop(task);
     let result = unpack(env, log, &file, directory);

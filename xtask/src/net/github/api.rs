@@ -76,7 +76,7 @@ impl fmt::Display for Repository {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
-pub struct Release {
+pub struct GithubRelease {
     /// What other requests name it by.
     pub id: u64,
     #[serde(rename = "tag_name")]

@@ -17,12 +17,12 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use super::api::{self, Asset, Release};
+use super::api::{self, Asset, GithubRelease};
 use super::cache::{Cache, Kept};
 use super::location::Location;
 use crate::base::{env::Env, environment::TOKENS, error::Failure, time};
 use crate::net::http::address::{host, is_private, origin};
-use crate::net::http::{self, HttpError, Limits, Method, Request, Response, Secret};
+use crate::net::http::{self, HttpError, HttpLimits, Method, Request, Response, Secret};
 
 /// A release that lists fewer assets in itself lists all: the documentation does
 /// not promise that it does, and no answer of this API is cut to fewer than this
@@ -56,24 +56,27 @@ pub enum Freshness {
 /// All that a release has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Listing {
-    pub release: Release,
+    pub release: GithubRelease,
     /// All of them, whatever they are.
     pub assets: Vec<Asset>,
     /// Nobody could be asked, and this is what was said before.
     pub outdated: bool,
 }
 
+/// The text of a failure, and whether there is no such release.
+type Refused = (String, bool);
+
 /// Somebody who can be asked for one release.
 #[derive(Debug)]
 pub struct Client {
     pub location: Location,
     /// Time limits and the number of attempts, for what is built on this as well.
-    pub limits: Limits,
+    pub limits: HttpLimits,
     token: Option<Secret>,
     cache: Cache,
     env: Env,
-    /// What came of asking; of a failure its text, and whether there is no such release.
-    listing: Mutex<Option<Result<Arc<Listing>, (String, bool)>>>,
+    /// What came of asking.
+    listing: Mutex<Option<Result<Arc<Listing>, Refused>>>,
     told: AtomicBool,
 }
 
@@ -91,7 +94,7 @@ impl Client {
             location,
             token,
             cache: Cache::new(&env.paths),
-            limits: Limits::default(),
+            limits: HttpLimits::default(),
             env: env.clone(),
             listing: Mutex::default(),
             told: AtomicBool::new(false),
@@ -131,7 +134,7 @@ impl Client {
 
     fn fetch_listing(&self, freshness: Freshness) -> Result<Listing> {
         let path = api::release_by_tag(&self.location.repository, &self.location.tag);
-        let (mut release, mut outdated) = self.get::<Release>(&path, freshness)?;
+        let (mut release, mut outdated) = self.get::<GithubRelease>(&path, freshness)?;
         let mut assets = std::mem::take(&mut release.assets);
         if assets.len() >= EMBEDDED {
             assets.clear();
@@ -369,7 +372,7 @@ impl Client {
     /// [`HttpError`] is for [`Client::explain`], if another attempt cannot do better.
     pub fn upload(
         &self,
-        release: &Release,
+        release: &GithubRelease,
         (name, label): (&str, Option<&str>),
         file: File,
         (length, sha256): (u64, &str),
@@ -382,7 +385,7 @@ impl Client {
             let message = format!("cannot {action}: its address {url} is not encrypted");
             return Err(Failure::setup(message).into());
         }
-        let limits = Limits {
+        let limits = HttpLimits {
             silence: self.limits.silence.max(UPLOAD_SILENCE),
             head: self.limits.head.max(UPLOAD_SILENCE),
             ..self.limits

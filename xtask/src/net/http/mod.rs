@@ -1,7 +1,7 @@
 //! HTTP: limits per phase, retries, a temporary name and then a rename.
 //!
 //! [`Request`] is one request and its answer, [`retry`] says what is worth another attempt. There
-//! is no limit on the whole of a transfer, only on its phases ([`Limits`]). Proxies come from the
+//! is no limit on the whole of a transfer, only on its phases ([`HttpLimits`]). Proxies come from the
 //! environment as usual (`https_proxy`, `no_proxy`), and loopback never goes through one.
 
 pub mod address;
@@ -25,7 +25,7 @@ pub use ureq::http::{HeaderMap, Method};
 
 /// Time limits and the number of attempts.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct HttpLimits {
     /// For finding the host's address and for the connection, each.
     pub connect: Duration,
     /// Without a byte, once connected; and in so long a body makes at least
@@ -41,7 +41,7 @@ pub struct Limits {
     pub pause: Duration,
 }
 
-impl Default for Limits {
+impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             connect: Duration::from_secs(10),
@@ -53,7 +53,7 @@ impl Default for Limits {
     }
 }
 
-/// Bytes of a body in each [`Limits::silence`]. The slowest modems are a hundred times as
+/// Bytes of a body in each [`HttpLimits::silence`]. The slowest modems are a hundred times as
 /// fast; a byte now and then would keep a command waiting for ever.
 pub const LEAST_PROGRESS: u64 = 4096;
 
@@ -103,7 +103,7 @@ impl std::fmt::Display for HttpError {
 impl std::error::Error for HttpError {}
 
 /// Gets a small text.
-pub fn text(url: &str, limit: usize, limits: &Limits) -> Result<String> {
+pub fn text(url: &str, limit: usize, limits: &HttpLimits) -> Result<String> {
     let bytes = retrying(url, limits, &|_| {}, || {
         Request::new(Method::GET, url).send(limits)?.bytes(limit)
     })?;
@@ -122,7 +122,7 @@ pub fn download(
     url: &str,
     goal: &Path,
     sha256: &str,
-    limits: &Limits,
+    limits: &HttpLimits,
     mut progress: impl FnMut(u64, Option<u64>),
 ) -> Result<()> {
     let partial = &goal.with_added_extension("partial");
@@ -172,7 +172,7 @@ fn length(file: &File) -> u64 {
 fn fetch(
     url: &str,
     file: &mut File,
-    limits: &Limits,
+    limits: &HttpLimits,
     progress: &mut impl FnMut(u64, Option<u64>),
 ) -> Result<String> {
     let mut hash = Sha256::default();
@@ -242,7 +242,7 @@ pub fn status_of(error: &anyhow::Error) -> Option<u16> {
 /// the address as context. `notice` is told before each wait.
 pub fn retrying<T>(
     url: &str,
-    limits: &Limits,
+    limits: &HttpLimits,
     notice: &dyn Fn(Duration),
     mut attempt: impl FnMut() -> Result<T>,
 ) -> Result<T> {

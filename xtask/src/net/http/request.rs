@@ -20,7 +20,7 @@ use ureq::http::{self, HeaderMap, HeaderValue, Method, header};
 use ureq::{Agent, SendBody};
 
 use super::address::{host, is_loopback, join, origin};
-use super::{Answer, HttpError, LEAST_PROGRESS, Limits};
+use super::{Answer, HttpError, HttpLimits, LEAST_PROGRESS};
 use crate::base::interrupt;
 
 /// So many redirects of one request are followed; browsers follow twenty.
@@ -99,12 +99,12 @@ impl Request {
     }
 
     /// Sends it and waits for the head of the answer.
-    pub fn send(self, limits: &Limits) -> Result<Response> {
+    pub fn send(self, limits: &HttpLimits) -> Result<Response> {
         self.send_watched(limits, || {})
     }
 
     /// The same, calling `watch` several times a second until there is an answer.
-    pub fn send_watched(self, limits: &Limits, mut watch: impl FnMut()) -> Result<Response> {
+    pub fn send_watched(self, limits: &HttpLimits, mut watch: impl FnMut()) -> Result<Response> {
         // Few chunks in flight: a slow disk slows the network down.
         let (sender, messages) = sync_channel(16);
         let mut response = Response {
@@ -117,13 +117,13 @@ impl Request {
         };
         let limits = *limits;
         std::thread::spawn(move || {
-            let last = transfer(self, &limits, &sender).map(|()| Message::End);
+            let last = transfer(self, &limits, &sender).map(|()| TransferMessage::End);
             // The receiver is gone after an interruption.
             let _ = sender.send(last);
         });
         loop {
             watch();
-            if let Some(Message::Head(status, headers, length)) = response.next()? {
+            if let Some(TransferMessage::Head(status, headers, length)) = response.next()? {
                 response.status = status;
                 response.headers = headers;
                 response.length = length;
@@ -159,11 +159,11 @@ pub struct Response {
     /// Bytes of the body, if that was said.
     pub length: Option<u64>,
     received: u64,
-    messages: Receiver<Result<Message, HttpError>>,
+    messages: Receiver<Result<TransferMessage, HttpError>>,
     abandoned: Arc<AtomicBool>,
 }
 
-enum Message {
+enum TransferMessage {
     Head(u16, HeaderMap, Option<u64>),
     Chunk(Vec<u8>),
     End,
@@ -171,7 +171,7 @@ enum Message {
 
 impl Response {
     /// The next message; `None` when it is time to look around.
-    fn next(&self) -> Result<Option<Message>> {
+    fn next(&self) -> Result<Option<TransferMessage>> {
         interrupt::check()?;
         match self.messages.recv_timeout(interrupt::POLL) {
             Ok(message) => Ok(Some(message?)),
@@ -187,11 +187,11 @@ impl Response {
     pub fn chunk(&mut self) -> Result<Option<Vec<u8>>> {
         loop {
             match self.next()? {
-                Some(Message::Chunk(chunk)) => {
+                Some(TransferMessage::Chunk(chunk)) => {
                     self.received += chunk.len() as u64;
                     return Ok(Some(chunk));
                 }
-                Some(Message::End) => {
+                Some(TransferMessage::End) => {
                     return match self.length.filter(|&length| length != self.received) {
                         Some(length) => {
                             let why = format!("{} of {length} bytes came", self.received);
@@ -200,7 +200,7 @@ impl Response {
                         None => Ok(None),
                     };
                 }
-                Some(Message::Head(..)) | None => {}
+                Some(TransferMessage::Head(..)) | None => {}
             }
         }
     }
@@ -277,8 +277,8 @@ const SHORTER: &str = "the file became shorter while it was sent";
 /// The thread's work: the request, its redirects, and the body of the answer.
 fn transfer(
     mut request: Request,
-    limits: &Limits,
-    sender: &SyncSender<Result<Message, HttpError>>,
+    limits: &HttpLimits,
+    sender: &SyncSender<Result<TransferMessage, HttpError>>,
 ) -> Result<(), HttpError> {
     // A stream is read by then.
     let repeatable = request.stream.is_none();
@@ -303,7 +303,7 @@ fn transfer(
     };
     let (head, body) = response.into_parts();
     let length = body.content_length();
-    let head = Message::Head(head.status.as_u16(), head.headers, length);
+    let head = TransferMessage::Head(head.status.as_u16(), head.headers, length);
     if sender.send(Ok(head)).is_err() {
         return Ok(());
     }
@@ -316,7 +316,7 @@ fn transfer(
             Ok(0) => return Ok(()),
             Ok(n) => {
                 pace.add(start.elapsed(), n as u64, limits.silence)?;
-                let chunk = Message::Chunk(buffer[..n].to_vec());
+                let chunk = TransferMessage::Chunk(buffer[..n].to_vec());
                 if sender.send(Ok(chunk)).is_err() {
                     return Ok(());
                 }
@@ -383,7 +383,7 @@ fn agent() -> &'static Agent {
 
 fn exchange(
     request: &mut Request,
-    limits: &Limits,
+    limits: &HttpLimits,
 ) -> Result<http::Response<ureq::Body>, HttpError> {
     let mut builder = http::Request::builder()
         .method(&request.method)

@@ -4,7 +4,7 @@
 //!
 //! - Connections that break, servers that fall silent, and the statuses that say
 //!   "later" (408, 429, 500, 502, 503, 504) are tried again. Waits double from
-//!   [`Limits::pause`], each shortened by up to a half at random, so that many
+//!   [`HttpLimits::pause`], each shortened by up to a half at random, so that many
 //!   clients that failed together do not come back together.
 //! - A server that says how long is believed: `Retry-After` in seconds or as a
 //!   date (RFC 9110, section 10.2.3), and GitHub's quota, of which nothing is left
@@ -16,7 +16,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use super::{HttpError, Limits, header};
+use super::{HttpError, HttpLimits, header};
 use crate::base::time;
 
 /// Nobody is made to wait longer than this without being asked.
@@ -92,14 +92,14 @@ pub struct Retry {
 }
 
 impl Retry {
-    pub fn new(limits: &Limits) -> Self {
+    pub fn new(limits: &HttpLimits) -> Self {
         use std::hash::{BuildHasher, Hasher};
         // Seeded by the system; good enough to spread clients over time.
         let random = std::hash::RandomState::new().build_hasher().finish();
         Self::seeded(limits, random)
     }
 
-    fn seeded(limits: &Limits, random: u64) -> Self {
+    fn seeded(limits: &HttpLimits, random: u64) -> Self {
         let (attempts, pause) = (limits.attempts, limits.pause);
         Self {
             attempts,
@@ -246,7 +246,7 @@ mod tests {
 
     #[test]
     fn waits_double_are_spread_and_end() {
-        let limits = Limits::default();
+        let limits = HttpLimits::default();
         let mut seen = Vec::new();
         for seed in 0..50 {
             let mut retry = Retry::seeded(&limits, seed << 40);
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn a_server_that_says_when_is_believed_within_a_bound() {
-        let mut retry = Retry::seeded(&Limits::default(), 7);
+        let mut retry = Retry::seeded(&HttpLimits::default(), 7);
         let Decision::Wait(wait) = retry.after(Class::Until(at(1100)), at(1000)) else {
             panic!("100 s are waited out");
         };

@@ -12,10 +12,10 @@ fn name(release: &str) -> PackageName {
 }
 
 /// A kernel as it would be built now.
-fn wanted(release: &str, input_key: &str) -> Wanted {
+fn wanted(release: &str, input_key: &str) -> WantedKernel {
     let release = release.parse::<Release>().unwrap();
     let arch = arch::find("x86_64").unwrap();
-    Wanted {
+    WantedKernel {
         series: release.version.series,
         flavor: release.flavor().unwrap(),
         arch,
@@ -26,8 +26,8 @@ fn wanted(release: &str, input_key: &str) -> Wanted {
     }
 }
 
-fn unavailable(series: &str, reason: &str) -> Wanted {
-    Wanted {
+fn unavailable(series: &str, reason: &str) -> WantedKernel {
+    WantedKernel {
         series: series.parse().unwrap(),
         flavor: "default".to_owned(),
         arch: arch::find("x86_64").unwrap(),
@@ -312,7 +312,7 @@ fn only_what_is_wanted_is_pruned() {
         published("6.2.1-vmtest1.1default", 70, None),
         published("6.1.0-10-amd64", 70, None),
     ]);
-    let deleted = |wanted: &[Wanted]| {
+    let deleted = |wanted: &[WantedKernel]| {
         plan(wanted, &there, &[], &options(1))
             .deletions
             .iter()

@@ -53,7 +53,7 @@ fn repositories_are_read_and_checked() {
 
 #[test]
 fn a_release_is_read() {
-    let release = serde_json::from_slice::<Release>(RELEASE.as_bytes()).unwrap();
+    let release = serde_json::from_slice::<GithubRelease>(RELEASE.as_bytes()).unwrap();
     assert_eq!((release.id, release.tag.as_str()), (1, "v1.0.0"));
     assert!(release.immutable && !release.draft);
     let asset = &release.assets[0];
@@ -100,7 +100,7 @@ fn what_may_be_missing_or_new_is_no_error() {
 
     for text in ["", "{", "[]", "<html>", r#"{"id": "1"}"#] {
         assert!(
-            serde_json::from_slice::<Release>(text.as_bytes()).is_err(),
+            serde_json::from_slice::<GithubRelease>(text.as_bytes()).is_err(),
             "{text}"
         );
     }
