@@ -8,7 +8,7 @@ use crate::cli::{kernels::KernelFlags, report::job, test, test::Subject};
 use crate::model::kernel_request::{KernelRequest, Selector};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, exit_status};
-use crate::report::{files, formats::Look, terminal::Reporter};
+use crate::report::{files, formats::ReportLook, terminal::Reporter};
 use crate::run::bisect::{self, Bisection, Step, Verdict};
 use crate::run::{queue, run_folder, test_run::TestOptions, test_run::TestRun};
 use anyhow::{Context, Result};
@@ -135,7 +135,7 @@ fn run_one(env: &Env, options: &TestOptions, kernel: &str) -> Result<RunRecord> 
         ui.verbosity(),
         Some(ui),
         plan,
-        Look::default(),
+        ReportLook::default(),
     );
     let end = test::finish(&inner, &mut run, &mut reporter)?;
     if let Some(job) = job() {

@@ -7,7 +7,7 @@ use crate::base::stdout::{self, Stdout};
 use crate::base::ui::{Ui, Verbosity};
 use crate::base::{env::Env, error::Failure};
 use crate::model::expectation::Ledger;
-use crate::report::formats::{FORMATS, Look, ReportFormat};
+use crate::report::formats::{FORMATS, ReportFormat, ReportLook};
 use crate::report::merge::{SessionPart, merge};
 use crate::report::{diff::SessionDiff, files, github::ActionsJob, text};
 use crate::run::run_folder;
@@ -84,7 +84,7 @@ pub struct DiffFlags {
     /// Compare with these results
     #[arg(value_name = "OLD")]
     pub old: PathBuf,
-    /// Look for what is worse in these results
+    /// ReportLook for what is worse in these results
     #[arg(value_name = "NEW")]
     pub new: PathBuf,
     /// Print in this format
@@ -191,8 +191,8 @@ fn compare(flags: &DiffFlags, ui: &Ui) -> Result<u8> {
     Ok(super::findings(diff.is_worse()))
 }
 
-pub(super) fn look(folder: &Path, ui: &Ui) -> Look {
-    Look {
+pub(super) fn look(folder: &Path, ui: &Ui) -> ReportLook {
+    ReportLook {
         folder: folder.to_owned(),
         paint: ui.paint(),
         skips: ui.verbosity() >= Verbosity::Verbose,

@@ -5,7 +5,7 @@ use std::path::{Component, Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::formats::{FORMATS, Look};
+use super::formats::{FORMATS, ReportLook};
 use super::merge::MergedResults;
 use crate::base::temporary::{self, Temporary};
 use crate::base::{disk, error::Failure, input};
@@ -18,7 +18,7 @@ const DEPTH: usize = 4;
 pub fn write(results: &Results, folder: &Path) -> Result<()> {
     for format in &FORMATS {
         if let Some(name) = format.file {
-            let text = (format.render)(results, &Look::default());
+            let text = (format.render)(results, &ReportLook::default());
             write_file(&folder.join(name), &text)?;
         }
     }

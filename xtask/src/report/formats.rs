@@ -69,7 +69,7 @@ pub struct ReportFormat {
     pub file: Option<&'static str>,
     /// It may have colours, which a terminal is to get as they are.
     pub colored: bool,
-    pub render: fn(&Results, &Look) -> String,
+    pub render: fn(&Results, &ReportLook) -> String,
     /// Its form of `report diff`.
     pub comparison: Option<Comparison>,
 }
@@ -77,12 +77,12 @@ pub struct ReportFormat {
 #[derive(Debug)]
 pub struct Comparison {
     pub help: &'static str,
-    pub render: fn(&SessionDiff<'_>, &Look) -> String,
+    pub render: fn(&SessionDiff<'_>, &ReportLook) -> String,
 }
 
 /// What text for a person depends on besides the results.
 #[derive(Clone, Debug, Default)]
-pub struct Look {
+pub struct ReportLook {
     /// The folder that the logs are in.
     pub folder: PathBuf,
     pub paint: Paint,
@@ -92,7 +92,7 @@ pub struct Look {
     pub in_job: bool,
 }
 
-impl Look {
+impl ReportLook {
     /// Text as it may be printed: in the log of a job, guests must issue no commands.
     pub(super) fn printed(&self, text: String) -> String {
         match self.in_job {

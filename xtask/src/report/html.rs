@@ -55,21 +55,14 @@ type CountedHtml = (usize, Html);
 /// The page. It belongs into the folder of the results, because it links to the logs there.
 pub fn render(results: &Results) -> String {
     let matrix = &TestMatrix::new(results);
+    let (differing, broken) = (rows::differing(matrix), broken::section(matrix));
     // Their names in addresses, and their titles.
     let sections = [
         ("kernels", "Kernels", kernels::section(matrix)),
-        (
-            "differences",
-            "Not the same on every kernel",
-            rows::differing(matrix),
-        ),
+        ("differences", "Not the same on every kernel", differing),
         ("failures", "Failures", failures::section(matrix)),
         ("skipped", "Skipped", skips::section(matrix)),
-        (
-            "broken",
-            "Lost, panicked, stuck and repeated runs",
-            broken::section(matrix),
-        ),
+        ("broken", "Lost, panicked, stuck and repeated runs", broken),
         ("expected", "Expected failures", expected::section(matrix)),
         ("same", "The same on every kernel", rows::all(matrix)),
     ];
@@ -142,10 +135,8 @@ fn head(matrix: &TestMatrix<'_>) -> Html {
         about.push(html!("Only some of the tests were asked for"));
     }
     if !results.finished {
-        about.push(html!(
-            "{} The session ended before everything was done: this is not the whole.",
-            word("warn", "▲ unfinished")
-        ));
+        let text = "The session ended before everything was done: this is not the whole.";
+        about.push(html!("{} {}", word("warn", "▲ unfinished"), text));
     }
     html!(
         "<h1>{} on {}</h1>\n<p>{} {}</p>\n{}<p>{}</p>\n{}",

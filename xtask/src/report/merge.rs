@@ -4,7 +4,7 @@
 
 use anyhow::Result;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::compact::grouped;
 use super::{files, matrix::order};
@@ -181,19 +181,12 @@ fn numbered(read: &[ReadPart<'_>], of: u32) -> Result<()> {
     Ok(())
 }
 
-/// What says of which run a line is.
-#[derive(Deserialize)]
-struct LineHead {
-    v: u64,
-    #[serde(flatten)]
-    name: RunName,
-}
-
 /// The lines of each run, in order.
 fn lines_by_run(text: &str) -> Vec<(RunName, Vec<String>)> {
     grouped(text.lines().filter_map(|line| {
-        let head = serde_json::from_str::<LineHead>(line).ok()?;
-        (head.v == 1).then(|| (head.name, line.to_owned()))
+        let fields = serde_json::from_str::<Value>(line).ok()?;
+        let name = RunName::deserialize(&fields).ok()?;
+        (fields["v"] == 1).then(|| (name, line.to_owned()))
     }))
 }
 

@@ -15,7 +15,7 @@ use crate::model::run_event::{Observer, RunEvent, RunEventKind, SessionEnd, Sess
 use crate::model::test_event::{RunOutcome, TestEvent};
 use crate::report::matrix::{TestVerdict, end_details};
 use crate::report::text::{self, failure_line, run_line, test_line};
-use crate::report::{formats::Look, github, totals::TestTotals};
+use crate::report::{formats::ReportLook, github, totals::TestTotals};
 
 /// Writes results for a person.
 pub struct Reporter<W> {
@@ -23,7 +23,7 @@ pub struct Reporter<W> {
     verbosity: Verbosity,
     ui: Option<Ui>,
     plan: SessionPlan,
-    look: Look,
+    look: ReportLook,
     begin: Instant,
     /// The runs that are going on, by their place in the session.
     rows: BTreeMap<usize, LiveRow>,
@@ -85,7 +85,7 @@ impl<W: Write> Reporter<W> {
         verbosity: Verbosity,
         ui: Option<Ui>,
         plan: SessionPlan,
-        look: Look,
+        look: ReportLook,
     ) -> Self {
         let runs = plan.runs;
         let terminal = ui.as_ref().filter(|ui| ui.terminal() && runs > 1);

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::compact::{first_line, grouped, plural};
-use super::formats::Look;
+use super::formats::ReportLook;
 use super::matrix::{TestMatrix, console, end_details, is_odd};
 use super::totals::{self, TestTotals, TotalsColumn};
 use crate::base::{color::Paint, shown, table};
@@ -18,7 +18,7 @@ const DIFFERENCES: usize = 12;
 const ALL_ROWS: usize = 16;
 
 /// What `report show` prints: the end of `test` again.
-pub fn render(results: &Results, look: &Look) -> String {
+pub fn render(results: &Results, look: &ReportLook) -> String {
     let runs = TestMatrix::new(results).runs;
     look.printed(session(&runs, 0, results, look))
 }
@@ -28,7 +28,7 @@ pub(super) fn session(
     records: &[&RunRecord],
     not_started: usize,
     results: &Results,
-    look: &Look,
+    look: &ReportLook,
 ) -> String {
     let mut text = conclusion(records, look) + &differences(results);
     if !text.is_empty() {
@@ -46,7 +46,7 @@ pub(super) fn session(
 }
 
 /// All that went wrong in these runs, and why tests were skipped if that is wanted.
-pub(super) fn conclusion(records: &[&RunRecord], look: &Look) -> String {
+pub(super) fn conclusion(records: &[&RunRecord], look: &ReportLook) -> String {
     let mut text = String::new();
     failures(&mut text, records, look.paint);
     for record in records {
@@ -169,7 +169,7 @@ fn verdict(test: &FinishedTest) -> &'static str {
 }
 
 /// The last words of a run that was cut short, and where the logs are.
-fn trouble(text: &mut String, record: &RunRecord, look: &Look) {
+fn trouble(text: &mut String, record: &RunRecord, look: &ReportLook) {
     let (outcome, evidence) = (&record.outcome, &record.evidence);
     if is_odd(record) {
         let name = painted(outcome, look.paint);

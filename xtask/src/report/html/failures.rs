@@ -11,7 +11,7 @@ use crate::report::compact::{grouped, shortened};
 use crate::report::matrix::MatrixRow;
 
 /// A test that failed in a run.
-type Failure<'r> = (usize, &'r FinishedTest);
+type FailedTest<'r> = (usize, &'r FinishedTest);
 
 /// The tracebacks that the page has already: their numbers in addresses.
 type Blocks<'r> = HashMap<&'r str, usize>;
@@ -39,27 +39,23 @@ pub(super) fn section(matrix: &TestMatrix<'_>) -> CountedHtml {
         let failures = failures.get(row.test).map_or(&[][..], Vec::as_slice);
         let ways = (!failures.is_empty())
             .then(|| room.fill(|share| ways(matrix, &mut blocks, share, failures)));
-        details(
-            html!(" class=item id=t{} data-test", number),
-            summary(row, failures),
-            html!("{}{}", unfinished, ways),
-        )
+        let attributes = html!(" class=item id=t{} data-test", number);
+        let inside = html!("{}{}", unfinished, ways);
+        details(attributes, summary(row, failures), inside)
     });
     let items = items.collect::<Vec<_>>();
     let count = items.len();
-    let head = match count {
-        0 => html!("<p>No test failed.</p>\n"),
-        _ => {
-            let tests = plural(count, "test");
-            html!("<p class=muted>{}, with tracebacks.</p>\n", tests)
-        }
-    };
     let items = items.into_iter().collect::<Html>();
+    let head = match count {
+        0 => "No test failed.".to_owned(),
+        _ => plural(count, "test") + ", with tracebacks.",
+    };
+    let head = html!("<p class=muted>{}</p>\n", head);
     let html = html!("<div id=failed data-group>\n{}{}</div>\n", head, items);
     (count, html)
 }
 
-fn summary(row: &MatrixRow<'_>, failures: &[Failure<'_>]) -> Html {
+fn summary(row: &MatrixRow<'_>, failures: &[FailedTest<'_>]) -> Html {
     let reason = failures.first().and_then(|(_, test)| reason(test));
     let reason = reason.map(|reason| html!("<br><code>{}</code>", reason));
     let words = row.words.clone();
@@ -90,7 +86,7 @@ fn ways<'m>(
     matrix: &TestMatrix<'_>,
     blocks: &mut Blocks<'m>,
     room: usize,
-    failures: &[Failure<'m>],
+    failures: &[FailedTest<'m>],
 ) -> Html {
     let mut html = html!("");
     let mut others = BTreeSet::new();

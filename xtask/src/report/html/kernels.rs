@@ -26,7 +26,7 @@ fn phases(seconds: &Phases) -> [(&'static str, &'static str, Option<f64>); 4] {
     ]
 }
 
-/// All phases together, preparing included.
+/// Preparing included.
 fn whole(seconds: &Phases) -> Option<f64> {
     let known = phases(seconds).into_iter().filter_map(|phase| phase.2);
     known.reduce(|a, b| a + b)

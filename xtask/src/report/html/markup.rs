@@ -191,13 +191,11 @@ pub(super) fn address(path: &Path) -> Option<String> {
     // Without a folder before it, a name with a colon would be another scheme.
     let mut address = ".".to_owned();
     for component in path.components() {
-        let name = match component {
-            Component::Normal(name) => name.to_str()?,
-            Component::CurDir => continue,
-            Component::Prefix(_) | Component::RootDir | Component::ParentDir => return None,
+        let Component::Normal(name) = component else {
+            return None;
         };
         address.push('/');
-        for byte in name.bytes() {
+        for byte in name.to_str()?.bytes() {
             match byte.is_ascii_alphanumeric() || b"-._~+".contains(&byte) {
                 true => address.push(char::from(byte)),
                 false => address += &format!("%{byte:02X}"),

@@ -97,10 +97,10 @@ fn check(verbosity: Verbosity, runs: &[(RunRecord, Vec<TestEvent>)], expect: Exp
         runs: runs.len(),
         ..SessionPlan::default()
     };
-    let look = Look {
+    let look = ReportLook {
         folder: "log/run".into(),
         skips: verbosity >= Verbosity::Verbose,
-        ..Look::default()
+        ..ReportLook::default()
     };
     let mut reporter = Reporter::new(&mut out, verbosity, None, plan, look);
     for (run, (record, events)) in runs.iter().enumerate() {
@@ -348,9 +348,9 @@ fn a_failure_on_several_kernels_has_one_traceback() {
     "#]]
     .assert_eq(&conclusion(
         &records.each_ref(),
-        &Look {
+        &ReportLook {
             folder: "log/run".into(),
-            ..Look::default()
+            ..ReportLook::default()
         },
     ));
 }
@@ -389,7 +389,13 @@ fn a_vm_that_is_started_again_is_told() {
         runs: 2,
         ..SessionPlan::default()
     };
-    let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, plan, Look::default());
+    let mut reporter = Reporter::new(
+        &mut out,
+        Verbosity::Normal,
+        None,
+        plan,
+        ReportLook::default(),
+    );
     for kind in [
         RunEventKind::Started(name("6.1.192")),
         RunEventKind::Retried(RunOutcome::Lost {
@@ -414,7 +420,13 @@ fn what_is_left_is_estimated() {
         jobs: 2,
         ..SessionPlan::default()
     };
-    let mut reporter = Reporter::new(Vec::new(), Verbosity::Normal, None, plan, Look::default());
+    let mut reporter = Reporter::new(
+        Vec::new(),
+        Verbosity::Normal,
+        None,
+        plan,
+        ReportLook::default(),
+    );
     let near = |left: Option<f64>, seconds: f64| (left.unwrap() - seconds).abs() < 5.0;
     assert!(near(reporter.left(), 100.0));
     reporter.ended = vec![true, true, false];
@@ -436,9 +448,9 @@ fn in_a_job_of_github_details_are_folded_and_guests_give_no_commands() {
         runs: 1,
         ..SessionPlan::default()
     };
-    let look = Look {
+    let look = ReportLook {
         in_job: true,
-        ..Look::default()
+        ..ReportLook::default()
     };
     let mut reporter = Reporter::new(&mut out, Verbosity::Normal, None, plan, look);
     let outcome = RunOutcome::RunnerDied {
