@@ -6,6 +6,7 @@
 //! what it needs itself. The process that arranges that is this binary, as `enclose`, because
 //! the namespace must be made where QEMU is executed then.
 
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -203,15 +204,16 @@ pub fn named(arguments: &[OsString]) -> Vec<PathBuf> {
 
 /// The paths that lie in hidden directories, by way of links too; none below another.
 fn hidden(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
-    let real = paths
-        .into_iter()
-        .filter_map(|path| path.canonicalize().ok());
-    let mut all = real.collect::<Vec<_>>();
-    all.sort();
+    let real = paths.into_iter().flat_map(|path| path.canonicalize());
+    topmost(real.filter(|path| HIDDEN.iter().any(|name| path.starts_with(name))))
+}
+
+/// Those that lie below no other one, sorted.
+pub(super) fn topmost(paths: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
     let mut kept: Vec<PathBuf> = Vec::new();
-    for path in all {
-        let is_hidden = HIDDEN.iter().any(|name| path.starts_with(name));
-        if is_hidden && !kept.iter().any(|ancestor| path.starts_with(ancestor)) {
+    // Sorted by components, an ancestor comes before what is below it.
+    for path in paths.into_iter().collect::<BTreeSet<_>>() {
+        if !kept.iter().any(|ancestor| path.starts_with(ancestor)) {
             kept.push(path);
         }
     }

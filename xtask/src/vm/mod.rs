@@ -375,9 +375,9 @@ pub fn run(env: &Env, vm: &Vm, sink: &mut dyn VmSink) -> Result<VmRun> {
     let decide = |choice, kvm: &Kvm| {
         let (accel, warning) = accel::decide(choice, kvm)?;
         // Once for all VMs of a session.
-        warning
-            .into_iter()
-            .for_each(|warning| env.ui.warn_once(warning));
+        if let Some(warning) = warning {
+            env.ui.warn_once(warning);
+        }
         Ok::<_, Failure>(accel)
     };
     let accel = decide(choice, &kvm)?;

@@ -175,10 +175,8 @@ pub fn symbolize(text: &str, vmlinux: &Path) -> String {
 
 fn try_symbolize(text: &str, vmlinux: &Path) -> Result<String> {
     let mentions = mentions(text);
-    let names = mentions
-        .iter()
-        .map(|(_, place)| &*place.name)
-        .collect::<BTreeSet<_>>();
+    let names = mentions.iter().map(|(_, place)| &*place.name);
+    let names = names.collect::<BTreeSet<_>>();
     ensure!(!names.is_empty(), "nothing to ask");
     let text_of_nm = ask("nm", ["--defined-only".into(), vmlinux.into()])?;
     let symbols = Symbols::parse(&text_of_nm, &names)?;
@@ -190,22 +188,17 @@ fn try_symbolize(text: &str, vmlinux: &Path) -> Result<String> {
             addresses.insert(place, address);
         }
     }
-    let mut arguments = ["--addresses", "--inlines", "--exe"]
-        .map(OsString::from)
-        .to_vec();
-    arguments.push(vmlinux.into());
-    arguments.extend(
-        addresses
-            .values()
-            .map(|address| format!("{address:#x}").into()),
-    );
+    let options = ["--addresses", "--inlines", "--exe"].map(OsString::from);
+    let asked = addresses
+        .values()
+        .map(|address| format!("{address:#x}").into());
+    let arguments = options.into_iter().chain([vmlinux.into()]).chain(asked);
     // Without an address it would read its standard input.
     ensure!(!addresses.is_empty(), "no symbol is known");
     let answers = parse_answers(&ask("addr2line", arguments)?);
-    let lines = addresses
-        .iter()
-        .filter_map(|(place, address)| Some((*place, answers.get(address)?)));
-    Ok(annotate(text, &lines.collect()))
+    let answer = |(place, address)| Some((place, answers.get(address)?));
+    let lines = addresses.iter().map(|(place, address)| (*place, address));
+    Ok(annotate(text, &lines.filter_map(answer).collect()))
 }
 
 /// What a program of the binutils says.
@@ -213,11 +206,10 @@ fn ask(program: &str, arguments: impl IntoIterator<Item = OsString>) -> Result<S
     let path = programs::find_program(program).context("nobody to ask")?;
     // In memory: a file could be left behind.
     let mut answer = File::from(memfd_create(program, MemfdFlags::CLOEXEC)?);
-    let command = LongCommand::new(path)
-        .args(arguments)
-        .stdout(answer.try_clone()?);
+    let command = LongCommand::new(path).args(arguments);
+    let command = command.stdout(answer.try_clone()?).stderr(Stdio::null());
     let end = Instant::now() + LIMIT;
-    let status = command.stderr(Stdio::null()).spawn()?.wait_with(|| {
+    let status = command.spawn()?.wait_with(|| {
         ensure!(Instant::now() < end, "{program} takes too long");
         Ok(())
     })?;

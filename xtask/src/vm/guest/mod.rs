@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use crate::base::route::{self, Route};
 use crate::model::version::Series;
 use crate::vm::{CrashRequest, Stdin};
-use crate::vm::{device::Device, network, plan::Boot, qemu};
+use crate::vm::{device::Device, enclosure, network, plan::Boot, qemu};
 
 /// The init script's path among the assets.
 pub const INIT: &str = "guest/init.sh";
@@ -177,18 +177,12 @@ pub struct Hidden {
 pub fn hidden(routes: impl IntoIterator<Item = Route>) -> Hidden {
     let below = |path: &PathBuf, mount: &str| path.starts_with(mount) && path != Path::new(mount);
     let below_fresh = |path: &PathBuf| FRESH.iter().any(|mount| below(path, mount));
-    let (mut ends, mut links) = (BTreeSet::new(), BTreeSet::new());
+    let (mut ends, mut links) = (Vec::new(), BTreeSet::new());
     for route in routes {
         ends.extend(Some(route.end).filter(below_fresh));
         links.extend(route.links.into_iter().filter(below_fresh));
     }
-    // Sorted by components, an ancestor comes before what is below it.
-    let mut keep: Vec<PathBuf> = Vec::new();
-    for path in ends {
-        if !keep.iter().any(|ancestor| path.starts_with(ancestor)) {
-            keep.push(path);
-        }
-    }
+    let keep = enclosure::topmost(ends);
     links.retain(|link| !keep.iter().any(|ancestor| link.starts_with(ancestor)));
     let links = links.into_iter().collect();
     Hidden { keep, links }
