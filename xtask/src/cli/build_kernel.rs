@@ -130,20 +130,20 @@ fn requests(flags: &BuildKernelFlags, kernels: &Kernels) -> Result<Vec<BuildRequ
         }
         all.push(wanted);
     }
-    let each = all
-        .iter()
-        .flat_map(|wanted| flavors.iter().map(move |flavor| (wanted, flavor)));
-    let request = |(wanted, flavor): (&WantedSource, &String)| BuildRequest {
-        wanted: wanted.clone(),
-        flavor: flavor.clone(),
-        arch,
-        source: flags.build.source.clone(),
-        kernel_org_url: flags.build.kernel_org_url.clone(),
-        cc: flags.compiler.cc.clone(),
-        jobs: flags.compiler.jobs,
-        keep_build: flags.keep_build,
-    };
-    Ok(each.map(request).collect())
+    let mut requests = Vec::new();
+    for wanted in &all {
+        requests.extend(flavors.iter().map(|flavor| BuildRequest {
+            wanted: wanted.clone(),
+            flavor: flavor.clone(),
+            arch,
+            source: flags.build.source.clone(),
+            kernel_org_url: flags.build.kernel_org_url.clone(),
+            cc: flags.compiler.cc.clone(),
+            jobs: flags.compiler.jobs,
+            keep_build: flags.keep_build,
+        }));
+    }
+    Ok(requests)
 }
 
 /// A word that starts with `.`, `/` or `~/` is a directory, any other a version.

@@ -143,9 +143,8 @@ fn pahole_version(text: &str) -> Option<(u32, u32)> {
 }
 
 fn needed_applets() -> BTreeSet<&'static str> {
-    let applets = guest::APPLETS
-        .split(' ')
-        .chain(initramfs::APPLETS.split(' '));
+    let applets = guest::APPLETS.split(' ');
+    let applets = applets.chain(initramfs::APPLETS.split(' '));
     applets.collect()
 }
 
@@ -211,10 +210,7 @@ fn examine(env: &Env, arch: &'static Arch) -> Result<Vec<Check>> {
             let qemu = vm::Tools::find(arch)?.qemu_text;
             let booted = match store::kernels(&env.paths, arch)?.into_iter().next() {
                 Some(kernel) => boot(env, kernel, scratch)?,
-                None => note(
-                    "not booted: there is no kernel yet",
-                    "cargo xtask build-kernel 6.1 --setup",
-                ),
+                None => note("no kernel yet", "cargo xtask build-kernel 6.1 --setup"),
             };
             checks.push(("VM", booted));
             checks.push(("KVM", judge_kvm(accel::known(&env.paths, &qemu))));

@@ -88,12 +88,10 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
         return Ok(0);
     }
     if rows.is_empty() {
+        let work = env.paths.work().display();
         env.ui.info(match flags.remote {
             true => format!("no kernels {place}"),
-            false => format!(
-                "no kernels in {}; cargo xtask build-kernel 6.1 builds one",
-                env.paths.work().display()
-            ),
+            false => format!("no kernels in {work}; cargo xtask build-kernel 6.1 builds one"),
         });
     }
     stdout::print(&list::columns(&rows))?;

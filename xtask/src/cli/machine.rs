@@ -112,9 +112,8 @@ impl Machine {
             if disks.iter().any(|disk| disk.purpose == place) {
                 let place = share.guest.display();
                 let message = format!("both a share and a disk are to be at {place}");
-                return Err(Failure::usage(message)
-                    .hint("name another place in the guest")
-                    .into());
+                let hint = "name another place in the guest";
+                return Err(Failure::usage(message).hint(hint).into());
             }
         }
         let mut devices = Vec::from_iter(shares.into_iter().map(Device::Share));
@@ -160,8 +159,8 @@ impl Machine {
         // Who names a link says so to the command, too.
         let links = self.share.iter().chain(&self.share_rw);
         let links = links.filter(|share| share.guest.is_none());
-        vm.keep
-            .extend(links.filter_map(|share| std::path::absolute(&share.host).ok()));
+        let links = links.filter_map(|share| std::path::absolute(&share.host).ok());
+        vm.keep.extend(links);
         vm.accel = self.accel;
         vm.dump = self.dump.then(|| dump_beside(&vm.console_log));
         vm.limits = self.limits(defaults);

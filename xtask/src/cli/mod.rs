@@ -109,7 +109,7 @@ fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::RestoreTerminal => terminal::restore().map(|()| 0),
         Command::Doctor(_) => doctor::run(env, setup),
         Command::Bisect(flags) => bisect::run(env, &flags, setup),
-        Command::Ci(ci) => ci::run(env, &ci, workspace(), setup),
+        Command::Ci(flags) => ci::run(env, &flags, workspace(), setup),
         Command::List(list) => list::run(env, &list),
         Command::Matrix(flags) => matrix::run(&flags, &env.paths),
         Command::Package(package) => package::run(env, &package),

@@ -25,7 +25,6 @@ pub struct ReleaseFlags {
     pub api_url: Option<String>,
 }
 
-/// Where kernels may come from.
 #[derive(Args, Clone, Debug)]
 pub struct SourceFlags {
     /// Take kernels only from these places, comma-separated: local, release, build [default:

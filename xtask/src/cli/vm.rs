@@ -80,10 +80,8 @@ pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
         let line = vm::dry_run(&request, &env.paths)?;
         let words = line.iter().map(|word| shell_quote(&word.to_string_lossy()));
         stdout::print_value(&words.collect::<Vec<_>>().join(" "))?;
-        env.ui.info(
-            "this is what `vm` would start, not a command to type: vmtest-XXXXXX stands for a \
-             directory in which `vm` would write the guest's init and listen on the sockets",
-        );
+        let what = "vmtest-XXXXXX is where `vm` would make the guest's init and sockets";
+        env.ui.info(format!("not a command to type: {what}"));
         return Ok(0);
     }
     let log = ConsoleLog::create(&request.console_log).or_else(|error| {
@@ -152,11 +150,10 @@ fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
 fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
     let main = &run.main;
     if let VmOutcome::Exited(status) = main.outcome {
+        let (total, how) = (vm::seconds(main.total), run.accel.name());
+        let boot = main.boot.map_or_else(|| "all".to_owned(), vm::seconds);
         ui.verbose(format!(
-            "{} run {}, {} of them until the command started",
-            vm::seconds(main.total),
-            run.accel.name(),
-            main.boot.map_or_else(|| "all".to_owned(), vm::seconds),
+            "{total} run {how}, {boot} of them until the command started"
         ));
         if let Some(spans) = &main.spans {
             ui.verbose(format!("until the command started: {spans}"));
