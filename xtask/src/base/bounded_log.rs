@@ -1,9 +1,7 @@
-//! A log with a bound: what tests print is kept from its beginning and from its
-//! end, because a test that prints without end must not fill the host's disk.
-//!
-//! What is in the middle is left out while it arrives, with a line in its place
-//! that says how much that is. So the file can be looked at all the time, is right
-//! when we are killed, and never needs memory.
+//! A log with a bound: what tests print is kept from its beginning and from its end, because a test
+//! that prints without end must not fill the host's disk. What is in the middle is left out while it
+//! arrives, with a line in its place that says how much that is: the file is right when we are
+//! killed, and never needs memory.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -41,15 +39,11 @@ impl BoundedLog {
 
     /// The same for another number of bytes at each end.
     fn with_bound(path: &Path, kept: u64) -> io::Result<Self> {
+        let mut options = File::options();
         // It is read where its end is moved.
-        let file = File::options()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .open(path)?;
+        options.read(true).write(true).create(true).truncate(true);
         Ok(Self {
-            file,
+            file: options.open(path)?,
             kept,
             head: 0,
             tail_start: kept,
@@ -77,15 +71,15 @@ impl BoundedLog {
             let left = self.kept.min(self.tail) - moved;
             let length = usize::try_from(left).unwrap_or(CHUNK).min(CHUNK);
             let piece = &mut buffer[..length];
-            self.file
-                .read_exact_at(piece, self.tail_start + excess + moved)?;
+            let from = self.tail_start + excess + moved;
+            self.file.read_exact_at(piece, from)?;
             // It never goes beyond what has been read.
             self.file.write_all_at(piece, start + moved)?;
             moved += length as u64;
         }
         self.left_out += excess;
-        self.file
-            .write_all_at(gap(self.left_out).as_bytes(), self.head)?;
+        let gap = gap(self.left_out);
+        self.file.write_all_at(gap.as_bytes(), self.head)?;
         self.tail_start = start;
         self.tail -= excess;
         self.file.set_len(self.tail_start + self.tail)
@@ -95,22 +89,20 @@ impl BoundedLog {
 impl Write for BoundedLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let in_head = self.head < self.kept;
-        let room = if in_head {
-            self.kept - self.head
-        } else {
-            2 * self.kept - self.tail
+        let (room, at) = match in_head {
+            true => (self.kept - self.head, self.head),
+            false => (2 * self.kept - self.tail, self.tail_start + self.tail),
         };
         let length = usize::try_from(room).unwrap_or(CHUNK).min(bytes.len());
-        let bytes = &bytes[..length];
-        if in_head {
-            self.file.write_all_at(bytes, self.head)?;
-            self.head += length as u64;
+        self.file.write_all_at(&bytes[..length], at)?;
+        let end = if in_head {
+            &mut self.head
         } else {
-            self.file.write_all_at(bytes, self.tail_start + self.tail)?;
-            self.tail += length as u64;
-            if self.tail >= 2 * self.kept {
-                self.shorten()?;
-            }
+            &mut self.tail
+        };
+        *end += length as u64;
+        if self.tail >= 2 * self.kept {
+            self.shorten()?;
         }
         Ok(length)
     }

@@ -1,7 +1,5 @@
-//! What went wrong, as far as a caller must branch on it: the exit status.
-//!
-//! Errors are [`anyhow::Error`] everywhere. Where the exit status is not the
-//! general one, a [`Failure`] stands somewhere in the chain; [`exit_status`] finds it.
+//! Errors are [`anyhow::Error`] everywhere. Where the exit status is not the general one, a
+//! [`Failure`] stands somewhere in the chain; [`exit_status`] finds it.
 
 use std::{fmt, io};
 

@@ -1,7 +1,6 @@
 //! Where live lines are drawn: standard error, as long as our job is in the foreground. In the
 //! background they would go over what is typed for another one.
 
-use std::fmt::Write as _;
 use std::io::{self, Write as _};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -23,10 +22,10 @@ impl LiveTerminal {
 
     /// A control sequence (ECMA-48, 8.3), if there is anything to move.
     fn cursor(&self, by: usize, direction: char) -> io::Result<()> {
-        if by > 0 {
-            let _ = write!(self.drawn(), "\x1b[{by}{direction}");
+        match by {
+            0 => Ok(()),
+            _ => self.write_str(&format!("\x1b[{by}{direction}")),
         }
-        Ok(())
     }
 }
 

@@ -1,21 +1,19 @@
 //! The one door for long-lived children: QEMU, make, apt, git, prepare steps.
 //!
-//! A child must die with us however we die, and so must its children: a
-//! `make` that is killed leaves its compilers running. A parent-death signal
-//! reaches only the child itself and follows the spawning *thread*
-//! (prctl(2), `PR_SET_PDEATHSIG`), so instead each command runs below a small
-//! supervisor, this same binary started as `supervise` in a process group of its
-//! own. The supervisor's standard input is a pipe whose other end only we hold
-//! (it is close-on-exec). When that reads end-of-file, because the guard was
-//! dropped or because we were killed, the supervisor kills the whole group,
-//! itself included. No signal handler and no `unsafe` is needed.
+//! A child must die with us however we die, and so must its children: a `make` that is killed
+//! leaves its compilers running. A parent-death signal reaches only the child itself and follows
+//! the spawning *thread* (prctl(2), `PR_SET_PDEATHSIG`), so instead each command runs below a small
+//! supervisor, this same binary started as `supervise` in a process group of its own. Its standard
+//! input is a pipe whose other end only we hold (it is close-on-exec). When that reads end-of-file,
+//! because the guard was dropped or because we were killed, it kills the whole group, itself
+//! included.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{Read, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -107,7 +105,6 @@ impl LongCommand {
         Ok(self)
     }
 
-    /// Where standard output goes. [`Stdio::piped`] is taken with [`LongChild::take_stdout`].
     #[must_use]
     pub fn stdout(mut self, stdout: impl Into<Stdio>) -> Self {
         self.0.stdout(stdout);
@@ -163,10 +160,6 @@ impl LongChild {
         &self.display
     }
 
-    pub fn take_stdout(&mut self) -> Option<ChildStdout> {
-        self.child.stdout.take()
-    }
-
     pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
         if self.status.is_none() {
             self.status = self.child.try_wait().context("cannot wait for a child")?;
@@ -215,15 +208,13 @@ impl LongChild {
     pub fn terminate(&mut self) -> Result<ExitStatus> {
         self.signal(Signal::TERM);
         let end = Instant::now() + GRACE;
-        loop {
+        while Instant::now() < end {
             if let Some(status) = self.try_wait()? {
                 return Ok(status);
             }
-            if Instant::now() >= end {
-                return self.kill();
-            }
             std::thread::sleep(Duration::from_millis(5));
         }
+        self.kill()
     }
 
     /// Kills the group at once and reaps the child.
@@ -261,13 +252,12 @@ pub fn shell_status(status: ExitStatus) -> u8 {
 
 /// How a process ended, in words: `exit status 2`, `signal 11 (SIGSEGV)`.
 pub fn status_in_words(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit status {code}"),
-        (None, Some(signal)) => match signal_hook::low_level::signal_name(signal) {
-            Some(name) => format!("signal {signal} ({name})"),
-            None => format!("signal {signal}"),
-        },
-        (None, None) => "an unknown status".to_owned(),
+    let Some(signal) = status.signal() else {
+        return format!("exit status {}", status.code().unwrap_or_default());
+    };
+    match signal_hook::low_level::signal_name(signal) {
+        Some(name) => format!("signal {signal} ({name})"),
+        None => format!("signal {signal}"),
     }
 }
 

@@ -1,11 +1,7 @@
-//! Variables with secrets, out of the environment of this process.
-//!
-//! The environment that a program was started with can be read in `/proc/PID/environ` as long
-//! as it runs, by the same user and by root, and the host's file system is a guest's root. A
-//! variable that is removed stays there (proc(5)), so xtask executes itself again without them,
-//! once. Their values come along in a memory file, which is emptied when they have been read.
-//!
-//! The shell that we were started from keeps its own.
+//! Keeps variables with secrets out of `/proc/PID/environ`, which the same user and root can read as
+//! long as a program runs: the host's file system is a guest's root. A variable that is removed
+//! stays there (proc(5)), so xtask executes itself again without them, once. Their values come along
+//! in a memory file, which is emptied when they have been read.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
@@ -154,12 +150,12 @@ fn take(mut file: File) -> Result<Vec<Pair>> {
 
 fn parse(bytes: &[u8]) -> Vec<Pair> {
     let strings = bytes.split(|&byte| byte == 0);
-    let pair = |string: &[u8]| {
-        let equals = string.iter().position(|&byte| byte == b'=')?;
-        let word = |bytes: &[u8]| OsString::from_vec(bytes.to_owned());
-        Some((word(&string[..equals]), word(&string[equals + 1..])))
-    };
-    strings.filter_map(pair).collect()
+    let pairs = strings.filter_map(|string| {
+        let mut words = string.splitn(2, |&byte| byte == b'=');
+        let mut word = || Some(OsString::from_vec(words.next()?.to_owned()));
+        Some((word()?, word()?))
+    });
+    pairs.collect()
 }
 
 #[cfg(test)]

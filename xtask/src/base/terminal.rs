@@ -1,11 +1,10 @@
 //! The user's terminal in raw mode while a guest has it, and its restoration
 //! however we end.
 //!
-//! A process that is killed cannot restore anything. So before the terminal is
-//! changed, a small child of ours (this binary as `restore-terminal`) in a session
-//! of its own remembers the settings; when the pipe to it is closed, which is what
-//! our death does, it puts them back. In its own session it may: a background
-//! process of the terminal's session would be stopped by SIGTTOU (termios(3)).
+//! A process that is killed cannot restore anything. So before the terminal is changed, a small
+//! child of ours (this binary as `restore-terminal`) remembers the settings; when the pipe to it is
+//! closed, which is what our death does, it puts them back. It has a session of its own: a
+//! background process of the terminal's would be stopped by SIGTTOU (termios(3)).
 
 use std::io::{IsTerminal, Read, Write};
 use std::os::fd::AsFd;
@@ -64,9 +63,8 @@ pub fn is_gone(error: Errno, stream: impl AsFd) -> bool {
 /// Columns and rows of the terminal at standard output, or of one at standard input.
 pub fn size() -> Option<(u16, u16)> {
     let size = tcgetwinsize(std::io::stdout()).or_else(|_| tcgetwinsize(std::io::stdin()));
-    size.ok()
-        .map(|size| (size.ws_col, size.ws_row))
-        .filter(|&(columns, rows)| columns > 0 && rows > 0)
+    let size = size.ok().map(|size| (size.ws_col, size.ws_row));
+    size.filter(|&(columns, rows)| columns > 0 && rows > 0)
 }
 
 /// Finds Ctrl-A X in what is typed, as QEMU's own console has it: the way out of a
@@ -126,9 +124,8 @@ impl RawTerminal {
             .context("cannot start the process that restores the terminal")?;
         // It says a byte when it has the settings.
         if let Some(stdout) = &mut restorer.stdout {
-            stdout
-                .read_exact(&mut [0])
-                .context("the process that restores the terminal ended")?;
+            let said = stdout.read_exact(&mut [0]);
+            said.context("the process that restores the terminal ended")?;
         }
         let terminal = Self {
             saved,
@@ -214,10 +211,8 @@ pub fn restore() -> Result<()> {
     rustix::process::setsid().context("cannot start a session")?;
     let saved = tcgetattr(std::io::stderr()).context("standard error is not the terminal")?;
     let mut stdout = std::io::stdout();
-    stdout
-        .write_all(b"+")
-        .and_then(|()| stdout.flush())
-        .context("nobody waits for us")?;
+    let said = stdout.write_all(b"+").and_then(|()| stdout.flush());
+    said.context("nobody waits for us")?;
     while matches!(std::io::stdin().read(&mut [0; 16]), Ok(1..)) {}
     tcsetattr(std::io::stderr(), OptionalActions::Now, &saved)
         .context("cannot restore the terminal")
