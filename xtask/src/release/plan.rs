@@ -1,4 +1,4 @@
-//! WantedKernel against published kernels: what there is to do for a release.
+//! Wanted against published kernels: what there is to do for a release.
 //!
 //! A plan is made of values only, so that it can be printed, compared and tested;
 //! [`crate::release`] carries it out. Nothing is ever changed under a name that is

@@ -34,7 +34,7 @@ fn client(env: &Env, location: Location, token: Option<Secret>) -> Client {
     client
 }
 
-/// HttpLimits that a test can wait for.
+/// Limits that a test can wait for.
 fn limits() -> HttpLimits {
     HttpLimits {
         connect: Duration::from_secs(5),

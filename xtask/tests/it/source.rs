@@ -175,7 +175,7 @@ fn sum(bytes: &[u8]) -> String {
     sha256(bytes)
 }
 
-/// HttpLimits that a test can wait for.
+/// Limits that a test can wait for.
 fn limits() -> HttpLimits {
     HttpLimits {
         connect: Duration::from_secs(5),
