@@ -26,9 +26,9 @@ const _: () = assert!(WINDOW_LOG <= 26);
 
 /// A tar archive written header by header, because a builder refuses most of this.
 #[derive(Default)]
-struct Raw(Vec<u8>);
+struct RawTar(Vec<u8>);
 
-impl Raw {
+impl RawTar {
     fn entry(self, kind: EntryType, path: &str, link: &str, data: &[u8]) -> Self {
         let mut header = Header::new_gnu();
         header.set_entry_type(kind);
@@ -208,15 +208,15 @@ fn links_and_special_files_are_not_packed() {
 
 #[test]
 fn hostile_entries_are_refused() {
-    let file = |path: &str| Raw::default().file(path, b"x").end();
+    let file = |path: &str| RawTar::default().file(path, b"x").end();
     let long = "x".repeat(300);
     let pax = |record: &[u8]| {
-        Raw::default()
+        RawTar::default()
             .entry(EntryType::XHeader, "pax", "", record)
             .file("x", b"x")
             .end()
     };
-    let special = |kind| Raw::default().entry(kind, "x", "", b"").end();
+    let special = |kind| RawTar::default().entry(kind, "x", "", b"").end();
     for (what, archive, expected) in [
         ("absolute", file("/etc/x"), "absolute path"),
         ("above", file("../x"), "path with .."),
@@ -226,22 +226,22 @@ fn hostile_entries_are_refused() {
         ("empty name", file(""), "no name"),
         (
             "twice",
-            Raw::default().file("x", b"1").file("./x", b"2").end(),
+            RawTar::default().file("x", b"1").file("./x", b"2").end(),
             "there twice",
         ),
         (
             "twice, a link first",
-            Raw::default().link("x", "y").file("x", b"2").end(),
+            RawTar::default().link("x", "y").file("x", b"2").end(),
             "there twice",
         ),
         (
             "below a file",
-            Raw::default().file("x", b"1").file("x/y", b"2").end(),
+            RawTar::default().file("x", b"1").file("x/y", b"2").end(),
             "not a directory",
         ),
         (
             "below a link",
-            Raw::default()
+            RawTar::default()
                 .entry(EntryType::Directory, "d", "", b"")
                 .link("x", "d")
                 .file("x/y", b"2")
@@ -250,17 +250,17 @@ fn hostile_entries_are_refused() {
         ),
         (
             "absolute link",
-            Raw::default().link("x", "/etc").end(),
+            RawTar::default().link("x", "/etc").end(),
             "link out of the tree",
         ),
         (
             "link above",
-            Raw::default().link("a/x", "../../etc").end(),
+            RawTar::default().link("a/x", "../../etc").end(),
             "link out of the tree",
         ),
         (
             "link above by another link",
-            Raw::default()
+            RawTar::default()
                 .link("a/b/l", "../..")
                 .link("x", "a/b/l/../../etc")
                 .end(),
@@ -268,19 +268,19 @@ fn hostile_entries_are_refused() {
         ),
         (
             "link to nothing",
-            Raw::default().link("x", "").end(),
+            RawTar::default().link("x", "").end(),
             "a link",
         ),
         (
             "hard link out",
-            Raw::default()
+            RawTar::default()
                 .entry(EntryType::Link, "x", "/etc/passwd", b"")
                 .end(),
             "absolute path",
         ),
         (
             "hard link to a link",
-            Raw::default()
+            RawTar::default()
                 .link("l", "y")
                 .entry(EntryType::Link, "x", "l", b"")
                 .end(),
@@ -293,7 +293,7 @@ fn hostile_entries_are_refused() {
         ("odd type", special(EntryType::new(b'Z')), "unknown type"),
         (
             "long component",
-            Raw::default()
+            RawTar::default()
                 .entry(EntryType::GNULongName, "l", "", long.as_bytes())
                 .file("x", b"")
                 .end(),
@@ -301,7 +301,7 @@ fn hostile_entries_are_refused() {
         ),
         (
             "long name that goes up",
-            Raw::default()
+            RawTar::default()
                 .entry(EntryType::GNULongName, "l", "", b"../../x\0")
                 .file("x", b"")
                 .end(),
@@ -309,7 +309,7 @@ fn hostile_entries_are_refused() {
         ),
         (
             "huge name",
-            Raw::default()
+            RawTar::default()
                 .entry(EntryType::GNULongName, "l", "", &vec![b'a'; 1 << 20])
                 .file("x", b"")
                 .end(),
@@ -330,7 +330,7 @@ fn hostile_entries_are_refused() {
 
 #[test]
 fn damage_is_an_error() {
-    let good = Raw::default().file("x", &[7; 3000]).end();
+    let good = RawTar::default().file("x", &[7; 3000]).end();
     unpack(&good).1.unwrap();
     for cut in [0, 1, good.len() / 2, good.len() - 1] {
         assert!(unpack(&good[..cut]).1.is_err(), "cut at {cut}");
@@ -340,15 +340,15 @@ fn damage_is_an_error() {
     wrong[middle] ^= 0x55;
     assert!(unpack(&wrong).1.is_err());
     // Cut between entries, but the compressed stream is whole.
-    let unfinished = Raw::default().file("x", b"x").0;
+    let unfinished = RawTar::default().file("x", b"x").0;
     let unfinished = zstd::encode_all(&unfinished[..], 1).unwrap();
     assert!(error(unfinished).contains("ends too early"));
-    let inside = &Raw::default().file("x", &[7; 3000]).0[..1024];
+    let inside = &RawTar::default().file("x", &[7; 3000]).0[..1024];
     let inside = zstd::encode_all(inside, 1).unwrap();
     assert!(error(inside).contains("ends too early"));
     assert!(!error(b"this is not zstd".to_vec()).is_empty());
     // A header whose checksum is wrong.
-    let mut header = Raw::default().file("x", b"x");
+    let mut header = RawTar::default().file("x", b"x");
     header.0[0] = b'y';
     assert!(error(header.end()).contains("checksum"));
 }
@@ -375,7 +375,7 @@ fn no_flipped_bit_changes_anything_and_no_cut_gets_through() {
 
 #[test]
 fn bombs_go_off_outside() {
-    let zeros = Raw::default().file("x", &vec![0; 2 << 20]).end();
+    let zeros = RawTar::default().file("x", &vec![0; 2 << 20]).end();
     assert!(zeros.len() < 10_000);
     let limited = |archive: &[u8], limits: UnpackLimits| {
         let directory = tempfile::tempdir().unwrap();
@@ -393,7 +393,7 @@ fn bombs_go_off_outside() {
         "{text}"
     );
     assert!(!text.contains("damaged"), "{text}");
-    let mut many = Raw::default();
+    let mut many = RawTar::default();
     for index in 0..20 {
         many = many.file(&index.to_string(), b"");
     }
@@ -403,7 +403,7 @@ fn bombs_go_off_outside() {
     };
     assert!(limited(&many.end(), entries).contains("more than 10 entries"));
     // After the end of the archive, too.
-    let mut trailing = Raw::default().file("x", b"x").0;
+    let mut trailing = RawTar::default().file("x", b"x").0;
     trailing.resize(4 << 20, 0);
     let trailing = zstd::encode_all(&trailing[..], 1).unwrap();
     assert!(limited(&trailing, bytes).contains("more than 1048576 bytes"));
@@ -413,13 +413,13 @@ fn bombs_go_off_outside() {
     header.set_mode(0o644);
     header.set_mtime(0);
     header.set_path("x").unwrap();
-    let promise = Raw::default().header(header, b"x").end();
+    let promise = RawTar::default().header(header, b"x").end();
     assert!(error(promise).contains("ends too early"));
 }
 
 #[test]
 fn permissions_and_owners_of_an_archive_do_not_count() {
-    let archive = Raw::default()
+    let archive = RawTar::default()
         .entry(EntryType::Directory, "./", "", b"")
         .file("d/f", b"x")
         .entry(EntryType::Directory, "d", "", b"")
@@ -468,7 +468,7 @@ fn unpack_wanted(tree: &mut Tree, tar: &[u8]) -> Result<()> {
     unpack_tar(tar, Compression::None, tree, &LIMITS, Some(&choose))
 }
 
-fn plain(raw: Raw) -> Vec<u8> {
+fn plain(raw: RawTar) -> Vec<u8> {
     zstd::decode_all(&raw.end()[..]).unwrap()
 }
 
@@ -478,7 +478,7 @@ fn what_is_not_wanted_does_not_matter() {
     let root = directory.path().join("in");
     std::fs::create_dir(&root).unwrap();
     let mut tree = Tree::new(&root);
-    let archive = Raw::default()
+    let archive = RawTar::default()
         .entry(EntryType::Directory, "./", "", b"")
         .entry(EntryType::Char, "./dev", "", b"")
         .link("./etc", "/etc")
@@ -491,7 +491,7 @@ fn what_is_not_wanted_does_not_matter() {
         .link("./wanted/inside", "file");
     unpack_wanted(&mut tree, &plain(archive)).unwrap();
     // Another archive with the same directory.
-    let archive = Raw::default()
+    let archive = RawTar::default()
         .entry(EntryType::Directory, "wanted", "", b"")
         .file("wanted/other", b"2");
     unpack_wanted(&mut tree, &plain(archive)).unwrap();
@@ -509,22 +509,22 @@ fn what_is_not_wanted_does_not_matter() {
     assert_eq!(std::fs::read(root.join("at/other")).unwrap(), b"2");
 
     for (archive, expected) in [
-        (Raw::default().file("wanted/file", b"3"), "there twice"),
-        (Raw::default().link("wanted/file", "x"), "there twice"),
+        (RawTar::default().file("wanted/file", b"3"), "there twice"),
+        (RawTar::default().link("wanted/file", "x"), "there twice"),
         (
-            Raw::default().file("wanted/inside/x", b""),
+            RawTar::default().file("wanted/inside/x", b""),
             "not a directory",
         ),
         (
-            Raw::default().entry(EntryType::Link, "wanted/h", "etc/x", b""),
+            RawTar::default().entry(EntryType::Link, "wanted/h", "etc/x", b""),
             "a hard link to what is not unpacked",
         ),
         (
-            Raw::default().entry(EntryType::Char, "wanted/c", "", b""),
+            RawTar::default().entry(EntryType::Char, "wanted/c", "", b""),
             "a device",
         ),
-        (Raw::default().file("../x", b""), "path with .."),
-        (Raw::default().file("/x", b""), "absolute path"),
+        (RawTar::default().file("../x", b""), "path with .."),
+        (RawTar::default().file("/x", b""), "absolute path"),
     ] {
         let error = unpack_wanted(&mut tree, &plain(archive)).unwrap_err();
         let error = format!("{error:#}");

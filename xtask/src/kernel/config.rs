@@ -128,7 +128,7 @@ pub struct Lifetime {
 
 /// An option that a fragment wants.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedOption {
     /// The (oldest) name with `CONFIG_`.
     pub option: String,
     pub value: Value,
@@ -140,7 +140,7 @@ pub struct Wanted {
     pub overrides: Vec<FragmentLine>,
 }
 
-impl Wanted {
+impl WantedOption {
     /// What the option is called in a series; `None` if it is not there.
     pub fn name_in(&self, series: Series) -> Option<&str> {
         let lifetime = &self.lifetime;
@@ -159,7 +159,7 @@ impl Wanted {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Merged {
     /// The options in the order of the fragments.
-    pub options: Vec<Wanted>,
+    pub options: Vec<WantedOption>,
 }
 
 /// Merges the fragments of an architecture and a flavor; of an option in several
@@ -178,8 +178,8 @@ pub fn merge(files: &Files, arch: &Arch, flavor: &str) -> Result<Merged> {
 
 /// Merges parsed fragments, later ones over earlier ones. An option without a
 /// range of its own keeps the range of the one that it overrides.
-fn merge_fragments(fragments: Vec<Vec<Wanted>>) -> Result<Merged> {
-    let mut options: Vec<Wanted> = Vec::new();
+fn merge_fragments(fragments: Vec<Vec<WantedOption>>) -> Result<Merged> {
+    let mut options: Vec<WantedOption> = Vec::new();
     for mut wanted in fragments.into_iter().flatten() {
         if let Some(index) = options.iter().position(|old| old.option == wanted.option) {
             let old = options.remove(index);
@@ -209,7 +209,7 @@ fn merge_fragments(fragments: Vec<Vec<Wanted>>) -> Result<Merged> {
 }
 
 /// Parses one fragment. `path` is for messages and origins.
-pub fn parse_fragment(path: &str, text: &str) -> Result<Vec<Wanted>> {
+pub fn parse_fragment(path: &str, text: &str) -> Result<Vec<WantedOption>> {
     let mut parser = FragmentParser::default();
     for (line, number) in text.lines().chain([""]).zip(1..) {
         let origin = FragmentLine {
@@ -225,7 +225,7 @@ pub fn parse_fragment(path: &str, text: &str) -> Result<Vec<Wanted>> {
 
 #[derive(Default)]
 struct FragmentParser {
-    options: Vec<Wanted>,
+    options: Vec<WantedOption>,
     /// The comment that the next option belongs to, and whether options followed it.
     reason: Vec<String>,
     reason_used: bool,
@@ -280,7 +280,7 @@ impl FragmentParser {
         if let Some(first) = self.options.iter().find(|other| other.option == option) {
             bail!("{option} stands in line {} already", first.origin.line);
         }
-        self.options.push(Wanted {
+        self.options.push(WantedOption {
             option: option.to_owned(),
             value,
             lifetime: self.lifetime.take().unwrap_or_default(),
@@ -356,7 +356,7 @@ impl Merged {
     /// but options, so that two texts are the same when they configure the same:
     /// it is a part of a package's input key.
     pub fn allconfig(&self, version: &Version) -> String {
-        let line = |wanted: &Wanted| {
+        let line = |wanted: &WantedOption| {
             let name = wanted.name_in(version.series)?;
             Some(format!("{name}={}\n", wanted.value))
         };
@@ -462,7 +462,7 @@ pub enum State {
 
 #[derive(Debug)]
 pub struct Audited<'a> {
-    wanted: &'a Wanted,
+    wanted: &'a WantedOption,
     /// Its name in this version; the oldest one if it is absent.
     name: &'a str,
     found: Value,

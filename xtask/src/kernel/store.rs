@@ -148,12 +148,12 @@ pub fn install(env: &Env, package: &Path) -> Result<LocalKernel> {
         return Err(Failure::usage(message).hint(hint).into());
     };
     let vacancy = match vacancy(env, &parsed)? {
-        Place::Taken(kernel) => {
+        KernelPlace::Taken(kernel) => {
             env.ui
                 .verbose(format!("{} is already unpacked", parsed.release));
             return Ok(kernel);
         }
-        Place::Vacant(vacancy) => vacancy,
+        KernelPlace::Vacant(vacancy) => vacancy,
     };
     let context = || format!("cannot open {}", package.display());
     let file = input::open(package).with_context(context)?;
@@ -168,7 +168,7 @@ pub fn install(env: &Env, package: &Path) -> Result<LocalKernel> {
 
 /// Whether a kernel is in the work directory.
 #[derive(Debug)]
-pub enum Place {
+pub enum KernelPlace {
     Taken(LocalKernel),
     /// It is not there, and until this is dropped no other run will put it there.
     Vacant(Vacancy),
@@ -184,12 +184,12 @@ pub struct Vacancy {
 
 /// Looks whether a kernel is there, after waiting for another run that may be
 /// about to put it there.
-pub fn vacancy(env: &Env, name: &PackageName) -> Result<Place> {
+pub fn vacancy(env: &Env, name: &PackageName) -> Result<KernelPlace> {
     let goal = kernel_path(&env.paths, name.arch, &name.release);
     let lock = lock::take(env, &lock_name(name.arch, &name.release))?;
     Ok(match open(&goal) {
-        Ok(kernel) => Place::Taken(kernel),
-        Err(_) => Place::Vacant(Vacancy {
+        Ok(kernel) => KernelPlace::Taken(kernel),
+        Err(_) => KernelPlace::Vacant(Vacancy {
             name: name.clone(),
             goal,
             _lock: lock,

@@ -5,7 +5,7 @@ use crate::archive::compression::tests::{gzip, xz};
 
 /// A value of a header.
 #[derive(Clone)]
-pub(crate) enum Value {
+pub(crate) enum TagValue {
     Text(String),
     Texts(Vec<String>),
     /// With two, four or eight bytes.
@@ -13,27 +13,27 @@ pub(crate) enum Value {
 }
 
 /// A header with those tags.
-fn header(values: &[(u32, Value)]) -> Vec<u8> {
+fn header(values: &[(u32, TagValue)]) -> Vec<u8> {
     let (mut index, mut store) = (Vec::new(), Vec::new());
     for (tag, value) in values {
         let (kind, count) = match value {
-            Value::Text(_) => (6, 1),
-            Value::Texts(texts) => (8, texts.len()),
-            Value::Numbers(width, numbers) => (width.trailing_zeros() + 2, numbers.len()),
+            TagValue::Text(_) => (6, 1),
+            TagValue::Texts(texts) => (8, texts.len()),
+            TagValue::Numbers(width, numbers) => (width.trailing_zeros() + 2, numbers.len()),
         };
         for number in [*tag, kind, store.len() as u32, count as u32] {
             index.extend(number.to_be_bytes());
         }
         match value {
-            Value::Text(text) => store.extend(format!("{text}\0").into_bytes()),
-            Value::Texts(texts) => {
+            TagValue::Text(text) => store.extend(format!("{text}\0").into_bytes()),
+            TagValue::Texts(texts) => {
                 store.extend(
                     texts
                         .iter()
                         .flat_map(|text| format!("{text}\0").into_bytes()),
                 );
             }
-            Value::Numbers(width, numbers) => {
+            TagValue::Numbers(width, numbers) => {
                 for number in numbers {
                     store.extend(&number.to_be_bytes()[8 - width..]);
                 }
@@ -48,19 +48,19 @@ fn header(values: &[(u32, Value)]) -> Vec<u8> {
 }
 
 /// Lead, signatures and header in front of a payload.
-fn frame(values: &[(u32, Value)], payload: &[u8]) -> Vec<u8> {
+fn frame(values: &[(u32, TagValue)], payload: &[u8]) -> Vec<u8> {
     let mut bytes = MAGIC.to_vec();
     bytes.resize(96, 0);
     // 16 + 16 + 5 bytes, so that there is padding.
-    bytes.extend(header(&[(1000, Value::Text("sign".to_owned()))]));
+    bytes.extend(header(&[(1000, TagValue::Text("sign".to_owned()))]));
     bytes.resize(96 + 40, 0);
     bytes.extend(header(values));
     bytes.extend(payload);
     bytes
 }
 
-fn identity(name: &str, architecture: &str) -> Vec<(u32, Value)> {
-    let text = |text: &str| Value::Text(text.to_owned());
+fn identity(name: &str, architecture: &str) -> Vec<(u32, TagValue)> {
+    let text = |text: &str| TagValue::Text(text.to_owned());
     vec![
         (1000, text(name)),
         (1001, text("6.15.3")),
@@ -68,7 +68,7 @@ fn identity(name: &str, architecture: &str) -> Vec<(u32, Value)> {
         (1022, text(architecture)),
         (
             1049,
-            Value::Texts(vec!["kernel-core-uname-r".to_owned(), "/bin/sh".to_owned()]),
+            TagValue::Texts(vec!["kernel-core-uname-r".to_owned(), "/bin/sh".to_owned()]),
         ),
         (1124, text("cpio")),
         (1125, text("zstd")),
@@ -213,10 +213,10 @@ fn a_file_with_several_names_is_one_file() {
 
 /// A package whose payload numbers its files: a directory, two names of a file, a link
 /// and a file.
-fn numbered(change: impl Fn(&mut Vec<(u32, Value)>)) -> Vec<u8> {
+fn numbered(change: impl Fn(&mut Vec<(u32, TagValue)>)) -> Vec<u8> {
     let mut tags = identity("kernel-core", "x86_64");
-    let texts = |texts: &[&str]| Value::Texts(texts.iter().map(|t| (*t).to_owned()).collect());
-    let numbers = |width, numbers: &[u64]| Value::Numbers(width, numbers.to_vec());
+    let texts = |texts: &[&str]| TagValue::Texts(texts.iter().map(|t| (*t).to_owned()).collect());
+    let numbers = |width, numbers: &[u64]| TagValue::Numbers(width, numbers.to_vec());
     let modes = [0o040_755, 0o100_644, 0o100_755, 0o120_777, 0o100_755];
     tags.extend([
         (5008, numbers(8, &[4096, 4, 4, 1, 5])),
@@ -243,26 +243,29 @@ fn numbered(change: impl Fn(&mut Vec<(u32, Value)>)) -> Vec<u8> {
 fn files_are_found_by_their_numbers() {
     let expected = pairs(&[("a", "same"), ("b", "same"), ("l", "same"), ("x", "large")]);
     assert_eq!(unpack(&numbered(|_| {})).unwrap(), expected);
-    let with = |tag: u32, value: Value| {
+    let with = |tag: u32, value: TagValue| {
         numbered(|tags| {
             tags.retain(|(other, _)| *other != tag);
             tags.push((tag, value.clone()));
         })
     };
-    let numbers = |width, numbers: &[u64]| Value::Numbers(width, numbers.to_vec());
+    let numbers = |width, numbers: &[u64]| TagValue::Numbers(width, numbers.to_vec());
     for (bytes, expected) in [
         // Fewer values than files, and values of another type.
         (with(1030, numbers(2, &[0o100_644])), "lists no files"),
         (with(1096, numbers(4, &[])), "lists no files"),
-        (with(1117, Value::Text("top".to_owned())), "lists no files"),
-        (with(5008, Value::Text("1".to_owned())), "lists no files"),
+        (
+            with(1117, TagValue::Text("top".to_owned())),
+            "lists no files",
+        ),
+        (with(5008, TagValue::Text("1".to_owned())), "lists no files"),
         // Directories that there are not.
         (
             with(1116, numbers(4, &[0, 9, 9, 9, 9])),
             "no file 1 in its header",
         ),
         (
-            with(1118, Value::Texts(vec!["/".to_owned()])),
+            with(1118, TagValue::Texts(vec!["/".to_owned()])),
             "no file 1 in its header",
         ),
         // Sizes of another archive.
@@ -275,11 +278,17 @@ fn files_are_found_by_their_numbers() {
             "entry \"top/l\"",
         ),
         (
-            with(1118, Value::Texts(vec!["/".to_owned(), "/../".to_owned()])),
+            with(
+                1118,
+                TagValue::Texts(vec!["/".to_owned(), "/../".to_owned()]),
+            ),
             "path with ..",
         ),
         (
-            with(1118, Value::Texts(vec!["/".to_owned(), "x".repeat(5000)])),
+            with(
+                1118,
+                TagValue::Texts(vec!["/".to_owned(), "x".repeat(5000)]),
+            ),
             "no file 1 in its header",
         ),
     ] {
@@ -293,7 +302,7 @@ fn what_is_wrong_with_a_package_is_said() {
     let replaced = |tag: u32, value: Option<&str>| {
         let mut tags = identity("kernel-core", "x86_64");
         tags.retain(|(other, _)| *other != tag);
-        tags.extend(value.map(|value| (tag, Value::Text(value.to_owned()))));
+        tags.extend(value.map(|value| (tag, TagValue::Text(value.to_owned()))));
         frame(&tags, &cpio(&[]))
     };
     let with = |files: &[(&str, &[u8])]| package("x", "x86_64", files);

@@ -60,9 +60,11 @@ pub fn companion_release(folder: &Path) -> Option<Release> {
 /// release is.
 pub fn lock_name(folder: &Path) -> Option<String> {
     let (prefix, release, key) = split(folder)?;
-    Some(match prefix {
-        KERNEL => kernel_lock(key),
-        _ => format!("{prefix}{release}-{key}"),
+    let name = format!("{prefix}{release}-{key}");
+    Some(if prefix == KERNEL {
+        kernel_lock(key)
+    } else {
+        name
     })
 }
 

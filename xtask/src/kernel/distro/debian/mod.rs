@@ -14,7 +14,7 @@ use crate::base::{disk, env::Env, interrupt, paths::Paths, temporary::Temporary}
 use crate::kernel::distro::{self, DistroOrigin, PackageOrigin, folder};
 use crate::kernel::source;
 use crate::model::{arch::Arch, kernel::LocalKernel, version::Release};
-use crate::net::apt::formats::{self as apt, DebianCandidate, Dependency};
+use crate::net::apt::formats::{self as apt, DebianCandidate, DebianSuite, Dependency};
 use crate::net::apt::suites::{DebianPackage, SuiteLists, Suites};
 
 use select::{SuiteOffer, What};
@@ -42,12 +42,7 @@ pub enum DebianKernel {
 /// newest that was unpacked before and is asked for.
 pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<DebianKernel> {
     let what = What::parse(argument)?;
-    let suites = Suites::open(env, |suite| what.wants(suite));
-    let suites = suites.and_then(|suites| match suites.unusable() {
-        Some(failure) => Err(failure.into()),
-        None => Ok(suites),
-    });
-    let suites = match suites {
+    let suites = match open_suites(env, |suite| what.wants(suite)) {
         Ok(suites) => suites,
         Err(error) if error::is_final(&error) => return Err(error),
         Err(error) => {
@@ -65,15 +60,23 @@ pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<
     let packages = packages.map(|candidate| selected.suite.package(candidate));
     let packages = packages.collect::<Vec<_>>();
     let found = distro::find(&env.paths, arch, &key(&packages))?;
-    let archived = |packages| Archived {
-        arch,
-        release: selected.release,
-        packages,
+    let archived = || {
+        DebianKernel::Archived(Archived {
+            arch,
+            release: selected.release,
+            packages,
+        })
     };
-    Ok(match found {
-        Some(kernel) => DebianKernel::Here(kernel),
-        None => DebianKernel::Archived(archived(packages)),
-    })
+    Ok(found.map_or_else(archived, DebianKernel::Here))
+}
+
+/// Suites of which at least one can be asked.
+fn open_suites(env: &Env, wanted: impl Fn(&DebianSuite) -> bool) -> Result<Suites> {
+    let suites = Suites::open(env, wanted)?;
+    match suites.unusable() {
+        Some(failure) => Err(failure.into()),
+        None => Ok(suites),
+    }
 }
 
 fn key(packages: &[DebianPackage]) -> String {
@@ -125,11 +128,8 @@ pub fn packages(
     what: &str,
     parts: &[&str],
 ) -> Result<Vec<DebianPackage>> {
-    let context = || format!("cannot get {name} {version} from Debian");
-    let suites = Suites::open(env, |_| true).with_context(context)?;
-    if let Some(failure) = suites.unusable() {
-        return Err(failure).with_context(context);
-    }
+    let suites = open_suites(env, |_| true)
+        .with_context(|| format!("cannot get {name} {version} from Debian"))?;
     let mut others = Vec::new();
     for lists in suites.usable() {
         interrupt::check()?;
