@@ -41,7 +41,7 @@ pub struct Flavor {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Raw {
+struct RawKernels {
     revision: u32,
     series: Vec<String>,
     fragments: Vec<String>,
@@ -74,7 +74,7 @@ impl Kernels {
     }
 
     pub fn parse(text: &str) -> Result<Self> {
-        let raw: Raw = toml::from_str(text)?;
+        let raw: RawKernels = toml::from_str(text)?;
         let mut series = Vec::new();
         for entry in &raw.series {
             let (major, minors) = range(entry)?;

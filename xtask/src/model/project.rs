@@ -108,14 +108,14 @@ pub struct Project {
     #[serde(default, deserialize_with = "environment", rename = "env")]
     pub environment: Vec<(String, String)>,
     pub module: Option<Module>,
-    pub disk: Option<Disk>,
+    pub disk: Option<ProjectDisk>,
     #[serde(default)]
     pub needs: Needs,
     #[serde(default, deserialize_with = "expectations", rename = "expect")]
     pub expectations: Vec<Expectation>,
     pub local: Option<Local>,
     /// What is tested without a checkout.
-    pub release: Option<Release>,
+    pub release: Option<PinnedRelease>,
 }
 
 fn usual_python() -> String {
@@ -218,7 +218,7 @@ fn yes() -> bool {
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Disk {
+pub struct ProjectDisk {
     /// Bytes.
     #[serde(deserialize_with = "size")]
     pub size: u64,
@@ -258,7 +258,7 @@ impl Local {
 /// A release on PyPI, pinned.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Release {
+pub struct PinnedRelease {
     pub name: String,
     pub version: String,
     /// Hash of the source archive, as pip writes it: `sha256:…`.

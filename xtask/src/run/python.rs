@@ -21,7 +21,7 @@ use xshell::cmd;
 use crate::base::error::{Failure, lines};
 use crate::base::process::{self, LongCommand};
 use crate::base::{disk, env::Env, input, lock, programs, sha256::Sha256, temporary::Temporary};
-use crate::model::project::{Project, Release};
+use crate::model::project::{PinnedRelease, Project};
 
 /// Part of the names of what this module makes. Raised when it makes it otherwise.
 const RECIPE: u32 = 1;
@@ -138,7 +138,7 @@ fn path_with(python: &Path) -> OsString {
 pub fn prepare_release(
     env: &Env,
     project: &Project,
-    release: &Release,
+    release: &PinnedRelease,
     log: &Path,
 ) -> Result<Prepared> {
     let interpreter = Interpreter::find(&project.python, Path::new("/"))?;
@@ -219,7 +219,7 @@ pub fn prepare_release(
     Ok(Prepared { tree, python })
 }
 
-fn requirement(release: &Release, hashes: &[String]) -> String {
+fn requirement(release: &PinnedRelease, hashes: &[String]) -> String {
     let mut line = format!("{}=={}", release.name, release.version);
     for hash in hashes {
         line.push_str(" --hash=");
@@ -228,7 +228,7 @@ fn requirement(release: &Release, hashes: &[String]) -> String {
     line
 }
 
-fn release_key(release: &Release) -> Vec<String> {
+fn release_key(release: &PinnedRelease) -> Vec<String> {
     let mut parts = vec![requirement(release, std::slice::from_ref(&release.source))];
     parts.push(requirement(release, &release.wheels));
     parts.extend(release.extension.iter().cloned());
@@ -440,7 +440,7 @@ mod tests {
 
     #[test]
     fn a_requirement_lists_its_hashes() {
-        let release = Release {
+        let release = PinnedRelease {
             name: "drgn".to_owned(),
             version: "0.3.0".to_owned(),
             source: "sha256:aa".to_owned(),
