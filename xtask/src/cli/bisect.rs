@@ -43,6 +43,9 @@ pub struct BisectFlags {
     pub results: Vec<PathBuf>,
     #[command(flatten)]
     pub subject: Subject,
+    /// With --runner of a framework that has no runner of ours, the command
+    #[arg(last = true, value_name = "COMMAND")]
+    pub command: Vec<OsString>,
 }
 
 pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
@@ -53,10 +56,10 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
     }
     let mut names = requests.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut bisection = Bisection::new(requests.len()).verify(flags.verify);
-    let mut options = TestOptions {
-        arguments: vec![OsString::from(&flags.test)],
-        ..flags.subject.options(env, setup)?
-    };
+    let mut options = flags.subject.options(env, &flags.command, setup)?;
+    options
+        .arguments
+        .extend(options.framework.pick(&flags.test));
     let places = match flags.results.is_empty() {
         true => Vec::new(),
         false => places(env, &requests, &options)?,
@@ -83,7 +86,11 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
             let message = format!("there is no test {} on {}", flags.test, record.name.kernel);
             return Err(Failure::new(FailureKind::NoTests, message).into());
         }
-        let verdict = Verdict::of(&record);
+        let verdict = match options.arguments.is_empty() {
+            false => Verdict::of(&record),
+            // All tests ran.
+            true => Verdict::within(&record, &flags.test).unwrap_or(Verdict::Untestable),
+        };
         // Without a kernel it is the request's name, which stands there already.
         names[kernel] = record.name.kernel;
         let mut why = String::new();

@@ -3,16 +3,18 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use crate::base::{env::Env, stdout::Stdout, ui::Ui};
+use crate::base::{env::Env, error::Failure, stdout::Stdout, ui::Ui};
 use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags, report};
 use crate::model::project::{self, Choice, parse_size};
 use crate::model::run_event::{Observer, SessionEnd};
 use crate::report::{files, github, terminal::Reporter};
+use crate::run::framework::{self, FRAMEWORKS};
 use crate::run::{schedule::Partition, schedule::RetryPolicy, session::SessionOptions};
 use crate::run::{test_run::TestOptions, test_run::TestRun};
 use crate::vm::preflight;
 use anyhow::{Context, Result};
 use clap::Args;
+use clap::builder::PossibleValuesParser;
 
 /// Run a project's tests on kernels, each in a VM
 ///
@@ -72,8 +74,9 @@ pub struct TestFlags {
     /// more than this, such as 10G
     #[arg(long, value_name = "SIZE", value_parser = bytes)]
     pub disk_budget: Option<u64>,
-    /// Pass unittest's own options and names on; a name (dotted, or a file) replaces discovery
-    #[arg(last = true, value_name = "UNITTEST ARGUMENTS")]
+    /// Pass the test framework's own options and names on (unittest: a name, dotted or a file,
+    /// replaces discovery); with --runner of a framework that has no runner of ours, the command
+    #[arg(last = true, value_name = "ARGUMENTS")]
     pub arguments: Vec<OsString>,
     #[command(flatten)]
     pub subject: Subject,
@@ -129,6 +132,7 @@ fn options(env: &Env, flags: &TestFlags, setup: bool) -> Result<TestOptions> {
         true => vec![None],
         false => requests.into_iter().map(Some).collect(),
     };
+    let options = flags.subject.options(env, &flags.arguments, setup)?;
     Ok(TestOptions {
         requests,
         local: flags.local,
@@ -146,9 +150,12 @@ fn options(env: &Env, flags: &TestFlags, setup: bool) -> Result<TestOptions> {
         },
         disk_budget: flags.disk_budget,
         folder: flags.report_dir.clone(),
-        arguments: flags.arguments.clone(),
-        ..flags.subject.options(env, setup)?
+        ..options
     })
+}
+
+fn runners() -> PossibleValuesParser {
+    FRAMEWORKS.iter().map(|framework| framework.name()).into()
 }
 
 /// The flags that `test` and `bisect` have in common.
@@ -161,6 +168,10 @@ pub struct Subject {
     /// project; without -C, test the release of this project
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
+    /// Run the tests, or read what they print, as this framework does [default: `runner` of the
+    /// project's vmtest.toml, else unittest]
+    #[arg(long, value_name = "NAME", value_parser = runners())]
+    pub runner: Option<String>,
     /// Compile the project's kernel module with this compiler [default: the kernel's, else gcc]
     #[arg(long, value_name = "PROGRAM")]
     pub cc: Option<String>,
@@ -171,8 +182,15 @@ pub struct Subject {
 }
 
 impl Subject {
-    /// Options without any kernel, as they are when no other flag is given.
-    pub fn options(&self, env: &Env, setup: bool) -> Result<TestOptions> {
+    /// Options without any kernel, as they are when no other flag is given. `words` are for the
+    /// framework, or the command if the one that --runner names has no runner of ours.
+    pub fn options(&self, env: &Env, words: &[OsString], setup: bool) -> Result<TestOptions> {
+        let given = self.runner.as_deref().and_then(framework::named);
+        let foreign = given.filter(|framework| framework.runner().is_none());
+        if let (Some(framework), []) = (foreign, words) {
+            let message = format!("--runner {} needs a command", framework.name());
+            return Err(Failure::usage(message).hint("-- ./run.sh").into());
+        }
         let sources = self.sources.sources(env, setup)?;
         let environment = self.machine.environment()?;
         let devices = self.machine.devices()?;
@@ -181,8 +199,19 @@ impl Subject {
             variable: std::env::var_os("VMTEST_PROJECT").map(PathBuf::from),
             current: preflight::here()?,
             profile: self.profile.clone(),
+            anonymous: foreign.is_some(),
         };
         let project = project::choose(&choice, &env.paths.assets)?;
+        let tests = &project.project.tests;
+        let own = framework::named(&tests.runner).context("an unknown runner")?;
+        let (program, arguments) = match (given, foreign) {
+            (_, Some(_)) => (words.to_vec(), Vec::new()),
+            (Some(_), None) => (Vec::new(), words.to_vec()),
+            (None, None) => {
+                let program = tests.command.iter().map(OsString::from);
+                (program.collect(), words.to_vec())
+            }
+        };
         let machine = self.machine.clone();
         Ok(TestOptions {
             by_default: project.tree.is_none() && self.profile.is_none(),
@@ -197,7 +226,9 @@ impl Subject {
             session: SessionOptions::default(),
             disk_budget: None,
             folder: None,
-            arguments: Vec::new(),
+            arguments,
+            framework: given.unwrap_or(own),
+            program,
             environment,
             cc: self.cc.clone(),
             memory: machine.memory,

@@ -7,8 +7,10 @@
 //! prepare = ["make"]           # shell commands on the host, in the tree, before the tests
 //! memory = "1 GiB"             # of the guest, instead of 2 GiB
 //!
-//! [tests]                      # unittest discovery in the guest
-//! start = "tests"
+//! [tests]                      # in the guest
+//! runner = "unittest"          # or another of RUNNERS
+//! command = ["./run.sh"]       # for those that have no runner of ours
+//! start = "tests"              # discovery, for those that have one
 //! top = "."
 //! pattern = "test*.py"
 //!
@@ -86,6 +88,10 @@ pub const MEMORY_MIN: u32 = 128;
 /// Profiles that come with us: `vmtest-assets/profiles/<name>/vmtest.toml`.
 pub const PROFILES: &[&str] = &["drgn"];
 
+/// The test frameworks, and whether we have a runner that discovers their tests. Without one
+/// the project's command runs them, and what it prints is read.
+pub const RUNNERS: &[(&str, bool)] = &[("unittest", true)];
+
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Project {
@@ -102,8 +108,8 @@ pub struct Project {
     /// Memory of the guest in MiB, if the tests want another amount than usual.
     #[serde(default, deserialize_with = "memory")]
     pub memory: Option<u32>,
-    #[serde(default = "usual_tests")]
-    pub tests: Discovery,
+    #[serde(default)]
+    pub tests: Tests,
     pub crash: Option<Crash>,
     #[serde(default, deserialize_with = "environment", rename = "env")]
     pub environment: Vec<(String, String)>,
@@ -135,6 +141,62 @@ pub struct Needs {
     pub headers: Vec<String>,
 }
 
+/// The tests in the guest.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tests {
+    /// The test framework, one of [`RUNNERS`].
+    #[serde(deserialize_with = "runner")]
+    pub runner: String,
+    /// What runs the tests, if the framework has no runner of ours.
+    pub command: Vec<String>,
+    #[serde(deserialize_with = "inside")]
+    start: PathBuf,
+    #[serde(deserialize_with = "inside")]
+    top: PathBuf,
+    pattern: String,
+}
+
+impl Default for Tests {
+    fn default() -> Self {
+        Self {
+            runner: RUNNERS[0].0.to_owned(),
+            command: Vec::new(),
+            start: top(),
+            top: top(),
+            pattern: usual_pattern(),
+        }
+    }
+}
+
+impl Tests {
+    pub fn discovery(&self) -> Discovery {
+        Discovery {
+            start: self.start.clone(),
+            top: self.top.clone(),
+            pattern: self.pattern.clone(),
+        }
+    }
+
+    /// What is wrong with the command.
+    fn fault(&self) -> Option<String> {
+        let ours = RUNNERS
+            .iter()
+            .any(|(name, ours)| *name == self.runner && *ours);
+        let Self {
+            runner, command, ..
+        } = self;
+        match (ours, &command[..]) {
+            (true, [_, ..]) => Some(format!("tests.command: {runner} has a runner of its own")),
+            (false, []) => Some(format!(
+                "tests.command is missing: it runs the {runner} tests"
+            )),
+            _ => None,
+        }
+    }
+}
+
+/// Arguments of discovery.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Discovery {
@@ -154,14 +216,6 @@ fn top() -> PathBuf {
 
 fn usual_pattern() -> String {
     "test*.py".to_owned()
-}
-
-fn usual_tests() -> Discovery {
-    Discovery {
-        start: top(),
-        top: top(),
-        pattern: usual_pattern(),
-    }
 }
 
 /// Tests in the kernel that a crash of the tested one starts, of which `/proc/vmcore` is
@@ -304,6 +358,10 @@ impl Project {
         }
         let deserializer = toml::Deserializer::from(table.clone());
         let project = Self::deserialize(deserializer).map_err(|error| explained(&error))?;
+        if let Some(fault) = project.tests.fault() {
+            let span = table.get_ref().get("tests").map(Spanned::span);
+            return Err(failure(span, &fault));
+        }
         let tables = table.get_ref().get("expect").map(Spanned::get_ref);
         let tables = tables.and_then(DeValue::as_array).into_iter().flatten();
         for (expectation, table) in project.expectations.iter().zip(tables) {
@@ -383,6 +441,19 @@ fn inside<'d, D: Deserializer<'d>>(deserializer: D) -> Result<PathBuf, D::Error>
     }
 }
 
+fn runner<'d, D: Deserializer<'d>>(deserializer: D) -> Result<String, D::Error> {
+    let name = String::deserialize(deserializer)?;
+    let known = RUNNERS.iter().map(|(known, _)| *known).collect::<Vec<_>>();
+    match known.contains(&&*name) {
+        true => Ok(name),
+        false => Err(D::Error::custom(format!(
+            "there is no runner {name:?} ({})",
+            suggest::hint(&name, &known)
+        ))),
+    }
+}
+
+/// The name of an environment variable.
 fn variable<'d, D: Deserializer<'d>>(deserializer: D) -> Result<String, D::Error> {
     check_variable(String::deserialize(deserializer)?)
 }
@@ -461,6 +532,9 @@ pub struct Choice {
     pub current: PathBuf,
     /// `--profile`.
     pub profile: Option<String>,
+    /// Whether a directory that is no project is taken for one without tests: a command was
+    /// given with what to run.
+    pub anonymous: bool,
 }
 
 /// Which project: `-C`, else `VMTEST_PROJECT`, else the current directory if it
@@ -474,7 +548,11 @@ pub fn choose(choice: &Choice, assets: &Files) -> Result<Chosen> {
         if !path.is_dir() {
             return Err(Failure::usage(format!("the project {shown} is no directory")).into());
         }
-        let project = open(&path, choice.profile.as_deref(), assets)?.ok_or_else(|| {
+        let opened = open(&path, choice.profile.as_deref(), assets)?;
+        if opened.is_none() && choice.anonymous {
+            return Ok(anonymous(path)?);
+        }
+        let project = opened.ok_or_else(|| {
             let profiles = PROFILES.join("|");
             Failure::usage(format!("{shown} is no project")).hint(format!(
                 "give it a {FILE_NAME}, or say what it is with --profile {profiles}"
@@ -495,6 +573,9 @@ pub fn choose(choice: &Choice, assets: &Files) -> Result<Chosen> {
             tree: Some(choice.current.clone()),
         });
     }
+    if choice.anonymous && choice.profile.is_none() {
+        return Ok(anonymous(choice.current.clone())?);
+    }
     let name = choice.profile.as_deref().unwrap_or(PROFILES[0]);
     let project = Project::profile(assets, name)?;
     if project.release.is_none() {
@@ -505,6 +586,19 @@ pub fn choose(choice: &Choice, assets: &Files) -> Result<Chosen> {
     Ok(Chosen {
         project,
         tree: None,
+    })
+}
+
+fn anonymous(path: PathBuf) -> Result<Chosen, Failure> {
+    let name = path.file_name().unwrap_or(path.as_os_str());
+    let name = name.to_string_lossy().into_owned();
+    let project = Project {
+        name,
+        ..Project::parse(FILE_NAME, "name = \"anonymous\"")?
+    };
+    Ok(Chosen {
+        project,
+        tree: Some(path),
     })
 }
 

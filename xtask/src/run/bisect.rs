@@ -64,7 +64,7 @@ impl Verdict {
     pub fn within(record: &RunRecord, test: &str) -> Option<Self> {
         let named = |id: &str| {
             let rest = id.strip_prefix(test);
-            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', ':', '/', '[']))
         };
         let lost = matches!(record.outcome, RunOutcome::Lost { .. });
         if !lost && record.outcome.running().is_some_and(named) {

@@ -85,24 +85,33 @@ fn parse_answer(answer: &str) -> Result<Interpreter> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
     pub tree: PathBuf,
-    /// The interpreter for it, absolute; that of a virtual environment if the
-    /// project needs packages.
-    pub python: PathBuf,
+    /// The interpreter for it, absolute; that of a virtual environment if the project needs
+    /// packages. `None`: nobody asked for one, and this host has none.
+    pub python: Option<PathBuf>,
 }
 
 /// Makes a checkout ready: its packages, then its own `prepare` steps in it. The
 /// steps find the interpreter as `$PYTHON`; that is all we do in a user's tree.
-pub fn prepare_tree(env: &Env, project: &Project, tree: &Path, log: &Path) -> Result<Prepared> {
-    let interpreter = Interpreter::find(&project.python, tree)?;
-    let python = environment(env, &interpreter, &project.needs.python, log)?;
+pub fn prepare_tree(
+    env: &Env,
+    project: &Project,
+    tree: &Path,
+    log: &Path,
+    needs_python: bool,
+) -> Result<Prepared> {
+    let python = match Interpreter::find(&project.python, tree) {
+        Err(_) if !needs_python => None,
+        found => Some(environment(env, &found?, &project.needs.python, log)?),
+    };
     for step in &project.prepare {
         let _task = env.ui.task(format!("preparing {}: {step}", project.name));
-        let command = LongCommand::new("/bin/sh")
+        let mut command = LongCommand::new("/bin/sh")
             .args(["-c", step.as_str()])
             .credentials()
-            .current_dir(tree)
-            .env("PYTHON", &python)
-            .env("PATH", path_with(&python));
+            .current_dir(tree);
+        if let Some(python) = &python {
+            command = command.env("PYTHON", python).env("PATH", path_with(python));
+        }
         process::run_logged(command, log, || Ok(()))
             .map_err(|error| prepare_failed(project, error))?;
     }
@@ -148,14 +157,20 @@ pub fn prepare_release(
     let goal = env.paths.projects().join(format!("{name}-{key}"));
     let tree = goal.clone();
     if goal.is_dir() {
-        return Ok(Prepared { tree, python });
+        return Ok(Prepared {
+            tree,
+            python: Some(python),
+        });
     }
     let _task = env
         .ui
         .task(format!("fetching {name} from the Python package index"));
     let _lock = lock::take(env, &format!("project-{name}-{key}"))?;
     if goal.is_dir() {
-        return Ok(Prepared { tree, python });
+        return Ok(Prepared {
+            tree,
+            python: Some(python),
+        });
     }
     disk::create_directory(&env.paths.projects())?;
     let work = Temporary::directory(&goal)?;
@@ -216,7 +231,10 @@ pub fn prepare_release(
     }
     compile(&python, &unpacked, log)?;
     work.persist_from(&unpacked)?;
-    Ok(Prepared { tree, python })
+    Ok(Prepared {
+        tree,
+        python: Some(python),
+    })
 }
 
 fn requirement(release: &PinnedRelease, hashes: &[String]) -> String {

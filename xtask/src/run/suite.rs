@@ -21,7 +21,7 @@ use crate::model::project::{Discovery, Project};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome, Stage, Tally};
 use crate::model::{expectation::Ledger, kernel::LocalKernel};
-use crate::run::framework::{Framework, TestCommand};
+use crate::run::framework::TestCommand;
 use crate::run::{history::History, python::Prepared, run_folder, schedule, test_run::TestOptions};
 use crate::vm::device::Device;
 use crate::vm::scratch_disk::{Disk, Purpose};
@@ -36,9 +36,8 @@ const TOTAL: Duration = Duration::from_secs(3600);
 pub struct Suite<'s> {
     pub project: &'s Project,
     pub options: &'s TestOptions,
-    pub framework: &'static dyn Framework,
     pub prepared: Prepared,
-    pub runner: PathBuf,
+    pub runner: Option<PathBuf>,
     /// What loads a capture kernel in the guest, [`crate::vm::guest::LOADER`] of the assets,
     /// a file; `None`: the tests after a crash are left out, or there are none.
     pub loader: Option<PathBuf>,
@@ -81,8 +80,9 @@ impl Suite<'_> {
 
     fn command(&self, discovery: &Discovery, exclude: &[String]) -> TestCommand {
         TestCommand {
-            python: self.prepared.python.clone(),
-            runner: self.runner.clone(),
+            python: self.prepared.python.clone().unwrap_or_default(),
+            runner: self.runner.clone().unwrap_or_default(),
+            program: self.options.program.clone(),
             discovery: discovery.clone(),
             exclude: exclude.to_vec(),
             split: None,
@@ -103,10 +103,10 @@ impl Suite<'_> {
     /// tests in VMs and those of the host.
     pub fn check(&self, in_vms: bool, local: bool) -> Result<()> {
         let tree = &self.prepared.tree;
-        let check = |command| self.framework.check(&command, tree, &self.folder);
+        let check = |command| self.options.framework.check(&command, tree, &self.folder);
         if in_vms {
             check_module(self.project, tree)?;
-            check(self.command(&self.project.tests, &[]))?;
+            check(self.command(&self.project.tests.discovery(), &[]))?;
         }
         if let (true, Some(crash)) = (in_vms && self.loader.is_some(), &self.project.crash) {
             check(self.crash_command(&crash.tests())).context("tests after a crash")?;
@@ -121,10 +121,10 @@ impl Suite<'_> {
         let (crash, loader) = (self.project.crash.as_ref()?, self.loader.as_ref()?);
         let command = self.crash_command(&crash.tests());
         // Whether the user's arguments leave any of them is known by looking.
-        let selects = self.framework.selects(&command.arguments);
+        let selects = self.options.framework.selects(&command.arguments);
         Some(CrashRequest {
-            command: self.framework.run(&command),
-            select: selects.then(|| self.framework.count(&command)),
+            command: self.options.framework.run(&command),
+            select: self.options.framework.count(&command).filter(|_| selects),
             python: command.python,
             loader: loader.clone(),
             trigger: crash.trigger.clone(),
@@ -209,17 +209,26 @@ impl Suite<'_> {
             Phase::Both | Phase::Crash => Some((&after, log(&after, "output.log"))),
         };
         let mark = |name: &RunName, test: &mut FinishedTest| self.mark(name, test);
-        let mut sink = SuiteSink::new(name, outlet, &mark, log(name, "output.log"), crash)?;
+        let sink = SuiteSink::new(name, outlet, &mark, log(name, "output.log"), crash)?;
+        let mut sink = sink.read_with(self.options.framework.reader());
         let run = vm::run(env, &request, &mut sink)?;
         sink.finish_vm(&run)
     }
 
+    /// Tests that start Python find the one that runs them.
+    fn environment(&self) -> Vec<(OsString, OsString)> {
+        let python = self.prepared.python.iter();
+        python
+            .map(|python| ("PYTHON".into(), python.into()))
+            .collect()
+    }
+
     fn request(&self, guest: Guest<'_>, console_log: PathBuf) -> Vm {
         let command = match guest.phases {
-            Phase::Main | Phase::Both => self.framework.run(&TestCommand {
+            Phase::Main | Phase::Both => self.options.framework.run(&TestCommand {
                 split: guest.split,
                 durations: guest.durations.map(Path::to_owned),
-                ..self.command(&self.project.tests, &[])
+                ..self.command(&self.project.tests.discovery(), &[])
             }),
             Phase::Crash => vec!["true".into()],
         };
@@ -232,17 +241,20 @@ impl Suite<'_> {
                 ..crash
             }),
         };
-        let mut environment = vec![
-            // Tests that start Python find the one that runs them.
-            ("PYTHON".into(), self.prepared.python.clone().into()),
-            // What is written is gone with the guest, and writing it takes time.
-            ("PYTHONDONTWRITEBYTECODE".into(), "1".into()),
-        ];
+        let mut environment = self.environment();
+        // What is written is gone with the guest, and writing it takes time.
+        environment.push(("PYTHONDONTWRITEBYTECODE".into(), "1".into()));
         environment.extend(pairs(&self.project.environment));
         let mut modules = Vec::new();
-        let mut keep = vec![self.prepared.tree.clone(), self.runner.clone()];
+        let mut keep = vec![self.prepared.tree.clone()];
+        keep.extend(self.runner.clone());
         // The environment that the interpreter is in: `<it>/bin/python3`.
-        keep.extend(self.prepared.python.ancestors().nth(2).map(Path::to_owned));
+        let python = self.prepared.python.as_ref();
+        keep.extend(
+            python
+                .and_then(|python| python.ancestors().nth(2))
+                .map(Path::to_owned),
+        );
         if let (Some(file), Some(module)) = (guest.module, &self.project.module) {
             if let Some(variable) = &module.variable {
                 environment.push((variable.into(), file.into()));

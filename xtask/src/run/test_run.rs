@@ -14,7 +14,7 @@ use crate::model::project::{Chosen, Project};
 use crate::model::results::{self, Results, RunName};
 use crate::model::run_event::{Observer, RunEvent, SessionEnd, SessionPlan};
 use crate::model::{expectation::Ledger, kernel_request::KernelRequest};
-use crate::run::framework;
+use crate::run::framework::Framework;
 use crate::run::python::{self, Prepared};
 use crate::run::queue::{self, Budget, Wanted};
 use crate::run::schedule::{self, Capacity, Partition, VmSize};
@@ -48,6 +48,9 @@ pub struct TestOptions {
     /// The folder of the results; without, a new one among the logs.
     pub folder: Option<PathBuf>,
     pub arguments: Vec<OsString>,
+    pub framework: &'static dyn Framework,
+    /// What runs the tests, if the framework has no runner of ours.
+    pub program: Vec<OsString>,
     pub environment: Vec<(OsString, OsString)>,
     pub cc: Option<String>,
     /// Memory of a guest, in MiB.
@@ -74,13 +77,13 @@ impl<'r> TestRun<'r> {
     /// Prepares the project, chooses the kernels, and looks whether the tests can be found.
     pub fn plan(env: &'r Env, options: &'r TestOptions) -> Result<Self> {
         let project = &options.project.project;
-        let framework = framework::UNITTEST;
+        let framework = options.framework;
         require(env, options)?;
         let folder = match &options.folder {
             Some(path) => RunFolder::at(std::path::absolute(path)?)?,
             None => RunFolder::create(&env.paths.logs())?,
         };
-        let prepared = prepare(env, &options.project, &folder.path.join("prepare.log"))?;
+        let prepared = prepare(env, options, &folder.path.join("prepare.log"))?;
         let partition = options.partition;
         let mine = match partition {
             None => options.requests.clone(),
@@ -97,14 +100,17 @@ impl<'r> TestRun<'r> {
             filtered: framework.selects(&options.arguments),
             expectations: project.expectations.clone(),
         };
-        let crashes = project.crash.is_some() && options.crash && !wanted.is_empty();
+        // Tests after a crash are discovered, which only a runner of ours does.
+        let ours = framework.runner().is_some();
+        let crashes = project.crash.is_some() && options.crash && ours && !wanted.is_empty();
         let loader = || asset(env, guest::LOADER, &folder.path);
+        let runner = framework.runner();
+        let runner = runner.map(|name| asset(env, name, &folder.path));
         let suite = Suite {
             project,
             options,
-            framework,
             prepared,
-            runner: asset(env, framework.runner(), &folder.path)?,
+            runner: runner.transpose()?,
             loader: crashes.then(loader).transpose()?,
             folder: folder.path.clone(),
             filtered: asked.filtered,
@@ -228,6 +234,18 @@ fn require(env: &Env, options: &TestOptions) -> Result<()> {
                 .into(),
         );
     }
+    let (framework, ours) = (
+        options.framework.name(),
+        options.framework.runner().is_some(),
+    );
+    if options.local && !ours {
+        let message = format!("the tests of the host need a runner of ours, not {framework}");
+        return Err(Failure::usage(message).hint("--runner unittest").into());
+    }
+    if options.session.shards > 1 && !options.framework.splits() {
+        let message = format!("VMs cannot share the tests of {framework}");
+        return Err(Failure::usage(message).hint("without --shards").into());
+    }
     let in_vms = !options.requests.is_empty();
     if in_vms {
         preflight::check(memory(options))?;
@@ -235,7 +253,7 @@ fn require(env: &Env, options: &TestOptions) -> Result<()> {
             preflight::directory(path)?;
         }
     }
-    setup::require(env, &tools(&options.project, in_vms)?, options.setup)
+    setup::require(env, &tools(options, in_vms)?, options.setup)
 }
 
 fn memory(options: &TestOptions) -> u32 {
@@ -243,8 +261,12 @@ fn memory(options: &TestOptions) -> u32 {
     memory.unwrap_or(vm::MEMORY)
 }
 
-fn tools(chosen: &Chosen, in_vm: bool) -> Result<Vec<Tool>> {
-    let Chosen { project, tree } = chosen;
+fn needs_python(options: &TestOptions) -> bool {
+    options.framework.runner().is_some() || !options.project.project.needs.python.is_empty()
+}
+
+fn tools(options: &TestOptions, in_vm: bool) -> Result<Vec<Tool>> {
+    let Chosen { project, tree } = &options.project;
     let mut tools = Vec::new();
     if in_vm {
         tools.extend(setup::for_vm(host_arch()?));
@@ -254,7 +276,7 @@ fn tools(chosen: &Chosen, in_vm: bool) -> Result<Vec<Tool>> {
     }
     if !project.needs.python.is_empty() || tree.is_none() {
         tools.extend(setup::for_python());
-    } else if project.python == "python3" {
+    } else if project.python == "python3" && needs_python(options) {
         tools.push(Tool::program("python3"));
     }
     tools.extend(project.needs.programs.iter().map(Tool::program));
@@ -266,10 +288,10 @@ fn tools(chosen: &Chosen, in_vm: bool) -> Result<Vec<Tool>> {
     Ok(tools)
 }
 
-fn prepare(env: &Env, chosen: &Chosen, log: &Path) -> Result<Prepared> {
-    let Chosen { project, tree } = chosen;
+fn prepare(env: &Env, options: &TestOptions, log: &Path) -> Result<Prepared> {
+    let Chosen { project, tree } = &options.project;
     match tree {
-        Some(path) => python::prepare_tree(env, project, path, log),
+        Some(path) => python::prepare_tree(env, project, path, log, needs_python(options)),
         None => {
             let release = (project.release.as_ref())
                 .with_context(|| format!("the profile {} has no release", project.name))?;

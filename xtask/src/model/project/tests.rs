@@ -26,11 +26,7 @@ fn the_smallest_project() {
             detect: vec![],
             memory: None,
             prepare: vec![],
-            tests: Discovery {
-                start: ".".into(),
-                top: ".".into(),
-                pattern: "test*.py".to_owned()
-            },
+            tests: Tests::default(),
             crash: None,
             environment: vec![],
             module: None,
@@ -280,6 +276,7 @@ fn which_project() {
     std::fs::write(path("drgn/libdrgn/configure.ac"), "").unwrap();
     let choice = |c: Option<&str>, variable: Option<&str>, current, profile: Option<&str>| {
         let choice = Choice {
+            anonymous: false,
             directory: c.map(PathBuf::from),
             variable: variable.map(PathBuf::from),
             current: path(current),

@@ -32,16 +32,28 @@ const ALL_THE_SAME: [&str; 9] = [
 ];
 
 impl Framework for Unittest {
-    fn runner(&self) -> &'static str {
-        "guest/run_unittests.py"
+    fn name(&self) -> &'static str {
+        "unittest"
+    }
+
+    fn runner(&self) -> Option<&'static str> {
+        Some("guest/run_unittests.py")
     }
 
     fn run(&self, command: &TestCommand) -> Vec<OsString> {
         words(command, None)
     }
 
-    fn count(&self, command: &TestCommand) -> Vec<OsString> {
-        words(command, Some("--count"))
+    fn count(&self, command: &TestCommand) -> Option<Vec<OsString>> {
+        Some(words(command, Some("--count")))
+    }
+
+    fn pick(&self, test: &str) -> Vec<OsString> {
+        vec![test.into()]
+    }
+
+    fn splits(&self) -> bool {
+        true
     }
 
     fn selects(&self, arguments: &[OsString]) -> bool {
@@ -123,6 +135,7 @@ mod tests {
         let command = TestCommand {
             python: "/v/bin/python".into(),
             runner: "/run/r.py".into(),
+            program: vec![],
             discovery: Discovery {
                 start: "tests".into(),
                 top: ".".into(),
@@ -147,7 +160,10 @@ mod tests {
         };
         let last = |words: Vec<OsString>| text(words.get(9..).unwrap().to_vec());
         assert_eq!(last(Unittest.run(&command)), "--within t.A");
-        assert_eq!(last(Unittest.count(&command)), "--within --count t.A");
+        assert_eq!(
+            last(Unittest.count(&command).unwrap()),
+            "--within --count t.A"
+        );
     }
 
     #[test]

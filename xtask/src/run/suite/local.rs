@@ -23,6 +23,7 @@ impl Suite<'_> {
         outlet.send(RunEventKind::Started(name.clone()))?;
         let local = (self.project.local.as_ref()).context("the project has no local tests")?;
         let words = self
+            .options
             .framework
             .run(&self.command(&local.tests(), &local.exclude));
         let log = run_folder::log_file(&self.folder, &name, "output.log");
@@ -38,7 +39,7 @@ impl Suite<'_> {
         let mut reader = File::open(&events).context("cannot read the test events")?;
         let mut environment = vec![("VMTEST_EVENTS".into(), events.into())];
         environment.extend(pairs(&local.environment));
-        environment.push(("PYTHON".into(), self.prepared.python.clone().into()));
+        environment.extend(self.environment());
         environment.extend(self.options.environment.iter().cloned());
         sink.started()?;
         sink.boot = None;

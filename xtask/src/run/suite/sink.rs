@@ -13,7 +13,8 @@ use crate::base::{bounded_log::BoundedLog, process::tail_of_log};
 use crate::model::results::{Evidence, Phases, RunName, RunRecord};
 use crate::model::run_event::{RunEvent, RunEventKind};
 use crate::model::test_event::{EventParser, FinishedTest, RunOutcome, Tally, TestEvent};
-use crate::vm::{BootSpans, PhaseRun, VmRun, VmSink};
+use crate::run::framework::OutputReader;
+use crate::vm::{BootSpans, PhaseRun, VmOutcome, VmRun, VmSink};
 
 /// Lines of a log that the report of a run shows.
 const TAIL_LINES: usize = 25;
@@ -79,6 +80,8 @@ pub struct SuiteSink<'s> {
     output: BoundedLog,
     pub(super) output_log: PathBuf,
     parser: EventParser,
+    /// Makes events of the output, in place of the parser.
+    reader: Option<Box<dyn OutputReader>>,
     tally: Tally,
     begin: Instant,
     pub(super) boot: Option<Duration>,
@@ -106,12 +109,18 @@ impl<'s> SuiteSink<'s> {
             output,
             output_log,
             parser: EventParser::default(),
+            reader: None,
             tally: Tally::default(),
             begin: Instant::now(),
             boot: None,
             crash: crash.map(|(name, log)| (name.clone(), log)),
             before: None,
         })
+    }
+
+    pub fn read_with(mut self, reader: Option<Box<dyn OutputReader>>) -> Self {
+        self.reader = reader;
+        self
     }
 
     fn event(&mut self, mut event: TestEvent) -> Result<()> {
@@ -143,7 +152,7 @@ impl<'s> SuiteSink<'s> {
     }
 
     fn finish_phase(
-        self,
+        mut self,
         run: &VmRun,
         phase: &PhaseRun,
         dump: Option<&PathBuf>,
@@ -159,8 +168,12 @@ impl<'s> SuiteSink<'s> {
             cores: run.cores.clone(),
             ..Evidence::default()
         };
+        let died = match phase.outcome {
+            VmOutcome::Exited(status) => self.finish_output(status)?,
+            _ => None,
+        };
         self.finish(
-            |tally| vm_outcome(tally, &phase.outcome),
+            |tally| died.unwrap_or_else(|| vm_outcome(tally, &phase.outcome)),
             (boot, phase.spans, phase.total),
             acceleration,
             evidence,
@@ -176,6 +189,28 @@ impl<'s> SuiteSink<'s> {
             None,
             Evidence::default(),
         )
+    }
+
+    /// Ends the output of a command that ended with `status`; an outcome if that is decided
+    /// without the status.
+    fn finish_output(&mut self, status: u8) -> Result<Option<RunOutcome>> {
+        let Some(mut reader) = self.reader.take() else {
+            return Ok(None);
+        };
+        match reader.finish(status) {
+            Err(how) => {
+                let running = self.tally.running.clone();
+                return Ok(Some(RunOutcome::RunnerDied { how, running }));
+            }
+            Ok(events) => self.take(events)?,
+        }
+        // Frameworks say in their own ways that tests failed; a signal is not one of them.
+        let failed = self.tally.counts.bad() > 0 && (1..128).contains(&status);
+        Ok(failed.then(|| self.tally.outcome(1)))
+    }
+
+    fn take(&mut self, events: Vec<TestEvent>) -> Result<()> {
+        events.into_iter().try_for_each(|event| self.event(event))
     }
 
     fn finish(
@@ -235,7 +270,9 @@ impl VmSink for SuiteSink<'_> {
     }
 
     fn stdout(&mut self, bytes: &[u8]) -> Result<()> {
-        self.output(bytes)
+        self.output(bytes)?;
+        let events = self.reader.as_mut().map(|reader| reader.push(bytes));
+        self.take(events.unwrap_or_default())
     }
 
     fn stderr(&mut self, bytes: &[u8]) -> Result<()> {
@@ -243,10 +280,14 @@ impl VmSink for SuiteSink<'_> {
     }
 
     fn events(&mut self, bytes: &[u8]) -> Result<()> {
-        for event in self.parser.push(bytes) {
-            self.event(event)?;
+        // Of two tellers one is enough.
+        match self.reader {
+            None => {
+                let events = self.parser.push(bytes);
+                self.take(events)
+            }
+            Some(_) => Ok(()),
         }
-        Ok(())
     }
 
     fn tick(&mut self) -> Result<Option<(u16, u16)>> {
