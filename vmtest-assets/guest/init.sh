@@ -68,6 +68,7 @@ vmtest_init() {
 	open_status_port
 	say "hello $phase $time${vmtest_bridge:+ $vmtest_bridge}"
 	ask_for_time
+	start_kernel_pump
 	# For a dump of our memory; a kernel without CONFIG_CRASH_CORE has none.
 	[ -r /sys/kernel/vmcoreinfo ] && read -r description </sys/kernel/vmcoreinfo &&
 		say "vmcoreinfo $description"
@@ -272,6 +273,7 @@ open_status_port() {
 		vmtest.stdout) stdout_port=/dev/${port##*/} ;;
 		vmtest.stderr) stderr_port=/dev/${port##*/} ;;
 		vmtest.events) events_port=/dev/${port##*/} ;;
+		vmtest.kernel) kernel_port=/dev/${port##*/} ;;
 		vmtest.stdin) stdin_port=/dev/${port##*/} ;;
 		esac
 	done
@@ -439,9 +441,9 @@ load() {
 # bytes into a pipe is atomic (pipe(7)), so the mark arrives in one piece.
 run_on_pipes() {
 	exec 4<>/run/vmtest/stdout 5<>/run/vmtest/stderr
-	start_pump stdout "$stdout_port"
+	start_pump /run/vmtest/stdout "$stdout_port"
 	stdout_pump=$!
-	start_pump stderr "$stderr_port"
+	start_pump /run/vmtest/stderr "$stderr_port"
 	stderr_pump=$!
 	start_events_pump
 	if [ "$vmtest_stdin" = 1 ]; then
@@ -468,6 +470,7 @@ run_on_pipes() {
 		goes_on || break
 		exec 8</dev/null
 	done
+	say_tainted
 	say "exit $phase $status"
 	mark_streams
 }
@@ -499,6 +502,7 @@ mark_streams() {
 	printf '%s' "$vmtest_mark" >&4
 	printf '%s' "$vmtest_mark" >&5
 	printf '%s' "$vmtest_mark" >&6
+	mark_kernel
 }
 
 run_on_terminal() {
@@ -513,6 +517,7 @@ run_on_terminal() {
 	command=$!
 	set +m
 	wait_for_command
+	say_tainted
 	say "exit $phase $status"
 	mark_terminal
 }
@@ -522,18 +527,39 @@ mark_terminal() {
 	bb stty -F /dev/hvc0 -ixon
 	printf '%s' "$vmtest_mark" >/dev/hvc0
 	printf '%s' "$vmtest_mark" >&6
+	mark_kernel
+}
+
+# The kernel's log, for the host to look for complaints. /proc/kmsg gives all records that fit
+# into one read, and remembers its place: a second pump goes on where the first one was.
+kernel_pump=
+start_kernel_pump() {
+	[ -e /proc/kmsg ] || return 0
+	start_pump /proc/kmsg "$kernel_port"
+	kernel_pump=$!
+}
+
+# As a record of a process' (facility 1) with the level of debugging (7), which no console shows.
+mark_kernel() {
+	{ [ -n "$kernel_pump" ] && echo "<15>$vmtest_mark" >/dev/kmsg; } 2>/dev/null && return
+	[ -z "$kernel_pump" ] || kill -9 "$kernel_pump"
+	printf '%s' "$vmtest_mark" >"$kernel_port"
+}
+
+say_tainted() {
+	read -r tainted </proc/sys/kernel/tainted && say "tainted $tainted"
 }
 
 start_events_pump() {
 	exec 6<>/run/vmtest/events
-	start_pump events "$events_port"
+	start_pump /run/vmtest/events "$events_port"
 	events_pump=$!
 }
 
-# start_pump STREAM PORT; $! is it, and no shell that waits for it: a shell that is killed
+# start_pump FILE PORT; $! is it, and no shell that waits for it: a shell that is killed
 # would leave the port to its child.
 start_pump() {
-	exec "$vmtest_busybox" cat <"/run/vmtest/$1" >"$2" 4>&- 5>&- 6>&- 7>&- &
+	exec "$vmtest_busybox" cat <"$1" >"$2" 4>&- 5>&- 6>&- 7>&- &
 }
 
 the_command() {
@@ -568,10 +594,12 @@ wait_for_command() {
 # pump: what its first one had taken is gone.
 look_after_children() {
 	runs "$control" || start_control
-	runs "$events_pump" || { start_pump_again events "$events_port" && events_pump=$!; }
+	runs "$events_pump" || { start_pump_again /run/vmtest/events "$events_port" && events_pump=$!; }
+	[ -z "$kernel_pump" ] || runs "$kernel_pump" ||
+		{ start_pump_again /proc/kmsg "$kernel_port" && kernel_pump=$!; }
 	[ -n "${stdout_pump-}" ] || return 0
-	runs "$stdout_pump" || { start_pump_again stdout "$stdout_port" && stdout_pump=$!; }
-	runs "$stderr_pump" || { start_pump_again stderr "$stderr_port" && stderr_pump=$!; }
+	runs "$stdout_pump" || { start_pump_again /run/vmtest/stdout "$stdout_port" && stdout_pump=$!; }
+	runs "$stderr_pump" || { start_pump_again /run/vmtest/stderr "$stderr_port" && stderr_pump=$!; }
 }
 
 # A port that somebody else has opened cannot be: once a second is often enough. Only the
@@ -580,7 +608,7 @@ complaints=/dev/console
 start_pump_again() {
 	{
 		bb sleep 1
-		exec "$vmtest_busybox" cat <"/run/vmtest/$1" >"$2"
+		exec "$vmtest_busybox" cat <"$1" >"$2"
 	} 2>"$complaints" 4>&- 5>&- 6>&- 7>&- &
 	complaints=/dev/null
 }

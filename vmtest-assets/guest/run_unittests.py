@@ -37,6 +37,8 @@ their ``tests`` add up to it. Every test of ``run-started`` gets exactly one
 ``test-finished`` unless the run is cut short, also when a fixture of its class
 or module fails or skips. What belongs to no test (``tearDownClass``) gets one
 under a name of its own, so that ``counts`` always has the sum of all lines.
+``kernel_time`` is the time of the last record in the kernel's log when a test ended, in
+microseconds, if there was a new one; only in a virtual machine.
 ``subtests`` lists those that did not pass, the first MOST_SUBTESTS of them;
 ``reason`` and ``traceback`` have their names too. ``description`` is the first
 line of the test's doc string; a test that passed comes without it.
@@ -214,6 +216,46 @@ class Events:
         if self._journal is not None:
             known = {key: fields[key] for key in ("id", "outcome") if key in fields}
             self._journal.send(event, **known)
+
+
+class KernelLog:
+    """When the last record came into the kernel's log, in the kernel's own microseconds."""
+
+    def __init__(self, path):
+        self._descriptor = -1
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            self._descriptor = fcntl.fcntl(
+                descriptor, fcntl.F_DUPFD_CLOEXEC, Events.LOWEST_DESCRIPTOR
+            )
+            os.close(descriptor)
+            # The records until now are nobody's.
+            os.lseek(self._descriptor, 0, os.SEEK_END)
+            self._identity = self._look()
+        except (AttributeError, OSError):
+            self._identity = None
+
+    def _look(self):
+        status = os.fstat(self._descriptor)
+        return status.st_ino, status.st_rdev
+
+    def time(self):
+        """Of the records since the last call; None without any."""
+        time = None
+        try:
+            # Tests close descriptors, and their numbers become other files.
+            while self._identity and self._look() == self._identity:
+                try:
+                    # Documentation/ABI/testing/dev-kmsg: one record, `level,number,time,…;text`.
+                    record = os.read(self._descriptor, 8192)
+                    time = int(record.split(b";", 1)[0].split(b",")[2])
+                except BrokenPipeError:
+                    # Overwritten; the next read gives the oldest one that is left.
+                    continue
+        except (OSError, IndexError, ValueError):
+            # EAGAIN: there are no more.
+            pass
+        return time
 
 
 class Past:
@@ -489,6 +531,7 @@ class Result(unittest.TextTestResult):
     events = None
     pending = None
     past = None
+    kernel_log = None
 
     # What a test can be told more than once (a failure and an error of
     # tearDown, several subtests): the first of these that occurred counts.
@@ -591,6 +634,9 @@ class Result(unittest.TextTestResult):
             fields["more_subtests"] = len(subtests) - MOST_SUBTESTS
         if test is not None and outcome != "passed":
             fields.update(self._describe(test))
+        time = self.kernel_log.time()
+        if time is not None:
+            fields["kernel_time"] = time
         self.counts[outcome] += 1
         self.events.send(
             "test-finished",
@@ -938,6 +984,8 @@ class Text(io.TextIOWrapper):
 def test(options, events, past):
     """Loads the tests and runs those that have not been run; the exit status."""
     Result.events, Result.past = events, past
+    in_guest = os.environ.get("VMTEST_EVENTS") == "/run/vmtest/events"
+    Result.kernel_log = KernelLog("/dev/kmsg" if in_guest else "")
     if options.catch:
         unittest.installHandler()
     more = {}

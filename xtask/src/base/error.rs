@@ -11,6 +11,8 @@ pub enum FailureKind {
     /// The command line, a project file or another input of the user is wrong.
     Usage,
     Setup,
+    /// A program that we ran failed. Callers may have something else to try.
+    Program,
     /// A VM was lost, panicked or got stuck.
     Vm,
     NoTests,
@@ -23,7 +25,7 @@ impl FailureKind {
         match self {
             Self::Findings => 1,
             Self::Usage => 2,
-            Self::Setup => 3,
+            Self::Setup | Self::Program => 3,
             Self::Vm => 4,
             Self::NoTests => 5,
             Self::Interrupted(signal) => 128 + u8::try_from(signal).unwrap_or(2),
@@ -100,6 +102,13 @@ pub fn kind(error: &anyhow::Error) -> Option<FailureKind> {
         .chain()
         .find_map(failure_in)
         .map(|failure| failure.kind)
+}
+
+/// An error as a new one: [`anyhow::Error`] cannot be cloned.
+pub fn copy(error: &anyhow::Error) -> anyhow::Error {
+    let kind = kind(error).unwrap_or(FailureKind::Setup);
+    let copy = Failure::new(kind, format!("{error:#}"));
+    copy.lines(lines(error)).into()
 }
 
 /// Whether nothing else is to be tried after an error: it is a signal, or a mistake of the

@@ -19,7 +19,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal};
 
-use crate::base::{disk, environment::TOKENS, error::Failure, input, interrupt, secrets};
+use crate::base::{
+    disk, environment::TOKENS, error::Failure, error::FailureKind, input, interrupt, secrets,
+};
 
 /// The hidden command under which this binary is its own supervisor.
 pub const SUPERVISE: &str = "supervise";
@@ -284,7 +286,9 @@ pub fn run_logged(
             log.display()
         );
         let lines = tail_of_log(log, start, 20);
-        return Err(Failure::setup(message).lines(lines).into());
+        return Err(Failure::new(FailureKind::Program, message)
+            .lines(lines)
+            .into());
     }
     Ok(())
 }

@@ -10,11 +10,12 @@ use crate::base::terminal::{self, RawTerminal};
 use crate::base::{env::Env, interrupt, process::shell_quote, shown, stdout, temporary, ui::Ui};
 use crate::cli::{kernels, machine::Machine, release::SourceFlags};
 use crate::host::setup;
+use crate::model::complaint::STALL;
 use crate::supply::host_arch;
 use crate::vm::console::log::{self, ConsoleLog};
-use crate::vm::{self, Limits, Stdin, VmOutcome, VmRun, VmSink, preflight};
+use crate::vm::{self, Accel, Limits, Stdin, VmOutcome, VmRun, VmSink, preflight};
 use anyhow::{Context, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -58,6 +59,10 @@ pub struct VmFlags {
     /// Print the kernel's messages to standard error as they arrive
     #[arg(long)]
     pub kernel_log: bool,
+    /// What to do if the kernel complained (WARNING, KASAN, lockdep and the like): show a line,
+    /// fail with its report and exit status 1, or ignore it
+    #[arg(long, value_enum, default_value_t)]
+    pub complaints: ComplaintMode,
     /// End with this exit status if the VM was lost, panicked or got stuck
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub lost_status: u8,
@@ -68,6 +73,14 @@ pub struct VmFlags {
     pub sources: SourceFlags,
     #[command(flatten)]
     pub machine: Machine,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum ComplaintMode {
+    #[default]
+    Show,
+    Fail,
+    Ignore,
 }
 
 /// Lines of the kernel's words that are shown; all of them are in the console's log.
@@ -108,7 +121,7 @@ pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
     let rest = copy(&sink.kernel.finish(), std::io::stderr());
     drop(raw);
     rest?;
-    Ok(conclude(&run?, log, flags.lost_status, &env.ui))
+    Ok(conclude(&run?, log, flags, &env.ui))
 }
 
 fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
@@ -147,7 +160,7 @@ fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
 }
 
 /// Says how it ended, if not by the command's end; the exit status.
-fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
+fn conclude(run: &VmRun, log: ConsoleLog, flags: &VmFlags, ui: &Ui) -> u8 {
     let main = &run.main;
     if let VmOutcome::Exited(status) = main.outcome {
         let (total, how) = (vm::seconds(main.total), run.accel.name());
@@ -158,8 +171,12 @@ fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
         if let Some(spans) = &main.spans {
             ui.verbose(format!("until the command started: {spans}"));
         }
-        log.remove();
-        return status;
+        let bad = complain(run, flags.complaints, ui);
+        if !bad {
+            log.remove();
+        }
+        let failed = bad && flags.complaints == ComplaintMode::Fail && status == 0;
+        return if failed { 1 } else { status };
     }
     let mut lines = match (main.trouble.as_str(), main.console_tail.as_str()) {
         ("", "") => Vec::new(),
@@ -177,7 +194,26 @@ fn conclude(run: &VmRun, log: ConsoleLog, lost_status: u8, ui: &Ui) -> u8 {
     lines.extend(run.dump.iter().map(|dump| format!("dump: {}", path(dump))));
     let failure = Failure::new(FailureKind::Vm, main.outcome.to_string());
     ui.error(&failure.lines(lines.join("\n")).into());
-    lost_status
+    flags.lost_status
+}
+
+/// Shows the kernel's complaints; whether there are some that count.
+fn complain(run: &VmRun, mode: ComplaintMode, ui: &Ui) -> bool {
+    let mut bad = false;
+    for complaint in &run.main.complaints {
+        let false_alarm = complaint.kind == STALL && run.accel == Accel::Tcg;
+        let title = format!("the kernel complained: {}", shown::line(&complaint.title));
+        match mode {
+            ComplaintMode::Ignore => continue,
+            ComplaintMode::Fail if !false_alarm => {
+                let failure = Failure::new(FailureKind::Findings, title);
+                ui.error(&failure.lines(complaint.report.clone()).into());
+            }
+            ComplaintMode::Show | ComplaintMode::Fail => ui.warn(title),
+        }
+        bad |= !false_alarm;
+    }
+    bad
 }
 
 /// Copies the guest's streams to ours.

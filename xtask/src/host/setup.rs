@@ -11,9 +11,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
+use crate::base::error::{FailureKind, kind};
 use crate::base::process::{LongCommand, status_in_words, tail_of_log};
 use crate::base::{disk, env::Env, error::Failure, input, lock, programs, ui::Ui};
-use crate::base::{embedded::HOST_PACKAGES, error::kind, process::shell};
+use crate::base::{embedded::HOST_PACKAGES, process::shell};
 use crate::model::{arch, arch::Arch, project::Project};
 
 /// Something that this host must have.
@@ -427,7 +428,7 @@ impl Installer<'_> {
         let Err(error) = self.run(family, packages, refresh) else {
             return Ok(());
         };
-        if refresh || kind(&error).is_some() {
+        if refresh || kind(&error) != Some(FailureKind::Program) {
             return Err(error);
         }
         // Lists that are there may be from a time whose packages the mirror no longer has.

@@ -15,15 +15,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::time::{Date, parse_date};
 use crate::base::{error::Failure, suggest};
+use crate::model::complaint::Complaint;
 use crate::model::results::{Results, RunName, RunRecord, Session};
-use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
+use crate::model::test_event::{FinishedTest, TestOutcome};
 use crate::model::{arch, version::Release, version_range::KernelRange};
 
 /// One entry `[[expect]]`: on these kernels, these tests fail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Expectation {
-    /// The dotted name of tests, with shell wildcards.
+    /// The dotted name of tests, with shell wildcards; or the same for complaints' titles.
     pub test: String,
+    /// An entry `[[allow]]`: complaints of the kernel that make no run fail.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub complaint: bool,
     /// The kernels, a [`KernelRange`] such as `>=5.11, <5.19`; all of them without.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kernels: Option<String>,
@@ -112,6 +116,15 @@ impl Entry {
                 .is_none_or(|range| range.contains(&kernel.release.version))
     }
 
+    fn lists(&self, id: &str) -> bool {
+        !self.expectation.complaint && self.matches(id)
+    }
+
+    fn allows(&self, complaint: &Complaint) -> bool {
+        self.expectation.complaint
+            && (self.matches(&complaint.title) || self.matches(&complaint.kind))
+    }
+
     fn matches(&self, id: &str) -> bool {
         // Names have brackets where they are made of parameters.
         self.expectation.test == id || self.test.matches(id)
@@ -146,11 +159,11 @@ impl Applicable<'_> {
     pub fn mark(&self, test: &mut FinishedTest, filtered: bool) {
         (test.expected, test.expired) = (None, None);
         if test.outcome.is_bad() || (test.outcome == TestOutcome::Passed && !filtered) {
-            let entry = self.entries.iter().find(|entry| entry.matches(&test.id));
+            let entry = self.entries.iter().find(|entry| entry.lists(&test.id));
             test.expected = entry.map(|entry| entry.expectation.reason.clone());
         }
         if test.expected.is_none() && test.outcome.is_bad() {
-            let entry = self.expired.iter().find(|entry| entry.matches(&test.id));
+            let entry = self.expired.iter().find(|entry| entry.lists(&test.id));
             test.expired = entry.map(|entry| {
                 let until = entry.expectation.until.as_deref().unwrap_or_default();
                 let reason = &entry.expectation.reason;
@@ -201,6 +214,16 @@ impl Ledger {
         self.applies(name).mark(test, filtered);
     }
 
+    /// Sets [`Complaint::allowed`] to the reason of the first entry that lists it.
+    pub fn allow(&self, complaint: &mut Complaint, name: &RunName) {
+        let applicable = self.applies(name);
+        let entry = applicable
+            .entries
+            .iter()
+            .find(|entry| entry.allows(complaint));
+        complaint.allowed = entry.map(|entry| entry.expectation.reason.clone());
+    }
+
     /// What is wrong with the list: all of its entries that have expired, and those
     /// that matched no test.
     pub fn findings(&self, results: &Results) -> Vec<Finding> {
@@ -228,8 +251,10 @@ impl Ledger {
             let (mut judged, mut matched) = (false, false);
             for (_, run) in runs {
                 judged |= complete(run);
-                let tests = &run.tally.finished_tests;
-                matched = matched || tests.iter().any(|test| entry.matches(&test.id));
+                let (tests, complaints) = (&run.tally.finished_tests, &run.tally.complaints);
+                matched = matched
+                    || tests.iter().any(|test| entry.lists(&test.id))
+                    || complaints.iter().any(|complaint| entry.allows(complaint));
             }
             judged && !matched
         };
@@ -244,8 +269,7 @@ impl Ledger {
 
 /// All tests of a run were told of.
 fn complete(run: &RunRecord) -> bool {
-    matches!(run.outcome, RunOutcome::Passed | RunOutcome::TestsFailed)
-        && run.tally.finished.is_some()
+    run.outcome.is_complete() && run.tally.finished.is_some()
 }
 
 /// Something wrong with the list itself.
@@ -274,13 +298,18 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Expectation {
             test,
+            complaint,
             kernels,
             flavor,
             arch,
             reason,
             until,
         } = &self.expectation;
-        write!(f, "the expectation of {test}")?;
+        let (entry, what) = match complaint {
+            false => ("expectation of", "test"),
+            true => ("allowance of the complaint", "complaint"),
+        };
+        write!(f, "the {entry} {test}")?;
         let kernels = kernels.as_ref().map(|kernels| format!("kernels {kernels}"));
         let flavor = flavor.as_ref().map(|flavor| format!("flavor {flavor}"));
         let parts = [kernels, flavor, arch.clone()];
@@ -293,7 +322,7 @@ impl fmt::Display for Finding {
                 let until = until.as_deref().unwrap_or_default();
                 write!(f, " ended with {until} and no longer counts")?;
             }
-            FindingKind::Unmatched => f.write_str(" matched no test")?,
+            FindingKind::Unmatched => write!(f, " matched no {what}")?,
         }
         write!(f, " ({reason})")
     }
@@ -302,11 +331,12 @@ impl fmt::Display for Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::test_event::{Counts, Tally, TestEvent};
+    use crate::model::test_event::{Counts, RunOutcome, Tally, TestEvent};
 
     fn expectation(test: &str, kernels: Option<&str>) -> Expectation {
         Expectation {
             test: test.to_owned(),
+            complaint: false,
             kernels: kernels.map(str::to_owned),
             flavor: None,
             arch: None,

@@ -2,6 +2,7 @@
 
 pub mod arch;
 pub mod catalog;
+pub mod complaint;
 pub mod expectation;
 pub mod kernel;
 pub mod kernel_request;

@@ -8,8 +8,8 @@
 //! memory = "1 GiB"             # of the guest, instead of 2 GiB
 //!
 //! [tests]                      # in the guest
-//! runner = "unittest"          # or another of RUNNERS
-//! command = ["./run.sh"]       # for those that have no runner of ours
+//! runner = "unittest"          # the test framework
+//! fail_on_stalls = true        # also where the processors are emulated
 //! start = "tests"              # discovery, for those that have one
 //! top = "."
 //! pattern = "test*.py"
@@ -46,6 +46,14 @@
 //! arch = "x86_64"              # any without
 //! reason = "issue 12"          # required
 //! until = "2030-12-31"         # the last day on which it counts
+//!
+//! [[allow]]                    # complaints of the kernel that make no run fail
+//! pattern = "WARNING: * at drivers/x.c:*" # of their titles, or a kind; the rest as above
+//! kernels = "<6.1"
+//! flavor = "default"
+//! arch = "x86_64"
+//! reason = "issue 13"
+//! until = "2030-12-31"
 //!
 //! [local]                      # tests on the host, `test -l`
 //! start = "tests"
@@ -119,6 +127,9 @@ pub struct Project {
     pub needs: Needs,
     #[serde(default, deserialize_with = "expectations", rename = "expect")]
     pub expectations: Vec<Expectation>,
+    /// Complaints of kernels that make no run fail.
+    #[serde(default, deserialize_with = "allowances", rename = "allow")]
+    pub allowances: Vec<Expectation>,
     pub local: Option<Local>,
     /// What is tested without a checkout.
     pub release: Option<PinnedRelease>,
@@ -150,6 +161,8 @@ pub struct Tests {
     pub runner: String,
     /// What runs the tests, if the framework has no runner of ours.
     pub command: Vec<String>,
+    /// Whether stalls count where the processors are emulated.
+    pub fail_on_stalls: bool,
     #[serde(deserialize_with = "inside")]
     start: PathBuf,
     #[serde(deserialize_with = "inside")]
@@ -162,6 +175,7 @@ impl Default for Tests {
         Self {
             runner: RUNNERS[0].0.to_owned(),
             command: Vec::new(),
+            fail_on_stalls: false,
             start: top(),
             top: top(),
             pattern: usual_pattern(),
@@ -362,9 +376,13 @@ impl Project {
             let span = table.get_ref().get("tests").map(Spanned::span);
             return Err(failure(span, &fault));
         }
-        let tables = table.get_ref().get("expect").map(Spanned::get_ref);
-        let tables = tables.and_then(DeValue::as_array).into_iter().flatten();
-        for (expectation, table) in project.expectations.iter().zip(tables) {
+        let tables = |key: &str| {
+            let tables = table.get_ref().get(key).map(Spanned::get_ref);
+            tables.and_then(DeValue::as_array).into_iter().flatten()
+        };
+        let expected = project.expectations.iter().zip(tables("expect"));
+        let allowed = project.allowances.iter().zip(tables("allow"));
+        for (expectation, table) in expected.chain(allowed) {
             if let Err(Mistake { key, failure: why }) = expectation.check() {
                 let span = table.get_ref().get(key).map(Spanned::span);
                 let located = failure(span, &why.message);
@@ -500,6 +518,8 @@ fn memory<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<u32>, D::Er
 #[serde(remote = "Expectation", deny_unknown_fields)]
 struct ExpectationTable {
     test: String,
+    #[serde(skip)]
+    complaint: bool,
     kernels: Option<String>,
     flavor: Option<String>,
     arch: Option<String>,
@@ -510,6 +530,28 @@ struct ExpectationTable {
 fn expectations<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<Expectation>, D::Error> {
     #[derive(Deserialize)]
     struct Row(#[serde(with = "ExpectationTable")] Expectation);
+    let rows = Vec::<Row>::deserialize(deserializer)?;
+    Ok(rows.into_iter().map(|row| row.0).collect())
+}
+
+/// As one of a complaint is.
+#[derive(Deserialize)]
+#[serde(remote = "Expectation", deny_unknown_fields)]
+struct AllowanceTable {
+    #[serde(rename = "pattern")]
+    test: String,
+    #[serde(skip, default = "yes")]
+    complaint: bool,
+    kernels: Option<String>,
+    flavor: Option<String>,
+    arch: Option<String>,
+    reason: String,
+    until: Option<String>,
+}
+
+fn allowances<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<Expectation>, D::Error> {
+    #[derive(Deserialize)]
+    struct Row(#[serde(with = "AllowanceTable")] Expectation);
     let rows = Vec::<Row>::deserialize(deserializer)?;
     Ok(rows.into_iter().map(|row| row.0).collect())
 }

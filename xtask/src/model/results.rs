@@ -460,6 +460,7 @@ mod tests {
             filtered: true,
             expectations: vec![Expectation {
                 test: "t.*".to_owned(),
+                complaint: false,
                 kernels: Some(">=5.11".to_owned()),
                 flavor: None,
                 arch: None,

@@ -21,6 +21,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+use crate::model::complaint::Complaint;
+
+/// How one test ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TestOutcome {
@@ -100,6 +103,10 @@ pub struct FinishedTest {
     /// How many more there are.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub more_subtests: u64,
+    /// The time of the last record in the kernel's log when it ended, in the kernel's
+    /// microseconds, if there was a new one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kernel_time: Option<u64>,
     /// That the project's list had this test fail on this kernel until a day that is over.
     /// Set by the host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -127,6 +134,7 @@ impl FinishedTest {
             traceback: None,
             subtests: Vec::new(),
             more_subtests: 0,
+            kernel_time: None,
             expired: None,
             expected: None,
         }
@@ -240,6 +248,9 @@ pub enum TestEvent {
     TestFinished(FinishedTest),
     /// The test process ended before its last test; another one runs those behind it.
     RunnerDied(Death),
+    /// The kernel complained. The host tells it.
+    KernelComplained(Complaint),
+    /// The last test ended.
     RunFinished {
         /// The runner's own tally.
         counts: Counts,
@@ -366,6 +377,8 @@ pub fn bounded(seconds: f64) -> f64 {
 fn parse(line: &[u8], dropped: u64) -> TestEvent {
     if line.len() <= LONGEST_LINE
         && let Ok(Line { v: 1, mut event }) = serde_json::from_slice(line)
+        // Only the host tells that.
+        && !matches!(event, TestEvent::KernelComplained(_))
     {
         match &mut event {
             // Durations are sums and differences of the guest's clock.
@@ -377,6 +390,7 @@ fn parse(line: &[u8], dropped: u64) -> TestEvent {
             TestEvent::RunStarted { .. }
             | TestEvent::TestStarted { .. }
             | TestEvent::RunnerDied(_)
+            | TestEvent::KernelComplained(_)
             | TestEvent::Garbage { .. } => {}
         }
         return event;
@@ -405,6 +419,9 @@ pub struct Tally {
     /// From the first test to the last, as the runner took it.
     pub seconds: f64,
     pub garbage: u64,
+    /// The kernel's, in order.
+    pub complaints: Vec<Complaint>,
+    /// The finished tests, in order.
     pub finished_tests: Vec<FinishedTest>,
 }
 
@@ -432,6 +449,7 @@ impl Tally {
                 self.finished = Some(counts.clone());
                 self.seconds = bounded(*seconds);
             }
+            TestEvent::KernelComplained(complaint) => self.complaints.push(complaint.clone()),
             TestEvent::Garbage { .. } => self.garbage += 1,
         }
     }
@@ -462,10 +480,31 @@ impl Tally {
             };
             // They ran at the same time.
             all.seconds = all.seconds.max(part.seconds);
+            all.complaints.extend(part.complaints);
             all.garbage = all.garbage.saturating_add(part.garbage);
             all.finished_tests.extend(part.finished_tests);
         }
         all
+    }
+
+    /// The outcome of a run whose tests passed.
+    pub fn with_complaints(&self, outcome: RunOutcome) -> RunOutcome {
+        let bad = self
+            .complaints
+            .iter()
+            .filter(|complaint| complaint.is_bad());
+        let bad = bad
+            .map(|complaint| complaint.title.as_str())
+            .collect::<Vec<_>>();
+        match (outcome, &bad[..]) {
+            (RunOutcome::Passed, [first, more @ ..]) => RunOutcome::Complained {
+                how: match more.len() {
+                    0 => (*first).to_owned(),
+                    more => format!("{first} (and {more} more)"),
+                },
+            },
+            (outcome, _) => outcome,
+        }
     }
 
     /// The tests that make the run fail, in order.
@@ -558,6 +597,12 @@ fn words(status: u8) -> String {
 pub enum RunOutcome {
     /// Status 0 and a `run-finished` whose counts agree with the finished tests.
     Passed,
+    /// All tests passed, and the kernel complained of something that nothing allows.
+    Complained {
+        /// The first complaint, and how many more there are.
+        how: String,
+    },
+    /// At least one test failed.
     TestsFailed,
     /// The test process ended without `run-finished`, or against it.
     RunnerDied {
@@ -599,9 +644,19 @@ pub enum Stage {
 }
 
 impl RunOutcome {
+    /// Whether all tests came to their end, so that what did not happen in them is known.
+    pub fn is_complete(&self) -> bool {
+        matches!(
+            self,
+            Self::Passed | Self::Complained { .. } | Self::TestsFailed
+        )
+    }
+
+    /// The name for people.
     pub fn name(&self) -> &'static str {
         match self {
             Self::Passed => "passed",
+            Self::Complained { .. } => "complained",
             Self::TestsFailed => "tests failed",
             Self::RunnerDied { .. } => "runner died",
             Self::NoTests => "no tests ran",
@@ -620,9 +675,10 @@ impl RunOutcome {
     pub fn detail(&self) -> Option<String> {
         match self {
             Self::Passed | Self::TestsFailed | Self::NoTests => None,
-            Self::RunnerDied { how, .. } | Self::Lost { how, .. } | Self::Panicked { how, .. } => {
-                Some(how.clone())
-            }
+            Self::RunnerDied { how, .. }
+            | Self::Complained { how }
+            | Self::Lost { how, .. }
+            | Self::Panicked { how, .. } => Some(how.clone()),
             Self::Stuck { phase, how, .. } => Some(format!("{phase}: {how}")),
             Self::NotStarted { how, .. } => Some(how.clone()),
         }
@@ -634,14 +690,18 @@ impl RunOutcome {
             | Self::Lost { running, .. }
             | Self::Panicked { running, .. }
             | Self::Stuck { running, .. } => running.as_deref(),
-            Self::Passed | Self::TestsFailed | Self::NoTests | Self::NotStarted { .. } => None,
+            Self::Passed
+            | Self::Complained { .. }
+            | Self::TestsFailed
+            | Self::NoTests
+            | Self::NotStarted { .. } => None,
         }
     }
 
     pub fn exit_status(&self) -> u8 {
         match self {
             Self::Passed => 0,
-            Self::TestsFailed | Self::RunnerDied { .. } => 1,
+            Self::Complained { .. } | Self::TestsFailed | Self::RunnerDied { .. } => 1,
             Self::NotStarted { .. } => 3,
             Self::Lost { .. } | Self::Panicked { .. } | Self::Stuck { .. } => 4,
             Self::NoTests => 5,

@@ -238,7 +238,7 @@ fn verdict(row: Option<&MatrixRow<'_>>, number: usize, run: &RunRecord) -> TestV
 fn rank(outcome: &RunOutcome) -> u8 {
     match outcome {
         RunOutcome::Passed => 0,
-        RunOutcome::TestsFailed => 1,
+        RunOutcome::Complained { .. } | RunOutcome::TestsFailed => 1,
         // Less is known about the kernel than from tests that failed.
         RunOutcome::NoTests | RunOutcome::NotStarted { .. } => 2,
         _ => 3,

@@ -234,7 +234,7 @@ pub(super) fn is_complete(run: &RunRecord) -> bool {
 
 /// Whether a run ended in another way than with its tests.
 pub(super) fn is_odd(run: &RunRecord) -> bool {
-    !matches!(run.outcome, RunOutcome::Passed | RunOutcome::TestsFailed)
+    !run.outcome.is_complete()
 }
 
 /// What is known of how a run ended, behind the outcome's name and in its line.

@@ -344,6 +344,7 @@ mod tests {
         );
         let expectation = Expectation {
             test: "t".to_owned(),
+            complaint: false,
             kernels: None,
             flavor: None,
             arch: None,

@@ -73,7 +73,9 @@ impl Progress {
                 self.totals.add(TestVerdict::of(test));
             }
             TestEvent::RunnerDied(_) => self.running = None,
-            TestEvent::RunFinished { .. } | TestEvent::Garbage { .. } => {}
+            TestEvent::RunFinished { .. }
+            | TestEvent::KernelComplained(_)
+            | TestEvent::Garbage { .. } => {}
         }
     }
 }

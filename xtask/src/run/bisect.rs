@@ -42,7 +42,7 @@ impl Verdict {
     /// its process at any time. That QEMU died may have nothing to do with it.
     pub fn of(record: &RunRecord) -> Self {
         match &record.outcome {
-            RunOutcome::Passed | RunOutcome::TestsFailed => {
+            RunOutcome::Passed | RunOutcome::Complained { .. } | RunOutcome::TestsFailed => {
                 let tests = record.tally.finished_tests.iter();
                 Self::all(tests.map(|test| test.outcome)).unwrap_or(Self::Untestable)
             }
@@ -75,8 +75,8 @@ impl Verdict {
         let tests = tests.collect::<Vec<_>>();
         let verdict = Self::all(tests.iter().map(|finished| finished.outcome))?;
         // Of a class, those that did not come to their turn say nothing.
-        let complete = matches!(record.outcome, RunOutcome::Passed | RunOutcome::TestsFailed)
-            || tests.iter().any(|finished| finished.id == test);
+        let complete =
+            record.outcome.is_complete() || tests.iter().any(|finished| finished.id == test);
         (complete || verdict == Self::Bad).then_some(verdict)
     }
 

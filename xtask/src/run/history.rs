@@ -87,14 +87,14 @@ impl KernelHistory {
         });
         let surplus = self.runs.len().saturating_sub(MOST_RUNS);
         self.runs.drain(..surplus);
-        if complete(&record.outcome) {
+        if record.outcome.is_complete() {
             self.classes = class_seconds(&record.tally.finished_tests);
         }
     }
 
     /// How long the last run that came to its end took, from QEMU's start to its end.
     fn total(&self) -> Option<Duration> {
-        let ended = [RunOutcome::Passed.name(), RunOutcome::TestsFailed.name()];
+        let ended = ["passed", "complained", "tests failed"];
         let mut runs = self.runs.iter().rev();
         runs.find_map(|run| {
             let total = run
@@ -104,11 +104,6 @@ impl KernelHistory {
             Duration::try_from_secs_f64(total).ok()
         })
     }
-}
-
-/// All tests ran, so that the durations are those of the whole suite.
-fn complete(outcome: &RunOutcome) -> bool {
-    matches!(outcome, RunOutcome::Passed | RunOutcome::TestsFailed)
 }
 
 /// Seconds by class: `module.Class` of the dotted name `module.Class.method`.

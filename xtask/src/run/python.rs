@@ -18,7 +18,7 @@ use anyhow::{Context, Result, bail};
 use serde::Deserialize;
 use xshell::cmd;
 
-use crate::base::error::{Failure, lines};
+use crate::base::error::{Failure, FailureKind, kind, lines};
 use crate::base::process::{self, LongCommand};
 use crate::base::{disk, env::Env, input, lock, programs, sha256::Sha256, temporary::Temporary};
 use crate::model::project::{PinnedRelease, Project};
@@ -122,7 +122,7 @@ pub fn prepare_tree(
 }
 
 fn prepare_failed(project: &Project, error: anyhow::Error) -> anyhow::Error {
-    if crate::base::error::kind(&error).is_some() {
+    if kind(&error) != Some(FailureKind::Program) {
         return error;
     }
     Failure::setup(format!("cannot prepare {}: {error:#}", project.name))

@@ -185,6 +185,7 @@ pub fn is_infrastructure(outcome: &RunOutcome) -> bool {
         RunOutcome::Lost { .. } => true,
         RunOutcome::Stuck { phase, .. } => phase == "boot" || phase == "capture boot",
         RunOutcome::Passed
+        | RunOutcome::Complained { .. }
         | RunOutcome::TestsFailed
         | RunOutcome::RunnerDied { .. }
         | RunOutcome::NoTests

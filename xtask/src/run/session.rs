@@ -350,7 +350,7 @@ impl Worker<'_> {
         })?;
         // The error is the request's; it is told once.
         let choice = wanted.choice.as_ref();
-        let choice = choice.map_err(|error| failure(&name, Stage::Fetch, copy(error)))?;
+        let choice = choice.map_err(|error| failure(&name, Stage::Fetch, error::copy(error)))?;
         self.send(run, 0, RunEventKind::Preparing(name.clone()));
         let request = wanted.request.as_ref();
         let kernel = supply::obtain(env, request, choice, self.session.sources);
@@ -490,14 +490,6 @@ impl Worker<'_> {
             parts => parts,
         }
     }
-}
-
-/// An error as a new one: [`Error`] cannot be cloned, but its kind must be kept.
-fn copy(error: &Error) -> Error {
-    let message = format!("{error:#}");
-    let lines = error::lines(error).to_owned();
-    let kind = error::kind(error).unwrap_or(error::FailureKind::Setup);
-    error::Failure::new(kind, message).lines(lines).into()
 }
 
 /// A thread that panicked holds no lock while it changes what the lock is for.

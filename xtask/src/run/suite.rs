@@ -12,6 +12,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 pub use self::merge::merge;
+use self::sink::Judge;
 pub use self::sink::{Outlet, SuiteSink};
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::{disk, env::Env, environment::guest_environment};
@@ -19,7 +20,7 @@ use crate::kernel::distro::headers;
 use crate::kernel::module::{self, ModuleOptions};
 use crate::model::project::{Discovery, Project};
 use crate::model::results::{RunName, RunRecord};
-use crate::model::test_event::{FinishedTest, RunOutcome, Stage, Tally};
+use crate::model::test_event::{RunOutcome, Stage, Tally};
 use crate::model::{expectation::Ledger, kernel::LocalKernel};
 use crate::run::framework::TestCommand;
 use crate::run::{history::History, python::Prepared, run_folder, schedule, test_run::TestOptions};
@@ -74,8 +75,12 @@ impl Suite<'_> {
         crash.is_some_and(|crash| module || !crash.module) && self.loader.is_some()
     }
 
-    fn mark(&self, name: &RunName, test: &mut FinishedTest) {
-        self.ledger.mark(test, name, self.filtered);
+    fn judge(&self) -> Judge<'_> {
+        Judge {
+            ledger: &self.ledger,
+            filtered: self.filtered,
+            fail_on_stalls: self.project.tests.fail_on_stalls,
+        }
     }
 
     fn command(&self, discovery: &Discovery, exclude: &[String]) -> TestCommand {
@@ -208,8 +213,7 @@ impl Suite<'_> {
             Phase::Main => None,
             Phase::Both | Phase::Crash => Some((&after, log(&after, "output.log"))),
         };
-        let mark = |name: &RunName, test: &mut FinishedTest| self.mark(name, test);
-        let sink = SuiteSink::new(name, outlet, &mark, log(name, "output.log"), crash)?;
+        let sink = SuiteSink::new(name, outlet, self.judge(), log(name, "output.log"), crash)?;
         let mut sink = sink.read_with(self.options.framework.reader());
         let run = vm::run(env, &request, &mut sink)?;
         sink.finish_vm(&run)

@@ -98,7 +98,7 @@ impl<'r> TestRun<'r> {
             kernels: options.requests.iter().map(queue::request_text).collect(),
             partition: partition.map(Partition::numbers),
             filtered: framework.selects(&options.arguments),
-            expectations: project.expectations.clone(),
+            expectations: [&project.expectations[..], &project.allowances].concat(),
         };
         // Tests after a crash are discovered, which only a runner of ours does.
         let ours = framework.runner().is_some();

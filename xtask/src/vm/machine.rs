@@ -17,6 +17,8 @@ use super::{Accel, AccelChoice, PhaseRun, Stdin, Vm, VmOutcome, VmRun, VmSink};
 use crate::base::error::{Failure, FailureKind};
 use crate::base::process::{self, LongChild, LongCommand, status_in_words};
 use crate::base::{disk, interrupt, temporary::Scratch, terminal, ui::Ui};
+use crate::model::complaint::Complaint;
+use crate::vm::console::complaint::ComplaintReader;
 use crate::vm::console::{Console, symbolize::symbolize};
 use crate::vm::dump::{self, Note};
 use crate::vm::protocol::{MarkScanner, Port, Status, StatusReader, clock_difference};
@@ -72,6 +74,10 @@ pub(super) struct Machine<'m> {
     odd: Option<(u64, String)>,
     /// The phase before a planned crash, once it is over.
     main: Option<PhaseRun>,
+    kernel_log: ComplaintReader,
+    complaints: Vec<Complaint>,
+    /// The bits of `/proc/sys/kernel/tainted`.
+    tainted: u64,
 }
 
 /// A VM's connections.
@@ -140,6 +146,9 @@ impl<'m> Machine<'m> {
             note: None,
             odd: None,
             main: None,
+            kernel_log: ComplaintReader::default(),
+            complaints: Vec::new(),
+            tainted: 0,
         })
     }
 
@@ -270,8 +279,18 @@ impl<'m> Machine<'m> {
             // The console's log lacks what the kernel said of its end.
             *how = format!("{how}; {full}");
         }
+        let mut kernel_log = std::mem::take(&mut self.kernel_log);
+        let mut complaints = std::mem::take(&mut self.complaints);
+        complaints.extend(kernel_log.finish());
+        complaints.extend(kernel_log.tainted(std::mem::take(&mut self.tainted)));
+        if let Some(vmlinux) = &self.vm.kernel.vmlinux {
+            for complaint in &mut complaints {
+                complaint.report = symbolize(&complaint.report, vmlinux);
+            }
+        }
         let tail = self.tail.take();
         PhaseRun {
+            complaints,
             outcome,
             boot: self.watch.boot.take(),
             spans: self.watch.spans.take(),
@@ -334,7 +353,14 @@ impl<'m> Machine<'m> {
                 }
                 let mut scanners = wires.scanners.iter_mut();
                 if let Some((_, scanner)) = scanners.find(|(other, _)| *other == port) {
-                    deliver(port, &scanner.feed(&bytes), self.sink)?;
+                    let bytes = scanner.feed(&bytes);
+                    if port == Port::Kernel {
+                        for complaint in self.kernel_log.feed(&bytes) {
+                            self.complaints.push(complaint);
+                            self.sink.complained()?;
+                        }
+                    }
+                    deliver(port, &bytes, self.sink)?;
                     // The sink may have taken its time.
                     self.watch.bytes(self.now(), Some(port));
                 }
@@ -381,6 +407,7 @@ impl<'m> Machine<'m> {
                 self.sink.started()?;
                 self.pump.start()?;
             }
+            Status::Tainted(bits) => self.tainted = bits,
             // A process of the guest can write here: never a verdict.
             Status::Odd(line) => self.odd.get_or_insert((0, line)).0 += 1,
             Status::Fail(_) | Status::Exit(..) | Status::Crashing | Status::Nothing(_) => {}

@@ -31,6 +31,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::base::{env::Env, error::Failure, paths::Paths, temporary};
+use crate::model::complaint::Complaint;
 use crate::model::{arch::Arch, kernel::LocalKernel};
 use crate::vm::plan::{Boot, Plan};
 use crate::vm::{accel::Kvm, debugger::Endpoint, device::Device, scratch_disk::Disk};
@@ -217,6 +218,10 @@ pub trait VmSink {
     fn crashing(&mut self) -> Result<()> {
         Ok(())
     }
+    /// The kernel has complained; what it said is in [`PhaseRun::complaints`], in the same order.
+    fn complained(&mut self) -> Result<()> {
+        Ok(())
+    }
     /// Bytes of the console, if [`Vm::kernel_log`] asks for them.
     fn console(&mut self, _bytes: &[u8]) -> Result<()> {
         Ok(())
@@ -309,6 +314,8 @@ pub struct PhaseRun {
     /// The kernel's own reports of trouble, cut out of the console and with source
     /// lines where they are known; empty if all was well with it.
     pub trouble: String,
+    /// What the kernel complained of while it went on.
+    pub complaints: Vec<Complaint>,
 }
 
 /// Where the time of a boot went. Together they are the whole.

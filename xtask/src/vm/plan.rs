@@ -158,13 +158,13 @@ pub struct Boot<'b> {
 impl Boot<'_> {
     /// Ports besides the status port and QEMU's monitor.
     pub fn ports(&self) -> Vec<Port> {
-        match (self.vm.terminal, self.vm.stdin) {
-            (Some(_), _) => vec![Port::Events, Port::Terminal],
-            (None, Stdin::Null) => vec![Port::Events, Port::Stdout, Port::Stderr],
-            (None, Stdin::Inherit) => {
-                vec![Port::Events, Port::Stdout, Port::Stderr, Port::Stdin]
-            }
-        }
+        let mut ports = vec![Port::Events, Port::Kernel];
+        ports.extend(match (self.vm.terminal, self.vm.stdin) {
+            (Some(_), _) => &[Port::Terminal][..],
+            (None, Stdin::Null) => &[Port::Stdout, Port::Stderr],
+            (None, Stdin::Inherit) => &[Port::Stdout, Port::Stderr, Port::Stdin],
+        });
+        ports
     }
 
     /// The socket of a port, on which we listen.

@@ -30,7 +30,7 @@ pub(super) fn deliver(port: Port, bytes: &[u8], sink: &mut dyn VmSink) -> Result
         Port::Stdout | Port::Terminal => sink.stdout(bytes),
         Port::Stderr => sink.stderr(bytes),
         Port::Events => sink.events(bytes),
-        Port::Status | Port::Stdin | Port::Monitor => Ok(()),
+        Port::Status | Port::Kernel | Port::Stdin | Port::Monitor => Ok(()),
     }
 }
 

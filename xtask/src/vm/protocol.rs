@@ -15,6 +15,8 @@ pub enum Port {
     Stderr,
     /// The test runner's reports.
     Events,
+    /// The kernel's log, as `/proc/kmsg` has it.
+    Kernel,
     Stdin,
     /// The terminal of an interactive command: not a port but `hvc0`.
     Terminal,
@@ -30,6 +32,7 @@ impl Port {
             Self::Stdout => "vmtest.stdout",
             Self::Stderr => "vmtest.stderr",
             Self::Events => "vmtest.events",
+            Self::Kernel => "vmtest.kernel",
             Self::Stdin => "vmtest.stdin",
             Self::Terminal => "vmtest.terminal",
             Self::Monitor => "vmtest.monitor",
@@ -45,6 +48,7 @@ impl Port {
 ///                  the answer `clock DIFFERENCE`
 /// vmcoreinfo A N   where the kernel's description for dumps is: /sys/kernel/vmcoreinfo
 /// started T        the command runs since T
+/// tainted N        the bits of /proc/sys/kernel/tainted when the command had ended
 /// fail TEXT        init could not start it
 /// exit PHASE N     the command ended with status N
 /// crashing         a capture kernel is loaded: the crash that comes now is planned
@@ -65,6 +69,7 @@ pub enum Status {
     /// The address is a physical one.
     Vmcoreinfo(u64, u64),
     Started(Option<Duration>),
+    Tainted(u64),
     Fail(String),
     Exit(String, u8),
     Crashing,
@@ -122,6 +127,7 @@ fn parse_status(line: &str) -> Option<Status> {
         }
         "clock" => Status::Clock(uptime(rest)?),
         "started" => Status::Started(uptime(rest)),
+        "tainted" => Status::Tainted(rest.parse().ok()?),
         "fail" => Status::Fail(text()?),
         "crashing" if rest.is_empty() => Status::Crashing,
         "nothing" => Status::Nothing(text()?),

@@ -388,12 +388,14 @@ mod tests {
                 -device virtserialport,chardev=port0,name=vmtest.status
                 -chardev socket,id=port1,path=/tmp/vmtest-1/vmtest.events
                 -device virtserialport,chardev=port1,name=vmtest.events
-                -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.stdout
-                -device virtserialport,chardev=port2,name=vmtest.stdout
-                -chardev socket,id=port3,path=/tmp/vmtest-1/vmtest.stderr
-                -device virtserialport,chardev=port3,name=vmtest.stderr
-                -chardev socket,id=port4,path=/tmp/vmtest-1/vmtest.stdin
-                -device virtserialport,chardev=port4,name=vmtest.stdin
+                -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.kernel
+                -device virtserialport,chardev=port2,name=vmtest.kernel
+                -chardev socket,id=port3,path=/tmp/vmtest-1/vmtest.stdout
+                -device virtserialport,chardev=port3,name=vmtest.stdout
+                -chardev socket,id=port4,path=/tmp/vmtest-1/vmtest.stderr
+                -device virtserialport,chardev=port4,name=vmtest.stderr
+                -chardev socket,id=port5,path=/tmp/vmtest-1/vmtest.stdin
+                -device virtserialport,chardev=port5,name=vmtest.stdin
                 -chardev socket,id=monitor,path=/tmp/vmtest-1/vmtest.monitor
                 -mon chardev=monitor,mode=control
                 -device virtio-rng-pci
@@ -441,8 +443,10 @@ mod tests {
                 -device virtserialport,chardev=port0,name=vmtest.status
                 -chardev socket,id=port1,path=/tmp/vmtest-1/vmtest.events
                 -device virtserialport,chardev=port1,name=vmtest.events
-                -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.terminal
-                -device virtconsole,chardev=port2
+                -chardev socket,id=port2,path=/tmp/vmtest-1/vmtest.kernel
+                -device virtserialport,chardev=port2,name=vmtest.kernel
+                -chardev socket,id=port3,path=/tmp/vmtest-1/vmtest.terminal
+                -device virtconsole,chardev=port3
                 -chardev socket,id=monitor,path=/tmp/vmtest-1/vmtest.monitor
                 -mon chardev=monitor,mode=control
                 -drive if=none,id=disk0,format=raw,cache=unsafe,werror=report,file=/tmp/vmtest-1/disk0
@@ -491,8 +495,10 @@ mod tests {
                 -device virtserialport,chardev=port0,name=vmtest.status
                 -chardev socket,id=port1,path=/tmp/a b/vmtest.events
                 -device virtserialport,chardev=port1,name=vmtest.events
-                -chardev socket,id=port2,path=/tmp/a b/vmtest.terminal
-                -device virtconsole,chardev=port2
+                -chardev socket,id=port2,path=/tmp/a b/vmtest.kernel
+                -device virtserialport,chardev=port2,name=vmtest.kernel
+                -chardev socket,id=port3,path=/tmp/a b/vmtest.terminal
+                -device virtconsole,chardev=port3
                 -chardev socket,id=monitor,path=/tmp/a b/vmtest.monitor
                 -mon chardev=monitor,mode=control
                 -device virtio-rng-pci

@@ -209,7 +209,11 @@ impl Watch {
             }
             Status::Crashing if self.stage == Stage::Loading => self.stage = Stage::Crashing,
             Status::Nothing(_) => self.nothing_else = self.stage == Stage::Loading,
-            Status::Crashing | Status::Clock(_) | Status::Vmcoreinfo(..) | Status::Odd(_) => {}
+            Status::Crashing
+            | Status::Tainted(_)
+            | Status::Clock(_)
+            | Status::Vmcoreinfo(..)
+            | Status::Odd(_) => {}
         }
     }
 

@@ -259,7 +259,7 @@ fn what_this_host_cannot_give_is_said_before_a_boot() {
             "--env =1",
             "--env: \"\" is not the name of a variable (letters",
         ),
-        ("--timeout 1h30", "the units are ms, s, m and h"),
+        ("--timeout 1h30", "a time is written like 20s, 5m or 1h30m"),
     ] {
         let run = play("good", arguments).expect_status(2);
         assert!(run.stderr.contains(words), "{arguments}: {}", run.stderr);

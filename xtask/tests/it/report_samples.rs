@@ -241,6 +241,7 @@ pub fn realistic() -> Results {
         session: Session {
             expectations: vec![Expectation {
                 test: "tests.linux_kernel.bpf.*.test_00".to_owned(),
+                complaint: false,
                 kernels: Some("<6.6".to_owned()),
                 flavor: None,
                 arch: None,
@@ -396,6 +397,7 @@ pub fn hostile() -> Results {
             filtered: true,
             expectations: vec![Expectation {
                 test: text(),
+                complaint: false,
                 kernels: Some(text()),
                 flavor: Some(text()),
                 arch: Some(text()),

@@ -155,9 +155,17 @@ fn a_lost_vm_is_started_again_and_a_failed_test_is_not() {
     let text = include_str!("files/session/tried.py");
     let setting = Setting::new(&["6.1.1", "6.2.1"], text);
     let run = setting.test("--retries 2 -k 6.1").expect_status(0);
-    let again = "6.1.1-vmtest1.1default (x86_64): lost: QEMU ended with signal 9 (SIGKILL), \
-                 while running test_it.A.test_a; trying again";
-    assert_eq!(run.stdout.matches(again).count(), 2, "{}", run.stdout);
+    // Whether QEMU still told which test ran depends on who was faster.
+    let again = |line: &&str| {
+        line.starts_with("6.1.1-vmtest1.1default (x86_64): lost: QEMU ended with signal 9")
+            && line.ends_with("; trying again")
+    };
+    assert_eq!(
+        run.stdout.lines().filter(again).count(),
+        2,
+        "{}",
+        run.stdout
+    );
     let results = setting.results();
     assert_eq!(results.runs[0].retries.len(), 2);
     assert_eq!(results.runs[0].tally.counts.finished(), 1);

@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 
-use super::{FoundSource, SourceLocation, copy_of, newest, say_kept, unpack, whole};
+use super::{FoundSource, SourceLocation, newest, say_kept, unpack, whole};
 use crate::base::{
-    disk, env::Env, error::Failure, format::thousands, input, interrupt, process::shell,
+    disk, env::Env, error, error::Failure, format::thousands, input, interrupt, process::shell,
     programs::find_program, sha256::Sha256, temporary::Temporary,
 };
 use crate::model::version::Version;
@@ -56,7 +56,7 @@ pub fn find_all(
                 true => fetch_quickly(env, base, &url),
                 false => fetch_list(env, &url, &HttpLimits::default()),
             });
-        let list = list.as_ref().map_err(copy_of)?;
+        let list = list.as_ref().map_err(error::copy)?;
         let (found, (name, sha256)) = newest_archive(list, version)
             .ok_or_else(|| Failure::setup(format!("{url} has no archive of Linux {version}")))?;
         Ok(FoundSource {

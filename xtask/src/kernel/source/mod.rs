@@ -16,7 +16,7 @@ use std::str::FromStr;
 use anyhow::{Context, Error, Result, bail};
 use serde::{Deserialize, Serialize};
 
-use crate::base::error::{self, Failure, FailureKind};
+use crate::base::error::{self, Failure};
 use crate::base::process::{LongCommand, run_logged};
 use crate::base::{
     disk, env::Env, format::thousands, input, interrupt, lock, sha256::Sha256, temporary::Temporary,
@@ -220,14 +220,7 @@ fn each(
     versions: &[Version],
     answers: Result<Vec<Result<FoundSource>>>,
 ) -> Vec<Result<FoundSource>> {
-    answers.unwrap_or_else(|error| versions.iter().map(|_| Err(copy_of(&error))).collect())
-}
-
-fn copy_of(error: &Error) -> Error {
-    let kind = error::kind(error).unwrap_or(FailureKind::Setup);
-    Failure::new(kind, format!("{error:#}"))
-        .lines(error::lines(error))
-        .into()
+    answers.unwrap_or_else(|error| versions.iter().map(|_| Err(error::copy(&error))).collect())
 }
 
 /// The unpacked tree of what was found, with patches (name and text) applied.

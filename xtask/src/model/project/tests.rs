@@ -32,6 +32,7 @@ fn the_smallest_project() {
             module: None,
             disk: None,
             needs: Needs::default(),
+            allowances: vec![],
             expectations: vec![],
             local: None,
             release: None,
@@ -83,7 +84,7 @@ fn mistakes_are_named_with_their_line() {
     check(
         "name = \"x\"\n[[phase]]\nname = \"kdump\"\n",
         expect![
-            "vmtest.toml:2: phase: unknown key (there is name, python, detect, prepare, memory, tests, crash, env, module, disk, needs, expect, local, release)"
+            "vmtest.toml:2: phase: unknown key (there is name, python, detect, prepare, memory, tests, crash, env, module, disk, needs, expect, allow, local, release)"
         ],
     );
     check(

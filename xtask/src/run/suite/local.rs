@@ -9,8 +9,8 @@ use anyhow::{Context, Result};
 use super::{Outlet, Suite, SuiteSink, local_name, pairs};
 use crate::base::process::{LongCommand, shell_status};
 use crate::base::{disk, temporary::Temporary};
-use crate::model::results::{RunName, RunRecord};
-use crate::model::{run_event::RunEventKind, test_event::FinishedTest};
+use crate::model::results::RunRecord;
+use crate::model::run_event::RunEventKind;
 use crate::run::run_folder;
 use crate::vm::VmSink;
 
@@ -27,8 +27,7 @@ impl Suite<'_> {
             .framework
             .run(&self.command(&local.tests(), &local.exclude));
         let log = run_folder::log_file(&self.folder, &name, "output.log");
-        let mark = |name: &RunName, test: &mut FinishedTest| self.mark(name, test);
-        let mut sink = SuiteSink::new(&name, outlet, &mark, log, None)?;
+        let mut sink = SuiteSink::new(&name, outlet, self.judge(), log, None)?;
         // In a folder of its own: the runner writes a file beside it.
         let folder = Temporary::directory(&self.folder.join("local-events"))?;
         let events = folder.path().join("events");

@@ -25,7 +25,7 @@ pub fn merge(prepare: f64, mut parts: Vec<(u32, RunRecord)>) -> Option<RunRecord
         tests: longest(|seconds| seconds.tests),
         total: longest(|seconds| seconds.total),
     };
-    if let (true, Some(how)) = (severity(&record.outcome) <= 2, disagreement(&parts)) {
+    if let (true, Some(how)) = (severity(&record.outcome) <= 3, disagreement(&parts)) {
         record.outcome = RunOutcome::RunnerDied { how, running: None };
     }
     if parts.len() > 1 {
@@ -66,11 +66,12 @@ fn severity(outcome: &RunOutcome) -> u8 {
     match outcome {
         RunOutcome::NoTests => 0,
         RunOutcome::Passed => 1,
-        RunOutcome::TestsFailed => 2,
-        RunOutcome::RunnerDied { .. } => 3,
-        RunOutcome::NotStarted { .. } => 4,
-        RunOutcome::Stuck { .. } => 5,
-        RunOutcome::Lost { .. } => 6,
-        RunOutcome::Panicked { .. } => 7,
+        RunOutcome::Complained { .. } => 2,
+        RunOutcome::TestsFailed => 3,
+        RunOutcome::RunnerDied { .. } => 4,
+        RunOutcome::NotStarted { .. } => 5,
+        RunOutcome::Stuck { .. } => 6,
+        RunOutcome::Lost { .. } => 7,
+        RunOutcome::Panicked { .. } => 8,
     }
 }

@@ -10,11 +10,16 @@ use anyhow::{Context, Result};
 
 use super::vm_outcome;
 use crate::base::{bounded_log::BoundedLog, process::tail_of_log};
+use crate::model::complaint::{Complaint, STALL};
+use crate::model::expectation::Ledger;
 use crate::model::results::{Evidence, Phases, RunName, RunRecord};
 use crate::model::run_event::{RunEvent, RunEventKind};
-use crate::model::test_event::{EventParser, FinishedTest, RunOutcome, Tally, TestEvent};
+use crate::model::test_event::{EventParser, RunOutcome, Tally, TestEvent};
 use crate::run::framework::OutputReader;
-use crate::vm::{BootSpans, PhaseRun, VmOutcome, VmRun, VmSink};
+use crate::vm::{Accel, BootSpans, PhaseRun, VmOutcome, VmRun, VmSink};
+
+/// Why a stall makes no run fail where the processors are emulated.
+const FALSE_ALARM: &str = "a false alarm on a busy host: the processors were emulated";
 
 /// Lines of a log that the report of a run shows.
 const TAIL_LINES: usize = 25;
@@ -73,16 +78,26 @@ impl<'o> Outlet<'o> {
     }
 }
 
+/// What a project says of tests and complaints.
+#[derive(Clone, Copy)]
+pub struct Judge<'s> {
+    pub ledger: &'s Ledger,
+    pub filtered: bool,
+    pub fail_on_stalls: bool,
+}
+
 pub struct SuiteSink<'s> {
     name: RunName,
     pub(super) outlet: Outlet<'s>,
-    mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
+    judge: Judge<'s>,
     output: BoundedLog,
     pub(super) output_log: PathBuf,
     parser: EventParser,
     /// Makes events of the output, in place of the parser.
     reader: Option<Box<dyn OutputReader>>,
     tally: Tally,
+    /// Of each complaint so far, whether the tests had begun, and the one that ran.
+    complained: Vec<(bool, Option<String>)>,
     begin: Instant,
     pub(super) boot: Option<Duration>,
     /// The run of the tests after a crash and the log of their output, until they come.
@@ -91,12 +106,12 @@ pub struct SuiteSink<'s> {
 }
 
 impl<'s> SuiteSink<'s> {
-    /// A sink for one VM; `mark` marks tests that are expected to fail, and the log
-    /// gets what the tests print; of those after a crash it is another log.
+    /// A sink for one VM; the log gets what the tests print; of those after a crash it is
+    /// another log.
     pub fn new(
         name: &RunName,
         outlet: Outlet<'s>,
-        mark: &'s (dyn Fn(&RunName, &mut FinishedTest) + Sync),
+        judge: Judge<'s>,
         output_log: PathBuf,
         crash: Option<(&RunName, PathBuf)>,
     ) -> Result<Self> {
@@ -105,12 +120,13 @@ impl<'s> SuiteSink<'s> {
         Ok(Self {
             name: name.clone(),
             outlet,
-            mark,
+            judge,
             output,
             output_log,
             parser: EventParser::default(),
             reader: None,
             tally: Tally::default(),
+            complained: Vec::new(),
             begin: Instant::now(),
             boot: None,
             crash: crash.map(|(name, log)| (name.clone(), log)),
@@ -125,7 +141,10 @@ impl<'s> SuiteSink<'s> {
 
     fn event(&mut self, mut event: TestEvent) -> Result<()> {
         if let TestEvent::TestFinished(test) = &mut event {
-            (self.mark)(&self.name, test);
+            let Judge {
+                ledger, filtered, ..
+            } = self.judge;
+            ledger.mark(test, &self.name, filtered);
         }
         self.tally.push(&event);
         self.outlet.send(RunEventKind::Test(event))
@@ -172,12 +191,57 @@ impl<'s> SuiteSink<'s> {
             VmOutcome::Exited(status) => self.finish_output(status)?,
             _ => None,
         };
+        for (complaint, ran) in self.attributed(&phase.complaints) {
+            let complaint = self.judged(complaint, ran, run.accel);
+            self.event(TestEvent::KernelComplained(complaint))?;
+        }
         self.finish(
-            |tally| died.unwrap_or_else(|| vm_outcome(tally, &phase.outcome)),
+            |tally| {
+                let outcome = died.unwrap_or_else(|| vm_outcome(tally, &phase.outcome));
+                tally.with_complaints(outcome)
+            },
             (boot, phase.spans, phase.total),
             acceleration,
             evidence,
         )
+    }
+
+    /// The complaints, each with the test that ran at its moment: by the kernel's time of the
+    /// tests' ends, else by what was known when it came.
+    fn attributed<'c>(&self, complaints: &'c [Complaint]) -> Vec<(&'c Complaint, Option<String>)> {
+        let tests = &self.tally.finished_tests;
+        let times = tests
+            .iter()
+            .filter_map(|test| Some((test.kernel_time?, test)));
+        let times = times.collect::<Vec<_>>();
+        // One that was still open at the end is the last one, and came last.
+        let last = (self.tally.tests.is_some(), self.tally.running.clone());
+        let seen = self
+            .complained
+            .iter()
+            .cloned()
+            .chain(std::iter::repeat(last));
+        let ran = |(complaint, (begun, running)): (&'c Complaint, (bool, Option<String>))| {
+            let by_time = complaint.time.filter(|_| begun).and_then(|time| {
+                let at = times.partition_point(|(end, _)| *end < time);
+                Some(times.get(at)?.1.id.clone())
+            });
+            (complaint, by_time.or(running))
+        };
+        complaints.iter().zip(seen).map(ran).collect()
+    }
+
+    fn judged(&self, complaint: &Complaint, test: Option<String>, accel: Accel) -> Complaint {
+        let mut complaint = Complaint {
+            test,
+            ..complaint.clone()
+        };
+        self.judge.ledger.allow(&mut complaint, &self.name);
+        let false_alarm = complaint.kind == STALL && accel == Accel::Tcg;
+        if complaint.allowed.is_none() && false_alarm && !self.judge.fail_on_stalls {
+            complaint.allowed = Some(FALSE_ALARM.to_owned());
+        }
+        complaint
     }
 
     /// Ends a run on this host, whose process ended with `status` (128+N for signal N).
@@ -253,6 +317,12 @@ impl<'s> SuiteSink<'s> {
 }
 
 impl VmSink for SuiteSink<'_> {
+    fn complained(&mut self) -> Result<()> {
+        let Tally { tests, running, .. } = &self.tally;
+        self.complained.push((tests.is_some(), running.clone()));
+        Ok(())
+    }
+
     fn started(&mut self) -> Result<()> {
         self.boot = Some(self.begin.elapsed());
         self.outlet.send(RunEventKind::CommandStarted)
@@ -263,7 +333,7 @@ impl VmSink for SuiteSink<'_> {
             return Ok(());
         };
         let outlet = self.outlet.after_crash();
-        let after = Self::new(&name, outlet, self.mark, log, None)?;
+        let after = Self::new(&name, outlet, self.judge, log, None)?;
         let before = std::mem::replace(self, after);
         self.before = Some(Box::new(before));
         self.outlet.send(RunEventKind::Started(name))

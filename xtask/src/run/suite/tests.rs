@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::*;
+use crate::base::time::parse_date;
+use crate::model::complaint::{Complaint, STALL};
+use crate::model::expectation::Expectation;
 use crate::model::{run_event::RunEventKind, test_event::TestEvent};
 use crate::vm::{Accel, VmSink};
 use crate::vm::{PhaseRun, VmRun};
@@ -18,6 +21,7 @@ const END: &str = r#"{"v":1,"event":"test-finished","id":"t.A.two","outcome":"sk
 
 fn phase(outcome: VmOutcome, boot: u64, total: u64, console_tail: &str) -> PhaseRun {
     PhaseRun {
+        complaints: Vec::new(),
         outcome,
         boot: Some(Duration::from_secs(boot)),
         spans: None,
@@ -36,6 +40,31 @@ fn name() -> RunName {
     }
 }
 
+fn ledger() -> Ledger {
+    let entry = |test: &str, complaint, reason: &str| Expectation {
+        test: test.to_owned(),
+        complaint,
+        kernels: None,
+        flavor: None,
+        arch: None,
+        reason: reason.to_owned(),
+        until: None,
+    };
+    let entries = [
+        entry("t.A.known", false, "known"),
+        entry("*: allowed", true, "it is known"),
+    ];
+    Ledger::new(&entries, parse_date("2026-11-29").unwrap()).unwrap()
+}
+
+fn judge(ledger: &Ledger) -> Judge<'_> {
+    Judge {
+        ledger,
+        filtered: false,
+        fail_on_stalls: false,
+    }
+}
+
 /// What a VM gives whose events come in these pieces, and what is told about it.
 fn run(events: &[&str], outcome: VmOutcome) -> (RunRecord, Vec<RunEventKind>) {
     let directory = tempfile::tempdir().unwrap();
@@ -43,14 +72,10 @@ fn run(events: &[&str], outcome: VmOutcome) -> (RunRecord, Vec<RunEventKind>) {
     let stop = AtomicBool::new(false);
     let outlet = Outlet::new(&sender, 3, 1, &stop);
     let name = name();
-    let mark = |name: &RunName, test: &mut FinishedTest| {
-        assert_eq!(name.arch, "x86_64");
-        if test.id == "t.A.known" {
-            test.expected = Some("known".to_owned());
-        }
-    };
+    let ledger = ledger();
+    let judge = judge(&ledger);
     let log = directory.path().join("output.log");
-    let mut sink = SuiteSink::new(&name, outlet, &mark, log, None).unwrap();
+    let mut sink = SuiteSink::new(&name, outlet, judge, log, None).unwrap();
     sink.started().unwrap();
     sink.stdout(b"out\n").unwrap();
     for piece in events {
@@ -211,9 +236,8 @@ fn what_comes_after_a_crash_is_another_part() {
         directory.path().join("after"),
     );
     let crash = name.crash();
-    let mark = |name: &RunName, test: &mut FinishedTest| {
-        test.reason.clone_from(&name.phase);
-    };
+    let ledger = ledger();
+    let judge = judge(&ledger);
     let run = |crash| VmRun {
         main: phase(VmOutcome::Exited(0), 2, 9, ""),
         accel: Accel::Tcg,
@@ -224,7 +248,7 @@ fn what_comes_after_a_crash_is_another_part() {
     };
     let sink = || {
         let crash = Some((&crash, after.clone()));
-        let mut sink = SuiteSink::new(&name, outlet, &mark, main.clone(), crash).unwrap();
+        let mut sink = SuiteSink::new(&name, outlet, judge, main.clone(), crash).unwrap();
         sink.events(EVENTS.as_bytes()).unwrap();
         sink.events(END.as_bytes()).unwrap();
         sink
@@ -270,4 +294,80 @@ fn what_comes_after_a_crash_is_another_part() {
     let (before, then) = sink().finish_vm(&refused).unwrap();
     assert_eq!(before.outcome, RunOutcome::Passed);
     assert_eq!(then.unwrap().outcome.exit_status(), 3);
+}
+
+#[test]
+fn complaints_belong_to_tests_and_fail_a_run_unless_they_are_allowed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (sender, receiver) = std::sync::mpsc::sync_channel(100);
+    let stop = AtomicBool::new(false);
+    let (ledger, name) = (ledger(), name());
+    let complaint = |kind: &str, title: &str, time| Complaint {
+        kind: kind.to_owned(),
+        title: title.to_owned(),
+        report: String::new(),
+        test: None,
+        allowed: None,
+        time,
+    };
+    let run = |complaints: Vec<Complaint>, early: usize| {
+        let outlet = Outlet::new(&sender, 3, 1, &stop);
+        let log = directory.path().join("output.log");
+        let mut sink = SuiteSink::new(&name, outlet, judge(&ledger), log, None).unwrap();
+        for _ in 0..early {
+            sink.complained().unwrap();
+        }
+        let timed = EVENTS.replace("\"seconds\":0.5}", "\"seconds\":0.5,\"kernel_time\":500}");
+        sink.events(timed.as_bytes()).unwrap();
+        for _ in early..complaints.len() {
+            sink.complained().unwrap();
+        }
+        sink.events(END.as_bytes()).unwrap();
+        let main = PhaseRun {
+            complaints,
+            ..phase(VmOutcome::Exited(0), 2, 9, "")
+        };
+        let run = VmRun {
+            main,
+            crash: None,
+            accel: Accel::Tcg,
+            console_log: "/log/console.log".into(),
+            dump: None,
+            cores: Vec::new(),
+        };
+        let record = sink.finish_vm(&run).unwrap().0;
+        receiver.try_iter().count();
+        record
+    };
+    let warning = complaint("WARNING", "WARNING: at m.c:1", Some(400));
+    let record = run(
+        vec![
+            warning.clone(),
+            warning.clone(),
+            complaint("BUG", "BUG: x", Some(600)),
+        ],
+        1,
+    );
+    let tests = record.tally.complaints.iter().map(|c| c.test.as_deref());
+    // Before all tests; by its time; by the test that ran.
+    assert_eq!(
+        tests.collect::<Vec<_>>(),
+        [None, Some("t.A.one"), Some("t.A.two")]
+    );
+    assert_eq!(record.outcome.name(), "complained");
+    assert_eq!(record.outcome.exit_status(), 1);
+    let how = record.outcome.detail().unwrap();
+    assert_eq!(how, "WARNING: at m.c:1 (and 2 more)");
+    let allowed = complaint("WARNING", "WARNING: allowed", None);
+    let stall = complaint(STALL, "rcu: INFO: stall", None);
+    let record = run(vec![allowed, stall], 0);
+    assert_eq!(record.outcome, RunOutcome::Passed);
+    let why = record
+        .tally
+        .complaints
+        .iter()
+        .map(|c| c.allowed.clone().unwrap());
+    let why = why.collect::<Vec<_>>();
+    assert_eq!(why[0], "it is known");
+    assert!(why[1].contains("emulated"), "{why:?}");
 }

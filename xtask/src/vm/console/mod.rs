@@ -1,6 +1,7 @@
 //! The guest's serial console: the log that QEMU writes, followed while the VM
 //! runs, for its last lines and for the words with which a kernel dies.
 
+pub mod complaint;
 pub mod kernel_report;
 pub mod log;
 pub mod symbolize;

@@ -33,7 +33,7 @@ console.flush()
 def status(text):
     ports["vmtest.status"].sendall(text)
 def verdict(phase, code):
-    for name in "stdout", "stderr", "events":
+    for name in "stdout", "stderr", "events", "kernel":
         ports["vmtest." + name].sendall(mark)
     status(b"exit %s %d\n" % (phase, code))
 def finish(code):
@@ -158,7 +158,7 @@ if part == "run":
         console.flush()
         sys.exit(0)
     status(b"hello crash\nstarted\n")
-    for name in "stdout", "stderr", "events":
+    for name in "stdout", "stderr", "events", "kernel":
         ports["vmtest." + name].sendall(mark)
     verdict(b"crash", run("crash_command", DUMP=1))
     time.sleep(1000)
@@ -214,7 +214,7 @@ if part == "verdict without marks":
     status(b"exit main 0\n")
     sys.exit(0)
 if part == "mark without verdict":
-    for name in "stdout", "stderr", "events":
+    for name in "stdout", "stderr", "events", "kernel":
         ports["vmtest." + name].sendall(mark)
     sys.exit(0)
 if part == "hang":
