@@ -8,7 +8,8 @@
 //! memory = "1 GiB"             # of the guest, instead of 2 GiB
 //!
 //! [tests]                      # in the guest
-//! runner = "unittest"          # the test framework
+//! runner = "tap"               # the test framework, one of RUNNERS; otherwise unittest
+//! command = ["./run.sh"]       # for those that have no runner of ours
 //! fail_on_stalls = true        # also where the processors are emulated
 //! start = "tests"              # discovery, for those that have one
 //! top = "."
@@ -98,7 +99,14 @@ pub const PROFILES: &[&str] = &["drgn"];
 
 /// The test frameworks, and whether we have a runner that discovers their tests. Without one
 /// the project's command runs them, and what it prints is read.
-pub const RUNNERS: &[(&str, bool)] = &[("unittest", true)];
+pub const RUNNERS: &[(&str, bool)] = &[
+    ("unittest", true),
+    ("tap", false),
+    ("ktap", false),
+    ("libtest", false),
+    ("go", false),
+    ("command", false),
+];
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -1,6 +1,13 @@
 //! Test frameworks, one file each: how tests are started, here and in a guest, what the
 //! user's arguments mean to them, and how what they print becomes events.
 
+mod command;
+mod go;
+mod libtest;
+mod output;
+#[cfg(test)]
+mod recorded;
+mod tap;
 mod unittest;
 
 use std::ffi::OsString;
@@ -98,7 +105,14 @@ pub fn named(name: &str) -> Option<&'static dyn Framework> {
 }
 
 /// All of them, as [`crate::model::project::RUNNERS`] has them.
-pub const FRAMEWORKS: &[&dyn Framework] = &[&unittest::Unittest];
+pub const FRAMEWORKS: &[&dyn Framework] = &[
+    &unittest::Unittest,
+    &tap::Tap("tap"),
+    &tap::Tap("ktap"),
+    &libtest::Libtest,
+    &go::Go,
+    &command::AnyCommand,
+];
 
 #[cfg(test)]
 mod tests {
