@@ -24,6 +24,7 @@
 //! `vm-retried` the events of that kernel (of that shard) begin anew. A file
 //! that was cut short has kernels without `vm-finished`.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
@@ -271,11 +272,14 @@ struct OpenRun {
 /// What tells lines apart. Each is read twice, as this and as what it is: that is faster
 /// than once as a value of any kind.
 #[derive(Deserialize)]
-struct LineHead {
+struct LineHead<'l> {
     v: u64,
-    event: String,
-    kernel: Option<String>,
-    arch: Option<String>,
+    #[serde(borrow)]
+    event: Cow<'l, str>,
+    #[serde(borrow)]
+    kernel: Option<Cow<'l, str>>,
+    #[serde(borrow)]
+    arch: Option<Cow<'l, str>>,
     flavor: Option<String>,
     suite: Option<String>,
     #[serde(default)]
@@ -340,15 +344,15 @@ impl Results {
     }
 
     fn take(&mut self, line: &str, open: &mut Vec<OpenRun>) -> Option<()> {
-        let head = read::<LineHead>(line).filter(|head| head.v == 1)?;
-        match head.event.as_str() {
+        let head = read::<LineHead<'_>>(line).filter(|head| head.v == 1)?;
+        match &*head.event {
             "session-started" => self.session = read(line)?,
             "session-finding" => self.findings.push(read::<FindingLine>(line)?.text),
             "session-finished" => self.finished = true,
             event => {
                 let name = RunName {
-                    kernel: head.kernel?,
-                    arch: head.arch?,
+                    kernel: head.kernel?.into_owned(),
+                    arch: head.arch?.into_owned(),
                     flavor: head.flavor,
                     phase: head.suite,
                 };

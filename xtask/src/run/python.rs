@@ -10,7 +10,7 @@
 //! Byte code is compiled when a tree is made. A guest cannot write it, and an
 //! emulated guest needs seconds to compile what a test suite imports.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -155,22 +155,19 @@ pub fn prepare_release(
     let name = format!("{}-{}", release.name, release.version);
     let key = key(&interpreter, &release_key(release));
     let goal = env.paths.projects().join(format!("{name}-{key}"));
-    let tree = goal.clone();
+    let prepared = Prepared {
+        tree: goal.clone(),
+        python: Some(python.clone()),
+    };
     if goal.is_dir() {
-        return Ok(Prepared {
-            tree,
-            python: Some(python),
-        });
+        return Ok(prepared);
     }
     let _task = env
         .ui
         .task(format!("fetching {name} from the Python package index"));
     let _lock = lock::take(env, &format!("project-{name}-{key}"))?;
     if goal.is_dir() {
-        return Ok(Prepared {
-            tree,
-            python: Some(python),
-        });
+        return Ok(prepared);
     }
     disk::create_directory(&env.paths.projects())?;
     let work = Temporary::directory(&goal)?;
@@ -179,23 +176,10 @@ pub fn prepare_release(
 
     let source = requirement(release, std::slice::from_ref(&release.source));
     let source = write_requirements(&download, "source.txt", &[source])?;
-    pip(
-        &python,
-        &[
-            "download",
-            "--no-deps",
-            "--no-build-isolation",
-            "--no-binary=:all:",
-            "--dest",
-        ],
-        &[
-            download.as_os_str(),
-            "--requirement".as_ref(),
-            source.as_os_str(),
-        ],
-        log,
-    )
-    .with_context(|| format!("cannot fetch the source of {name}"))?;
+    let words = "download --no-deps --no-build-isolation --no-binary=:all: --requirement";
+    let to = [source.as_os_str(), "--dest".as_ref(), download.as_os_str()];
+    let fetched = pip(&python, words, &to, log);
+    fetched.with_context(|| format!("cannot fetch the source of {name}"))?;
     let archive = format!("{name}.tar.gz");
     let unpack = LongCommand::new(&python)
         .args(["-m", "tarfile", "-e"])
@@ -208,21 +192,15 @@ pub fn prepare_release(
     let wheel = requirement(release, &release.wheels);
     let wheel = write_requirements(&download, "wheel.txt", &[wheel])?;
     let target = download.join("wheel");
-    pip(
-        &python,
-        &["install", "--no-deps", "--only-binary=:all:", "--target"],
-        &[target.as_os_str(), "--requirement".as_ref(), wheel.as_os_str()],
-        log,
-    )
-    .with_context(|| {
-        format!(
-            "cannot fetch a wheel of {name} for Python {} ({})",
-            interpreter.version, interpreter.abi
-        )
-    })
-    .map_err(|error| {
-        Failure::setup(format!("{error:#}")).lines(lines(&error)).hint(
-            "pip needs an index that has it; for another interpreter or machine, test a checkout with -C",
+    let words = "install --no-deps --only-binary=:all: --requirement";
+    let to = [wheel.as_os_str(), "--target".as_ref(), target.as_os_str()];
+    pip(&python, words, &to, log).map_err(|error| {
+        let Interpreter { version, abi, .. } = &interpreter;
+        let wheel = format!("a wheel of {name} for Python {version} ({abi})");
+        let failure = Failure::setup(format!("cannot fetch {wheel}: {error:#}"));
+        failure.lines(lines(&error)).hint(
+            "pip needs an index that has it; for another interpreter or machine, test a checkout \
+             with -C",
         )
     })?;
     for pattern in &release.extension {
@@ -231,10 +209,7 @@ pub fn prepare_release(
     }
     compile(&python, &unpacked, log)?;
     work.persist_from(&unpacked)?;
-    Ok(Prepared {
-        tree,
-        python: Some(python),
-    })
+    Ok(prepared)
 }
 
 fn requirement(release: &PinnedRelease, hashes: &[String]) -> String {
@@ -307,18 +282,8 @@ pub fn environment(
     })?;
     let new = venv.join("bin/python3");
     let file = write_requirements(work.path(), "requirements.txt", requirements)?;
-    pip(
-        &new,
-        &[
-            "install",
-            "--no-deps",
-            "--only-binary=:all:",
-            "--requirement",
-        ],
-        &[file.as_os_str()],
-        log,
-    )
-    .map_err(|error| {
+    let words = "install --no-deps --only-binary=:all: --requirement";
+    pip(&new, words, &[file.as_os_str()], log).map_err(|error| {
         Failure::setup(format!("cannot install Python packages: {error:#}")).lines(lines(&error))
     })?;
     compile(&new, &venv, log)?;
@@ -374,11 +339,11 @@ fn write_requirements(directory: &Path, name: &str, lines: &[String]) -> Result<
 }
 
 /// Runs pip. Hashes in a requirements file switch its `--require-hashes` on.
-fn pip(python: &Path, words: &[&str], more: &[&std::ffi::OsStr], log: &Path) -> Result<()> {
+fn pip(python: &Path, words: &str, more: &[&OsStr], log: &Path) -> Result<()> {
     let command = LongCommand::new(python)
         .args(["-m", "pip", "--disable-pip-version-check", "--no-input"])
         .credentials()
-        .args(words.iter().copied())
+        .args(words.split(' '))
         .args(more.iter().copied());
     process::run_logged(command, log, || Ok(()))
 }

@@ -16,7 +16,7 @@ use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
-use xtask::internals::{Asset, Refusal, Release, api};
+use xtask::internals::{Asset, GithubRelease, Refusal, api};
 use xtask::internals::{HttpError, HttpLimits, Method, Request};
 use xtask::internals::{LongChild, LongCommand};
 

@@ -354,8 +354,10 @@ Out of memory: Killed process 81 (python3) total-vm:462064kB";
 [   30.0] task:init state:S
 ";
         assert_eq!(excerpt(text), "");
-        let mut asked = Excerpt::default();
-        asked.asked = true;
+        let mut asked = Excerpt {
+            asked: true,
+            ..Excerpt::default()
+        };
         for line in text.lines() {
             asked.line(line);
         }
