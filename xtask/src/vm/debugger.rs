@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::base::process::shell_quote;
-use crate::vm::qemu::{comma, joined};
+use crate::vm::qemu::with_path;
 
 /// Where QEMU waits for a debugger.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,22 +32,17 @@ impl Endpoint {
     pub fn qemu(self, directory: &Path) -> Vec<OsString> {
         let device = match self {
             Self::Socket => {
-                let socket = comma(&Self::socket(directory));
-                joined(&[b"socket,id=gdb,path=", &socket, b",server=on,wait=off"])
+                let socket = Self::socket(directory);
+                with_path("socket,id=gdb,path=", &socket, ",server=on,wait=off")
             }
             Self::Port(port) => {
                 format!("socket,id=gdb,host=127.0.0.1,port={port},server=on,wait=off,nodelay=on")
                     .into()
             }
         };
-        [
-            "-chardev".into(),
-            device,
-            "-gdb".into(),
-            "chardev:gdb".into(),
-            "-S".into(),
-        ]
-        .to_vec()
+        let mut words = vec!["-chardev".into(), device];
+        words.extend(["-gdb", "chardev:gdb", "-S"].map(OsString::from));
+        words
     }
 
     /// The command that attaches gdb, with symbols if there are any.
@@ -58,8 +53,7 @@ impl Endpoint {
             Self::Port(port) => format!("127.0.0.1:{port}"),
         };
         let attach = shell_quote(&format!("target remote {target}"));
-        let name = vmlinux.map(|vmlinux| vmlinux.to_string_lossy());
-        let name = name.map(|name| format!(" {}", shell_quote(&name)));
+        let name = vmlinux.map(|path| format!(" {}", shell_quote(&path.to_string_lossy())));
         format!("gdb -ex {attach}{}", name.unwrap_or_default())
     }
 }

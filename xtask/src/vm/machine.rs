@@ -6,7 +6,6 @@ use std::io::Write;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::PathBuf;
-use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -14,9 +13,9 @@ use anyhow::{Context, Result};
 
 use super::ports::{Message, StdinPump, deliver, read_port};
 use super::{Accel, AccelChoice, PhaseRun, Stdin, Vm, VmOutcome, VmRun, VmSink};
-use crate::base::error::{Failure, FailureKind};
+use crate::base::error::Failure;
 use crate::base::process::{self, LongChild, LongCommand, status_in_words};
-use crate::base::{disk, interrupt, temporary::Scratch, terminal, ui::Ui};
+use crate::base::{disk, interrupt, temporary::Scratch, ui::Ui};
 use crate::model::complaint::Complaint;
 use crate::vm::console::complaint::ComplaintReader;
 use crate::vm::console::{Console, symbolize::symbolize};
@@ -303,7 +302,8 @@ impl<'m> Machine<'m> {
     /// Serves the ports until a phase is over; `None`: there was nothing to do after a crash.
     fn watch(&mut self, wires: &mut Wires<'_>) -> Result<Option<VmOutcome>> {
         loop {
-            self.check()?;
+            interrupt::check()?;
+            self.pump.check()?;
             let heard = self.hear(wires)?;
             return Ok(Some(match self.look(wires, heard)? {
                 None => continue,
@@ -322,19 +322,6 @@ impl<'m> Machine<'m> {
                     }
                 }
             }));
-        }
-    }
-
-    /// An error after a signal, or if the terminal asks for the run's end or is gone.
-    fn check(&self) -> Result<(), Failure> {
-        interrupt::check()?;
-        if self.pump.quit.load(Ordering::SeqCst) {
-            let kind = FailureKind::Interrupted(signal_hook::consts::SIGINT);
-            return Err(Failure::new(kind, "ended from the terminal by Ctrl-A X"));
-        }
-        match self.pump.gone.load(Ordering::SeqCst) {
-            true => Err(terminal::gone()),
-            false => Ok(()),
         }
     }
 
@@ -486,10 +473,8 @@ impl<'m> Machine<'m> {
             let _ = fs::remove_file(&vm.console_log);
             return Err(refusal.into());
         }
-        let dump = match &last {
-            Some(outcome) => self.dump(outcome)?,
-            None => None,
-        };
+        let dump = last.as_ref().map(|outcome| self.dump(outcome));
+        let dump = dump.transpose()?.flatten();
         self.child.kill()?;
         self.console.follow();
         self.sink.console(&self.console.take())?;
@@ -527,21 +512,18 @@ impl<'m> Machine<'m> {
         }
         let memory = u64::from(self.vm.memory) << 20;
         match dump::write(monitor, self.note, memory, directory.path(), goal, self.ui) {
-            Ok(described) => {
-                if !described {
-                    self.ui.warn(
-                        "the dump has no VMCOREINFO, without which drgn cannot open it: the guest \
-                         had not told where it is",
-                    );
-                }
-                Ok(Some(goal.clone()))
-            }
+            Ok(true) => {}
+            Ok(false) => self.ui.warn(
+                "the dump has no VMCOREINFO, without which drgn cannot open it: the guest had not \
+                 told where it is",
+            ),
             Err(error) => {
                 interrupt::check()?;
                 self.ui.warn(format!("no dump: {error:#}"));
-                Ok(None)
+                return Ok(None);
             }
         }
+        Ok(Some(goal.clone()))
     }
 
     /// Whether QEMU itself ended before there was a guest: then it says why. No other attempt
@@ -551,9 +533,10 @@ impl<'m> Machine<'m> {
         if ended.code() != Some(1) || self.is_alive() {
             return None;
         }
-        let words = self.word()?;
-        let message = format!("QEMU refused its command line: {words}");
-        Some(Failure::setup(message))
+        let word = self.word()?;
+        Some(Failure::setup(format!(
+            "QEMU refused its command line: {word}"
+        )))
     }
 
     /// QEMU ended, or never came up: how, and its own words.
@@ -581,10 +564,8 @@ impl<'m> Machine<'m> {
         let words = String::from_utf8_lossy(&words[..length]);
         let lines = words.lines().map(str::trim).filter(|line| !line.is_empty());
         // Each begins with the program's name. The first says it, unless QEMU only warns.
-        let mut texts = lines.map(|line| line.split_once(": ").map_or(line, |(_, text)| text));
-        let first = texts.next()?;
-        let mut all = std::iter::once(first).chain(texts);
-        let error = all.find(|text| !text.starts_with("warning: "));
-        Some(error.unwrap_or(first).to_owned())
+        let texts = lines.map(|line| line.split_once(": ").map_or(line, |(_, text)| text));
+        let text = texts.min_by_key(|text| text.starts_with("warning: "));
+        text.map(str::to_owned)
     }
 }

@@ -2,16 +2,16 @@
 
 use std::io::{IsTerminal, Read, Write};
 use std::os::unix::net::UnixStream;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
 use rustix::event::{PollFd, PollFlags, poll};
 
 use super::VmSink;
+use crate::base::error::{Failure, FailureKind};
 use crate::base::interrupt;
-use crate::base::terminal::{Escape, in_foreground};
+use crate::base::terminal::{self, Escape, in_foreground};
 use crate::vm::protocol::Port;
 
 const CHUNK: usize = 64 << 10;
@@ -60,11 +60,8 @@ pub(super) fn read_port(port: Port, mut stream: UnixStream, sender: SyncSender<M
 /// the VM has to be started again, emulated.
 #[derive(Default)]
 pub(super) struct StdinPump {
-    pub(super) stop: Arc<AtomicBool>,
-    /// Somebody at the terminal wants the VM's end.
-    pub(super) quit: Arc<AtomicBool>,
-    /// Our terminal is gone.
-    pub(super) gone: Arc<AtomicBool>,
+    /// Set if somebody at the terminal wants the VM's end, or the terminal is gone.
+    end: Arc<Mutex<Option<Failure>>>,
     /// Only one direction may be shut down at the end: when the socket is closed
     /// QEMU sees a hang-up and throws away what the guest has not yet taken.
     pub(super) stream: Option<UnixStream>,
@@ -72,20 +69,29 @@ pub(super) struct StdinPump {
 }
 
 impl StdinPump {
+    /// An error if the terminal asks for the run's end or is gone.
+    pub(super) fn check(&self) -> Result<(), Failure> {
+        let mut end = self.end.lock().unwrap_or_else(PoisonError::into_inner);
+        end.take().map_or(Ok(()), Err)
+    }
+
     pub(super) fn start(&self) -> Result<()> {
         let Some(stream) = &self.stream else {
             return Ok(());
         };
         let mut stream = stream.try_clone().context("cannot share a socket")?;
-        let (stop, quit) = (Arc::clone(&self.stop), Arc::clone(&self.quit));
-        let gone = Arc::clone(&self.gone);
-        let terminal = self.terminal;
+        let pump = Arc::downgrade(&self.end);
+        let raw = self.terminal;
         std::thread::spawn(move || {
             let mut stdin = std::io::stdin().lock();
             let mut buffer = vec![0; CHUNK];
             let mut escape = Escape::default();
             let is_terminal = stdin.is_terminal();
-            while !stop.load(Ordering::SeqCst) {
+            while let Some(end) = pump.upgrade() {
+                let fail = |failure| {
+                    let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
+                    end.get_or_insert(failure);
+                };
                 let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
                 let timeout = rustix::event::Timespec {
                     tv_sec: 0,
@@ -102,19 +108,22 @@ impl StdinPump {
                     continue;
                 }
                 let hung_up = ready[0].revents().contains(PollFlags::HUP);
-                let read = stdin.read(&mut buffer);
-                let bytes = match read {
-                    Ok(n) if n > 0 => &buffer[..n],
+                let bytes = match stdin.read(&mut buffer) {
+                    Ok(n @ 1..) => &buffer[..n],
                     read => {
                         // Raw, a terminal has no end-of-file.
-                        let lost = hung_up || terminal || read.is_err();
-                        gone.fetch_or(is_terminal && lost, Ordering::SeqCst);
+                        if is_terminal && (hung_up || raw || read.is_err()) {
+                            fail(terminal::gone());
+                        }
                         break;
                     }
                 };
-                let sent = if terminal {
+                let sent = if raw {
                     let (bytes, wanted) = escape.feed(bytes);
-                    quit.fetch_or(wanted, Ordering::SeqCst);
+                    if wanted {
+                        let kind = FailureKind::Interrupted(signal_hook::consts::SIGINT);
+                        fail(Failure::new(kind, "ended from the terminal by Ctrl-A X"));
+                    }
                     stream.write_all(&bytes)
                 } else {
                     stream.write_all(bytes)
@@ -123,17 +132,11 @@ impl StdinPump {
                     return;
                 }
             }
-            if !terminal {
+            if !raw {
                 // The guest reads what is on its way, and then an end-of-file.
                 let _ = stream.shutdown(std::net::Shutdown::Write);
             }
         });
         Ok(())
-    }
-}
-
-impl Drop for StdinPump {
-    fn drop(&mut self) {
-        self.stop.store(true, Ordering::SeqCst);
     }
 }

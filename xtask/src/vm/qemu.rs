@@ -70,8 +70,8 @@ pub fn command_line(boot: &Boot<'_>) -> Result<Vec<OsString>, Failure> {
     line.extend(file_system("root", &vm.root, false, "/dev/root", boot));
     line.extend(of(Slot::FileSystems));
     // The console: kernel messages go to a file and nowhere else.
-    let console = [b"file,id=console,path=", &*comma(&vm.console_log)];
-    line.extend(["-chardev".into(), joined(&console)]);
+    let console = with_path("file,id=console,path=", &vm.console_log, "");
+    line.extend(["-chardev".into(), console]);
     line.extend(["-serial", "chardev:console"].map(OsString::from));
     line.extend(ports(boot));
     line.extend(of(Slot::Last));
@@ -95,24 +95,18 @@ pub fn command_line(boot: &Boot<'_>) -> Result<Vec<OsString>, Failure> {
 }
 
 fn processors(boot: &Boot<'_>) -> [OsString; 6] {
-    let threads = if boot.plan.one_thread {
-        "single"
-    } else {
-        "multi"
-    };
-    let (accel, cpu) = match boot.accel {
-        Accel::Kvm => ("kvm".to_owned(), "host"),
-        Accel::Tcg => (
-            format!("tcg,thread={threads}"),
-            boot.vm.kernel.arch.processor,
-        ),
+    let processor = boot.vm.kernel.arch.processor;
+    let (accel, cpu) = match (boot.accel, boot.plan.one_thread) {
+        (Accel::Kvm, _) => ("kvm", "host"),
+        (Accel::Tcg, true) => ("tcg,thread=single", processor),
+        (Accel::Tcg, false) => ("tcg,thread=multi", processor),
     };
     // A socket for each processor: our kernels have no ACPI and take the processors
     // from the MP table, in which the firmware lists one per socket (SeaBIOS,
     // `src/fw/mptable.c`). QEMU alone would put all of them into one socket (since 6.2).
     let cpus = boot.processors();
     let smp = format!("{cpus},sockets={cpus},cores=1,threads=1");
-    ["-accel", &accel, "-cpu", cpu, "-smp", &smp].map(OsString::from)
+    ["-accel", accel, "-cpu", cpu, "-smp", &smp].map(OsString::from)
 }
 
 /// The ports and QEMU's monitor. QEMU connects to sockets on which we listen, so that it ends at
@@ -120,10 +114,8 @@ fn processors(boot: &Boot<'_>) -> [OsString; 6] {
 fn ports(boot: &Boot<'_>) -> Vec<OsString> {
     let serial = virtio("serial", boot.vm.kernel.arch);
     let mut line = vec!["-device".into(), serial.into()];
-    let socket = |id: &str, port| {
-        let id = format!("socket,id={id},path=");
-        joined(&[id.as_bytes(), &comma(&boot.socket(port))])
-    };
+    let socket =
+        |id: &str, port| with_path(&format!("socket,id={id},path="), &boot.socket(port), "");
     for (id, port) in [Port::Status].into_iter().chain(boot.ports()).enumerate() {
         let id = format!("port{id}");
         line.extend(["-chardev".into(), socket(&id, port)]);
@@ -161,11 +153,9 @@ pub(super) fn file_system(
         true => ",multidevs=remap",
         false => "",
     };
-    let directory = joined(&[
-        format!("local,id={id},path=").as_bytes(),
-        &comma(path),
-        format!(",security_model=none{readonly}{remap}").as_bytes(),
-    ]);
+    let before = format!("local,id={id},path=");
+    let after = format!(",security_model=none{readonly}{remap}");
+    let directory = with_path(&before, path, &after);
     let device = virtio("9p", boot.vm.kernel.arch);
     let device = format!("{device},fsdev={id},mount_tag={tag}");
     ["-fsdev".into(), directory, "-device".into(), device.into()]
@@ -249,17 +239,17 @@ pub fn kernel_command_line(boot: &Boot<'_>) -> Result<String, Failure> {
 }
 
 /// Additional parameters for a capture kernel.
-pub fn capture_parameters(accel: Accel) -> Vec<String> {
+pub fn capture_parameters(accel: Accel) -> Vec<&'static str> {
     // Without `nokaslr` the new kernel may look for a place outside of the memory that
     // was reserved for it, and find none.
-    let mut words = vec!["nokaslr".to_owned()];
+    let mut words = vec!["nokaslr"];
     if accel == Accel::Tcg {
         // The crash may be on any processor. When the new kernel starts the others, QEMU
         // sometimes fails an assertion of its own, emulating them.
-        words.push("nosmp".to_owned());
+        words.push("nosmp");
     }
     // The guest's init has it as a variable.
-    words.push("vmtest_phase=crash".to_owned());
+    words.push("vmtest_phase=crash");
     words
 }
 
@@ -270,20 +260,12 @@ pub fn capture_parameters(accel: Accel) -> Vec<String> {
 /// to blame is a guess; our own kernels do without the option.
 pub const PATCHES_ITSELF: &str = "CONFIG_JUMP_LABEL";
 
-/// In an option's value QEMU takes a doubled comma for one (qemu(1), `-drive`).
-pub(super) fn comma(path: &Path) -> Vec<u8> {
-    let mut out = Vec::new();
-    for &byte in path.as_os_str().as_bytes() {
-        out.push(byte);
-        if byte == b',' {
-            out.push(byte);
-        }
-    }
-    out
-}
-
-pub(super) fn joined(parts: &[&[u8]]) -> OsString {
-    OsString::from_vec(parts.concat())
+/// An option's value with a path in it, in which QEMU takes a doubled comma for one
+/// (qemu(1), `-drive`).
+pub(super) fn with_path(before: &str, path: &Path, after: &str) -> OsString {
+    let parts = path.as_os_str().as_bytes().split(|byte| *byte == b',');
+    let path = parts.collect::<Vec<_>>().join(&b",,"[..]);
+    OsString::from_vec([before.as_bytes(), &path, after.as_bytes()].concat())
 }
 
 #[cfg(test)]

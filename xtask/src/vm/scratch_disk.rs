@@ -10,7 +10,7 @@ use xshell::cmd;
 
 use crate::base::{disk, error::Failure, process, programs};
 use crate::model::project::parse_size;
-use crate::vm::qemu::{comma, joined, virtio};
+use crate::vm::qemu::{virtio, with_path};
 use crate::vm::{plan::Boot, share};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,16 +93,15 @@ pub fn resolve(arguments: &[DiskArgument], directory: &Path) -> Result<Vec<Disk>
                     Failure::usage(format!("no disk can be at {place}: {why}"))
                         .hint("name another path: --disk SIZE:PATH")
                 })?;
-                if disks
-                    .iter()
-                    .any(|disk| disk.purpose == Purpose::Mounted(place.clone()))
-                {
-                    let place = place.display();
-                    return Err(Failure::usage(format!("two disks are to be at {place}")));
-                }
                 Purpose::Mounted(place)
             }
         };
+        if let Purpose::Mounted(place) = &purpose
+            && disks.iter().any(|disk| disk.purpose == purpose)
+        {
+            let place = place.display();
+            return Err(Failure::usage(format!("two disks are to be at {place}")));
+        }
         disks.push(Disk { size, purpose });
     }
     if disks.len() > MOST {
@@ -114,9 +113,8 @@ pub fn resolve(arguments: &[DiskArgument], directory: &Path) -> Result<Vec<Disk>
             .hint("install e2fsprogs, or leave out PATH for a disk without a file system"));
     }
     let free = disk::free(directory).unwrap_or(u64::MAX);
-    let size = disks
-        .iter()
-        .fold(0, |sum: u64, disk| sum.saturating_add(disk.size));
+    let sizes = disks.iter().map(|disk| disk.size);
+    let size = sizes.fold(0, u64::saturating_add);
     if size > free {
         let (size, free, directory) = (size >> 20, free >> 20, directory.display());
         return Err(Failure::setup(format!(
@@ -141,7 +139,7 @@ pub fn device(index: usize) -> String {
 /// full, the guest's program is told; by default QEMU would stop the guest (qemu(1), `-drive`).
 pub fn qemu(boot: &Boot<'_>, index: usize) -> Vec<OsString> {
     let drive = format!("if=none,id=disk{index},format=raw,cache=unsafe,werror=report,file=");
-    let drive = joined(&[drive.as_bytes(), &comma(&image(boot.directory, index))]);
+    let drive = with_path(&drive, &image(boot.directory, index), "");
     let device = format!("{},drive=disk{index}", virtio("blk", boot.vm.kernel.arch));
     vec!["-drive".into(), drive, "-device".into(), device.into()]
 }

@@ -38,8 +38,6 @@ const CRASH: &str = "crash";
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Rules {
     limits: Limits,
-    /// The default of the boot's limit.
-    boot: Duration,
     debugged: bool,
     /// Whether somebody who is no debugger may pause QEMU.
     may_pause: bool,
@@ -53,8 +51,10 @@ impl Rules {
     pub(super) fn of(vm: &Vm, accel: Accel) -> Self {
         let debugged = vm.debugger().is_some();
         Self {
-            limits: vm.limits,
-            boot: BOOT_LIMIT[usize::from(accel == Accel::Tcg)],
+            limits: Limits {
+                boot: (vm.limits.boot).or(Some(BOOT_LIMIT[usize::from(accel == Accel::Tcg)])),
+                ..vm.limits
+            },
             debugged,
             may_pause: ending::may_be_paused(&vm.qemu_arguments),
             dump: vm.dump.is_some(),
@@ -196,24 +196,18 @@ impl Watch {
             }
             Status::Fail(text) => self.init_failed = Some(text.clone()),
             Status::Exit(phase, code) => {
-                if phase
-                    == if self.stage == Stage::Main {
-                        MAIN
-                    } else {
-                        CRASH
-                    }
-                {
+                let expected = match self.stage {
+                    Stage::Main => MAIN,
+                    Stage::Loading | Stage::Crashing | Stage::Back => CRASH,
+                };
+                if phase == expected {
                     self.verdict = Some(*code);
                     self.phase = VmPhase::Shutdown;
                 }
             }
             Status::Crashing if self.stage == Stage::Loading => self.stage = Stage::Crashing,
             Status::Nothing(_) => self.nothing_else = self.stage == Stage::Loading,
-            Status::Crashing
-            | Status::Tainted(_)
-            | Status::Clock(_)
-            | Status::Vmcoreinfo(..)
-            | Status::Odd(_) => {}
+            _ => {}
         }
     }
 
@@ -341,7 +335,6 @@ impl Watch {
             limit.filter(|limit| when && spent >= *limit).map(seconds)
         };
         let silent = self.rules.on_trial && !self.alive && console == 0;
-        let boot = boot.or(Some(self.rules.boot));
         let undrained = self.verdict.is_some() && !self.rules.debugged;
         if let Some(limit) = over(Some(SIGN_OF_LIFE), self.start, silent) {
             Some(format!("no sign of life for {limit}"))
@@ -355,10 +348,8 @@ impl Watch {
             let most = LONGEST_CONSOLE >> 20;
             Some(format!("the console has more than {most} MiB"))
         } else {
-            let limit = over(Some(DRAIN_LIMIT), self.last_byte, undrained)?;
-            Some(format!(
-                "the rest of the output did not come within {limit}"
-            ))
+            over(Some(DRAIN_LIMIT), self.last_byte, undrained)
+                .map(|limit| format!("the rest of the output did not come within {limit}"))
         }
     }
 
@@ -385,11 +376,10 @@ mod tests {
 
     const RULES: Rules = Rules {
         limits: Limits {
-            boot: None,
+            boot: Some(s(60)),
             idle: Some(s(100)),
             total: Some(s(1000)),
         },
-        boot: s(60),
         debugged: false,
         may_pause: false,
         dump: false,

@@ -35,7 +35,7 @@ while [ -e "$name$number$ending" ]; do number=$((number - 1)); done
 exec "$busybox" cat >"$name$number$ending"
 "#,
     );
-    script.into_bytes()
+    script.0
 }
 
 /// The dumps of a kernel's programs in a directory of the host's.

@@ -58,7 +58,7 @@ pub fn write(boot: &Boot<'_>, text: &str, goal: &Path) -> Result<()> {
         // Without it the kernel has nowhere to show what the bridge says.
         archive.device("dev/console", cpio::CHARACTER | 0o600, 5, 1)?;
         archive.file(&BUSYBOX[1..], 0o755, &busybox)?;
-        archive.file("init", 0o755, &init.into_bytes())?;
+        archive.file("init", 0o755, &init.0)?;
         for (name, bytes) in &modules {
             archive.file(name, 0o644, bytes)?;
         }

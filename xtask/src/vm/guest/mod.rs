@@ -67,16 +67,10 @@ impl Seen {
         // A word with a slash may be a file's name.
         let words = words.iter().filter(|word| word.as_bytes().contains(&b'/'));
         let homes = vm.environment.iter().filter(|(name, _)| name == "HOME");
-        let fixed = [
-            &vm.directory,
-            &kernel.path,
-            &kernel.modules,
-            &plan.tools.busybox,
-        ];
         let lists = [&vm.keep, &vm.modules, &plan.network, &plan.file_system];
-        let paths = fixed
-            .into_iter()
-            .chain(lists.into_iter().flatten())
+        let paths = (lists.into_iter().flatten())
+            .chain([&vm.directory, &kernel.path, &kernel.modules])
+            .chain([&plan.tools.busybox])
             .chain(&kernel.debuginfo);
         let needed = (paths.cloned())
             .chain(words.map(|word| vm.directory.join(word)))
@@ -107,13 +101,11 @@ fn environment(boot: &Boot<'_>) -> Vec<(OsString, OsString)> {
     if !all.iter().any(|(other, _)| other == RUNTIME_DIRECTORY.0) {
         all.push((RUNTIME_DIRECTORY.0.into(), RUNTIME_DIRECTORY.1.into()));
     }
-    let release = boot.vm.kernel.release.to_string();
     all.push(("VMTEST_EVENTS".into(), EVENTS.into()));
+    let release = boot.vm.kernel.release.to_string();
     all.push(("VMTEST_KERNEL".into(), release.into()));
-    let variables = boot
-        .devices()
-        .into_iter()
-        .filter_map(|parts| parts.environment);
+    let devices = boot.devices().into_iter();
+    let variables = devices.filter_map(|parts| parts.environment);
     all.extend(variables.map(|(name, value)| (name.into(), value.into())));
     all
 }
@@ -129,8 +121,7 @@ fn load_command(boot: &Boot<'_>, crash: &CrashRequest) -> Vec<OsString> {
     words.push(kernel.image.clone().into());
     // Empty for none.
     words.push(boot.initramfs().unwrap_or_default().into());
-    let parameters = qemu::capture_parameters(boot.accel).into_iter();
-    words.extend(parameters.map(OsString::from));
+    words.extend(qemu::capture_parameters(boot.accel).iter().map(Into::into));
     words
 }
 
@@ -249,22 +240,22 @@ pub fn init_script(boot: &Boot<'_>, seen: &Seen, text: &str) -> Vec<u8> {
     });
     commands(&mut script, boot);
     script.raw(text.as_bytes());
-    script.into_bytes()
+    script.0
 }
 
 /// Functions that become the command and, if there is to be a crash, what is run for it.
 fn commands(script: &mut Script, boot: &Boot<'_>) {
     let environment = environment(boot);
     let mut command = |name: &str, words: &[OsString]| {
-        script.function(name, |script| {
-            script.command(boot, &environment, words);
-        });
+        script.function(name, |script| script.command(boot, &environment, words));
     };
     command("vmtest_command", &boot.vm.command);
     if let Some(crash) = &boot.vm.crash {
         let all = ["true".into()];
-        let select = crash.select.as_deref().unwrap_or(&all);
-        command("vmtest_crash_select", select);
+        command(
+            "vmtest_crash_select",
+            crash.select.as_deref().unwrap_or(&all),
+        );
         command("vmtest_capture_kernel", &load_command(boot, crash));
         let trigger = ["sh", "-c", &crash.trigger].map(OsString::from);
         command("vmtest_crash", &trigger);
@@ -274,28 +265,18 @@ fn commands(script: &mut Script, boot: &Boot<'_>) {
 
 /// A shell script that is being put together.
 #[derive(Default)]
-pub(crate) struct Script(Vec<u8>);
+pub(crate) struct Script(pub(crate) Vec<u8>);
 
 impl Script {
-    pub(crate) fn into_bytes(self) -> Vec<u8> {
-        self.0
-    }
-
     pub(crate) fn raw(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
     }
 
     /// Between single quotes every byte stands for itself but the single quote.
     pub(crate) fn word(&mut self, word: &OsStr) {
-        self.raw(b"'");
-        for &byte in word.as_bytes() {
-            if byte == b'\'' {
-                self.raw(br"'\''")
-            } else {
-                self.0.push(byte)
-            }
-        }
-        self.raw(b"'");
+        let parts = word.as_bytes().split(|byte| *byte == b'\'');
+        let word = parts.collect::<Vec<_>>().join(&br"'\''"[..]);
+        self.raw(&[b"'", &*word, b"'"].concat());
     }
 
     pub(crate) fn set(&mut self, name: &str, value: impl AsRef<OsStr>) {
