@@ -10,7 +10,7 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use anyhow::{Context, Result, anyhow};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 use rustix::fs::OFlags;
 
 use crate::base::interrupt;
@@ -125,11 +125,7 @@ impl Read for Patient {
                 result => return result,
             }
             interrupt::check().map_err(io::Error::other)?;
-            let wait = Timespec::try_from(interrupt::POLL).map_err(io::Error::other)?;
-            match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], Some(&wait)) {
-                Ok(_) | Err(rustix::io::Errno::INTR) => {}
-                Err(error) => return Err(error.into()),
-            }
+            interrupt::wait_for(&self.0, PollFlags::IN)?;
         }
     }
 }

@@ -2,11 +2,14 @@
 //! least ten times a second, unwinds with an error, and so lets every guard
 //! (child processes, temporary files, the terminal) do its work.
 
+use std::os::fd::AsFd;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGXCPU, SIGXFSZ};
 
 use crate::base::error::{Failure, FailureKind};
@@ -16,6 +19,17 @@ static PENDING: OnceLock<Arc<AtomicUsize>> = OnceLock::new();
 
 /// How long a wait may go on without looking at the flag.
 pub const POLL: Duration = Duration::from_millis(50);
+
+/// Waits, at most for [`POLL`], until poll(2) has something to say of a descriptor; nothing if
+/// the time or a signal came first.
+pub fn wait_for(descriptor: impl AsFd, wanted: PollFlags) -> rustix::io::Result<PollFlags> {
+    let mut ready = [PollFd::new(&descriptor, wanted)];
+    let limit = Timespec::try_from(POLL).ok();
+    match poll(&mut ready, limit.as_ref()) {
+        Ok(_) | Err(Errno::INTR) => Ok(ready[0].revents()),
+        Err(error) => Err(error),
+    }
+}
 
 /// Installs the handlers. Called once, by `main`; without it nothing is ever pending.
 pub fn install() -> anyhow::Result<()> {

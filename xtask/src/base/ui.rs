@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::event::PollFlags;
 
 use crate::base::color::{ColorChoice, Paint};
 use crate::base::{error, interrupt, live_terminal::LiveTerminal, secrets, shown, terminal};
@@ -187,16 +187,12 @@ impl Ui {
             let _ = stderr.flush();
         });
         let stdin = std::io::stdin();
-        let wait = Timespec::try_from(interrupt::POLL).context("cannot wait for an answer")?;
-        loop {
-            // Reading at once would sleep through signals.
+        // Reading at once would sleep through signals.
+        while interrupt::wait_for(&stdin, PollFlags::IN)
+            .context("cannot wait for an answer")?
+            .is_empty()
+        {
             interrupt::check()?;
-            let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
-            match poll(&mut ready, Some(&wait)) {
-                Ok(0) | Err(rustix::io::Errno::INTR) => {}
-                Ok(_) => break,
-                Err(error) => return Err(error).context("cannot wait for an answer"),
-            }
         }
         let mut answer = String::new();
         let read = stdin.read_line(&mut answer);

@@ -24,17 +24,18 @@ pub enum Device {
 }
 
 /// Where QEMU's command line has a device's arguments.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Slot {
     /// Before the ports: once these are connected, a debugger can be.
     First,
     /// Behind the guest's root.
     FileSystems,
     /// Behind the ports.
+    #[default]
     Last,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Parts {
     pub slot: Slot,
     pub qemu: Vec<OsString>,
@@ -45,19 +46,6 @@ pub struct Parts {
     pub environment: Option<(String, String)>,
     /// A path of the host that QEMU opens.
     pub host: Option<PathBuf>,
-}
-
-impl Parts {
-    fn new(slot: Slot, qemu: Vec<OsString>) -> Self {
-        Self {
-            slot,
-            qemu,
-            kernel_parameters: Vec::new(),
-            mount: None,
-            environment: None,
-            host: None,
-        }
-    }
 }
 
 /// The parts of each device, in order.
@@ -71,26 +59,27 @@ pub fn parts(boot: &Boot<'_>) -> Vec<Parts> {
         let series = boot.vm.kernel.release.version.series;
         let options = qemu::share_options(share.writable, series);
         Parts {
+            slot: Slot::FileSystems,
+            qemu: qemu.to_vec(),
             mount: Some((share.guest.clone(), format!("share {tag} {options}"))),
             host: Some(share.host.clone()),
-            ..Parts::new(Slot::FileSystems, qemu.to_vec())
+            ..Parts::default()
         }
     };
     let mut disk = |disk: &Disk| {
         let index = disks.next().unwrap_or_default();
         let device = scratch_disk::device(index);
-        let qemu = scratch_disk::qemu(boot, index);
-        let parts = Parts::new(Slot::Last, qemu);
+        let mut parts = Parts {
+            qemu: scratch_disk::qemu(boot, index),
+            ..Parts::default()
+        };
         match &disk.purpose {
-            Purpose::Device(variable) => Parts {
-                environment: Some((variable.clone(), device)),
-                ..parts
-            },
-            Purpose::Mounted(place) => Parts {
-                mount: Some((place.clone(), format!("disk {device}"))),
-                ..parts
-            },
+            Purpose::Device(variable) => parts.environment = Some((variable.clone(), device)),
+            Purpose::Mounted(place) => {
+                parts.mount = Some((place.clone(), format!("disk {device}")))
+            }
         }
+        parts
     };
     let parts = boot.vm.devices.iter().map(|device| match device {
         Device::Share(directory) => share(directory),
@@ -100,10 +89,15 @@ pub fn parts(boot: &Boot<'_>) -> Vec<Parts> {
             writable: true,
         }),
         Device::Disk(scratch) => disk(scratch),
-        Device::Network => Parts::new(Slot::Last, network::qemu(boot.vm.kernel.arch)),
+        Device::Network => Parts {
+            qemu: network::qemu(boot.vm.kernel.arch),
+            ..Parts::default()
+        },
         Device::Debugger(endpoint) => Parts {
+            slot: Slot::First,
+            qemu: endpoint.qemu(boot.directory),
             kernel_parameters: vec![debugger::KERNEL_PARAMETER.to_owned()],
-            ..Parts::new(Slot::First, endpoint.qemu(boot.directory))
+            ..Parts::default()
         },
     });
     parts.collect()

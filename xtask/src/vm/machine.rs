@@ -157,7 +157,7 @@ impl<'m> Machine<'m> {
 
     /// Whether the guest has shown a sign of life.
     fn is_alive(&self) -> bool {
-        self.watch.alive || self.console.bytes() > 0
+        self.watch.alive || self.console.bytes > 0
     }
 
     /// Accepts every port's connection; `None` if QEMU ended instead.
@@ -266,7 +266,7 @@ impl<'m> Machine<'m> {
 
     /// The record of the time since the beginning, or since the crash was planned.
     fn phase_run(&mut self, mut outcome: VmOutcome) -> PhaseRun {
-        let mut trouble = self.console.words.trouble().to_owned();
+        let mut trouble = self.console.words.excerpt.text().to_owned();
         if !matches!(outcome, VmOutcome::Exited(_) | VmOutcome::InitFailed(_))
             && let Some(vmlinux) = &self.vm.kernel.vmlinux
         {
@@ -313,7 +313,7 @@ impl<'m> Machine<'m> {
                 Some(End::Limit(mut limit)) => {
                     self.collect_evidence(&mut wires.control);
                     let words = &self.console.words;
-                    if let Some(stalled) = words.stalled() {
+                    if let Some(stalled) = &words.stall {
                         limit = format!("{limit}; {stalled}");
                     }
                     match words.panicked() {
@@ -385,8 +385,11 @@ impl<'m> Machine<'m> {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
                 let answer = clock_difference(now.unwrap_or_default(), guest);
                 self.console.follow();
-                let mistimed = self.console.words.mistimed();
-                let source = if mistimed { PM_TIMER } else { "" };
+                let source = if self.console.words.mistimed {
+                    PM_TIMER
+                } else {
+                    ""
+                };
                 wires.tell(format_args!("clock {answer} {source}"));
             }
             Status::Vmcoreinfo(address, size) => self.note = Some(Note { address, size }),
@@ -423,7 +426,7 @@ impl<'m> Machine<'m> {
         }
         let look = Look {
             words: &self.console.words,
-            console: self.console.bytes(),
+            console: self.console.bytes,
             quiet,
             drained: wires.scanners.iter().all(|(_, scanner)| scanner.ended()),
             closed: wires.open == 0,
@@ -440,14 +443,14 @@ impl<'m> Machine<'m> {
         let [limit, silence] = EVIDENCE_LIMIT;
         let _ = control.set_write_timeout(Some(silence));
         self.tail = Some(self.console.words.tail(CONSOLE_TAIL));
-        self.console.words.ask();
+        self.console.words.excerpt.asked = true;
         if self.watch.is_booting() || control.write_all(QUESTIONS.as_bytes()).is_err() {
             return;
         }
         let end = Instant::now() + limit;
         let most = LONGEST_CONSOLE + (1 << 20);
         let mut quiet = Instant::now();
-        while Instant::now() < end && quiet.elapsed() < silence && self.console.bytes() < most {
+        while Instant::now() < end && quiet.elapsed() < silence && self.console.bytes < most {
             std::thread::sleep(Duration::from_millis(20));
             if self.console.follow() {
                 quiet = Instant::now();

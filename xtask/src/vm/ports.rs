@@ -6,7 +6,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context, Result};
-use rustix::event::{PollFd, PollFlags, poll};
+use rustix::event::PollFlags;
 
 use super::VmSink;
 use crate::base::error::{Failure, FailureKind};
@@ -92,22 +92,17 @@ impl StdinPump {
                     let mut end = end.lock().unwrap_or_else(PoisonError::into_inner);
                     end.get_or_insert(failure);
                 };
-                let mut ready = [PollFd::new(&stdin, PollFlags::IN)];
-                let timeout = rustix::event::Timespec {
-                    tv_sec: 0,
-                    tv_nsec: 50_000_000,
-                };
-                match poll(&mut ready, Some(&timeout)) {
-                    Ok(0) | Err(rustix::io::Errno::INTR) => continue,
-                    Ok(_) => {}
+                let ready = match interrupt::wait_for(&stdin, PollFlags::IN) {
+                    Ok(ready) if ready.is_empty() => continue,
+                    Ok(ready) => ready,
                     Err(_) => break,
-                }
+                };
                 if is_terminal && !in_foreground(&stdin) {
                     // Reading what is typed for another job would stop us.
                     std::thread::sleep(interrupt::POLL);
                     continue;
                 }
-                let hung_up = ready[0].revents().contains(PollFlags::HUP);
+                let hung_up = ready.contains(PollFlags::HUP);
                 let bytes = match stdin.read(&mut buffer) {
                     Ok(n @ 1..) => &buffer[..n],
                     read => {

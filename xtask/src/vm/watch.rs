@@ -219,7 +219,7 @@ impl Watch {
             return Some(End::As(outcome));
         }
         if self.phase == VmPhase::Boot && self.init_failed.is_none() {
-            self.init_failed = look.words.init_failed().map(str::to_owned);
+            self.init_failed = look.words.init.clone();
         }
         if let Some(text) = self.init_failed.take() {
             return Some(End::As(match self.stage {

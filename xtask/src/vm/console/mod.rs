@@ -25,7 +25,7 @@ const LINE: usize = 1024;
 
 pub struct Console {
     file: File,
-    bytes: u64,
+    pub bytes: u64,
     pub words: ConsoleWords,
     /// Bytes for the next [`Console::take`]; `None`: nobody wants them.
     fresh: Option<Vec<u8>>,
@@ -61,10 +61,6 @@ impl Console {
         }
         self.bytes > before
     }
-
-    pub fn bytes(&self) -> u64 {
-        self.bytes
-    }
 }
 
 /// The console's text, line by line.
@@ -74,11 +70,16 @@ pub struct ConsoleWords {
     lines: VecDeque<String>,
     oops: Option<String>,
     panic: Option<String>,
-    stall: Option<String>,
-    init: Option<String>,
+    /// The first lockup, stall or hung task.
+    pub stall: Option<String>,
+    /// The failure that the initramfs or init told before there was a status port.
+    pub init: Option<String>,
     ending: Option<(Ending, String)>,
-    excerpt: Excerpt,
-    mistimed: bool,
+    /// All that the kernel said about trouble, bounded.
+    pub excerpt: Excerpt,
+    /// Whether the kernel has taken a wrong frequency for that of the processor's counter,
+    /// so that its clock runs at another speed.
+    pub mistimed: bool,
     /// A crash is to come, and the first sign of it if it has.
     planned: Option<Option<String>>,
 }
@@ -194,32 +195,6 @@ impl ConsoleWords {
     /// The first sign of trouble since a crash was planned, which may be that crash.
     pub fn planned(&self) -> Option<String> {
         self.planned.clone().flatten()
-    }
-
-    /// The failure that the initramfs or init told before there was a status port.
-    pub fn init_failed(&self) -> Option<&str> {
-        self.init.as_deref()
-    }
-
-    /// Whether the kernel has taken a wrong frequency for that of the processor's counter,
-    /// so that its clock runs at another speed.
-    pub fn mistimed(&self) -> bool {
-        self.mistimed
-    }
-
-    /// The first lockup, stall or hung task.
-    pub fn stalled(&self) -> Option<&str> {
-        self.stall.as_deref()
-    }
-
-    /// All that the kernel said about trouble, bounded.
-    pub fn trouble(&self) -> &str {
-        self.excerpt.text()
-    }
-
-    /// From now on [`ConsoleWords::trouble`] has the answers to sysrq `l` and `w` too.
-    pub fn ask(&mut self) {
-        self.excerpt.asked = true;
     }
 
     pub fn tail(&self, lines: usize) -> String {
@@ -345,11 +320,14 @@ mod tests {
         let stall = "[   31.0] rcu: INFO: rcu_sched self-detected stall on CPU\n";
         console.words.feed(stall.as_bytes());
         console.words.plan_crash();
-        assert_eq!(console.words.stalled(), None);
+        assert_eq!(console.words.stall, None);
         let crash = "[   32.0] sysrq: Trigger a crash\n\
             [   32.0] Kernel panic - not syncing: sysrq triggered crash\n";
         console.words.feed(crash.as_bytes());
-        assert_eq!((console.words.died(), console.words.trouble()), (None, ""));
+        assert_eq!(
+            (console.words.died(), console.words.excerpt.text()),
+            (None, "")
+        );
         assert_eq!(
             console.words.planned().as_deref(),
             Some("Kernel panic - not syncing: sysrq triggered crash")

@@ -108,12 +108,12 @@ const BUILT_IN: &[(&str, &str)] = &[
 const COREDUMP: &[&str] = &["CONFIG_COREDUMP", "CONFIG_ELF_CORE"];
 
 /// Loads modules before there is a root.
-const INITRAMFS: (&str, &str) = ("initramfs", "CONFIG_BLK_DEV_INITRD");
+const INITRAMFS: &str = "CONFIG_BLK_DEV_INITRD";
 
 /// The options of a configuration that must not be modules, because nothing could load them
 /// before there is a root.
 pub fn early(config: &FinalConfig, bus: &VirtioBus) -> Vec<&'static str> {
-    let late = *config.get(INITRAMFS.1) == Value::Yes;
+    let late = *config.get(INITRAMFS) == Value::Yes;
     let required = required_features(bus).filter(|_| !late);
     required.map(|feature| feature.option).collect()
 }
@@ -224,14 +224,13 @@ pub fn plan(
             file_system: kernel.order(&file_system),
         });
     }
-    let (what, option) = INITRAMFS;
-    if kernel.has(option) == Some(false) {
+    if kernel.has(INITRAMFS) == Some(false) {
         let later = later.iter().filter(|_| compressed);
         let names = wanted.iter().chain(later).map(|feature| feature.option);
         let names = names.collect::<Vec<_>>().join(", ");
         return Err(failure(format!(
-            "cannot be a guest here: it has as modules {names}, and takes no {what} to load them \
-             from: its {option} is not set"
+            "cannot be a guest here: it has as modules {names}, and takes no initramfs to load \
+             them from: its {INITRAMFS} is not set"
         ))
         .hint("build them in"));
     }
@@ -250,12 +249,11 @@ fn required(
     bus: &VirtioBus,
     release: &str,
 ) -> Result<Vec<Feature>, Failure> {
-    let mut lacks = Vec::new();
-    for (what, option) in BUILT_IN {
-        if kernel.has(option) == Some(false) {
-            lacks.push(format!("no {what}: its {option} is not set"));
-        }
-    }
+    let unset = BUILT_IN
+        .iter()
+        .filter(|(_, option)| kernel.has(option) == Some(false));
+    let unset = unset.map(|(what, option)| format!("no {what}: its {option} is not set"));
+    let mut lacks = unset.collect::<Vec<_>>();
     let mut wanted = Vec::new();
     for feature in required_features(bus).chain(wishes.disk.then_some(DISK)) {
         match kernel.place(&feature) {
@@ -267,10 +265,8 @@ fn required(
     if lacks.is_empty() {
         return Ok(wanted);
     }
-    let message = format!(
-        "the kernel {release} cannot be a guest here: {}",
-        lacks.join("; ")
-    );
+    let lacks = lacks.join("; ");
+    let message = format!("the kernel {release} cannot be a guest here: {lacks}");
     Err(Failure::setup(message)
         .hint("kernels of ours have all of it: cargo xtask build-kernel 6.1"))
 }
@@ -285,9 +281,8 @@ pub fn module_files(kernel: &LocalKernel, names: &[String]) -> Result<Vec<PathBu
             Failure::setup(format!("{} names {name:?}: {why}", list.display()))
         };
         let below = archive::relative_path(name.as_bytes());
-        let file = kernel
-            .modules
-            .join(below.map_err(|error| outside(error.to_string()))?);
+        let below = below.map_err(|error| outside(error.to_string()))?;
+        let file = kernel.modules.join(below);
         match (file.canonicalize(), kernel.modules.canonicalize()) {
             (Ok(real), Ok(folder)) if packaged && !real.starts_with(&folder) => {
                 Err(outside(format!("it leads to {}", real.display())).into())
@@ -349,7 +344,7 @@ kernel/fs/fuse/fuse.ko.xz:
             .map(|feature| feature.option)
             .chain(BUILT_IN.iter().map(|(_, option)| *option))
             .chain(WELCOME.iter().map(|feature| feature.option))
-            .chain([INITRAMFS.1, NETWORK.option, DISK.option])
+            .chain([INITRAMFS, NETWORK.option, DISK.option])
             .chain([FILE_SYSTEM.option, CHECKSUM.option]);
         let value = |option: &str| {
             let change = changes.iter().find(|(name, _)| *name == option);
@@ -573,13 +568,13 @@ kernel/fs/fuse/fuse.ko.xz:
                 format!("the kernel 6.1.0 has no network: {why}")
             );
         }
-        let compressed = [("CONFIG_VIRTIO_NET", "m"), (INITRAMFS.1, "n")];
+        let compressed = [("CONFIG_VIRTIO_NET", "m"), (INITRAMFS, "n")];
         let text = plan(Some(&config(&compressed)), DEPENDENCIES, NET).unwrap_err();
         assert!(
             text.contains("it has as modules CONFIG_VIRTIO_NET, and"),
             "{text}"
         );
-        let modules = [("CONFIG_9P_FS", "m"), (INITRAMFS.1, "n")];
+        let modules = [("CONFIG_9P_FS", "m"), (INITRAMFS, "n")];
         let text = plan(Some(&config(&modules)), DEPENDENCIES, Wishes::default()).unwrap_err();
         assert_eq!(
             text,
