@@ -215,7 +215,7 @@ mod tests {
         expect![[r#"
             format: cargo fmt --all --check
             clippy: cargo clippy --locked --all-targets --test vm --test kill --test openapi -- -D warnings
-            shellcheck: shellcheck .ci/run
+            shellcheck: shellcheck .ci/run .github/actions/vmtest/run
             guest-shellcheck: shellcheck --shell=dash vmtest-assets/guest/init.sh
             python: python3 -I -c 'import sys
             for f in sys.argv[1:]: compile(open(f, '\''rb'\'').read(), f, '\''exec'\'')' vmtest-assets/guest/run_unittests.py
