@@ -22,6 +22,8 @@ const KINDS: &[(&str, &str)] = &[
     ("BUG", "BUG: "),
     ("BUG", "kernel BUG at "),
     ("lockdep", "INFO: trying to register non-static key"),
+    // kernel/locking/lockdep.c, print_lock_invalid_wait_context()
+    ("lockdep", "[ BUG: Invalid wait context ]"),
     ("WARNING", "WARNING: "),
     // net/core/dev.c, netdev_wait_allrefs_any()
     ("refcount", "unregister_netdevice: waiting for "),
@@ -32,6 +34,9 @@ const KINDS: &[(&str, &str)] = &[
 
 /// `kernel/panic.c`: it stands before a warning, whose message comes in between.
 const CUT: &str = "------------[ cut here ]------------";
+
+/// Not every report shows its end: seconds without a word end it. What comes then is something else.
+const GAP: f64 = 2.0;
 
 const LONGEST_LINE: usize = 1024;
 const MOST_LINES: usize = 200;
@@ -57,6 +62,8 @@ pub struct ComplaintReader {
     /// The line before was a rule of `=`, as lockdep prints one above its reports.
     ruled: bool,
     open: Option<(Complaint, usize)>,
+    /// Seconds of the kernel's clock at its last line.
+    last: Option<f64>,
     found: usize,
 }
 
@@ -111,13 +118,22 @@ impl ComplaintReader {
             return None;
         }
         let (time, text) = stamp(rest);
+        let before = std::mem::replace(&mut self.last, time);
+        let late = time.zip(before).is_some_and(|(now, last)| now - last > GAP);
+        let ended = if late { self.finish() } else { None };
+        ended.or(self.end_text(time, text))
+    }
+
+    fn end_text(&mut self, time: Option<f64>, text: &str) -> Option<Complaint> {
         let ruled = std::mem::replace(&mut self.ruled, text.starts_with("====="));
         if text == CUT {
             let complete = self.finish();
             self.before = Some(Vec::new());
             return complete;
         }
-        if let Some(kind) = kind(text) {
+        // mm/slub.c, slab_bug()
+        let slab = (ruled && text.starts_with("BUG ")).then_some("BUG");
+        if let Some(kind) = kind(text).or(slab) {
             let before = self.before.take();
             let complete = self.finish();
             let kind = match kind {
@@ -277,6 +293,37 @@ mod tests {
                 "refcount",
             ),
             ("WARNING: CPU: 0 PID: 1 at m.c:1 f+0x1/0x2", "WARNING"),
+            (
+                "WARNING: m.c:1 at f+0x1/0x2 [m], CPU#1: insmod/80",
+                "WARNING",
+            ),
+            ("WARNING: at f+0x1/0x2 [m], CPU#1: insmod/80", "WARNING"),
+            (
+                "INFO: task a b:8 blocked in I/O wait for more than 245 seconds.",
+                STALL,
+            ),
+            ("INFO: rcu_tasks detected stalls on tasks:", STALL),
+            (
+                "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: {",
+                STALL,
+            ),
+            (
+                "NMI watchdog: Watchdog detected hard LOCKUP on cpu 1",
+                STALL,
+            ),
+            (
+                "watchdog: CPU0: Watchdog detected hard LOCKUP on cpu 1",
+                STALL,
+            ),
+            (
+                "clocksource: Marking clocksource tsc unstable due to frequency skew",
+                STALL,
+            ),
+            ("BUG: KFENCE: use-after-free read in f+0x1/0x2", "KFENCE"),
+            ("BUG: KCSAN: data-race in f / g", "KCSAN"),
+            ("BUG: Bad page map in process a  pte:0 pmd:0", "bad page"),
+            ("BUG: scheduling while atomic: insmod/80/0x00000002", "BUG"),
+            ("[ BUG: Invalid wait context ]", "lockdep"),
         ] {
             assert_eq!(kinds(line), [kind], "{line}");
         }
@@ -285,6 +332,11 @@ mod tests {
             "Spectre V2 : WARNING: Unprivileged eBPF is enabled",
             "python3: page allocation failure: order:4",
             "Out of memory: Killed process 80 (python3)",
+            "module: WARNING: x",
+            "module says BUG: KASAN: x",
+            "INFO: task a:8 is blocked on a mutex likely owned by task b:9.",
+            "INFO: lockdep is turned off.",
+            "BUG at the end of a line is no report",
         ] {
             assert_eq!(kinds(line), [""; 0], "{line}");
         }
@@ -300,6 +352,133 @@ mod tests {
         let kinds = found.iter().map(|complaint| complaint.kind.as_str());
         assert_eq!(kinds.collect::<Vec<_>>(), ["lockdep", "lockdep"]);
         assert_eq!(found[0].report.lines().count(), 6);
+    }
+
+    /// Kinds and numbers of lines of the reports in a log, whose lines have their levels and
+    /// times only here.
+    fn reports(log: &str) -> Vec<(String, usize)> {
+        let lines = log
+            .lines()
+            .map(|line| format!("<4>[    1.000000] {line}\n"));
+        let found = read(&lines.collect::<String>());
+        let counted = |complaint: Complaint| (complaint.kind, complaint.report.lines().count());
+        found.into_iter().map(counted).collect()
+    }
+
+    // Shortened from what mm/kasan/report.c and mm/kfence/report.c print.
+    const KASAN: &str = "\
+==================================================================
+BUG: KASAN: slab-use-after-free in f+0x1/0x2 [m]
+Write of size 8 at addr ffff888 by task insmod/80
+
+Call Trace:
+ <TASK>
+ kasan_report+0xda/0x110
+ f+0x1/0x2 [m]
+ </TASK>
+
+Allocated by task 80:
+ kmalloc+0x1/0x2
+
+Freed by task 80:
+ kfree+0x1/0x2
+==================================================================
+";
+    const KFENCE: &str = "\
+==================================================================
+BUG: KFENCE: use-after-free read in f+0x1/0x2 [m]
+
+Use-after-free read at 0x00000000 (in kfence-#24):
+ f+0x1/0x2 [m]
+
+freed by task 80 on cpu 1 at 1.0s:
+ kfree+0x1/0x2
+
+CPU: 1 PID: 80 Comm: insmod Not tainted 6.1.192
+==================================================================
+";
+    // lib/ubsan.c before 6.8 and since.
+    const UBSAN: &str = "\
+================================================================================
+UBSAN: shift-out-of-bounds in m.c:3:9
+shift exponent 64 is too large for 32-bit type 'int'
+Call Trace:
+ dump_stack+0x1/0x2
+================================================================================
+------------[ cut here ]------------
+UBSAN: array-index-out-of-bounds in m.c:4:9
+index 9 is out of range for type 'int [4]'
+Call Trace:
+ <TASK>
+ dump_stack+0x1/0x2
+ </TASK>
+---[ end trace ]---
+";
+    // mm/slub.c
+    const SLUB: &str = "\
+=============================================================================
+BUG kmalloc-64 (Tainted: G           O      ): Right Redzone overwritten
+-----------------------------------------------------------------------------
+
+0xffff888-0xffff889 @offset=64. First byte 0x0 instead of 0xcc
+Call Trace:
+ <TASK>
+ check_bytes_and_report+0x1/0x2
+ </TASK>
+";
+    // kernel/locking/lockdep.c, print_lock_invalid_wait_context()
+    const WAIT: &str = "\
+=============================
+[ BUG: Invalid wait context ]
+6.1.192 Not tainted
+-----------------------------
+stack backtrace:
+ <TASK>
+ lock_acquire+0x1/0x2
+ </TASK>
+";
+
+    #[test]
+    fn reports_are_found_one_by_one_and_whole() {
+        let report = |kind: &str, lines| (kind.to_owned(), lines);
+        for (log, found) in [
+            (KASAN, vec![report("KASAN", 15)]),
+            (KFENCE, vec![report("KFENCE", 10)]),
+            (UBSAN, vec![report("UBSAN", 5), report("UBSAN", 7)]),
+            (SLUB, vec![report("BUG", 8)]),
+            (WAIT, vec![report("lockdep", 7)]),
+        ] {
+            let words = "m: a line of a module\n";
+            let between = format!("{words}{log}{words}{log}{words}");
+            assert_eq!(reports(&between), [found.clone(), found].concat(), "{log}");
+        }
+    }
+
+    /// `__warn()` of 7.3: the message can stand behind the first line too.
+    #[test]
+    fn a_warning_of_newer_kernels_is_whole() {
+        let newer = WARNING.replace(
+            "WARNING: CPU: 1 PID: 80 at lib/refcount.c:28 refcount_warn_saturate+0xba/0x110",
+            "WARNING: lib/refcount.c:28 at refcount_warn_saturate+0xba/0x110, CPU#1: insmod/80",
+        );
+        let found = read(&newer);
+        assert_eq!((found.len(), found[0].kind.as_str()), (1, "WARNING"));
+        assert!(
+            found[0]
+                .title
+                .ends_with("insmod/80: refcount_t: underflow; use-after-free.")
+        );
+    }
+
+    /// A stack of a kernel before 5.16 has no end: arch/x86/kernel/dumpstack.c.
+    #[test]
+    fn a_report_without_an_end_ends_when_the_kernel_pauses() {
+        let log = "<3>[    1.0] BUG: sleeping function called from invalid context at m.c:1\n\
+            <4>[    1.5] Call Trace:\n<4>[    1.9]  f+0x1/0x2\n<6>[    9.0] m: later\n\
+            <3>[   20.0] BUG: scheduling while atomic: a/1/0x2\n<6>[   23.0] BUG: x\n";
+        let found = read(log).into_iter().map(|complaint| complaint.report);
+        let lines = found.map(|report| report.lines().count());
+        assert_eq!(lines.collect::<Vec<_>>(), [3, 1, 1]);
     }
 
     #[test]

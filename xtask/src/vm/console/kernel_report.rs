@@ -42,12 +42,16 @@ pub fn sign(text: &str) -> Option<Kind> {
     if begins(&["Kernel panic - not syncing"]) {
         Some(Kind::Panic)
     } else if watchdog.starts_with("watchdog: BUG: soft lockup")
-        || watchdog.starts_with("watchdog: Watchdog detected hard LOCKUP")
+        // "CPU0: " before it since 7.x.
+        || (watchdog.starts_with("watchdog: ") && text.contains("Watchdog detected hard LOCKUP"))
     {
         Some(Kind::Stall)
     } else if let Some(info) = info.strip_prefix("INFO: ") {
         let stall = info.starts_with("rcu_") && info.contains(" stall");
-        let hung = info.starts_with("task ") && info.contains(" blocked for more than ");
+        // "blocked in I/O wait for more than" since 6.19.
+        let hung = info.starts_with("task ")
+            && info.contains(" blocked")
+            && info.contains(" for more than ");
         (stall || hung).then_some(Kind::Stall)
     } else if text.contains(" invoked oom-killer: ") || begins(OUT_OF_MEMORY) {
         Some(Kind::OutOfMemory)
