@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::base::error::{FailureKind, kind};
+use crate::base::error::kind;
 use crate::base::process::{LongCommand, status_in_words, tail_of_log};
 use crate::base::{disk, env::Env, error::Failure, input, lock, programs, ui::Ui};
 use crate::base::{embedded::HOST_PACKAGES, process::shell};
@@ -428,7 +428,7 @@ impl Installer<'_> {
         let Err(error) = self.run(family, packages, refresh) else {
             return Ok(());
         };
-        if refresh || kind(&error) != Some(FailureKind::Program) {
+        if refresh || kind(&error).is_some() {
             return Err(error);
         }
         // Lists that are there may be from a time whose packages the mirror no longer has.
