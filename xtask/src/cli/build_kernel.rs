@@ -1,13 +1,14 @@
 //! `xtask build-kernel`: source, configuration, make, package.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::{env::Env, stdout};
 use crate::cli::kernels::{BuildFlags, CompilerFlags, architecture};
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest, dry_run::dry_run, in_place};
+use crate::kernel::config::OwnFragment;
 use crate::kernel::source::WantedSource;
 use crate::model::catalog::Kernels;
 use crate::model::kernel_request::{at_home, is_path};
@@ -30,6 +31,7 @@ Examples:
   cargo xtask build-kernel -K -F --dry-run        what there would be to build
   cargo xtask build-kernel 6.12 --configure-only  whether every option can be set
   cargo xtask build-kernel 7.3-rc2 --source git:https://example.org/linux.git
+  cargo xtask build-kernel 6.1 --config landlock.config  with options of a project's own
   cargo xtask build-kernel 6.1 --cc gcc-11")]
 pub struct BuildKernelFlags {
     /// Build a series, a version, or the directory of a source tree (which begins with `/` or `.`)
@@ -40,6 +42,10 @@ pub struct BuildKernelFlags {
     /// Build for this architecture [default: this host's]
     #[arg(short, long, value_name = "ARCH")]
     pub arch: Option<String>,
+    /// Set the options of this fragment of a project's own too, and name the kernel after it
+    /// (`…default+NAME`); repeatable
+    #[arg(long, value_name = "FRAGMENT")]
+    pub config: Vec<PathBuf>,
     #[command(flatten)]
     pub compiler: CompilerFlags,
     /// Keep the build tree afterwards
@@ -107,6 +113,7 @@ fn try_configurations(env: &Env, requests: &[BuildRequest]) -> Result<u8> {
 
 fn requests(flags: &BuildKernelFlags, kernels: &Kernels) -> Result<Vec<BuildRequest>> {
     let arch = architecture(flags.arch.as_deref())?;
+    let own = OwnFragment::read_all(&flags.config)?;
     let flavors = flags.build.flavors(kernels)?;
     if flags.in_place && flavors.len() != 1 {
         return Err(Failure::usage("a tree can be built in place for one flavor").into());
@@ -135,6 +142,7 @@ fn requests(flags: &BuildKernelFlags, kernels: &Kernels) -> Result<Vec<BuildRequ
         requests.extend(flavors.iter().map(|flavor| BuildRequest {
             wanted: wanted.clone(),
             flavor: flavor.clone(),
+            own: own.clone(),
             arch,
             source: flags.build.source.clone(),
             kernel_org_url: flags.build.kernel_org_url.clone(),

@@ -4,7 +4,7 @@ use std::{io::Write, path::PathBuf};
 
 use crate::base::{env::Env, error::Failure, input, stdout::Stdout, ui::Verbosity};
 use crate::cli::kernels::architecture;
-use crate::kernel::config::{FinalConfig, State, audit, definitions, merge};
+use crate::kernel::config::{FinalConfig, OwnFragment, State, audit, definitions, merge};
 use crate::model::{catalog::Kernels, version::Version};
 use crate::vm::guest::requirements;
 use anyhow::Result;
@@ -32,6 +32,9 @@ pub struct KconfigFlags {
     /// Print the configuration for this architecture [default: this machine's]
     #[arg(short, long, value_name = "ARCH")]
     pub arch: Option<String>,
+    /// Merge this fragment of a project's own last; repeatable
+    #[arg(long, value_name = "FRAGMENT")]
+    pub config: Vec<PathBuf>,
     /// Audit this .config instead
     #[arg(long, value_name = "FILE")]
     pub check: Option<PathBuf>,
@@ -47,7 +50,8 @@ pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
         kernels.require_series(version.series, arch)?;
     }
     let flavor = kernels.flavor(&flags.flavor)?;
-    let merged = merge(&env.paths.configs, arch, &flavor.name)?;
+    let own = OwnFragment::read_all(&flags.config)?;
+    let merged = merge(&env.paths.configs, arch, &flavor.name, &own)?;
 
     let Some(path) = &flags.check else {
         let version = flags.version.as_ref();

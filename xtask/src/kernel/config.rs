@@ -8,12 +8,14 @@
 //! [`audit`] looks at the result, and [`definitions`] finds what an option depends on.
 
 pub mod definitions;
+mod own;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 
+pub use self::own::OwnFragment;
 use crate::base::paths::Files;
 use crate::model::version::{Series, Version};
 use crate::model::{arch::Arch, catalog::Kernels};
@@ -162,9 +164,9 @@ pub struct Merged {
     pub options: Vec<WantedOption>,
 }
 
-/// Merges the fragments of an architecture and a flavor; of an option in several
-/// fragments the last one wins.
-pub fn merge(files: &Files, arch: &Arch, flavor: &str) -> Result<Merged> {
+/// Merges the fragments of an architecture and a flavor, then those beyond ours; of an
+/// option in several fragments the last one wins.
+pub fn merge(files: &Files, arch: &Arch, flavor: &str, own: &[OwnFragment]) -> Result<Merged> {
     let kernels = Kernels::load(files)?;
     kernels.flavor(flavor)?;
     let mut paths = kernels.fragments;
@@ -173,7 +175,9 @@ pub fn merge(files: &Files, arch: &Arch, flavor: &str) -> Result<Merged> {
     paths.push(format!("arch/{}", arch.name));
     paths.extend(Some(both).filter(|both| files.contains(both)));
     let parse = |path: &String| parse_fragment(path, &files.read(path)?);
-    merge_fragments(paths.iter().map(parse).collect::<Result<_>>()?)
+    let mut fragments = paths.iter().map(parse).collect::<Result<Vec<_>>>()?;
+    fragments.extend(own.iter().map(|own| own.options.clone()));
+    merge_fragments(fragments)
 }
 
 /// Merges parsed fragments, later ones over earlier ones. An option without a

@@ -30,6 +30,14 @@ pub struct SourceOrigin {
     pub checksum: String,
 }
 
+/// A fragment beyond ours that a kernel was built with.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OptionsRecord {
+    pub name: String,
+    /// SHA-256 of what it sets in this version, in the format of `KCONFIG_ALLCONFIG`.
+    pub checksum: String,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
     /// What `uname -r` prints.
@@ -42,6 +50,9 @@ pub struct Manifest {
     pub source: SourceOrigin,
     /// Names of the patches applied to it, in order.
     pub patches: Vec<String>,
+    /// The fragments beyond ours, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<OptionsRecord>,
     /// See the module, as for the next one.
     pub input_key: String,
     pub build_key: String,
@@ -219,14 +230,29 @@ mod tests {
                 checksum: "abc".into(),
             },
             patches: vec![],
+            options: vec![],
             input_key: "i".into(),
             build_key: "b".into(),
             compiler: "gcc".into(),
             pahole: None,
         };
         let path = directory.path().join(FILE_NAME);
-        std::fs::write(&path, manifest.to_json().unwrap()).unwrap();
-        assert_eq!(Manifest::read(directory.path()).unwrap(), Some(manifest));
+        let plain = manifest.to_json().unwrap();
+        assert!(!plain.contains("options"), "{plain}");
+        let options = vec![OptionsRecord {
+            name: "landlock".into(),
+            checksum: "c".into(),
+        }];
+        for manifest in [
+            manifest.clone(),
+            Manifest {
+                options,
+                ..manifest
+            },
+        ] {
+            std::fs::write(&path, manifest.to_json().unwrap()).unwrap();
+            assert_eq!(Manifest::read(directory.path()).unwrap(), Some(manifest));
+        }
         std::fs::write(&path, "{").unwrap();
         let error = Manifest::read(directory.path()).unwrap_err();
         assert!(format!("{error:#}").contains("is not a manifest"));

@@ -57,6 +57,10 @@ mod tests {
                 "kernel-6.1.192-vmtest1.1default.x86_64.tar.zst",
                 "6.1.192-vmtest1.1default",
             ),
+            (
+                "kernel-6.1.192-vmtest1.1default+landlock.x86_64.tar.zst",
+                "6.1.192-vmtest1.1default+landlock",
+            ),
             ("kernel-7.3-rc2-x.x86_64.tar.zst", "7.3-rc2-x"),
         ] {
             let parsed = PackageName::parse(name).unwrap();

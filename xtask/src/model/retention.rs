@@ -1,7 +1,7 @@
 //! Which kernels are old: the choice behind `prune`, for kernels on this machine and
 //! for those of a release alike.
 //!
-//! Per series, flavor and architecture the newest ones stay, of our own kernels and of
+//! Per series, flavor with its further options, and architecture the newest ones stay, of our own kernels and of
 //! those that were unpacked from a distribution's packages. What is named like neither,
 //! or has a name that does not say its flavor, is left alone. At least one finished
 //! kernel of each flavor stays, so no series loses its last one.
@@ -62,10 +62,12 @@ pub type Group = (&'static str, Series, String);
 /// The architecture, series and flavor of a kernel; `None` if its name does not say
 /// them.
 pub fn group(name: &PackageName) -> Option<Group> {
-    let flavor = name.release.flavor()?;
+    let suffix = name.release.vmtest()?;
+    let flavor = &suffix.flavor;
     // `-vmtest1.0` has a number where the flavor should be.
     let known = !flavor.is_empty() && flavor.chars().all(|c| c.is_ascii_lowercase());
-    known.then_some((name.arch.name, name.release.version.series, flavor))
+    let series = name.release.version.series;
+    known.then(|| (name.arch.name, series, suffix.variant()))
 }
 
 /// The group of a distribution's kernel: what is in a release besides numbers tells

@@ -164,23 +164,48 @@ impl FromStr for Version {
 }
 
 /// What a release has behind the version when it is one of ours:
-/// `-vmtest<revision>.<1 for default, else 0><flavor>`.
+/// `-vmtest<revision>.<1 for default, else 0><flavor>[+<options>]`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct VmtestSuffix {
     /// Raised in `kernels.toml` when packages change.
     pub revision: u32,
     pub flavor: String,
+    /// The names of fragments beyond ours, with `+` between.
+    pub options: Option<String>,
+}
+
+impl VmtestSuffix {
+    /// As a request names it: `default`, `default+landlock`.
+    pub fn variant(&self) -> String {
+        let names = self.options.iter().map(String::as_str);
+        let parts = std::iter::once(&*self.flavor).chain(names);
+        parts.collect::<Vec<_>>().join("+")
+    }
 }
 
 impl fmt::Display for VmtestSuffix {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rank = u32::from(self.flavor == "default");
-        write!(f, "-vmtest{}.{rank}{}", self.revision, self.flavor)
+        write!(f, "-vmtest{}.{rank}{}", self.revision, self.variant())
     }
 }
 
+/// Flavor and options of `default+landlock`.
+pub fn split_options(variant: &str) -> (&str, Option<&str>) {
+    match variant.split_once('+') {
+        Some((flavor, options)) => (flavor, Some(options)),
+        None => (variant, None),
+    }
+}
+
+/// Whether it can be the name of a fragment in a release.
+pub fn is_options_name(name: &str) -> bool {
+    let allowed = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "_-".contains(c);
+    !name.is_empty() && name.chars().all(allowed)
+}
+
 /// Bytes of a release (`__NEW_UTS_LEN` of the kernel's `uapi/linux/utsname.h`).
-const RELEASE_MAX: usize = 64;
+pub const RELEASE_MAX: usize = 64;
 
 /// What `uname -r` prints, e.g. `6.1.192-vmtest1.1default`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -207,10 +232,17 @@ impl Release {
         if let Some((_, after)) = flavor.strip_prefix('.').and_then(number) {
             flavor = after;
         }
+        let (flavor, options) = split_options(flavor);
         Some(VmtestSuffix {
             revision,
             flavor: flavor.to_owned(),
+            options: options.map(str::to_owned),
         })
+    }
+
+    /// The options beyond ours that it was built with.
+    pub fn options(&self) -> Option<String> {
+        self.vmtest()?.options
     }
 
     /// The flavor; `None` if it is not a vmtest kernel.
@@ -223,7 +255,14 @@ impl Ord for Release {
     fn cmp(&self, other: &Self) -> Ordering {
         let key = |release: &Self| {
             let ours = release.vmtest();
-            let ours = ours.map(|ours| (ours.flavor == "default", ours.revision));
+            let rank = |ours: VmtestSuffix| {
+                (
+                    ours.flavor == "default",
+                    ours.options.is_none(),
+                    ours.revision,
+                )
+            };
+            let ours = ours.map(rank);
             (release.version, release.suffix.is_empty(), ours)
         };
         let distributions = || numbers_as_numbers(&self.suffix, &other.suffix);
@@ -309,6 +348,7 @@ mod tests {
             "6.1.192-vmtest1.0alternative",
             "6.1.192-vmtest1.0tiny",
             "6.1.192-vmtest2.0tiny",
+            "6.1.192-vmtest2.1default+landlock",
             "6.1.192-vmtest1.1default",
             "6.1.192-vmtest2.1default",
             "6.1.192-vmtest10.1default",
@@ -352,6 +392,39 @@ mod tests {
         );
         assert_eq!(flavor("6.1.0-10-amd64"), None);
         assert_eq!(flavor("6.1.192"), None);
+    }
+
+    #[test]
+    fn options_of_a_project_are_behind_the_flavor() {
+        for (text, flavor, options) in [
+            (
+                "6.1.192-vmtest1.1default+landlock",
+                "default",
+                Some("landlock"),
+            ),
+            ("6.1.192-vmtest1.0tiny+a_1-b+c", "tiny", Some("a_1-b+c")),
+            ("6.1.192-vmtest1.0tiny", "tiny", None),
+        ] {
+            let release = text.parse::<Release>().unwrap();
+            let suffix = release.vmtest().unwrap();
+            assert_eq!(
+                (&*suffix.flavor, suffix.options.as_deref()),
+                (flavor, options)
+            );
+            assert_eq!(Release::ours(release.version, &suffix).to_string(), text);
+        }
+        let debian = "6.12.107+deb13-amd64".parse::<Release>().unwrap();
+        assert_eq!(debian.options(), None);
+        for (name, valid) in [
+            ("landlock", true),
+            ("a_1-b", true),
+            ("", false),
+            ("A", false),
+            ("a+b", false),
+            ("a.b", false),
+        ] {
+            assert_eq!(is_options_name(name), valid, "{name}");
+        }
     }
 
     #[test]

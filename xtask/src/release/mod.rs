@@ -19,7 +19,7 @@ use crate::archive;
 use crate::base::error::{self, Failure};
 use crate::base::{env::Env, interrupt, lock, programs, shown, temporary::Temporary, ui::Ui};
 use crate::kernel::source::{self, SourceChoice};
-use crate::kernel::{build, manifest::Manifest, store};
+use crate::kernel::{build, build::BuildRequest, manifest::Manifest, store};
 use crate::model::version::{Series, Version};
 use crate::model::{
     arch::Arch, catalog::Kernels, kernel::LocalKernel, package_name::PackageName, retention,
@@ -76,7 +76,8 @@ pub fn wanted(env: &Env, selection: &Selection) -> Result<Vec<WantedKernel>> {
                 let newest = match found {
                     Ok(found) => {
                         let (paths, found) = (&env.paths, found.clone());
-                        let identity = build::identify(paths, &kernels, found, flavor, arch)?;
+                        let request = BuildRequest::new(found.version, flavor, arch);
+                        let identity = build::identify(paths, &kernels, found, &request)?;
                         Ok(Newest {
                             name: PackageName::new(arch, &identity.release),
                             input_key: identity.input_key,

@@ -119,6 +119,7 @@ fn unpack(paths: &Paths, release: &str, input_key: &str) -> LocalKernel {
             origin: "test".to_owned(),
             checksum: "test".to_owned(),
         },
+        options: Vec::new(),
         patches: Vec::new(),
         input_key: input_key.to_owned(),
         build_key: String::new(),

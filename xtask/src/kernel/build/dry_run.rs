@@ -68,7 +68,7 @@ fn plan(
     let source = match found {
         Err(why) => Err(why),
         Ok(found) => {
-            let identity = identify(paths, kernels, found, flavor, arch)?;
+            let identity = identify(paths, kernels, found, request)?;
             let existing = existing(paths, arch, &identity)?;
             Ok(PlannedSource {
                 release: identity.release.to_string(),
@@ -80,14 +80,14 @@ fn plan(
         }
     };
     let mut planned = Planned {
-        asked: format!("{wanted} {flavor}"),
+        asked: format!("{wanted} {}", request.suffix(kernels.revision).variant()),
         source,
         options: (0, 0),
         refused: None,
         worked_around: Vec::new(),
     };
     if let Some(version) = version {
-        let merged = config::merge(&paths.configs, arch, flavor)?;
+        let merged = config::merge(&paths.configs, arch, flavor, &request.own)?;
         let named = merged.allconfig(&version).lines().count();
         planned.options = (named, merged.options.len() - named);
         let toolchain = toolchain::probe(arch, request.cc.as_deref(), &version)?;
@@ -152,6 +152,10 @@ mod tests {
     use expect_test::expect;
 
     use super::*;
+    use crate::base::embedded::CONFIGS;
+    use crate::base::paths::{Files, Paths};
+    use crate::kernel::config::OwnFragment;
+    use crate::model::arch;
 
     #[test]
     fn a_plan_says_what_is_special() {
@@ -203,5 +207,52 @@ mod tests {
             6.1 tiny: no source: nobody has it; 166 options
         "#]]
         .assert_eq(&all.map(|plan| format!("{plan}\n")).concat());
+    }
+
+    #[test]
+    fn a_fragment_beyond_ours_is_in_the_name_and_in_the_key() {
+        let work = tempfile::tempdir().unwrap();
+        let tree = work.path().join("linux");
+        std::fs::create_dir(&tree).unwrap();
+        let version = "VERSION = 6\nPATCHLEVEL = 1\nSUBLEVEL = 5\nEXTRAVERSION =\n";
+        std::fs::write(tree.join("Makefile"), version).unwrap();
+        std::fs::write(tree.join("Kconfig"), "").unwrap();
+        let files = Files::Embedded(CONFIGS);
+        let paths = Paths::new(work.path(), Files::Embedded(CONFIGS), Files::Embedded(&[]));
+        let env = Env::for_tests(work.path());
+        let kernels = Kernels::load(&files).unwrap();
+        let plain = BuildRequest {
+            wanted: WantedSource::Directory(tree),
+            ..BuildRequest::new(
+                "6.1".parse().unwrap(),
+                "default",
+                arch::find("x86_64").unwrap(),
+            )
+        };
+        let identity = |name: &str, text: &str| {
+            let path = work.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            let request = BuildRequest {
+                own: vec![OwnFragment::read(&path).unwrap()],
+                ..plain.clone()
+            };
+            let found = request.find_source(&env).unwrap();
+            identify(&paths, &kernels, found, &request)
+        };
+        let found = plain.find_source(&env).unwrap();
+        let without = identify(&paths, &kernels, found, &plain).unwrap();
+        let yes = identity("fuse.config", "# Why.\nCONFIG_FUSE_FS=y\n").unwrap();
+        let module = identity("fuse.config", "# Why.\nCONFIG_FUSE_FS=m\n").unwrap();
+        let comment = identity("fuse.config", "# Reason.\nCONFIG_FUSE_FS=m\n").unwrap();
+        assert_eq!(yes.release.to_string(), format!("{}+fuse", without.release));
+        assert_eq!(yes.release, module.release);
+        assert_ne!(yes.input_key, module.input_key);
+        assert_ne!(yes.input_key, without.input_key);
+        assert_eq!(module.input_key, comment.input_key);
+
+        let name = format!("{}.config", "a".repeat(41));
+        let error = identity(&name, "# Why.\nCONFIG_FUSE_FS=y\n").err().unwrap();
+        let words = format!("{error:#}");
+        assert!(words.contains("has 64 characters"), "{words}");
     }
 }

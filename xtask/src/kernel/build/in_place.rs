@@ -36,7 +36,12 @@ pub fn build(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
     let tree = &directory::canonical(directory)?;
     let version = directory::version(tree)?;
     Kernels::load(&env.paths.configs)?.flavor(&request.flavor)?;
-    let merged = config::merge(&env.paths.configs, request.arch, &request.flavor)?;
+    let merged = config::merge(
+        &env.paths.configs,
+        request.arch,
+        &request.flavor,
+        &request.own,
+    )?;
     let toolchain = tools(request.arch, request.cc.as_deref(), &version)?;
     let folder = built_tree::folder(tree, &env.paths);
     let name = folder.file_name().unwrap_or_default().to_string_lossy();

@@ -19,12 +19,12 @@ use anyhow::{Context, Result};
 use crate::base::paths::{Files, Paths};
 use crate::base::temporary::{self, Temporary};
 use crate::base::{disk, env::Env, error::Failure, input, interrupt, lock, programs::processors};
-use crate::kernel::config::{self, Merged};
-use crate::kernel::manifest::{self, KeyInput, Manifest, SourceOrigin};
+use crate::kernel::config::{self, Merged, OwnFragment};
+use crate::kernel::manifest::{self, KeyInput, Manifest, OptionsRecord, SourceOrigin};
 use crate::kernel::package::{self, FinishedBuild, Packaged};
 use crate::kernel::source::{self, FoundSource, SourceChoice, SourceTree, WantedSource};
 use crate::kernel::{module, store};
-use crate::model::version::{Position, Release, Series, Version, VmtestSuffix};
+use crate::model::version::{Position, RELEASE_MAX, Release, Series, Version, VmtestSuffix};
 use crate::model::{arch::Arch, catalog::Kernels, kernel::LocalKernel};
 
 use make::Make;
@@ -36,6 +36,8 @@ pub struct BuildRequest {
     /// A version or a source tree.
     pub wanted: WantedSource,
     pub flavor: String,
+    /// Fragments beyond ours, merged last.
+    pub own: Vec<OwnFragment>,
     pub arch: &'static Arch,
     pub source: SourceChoice,
     /// See [`source::find_all`].
@@ -53,12 +55,22 @@ impl BuildRequest {
         Self {
             wanted: WantedSource::Version(version),
             flavor: flavor.into(),
+            own: Vec::new(),
             arch,
             source: SourceChoice::Auto,
             kernel_org_url: source::kernel_org::DEFAULT_URL.to_owned(),
             cc: None,
             jobs: None,
             keep_build: false,
+        }
+    }
+
+    fn suffix(&self, revision: u32) -> VmtestSuffix {
+        let names = self.own.iter().map(|own| &*own.name).collect::<Vec<_>>();
+        VmtestSuffix {
+            revision,
+            flavor: self.flavor.clone(),
+            options: (!names.is_empty()).then(|| names.join("+")),
         }
     }
 
@@ -148,7 +160,7 @@ fn plan(env: &Env, request: &BuildRequest) -> Result<Identity> {
     }
     kernels.flavor(&request.flavor)?;
     let found = request.find_source(env)?;
-    identify(&env.paths, &kernels, found, &request.flavor, request.arch)
+    identify(&env.paths, &kernels, found, request)
 }
 
 /// Release and input key of a kernel whose source was found. The user's own tree is built
@@ -157,19 +169,22 @@ pub fn identify(
     paths: &Paths,
     kernels: &Kernels,
     found: FoundSource,
-    flavor: &str,
-    arch: &Arch,
+    request: &BuildRequest,
 ) -> Result<Identity> {
-    let merged = config::merge(&paths.configs, arch, flavor)?;
+    let (arch, own) = (request.arch, &request.own);
+    let merged = config::merge(&paths.configs, arch, &request.flavor, own)?;
     let patches = match found.is_directory() {
         true => Vec::new(),
         false => patches(&paths.configs, &found.version)?,
     };
-    let suffix = VmtestSuffix {
-        revision: kernels.revision,
-        flavor: flavor.to_owned(),
-    };
-    let release = Release::ours(found.version, &suffix);
+    let release = Release::ours(found.version, &request.suffix(kernels.revision));
+    let length = release.to_string().len();
+    if length >= RELEASE_MAX {
+        let message = format!("{release} has {length} characters, and a release at most 63");
+        return Err(Failure::usage(message)
+            .hint("give the fragments shorter names")
+            .into());
+    }
     let input_key = KeyInput {
         arch: arch.name,
         release: &release.to_string(),
@@ -350,6 +365,12 @@ impl<'a> Ingredients<'a> {
                 checksum: plan.found.checksum.clone(),
             },
             patches: plan.patch_names(),
+            options: (self.request.own.iter())
+                .map(|own| OptionsRecord {
+                    name: own.name.clone(),
+                    checksum: own.checksum(&plan.found.version),
+                })
+                .collect(),
             input_key: plan.input_key.clone(),
             build_key: manifest::build_key(&plan.input_key, &compiler, pahole.as_deref()),
             compiler,

@@ -397,7 +397,7 @@ fn our_own_fragments_merge_for_every_series() {
     let kernels = Kernels::load(&files).unwrap();
     for flavor in &kernels.flavors {
         for (arch, _) in &kernels.architectures {
-            let merged = merge(&files, arch, &flavor.name).unwrap();
+            let merged = merge(&files, arch, &flavor.name, &[]).unwrap();
             for series in kernels.series_of(arch) {
                 let version = series.to_string().parse().unwrap();
                 let text = merged.allconfig(&version);
@@ -429,6 +429,7 @@ fn names_follow_the_version() {
         &Files::Embedded(CONFIGS),
         arch::find("x86_64").unwrap(),
         "default",
+        &[],
     )
     .unwrap();
     let has = |text: &str, option: &str| {
@@ -449,6 +450,7 @@ fn an_unknown_flavor_is_refused() {
         &Files::Embedded(CONFIGS),
         arch::find("x86_64").unwrap(),
         "tinny",
+        &[],
     );
     assert_eq!(crate::base::error::exit_status(&error.unwrap_err()), 2);
 }
