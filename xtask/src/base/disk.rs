@@ -66,25 +66,18 @@ pub fn canonicalize(path: impl AsRef<Path>) -> Result<PathBuf> {
         .with_context(|| format!("cannot find {}", path.display()))
 }
 
-/// Says before the work that there is no room for its result. A file system that does not
-/// tell how much is free has enough.
-pub fn require_space(path: &Path, bytes: u64) -> Result<()> {
-    let Some(free) = free(path) else {
+/// Says before the work that a directory has no room for its result. A file system that does
+/// not tell how much is free has enough.
+pub fn require_space(directory: &Path, what: &str, bytes: u64, hint: &str) -> Result<(), Failure> {
+    let mib = |bytes: u64| thousands(bytes.div_ceil(1 << 20));
+    let Some(free) = free(directory).filter(|free| *free < bytes) else {
         return Ok(());
     };
-    if free >= bytes {
-        return Ok(());
-    }
-    let mib = |bytes: u64| thousands(bytes.div_ceil(1 << 20));
-    let message = format!(
-        "no room in {}: {} MiB are free, {} MiB are needed",
-        path.parent().unwrap_or(path).display(),
-        mib(free),
-        mib(bytes)
-    );
-    Err(Failure::setup(message)
-        .hint("cargo xtask prune, or another --directory")
-        .into())
+    let (free, bytes, directory) = (mib(free), mib(bytes), directory.display());
+    Err(Failure::setup(format!(
+        "no room for {what} in {directory}: {free} MiB are free, {bytes} MiB are needed"
+    ))
+    .hint(hint))
 }
 
 /// What is in a directory, sorted; nothing if it is not there.
@@ -127,11 +120,11 @@ mod tests {
     #[test]
     fn room_is_asked_for_before_the_work() {
         let work = tempfile::tempdir().unwrap();
-        require_space(work.path(), 0).unwrap();
-        let error = require_space(work.path(), u64::MAX).unwrap_err();
-        assert_eq!(crate::base::error::exit_status(&error), 3);
-        let text = format!("{error:#}");
+        require_space(work.path(), "it", 0, "").unwrap();
+        let failure = require_space(work.path(), "it", u64::MAX, "").unwrap_err();
+        assert_eq!(failure.kind.exit_status(), 3);
+        let text = failure.to_string();
         assert!(text.contains("17,592,186,044,416 MiB are needed"), "{text}");
-        require_space(&work.path().join("absent"), u64::MAX).unwrap();
+        require_space(&work.path().join("absent"), "it", u64::MAX, "").unwrap();
     }
 }

@@ -98,15 +98,15 @@ pub fn exit_status(error: &anyhow::Error) -> u8 {
 
 /// The kind of failure in an error's chain, the outermost one first.
 pub fn kind(error: &anyhow::Error) -> Option<FailureKind> {
-    error
-        .chain()
-        .find_map(failure_in)
-        .map(|failure| failure.kind)
+    Some(error.chain().find_map(failure_in)?.kind)
 }
 
 /// An error as a new one: [`anyhow::Error`] cannot be cloned.
 pub fn copy(error: &anyhow::Error) -> anyhow::Error {
-    let kind = kind(error).unwrap_or(FailureKind::Setup);
+    with_kind(error, kind(error).unwrap_or(FailureKind::Setup))
+}
+
+fn with_kind(error: &anyhow::Error, kind: FailureKind) -> anyhow::Error {
     let copy = Failure::new(kind, format!("{error:#}"));
     copy.lines(lines(error)).into()
 }
@@ -124,10 +124,7 @@ pub fn is_final(error: &anyhow::Error) -> bool {
 /// what would be a usage error there is a set-up failure.
 pub fn not_the_users(error: anyhow::Error) -> anyhow::Error {
     match kind(&error) {
-        Some(FailureKind::Usage) => {
-            let failure = Failure::setup(format!("{error:#}"));
-            failure.lines(lines(&error)).into()
-        }
+        Some(FailureKind::Usage) => with_kind(&error, FailureKind::Setup),
         _ => error,
     }
 }

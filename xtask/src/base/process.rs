@@ -154,10 +154,6 @@ pub struct LongChild {
 }
 
 impl LongChild {
-    pub fn group(&self) -> u32 {
-        self.child.id()
-    }
-
     pub fn display(&self) -> &str {
         &self.display
     }

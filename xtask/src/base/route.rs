@@ -15,12 +15,6 @@ pub struct Route {
 /// How many links Linux follows in one path (path_resolution(7)).
 const MAX_LINKS: usize = 40;
 
-enum Step {
-    Root,
-    Up,
-    Down(OsString),
-}
-
 /// The way to an absolute path on this host; `None` if its links lead in a circle.
 pub fn route(path: &Path) -> Option<Route> {
     route_by(path, |link| std::fs::read_link(link).ok())
@@ -28,40 +22,33 @@ pub fn route(path: &Path) -> Option<Route> {
 
 /// The same, where `read_link` says what a symbolic link contains.
 fn route_by(path: &Path, read_link: impl Fn(&Path) -> Option<PathBuf>) -> Option<Route> {
-    let mut ahead = Vec::new();
-    push(&mut ahead, path);
+    let mut ahead = steps(path).collect::<Vec<_>>();
     let mut links = Vec::new();
     let mut end = PathBuf::from("/");
     while let Some(step) = ahead.pop() {
-        match step {
-            Step::Root => end = PathBuf::from("/"),
-            Step::Up => {
-                end.pop();
+        if step == ".." {
+            end.pop();
+            continue;
+        }
+        // `/` leads back to the root.
+        end.push(step);
+        if let Some(target) = read_link(&end) {
+            links.push(end.clone());
+            if links.len() > MAX_LINKS {
+                return None;
             }
-            Step::Down(name) => {
-                end.push(name);
-                if let Some(target) = read_link(&end) {
-                    links.push(end.clone());
-                    if links.len() > MAX_LINKS {
-                        return None;
-                    }
-                    end.pop();
-                    push(&mut ahead, &target);
-                }
-            }
+            end.pop();
+            ahead.extend(steps(&target));
         }
     }
     Some(Route { links, end })
 }
 
-/// Puts the steps of a path in front of those that are ahead: the next one is the last.
-fn push(ahead: &mut Vec<Step>, path: &Path) {
-    ahead.extend(path.components().rev().filter_map(|part| match part {
-        Component::RootDir => Some(Step::Root),
-        Component::ParentDir => Some(Step::Up),
-        Component::Normal(name) => Some(Step::Down(name.to_owned())),
-        Component::CurDir | Component::Prefix(_) => None,
-    }));
+/// The components of a path, the last one first.
+fn steps(path: &Path) -> impl Iterator<Item = OsString> {
+    let parts = path.components().rev();
+    let parts = parts.filter(|part| *part != Component::CurDir);
+    parts.map(|part| part.as_os_str().to_owned())
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ use crate::base::{disk, interrupt, temporary::Scratch, ui::Ui};
 use crate::model::complaint::Complaint;
 use crate::vm::console::complaint::ComplaintReader;
 use crate::vm::console::{Console, symbolize::symbolize};
-use crate::vm::dump::{self, Note};
+use crate::vm::dump;
 use crate::vm::protocol::{MarkScanner, Port, Status, StatusReader, clock_difference};
 use crate::vm::watch::{self, End, LONGEST_CONSOLE, Look, Quiet, Rules, Stage, Watch};
 use crate::vm::{enclosure::Enclosure, plan::Boot, qemu, qmp::Monitor};
@@ -67,8 +67,8 @@ pub(super) struct Machine<'m> {
     /// The console's last lines before we asked the kernel for more.
     tail: Option<String>,
     monitor: Option<Monitor>,
-    /// Where the kernel's description is.
-    note: Option<Note>,
+    /// Where the kernel's description is: address and size.
+    note: Option<(u64, u64)>,
     /// Lines of the status port that are none of init's: how many, and the first one.
     odd: Option<(u64, String)>,
     /// The phase before a planned crash, once it is over.
@@ -392,7 +392,7 @@ impl<'m> Machine<'m> {
                 };
                 wires.tell(format_args!("clock {answer} {source}"));
             }
-            Status::Vmcoreinfo(address, size) => self.note = Some(Note { address, size }),
+            Status::Vmcoreinfo(address, size) => self.note = Some((address, size)),
             Status::Started(_) => {
                 self.sink.started()?;
                 self.pump.start()?;

@@ -9,10 +9,9 @@ use xshell::cmd;
 use crate::base::{error::Failure, process, programs};
 use crate::model::{arch::Arch, kernel::Origin};
 use crate::vm::device::{self, Device, Parts};
-use crate::vm::guest::requirements::{self, KernelFeatures, Wishes};
+use crate::vm::guest::requirements::{self, KernelFeatures};
 use crate::vm::qemu::{self, QemuVersion};
-use crate::vm::{Accel, Stdin, Vm, share};
-use crate::vm::{protocol::Port, scratch_disk::Disk};
+use crate::vm::{Accel, Stdin, Vm, protocol::Port, share};
 
 /// The host's programs that every VM needs.
 #[derive(Clone, Debug)]
@@ -80,14 +79,7 @@ impl Plan {
     pub fn new(vm: &Vm, tools: Tools) -> Result<Self> {
         let kernel = &vm.kernel;
         let features = KernelFeatures::read(kernel)?;
-        let wishes = Wishes {
-            disk: vm.disks().next().is_some(),
-            file_system: vm.disks().any(Disk::is_mounted),
-            network: vm.devices.contains(&Device::Network),
-            cores: vm.cores().is_some(),
-        };
-        let release = kernel.release.to_string();
-        let loads = requirements::plan(&features, wishes, kernel.arch.bus, &release)?;
+        let loads = requirements::plan(&features, vm)?;
         // Only for our own it was seen to work; a distribution's kernel is to find what it
         // finds on other machines.
         let ours = kernel.origin == Origin::Package;

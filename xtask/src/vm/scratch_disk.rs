@@ -112,16 +112,9 @@ pub fn resolve(arguments: &[DiskArgument], directory: &Path) -> Result<Vec<Disk>
         return Err(Failure::setup(message)
             .hint("install e2fsprogs, or leave out PATH for a disk without a file system"));
     }
-    let free = disk::free(directory).unwrap_or(u64::MAX);
     let sizes = disks.iter().map(|disk| disk.size);
-    let size = sizes.fold(0, u64::saturating_add);
-    if size > free {
-        let (size, free, directory) = (size >> 20, free >> 20, directory.display());
-        return Err(Failure::setup(format!(
-            "no room for disks of {size} MiB in {directory}: {free} MiB are free"
-        ))
-        .hint("take a smaller --disk, or set TMPDIR to a directory with room"));
-    }
+    let hint = "take a smaller --disk, or set TMPDIR to a directory with room";
+    disk::require_space(directory, "disks", sizes.fold(0, u64::saturating_add), hint)?;
     Ok(disks)
 }
 
@@ -223,7 +216,7 @@ mod tests {
             (vec!["1M:/"], "whole file system"),
             (vec!["1M:/a", "1M:/a/"], "two disks are to be at /a"),
             (vec!["1M"; MOST + 1], "at most 16 disks"),
-            (vec!["1000000T"], "no room for disks of"),
+            (vec!["1000000T"], "no room for disks in"),
         ] {
             let failure = all(&words).unwrap_err().to_string();
             assert!(failure.contains(expected), "{words:?}: {failure}");

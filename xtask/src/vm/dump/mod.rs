@@ -24,19 +24,13 @@ const SHORT: Duration = Duration::from_secs(30);
 /// The most that a kernel's description may have: it is 4 KiB and a note's head.
 const LONGEST_NOTE: u64 = 64 << 10;
 
-/// Where the guest's kernel keeps its description.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Note {
-    pub address: u64,
-    pub size: u64,
-}
-
 /// Writes the memory, of so many bytes, to `goal`; whether the kernel's description is
 /// in it, without which drgn cannot open it. The guest stands still meanwhile.
-/// `directory` is for what is needed on the way.
+/// `note`: the address and the size of that description. `directory` is for what is needed on
+/// the way.
 pub fn write(
     monitor: &mut Monitor,
-    note: Option<Note>,
+    note: Option<(u64, u64)>,
     memory: u64,
     directory: &Path,
     goal: &Path,
@@ -46,14 +40,9 @@ pub fn write(
     // A dump has the headers, a bit for each page (twice) and 24 bytes for each page besides
     // what it holds, all in all less than a hundredth of the memory.
     let longest = memory + memory / 64 + (1 << 20);
-    let free = disk::free(goal.parent().unwrap_or(goal)).unwrap_or(u64::MAX);
-    ensure!(
-        free >= longest,
-        "a dump may need {} MiB, and there are {} where {} is to be",
-        longest >> 20,
-        free >> 20,
-        goal.display()
-    );
+    let folder = goal.parent().unwrap_or(goal);
+    let hint = "a guest with less --memory needs less";
+    disk::require_space(folder, "a dump of all its memory", longest, hint)?;
     let mut task = ui.task("writing the guest's memory");
     let pipe = directory.join("dump");
     rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)
@@ -105,16 +94,20 @@ pub fn write(
 }
 
 /// Reads the kernel's description from the guest's memory; `None` if there is none.
-fn description(monitor: &mut Monitor, note: Note, directory: &Path) -> Result<Option<Vmcoreinfo>> {
-    if note.size > LONGEST_NOTE {
+fn description(
+    monitor: &mut Monitor,
+    (address, size): (u64, u64),
+    directory: &Path,
+) -> Result<Option<Vmcoreinfo>> {
+    if size > LONGEST_NOTE {
         return Ok(None);
     }
     let path = directory.join("vmcoreinfo");
-    let arguments = json!({"val": note.address, "size": note.size, "filename": utf8(&path)?});
+    let arguments = json!({"val": address, "size": size, "filename": utf8(&path)?});
     monitor.execute("pmemsave", &arguments, SHORT, || Ok(false))?;
     let bytes = input::bytes(&path, LONGEST_NOTE)?;
     ensure!(
-        bytes.len() as u64 == note.size,
+        bytes.len() as u64 == size,
         "QEMU has not written {}",
         path.display()
     );

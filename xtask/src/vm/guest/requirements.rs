@@ -15,6 +15,7 @@ use crate::base::{error::Failure, input};
 use crate::kernel::config::{FinalConfig, Value};
 use crate::model::arch::VirtioBus;
 use crate::model::kernel::{LocalKernel, Origin};
+use crate::vm::{Vm, device::Device, scratch_disk::Disk};
 
 /// A kernel's own description. All of it may be missing; then the kernel is trusted.
 #[derive(Clone, Debug, Default)]
@@ -23,16 +24,6 @@ pub struct KernelFeatures {
     /// The names of what could have been a module and is built in: `modules.builtin`.
     builtin: Option<HashSet<String>>,
     dependencies: String,
-}
-
-/// A guest's wishes besides its root.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Wishes {
-    pub disk: bool,
-    pub file_system: bool,
-    pub network: bool,
-    /// Core dumps of its programs.
-    pub cores: bool,
 }
 
 /// Which modules are loaded when, in their order; files relative to the kernel's folder
@@ -185,24 +176,22 @@ impl KernelFeatures {
 }
 
 /// Plans what is loaded when. A failure names all that the kernel lacks.
-pub fn plan(
-    kernel: &KernelFeatures,
-    wishes: Wishes,
-    bus: &VirtioBus,
-    release: &str,
-) -> Result<Loads, Failure> {
-    let mut wanted = required(kernel, wishes, bus, release)?;
+pub fn plan(kernel: &KernelFeatures, vm: &Vm) -> Result<Loads, Failure> {
+    let mut wanted = required(kernel, vm)?;
+    let release = &vm.kernel.release;
+    let wants_network = vm.devices.contains(&Device::Network);
+    let wants_file_system = vm.disks().any(Disk::is_mounted);
     let failure = |what: String| Failure::setup(format!("the kernel {release} {what}"));
-    let unset = |option: &&&str| wishes.cores && kernel.has(option) == Some(false);
+    let unset = |option: &&&str| vm.cores().is_some() && kernel.has(option) == Some(false);
     if let Some(option) = COREDUMP.iter().find(unset) {
         let what = format!("writes no core dumps: its {option} is not set");
         return Err(failure(what).hint("leave out --keep-cores, or take another kernel"));
     }
-    if let (true, Place::Nowhere(why)) = (wishes.network, kernel.place(&NETWORK)) {
+    if let (true, Place::Nowhere(why)) = (wants_network, kernel.place(&NETWORK)) {
         return Err(failure(format!("has no network: {why}"))
             .hint("leave out --net, or take a kernel with CONFIG_VIRTIO_NET"));
     }
-    if let (true, Place::Nowhere(why)) = (wishes.file_system, kernel.place(&FILE_SYSTEM)) {
+    if let (true, Place::Nowhere(why)) = (wants_file_system, kernel.place(&FILE_SYSTEM)) {
         return Err(failure(format!("cannot mount a disk: {why}"))
             .hint("leave out the path of --disk, or take a kernel with CONFIG_EXT4_FS"));
     }
@@ -212,8 +201,8 @@ pub fn plan(
         modules
     };
     // Modules that init loads, if it can: it gives them to the kernel as they are.
-    let network = modules(wishes.network, &[NETWORK]);
-    let file_system = modules(wishes.file_system, &[CHECKSUM, FILE_SYSTEM]);
+    let network = modules(wants_network, &[NETWORK]);
+    let file_system = modules(wants_file_system, &[CHECKSUM, FILE_SYSTEM]);
     let later = [network.as_slice(), &file_system].concat();
     let mut files = kernel.order(&later).into_iter();
     let compressed = files.any(|file| !file.ends_with(".ko"));
@@ -243,19 +232,14 @@ pub fn plan(
 }
 
 /// Features that are loaded before there is a root; a failure names all that the kernel lacks.
-fn required(
-    kernel: &KernelFeatures,
-    wishes: Wishes,
-    bus: &VirtioBus,
-    release: &str,
-) -> Result<Vec<Feature>, Failure> {
+fn required(kernel: &KernelFeatures, vm: &Vm) -> Result<Vec<Feature>, Failure> {
     let unset = BUILT_IN
         .iter()
         .filter(|(_, option)| kernel.has(option) == Some(false));
     let unset = unset.map(|(what, option)| format!("no {what}: its {option} is not set"));
     let mut lacks = unset.collect::<Vec<_>>();
     let mut wanted = Vec::new();
-    for feature in required_features(bus).chain(wishes.disk.then_some(DISK)) {
+    for feature in required_features(vm.kernel.arch.bus).chain(vm.disks().next().map(|_| DISK)) {
         match kernel.place(&feature) {
             Place::BuiltIn => {}
             Place::Module => wanted.push(feature),
@@ -266,6 +250,7 @@ fn required(
         return Ok(wanted);
     }
     let lacks = lacks.join("; ");
+    let release = &vm.kernel.release;
     let message = format!("the kernel {release} cannot be a guest here: {lacks}");
     Err(Failure::setup(message)
         .hint("kernels of ours have all of it: cargo xtask build-kernel 6.1"))
@@ -317,6 +302,7 @@ fn load_order(dependencies: &str, module: &str) -> Option<Vec<String>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::vm::scratch_disk::Purpose;
 
     const DEPENDENCIES: &str = "\
 kernel/fs/9p_other.ko:
@@ -357,9 +343,17 @@ kernel/fs/fuse/fuse.ko.xz:
         lines.collect()
     }
 
-    fn plan(config: Option<&str>, dependencies: &str, wishes: Wishes) -> Result<Loads, String> {
+    /// A VM with these devices.
+    fn vm(devices: &[Device]) -> Vm {
+        let mut vm = crate::vm::plan::tests::vm();
+        vm.kernel.release = "6.1.0".parse().unwrap();
+        vm.devices = devices.to_vec();
+        vm
+    }
+
+    fn plan(config: Option<&str>, dependencies: &str, devices: &[Device]) -> Result<Loads, String> {
         let features = KernelFeatures::new(config, None, dependencies);
-        super::plan(&features, wishes, bus(), "6.1.0").map_err(|failure| {
+        super::plan(&features, &vm(devices)).map_err(|failure| {
             let text = failure.to_string();
             // Without the hint.
             text.split_once(" (")
@@ -367,12 +361,11 @@ kernel/fs/fuse/fuse.ko.xz:
         })
     }
 
-    const NET: Wishes = Wishes {
-        disk: false,
-        file_system: false,
-        network: true,
-        cores: false,
-    };
+    const NET: &[Device] = &[Device::Network];
+
+    fn disk(purpose: Purpose) -> Device {
+        Device::Disk(Disk { size: 1, purpose })
+    }
 
     fn all_modules() -> String {
         let features = required_features(bus())
@@ -424,7 +417,7 @@ kernel/fs/fuse/fuse.ko.xz:
 
     #[test]
     fn modules_are_bridged_each_once_behind_what_they_need() {
-        let loads = plan(Some(&all_modules()), DEPENDENCIES, Wishes::default()).unwrap();
+        let loads = plan(Some(&all_modules()), DEPENDENCIES, &[]).unwrap();
         let names = |files: &[String]| {
             let names = files.iter().map(|file| module_name(file));
             names.collect::<Vec<_>>().join(" ")
@@ -435,8 +428,8 @@ kernel/fs/fuse/fuse.ko.xz:
              virtio_console rng_core virtio_rng binfmt_misc configfs fuse"
         );
         assert!(loads.network.is_empty());
-        let wishes = Wishes { disk: true, ..NET };
-        let loads = plan(Some(&all_modules()), DEPENDENCIES, wishes).unwrap();
+        let wishes = [Device::Network, disk(Purpose::Device("X".into()))];
+        let loads = plan(Some(&all_modules()), DEPENDENCIES, &wishes).unwrap();
         assert!(
             names(&loads.bridge).ends_with(
                 "virtio_console virtio_blk rng_core virtio_rng binfmt_misc configfs fuse failover \
@@ -448,27 +441,24 @@ kernel/fs/fuse/fuse.ko.xz:
 
     #[test]
     fn core_dumps_are_asked_only_of_a_kernel_that_writes_them() {
-        let wishes = Wishes {
-            cores: true,
-            ..Wishes::default()
-        };
+        let wishes = [Device::Cores("/cores".into())];
         let without = config(&[]) + "# CONFIG_COREDUMP is not set\n";
-        let error = plan(Some(&without), "", wishes).unwrap_err();
+        let error = plan(Some(&without), "", &wishes).unwrap_err();
         assert!(error.contains("CONFIG_COREDUMP is not set"), "{error}");
-        assert!(plan(Some(&without), "", Wishes::default()).is_ok());
+        assert!(plan(Some(&without), "", &[]).is_ok());
         let with = config(&[]) + "CONFIG_COREDUMP=y\nCONFIG_ELF_CORE=y\n";
-        assert!(plan(Some(&with), "", wishes).is_ok());
-        assert!(plan(None, "", wishes).is_ok());
+        assert!(plan(Some(&with), "", &wishes).is_ok());
+        assert!(plan(None, "", &wishes).is_ok());
     }
 
     #[test]
     fn without_a_configuration_the_lists_of_modules_count() {
         let features = |builtin| KernelFeatures::new(None, Some(builtin), DEPENDENCIES);
         let everything = "kernel/fs/9p/9p.ko\nkernel/drivers/virtio/virtio_pci.ko\n";
-        let loads = super::plan(&features(everything), Wishes::default(), bus(), "6.1.0").unwrap();
+        let loads = super::plan(&features(everything), &vm(&[])).unwrap();
         assert!(!loads.bridge.is_empty());
         let features = KernelFeatures::new(None, Some("kernel/fs/9p/9p.ko\n"), "");
-        let failure = super::plan(&features, Wishes::default(), bus(), "6.1.0").unwrap_err();
+        let failure = super::plan(&features, &vm(&[])).unwrap_err();
         let text = failure.to_string();
         assert!(
             text.contains("no virtio ports: virtio_console is neither built in nor a module"),
@@ -495,18 +485,13 @@ kernel/fs/fuse/fuse.ko.xz:
         assert_eq!(loads.bridge.len(), 3);
         assert!(loads.network.is_empty());
         // Nobody asked for it.
-        let loads = plan(Some(&module), DEPENDENCIES, Wishes::default());
+        let loads = plan(Some(&module), DEPENDENCIES, &[]);
         assert_eq!(loads, Ok(Loads::default()));
     }
 
     #[test]
     fn a_disk_with_a_file_system_has_the_file_system_loaded() {
-        let wishes = Wishes {
-            disk: true,
-            file_system: true,
-            cores: false,
-            network: false,
-        };
+        let wishes = [disk(Purpose::Mounted("/mnt".into()))];
         let names = |files: &[String]| {
             let name = |file: &String| module_name(file);
             files.iter().map(name).collect::<Vec<_>>().join(" ")
@@ -517,21 +502,21 @@ kernel/fs/fuse/fuse.ko.xz:
         };
         let plain = "kernel/fs/mbcache.ko:\nkernel/fs/ext4/ext4.ko: kernel/fs/mbcache.ko\n\
                      kernel/crypto/crc32c_generic.ko:\n";
-        let loads = plan(Some(&options("m")), plain, wishes).unwrap();
+        let loads = plan(Some(&options("m")), plain, &wishes).unwrap();
         assert_eq!(
             names(&loads.file_system),
             "crc32c_generic mbcache ext4",
             "{loads:?}"
         );
         assert!(loads.bridge.is_empty());
-        let loads = plan(Some(&options("y")), plain, wishes).unwrap();
+        let loads = plan(Some(&options("y")), plain, &wishes).unwrap();
         assert_eq!(names(&loads.file_system), "mbcache ext4");
         // Before there is a root, if init cannot read them.
         let compressed = plain.replace(".ko", ".ko.xz");
-        let loads = plan(Some(&options("m")), &compressed, wishes).unwrap();
+        let loads = plan(Some(&options("m")), &compressed, &wishes).unwrap();
         assert!(names(&loads.bridge).contains("crc32c_generic mbcache ext4"));
         assert!(loads.file_system.is_empty());
-        let error = plan(Some(&config(&[(FILE_SYSTEM.option, "n")])), "", wishes).unwrap_err();
+        let error = plan(Some(&config(&[(FILE_SYSTEM.option, "n")])), "", &wishes).unwrap_err();
         assert_eq!(
             error,
             "the kernel 6.1.0 cannot mount a disk: its CONFIG_EXT4_FS is not set"
@@ -540,7 +525,7 @@ kernel/fs/fuse/fuse.ko.xz:
 
     #[test]
     fn what_a_kernel_lacks_is_said_at_once() {
-        let error = |changes: &[(&str, &str)], wishes| {
+        let error = |changes: &[(&str, &str)], wishes: &[Device]| {
             plan(Some(&config(changes)), "", wishes).unwrap_err()
         };
         assert_eq!(
@@ -550,7 +535,7 @@ kernel/fs/fuse/fuse.ko.xz:
                     ("CONFIG_VIRTIO_CONSOLE", "m"),
                     ("CONFIG_DEVTMPFS", "n")
                 ],
-                Wishes::default()
+                &[]
             ),
             "the kernel 6.1.0 cannot be a guest here: no devtmpfs: its CONFIG_DEVTMPFS is not \
              set; no 9p file system: its CONFIG_9P_FS is not set; no virtio ports: its \
@@ -575,7 +560,7 @@ kernel/fs/fuse/fuse.ko.xz:
             "{text}"
         );
         let modules = [("CONFIG_9P_FS", "m"), (INITRAMFS, "n")];
-        let text = plan(Some(&config(&modules)), DEPENDENCIES, Wishes::default()).unwrap_err();
+        let text = plan(Some(&config(&modules)), DEPENDENCIES, &[]).unwrap_err();
         assert_eq!(
             text,
             "the kernel 6.1.0 cannot be a guest here: it has as modules CONFIG_9P_FS, and takes no \

@@ -200,7 +200,9 @@ pub fn download(
 ) -> Result<Vec<PathBuf>> {
     let sizes = packages.iter().map(|package| &package.candidate);
     let sizes = sizes.flat_map(|candidate| [candidate.size, candidate.installed]);
-    disk::require_space(temporary.path(), sizes.fold(0, u64::saturating_add))?;
+    let (folder, size) = (temporary.path(), sizes.fold(0, u64::saturating_add));
+    let hint = "cargo xtask prune, or another --directory";
+    disk::require_space(folder, "the packages", size, hint)?;
     let log = temporary.path().join("apt.log");
     source::debian::download(env, &log, packages, temporary.path())
 }
