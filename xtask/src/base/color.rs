@@ -51,6 +51,13 @@ impl Paint {
         self.with("1;31", words)
     }
 
+    /// A colour that tells the `number`th of several things from its neighbours and says nothing
+    /// about them.
+    pub fn nth(self, number: usize, words: &str) -> String {
+        let codes = ["36", "35", "34", "96", "95", "94"];
+        self.with(codes[number % codes.len()], words)
+    }
+
     /// Select Graphic Rendition (ECMA-48, 8.3.117).
     fn with(self, code: &str, words: &str) -> String {
         match self.on {
@@ -91,5 +98,7 @@ mod tests {
         let paint = Paint::new(ColorChoice::Always, false, None, None);
         assert_eq!(paint.good("passed"), "\x1b[32mpassed\x1b[0m");
         assert_eq!(Paint::default().bad("failed"), "failed");
+        assert_ne!(paint.nth(0, "6.1"), paint.nth(1, "6.1"));
+        assert_eq!(paint.nth(5, "6.1"), "\x1b[94m6.1\x1b[0m");
     }
 }

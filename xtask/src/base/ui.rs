@@ -69,8 +69,12 @@ impl Ui {
 
     /// The colours of results on standard output.
     pub fn paint(&self) -> Paint {
+        self.paint_on(std::io::stdout().is_terminal())
+    }
+
+    /// The colours of what is a terminal or not.
+    pub fn paint_on(&self, terminal: bool) -> Paint {
         let variable = |name| std::env::var(name).ok();
-        let terminal = std::io::stdout().is_terminal();
         let (no_color, term) = (variable("NO_COLOR"), variable("TERM"));
         Paint::new(self.color, terminal, no_color.as_deref(), term.as_deref())
     }

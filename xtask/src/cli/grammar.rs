@@ -95,7 +95,7 @@ pub enum Command {
     Test(Box<super::test::TestFlags>),
     #[command(subcommand)]
     Report(super::report::ReportCommand),
-    Vm(super::vm::VmFlags),
+    Vm(Box<super::vm::VmFlags>),
     Kconfig(super::kconfig::KconfigFlags),
     BuildKernel(super::build_kernel::BuildKernelFlags),
     #[command(hide = true)]

@@ -1,11 +1,11 @@
 //! Which kernels the flags name.
 
-use crate::base::{env::Env, error::Failure, paths::Paths};
+use crate::base::{error::Failure, paths::Paths};
 use crate::host::setup::{self, Tool};
 use crate::kernel::source::{SourceChoice, kernel_org::DEFAULT_URL};
 use crate::model::arch::{self, Arch};
-use crate::model::{catalog::Kernels, kernel::LocalKernel, kernel_request::KernelRequest};
-use crate::supply::{self, Sources, host_arch};
+use crate::model::{catalog::Kernels, kernel_request::KernelRequest};
+use crate::supply::host_arch;
 use anyhow::Result;
 use clap::{ArgGroup, Args};
 
@@ -116,16 +116,6 @@ pub fn distinct<T: Clone + PartialEq>(all: &[T]) -> Vec<T> {
 pub fn parse(lists: &[String]) -> Result<Vec<KernelRequest>> {
     let lists = lists.iter().map(|list| KernelRequest::parse_list(list));
     Ok(lists.collect::<Result<Vec<_>, _>>()?.concat())
-}
-
-/// The one kernel of a command that runs one.
-pub fn one(env: &Env, words: &[String], sources: &Sources) -> Result<LocalKernel> {
-    let requests = parse(words)?;
-    if requests.len() > 1 {
-        let failure = Failure::usage("only one kernel can be booted here");
-        return Err(failure.hint("`test` takes several").into());
-    }
-    supply::resolve(env, requests.first(), sources)
 }
 
 /// The architecture of that name, or this host's.

@@ -1,21 +1,26 @@
 //! `cargo xtask vm`: boot a kernel and run a command in it.
 
+mod lines;
+mod several;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::{ffi::OsString, io::IsTerminal, os::fd::AsFd, path::Path};
+use std::{ffi::OsString, io::IsTerminal, os::fd::AsFd, path::Path, path::PathBuf};
 
 use crate::base::environment::{cargo_paths, guest_environment, is_cargo_runner};
 use crate::base::error::{Failure, FailureKind};
 use crate::base::terminal::{self, RawTerminal};
 use crate::base::{env::Env, interrupt, process::shell_quote, shown, stdout, temporary, ui::Ui};
-use crate::cli::{kernels, machine::Machine, release::SourceFlags};
+use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags};
 use crate::host::setup;
-use crate::model::complaint::STALL;
-use crate::supply::host_arch;
+use crate::model::{complaint::STALL, kernel::LocalKernel};
+use crate::supply::{self, Sources, host_arch};
 use crate::vm::console::log::{self, ConsoleLog};
+use crate::vm::device::Device;
 use crate::vm::{self, Accel, Limits, Stdin, VmOutcome, VmRun, VmSink, preflight};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
+use lines::GuestLines;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
@@ -23,7 +28,11 @@ use rustix::io::Errno;
 ///
 /// The command, else a shell, runs as root in the current directory, on this host's files. It
 /// cannot change them: what it writes is gone when it ends. It has the standard input, output and
-/// error of `vm`; if `vm` runs on a terminal, it gets a terminal (Ctrl-A X ends the VM).
+/// error of `vm`; if `vm` runs on a terminal, it gets a terminal (Ctrl-A X ends the VM). Without -k
+/// and -K, `vm` takes the newest local kernel, else the release's newest.
+///
+/// On several kernels, the command runs on each, with empty standard input. Each line that it prints
+/// begins with the kernel's name, and a table on standard error says how each one ended.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -38,15 +47,23 @@ Examples:
   cargo xtask vm -k host                 the kernel that runs here
   cargo xtask vm --share-rw results --net -- ./measure -o results
   cargo xtask vm --gdb --kernel-log      debug a boot, reading the kernel's messages
+  cargo xtask vm -k 5.10,6.1,debian:6.12 -j 2 -- ./prog   on three kernels, two at a time
+  cargo xtask vm -K --output out -- ./prog  on one of every series, each with files of its own
 
 Exit status: the command's, 128+N for signal N; --lost-status if the VM was lost, panicked or got
-stuck; 2 or 3 if it could not be started.")]
+stuck; 2 or 3 if it could not be started. Of several kernels: 0 if all are 0, else the first of
+1 (a command failed), 4 (a VM was lost, panicked or got stuck), 3 (a kernel could not be had or
+started) that occurred.")]
 pub struct VmFlags {
-    /// Boot this kernel: a release, a pattern, a series, the path of an unpacked kernel, of a
-    /// package or of a tree in which a kernel was built, host, debian, or debian:WHAT (a series, a
-    /// version, a release or a suite) [default: the newest local kernel, else the release's newest]
-    #[arg(short, long = "kernel", value_name = "REQUEST")]
-    pub kernels: Vec<String>,
+    #[command(flatten)]
+    pub kernels: KernelFlags,
+    /// Of several kernels, run this many VMs at a time [default: what memory and processors allow]
+    #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub jobs: Option<u32>,
+    /// Write each kernel's standard output, standard error and console to files in this directory,
+    /// which must be empty or absent
+    #[arg(long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
     /// Give the command a terminal
     #[arg(long, conflicts_with = "no_tty")]
     pub tty: bool,
@@ -63,9 +80,9 @@ pub struct VmFlags {
     /// fail with its report and exit status 1, or ignore it
     #[arg(long, value_enum, default_value_t)]
     pub complaints: ComplaintMode,
-    /// End with this exit status if the VM was lost, panicked or got stuck
-    #[arg(long, value_name = "N", default_value_t = 128)]
-    pub lost_status: u8,
+    /// End with this exit status if the VM was lost, panicked or got stuck [default: 128]
+    #[arg(long, value_name = "N")]
+    pub lost_status: Option<u8>,
     /// Run this command with these arguments
     #[arg(last = true, value_name = "COMMAND")]
     pub command: Vec<OsString>,
@@ -87,8 +104,14 @@ pub enum ComplaintMode {
 const TROUBLE: usize = 100;
 
 pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
-    setup::require(env, &setup::for_vm(host_arch()?), setup)?;
-    let mut request = request(env, flags, setup)?;
+    let requests = flags.kernels.requests(&env.paths)?;
+    // What is asked for decides, not what is there to be picked.
+    if requests.len() > 1 || flags.kernels.all_kernels || flags.output.is_some() {
+        return several::run(env, flags, &requests, setup);
+    }
+    let basis = Basis::new(env, flags, setup)?;
+    let kernel = supply::resolve(env, requests.first(), &basis.sources)?;
+    let mut request = interactive(flags, basis.vm(kernel, log::path(&env.paths)?)?);
     if flags.dry_run {
         let line = vm::dry_run(&request, &env.paths)?;
         let words = line.iter().map(|word| shell_quote(&word.to_string_lossy()));
@@ -97,22 +120,16 @@ pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
         env.ui.info(format!("not a command to type: {what}"));
         return Ok(0);
     }
-    let log = ConsoleLog::create(&request.console_log).or_else(|error| {
-        // Kernels can be booted from a work directory that cannot be written.
-        env.ui.verbose(format!("{error:#}"));
-        let name = request.console_log.file_name().unwrap_or_default();
-        request.console_log = temporary::host_folder()?.join(name);
-        ConsoleLog::create(&request.console_log)
-    })?;
+    let log = open_log(env, &mut request)?;
     let raw = request.terminal.map(|_| RawTerminal::new()).transpose()?;
     let mut sink = Passthrough {
         raw: raw.as_ref(),
         resized: Arc::default(),
-        kernel: KernelLines {
-            terminal: std::io::stderr().is_terminal(),
-            raw: raw.is_some(),
-            ..KernelLines::default()
-        },
+        kernel: GuestLines::new(
+            String::new(),
+            std::io::stderr().is_terminal(),
+            raw.is_some(),
+        ),
     };
     if raw.is_some() {
         signal_hook::flag::register(signal_hook::consts::SIGWINCH, Arc::clone(&sink.resized))?;
@@ -121,62 +138,111 @@ pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
     let rest = copy(&sink.kernel.finish(), std::io::stderr());
     drop(raw);
     rest?;
-    Ok(conclude(&run?, log, flags, &env.ui))
+    let run = run?;
+    let complained = conclude(&run, Some(log), "", flags.complaints, &env.ui);
+    Ok(match run.main.outcome {
+        VmOutcome::Exited(0) => u8::from(complained),
+        VmOutcome::Exited(status) => status,
+        _ => flags.lost_status.unwrap_or(128),
+    })
 }
 
-fn request(env: &Env, flags: &VmFlags, setup: bool) -> Result<vm::Vm> {
-    // Before a kernel is fetched.
-    let devices = flags.machine.devices()?;
-    let extra = flags.machine.environment()?;
-    preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;
-    let sources = flags.sources.sources(env, setup)?;
-    let kernel = kernels::one(env, &flags.kernels, &sources)?;
+fn open_log(env: &Env, vm: &mut vm::Vm) -> Result<ConsoleLog> {
+    ConsoleLog::create(&vm.console_log).or_else(|error| {
+        // Kernels can be booted from a work directory that cannot be written.
+        env.ui.verbose(format!("{error:#}"));
+        let name = vm.console_log.file_name().unwrap_or_default();
+        vm.console_log = temporary::host_folder()?.join(name);
+        ConsoleLog::create(&vm.console_log)
+    })
+}
+
+/// What VMs of a call have in common, whatever their kernels.
+struct Basis<'f> {
+    flags: &'f VmFlags,
+    sources: Sources,
+    devices: Vec<Device>,
+    /// The variables of `--env`.
+    variables: Vec<(OsString, OsString)>,
+}
+
+impl<'f> Basis<'f> {
+    /// Finds what is wrong before a kernel is fetched.
+    fn new(env: &Env, flags: &'f VmFlags, setup: bool) -> Result<Self> {
+        setup::require(env, &setup::for_vm(host_arch()?), setup)?;
+        let devices = flags.machine.devices()?;
+        let variables = flags.machine.environment()?;
+        preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;
+        Ok(Self {
+            flags,
+            sources: flags.sources.sources(env, setup)?,
+            devices,
+            variables,
+        })
+    }
+
+    fn vm(&self, kernel: LocalKernel, console_log: PathBuf) -> Result<vm::Vm> {
+        let flags = self.flags;
+        let command = match flags.command.as_slice() {
+            [] => vec![std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())],
+            words => words.to_vec(),
+        };
+        let package = std::env::var_os("CARGO_MANIFEST_DIR");
+        let runner = is_cargo_runner(package.as_deref(), env!("CARGO_MANIFEST_DIR").as_ref());
+        let environment = guest_environment(std::env::vars_os(), &self.variables, runner);
+        let keep = match runner {
+            true => cargo_paths(command[0].as_ref(), &environment),
+            false => Vec::new(),
+        };
+        let mut vm = vm::Vm {
+            command,
+            directory: preflight::current_directory()?,
+            environment,
+            keep,
+            kernel_log: flags.kernel_log,
+            ..vm::Vm::new(kernel, console_log)
+        };
+        (flags.machine).apply(&mut vm, &self.devices, Limits::default());
+        Ok(vm)
+    }
+}
+
+/// The same with our standard input, and our terminal if we have one.
+fn interactive(flags: &VmFlags, vm: vm::Vm) -> vm::Vm {
     // In the background a command has pipes; a shell is of no use there and stops.
     let is_shown = || flags.command.is_empty() || terminal::in_foreground(std::io::stdin());
     let tty = flags.tty || !flags.no_tty && terminal::on_both_ends() && is_shown();
-    let command = match flags.command.as_slice() {
-        [] => vec![std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())],
-        words => words.to_vec(),
-    };
-    let package = std::env::var_os("CARGO_MANIFEST_DIR");
-    let runner = is_cargo_runner(package.as_deref(), env!("CARGO_MANIFEST_DIR").as_ref());
-    let environment = guest_environment(std::env::vars_os(), &extra, runner);
-    let keep = match runner {
-        true => cargo_paths(command[0].as_ref(), &environment),
-        false => Vec::new(),
-    };
-    let mut request = vm::Vm {
-        command,
-        directory: preflight::current_directory()?,
-        environment,
-        keep,
+    vm::Vm {
         stdin: Stdin::Inherit,
         terminal: tty.then(|| terminal::size().unwrap_or((80, 24))),
-        kernel_log: flags.kernel_log,
-        ..vm::Vm::new(kernel, log::path(&env.paths)?)
-    };
-    (flags.machine).apply(&mut request, &devices, Limits::default());
-    Ok(request)
+        ..vm
+    }
 }
 
-/// Says how it ended, if not by the command's end; the exit status.
-fn conclude(run: &VmRun, log: ConsoleLog, flags: &VmFlags, ui: &Ui) -> u8 {
+/// Says how it ended, if not by the command's end, with `about` in front; whether it is to count
+/// as failed because the kernel complained.
+fn conclude(
+    run: &VmRun,
+    log: Option<ConsoleLog>,
+    about: &str,
+    mode: ComplaintMode,
+    ui: &Ui,
+) -> bool {
     let main = &run.main;
-    if let VmOutcome::Exited(status) = main.outcome {
+    if let VmOutcome::Exited(_) = main.outcome {
         let (total, how) = (vm::seconds(main.total), run.accel.name());
         let boot = main.boot.map_or_else(|| "all".to_owned(), vm::seconds);
         ui.verbose(format!(
-            "{total} run {how}, {boot} of them until the command started"
+            "{about}{total} run {how}, {boot} of them until the command started"
         ));
         if let Some(spans) = &main.spans {
-            ui.verbose(format!("until the command started: {spans}"));
+            ui.verbose(format!("{about}until the command started: {spans}"));
         }
-        let bad = complain(run, flags.complaints, ui);
-        if !bad {
+        let bad = complain(run, mode, about, ui);
+        if let Some(log) = log.filter(|_| !bad) {
             log.remove();
         }
-        let failed = bad && flags.complaints == ComplaintMode::Fail && status == 0;
-        return if failed { 1 } else { status };
+        return bad && mode == ComplaintMode::Fail;
     }
     let mut lines = match (main.trouble.as_str(), main.console_tail.as_str()) {
         ("", "") => Vec::new(),
@@ -192,17 +258,18 @@ fn conclude(run: &VmRun, log: ConsoleLog, flags: &VmFlags, ui: &Ui) -> u8 {
         lines.push(format!("console log: {}", path(&run.console_log)));
     }
     lines.extend(run.dump.iter().map(|dump| format!("dump: {}", path(dump))));
-    let failure = Failure::new(FailureKind::Vm, main.outcome.to_string());
+    let failure = Failure::new(FailureKind::Vm, format!("{about}{}", main.outcome));
     ui.error(&failure.lines(lines.join("\n")).into());
-    flags.lost_status
+    false
 }
 
 /// Shows the kernel's complaints; whether there are some that count.
-fn complain(run: &VmRun, mode: ComplaintMode, ui: &Ui) -> bool {
+fn complain(run: &VmRun, mode: ComplaintMode, about: &str, ui: &Ui) -> bool {
     let mut bad = false;
     for complaint in &run.main.complaints {
         let false_alarm = complaint.kind == STALL && run.accel == Accel::Tcg;
-        let title = format!("the kernel complained: {}", shown::line(&complaint.title));
+        let title = shown::line(&complaint.title);
+        let title = format!("{about}the kernel complained: {title}");
         match mode {
             ComplaintMode::Ignore => continue,
             ComplaintMode::Fail if !false_alarm => {
@@ -220,7 +287,7 @@ fn complain(run: &VmRun, mode: ComplaintMode, ui: &Ui) -> bool {
 struct Passthrough<'t> {
     raw: Option<&'t RawTerminal>,
     resized: Arc<AtomicBool>,
-    kernel: KernelLines,
+    kernel: GuestLines,
 }
 
 impl VmSink for Passthrough<'_> {
@@ -241,78 +308,13 @@ impl VmSink for Passthrough<'_> {
     }
 
     fn console(&mut self, bytes: &[u8]) -> Result<()> {
-        copy(&self.kernel.feed(bytes), std::io::stderr())
+        copy(&self.kernel.feed_console(bytes), std::io::stderr())
     }
 
     fn tick(&mut self) -> Result<Option<(u16, u16)>> {
         let back = self.raw.map_or(Ok(false), RawTerminal::follow_jobs)?;
         let resized = self.resized.swap(false, Ordering::SeqCst) || back;
         Ok(resized.then(terminal::size).flatten())
-    }
-}
-
-/// Makes lines of their own of the kernel's messages, among what the command prints to
-/// the same place.
-#[derive(Default)]
-struct KernelLines {
-    /// The line that has not ended yet.
-    line: Vec<u8>,
-    /// Whether standard error is a terminal: then nothing in a message may command it.
-    terminal: bool,
-    /// Whether the guest has the terminal, so that nobody returns its carriage for us.
-    raw: bool,
-    /// Whether the command is in the middle of a line.
-    middle: bool,
-}
-
-/// Longer lines are cut in two, so that a kernel that prints no end of line fills no memory.
-const LINE: usize = 64 << 10;
-
-impl KernelLines {
-    /// Takes note of what the command has printed.
-    fn seen(&mut self, bytes: &[u8]) {
-        if let Some(last) = bytes.last() {
-            self.middle = *last != b'\n';
-        }
-    }
-
-    /// The lines that have ended.
-    fn feed(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut out = Vec::new();
-        for &byte in bytes {
-            match byte {
-                b'\n' => self.end(&mut out),
-                // The serial console's.
-                b'\r' => {}
-                _ => self.line.push(byte),
-            }
-            if self.line.len() >= LINE {
-                self.end(&mut out);
-            }
-        }
-        out
-    }
-
-    /// What was left unfinished.
-    fn finish(&mut self) -> Vec<u8> {
-        match self.line.is_empty() {
-            true => Vec::new(),
-            false => self.feed(b"\n"),
-        }
-    }
-
-    fn end(&mut self, out: &mut Vec<u8>) {
-        let end: &[u8] = if self.raw { b"\r\n" } else { b"\n" };
-        // A file that is to be read by programs gets nothing that nobody wrote.
-        if self.terminal && std::mem::take(&mut self.middle) {
-            out.extend_from_slice(end);
-        }
-        let line = std::mem::take(&mut self.line);
-        match self.terminal {
-            true => out.extend(shown::line(&String::from_utf8_lossy(&line)).into_bytes()),
-            false => out.extend_from_slice(&line),
-        }
-        out.extend_from_slice(end);
     }
 }
 
@@ -339,41 +341,4 @@ fn copy(bytes: &[u8], to: impl AsFd) -> Result<()> {
         }
     }
     Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn lines(terminal: bool, raw: bool) -> KernelLines {
-        KernelLines {
-            terminal,
-            raw,
-            ..KernelLines::default()
-        }
-    }
-
-    #[test]
-    fn messages_are_whole_lines() {
-        let mut piped = lines(false, false);
-        assert_eq!(piped.feed(b"[ 0.1] one\r\n[ 0.2]"), b"[ 0.1] one\n");
-        piped.seen(b"prompt> ");
-        assert_eq!(piped.feed(b" \x1b[2J\r\nrest"), b"[ 0.2] \x1b[2J\n");
-        assert_eq!(piped.finish(), b"rest\n");
-        assert_eq!(piped.finish(), b"");
-        assert_eq!(piped.feed(&[b'x'; LINE + 1]).len(), LINE + 1);
-        assert_eq!(piped.line.len(), 1);
-    }
-
-    #[test]
-    fn on_a_terminal_they_command_nothing_and_begin_where_lines_do() {
-        let mut terminal = lines(true, true);
-        terminal.seen(b"prompt> ");
-        let shown = terminal.feed(b"\x1b[2Jone\ntwo\n");
-        let shown = String::from_utf8(shown).unwrap();
-        assert_eq!(shown, "\r\n\u{fffd}[2Jone\r\ntwo\r\n");
-        terminal.seen(b"whole\n");
-        assert_eq!(terminal.feed(b"three\n"), b"three\r\n");
-        assert_eq!(lines(true, false).feed(b"\n"), b"\n");
-    }
 }

@@ -78,8 +78,9 @@ pub fn choose(env: &Env, requests: &[Option<KernelRequest>], sources: &Sources) 
         });
         if twice {
             let request = request_text(request);
-            env.ui
-                .verbose(format!("{request} picks a kernel that is tested already"));
+            env.ui.verbose(format!(
+                "{request} picks a kernel that another request picks"
+            ));
             continue;
         }
         wanted.push(Wanted {

@@ -123,7 +123,7 @@ impl<'r> TestRun<'r> {
             .collect::<Result<Vec<_>>>()?;
         let jobs = match options.jobs {
             Some(jobs) => jobs,
-            None => default_jobs(options, &env.paths)?,
+            None => default_jobs(memory(options), options.cpus, options.accel, &env.paths)?,
         };
         let checked = suite.check(!wanted.is_empty(), local);
         checked.map_err(|error| untestable(options, error))?;
@@ -317,7 +317,13 @@ fn estimate(suite: &Suite<'_>, name: &RunName) -> Option<Duration> {
     Some(main + crash.unwrap_or_default())
 }
 
-fn default_jobs(options: &TestOptions, paths: &Paths) -> Result<usize> {
+/// VMs at a time of this much memory (MiB) and these processors, if nobody says how many.
+pub fn default_jobs(
+    memory: u32,
+    cpus: Option<u32>,
+    accel: AccelChoice,
+    paths: &Paths,
+) -> Result<usize> {
     let arch = host_arch()?;
     let processors = programs::processors();
     let meminfo = input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default();
@@ -325,9 +331,9 @@ fn default_jobs(options: &TestOptions, paths: &Paths) -> Result<usize> {
         return Ok(1);
     };
     let size = VmSize {
-        memory: memory(options),
-        cpus: options.cpus.unwrap_or(processors.min(2)),
-        emulated: vm::emulates(arch, options.accel, paths),
+        memory,
+        cpus: cpus.unwrap_or(processors.min(2)),
+        emulated: vm::emulates(arch, accel, paths),
     };
     Ok(schedule::default_jobs(capacity, size))
 }

@@ -30,6 +30,7 @@ mod runner;
 mod secrets;
 mod session;
 mod setup;
+mod several_kernels;
 mod shown;
 mod source;
 mod tidy;

@@ -21,6 +21,7 @@ mod outcomes;
 mod processes;
 mod release;
 mod secrets;
+mod several_kernels;
 mod shares;
 mod signals;
 mod streams;

@@ -84,6 +84,21 @@ ports["vmtest.stdout"].sendall(b"out\n")
 ports["vmtest.stderr"].sendall(b"err\n")
 if part == "good":
     finish(42)
+if part == "complains":
+    ports["vmtest.kernel"].sendall(b"<4>[    1.0] WARNING: CPU: 0 PID: 1 at kernel/x.c:1 f+0x1\n")
+    finish(0)
+found = re.match(r"halves (\d+)$", part)
+if found:
+    # A line whose second half comes when so many VMs have sent the first one.
+    streams = ports["vmtest.stdout"], ports["vmtest.stderr"]
+    for stream in streams:
+        stream.sendall(b"first half, ")
+    open("%s/half-%d" % (os.environ["HOME"], os.getpid()), "w").close()
+    while sum(n.startswith("half-") for n in os.listdir(os.environ["HOME"])) < int(found[1]):
+        time.sleep(0.02)
+    for stream in streams:
+        stream.sendall(b"second half\n")
+    finish(0)
 if part == "late":
     # Until somebody says so.
     while not os.path.exists(os.environ["HOME"] + "/now"):
