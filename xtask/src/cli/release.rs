@@ -112,6 +112,7 @@ impl SourceFlags {
         Ok(Sources {
             from,
             client: self.release.client(env)?,
+            own: Vec::new(),
             debuginfo: self.debuginfo,
         })
     }

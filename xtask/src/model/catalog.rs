@@ -10,7 +10,7 @@ use crate::base::suggest::{self, nearest};
 use crate::base::{error::Failure, paths::Files};
 use crate::model::arch::{self, Arch};
 use crate::model::kernel_request::{DEFAULT_FLAVOR, KernelRequest};
-use crate::model::version::Series;
+use crate::model::version::{Series, split_options};
 
 /// The file below `kernel-configs/`.
 const FILE: &str = "kernels.toml";
@@ -115,15 +115,15 @@ impl Kernels {
         self.series.iter().copied().filter(known)
     }
 
-    /// `-K`: a request for each series of an architecture and each of these flavors (the
-    /// default one if there are none), oldest first.
+    /// `-K`: a request for each series of an architecture and each of these flavors, which may
+    /// have options behind a `+` (the default one if there are none), oldest first.
     pub fn every_series(
         &self,
         arch: &Arch,
         flavors: &[String],
     ) -> Result<Vec<KernelRequest>, Failure> {
-        for flavor in flavors {
-            self.flavor(flavor)?;
+        for variant in flavors {
+            self.flavor(split_options(variant).0)?;
         }
         let default = [DEFAULT_FLAVOR.to_owned()];
         let flavors = if flavors.is_empty() {
@@ -272,7 +272,10 @@ mod tests {
         assert_eq!(every(&[]).unwrap(), "4.9.*default 4.14.*default");
         let both = "4.9.*tiny 4.9.*default 4.14.*tiny 4.14.*default";
         assert_eq!(every(&["tiny", "default"]).unwrap(), both);
+        let own = "4.9.*default+landlock 4.14.*default+landlock";
+        assert_eq!(every(&["default+landlock"]).unwrap(), own);
         assert!(every(&["tinny"]).is_err());
+        assert!(every(&["tinny+landlock"]).is_err());
     }
 
     #[test]

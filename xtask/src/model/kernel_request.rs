@@ -18,6 +18,9 @@
 //!   - a whole release, `6.1.55-vmtest1.1default`;
 //!   - shell wildcards (`*`, `?`, `[...]`), matched against whole releases.
 //!
+//! A pattern without `+` picks no kernel that was built with options beyond ours
+//! (`…default+landlock`).
+//!
 //! A pattern picks one kernel, the newest: upstream's order of versions, then
 //! kernels on this machine before those of a release, then the order of
 //! [`Release`].
@@ -31,7 +34,7 @@ use std::str::FromStr;
 use crate::base::{error::Failure, suggest::nearest};
 use crate::model::arch::{self, Arch};
 use crate::model::kernel::LocalKernel;
-use crate::model::version::{Release, Series, Version};
+use crate::model::version::{Release, Series, Version, is_options_name, split_options};
 
 /// The flavor that is built when a request names none.
 pub const DEFAULT_FLAVOR: &str = "default";
@@ -83,6 +86,8 @@ pub struct Buildable {
     pub version: Version,
     /// Whether there is one of that name is for the builder to say.
     pub flavor: String,
+    /// The names of fragments beyond ours, with `+` between.
+    pub options: Option<String>,
 }
 
 /// Something that a request can pick.
@@ -156,6 +161,12 @@ impl KernelRequest {
             Pattern::Release(wanted) => release == wanted,
             Pattern::Wildcards(wildcards) => wildcards.matches(&release.to_string()),
         };
+        let named = match pattern {
+            Pattern::Series(_) | Pattern::Version(_) => false,
+            Pattern::Release(_) => true,
+            Pattern::Wildcards(wildcards) => wildcards.as_str().contains('+'),
+        };
+        let matches = matches && (named || release.options().is_none());
         matches && self.arch.is_none_or(|wanted| wanted == arch)
     }
 
@@ -176,10 +187,14 @@ impl KernelRequest {
         let Selector::Pattern(pattern) = &self.selector else {
             return None;
         };
-        let (version, flavor) = match pattern {
-            Pattern::Series(series) => (Version::from(*series), DEFAULT_FLAVOR.to_owned()),
-            Pattern::Version(version) => (*version, DEFAULT_FLAVOR.to_owned()),
-            Pattern::Release(release) => (release.version, release.flavor()?),
+        let usual = (DEFAULT_FLAVOR.to_owned(), None);
+        let (version, (flavor, options)) = match pattern {
+            Pattern::Series(series) => (Version::from(*series), usual),
+            Pattern::Version(version) => (*version, usual),
+            Pattern::Release(release) => {
+                let suffix = release.vmtest()?;
+                (release.version, (suffix.flavor, suffix.options))
+            }
             Pattern::Wildcards(wildcards) => {
                 let text = wildcards.as_str();
                 let literal = &text[..text.find(is_wildcard)?];
@@ -190,10 +205,14 @@ impl KernelRequest {
                     // An unfinished `-rc` is not.
                     _ => rest.starts_with('-') && !"-rc".starts_with(rest),
                 };
-                (complete.then_some(version)?, flavor_of_tail(text)?)
+                (complete.then_some(version)?, variant_of_tail(text)?)
             }
         };
-        Some(Buildable { version, flavor })
+        Some(Buildable {
+            version,
+            flavor,
+            options,
+        })
     }
 
     /// The error when none of the candidates matches, with the nearest names.
@@ -212,12 +231,19 @@ impl KernelRequest {
             false => format!("nearest: {}", near.join(", ")),
         };
         let build = match self.buildable() {
-            Some(Buildable { version, flavor }) => {
+            Some(Buildable {
+                version,
+                flavor,
+                options,
+            }) => {
                 let flavor = match flavor.as_str() {
                     DEFAULT_FLAVOR => String::new(),
                     flavor => format!(" -f {flavor}"),
                 };
-                format!("to build it: cargo xtask build-kernel {version}{flavor}")
+                let options = options.iter().flat_map(|names| names.split('+'));
+                let options = options.map(|name| format!(" --config {name}.config"));
+                let options = options.collect::<String>();
+                format!("to build it: cargo xtask build-kernel {version}{flavor}{options}")
             }
             None => "only a request that starts with a whole series, like '6.1.*', can be built"
                 .to_owned(),
@@ -244,10 +270,22 @@ fn is_wildcard(c: char) -> bool {
     matches!(c, '*' | '?' | '[')
 }
 
-/// The flavor that the literal end of a pattern names: `default` if there is no
-/// literal end, `None` if it cannot be the end of one of our releases.
-fn flavor_of_tail(pattern: &str) -> Option<String> {
+/// The flavor, and options beyond ours, that the literal end of a pattern names: the flavor
+/// is `default` if it names none. `None` if it cannot be the end of one of our releases.
+fn variant_of_tail(pattern: &str) -> Option<(String, Option<String>)> {
     let tail = pattern.rsplit(|c| is_wildcard(c) || c == ']').next()?;
+    let (flavor, options) = split_options(tail);
+    // A wildcard may stand for a part of them.
+    if options.is_none() && pattern.contains('+') {
+        return None;
+    }
+    if !options.is_none_or(|names| names.split('+').all(is_options_name)) {
+        return None;
+    }
+    Some((flavor_of_tail(flavor)?, options.map(str::to_owned)))
+}
+
+fn flavor_of_tail(tail: &str) -> Option<String> {
     let flavor = tail.rsplit(|c: char| !c.is_ascii_lowercase()).next()?;
     match (tail, flavor) {
         ("", _) => Some(DEFAULT_FLAVOR.to_owned()),
@@ -435,6 +473,10 @@ mod tests {
             "6.1-rc8-vmtest1.1default",
             "4.9.337-vmtest1.1default",
             "4.9.337-vmtest10.0tiny",
+            "7.3-rc3-vmtest1.1default+landlock",
+            "6.1.193-vmtest1.1default+landlock",
+            "6.1.193-vmtest1.1default+a-1+landlock",
+            "6.1.192-vmtest1.0tiny+landlock",
         ]
         .map(|text| Kernel(text.parse().unwrap(), true))
         .into()
@@ -473,6 +515,19 @@ mod tests {
             ("x86_64:*", "7.3-rc2-vmtest1.1default"),
             ("*", "7.3-rc2-vmtest1.1default"),
             ("7.3", "7.3-rc2-vmtest1.1default"),
+            ("6.1.*default+landlock", "6.1.193-vmtest1.1default+landlock"),
+            ("6.1.*tiny+landlock", "6.1.192-vmtest1.0tiny+landlock"),
+            (
+                "6.1.*+a-1+landlock",
+                "6.1.193-vmtest1.1default+a-1+landlock",
+            ),
+            (
+                "6.1.193-vmtest1.1default+landlock",
+                "6.1.193-vmtest1.1default+landlock",
+            ),
+            ("6.1.*landlock", "-"),
+            ("6.1.193", "-"),
+            ("6.1.*+fuse", "-"),
             ("6.1.5", "-"),
             ("6.1.192-vmtest1", "-"),
             ("6.1.192-vmtest1.1default*x", "-"),
@@ -536,6 +591,17 @@ mod tests {
             ("x86_64:6.1.*", Some("6.1 default")),
             ("7.3-rc2", Some("7.3-rc2 default")),
             ("7.3-rc2-*", Some("7.3-rc2 default")),
+            ("6.1.*default+landlock", Some("6.1 default+landlock")),
+            ("6.1.*+a_1-b+c", Some("6.1 default+a_1-b+c")),
+            ("6.1.55-*tiny+landlock", Some("6.1.55 tiny+landlock")),
+            (
+                "6.1.55-vmtest1.0tiny+landlock",
+                Some("6.1.55 tiny+landlock"),
+            ),
+            ("6.1.*+*", None),
+            ("6.1.*+land*", None),
+            ("6.1.*default+", None),
+            ("6.1.*default+Landlock", None),
             ("7.3-rc2*", None),
             ("7.3-rc*", None),
             ("7.3-r*", None),
@@ -552,9 +618,11 @@ mod tests {
             ("./kernel-6.1", None),
             ("host", None),
         ] {
-            let buildable = request(text)
-                .buildable()
-                .map(|buildable| format!("{} {}", buildable.version, buildable.flavor));
+            let buildable = request(text).buildable().map(|buildable| {
+                let options = buildable.options.map(|names| format!("+{names}"));
+                let options = options.unwrap_or_default();
+                format!("{} {}{options}", buildable.version, buildable.flavor)
+            });
             assert_eq!(buildable.as_deref(), expected, "{text}");
         }
     }
@@ -687,12 +755,13 @@ mod tests {
                 .to_string()
         };
         expect_test::expect![[r#"
-            no kernel on this machine matches 6.11 (nearest: 6.12.107-vmtest1.1default, 6.10.14-vmtest1.1default, 6.1.192-vmtest1.1default; to build it: cargo xtask build-kernel 6.11)
+            no kernel on this machine matches 6.11 (nearest: 6.12.107-vmtest1.1default, 6.10.14-vmtest1.1default, 6.1.193-vmtest1.1default+landlock; to build it: cargo xtask build-kernel 6.11)
             no kernel on this machine matches 3.2.*tiny (cargo xtask list shows what there is; to build it: cargo xtask build-kernel 3.2 -f tiny)
             no kernel on this machine matches *-amd64 (cargo xtask list shows what there is; only a request that starts with a whole series, like '6.1.*', can be built)
+            no kernel on this machine matches 3.2.*default+landlock (cargo xtask list shows what there is; to build it: cargo xtask build-kernel 3.2 --config landlock.config)
         "#]]
         .assert_eq(
-            &["6.11", "3.2.*tiny", "*-amd64"]
+            &["6.11", "3.2.*tiny", "*-amd64", "3.2.*default+landlock"]
                 .map(|text| message(text) + "\n")
                 .concat(),
         );

@@ -72,7 +72,7 @@ pub struct KernelRow {
     /// What `uname -r` prints.
     pub release: String,
     pub arch: &'static str,
-    /// The flavor, if it is a vmtest kernel.
+    /// The flavor, with options beyond it, if it is a vmtest kernel.
     pub flavor: Option<String>,
     /// Who made it, if it is here.
     pub origin: Option<Origin>,
@@ -110,7 +110,7 @@ pub fn row(listed: &Listed) -> Result<KernelRow> {
     Ok(KernelRow {
         release: release.to_string(),
         arch: listed.name.arch.name,
-        flavor: release.flavor(),
+        flavor: release.vmtest().map(|suffix| suffix.variant()),
         origin: local.map(|kernel| kernel.origin),
         state,
         size: local.map(|kernel| disk_usage(&kernel.path)).transpose()?,

@@ -13,7 +13,7 @@ use anyhow::{Context, Error, Result};
 use crate::base::error::{self, Failure};
 use crate::base::{env::Env, paths::Paths};
 use crate::kernel::{
-    built_tree, distro, distro::debian, distro::debuginfo, distro::host,
+    built_tree, config::OwnFragment, distro, distro::debian, distro::debuginfo, distro::host,
     distro::package::packages_at, store,
 };
 use crate::model::arch::{self, Arch};
@@ -40,6 +40,8 @@ pub struct Sources {
     pub from: Vec<KernelPlace>,
     /// For the release.
     pub client: Client,
+    /// Fragments beyond ours that a kernel can be built with.
+    pub own: Vec<OwnFragment>,
     /// Whether a kernel that comes without debugging information gets it.
     pub debuginfo: bool,
 }
@@ -83,7 +85,7 @@ pub fn obtain(
     offer: &Offer,
     sources: &Sources,
 ) -> Result<LocalKernel> {
-    let kernel = offer.obtain(env, request, &sources.client)?;
+    let kernel = offer.obtain(env, request, sources)?;
     match sources.debuginfo {
         true => debuginfo::add(env, kernel),
         false => Ok(kernel),
@@ -122,7 +124,11 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
     let pick = |candidates: &[Named]| {
         let picked = match request {
             Some(request) => request.pick(candidates),
-            None => candidates.iter().min_by(|a, b| newest_first(*a, *b)),
+            None => {
+                let usual = |named: &&Named| named.release().options().is_none();
+                let usual = candidates.iter().filter(usual);
+                usual.min_by(|a, b| newest_first(*a, *b))
+            }
         };
         picked.map(|named| named.how.clone())
     };
@@ -160,7 +166,10 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
     let known = Kernels::load(&env.paths.configs)?;
     known.require_series(wanted.version.series, arch)?;
     known.flavor(&wanted.flavor)?;
-    if !sources.from.contains(&KernelPlace::Build) {
+    let own = OwnFragment::names(&sources.own);
+    let builds = sources.from.contains(&KernelPlace::Build);
+    // What nobody has given us a fragment for cannot be built.
+    if !builds || (wanted.options.is_some() && wanted.options != own) {
         return Err(nothing.into());
     }
     if let Some(error) = unasked {

@@ -11,8 +11,8 @@ use crate::kernel::build::{self, BuildRequest};
 use crate::kernel::{distro, distro::debian, distro::package::packages_at, store};
 use crate::model::kernel_request::{Buildable, KernelRequest};
 use crate::model::{arch::Arch, kernel::LocalKernel, package_name::PackageName, test_event::Stage};
-use crate::net::github::client::Client;
 use crate::release::download::{self, Package};
+use crate::supply::Sources;
 
 /// A kernel that can be had.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Offer {
         &self,
         env: &Env,
         request: Option<&KernelRequest>,
-        client: &Client,
+        sources: &Sources,
     ) -> Result<LocalKernel> {
         match &self.how {
             How::Here(kernel) => {
@@ -83,11 +83,20 @@ impl Offer {
                 packages if packages.is_empty() => store::install(env, path),
                 packages => distro::install(env, &packages),
             },
-            How::Download(package) => Ok(download::download_one(env, client, package)?.kernel),
+            How::Download(package) => {
+                Ok(download::download_one(env, &sources.client, package)?.kernel)
+            }
             How::Debian(kernel) => debian::obtain(env, kernel),
             How::Build(wanted, arch) => {
                 setup::require(env, &setup::for_build(), true)?;
-                let build = BuildRequest::new(wanted.version, &wanted.flavor, arch);
+                let own = match wanted.options {
+                    Some(_) => sources.own.clone(),
+                    None => Vec::new(),
+                };
+                let build = BuildRequest {
+                    own,
+                    ..BuildRequest::new(wanted.version, &wanted.flavor, arch)
+                };
                 let kernel = build::build_kernel(env, &build)?;
                 match request {
                     Some(request) if !request.matches(kernel.arch, &kernel.release) => {

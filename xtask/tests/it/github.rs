@@ -943,6 +943,7 @@ fn a_missing_release_is_named_with_a_remedy() {
 /// Where a request would be served from.
 fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String> {
     let sources = Sources {
+        own: Vec::new(),
         from: from.split(',').map(str::parse).collect::<Result<_, _>>()?,
         client: setting.client(None),
         debuginfo: false,
@@ -1038,6 +1039,7 @@ fn a_host_that_could_not_be_reached_is_not_asked_again_in_this_run() {
     };
     let location = Location::choose(&[&settings], None).unwrap();
     let sources = Sources {
+        own: Vec::new(),
         from: vec![KernelPlace::Local, KernelPlace::Release],
         client: client(&setting.env(), location, None),
         debuginfo: false,

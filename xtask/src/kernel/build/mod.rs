@@ -66,11 +66,10 @@ impl BuildRequest {
     }
 
     fn suffix(&self, revision: u32) -> VmtestSuffix {
-        let names = self.own.iter().map(|own| &*own.name).collect::<Vec<_>>();
         VmtestSuffix {
             revision,
             flavor: self.flavor.clone(),
-            options: (!names.is_empty()).then(|| names.join("+")),
+            options: OwnFragment::names(&self.own),
         }
     }
 

@@ -59,6 +59,12 @@ impl OwnFragment {
         Ok(Self { name, options })
     }
 
+    /// What stands behind a flavor for several, if there are any.
+    pub fn names(all: &[Self]) -> Option<String> {
+        let names = all.iter().map(|own| &*own.name).collect::<Vec<_>>();
+        (!names.is_empty()).then(|| names.join("+"))
+    }
+
     /// SHA-256 of what it sets in a version, so that comments do not count.
     pub fn checksum(&self, version: &Version) -> String {
         let mut hash = Sha256::default();
