@@ -95,12 +95,10 @@ impl Write for BoundedLog {
         };
         let length = usize::try_from(room).unwrap_or(CHUNK).min(bytes.len());
         self.file.write_all_at(&bytes[..length], at)?;
-        let end = if in_head {
-            &mut self.head
-        } else {
-            &mut self.tail
-        };
-        *end += length as u64;
+        match in_head {
+            true => self.head += length as u64,
+            false => self.tail += length as u64,
+        }
         if self.tail >= 2 * self.kept {
             self.shorten()?;
         }

@@ -12,7 +12,6 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::base::{error::Failure, input, paths::Paths, temporary::Temporary};
-
 use crate::vm::{Accel, AccelChoice};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,10 +54,8 @@ fn proof_file(paths: &Paths) -> PathBuf {
 }
 
 fn boot_id() -> String {
-    input::text(Path::new("/proc/sys/kernel/random/boot_id"), input::SMALL)
-        .unwrap_or_default()
-        .trim()
-        .to_owned()
+    let id = input::text(Path::new("/proc/sys/kernel/random/boot_id"), input::SMALL);
+    id.unwrap_or_default().trim().to_owned()
 }
 
 /// Looks at the device and at what is remembered. `qemu` is QEMU's path and version.

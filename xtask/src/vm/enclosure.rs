@@ -190,11 +190,8 @@ pub fn named(arguments: &[OsString]) -> Vec<PathBuf> {
         let words = bytes.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'-');
         let words = words.map(String::from_utf8_lossy).collect::<Vec<_>>();
         for (word, more) in NEEDS {
-            let rests = words.iter().filter_map(|other| other.strip_prefix(word));
-            if rests
-                .into_iter()
-                .any(|rest| rest.is_empty() || rest.starts_with('-'))
-            {
+            let mut rests = words.iter().filter_map(|other| other.strip_prefix(word));
+            if rests.any(|rest| rest.is_empty() || rest.starts_with('-')) {
                 paths.extend(more.iter().map(PathBuf::from));
             }
         }
@@ -235,12 +232,8 @@ fn elsewhere(mountinfo: &[u8], keep: &[PathBuf]) -> Vec<PathBuf> {
         let covered = HIDDEN.iter().any(|name| place.starts_with(name))
             || found.iter().any(|ancestor| place.starts_with(ancestor));
         let wanted = keep.iter().any(|path| path.starts_with(&place));
-        if OF_THE_KERNEL
-            .split(' ')
-            .any(|name| name.as_bytes() == *kind)
-            && !covered
-            && !wanted
-        {
+        let mut kinds = OF_THE_KERNEL.split(' ');
+        if kinds.any(|name| name.as_bytes() == *kind) && !covered && !wanted {
             found.push(place);
         }
     }
@@ -252,10 +245,8 @@ fn unescaped(word: &[u8]) -> Vec<u8> {
     let mut out = Vec::new();
     let mut rest = word;
     while let Some((&byte, after)) = rest.split_first() {
-        let digits = after
-            .get(..3)
-            .and_then(|digits| str::from_utf8(digits).ok());
-        let value = digits.and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        let digits = str::from_utf8(after.get(..3).unwrap_or_default()).unwrap_or_default();
+        let value = u8::from_str_radix(digits, 8).ok();
         let value = value.filter(|_| byte == b'\\');
         out.push(value.unwrap_or(byte));
         rest = value.map_or(after, |_| &after[3..]);

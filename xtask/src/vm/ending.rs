@@ -73,9 +73,8 @@ const LINES: &[(&str, Ending)] = &[
 
 /// The meaning of a console's line without its stamp.
 pub fn of_line(text: &str) -> Option<Ending> {
-    let mut lines = LINES.iter();
-    let found = lines.find(|(start, _)| text.starts_with(start));
-    found.map(|(_, ending)| *ending)
+    let (_, ending) = (LINES.iter()).find(|(start, _)| text.starts_with(start))?;
+    Some(*ending)
 }
 
 /// The meaning of the reason in QEMU's event SHUTDOWN (`qapi/run-state.json`, `ShutdownCause`),
@@ -91,10 +90,7 @@ pub fn of_shutdown(reason: &str) -> Option<&'static str> {
 
 /// Whether these arguments of the user's let somebody else pause QEMU: a debugger.
 pub fn may_be_paused(arguments: &[std::ffi::OsString]) -> bool {
-    let options = ["-s", "-S", "-gdb"];
-    arguments
-        .iter()
-        .any(|word| options.iter().any(|option| word == option))
+    (arguments.iter()).any(|word| word == "-s" || word == "-S" || word == "-gdb")
 }
 
 #[cfg(test)]

@@ -350,14 +350,11 @@ impl BootSpans {
 
 impl fmt::Display for BootSpans {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let span = |name, span: Duration| format!("{name} {:.2} s, ", span.as_secs_f64());
-        f.write_str(&span("firmware", self.firmware))?;
-        f.write_str(&span("kernel", self.kernel))?;
-        f.write_str(
-            &self
-                .initramfs
-                .map_or(String::new(), |time| span("initramfs", time)),
-        )?;
+        let mut span = |name, span: Duration| write!(f, "{name} {:.2} s, ", span.as_secs_f64());
+        span("firmware", self.firmware)?;
+        span("kernel", self.kernel)?;
+        self.initramfs
+            .map_or(Ok(()), |time| span("initramfs", time))?;
         write!(f, "init {:.2} s", self.init.as_secs_f64())
     }
 }

@@ -187,12 +187,8 @@ impl Boot<'_> {
         // tell each other waits until the other has its turn.
         let plan = self.plan;
         let alone = plan.one_thread && self.accel == Accel::Tcg || !plan.smp;
-        let usual = if alone {
-            1
-        } else {
-            programs::processors().min(2)
-        };
-        self.vm.cpus.unwrap_or(usual)
+        let most = if alone { 1 } else { 2 };
+        self.vm.cpus.unwrap_or(programs::processors().min(most))
     }
 }
 

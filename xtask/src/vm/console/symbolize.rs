@@ -74,10 +74,8 @@ fn mentions(text: &str) -> Vec<Mention> {
 /// Reads `0x1f` from the beginning of a text.
 fn hexadecimal(text: &str) -> Option<(u64, &str)> {
     let digits = text.strip_prefix("0x")?;
-    let end = digits
-        .find(|c: char| !c.is_ascii_hexdigit())
-        .unwrap_or(digits.len());
-    let (number, rest) = digits.split_at(end);
+    let rest = digits.trim_start_matches(|c: char| c.is_ascii_hexdigit());
+    let number = &digits[..digits.len() - rest.len()];
     Some((u64::from_str_radix(number, 16).ok()?, rest))
 }
 
@@ -189,10 +187,9 @@ fn try_symbolize(text: &str, vmlinux: &Path) -> Result<String> {
         }
     }
     let options = ["--addresses", "--inlines", "--exe"].map(OsString::from);
-    let asked = addresses
-        .values()
-        .map(|address| format!("{address:#x}").into());
-    let arguments = options.into_iter().chain([vmlinux.into()]).chain(asked);
+    let asked = addresses.values().map(|address| format!("{address:#x}"));
+    let arguments = (options.into_iter()).chain([vmlinux.into()]);
+    let arguments = arguments.chain(asked.map(OsString::from));
     // Without an address it would read its standard input.
     ensure!(!addresses.is_empty(), "no symbol is known");
     let answers = parse_answers(&ask("addr2line", arguments)?);

@@ -1,12 +1,7 @@
-//! Makes a dump that every reader opens of the one that QEMU writes. Pure but for the
-//! file.
-//!
-//! QEMU writes kdump-compressed dumps in makedumpfile's flattened form, a list of
-//! pieces and their places (makedumpfile, `IMPLEMENTATION` and `makedumpfile.h`; QEMU
-//! `dump/dump.c`): they are put in their places. And it leaves out the kernel's
-//! `VMCOREINFO` unless the guest has a driver for QEMU's firmware interface
-//! (`CONFIG_FW_CFG_SYSFS`), which small kernels lack, while drgn needs it: it is added
-//! from where `/sys/kernel/vmcoreinfo` says that it is.
+//! Makes a dump that every reader opens of the one that QEMU writes: puts the pieces of
+//! makedumpfile's flattened form in their places (makedumpfile, `IMPLEMENTATION`; QEMU
+//! `dump/dump.c`), and adds the kernel's `VMCOREINFO`, which drgn needs and QEMU leaves out unless
+//! the guest has a driver for its firmware interface (`CONFIG_FW_CFG_SYSFS`).
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

@@ -42,7 +42,7 @@ pub fn write(
     let longest = memory + memory / 64 + (1 << 20);
     let folder = goal.parent().unwrap_or(goal);
     let hint = "a guest with less --memory needs less";
-    disk::require_space(folder, "a dump of all its memory", longest, hint)?;
+    disk::require_space(folder, "a dump of the guest's memory", longest, hint)?;
     let mut task = ui.task("writing the guest's memory");
     let pipe = directory.join("dump");
     rustix::fs::mknodat(CWD, &pipe, FileType::Fifo, Mode::RUSR | Mode::WUSR, 0)

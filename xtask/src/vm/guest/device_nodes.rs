@@ -11,6 +11,7 @@ use anyhow::Result;
 use crate::archive::cpio;
 use crate::base::input;
 use crate::vm::guest::requirements::KernelFeatures;
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     /// Below `/dev`.
@@ -29,10 +30,14 @@ const ACCESS: &[(&str, u32, &str)] = &[
     ("fuse", 0o666, "root"),
     ("kvm", 0o660, "kvm"),
     ("loop-control", 0o660, "disk"),
+    ("mem", 0o640, "kmem"),
     ("net/tun", 0o666, "root"),
+    ("port", 0o640, "kmem"),
     ("rfkill", 0o664, "root"),
     ("snd/seq", 0o660, "audio"),
     ("snd/timer", 0o660, "audio"),
+    // And all the other ones.
+    ("tty0", 0o620, "tty"),
     ("vfio/vfio", 0o666, "root"),
     ("vhost-net", 0o660, "kvm"),
     ("vhost-vsock", 0o660, "kvm"),
@@ -115,16 +120,13 @@ fn built_in(text: &str) -> Vec<Node> {
 /// Nodes with numbers that never change, of a kernel that is known to have them.
 fn known(features: &KernelFeatures) -> Vec<Node> {
     let has = |option| features.has(option) == Some(true);
-    let fixed = |name: &str, mode, group, number| Node {
-        name: name.to_owned(),
-        mode: cpio::CHARACTER | mode,
-        group,
-        number,
-    };
     let memory = MEMORY.iter().filter(|(.., option)| has(option));
-    let memory = memory.map(|(name, minor, _)| fixed(name, 0o640, "kmem", (1, *minor)));
+    let memory = memory.map(|(name, minor, _)| node(name, cpio::CHARACTER, (1, *minor)));
     let consoles = (0..CONSOLES).filter(|_| has("CONFIG_VT"));
-    let consoles = consoles.map(|minor| fixed(&format!("tty{minor}"), 0o620, "tty", (4, minor)));
+    let consoles = consoles.map(|minor| Node {
+        name: format!("tty{minor}"),
+        ..node("tty0", cpio::CHARACTER, (4, minor))
+    });
     memory.chain(consoles).collect()
 }
 

@@ -131,13 +131,9 @@ fn git_configurations(root: &Path, path: &OsStr) -> BTreeMap<PathBuf, Vec<u8>> {
         let real = real.strip_prefix(root).unwrap_or(Path::new(""));
         for program in [&directory.join("git"), real] {
             // Git's Makefile: `etc` in the prefix, but /etc for /usr.
-            let prefix = program.ancestors().nth(2).unwrap_or(Path::new(""));
-            let prefix = if prefix == "usr" {
-                Path::new("")
-            } else {
-                prefix
-            };
-            for prefix in [Path::new(""), prefix] {
+            let prefix = program.ancestors().nth(2);
+            let prefix = prefix.filter(|prefix| *prefix != Path::new("usr"));
+            for prefix in [Path::new(""), prefix.unwrap_or(Path::new(""))] {
                 let name = prefix.join("etc/gitconfig");
                 let text = input::bytes(&root.join(&name), input::SMALL).unwrap_or_default();
                 files.insert(name, [&text, GIT_SAFE].concat());
