@@ -40,6 +40,7 @@ pub mod internals {
     pub use crate::host::setup::{Distribution, Family, Machine, Tool, require_on};
     pub use crate::kernel::source::{self, SourceChoice, WantedSource};
     pub use crate::model::arch::host;
+    pub use crate::model::complaint::Complaint;
     pub use crate::model::expectation::Expectation;
     pub use crate::model::results::{Evidence, Phases, Results, RunName, RunRecord, Session};
     pub use crate::model::test_event::{

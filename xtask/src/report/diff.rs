@@ -5,7 +5,8 @@
 
 use std::collections::BTreeMap;
 
-use super::compact::{plural, some_of};
+use super::compact::{grouped, plural, some_of};
+use super::complaints;
 use super::matrix::{MatrixRow, TestMatrix, TestVerdict, end_details, is_complete};
 use crate::base::shown;
 use crate::model::results::{Results, RunName, RunRecord};
@@ -88,6 +89,31 @@ impl Change<'_> {
     }
 }
 
+/// A complaint that one session has and the other has not, or that is allowed in one only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ComplaintChange<'r> {
+    pub title: &'r str,
+    /// Whether it makes a run fail, before and now; `None` where it does not occur.
+    pub bad: [Option<bool>; 2],
+    pub runs: Vec<&'r RunName>,
+}
+
+impl ComplaintChange<'_> {
+    pub fn is_worse(&self) -> bool {
+        self.bad[1] == Some(true)
+    }
+
+    pub fn kind(&self) -> &'static str {
+        match self.bad {
+            [None, Some(true)] => "new",
+            [None, _] => "new, allowed",
+            [Some(_), None] => "gone",
+            [_, Some(true)] => "no longer allowed",
+            [_, Some(false)] => "now allowed",
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 pub struct SessionDiff<'r> {
     /// Kernels of both sessions, from old to new.
@@ -97,6 +123,8 @@ pub struct SessionDiff<'r> {
     pub added: Vec<&'r RunRecord>,
     /// Tests that changed, the worst first, by name.
     pub changes: Vec<Change<'r>>,
+    /// What the kernels of both sessions complain of otherwise than before.
+    pub complaints: Vec<ComplaintChange<'r>>,
     /// Runs that did not get to tests which had a result before, and to how many.
     pub not_reached: Vec<(&'r RunName, usize)>,
     /// Only some of the tests were asked for, in one of the sessions or both.
@@ -157,6 +185,7 @@ impl<'r> SessionDiff<'r> {
             removed,
             added,
             changes: changes.collect(),
+            complaints: changed_complaints(&pairs),
             not_reached: not_reached.collect(),
             filtered: old.session.filtered || new.session.filtered,
             pairs,
@@ -167,6 +196,7 @@ impl<'r> SessionDiff<'r> {
     pub fn is_worse(&self) -> bool {
         let mut pairs = self.pairs.iter();
         self.changes.iter().any(Change::is_worse)
+            || self.complaints.iter().any(ComplaintChange::is_worse)
             || pairs.any(|(old, new)| rank(&old.outcome) < rank(&new.outcome))
     }
 
@@ -188,6 +218,13 @@ impl<'r> SessionDiff<'r> {
                 };
                 text += &format!("  {} on {kernels}: {new}, was {old}{reason}\n", change.test);
             }
+        }
+        let mut space = if text.is_empty() { "" } else { "\n" };
+        for change in &self.complaints {
+            let kernels = some_of(change.runs.iter().map(ToString::to_string), NAMED_KERNELS);
+            let (kind, title) = (change.kind(), shown::line(change.title));
+            text += &format!("{space}complaint {kind}: {title} on {kernels}\n");
+            space = "";
         }
         if text.is_empty() {
             let kernels = plural(self.pairs.len(), "kernel");
@@ -223,6 +260,36 @@ impl<'r> SessionDiff<'r> {
         }
         lines
     }
+}
+
+/// Those of each pair, by their titles apart from numbers. That a run which was cut short does
+/// not have one says nothing.
+fn changed_complaints<'r>(pairs: &[(&'r RunRecord, &'r RunRecord)]) -> Vec<ComplaintChange<'r>> {
+    let mut changes = Vec::new();
+    for (old, new) in pairs {
+        let mut found = BTreeMap::<_, (&str, [Option<bool>; 2])>::new();
+        for (session, run) in [old, new].into_iter().enumerate() {
+            for complaint in &run.tally.complaints {
+                let title = complaint.title.as_str();
+                let (_, bad) = found
+                    .entry(complaints::key(title))
+                    .or_insert((title, [None; 2]));
+                bad[session] = Some(complaint.is_bad() || bad[session] == Some(true));
+            }
+        }
+        let changed = found.into_iter().filter(|(_, (_, [before, now]))| {
+            before != now && (now.is_some() || new.outcome.is_complete())
+        });
+        changes.extend(changed.map(|(key, (title, bad))| ((key, bad), (title, &new.name))));
+    }
+    let change = |((_, bad), on): ((_, _), Vec<(&'r str, &'r RunName)>)| ComplaintChange {
+        title: on[0].0,
+        bad,
+        runs: on.into_iter().map(|(_, run)| run).collect(),
+    };
+    let mut changes = grouped(changes).into_iter().map(change).collect::<Vec<_>>();
+    changes.sort_by_key(|change| (!change.is_worse(), change.kind()));
+    changes
 }
 
 /// What a run says about a test that its session may not have at all.
@@ -521,6 +588,56 @@ mod tests {
                 new: 1
                   most on 6.1 (x86_64): passed, was missing
             "#]],
+        );
+    }
+
+    #[test]
+    fn complaints_are_new_gone_or_otherwise_allowed() {
+        let allowed = Some("known");
+        let sample = |kernel| Sample::kernel(kernel).test("a", "passed");
+        let old = || {
+            [
+                sample("6.1")
+                    .complains("WARNING: at m.c:1", None, None)
+                    .complains("BUG: gone", None, None)
+                    .complains("BUG: listed", None, None)
+                    .complains("BUG: unlisted", None, allowed),
+                sample("6.9").complains("BUG: not seen", None, None),
+            ]
+        };
+        let new = [
+            sample("6.1")
+                .complains("WARNING: at m.c:2", None, None)
+                .complains("BUG: listed", None, allowed)
+                .complains("BUG: unlisted", None, None)
+                .complains("BUG: new, known", None, allowed)
+                .complains("BUG: new", None, None),
+            sample("6.9")
+                .complains("BUG: new", None, None)
+                .panicked(None),
+        ];
+        check(
+            old(),
+            new,
+            true,
+            &expect![[r#"
+            6.9 (x86_64): panicked, was complained: Kernel panic - not syncing: Fatal exception
+
+            complaint new: BUG: new on 6.1 (x86_64), 6.9 (x86_64)
+            complaint no longer allowed: BUG: unlisted on 6.1 (x86_64)
+            complaint gone: BUG: gone on 6.1 (x86_64)
+            complaint new, allowed: BUG: new, known on 6.1 (x86_64)
+            complaint now allowed: BUG: listed on 6.1 (x86_64)
+        "#]],
+        );
+        let allowed = old().map(|sample| sample.complains("BUG: new, known", None, allowed));
+        check(
+            old(),
+            allowed,
+            false,
+            &expect![[r#"
+            complaint new, allowed: BUG: new, known on 6.1 (x86_64), 6.9 (x86_64)
+        "#]],
         );
     }
 }

@@ -79,8 +79,8 @@ pub fn group(title: &str, lines: &str) -> String {
 }
 
 /// Lines that annotate a pull request with what went wrong, the most useful first: the
-/// session itself, tests that fail on some kernels only, tests that fail on all, runs
-/// that never got to a test. An annotation is put at the last frame of the traceback that
+/// session itself, tests that fail on some kernels only, tests that fail on all, what kernels
+/// complained of, runs that never got to a test. An annotation is put at the last frame of the traceback that
 /// lies in `tree`, the project's.
 pub fn annotations(results: &Results, tree: &Path, job: &ActionsJob) -> String {
     let matrix = TestMatrix::new(results);
@@ -89,6 +89,17 @@ pub fn annotations(results: &Results, tree: &Path, job: &ActionsJob) -> String {
     let mut errors = Vec::from_iter(findings.map(|finding| error("", project, finding)));
     let bad = matrix.rows.iter().filter(|row| row.worst().is_bad());
     errors.extend(bad.map(|row| of_row(&matrix, row, tree, job)));
+    for group in matrix.complaints.iter().filter(|group| group.is_bad()) {
+        let on = group
+            .runs()
+            .into_iter()
+            .map(|run| matrix.runs[run].name.to_string());
+        let mut message = format!("on {}", on.collect::<Vec<_>>().join(", "));
+        for test in group.tests() {
+            message += &format!("\nrunning then: {test}");
+        }
+        errors.push(error("", &group.first().title, &message));
+    }
     for run in &matrix.runs {
         if is_odd(run) && run.outcome.running().is_none() {
             let title = format!("{}: {}", run.name, run.outcome.name());

@@ -5,6 +5,7 @@
 //! and a colour, never by colour alone. The same results give the same bytes.
 
 mod broken;
+mod complaints;
 mod expected;
 mod failures;
 mod kernels;
@@ -21,7 +22,8 @@ use super::matrix::{TestMatrix, TestVerdict};
 use super::totals::TestTotals;
 use crate::base::embedded::{REPORT_SCRIPT, REPORT_STYLE};
 use crate::base::sha256::Sha256;
-use crate::model::results::Results;
+use crate::model::results::{Results, RunRecord};
+use crate::model::test_event::RunOutcome;
 
 /// The bytes of failures and tracebacks that a page has at most, so that a browser can show
 /// the page of a session in which everything failed. The results file has them all.
@@ -61,6 +63,7 @@ pub fn render(results: &Results) -> String {
         ("kernels", "Kernels", kernels::section(matrix)),
         ("differences", "Not the same on every kernel", differing),
         ("failures", "Failures", failures::section(matrix)),
+        ("complaints", "Complaints", complaints::section(matrix)),
         ("skipped", "Skipped", skips::section(matrix)),
         ("broken", "Lost, panicked, stuck and repeated runs", broken),
         ("expected", "Expected failures", expected::section(matrix)),
@@ -152,11 +155,19 @@ fn head(matrix: &TestMatrix<'_>) -> Html {
 
 /// How the session ended: what a run's end says comes before what was found besides.
 fn verdict(results: &Results) -> Html {
+    let complained = |run: &RunRecord| matches!(run.outcome, RunOutcome::Complained { .. });
     let (class, text) = match results.runs_status() {
         _ if results.runs.is_empty() => ("warn", "▲ nothing was run"),
         _ if !results.finished => ("warn", "▲ cut short"),
         0 if !results.findings.is_empty() => ("bad", "✗ not as it should be"),
         0 => ("good", "✓ passed"),
+        1 if results
+            .runs
+            .iter()
+            .all(|run| run.outcome.exit_status() != 1 || complained(run)) =>
+        {
+            ("bad", "✗ a kernel complained")
+        }
         1 => ("bad", "✗ tests failed"),
         3 => ("bad", "✗ not everything could be set up"),
         4 => ("bad", "✗ a kernel did not last"),

@@ -5,13 +5,15 @@
 //! {"project":…,"headline":…,"findings":[…],
 //!  "runs":[{"kernel":…,"arch":…,"flavor":…,"outcome":…,"detail":…,"running":…,
 //!           "run":922,"passed":900,"failed":0,"skipped":22,"expected_failures":0,
-//!           "unexpected_successes":0,"not_run":0,"seconds":{"boot":2.1,…},"acceleration":…}],
+//!           "unexpected_successes":0,"not_run":0,"seconds":{"boot":2.1,…},"acceleration":…,
+//!           "complaints":[{"kind":"WARNING","title":…,"report":…,"test":…,"allowed":…}]}],
 //!  "tests":[{"test":…,"differs":true,"words":"passes up to 6.9, fails from 6.10",
 //!            "verdicts":["passed","failed"],
 //!            "failures":[{"run":1,"reason":…,"expired":…,
 //!                         "subtests":[{"subtest":"(n=1)","outcome":"failed","reason":…}],
 //!                         "more_subtests":0}]}],
-//!  "skips":[{"reason":…,"tests":[…],"everywhere":[…]}]}
+//!  "skips":[{"reason":…,"tests":[…],"everywhere":[…]}],
+//!  "complaints":[{"title":…,"bad":true,"words":"occurs from 6.10, …","runs":[1]}]}
 //! ```
 //!
 //! `verdicts` are in the order of `runs`; `null` where a run says nothing. `run` of a
@@ -34,6 +36,12 @@ pub fn render(results: &Results) -> String {
         "runs": matrix.runs.iter().map(|run| object(run)).collect::<Vec<_>>(),
         "tests": matrix.rows.iter().map(test).collect::<Vec<_>>(),
         "skips": matrix.skips,
+        "complaints": matrix.complaints.iter().map(|group| json!({
+            "title": group.first().title,
+            "bad": group.is_bad(),
+            "words": group.words,
+            "runs": group.runs(),
+        })).collect::<Vec<_>>(),
     });
     format!("{report}\n")
 }
@@ -43,6 +51,7 @@ fn object(run: &RunRecord) -> Value {
         "running": run.outcome.running(),
         "seconds": run.seconds,
         "acceleration": run.acceleration,
+        "complaints": run.tally.complaints,
     });
     joined([ended(run), json!(TestTotals::of(&run.tally)), fields])
 }
@@ -108,6 +117,12 @@ pub fn difference(diff: &SessionDiff<'_>) -> String {
         "runs": pairs.chain(removed).chain(added).collect::<Vec<_>>(),
         "changes": changes.collect::<Vec<_>>(),
         "not_reached": not_reached.collect::<Vec<_>>(),
+        "complaints": diff.complaints.iter().map(|change| json!({
+            "change": change.kind(),
+            "worse": change.is_worse(),
+            "title": change.title,
+            "runs": change.runs,
+        })).collect::<Vec<_>>(),
     });
     format!("{report}\n")
 }
@@ -131,6 +146,7 @@ mod tests {
         let json = serde_json::from_str::<Value>(&json).unwrap();
         expect_test::expect![[r#"
             {
+              "complaints": [],
               "findings": [],
               "headline": "2 runs: passed 1, panicked 1; 2 of 3 tests differ between kernels",
               "project": "example",
@@ -138,6 +154,7 @@ mod tests {
                 {
                   "acceleration": "KVM",
                   "arch": "x86_64",
+                  "complaints": [],
                   "detail": null,
                   "expected_failures": 0,
                   "failed": 0,
@@ -160,6 +177,7 @@ mod tests {
                 {
                   "acceleration": "KVM",
                   "arch": "x86_64",
+                  "complaints": [],
                   "detail": "Kernel panic - not syncing: Fatal exception",
                   "expected_failures": 0,
                   "failed": 1,

@@ -7,6 +7,8 @@
 //! - A run that ended in another way than with its tests has one more test case, an `error`
 //!   with the name of the test that was running, if one was. The attributes count it; the
 //!   counts of all other reports are properties.
+//! - A run whose kernel complained has a test case `kernel complaints`: a `failure` with the
+//!   reports, or `skipped` if the project allows all of them.
 //! - What is wrong with the session is an `error` in a suite of its own.
 //! - Characters that XML 1.0 cannot have (<https://www.w3.org/TR/xml/#charsets>) become U+FFFD.
 //!
@@ -18,6 +20,7 @@
 use std::collections::BTreeMap;
 
 use super::compact::first_line;
+use super::complaints;
 use super::matrix::{TestMatrix, TestVerdict, console, is_odd};
 use super::totals::{self, TestTotals};
 use crate::model::results::{Results, RunRecord};
@@ -85,6 +88,37 @@ fn suite(run: &RunRecord) -> JunitSuite {
     };
     for test in &run.tally.finished_tests {
         suite.case(split(&test.id), test.seconds, kind(test));
+    }
+    let complaints = &run.tally.complaints;
+    if let Some(worst) = complaints
+        .iter()
+        .min_by_key(|complaint| !complaint.is_bad())
+    {
+        let reports = complaints.iter().map(|complaint| {
+            let allowed = complaint.allowed.iter();
+            let allowed = allowed.map(|reason| format!("allowed: {reason}\n"));
+            let test = complaint
+                .test
+                .iter()
+                .map(|test| format!("running then: {test}\n"));
+            let head = allowed.chain(test).collect::<String>();
+            format!(
+                "{}\n{head}{}",
+                complaint.title,
+                complaints::report(complaint)
+            )
+        });
+        let (element, name, words) = match &worst.allowed {
+            None => ("failure", worst.kind.as_str(), String::new()),
+            Some(reason) => ("skipped", "allowed", format!("allowed ({reason}): ")),
+        };
+        let detail = CaseDetail {
+            element,
+            name,
+            message: Some(words + &worst.title),
+            text: reports.collect::<Vec<_>>().join("\n"),
+        };
+        suite.case(("vmtest", "kernel complaints"), 0.0, Some(detail));
     }
     if is_odd(run) {
         let (outcome, running) = (run.outcome.name(), run.outcome.running());

@@ -8,6 +8,7 @@
 use std::fmt::Write as _;
 
 use super::compact::{cut, first_line, grouped, plural, shortened, some_of};
+use super::complaints;
 use super::diff::SessionDiff;
 use super::matrix::{MatrixRow, TestMatrix, console, is_odd};
 use super::totals::{self, TestTotals};
@@ -41,13 +42,14 @@ pub fn render(results: &Results, limit: usize) -> String {
     let head = head(&matrix, limit / 16);
     let kernels = kernels(&matrix, limit / 4);
     let differing = differing(&matrix, limit / 4);
+    let complaints = complaints(&matrix, limit / 8);
     let ends = ends(&matrix, limit / 8);
     let skips = skips(&matrix, limit / 8);
     // What is not used by the others is for tracebacks.
-    let others = [&head, &kernels, &differing, &ends, &skips];
+    let others = [&head, &kernels, &differing, &complaints, &ends, &skips];
     let used = others.iter().map(|text| text.len()).sum::<usize>();
     let failures = failures(&matrix, limit.saturating_sub(used), limit / 16);
-    [head, kernels, differing, failures, ends, skips].concat()
+    [head, kernels, differing, failures, complaints, ends, skips].concat()
 }
 
 /// Whole items below a head, as long as they fit; nothing if not even the head does.
@@ -144,17 +146,56 @@ fn outcome(run: &RunRecord) -> String {
 fn differing(matrix: &TestMatrix<'_>, limit: usize) -> String {
     let rows = matrix.differing();
     let groups = grouped(rows.map(|row| (row.words.as_deref().unwrap_or_default(), row)));
-    if groups.is_empty() {
+    let complaints = matrix.differing_complaints();
+    let complaints = grouped(complaints.map(|(title, words)| (words, title)));
+    if groups.is_empty() && complaints.is_empty() {
         return String::new();
     }
     let head = "\n### Not the same on every kernel\n";
-    fit(head, &groups, limit, |(words, rows)| {
+    let mut text = fit(head, &groups, limit * 3 / 4, |(words, rows)| {
         let is_bad = rows.iter().any(|row| row.worst().is_bad());
         let is_open = is_bad && rows.len() <= OPEN_TESTS;
         let open = if is_open { " open" } else { "" };
         let names = rows.iter().map(|row| row.test).collect::<Vec<_>>();
         let summary = format!("{}: {}", plain(words), plural(rows.len(), "test"));
         list(&summary, open, &names, limit / 4)
+    });
+    if !text.is_empty() {
+        text += &fit("", &complaints, limit - text.len(), |(words, titles)| {
+            let summary = format!("{}: {}", plain(words), plural(titles.len(), "complaint"));
+            list(&summary, "", titles, limit / 8)
+        });
+    }
+    text
+}
+
+/// What the kernels complained of, with one report each.
+fn complaints(matrix: &TestMatrix<'_>, limit: usize) -> String {
+    if matrix.complaints.is_empty() {
+        return String::new();
+    }
+    let each = limit / 4;
+    fit("\n### Complaints\n", &matrix.complaints, limit, |group| {
+        let (first, runs) = (group.first(), group.runs());
+        let names = runs.iter().map(|run| &matrix.runs[*run].name);
+        let allowed = if group.is_bad() { "" } else { "allowed: " };
+        let (title, on) = (
+            code(&one_line(&first.title)),
+            some_kernels(&Vec::from_iter(names)),
+        );
+        let mut item = format!("\n<details><summary>{allowed}{title} on {on}</summary>\n");
+        for reason in group.reasons() {
+            item += &format!("\nAllowed: {}\n", code(&one_line(reason)));
+        }
+        let tests = group.tests().into_iter().map(|test| code(&one_line(test)));
+        let tests = Vec::from_iter(tests);
+        if !tests.is_empty() {
+            item += &format!(
+                "\nRunning then: {}\n",
+                some_of(tests.into_iter(), NAMED_KERNELS)
+            );
+        }
+        item + &block(&complaints::report(first), each) + "\n</details>\n"
     })
 }
 
@@ -287,6 +328,13 @@ pub fn difference(diff: &SessionDiff<'_>, limit: usize) -> String {
             ));
             head.clear();
         }
+    }
+    let mut head = "\n### Complaints\n\n";
+    for change in &diff.complaints {
+        let (kind, title) = (change.kind(), code(&one_line(change.title)));
+        let on = some_kernels(&change.runs);
+        items.push(format!("{head}- {kind}: {title} on {on}\n"));
+        head = "";
     }
     if diff.filtered {
         items.push("\nOnly some of the tests were asked for.\n".to_owned());

@@ -10,7 +10,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use serde::Serialize;
 
 use super::compact::{first_line, grouped};
-use super::words;
+use super::complaints::{self, ComplaintGroup};
+use super::words::{self, Behavior};
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::{FinishedTest, RunOutcome, TestOutcome};
 use crate::model::version::Release;
@@ -59,6 +60,13 @@ impl TestVerdict {
     /// What the test does, after its name.
     pub fn verb(self) -> &'static str {
         self.words().1
+    }
+
+    fn behavior(self) -> Option<Behavior> {
+        (self != Self::Unknown).then(|| Behavior {
+            rank: self as u8,
+            verb: self.verb(),
+        })
     }
 
     /// Its class in the style of `report.html`, which has its letter and colour.
@@ -147,6 +155,8 @@ pub struct TestMatrix<'r> {
     pub rows: Vec<MatrixRow<'r>>,
     /// Why tests were skipped, the most frequent reason first.
     pub skips: Vec<Skips<'r>>,
+    /// What the kernels complained of, first what nothing allows.
+    pub complaints: Vec<ComplaintGroup<'r>>,
 }
 
 impl<'r> TestMatrix<'r> {
@@ -156,7 +166,7 @@ impl<'r> TestMatrix<'r> {
         let columns = words::Columns::new(runs.iter().map(|run| &run.name));
         let mut rows = rows(&runs);
         for row in &mut rows {
-            row.words = columns.describe(&row.verdicts);
+            row.words = columns.describe(row.verdicts.iter().map(|verdict| verdict.behavior()));
         }
         rows.sort_by(|a, b| {
             let bad = |row: &MatrixRow<'_>| Reverse(row.bad().count());
@@ -164,18 +174,26 @@ impl<'r> TestMatrix<'r> {
             key(a).cmp(&key(b)).then_with(|| a.test.cmp(b.test))
         });
         let skips = skips(&rows, &runs);
+        let complaints = complaints::groups(&runs, &columns);
         Self {
             results,
             runs,
             labels: columns.labels(),
             rows,
             skips,
+            complaints,
         }
     }
 
     /// The tests that are not the same on every kernel.
     pub fn differing(&self) -> impl Iterator<Item = &MatrixRow<'r>> {
         self.rows.iter().filter(|row| row.words.is_some())
+    }
+
+    /// The complaints that are not the same on every kernel, and the words for it.
+    pub fn differing_complaints(&self) -> impl Iterator<Item = (&'r str, &str)> {
+        let groups = self.complaints.iter();
+        groups.filter_map(|group| Some((group.first().title.as_str(), group.words.as_deref()?)))
     }
 
     /// `4 runs: passed 3, tests failed 1; 2 of 922 tests differ between kernels`

@@ -3,6 +3,7 @@
 //! Every report but the terminal's is made from a whole [`crate::model::results::Results`].
 
 mod compact;
+mod complaints;
 pub(crate) mod diff;
 pub(crate) mod files;
 pub(crate) mod formats;

@@ -66,6 +66,18 @@ impl Sample {
         self
     }
 
+    /// The kernel complained while a test, if any, ran.
+    pub fn complains(mut self, title: &str, test: Option<&str>, allowed: Option<&str>) -> Self {
+        let kind = title.split(':').next().unwrap_or_default();
+        let report = format!("{title}\nCall Trace:\n f+0x1/0x2 (m.c:1)\n");
+        let mut complaint = json!({"kind": kind, "title": title, "report": report, "test": test});
+        if let Some(reason) = allowed {
+            complaint["allowed"] = reason.into();
+        }
+        self.events.push(("kernel-complained", complaint));
+        self
+    }
+
     /// The kernel panicked while a test, if any, was running.
     pub fn panicked(mut self, running: Option<&str>) -> Self {
         if let Some(id) = running {
@@ -130,10 +142,19 @@ impl Sample {
                     .is_bad()
             })
         };
-        let outcome = self.outcome.take().unwrap_or(match bad(&self.events) {
-            true => RunOutcome::TestsFailed,
-            false => RunOutcome::Passed,
-        });
+        let complained = self
+            .events
+            .iter()
+            .find(|(event, fields)| *event == "kernel-complained" && fields["allowed"].is_null());
+        let complained = complained.map(|(_, fields)| fields["title"].as_str().unwrap().to_owned());
+        let outcome = self
+            .outcome
+            .take()
+            .unwrap_or(match (bad(&self.events), complained) {
+                (true, _) => RunOutcome::TestsFailed,
+                (false, Some(how)) => RunOutcome::Complained { how },
+                (false, None) => RunOutcome::Passed,
+            });
         let started = !matches!(outcome, RunOutcome::NotStarted { .. });
         let finish = RunRecord {
             seconds: Phases {

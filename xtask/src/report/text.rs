@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::compact::{first_line, grouped, plural};
+use super::complaints::{self, ComplaintGroup};
 use super::formats::ReportLook;
 use super::matrix::{TestMatrix, console, end_details, is_odd};
 use super::totals::{self, TestTotals, TotalsColumn};
@@ -49,6 +50,7 @@ pub(super) fn session(
 pub(super) fn conclusion(records: &[&RunRecord], look: &ReportLook) -> String {
     let mut text = String::new();
     failures(&mut text, records, look.paint);
+    complaints(&mut text, records, look);
     for record in records {
         // Of many whose tests failed the logs are where all of them are.
         if record.outcome != RunOutcome::TestsFailed || records.len() == 1 {
@@ -160,6 +162,55 @@ fn failures(text: &mut String, records: &[&RunRecord], paint: Paint) {
     }
 }
 
+/// What kernels complained of, each thing once with its report; those that are allowed in a
+/// line, unless all are wanted.
+fn complaints(text: &mut String, records: &[&RunRecord], look: &ReportLook) {
+    let mut allowed = Vec::new();
+    for group in complaints::of(records) {
+        match group.is_bad() || look.skips {
+            true => complaint(text, records, &group, look.paint),
+            false => allowed.push(group),
+        }
+    }
+    let count = allowed.iter().map(|group| group.complaints.len()).sum();
+    if count > 0 {
+        let reasons = allowed.iter().flat_map(ComplaintGroup::reasons);
+        let reasons = Vec::from_iter(reasons.collect::<BTreeSet<_>>()).join("; ");
+        let count = plural(count, "complaint");
+        let _ = writeln!(
+            text,
+            "\n=== allowed: {count} of the kernel: {}",
+            shown::line(&reasons)
+        );
+    }
+}
+
+fn complaint(text: &mut String, records: &[&RunRecord], group: &ComplaintGroup<'_>, paint: Paint) {
+    let (first, runs) = (group.first(), group.runs());
+    let what = match group.is_bad() {
+        true => paint.bad("complained"),
+        false => paint.odd("complained, as allowed"),
+    };
+    let on = match &runs[..] {
+        [run] => title(&records[*run].name),
+        runs => format!("on {} kernels", runs.len()),
+    };
+    let _ = writeln!(text, "\n=== {on}: {what}: {}", shown::line(&first.title));
+    for run in runs.iter().filter(|_| runs.len() > 1) {
+        let _ = writeln!(text, "{}", title(&records[*run].name));
+    }
+    if let times @ 2.. = group.complaints.len() {
+        let _ = writeln!(text, "{times} times");
+    }
+    for test in group.tests() {
+        let _ = writeln!(text, "running then: {}", shown::line(test));
+    }
+    for reason in group.reasons() {
+        let _ = writeln!(text, "allowed: {}", shown::line(reason));
+    }
+    block(text, &complaints::report(first));
+}
+
 /// What is wrong with a bad test.
 fn verdict(test: &FinishedTest) -> &'static str {
     match test.outcome {
@@ -230,14 +281,16 @@ fn skips(text: &mut String, record: &RunRecord) {
 /// Which tests are not the same on every kernel, and since when; empty for one kernel.
 fn differences(results: &Results) -> String {
     let matrix = TestMatrix::new(results);
-    let differing = matrix.differing().collect::<Vec<_>>();
+    let differing = matrix.differing();
+    let differing = differing.filter_map(|row| Some((row.test, row.words.as_deref()?)));
+    let complaints = matrix.differing_complaints();
+    let differing = Vec::from_iter(differing.chain(complaints));
     if matrix.runs.len() < 2 || differing.is_empty() {
         return String::new();
     }
     let mut text = "\nnot the same on every kernel:\n".to_owned();
-    for row in differing.iter().take(DIFFERENCES) {
-        let words = row.words.as_deref().unwrap_or_default();
-        let _ = writeln!(text, "  {}: {}", shown::line(row.test), shown::line(words));
+    for (what, words) in differing.iter().take(DIFFERENCES) {
+        let _ = writeln!(text, "  {}: {}", shown::line(what), shown::line(words));
     }
     if let Some(more @ 1..) = differing.len().checked_sub(DIFFERENCES) {
         let _ = writeln!(text, "  and {more} more: see the reports");

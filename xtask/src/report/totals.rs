@@ -23,13 +23,16 @@ pub struct TestTotals {
     pub unexpected_successes: u64,
     /// Tests that were found and did not end.
     pub not_run: u64,
+    /// What the kernel complained of and nothing allows; for programs it stands in a list.
+    #[serde(skip)]
+    pub complaints: u64,
 }
 
 /// One count: its name, and how it is got.
 pub type TotalsColumn = (&'static str, fn(&TestTotals) -> u64);
 
 /// All counts, in the order of all reports.
-pub const COLUMNS: [TotalsColumn; 7] = [
+pub const COLUMNS: [TotalsColumn; 8] = [
     ("run", |totals| totals.run),
     ("passed", |totals| totals.passed),
     ("failed", |totals| totals.failed),
@@ -37,13 +40,14 @@ pub const COLUMNS: [TotalsColumn; 7] = [
     ("expected failures", |totals| totals.expected_failures),
     ("unexpected successes", |totals| totals.unexpected_successes),
     ("not run", |totals| totals.not_run),
+    ("complaints", |totals| totals.complaints),
 ];
 
 /// So many columns are always there; of the others a column of zeros says nothing.
 const ALWAYS: usize = 4;
 
 /// What the less plain words above a table mean.
-const MEANINGS: [(&str, &str); 3] = [
+const MEANINGS: [(&str, &str); 4] = [
     (
         "expected failures",
         "failed as the test itself or [[expect]] says",
@@ -53,6 +57,7 @@ const MEANINGS: [(&str, &str); 3] = [
         "passed although the test itself or [[expect]] says otherwise",
     ),
     ("not run", "found, but the run did not get to their end"),
+    ("complaints", "of the kernel, without what [[allow]] lists"),
 ];
 
 impl TestTotals {
@@ -62,6 +67,7 @@ impl TestTotals {
             totals.add(TestVerdict::of(test));
         }
         totals.not_run = tally.tests.unwrap_or(0).saturating_sub(totals.run);
+        totals.complaints = tally.complaints.iter().filter(|c| c.is_bad()).count() as u64;
         totals
     }
 
@@ -92,6 +98,7 @@ impl TestTotals {
             expected_failures: sum(self.expected_failures, other.expected_failures),
             unexpected_successes: sum(self.unexpected_successes, other.unexpected_successes),
             not_run: sum(self.not_run, other.not_run),
+            complaints: sum(self.complaints, other.complaints),
         }
     }
 
@@ -103,6 +110,7 @@ impl TestTotals {
             let words = match (name, count) {
                 ("expected failures", 1) => "expected failure",
                 ("unexpected successes", 1) => "unexpected success",
+                ("complaints", 1) => "complaint",
                 (name, _) => name,
             };
             (name, format!("{count} {words}"))
@@ -163,6 +171,8 @@ mod tests {
             .finished(serde_json::json!({
                 "id": "t.h", "outcome": "passed", "expected": "known",
             }))
+            .complains("WARNING: a", None, None)
+            .complains("WARNING: b", None, Some("known"))
             .panicked(Some("t.i"))]);
         let totals = TestTotals::of(&results.runs[0].tally);
         assert_eq!(
@@ -175,11 +185,12 @@ mod tests {
                 expected_failures: 2,
                 unexpected_successes: 2,
                 not_run: 1,
+                complaints: 1,
             }
         );
         assert_eq!(
             totals.in_words(),
-            "8 run, 2 failed, 1 skipped, 2 expected failures, 2 unexpected successes, 1 not run"
+            "8 run, 2 failed, 1 skipped, 2 expected failures, 2 unexpected successes, 1 not run, 1 complaint"
         );
         let sum = totals.plus(totals);
         assert_eq!((sum.run, sum.failed, sum.not_run), (16, 4, 2));
@@ -213,6 +224,7 @@ mod tests {
         let all = few("6.9")
             .test("t.c", "expected-failure")
             .test("t.d", "unexpected-success");
+        let all = all.complains("WARNING: a", None, None);
         let (names, legend) = names([few("6.1"), all.panicked(Some("t.e"))]);
         assert_eq!(names.len(), COLUMNS.len());
         for (name, _) in COLUMNS {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::compact::grouped;
-use super::matrix::{RunPlace, TestVerdict};
+use super::matrix::RunPlace;
 use crate::model::results::RunName;
 use crate::model::version::Version;
 
@@ -22,11 +22,18 @@ struct RunColumn<'n> {
     long: String,
 }
 
-/// A kernel and what it says of a test.
-type Said<'c> = (&'c RunColumn<'c>, TestVerdict);
+/// What a test, or a complaint, does on a kernel, the worst first.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Behavior {
+    pub rank: u8,
+    pub verb: &'static str,
+}
+
+/// A kernel and what is so there.
+type Said<'c> = (&'c RunColumn<'c>, Behavior);
 
 /// A kernel (or several of one version) and what all of them say.
-type Point<'c> = (&'c str, TestVerdict);
+type Point<'c> = (&'c str, Behavior);
 
 impl<'n> Columns<'n> {
     /// Of the runs in their order.
@@ -83,17 +90,17 @@ impl<'n> Columns<'n> {
         all.max_by_key(distinct).unwrap_or_default()
     }
 
-    /// What the runs say in words; `None` if all say the same.
-    pub fn describe(&self, verdicts: &[TestVerdict]) -> Option<String> {
-        let said = self.0.iter().zip(verdicts.iter().copied());
-        let said = said.filter(|(_, verdict)| *verdict != TestVerdict::Unknown);
+    /// What the runs say in words, each of which may say nothing; `None` if all say the same.
+    pub fn describe(&self, said: impl Iterator<Item = Option<Behavior>>) -> Option<String> {
+        let said = self.0.iter().zip(said);
+        let said = said.filter_map(|(column, said)| Some((column, said?)));
         let said = said.collect::<Vec<_>>();
         all_say(&said).is_none().then_some(())?;
         let is_kernel = |(column, _): &Said<'_>| matches!(column.place, RunPlace::Kernel(_));
         let (kernels, others) = said.into_iter().partition::<Vec<_>, _>(is_kernel);
         let others = others.iter().map(|(column, verdict)| match column.place {
-            RunPlace::Local => format!("{} locally", verdict.verb()),
-            _ => format!("{} on {}", verdict.verb(), column.long),
+            RunPlace::Local => format!("{} locally", verdict.verb),
+            _ => format!("{} on {}", verdict.verb, column.long),
         });
         let parts = of_kernels(&kernels).into_iter().chain(others);
         Some(parts.collect::<Vec<_>>().join(", "))
@@ -101,7 +108,7 @@ impl<'n> Columns<'n> {
 }
 
 /// What all say, if they agree.
-fn all_say(said: &[Said<'_>]) -> Option<TestVerdict> {
+fn all_say(said: &[Said<'_>]) -> Option<Behavior> {
     let (_, first) = said.first()?;
     let agree = said.iter().all(|(_, verdict)| verdict == first);
     agree.then_some(*first)
@@ -109,7 +116,7 @@ fn all_say(said: &[Said<'_>]) -> Option<TestVerdict> {
 
 fn of_kernels(kernels: &[Said<'_>]) -> Option<String> {
     if let Some(verdict) = all_say(kernels) {
-        return Some(format!("{} in VMs", verdict.verb()));
+        return Some(format!("{} in VMs", verdict.verb));
     }
     let versions = points(kernels, |column| &column.short);
     if let Some(points) = &versions
@@ -175,7 +182,7 @@ fn of_classes(classes: &[(String, Vec<Point<'_>>)]) -> String {
 }
 
 /// Neighbours that say the same, as the first and the last of them.
-fn segments<'c>(points: &[Point<'c>]) -> Vec<(TestVerdict, &'c str, &'c str)> {
+fn segments<'c>(points: &[Point<'c>]) -> Vec<(Behavior, &'c str, &'c str)> {
     let chunks = points.chunk_by(|(_, a), (_, b)| a == b);
     let segment = |chunk: &[Point<'c>]| {
         let ((first, verdict), (last, _)) = (chunk.first()?, chunk.last()?);
@@ -191,7 +198,7 @@ fn sequence(points: &[Point<'_>]) -> String {
     let mut texts = Vec::new();
     if verdicts.len() == segments.len() {
         for (number, (verdict, first, last)) in segments.iter().enumerate() {
-            let verb = verdict.verb();
+            let verb = verdict.verb;
             texts.push(match number {
                 _ if segments.len() == 1 => verb.to_owned(),
                 0 => format!("{verb} up to {last}"),
@@ -203,7 +210,7 @@ fn sequence(points: &[Point<'_>]) -> String {
         return texts.join(", ");
     }
     // It comes back: name where it is otherwise than on most.
-    let count = |verdict: &TestVerdict| points.iter().filter(|(_, other)| other == verdict).count();
+    let count = |verdict: &Behavior| points.iter().filter(|(_, other)| other == verdict).count();
     // Of equals the last one, which is the best.
     let most = verdicts.iter().copied().max_by_key(count);
     for verdict in verdicts.iter().filter(|verdict| Some(**verdict) != most) {
@@ -218,8 +225,8 @@ fn sequence(points: &[Point<'_>]) -> String {
             }
             ranges => ranges.concat(),
         };
-        texts.push(format!("{} on {ranges}", verdict.verb()));
+        texts.push(format!("{} on {ranges}", verdict.verb));
     }
-    texts.extend(most.map(|verdict| format!("{} on the others", verdict.verb())));
+    texts.extend(most.map(|verdict| format!("{} on the others", verdict.verb)));
     texts.join(", ")
 }

@@ -8,7 +8,9 @@ use xtask::internals::junit::render;
 use xtask::internals::{Death, FinishedTest, RunOutcome, Stage, TestEvent, TestOutcome};
 use xtask::internals::{Results, RunRecord};
 
-use crate::report_samples::{failed, finished, hostile, large, realistic, run, skipped, worst};
+use crate::report_samples::{
+    complains, failed, finished, hostile, large, realistic, run, skipped, worst,
+};
 use support::host::repository;
 
 /// Fails unless both schemas take the document.
@@ -83,6 +85,11 @@ fn all_kinds() -> Vec<FinishedTest> {
 #[test]
 fn both_schemas_take_every_kind_of_document() {
     check("nothing", &Results::default());
+    let complained = run("6.1", "default", all_kinds(), None);
+    let complained = complains(complained, "BUG: <\0>", "t.a", None);
+    let allowed = run("6.1", "tiny", vec![], None);
+    let allowed = complains(allowed, "BUG: \u{7}", "t.a", Some("\u{1b} & known"));
+    check("complaints", &of(vec![complained, allowed]));
     check(
         "findings",
         &Results {

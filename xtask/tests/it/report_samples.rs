@@ -1,6 +1,6 @@
 //! Made-up sessions for reports: like one of drgn's, large, hopeless and hostile.
 
-use xtask::internals::Expectation;
+use xtask::internals::{Complaint, Expectation};
 use xtask::internals::{Counts, FinishedTest, RunOutcome, Stage, Tally, TestEvent, TestOutcome};
 use xtask::internals::{Evidence, Phases, Results, RunName, RunRecord, Session};
 
@@ -90,6 +90,24 @@ pub fn run(
         retries: Vec::new(),
         evidence: Evidence::default(),
     }
+}
+
+/// The run with a complaint of its kernel.
+pub fn complains(mut run: RunRecord, title: &str, test: &str, allowed: Option<&str>) -> RunRecord {
+    let complaint = Complaint {
+        kind: title.split(':').next().unwrap_or_default().to_owned(),
+        title: title.to_owned(),
+        report: format!(
+            "{title}\nCall Trace:\n <TASK>\n{}",
+            " f+0x1/0x2\n".repeat(50)
+        ),
+        test: Some(test.to_owned()),
+        allowed: allowed.map(str::to_owned),
+        time: None,
+    };
+    run.tally.push(&TestEvent::KernelComplained(complaint));
+    run.outcome = run.tally.with_complaints(run.outcome);
+    run
 }
 
 const OOPS: &str = "BUG: kernel NULL pointer dereference, address: 0000000000000008
@@ -233,6 +251,17 @@ pub fn realistic() -> Results {
                 }],
                 ..run(&release, flavor, tests, None)
             },
+            10 | 12 => {
+                let title = format!("WARNING: CPU: {column} PID: 81{column} at net/core/dev.c:12");
+                let run = run(&release, flavor, tests, None);
+                let run = complains(run, &title, "tests.test_dwarf.TestTypes.test_03", None);
+                complains(
+                    run,
+                    "UBSAN: shift-out-of-bounds in a.c:1:2",
+                    "",
+                    Some("harmless"),
+                )
+            }
             _ => run(&release, flavor, tests, None),
         });
     }
@@ -325,7 +354,10 @@ pub fn worst() -> Results {
             logs: Vec::new(),
             cores: Vec::new(),
         };
-        run
+        (0..100).fold(run, |run, number| {
+            let title = format!("BUG: <{}>", "x".repeat(10 * number));
+            complains(run, &title, "a.b", None)
+        })
     });
     Results {
         session: session(),
@@ -386,7 +418,8 @@ pub fn hostile() -> Results {
             ],
             cores: vec![HOSTILE.into()],
         };
-        run
+        let run = complains(run, HOSTILE, HOSTILE, None);
+        complains(run, HOSTILE, HOSTILE, Some(HOSTILE))
     });
     Results {
         session: Session {

@@ -108,7 +108,15 @@ fn outcome(matrix: &TestMatrix<'_>, number: usize) -> Html {
             let title = html!("first failure: {}", matrix.rows[row].test);
             html!("<a href=\"#t{}\" title=\"{}\">{}</a>", row, title, mark)
         }
-        None => mark,
+        None => match matrix.complaints.iter().position(|group| {
+            group
+                .complaints
+                .iter()
+                .any(|(run, complaint)| *run == number && complaint.is_bad())
+        }) {
+            Some(group) => html!("<a href=\"#c{}\">{}</a>", group, mark),
+            None => mark,
+        },
     };
     let retries = run.retries.len();
     let retried = (retries > 0).then(|| html!(" {}", muted(&format!("retried {retries}×"))));
