@@ -1020,7 +1020,7 @@ def test(options, events, past):
     return 0 if options.shard and loaded else 5
 
 
-def with_journal(options, path):
+def with_journal(options, path, test):
     """Runs the tests, or those that a process before this one has left; see above."""
     name = path + ".journal"
     past = Past()
@@ -1079,7 +1079,7 @@ def main():
     path = os.environ.pop("VMTEST_EVENTS", None)
     if path is None or options.count:
         return test(options, Events(path), Past())
-    return with_journal(options, os.path.abspath(path))
+    return with_journal(options, os.path.abspath(path), test)
 
 
 if __name__ == "__main__":

@@ -29,6 +29,7 @@ pub const ASSETS: &[(&str, &str)] = files!("vmtest-assets":
     "guest/bridge.sh"
     "guest/init.sh"
     "guest/load_capture_kernel.py"
+    "guest/run_pytest.py"
     "guest/run_unittests.py"
     "host/apt.conf"
     "host/packages.txt"

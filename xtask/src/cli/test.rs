@@ -201,7 +201,7 @@ impl Subject {
             profile: self.profile.clone(),
             anonymous: foreign.is_some(),
         };
-        let project = project::choose(&choice, &env.paths.assets)?;
+        let mut project = project::choose(&choice, &env.paths.assets)?;
         let tests = &project.project.tests;
         let own = framework::named(&tests.runner).context("an unknown runner")?;
         let (program, arguments) = match (given, foreign) {
@@ -212,6 +212,11 @@ impl Subject {
                 (program.collect(), words.to_vec())
             }
         };
+        let framework = given.unwrap_or(own);
+        let needs = &mut project.project.needs;
+        if framework.name() == "pytest" {
+            needs.python.append(&mut needs.pytest);
+        }
         let machine = self.machine.clone();
         Ok(TestOptions {
             by_default: project.tree.is_none() && self.profile.is_none(),
@@ -227,7 +232,7 @@ impl Subject {
             disk_budget: None,
             folder: None,
             arguments,
-            framework: given.unwrap_or(own),
+            framework,
             program,
             environment,
             cc: self.cc.clone(),

@@ -10,6 +10,7 @@
 //! [tests]                      # in the guest
 //! runner = "tap"               # the test framework, one of RUNNERS; otherwise unittest
 //! command = ["./run.sh"]       # for those that have no runner of ours
+//! emulated = "not slow"        # pytest: only these markers where the processors are emulated
 //! fail_on_stalls = true        # also where the processors are emulated
 //! start = "tests"              # discovery, for those that have one
 //! top = "."
@@ -37,6 +38,7 @@
 //! [needs]
 //! programs = ["mkfs.ext4"]     # host programs that the tests run
 //! python = ["pyroute2==0.9.7"] # lines of a pip requirements file
+//! pytest = ["pytest==8.3.5"]   # more of them for the runner pytest
 //! prepare = ["make", "gcc"]    # host programs that the steps of `prepare` run
 //! headers = ["zlib.h"]         # C headers that they include
 //!
@@ -101,6 +103,7 @@ pub const PROFILES: &[&str] = &["drgn"];
 /// the project's command runs them, and what it prints is read.
 pub const RUNNERS: &[(&str, bool)] = &[
     ("unittest", true),
+    ("pytest", true),
     ("tap", false),
     ("ktap", false),
     ("libtest", false),
@@ -154,6 +157,8 @@ pub struct Needs {
     pub programs: Vec<String>,
     /// Lines of a pip requirements file.
     pub python: Vec<String>,
+    /// More of them for the runner `pytest`, and only for it.
+    pub pytest: Vec<String>,
     /// Host programs that the steps of `prepare` run.
     pub prepare: Vec<String>,
     /// C headers that they include.
@@ -169,6 +174,8 @@ pub struct Tests {
     pub runner: String,
     /// What runs the tests, if the framework has no runner of ours.
     pub command: Vec<String>,
+    /// An expression of pytest's markers: where the processors are emulated, only such tests run.
+    pub emulated: Option<String>,
     /// Whether stalls count where the processors are emulated.
     pub fail_on_stalls: bool,
     #[serde(deserialize_with = "inside")]
@@ -183,6 +190,7 @@ impl Default for Tests {
         Self {
             runner: RUNNERS[0].0.to_owned(),
             command: Vec::new(),
+            emulated: None,
             fail_on_stalls: false,
             start: top(),
             top: top(),

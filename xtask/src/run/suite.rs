@@ -39,6 +39,7 @@ pub struct Suite<'s> {
     pub options: &'s TestOptions,
     pub prepared: Prepared,
     pub runner: Option<PathBuf>,
+    pub library: Option<PathBuf>,
     /// What loads a capture kernel in the guest, [`crate::vm::guest::LOADER`] of the assets,
     /// a file; `None`: the tests after a crash are left out, or there are none.
     pub loader: Option<PathBuf>,
@@ -90,6 +91,7 @@ impl Suite<'_> {
             program: self.options.program.clone(),
             discovery: discovery.clone(),
             exclude: exclude.to_vec(),
+            emulated: self.project.tests.emulated.clone(),
             split: None,
             durations: None,
             within: false,
@@ -251,7 +253,7 @@ impl Suite<'_> {
         environment.extend(pairs(&self.project.environment));
         let mut modules = Vec::new();
         let mut keep = vec![self.prepared.tree.clone()];
-        keep.extend(self.runner.clone());
+        keep.extend(self.runner.iter().chain(&self.library).cloned());
         // The environment that the interpreter is in: `<it>/bin/python3`.
         let python = self.prepared.python.as_ref();
         keep.extend(

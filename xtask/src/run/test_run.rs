@@ -106,11 +106,14 @@ impl<'r> TestRun<'r> {
         let loader = || asset(env, guest::LOADER, &folder.path);
         let runner = framework.runner();
         let runner = runner.map(|name| asset(env, name, &folder.path));
+        let library = framework.library();
+        let library = library.map(|name| asset(env, name, &folder.path));
         let suite = Suite {
             project,
             options,
             prepared,
             runner: runner.transpose()?,
+            library: library.transpose()?,
             loader: crashes.then(loader).transpose()?,
             folder: folder.path.clone(),
             filtered: asked.filtered,

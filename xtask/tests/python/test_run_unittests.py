@@ -15,6 +15,8 @@ RUNNER = REPOSITORY / "vmtest-assets" / "guest" / "run_unittests.py"
 
 
 class RunnerTestCase(unittest.TestCase):
+    runner = RUNNER
+
     def setUp(self):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
@@ -40,7 +42,7 @@ class RunnerTestCase(unittest.TestCase):
         self.text = ""
         for _ in range(30):
             process = subprocess.run(
-                [sys.executable, str(RUNNER)] + list(arguments),
+                [sys.executable, str(self.runner)] + list(arguments),
                 cwd=str(self.project),
                 env=environment,
                 stdout=subprocess.PIPE,
@@ -60,7 +62,9 @@ class RunnerTestCase(unittest.TestCase):
         if journal.exists():
             self.assertEqual(journal.stat().st_size, 0)
             journal.unlink()
-        self.assertEqual(ended, status, self.text)
+        self.status = ended
+        if status is not None:
+            self.assertEqual(ended, status, self.text)
         data = self.events_file.read_bytes()
         lines = filter(None, data.decode("utf-8").splitlines())
         self.events = [json.loads(line) for line in lines]

@@ -5,6 +5,7 @@ mod command;
 mod go;
 mod libtest;
 mod output;
+mod pytest;
 #[cfg(test)]
 mod recorded;
 mod tap;
@@ -30,6 +31,8 @@ pub struct TestCommand {
     pub discovery: Discovery,
     /// Files that are left out, relative to the top.
     pub exclude: Vec<String>,
+    /// An expression of markers: only such tests run where the processors are emulated.
+    pub emulated: Option<String>,
     /// Which part of the tests: the first number of the second, from 1.
     pub split: Option<(u32, u32)>,
     /// How long classes took, for sharing them out.
@@ -48,6 +51,11 @@ pub trait Framework: Sync {
     /// The file of the assets that runs the tests and sends their events. Without one the
     /// project's command runs them, and [`Framework::reader`] makes events of its output.
     fn runner(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// A file of the assets that the runner imports, and that lies beside it.
+    fn library(&self) -> Option<&'static str> {
         None
     }
 
@@ -107,6 +115,7 @@ pub fn named(name: &str) -> Option<&'static dyn Framework> {
 /// All of them, as [`crate::model::project::RUNNERS`] has them.
 pub const FRAMEWORKS: &[&dyn Framework] = &[
     &unittest::Unittest,
+    &pytest::Pytest,
     &tap::Tap("tap"),
     &tap::Tap("ktap"),
     &libtest::Libtest,

@@ -41,11 +41,11 @@ impl Framework for Unittest {
     }
 
     fn run(&self, command: &TestCommand) -> Vec<OsString> {
-        words(command, None)
+        words(command, &[])
     }
 
     fn count(&self, command: &TestCommand) -> Option<Vec<OsString>> {
-        Some(words(command, Some("--count")))
+        Some(words(command, &["--count"]))
     }
 
     fn pick(&self, test: &str) -> Vec<OsString> {
@@ -65,34 +65,39 @@ impl Framework for Unittest {
     }
 
     fn check(&self, command: &TestCommand, tree: &Path, folder: &Path) -> Result<()> {
-        let words = words(command, Some("--check"));
-        let answer = Temporary::file(&folder.join("check.log"))?;
-        let mut child = LongCommand::new(&words[0])
-            .args(words[1..].iter().cloned())
-            .current_dir(tree)
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .log(answer.as_file())?
-            .spawn()?;
-        let end = Instant::now() + LONGEST_CHECK;
-        let mut late = false;
-        let waited = child.wait_with(|| {
-            late = Instant::now() > end;
-            anyhow::ensure!(!late, "it took too long");
-            Ok(())
-        });
-        // Whatever else it ends with, the guest may do better.
-        if late || shell_status(waited?) != 2 {
-            return Ok(());
-        }
-        let text = input::text(answer.path(), LONGEST_ANSWER)?;
-        let line = text.lines().rfind(|line| !line.trim().is_empty());
-        let line = line.unwrap_or("its arguments mean nothing");
-        let words = line.strip_prefix("run_unittests.py: error: ");
-        Err(Failure::usage(words.unwrap_or(line)).into())
+        check(&words(command, &["--check"]), tree, folder)
     }
 }
 
-fn words(command: &TestCommand, instead: Option<&str>) -> Vec<OsString> {
+/// Has the runner look at its arguments on this host.
+pub fn check(words: &[OsString], tree: &Path, folder: &Path) -> Result<()> {
+    let answer = Temporary::file(&folder.join("check.log"))?;
+    let mut child = LongCommand::new(&words[0])
+        .args(words[1..].iter().cloned())
+        .current_dir(tree)
+        .env("PYTHONDONTWRITEBYTECODE", "1")
+        .log(answer.as_file())?
+        .spawn()?;
+    let end = Instant::now() + LONGEST_CHECK;
+    let mut late = false;
+    let waited = child.wait_with(|| {
+        late = Instant::now() > end;
+        anyhow::ensure!(!late, "it took too long");
+        Ok(())
+    });
+    // Whatever else it ends with, the guest may do better.
+    if late || shell_status(waited?) != 2 {
+        return Ok(());
+    }
+    let text = input::text(answer.path(), LONGEST_ANSWER)?;
+    let line = text.lines().rfind(|line| !line.trim().is_empty());
+    let line = line.unwrap_or("its arguments mean nothing");
+    let words = line.strip_prefix("run_unittests.py: error: ");
+    Err(Failure::usage(words.unwrap_or(line)).into())
+}
+
+/// The runner's words, with `last` before those of the user.
+pub fn words(command: &TestCommand, last: &[&str]) -> Vec<OsString> {
     let TestCommand { discovery, .. } = command;
     // -B: a guest must not spend time on writing what is gone after the run.
     let mut words = [
@@ -111,6 +116,9 @@ fn words(command: &TestCommand, instead: Option<&str>) -> Vec<OsString> {
     for glob in &command.exclude {
         words.extend(["--exclude".into(), glob.into()]);
     }
+    if let Some(markers) = &command.emulated {
+        words.extend(["--emulated".into(), markers.into()]);
+    }
     if let Some((number, of)) = command.split {
         words.extend(["--shard".into(), format!("{number}/{of}").into()]);
     }
@@ -120,7 +128,7 @@ fn words(command: &TestCommand, instead: Option<&str>) -> Vec<OsString> {
     if command.within {
         words.push("--within".into());
     }
-    words.extend(instead.map(OsString::from));
+    words.extend(last.iter().map(OsString::from));
     words.extend(command.arguments.iter().cloned());
     words
 }
@@ -142,6 +150,7 @@ mod tests {
                 pattern: "test*.py".to_owned(),
             },
             exclude: vec!["tests/x/*".to_owned()],
+            emulated: None,
             split: Some((2, 3)),
             durations: Some("/run/d.json".into()),
             within: false,

@@ -15,7 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::route::{self, Route};
 use crate::model::version::Series;
-use crate::vm::{CrashRequest, Stdin};
+use crate::vm::{Accel, CrashRequest, Stdin};
 use crate::vm::{device::Device, enclosure, network, plan::Boot, qemu};
 
 /// The init script's path among the assets.
@@ -104,6 +104,9 @@ fn environment(boot: &Boot<'_>) -> Vec<(OsString, OsString)> {
     all.push(("VMTEST_EVENTS".into(), EVENTS.into()));
     let release = boot.vm.kernel.release.to_string();
     all.push(("VMTEST_KERNEL".into(), release.into()));
+    if boot.accel == Accel::Tcg {
+        all.push(("VMTEST_EMULATED".into(), "1".into()));
+    }
     let devices = boot.devices().into_iter();
     let variables = devices.filter_map(|parts| parts.environment);
     all.extend(variables.map(|(name, value)| (name.into(), value.into())));
@@ -569,7 +572,7 @@ vmtest_command
             }
             vmtest_command() {
             	:
-            	exec '/bin/busybox' env -i 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' 'DISK=/dev/vdb' '/bin/busybox' setsid -c /bin/sh -c 'exec "$@"' sh 'true'
+            	exec '/bin/busybox' env -i 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' 'VMTEST_EMULATED=1' 'DISK=/dev/vdb' '/bin/busybox' setsid -c /bin/sh -c 'exec "$@"' sh 'true'
             }
             TEXT
         "##]]
@@ -601,23 +604,23 @@ vmtest_command
         expect_test::expect![[r#"
             vmtest_command() {
             	:
-            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'true'
+            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' 'VMTEST_EMULATED=1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'true'
             }
             vmtest_crash_select() {
             	:
-            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'true'
+            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' 'VMTEST_EMULATED=1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'true'
             }
             vmtest_capture_kernel() {
             	:
-            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh '/a b/python' '-B' '-I' '-S' '/loader' '320' '/w/kernel-6.1/vmlinuz' '' 'nokaslr' 'nosmp' 'vmtest_phase=crash'
+            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' 'VMTEST_EMULATED=1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh '/a b/python' '-B' '-I' '-S' '/loader' '320' '/w/kernel-6.1/vmlinuz' '' 'nokaslr' 'nosmp' 'vmtest_phase=crash'
             }
             vmtest_crash() {
             	:
-            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'sh' '-c' 'echo '\''c'\'' >/proc/sysrq-trigger'
+            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' 'VMTEST_EMULATED=1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'sh' '-c' 'echo '\''c'\'' >/proc/sysrq-trigger'
             }
             vmtest_crash_command() {
             	:
-            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'after'
+            	exec '/bin/busybox' env -i 'NAME=value' 'XDG_RUNTIME_DIR=/run/user/0' 'VMTEST_EVENTS=/run/vmtest/events' 'VMTEST_KERNEL=6.1' 'VMTEST_EMULATED=1' '/bin/busybox' setsid /bin/sh -c 'exec "$@"' sh 'after'
             }
             TEXT"#]]
         .assert_eq(&functions);
