@@ -542,7 +542,8 @@ start_kernel_pump() {
 # As a record of a process' (facility 1) with the level of debugging (7), which no console shows.
 mark_kernel() {
 	{ [ -n "$kernel_pump" ] && echo "<15>$vmtest_mark" >/dev/kmsg; } 2>/dev/null && return
-	[ -z "$kernel_pump" ] || kill -9 "$kernel_pump"
+	# A port can be opened once only. Its end may have been waited for already.
+	[ -z "$kernel_pump" ] || { kill -9 "$kernel_pump" && wait "$kernel_pump"; } 2>/dev/null
 	printf '%s' "$vmtest_mark" >"$kernel_port"
 }
 

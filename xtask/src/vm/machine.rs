@@ -45,6 +45,10 @@ const LONGEST_WORDS: usize = 16 << 10;
 /// Lines of the console that go with an outcome.
 const CONSOLE_TAIL: usize = 20;
 
+/// How long the kernel's log is waited for when all else has come: the mark passes through the
+/// guest's kernel, where others may read it, or overwrite it.
+const KERNEL_LIMIT: Duration = Duration::from_secs(10);
+
 /// How many chunks may wait between a port and the sink. When they are used up the port is not
 /// read, QEMU stops taking from the guest, and the guest's writer waits.
 const QUEUE: usize = 16;
@@ -74,6 +78,8 @@ pub(super) struct Machine<'m> {
     /// The phase before a planned crash, once it is over.
     main: Option<PhaseRun>,
     kernel_log: ComplaintReader,
+    /// When the last mark came but that of the kernel's log.
+    marked: Option<Instant>,
     complaints: Vec<Complaint>,
     /// The bits of `/proc/sys/kernel/tainted`.
     tainted: u64,
@@ -146,6 +152,7 @@ impl<'m> Machine<'m> {
             odd: None,
             main: None,
             kernel_log: ComplaintReader::default(),
+            marked: None,
             complaints: Vec::new(),
             tainted: 0,
         })
@@ -260,6 +267,7 @@ impl<'m> Machine<'m> {
             *scanner = MarkScanner::between(wires.mark);
         }
         wires.status = StatusReader::default();
+        self.marked = None;
         wires.tell("crash");
         self.watch(wires)
     }
@@ -424,11 +432,20 @@ impl<'m> Machine<'m> {
             self.watch.bytes(self.now(), None);
             self.sink.console(&self.console.take())?;
         }
+        let ended_on = |kernel| {
+            let mut scanners = wires.scanners.iter();
+            scanners.all(|(port, scanner)| (*port == Port::Kernel) != kernel || scanner.ended())
+        };
+        let rest = ended_on(false);
+        self.marked = self.marked.or_else(|| rest.then(Instant::now));
+        let late = self
+            .marked
+            .is_some_and(|marked| marked.elapsed() > KERNEL_LIMIT);
         let look = Look {
             words: &self.console.words,
             console: self.console.bytes,
             quiet,
-            drained: wires.scanners.iter().all(|(_, scanner)| scanner.ended()),
+            drained: rest && (ended_on(true) || late),
             closed: wires.open == 0,
             disconnected: heard == Heard::Disconnected,
             ended,

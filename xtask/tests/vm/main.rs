@@ -9,6 +9,7 @@
 //! `VMTEST_TEST_KERNEL` names another kernel request.
 
 mod cargo;
+mod complaints;
 mod crash;
 mod debugger;
 mod distribution;
