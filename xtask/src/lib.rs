@@ -54,7 +54,7 @@ pub mod internals {
     pub use crate::release::download::{self, Downloaded};
     pub use crate::release::upload;
     pub use crate::report::matrix::TestMatrix;
-    pub use crate::report::{html, json, junit, markdown, text};
+    pub use crate::report::{html, json, junit, kcidb, markdown, text};
     pub use crate::supply::offer::How;
     pub use crate::supply::places::KernelPlace;
     pub use crate::supply::{Sources, choose};

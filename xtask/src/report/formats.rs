@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 
 use super::diff::SessionDiff;
-use super::{html, json, junit, markdown, text};
+use super::{html, json, junit, kcidb, markdown, text};
 use crate::base::color::Paint;
 use crate::model::results::Results;
 
-pub static FORMATS: [ReportFormat; 5] = [
+pub static FORMATS: [ReportFormat; 6] = [
     ReportFormat {
         name: "text",
         help: "Failures, and a table of the kernels",
@@ -57,6 +57,14 @@ pub static FORMATS: [ReportFormat; 5] = [
             help: "An object: worse, filtered, runs, changes, not_reached",
             render: |diff, _| json::difference(diff),
         }),
+    },
+    ReportFormat {
+        name: "kcidb",
+        help: "JSON of KCIDB's schema 5.3: checkouts, builds, tests",
+        file: None,
+        colored: false,
+        render: |results, _| kcidb::render(results),
+        comparison: None,
     },
 ];
 

@@ -11,6 +11,7 @@ pub(crate) mod github;
 pub mod html;
 pub mod json;
 pub mod junit;
+pub mod kcidb;
 pub mod markdown;
 pub mod matrix;
 pub(crate) mod merge;

@@ -18,6 +18,7 @@ mod html;
 mod inputs;
 mod jobs;
 mod junit;
+mod kcidb;
 mod kconfig;
 mod leftovers;
 mod local;
