@@ -34,6 +34,7 @@ fn the_guests_runner_passes_its_own_tests() {
 
 /// With the host's pytest, else with one from PyPI.
 #[test]
+#[allow(clippy::print_stdout, reason = "says why it is left out")]
 fn the_guests_runner_of_pytest_passes_its_own_tests() {
     let mut python = Path::new("python3").to_owned();
     let folder = tempfile::tempdir().unwrap();
