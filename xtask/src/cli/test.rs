@@ -5,12 +5,14 @@ use std::path::{Path, PathBuf};
 
 use crate::base::{env::Env, error::Failure, stdout::Stdout, ui::Ui};
 use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags, report};
+use crate::kernel::config::OwnFragment;
 use crate::model::project::{self, Choice, parse_size};
 use crate::model::run_event::{Observer, SessionEnd};
 use crate::report::{files, github, terminal::Reporter};
 use crate::run::framework::{self, FRAMEWORKS};
 use crate::run::{schedule::Partition, schedule::RetryPolicy, session::SessionOptions};
 use crate::run::{test_run::TestOptions, test_run::TestRun};
+use crate::supply::Sources;
 use crate::vm::preflight;
 use anyhow::{Context, Result};
 use clap::Args;
@@ -191,7 +193,6 @@ impl Subject {
             let message = format!("--runner {} needs a command", framework.name());
             return Err(Failure::usage(message).hint("-- ./run.sh").into());
         }
-        let sources = self.sources.sources(env, setup)?;
         let environment = self.machine.environment()?;
         let devices = self.machine.devices()?;
         let choice = Choice {
@@ -202,6 +203,11 @@ impl Subject {
             anonymous: foreign.is_some(),
         };
         let mut project = project::choose(&choice, &env.paths.assets)?;
+        let own = Vec::from_iter(project.kernel_options());
+        let sources = Sources {
+            own: OwnFragment::read_all(&own)?,
+            ..self.sources.sources(env, setup)?
+        };
         let tests = &project.project.tests;
         let own = framework::named(&tests.runner).context("an unknown runner")?;
         let (program, arguments) = match (given, foreign) {

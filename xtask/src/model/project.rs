@@ -35,6 +35,9 @@
 //! size = "1 GiB"
 //! variable = "EXAMPLE_DISK"    # names the device to the tests
 //!
+//! [kernel]                     # what the tested kernels must have
+//! options = "kernel.config"    # a fragment in the format of kernel-configs/README.md
+//!
 //! [needs]
 //! programs = ["mkfs.ext4"]     # host programs that the tests run
 //! python = ["pyroute2==0.9.7"] # lines of a pip requirements file
@@ -135,6 +138,8 @@ pub struct Project {
     pub module: Option<Module>,
     pub disk: Option<ProjectDisk>,
     #[serde(default)]
+    pub kernel: KernelNeeds,
+    #[serde(default)]
     pub needs: Needs,
     #[serde(default, deserialize_with = "expectations", rename = "expect")]
     pub expectations: Vec<Expectation>,
@@ -163,6 +168,15 @@ pub struct Needs {
     pub prepare: Vec<String>,
     /// C headers that they include.
     pub headers: Vec<String>,
+}
+
+/// What the tested kernels must have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KernelNeeds {
+    /// A fragment with options beyond ours, relative to the tree.
+    #[serde(deserialize_with = "some_inside")]
+    pub options: Option<PathBuf>,
 }
 
 /// The tests in the guest.
@@ -475,6 +489,10 @@ fn inside<'d, D: Deserializer<'d>>(deserializer: D) -> Result<PathBuf, D::Error>
     }
 }
 
+fn some_inside<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<PathBuf>, D::Error> {
+    inside(deserializer).map(Some)
+}
+
 fn runner<'d, D: Deserializer<'d>>(deserializer: D) -> Result<String, D::Error> {
     let name = String::deserialize(deserializer)?;
     let known = RUNNERS.iter().map(|(known, _)| *known).collect::<Vec<_>>();
@@ -578,6 +596,17 @@ pub struct Chosen {
     /// A tree on this machine, its absolute path with links unresolved; `None`: the pinned
     /// release of a profile, yet to be fetched.
     pub tree: Option<PathBuf>,
+}
+
+impl Chosen {
+    /// The fragment with options beyond ours. A release that is yet to be fetched has none.
+    pub fn kernel_options(&self) -> Option<PathBuf> {
+        Some(
+            self.tree
+                .as_ref()?
+                .join(self.project.kernel.options.as_ref()?),
+        )
+    }
 }
 
 /// What says which project it is.

@@ -356,8 +356,10 @@ impl Worker<'_> {
         let kernel = supply::obtain(env, request, choice, self.session.sources);
         let kernel = kernel.map_err(|error| failure(&name, wanted.stage(), error))?;
         let name = queue::name(&kernel);
-        let module = suite.module(env, &kernel);
-        let module = module.context("cannot build the test module");
+        let module = suite.require_options(env, &kernel).and_then(|()| {
+            let module = suite.module(env, &kernel);
+            module.context("cannot build the test module")
+        });
         let durations = (self.session.options.shards > 1).then(|| suite.durations(&name));
         let set_up = |error| failure(&name, Stage::Setup, error);
         Ok(ReadyKernel {

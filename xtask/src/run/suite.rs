@@ -15,8 +15,9 @@ pub use self::merge::merge;
 use self::sink::Judge;
 pub use self::sink::{Outlet, SuiteSink};
 use crate::base::error::{self, Failure, FailureKind};
-use crate::base::{disk, env::Env, environment::guest_environment};
+use crate::base::{disk, env::Env, environment::guest_environment, input};
 use crate::kernel::distro::headers;
+use crate::kernel::manifest::Manifest;
 use crate::kernel::module::{self, ModuleOptions};
 use crate::model::project::{Discovery, Project};
 use crate::model::results::{RunName, RunRecord};
@@ -136,6 +137,39 @@ impl Suite<'_> {
             loader: loader.clone(),
             trigger: crash.trigger.clone(),
         })
+    }
+
+    /// Refuses a kernel that lacks options that the project asks for.
+    pub fn require_options(&self, env: &Env, kernel: &LocalKernel) -> Result<()> {
+        let (name, release) = (&self.project.name, &kernel.release);
+        for own in &self.options.sources.own {
+            let text = kernel.config.as_deref();
+            let text = text.and_then(|path| input::text(path, input::TEXT).ok());
+            let lacking = text.and_then(|text| own.lacking(&release.version, &text));
+            let Some(lacking) = lacking else {
+                env.ui.warn(format!(
+                    "{release}: its configuration is unknown; taken to have the options of {name}"
+                ));
+                continue;
+            };
+            let again = format!("-k '{}.*default+{}'", release.version.series, own.name);
+            if !lacking.is_empty() {
+                let lacking = lacking.join(", ");
+                let message = format!("{release} lacks options that {name} needs: {lacking}");
+                let hint = format!("with {again} --setup builds a kernel that has them");
+                return Err(Failure::setup(message).hint(hint).into());
+            }
+            let manifest = Manifest::read(&kernel.path)?;
+            let records = manifest.into_iter().flat_map(|manifest| manifest.options);
+            let mut records = records.filter(|record| record.name == own.name);
+            if records.any(|record| record.checksum != own.checksum(&release.version)) {
+                let why = "was made from other options of that name";
+                let remedy = "build-kernel --config builds it again";
+                env.ui
+                    .warn(format!("{release} is stale: it {why}; {remedy}"));
+            }
+        }
+        Ok(())
     }
 
     pub fn module(&self, env: &Env, kernel: &LocalKernel) -> Result<Option<PathBuf>> {

@@ -144,6 +144,51 @@ fn the_exit_status_is_the_first_of_1_4_3_5_that_occurred() {
 }
 
 #[test]
+fn a_kernel_without_the_projects_options_is_refused_and_the_others_go_on() {
+    let text = include_str!("files/session/passes.py");
+    let setting = Setting::new(&["6.1.1", "6.2.1", "6.3.1"], text);
+    let own = "6.4.1-vmtest1.1default+fuse";
+    let folder = setting.work.path().join(format!("x86_64/kernel-{own}"));
+    fs::create_dir_all(&folder).unwrap();
+    fake_kernel::write(&folder, own, "00ff00ff", 0);
+    for (release, options) in [
+        ("6.1.1-vmtest1.1default", ""),
+        ("6.2.1-vmtest1.1default", "CONFIG_FUSE_FS=m\n"),
+        (own, "CONFIG_FUSE_FS=y\n"),
+    ] {
+        let config = format!("x86_64/kernel-{release}/build/.config");
+        let text = format!("{}{options}", fake_kernel::GUEST_CONFIG);
+        fs::write(setting.work.path().join(config), text).unwrap();
+    }
+    let write = |name: &str, text: &str| fs::write(setting.project().join(name), text).unwrap();
+    write(
+        "vmtest.toml",
+        "name = \"example\"\n[kernel]\noptions = \"fuse.config\"\n",
+    );
+    write("fuse.config", "# File systems.\nCONFIG_FUSE_FS=y\n");
+    let run = setting.test("-j1 -k 6.1,6.2,6.3,6.4.*default+fuse");
+    let run = run.expect_status(3);
+    let results = setting.results();
+    let mut expected = ["6.1.1", "6.2.1", "6.3.1", "6.4.1"].map(|name| (name.to_owned(), "passed"));
+    expected[0].1 = "setup failed";
+    assert_eq!(outcomes(&results), expected);
+    let refused = results
+        .runs
+        .iter()
+        .find(|run| run.outcome.name() == "setup failed");
+    let outcome = format!("{:?}", refused.unwrap().outcome);
+    assert!(
+        outcome.contains("CONFIG_FUSE_FS=y (it is not set)"),
+        "{outcome}"
+    );
+    let note = "6.3.1-vmtest1.1default: its configuration is unknown";
+    assert!(run.stderr.contains(note), "{}", run.stderr);
+    assert_eq!(run.stderr.matches("is unknown").count(), 1);
+    let run = setting.test("-k 6.4").expect_status(3);
+    assert!(run.stdout.contains("6.4"), "{}", run.stdout);
+}
+
+#[test]
 fn what_several_requests_pick_is_tested_once() {
     let setting = Setting::new(&["6.1.1"], include_str!("files/session/passes.py"));
     setting.test("-k 6.1 -k 6.1.1*,6.*").expect_status(0);

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use super::{Merged, WantedOption, parse_fragment};
+use super::{FinalConfig, Merged, Value, WantedOption, audit, parse_fragment};
 use crate::base::{error::Failure, input, sha256::Sha256};
 use crate::model::project::{FILE_NAME, Project};
 use crate::model::version::{Version, is_options_name};
@@ -63,6 +63,26 @@ impl OwnFragment {
     pub fn names(all: &[Self]) -> Option<String> {
         let names = all.iter().map(|own| &*own.name).collect::<Vec<_>>();
         (!names.is_empty()).then(|| names.join("+"))
+    }
+
+    /// The options that a finished `.config` of a version lacks, with what it has instead. It
+    /// does not matter what is built in and what is a module. `None` if it is no `.config`.
+    pub fn lacking(&self, version: &Version, final_config: &str) -> Option<Vec<String>> {
+        if FinalConfig::parse(final_config).is_empty() {
+            return None;
+        }
+        let merged = Merged {
+            options: self.options.clone(),
+        };
+        let audit = audit(&merged, version, final_config, Some(&[]));
+        let lost = audit.lost().map(|option| {
+            let (name, wanted) = (option.name, &option.wanted.value);
+            match &option.found {
+                Value::No => format!("{name}={wanted} (it is not set)"),
+                found => format!("{name}={wanted} (it is {found})"),
+            }
+        });
+        Some(lost.collect())
     }
 
     /// SHA-256 of what it sets in a version, so that comments do not count.
@@ -155,6 +175,26 @@ mod tests {
         let empty = write(work.path(), "b.config", "\n");
         assert!(message(&[empty]).ends_with("sets no option"));
         assert!(message(&[work.path().join("c.config")]).contains("c.config"));
+    }
+
+    #[test]
+    fn a_finished_configuration_may_have_modules_for_what_is_built_in() {
+        let work = tempfile::tempdir().unwrap();
+        let text = format!("{LANDLOCK}CONFIG_FUSE_FS=y\nCONFIG_LSM=\"landlock\"\n");
+        let own = OwnFragment::read(&write(work.path(), "a.config", &text)).unwrap();
+        let lacking = |version: &str, text: &str| own.lacking(&version.parse().unwrap(), text);
+        let has = "CONFIG_SECURITY=y\nCONFIG_FUSE_FS=m\nCONFIG_LSM=\"landlock\"\n";
+        assert_eq!(lacking("5.10.1", has).unwrap(), [""; 0]);
+        let missing = ["CONFIG_SECURITY_LANDLOCK=y (it is not set)"];
+        assert_eq!(lacking("6.1.1", has).unwrap(), missing);
+        let other =
+            has.replace("landlock", "bpf") + "CONFIG_SECURITY_LANDLOCK=y\nCONFIG_KALLSYMS=y\n";
+        let wrong = [
+            "CONFIG_KALLSYMS=n (it is y)",
+            "CONFIG_LSM=\"landlock\" (it is \"bpf\")",
+        ];
+        assert_eq!(lacking("6.1.1", &other).unwrap(), wrong);
+        assert_eq!(lacking("6.1.1", ""), None);
     }
 
     #[test]

@@ -31,6 +31,7 @@ fn the_smallest_project() {
             environment: vec![],
             module: None,
             disk: None,
+            kernel: KernelNeeds::default(),
             needs: Needs::default(),
             allowances: vec![],
             expectations: vec![],
@@ -74,6 +75,12 @@ fn mistakes_are_named_with_their_line() {
         expect!["vmtest.toml:2: pyhton: unknown key (did you mean python?)"],
     );
     check(
+        "name = \"x\"\n[kernel]\noptions = \"../kernel.config\"\n",
+        expect![[
+            r#"vmtest.toml:3: kernel.options: "../kernel.config" must be a path inside the project"#
+        ]],
+    );
+    check(
         "name = \"x\"\n\n[needs]\nprograms = []\nprogramms = [\"gdb\"]\n",
         expect!["vmtest.toml:5: needs.programms: unknown key (did you mean programs?)"],
     );
@@ -84,7 +91,7 @@ fn mistakes_are_named_with_their_line() {
     check(
         "name = \"x\"\n[[phase]]\nname = \"kdump\"\n",
         expect![
-            "vmtest.toml:2: phase: unknown key (there is name, python, detect, prepare, memory, tests, crash, env, module, disk, needs, expect, allow, local, release)"
+            "vmtest.toml:2: phase: unknown key (there is name, python, detect, prepare, memory, tests, crash, env, module, disk, kernel, needs, expect, allow, local, release)"
         ],
     );
     check(
