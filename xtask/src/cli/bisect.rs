@@ -9,7 +9,7 @@ use crate::model::kernel_request::{KernelRequest, Selector};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, exit_status};
 use crate::report::{files, formats::ReportLook, terminal::Reporter};
-use crate::run::bisect::{self, Bisection, Step, Verdict};
+use crate::run::bisect::{self, Bisection, Question, Step, Verdict};
 use crate::run::{queue, run_folder, test_run::TestOptions, test_run::TestRun};
 use anyhow::{Context, Result};
 use clap::Args;
@@ -26,13 +26,19 @@ use clap::Args;
 Examples:
   cargo xtask bisect tests.linux_kernel.helpers.test_mm.TestMm.test_pfn -K
   cargo xtask bisect tests.test_a.A.test_b -C ~/project -k 5.10,5.15,6.1,6.6,6.12
+  cargo xtask bisect --complaint 'WARNING: * at mm/*' -K
   cargo xtask bisect tests.test_a.A.test_b -K --results build/vmtest/log/20261125-162120-123-0a1b2c3d
 
 Exit status: 0 a change was found; 1 there is none; 2 usage, also a test that cannot be found; 3 or 4
 kernels that could not be had or did not boot keep it from being found; 5 a kernel ran no such test.")]
 pub struct BisectFlags {
     /// Search with this test, by its dotted name; a class, module or file counts as its worst test
-    pub test: String,
+    #[arg(required_unless_present = "complaint")]
+    pub test: Option<String>,
+    /// Search for a complaint of the kernel whose first line, or kind, matches this pattern of
+    /// shell wildcards; with TEST, only that test runs
+    #[arg(long, value_name = "PATTERN")]
+    pub complaint: Option<glob::Pattern>,
     #[command(flatten)]
     pub kernels: KernelFlags,
     /// Make sure that the test changed at all, with one more run if necessary
@@ -57,15 +63,24 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
     let mut names = requests.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut bisection = Bisection::new(requests.len()).verify(flags.verify);
     let mut options = flags.subject.options(env, &flags.command, setup)?;
-    options
-        .arguments
-        .extend(options.framework.pick(&flags.test));
+    let picked = flags
+        .test
+        .iter()
+        .flat_map(|test| options.framework.pick(test));
+    options.arguments.extend(picked.collect::<Vec<_>>());
+    let question = match (&flags.complaint, &flags.test) {
+        (Some(pattern), _) => Question::Complaint(pattern.clone()),
+        (None, test) => Question::Test {
+            name: test.clone().unwrap_or_default(),
+            alone: !options.arguments.is_empty(),
+        },
+    };
     let places = match flags.results.is_empty() {
         true => Vec::new(),
         false => places(env, &requests, &options)?,
     };
     for path in &flags.results {
-        let known = bisect::known(&requests, &places, &flags.test, &files::read(path)?);
+        let known = bisect::known(&requests, &places, &question, &files::read(path)?);
         for (kernel, verdict) in known.into_iter().enumerate() {
             let Some(verdict) = verdict else { continue };
             bisection.answer(kernel, verdict);
@@ -79,18 +94,13 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
         let task = env.ui.task(format!("testing {}", names[kernel]));
         options.requests = vec![Some(requests[kernel].clone())];
         options.folder = Some(logs.join(kernel.to_string()));
-        let record = run_one(env, &options, &names[kernel])?;
+        let (verdict, record) = run_one(env, &options, &question, &names[kernel])?;
         drop(task);
         if record.outcome == RunOutcome::NoTests {
             // It would be the same on every other kernel.
-            let message = format!("there is no test {} on {}", flags.test, record.name.kernel);
+            let message = format!("there is no test {question} on {}", record.name.kernel);
             return Err(Failure::new(FailureKind::NoTests, message).into());
         }
-        let verdict = match options.arguments.is_empty() {
-            false => Verdict::of(&record),
-            // All tests ran.
-            true => Verdict::within(&record, &flags.test).unwrap_or(Verdict::Untestable),
-        };
         // Without a kernel it is the request's name, which stands there already.
         names[kernel] = record.name.kernel;
         let mut why = String::new();
@@ -102,7 +112,7 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
         env.ui.info(format!("{verdict} on {}{why}", names[kernel]));
         anyhow::Ok(verdict)
     })?;
-    stdout::print(&(bisection.describe(&flags.test, &names) + "\n"))?;
+    stdout::print(&(bisection.describe(&question.to_string(), &names) + "\n"))?;
     Ok(match last {
         Step::Found { .. } => 0,
         Step::Same | Step::Run(_) => 1,
@@ -129,7 +139,12 @@ fn places(
 }
 
 /// The test on one kernel. The words of its run are only wanted with `-v`.
-fn run_one(env: &Env, options: &TestOptions, kernel: &str) -> Result<RunRecord> {
+fn run_one(
+    env: &Env,
+    options: &TestOptions,
+    question: &Question,
+    kernel: &str,
+) -> Result<(Verdict, RunRecord)> {
     let mut inner = env.clone();
     if env.ui.verbosity() != Verbosity::Verbose {
         inner.ui = env.ui.quiet();
@@ -150,9 +165,15 @@ fn run_one(env: &Env, options: &TestOptions, kernel: &str) -> Result<RunRecord> 
     }
     let reports = run.plan.folder.display();
     inner.ui.info(format!("reports: {reports}"));
-    let mut runs = end.results.runs.into_iter();
     // Its main tests, and those after its crash.
-    let telling = runs.clone().position(|run| Verdict::of(&run).tells());
-    let run = runs.nth(telling.unwrap_or(0));
-    run.with_context(|| format!("the test on {kernel} left no result"))
+    let mut runs = end.results.runs.into_iter();
+    let verdicts = runs.clone().map(|run| question.verdict(&run));
+    let verdicts = verdicts.collect::<Vec<_>>();
+    let told = bisect::telling(verdicts.iter().copied()).and_then(|told| {
+        Some((
+            told,
+            runs.nth(verdicts.iter().position(|one| *one == told)?)?,
+        ))
+    });
+    told.with_context(|| format!("the test on {kernel} left no result"))
 }

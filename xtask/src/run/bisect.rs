@@ -32,6 +32,54 @@ pub enum Verdict {
     Skipped,
     /// The kernel could not be had or did not boot, or there is no such test.
     Untestable,
+    /// Of a complaint.
+    Occurs,
+    Absent,
+}
+
+/// What may have changed from one kernel to the next.
+pub enum Question {
+    /// A test, which runs alone or, if its framework cannot pick it, with all others.
+    Test { name: String, alone: bool },
+    /// A complaint whose title or kind matches, allowed or not.
+    Complaint(glob::Pattern),
+}
+
+impl Question {
+    /// What a run says about it that was made for it.
+    pub fn verdict(&self, record: &RunRecord) -> Verdict {
+        match self {
+            Self::Test { alone: true, .. } => Verdict::of(record),
+            _ => self.recorded(record).unwrap_or(Verdict::Untestable),
+        }
+    }
+
+    /// What a run of more tests says about it; `None` if it does not tell.
+    pub fn recorded(&self, record: &RunRecord) -> Option<Verdict> {
+        match self {
+            Self::Test { name, .. } => Verdict::within(record, name),
+            Self::Complaint(pattern) => {
+                let mut complaints = record.tally.complaints.iter();
+                let occurs = complaints
+                    .any(|known| pattern.matches(&known.title) || pattern.matches(&known.kind));
+                let absent = record.outcome.is_complete().then_some(Verdict::Absent);
+                if occurs {
+                    Some(Verdict::Occurs)
+                } else {
+                    absent
+                }
+            }
+        }
+    }
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Test { name, .. } => f.write_str(name),
+            Self::Complaint(pattern) => write!(f, "the complaint {pattern}"),
+        }
+    }
 }
 
 impl Verdict {
@@ -81,7 +129,7 @@ impl Verdict {
     }
 
     pub fn tells(self) -> bool {
-        matches!(self, Self::Passed | Self::Bad)
+        matches!(self, Self::Passed | Self::Bad | Self::Occurs | Self::Absent)
     }
 
     /// The verdict of several tests; `None` without any.
@@ -107,6 +155,8 @@ impl fmt::Display for Verdict {
             Self::Bad => "fails",
             Self::Skipped => "is skipped",
             Self::Untestable => "cannot be tested",
+            Self::Occurs => "occurs",
+            Self::Absent => "does not occur",
         })
     }
 }
@@ -325,12 +375,13 @@ fn version(request: &KernelRequest) -> Option<Version> {
     }
 }
 
-/// Of what the phases of one kernel's run say about a test, the first that tells
-/// something: before the crash, those after it are skipped.
+/// Of what the phases of one kernel's run say, the first that tells something: before the
+/// crash, the tests after it are skipped. A complaint occurs if it does in any phase.
 pub fn telling(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
-    let mut all = verdicts.into_iter().peekable();
-    let first = all.peek().copied();
-    all.find(|verdict| verdict.tells()).or(first)
+    let all = verdicts.into_iter().collect::<Vec<_>>();
+    let occurs = all.iter().find(|verdict| **verdict == Verdict::Occurs);
+    let tells = || all.iter().find(|verdict| verdict.tells());
+    occurs.or_else(tells).or(all.first()).copied()
 }
 
 /// What earlier results say about the test on each kernel of the list: the newest that a
@@ -338,14 +389,14 @@ pub fn telling(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
 pub fn known(
     requests: &[KernelRequest],
     places: &[Option<RunName>],
-    test: &str,
+    question: &Question,
     results: &Results,
 ) -> Vec<Option<Verdict>> {
     let verdict = |(number, request): (usize, &KernelRequest)| {
         if let Some(Some(place)) = places.get(number) {
             let runs = results.runs.iter();
             let runs = runs.filter(|run| run.name.is_same_kernel(place));
-            return telling(runs.filter_map(|run| Verdict::within(run, test)));
+            return telling(runs.filter_map(|run| question.recorded(run)));
         }
         let runs = results.runs.iter().filter_map(|run| {
             let release = run.name.kernel.parse::<Release>().ok()?;
@@ -355,7 +406,7 @@ pub fn known(
         let runs = runs.collect::<Vec<_>>();
         let newest = runs.iter().map(|(release, _)| release).max();
         let runs = runs.iter().filter(|(release, _)| Some(release) == newest);
-        telling(runs.filter_map(|(_, run)| Verdict::within(run, test)))
+        telling(runs.filter_map(|(_, run)| question.recorded(run)))
     };
     requests.iter().enumerate().map(verdict).collect()
 }

@@ -2,6 +2,7 @@
 //! be tested.
 
 use super::*;
+use crate::model::complaint::Complaint;
 use crate::model::results::RunName;
 use crate::model::test_event::{FinishedTest, Stage, Tally, TestEvent};
 
@@ -370,16 +371,16 @@ fn verdicts_within_longer_runs() {
     };
     let requests = ["6.1.*", "x86_64:6.1", "6.12", "./kernel"].map(|text| text.parse().unwrap());
     let expected = [Some(Verdict::Passed), Some(Verdict::Passed), None, None];
-    assert_eq!(known(&requests, &[], "t.A.a", &results), expected);
+    assert_eq!(known(&requests, &[], &test("t.A.a"), &results), expected);
     // What is skipped before the crash may run after it.
     let mut after = record(RunOutcome::TestsFailed, &[("t.B.a", Failed)]);
     after.name = after.name.crash();
     let mut both = results;
     both.runs.push(after);
     let expected = [Some(Verdict::Bad), Some(Verdict::Bad), None, None];
-    assert_eq!(known(&requests, &[], "t.B.a", &both), expected);
+    assert_eq!(known(&requests, &[], &test("t.B.a"), &both), expected);
     let expected = [Some(Verdict::Passed), Some(Verdict::Passed), None, None];
-    assert_eq!(known(&requests, &[], "t.A.a", &both), expected);
+    assert_eq!(known(&requests, &[], &test("t.A.a"), &both), expected);
 }
 
 #[test]
@@ -479,5 +480,62 @@ fn answers_are_in_words() {
     assert_eq!(
         Bisection::new(0).describe("t", &[]),
         "t could be tested on no kernel"
+    );
+}
+
+fn test(name: &str) -> Question {
+    Question::Test {
+        name: name.to_owned(),
+        alone: true,
+    }
+}
+
+#[test]
+fn a_complaint_occurs_if_any_phase_has_it() {
+    let question = Question::Complaint(glob::Pattern::new("*at mm/*").unwrap());
+    let record = |titles: &[&str], outcome| {
+        let mut record = RunRecord::new(RunName::default(), outcome);
+        let complaint = |title: &&str| Complaint {
+            kind: "WARNING".to_owned(),
+            title: (*title).to_owned(),
+            report: String::new(),
+            test: None,
+            allowed: Some("known".to_owned()),
+            time: None,
+        };
+        record.tally.complaints = titles.iter().map(complaint).collect();
+        question.verdict(&record)
+    };
+    let lost = || RunOutcome::Lost {
+        how: "x".to_owned(),
+        running: None,
+    };
+    assert_eq!(
+        record(&["WARNING: at mm/slab.c:1"], lost()),
+        Verdict::Occurs
+    );
+    assert_eq!(
+        record(&["WARNING: at fs/x.c:1"], RunOutcome::Passed),
+        Verdict::Absent
+    );
+    // Who knows what would have come.
+    assert_eq!(record(&[], lost()), Verdict::Untestable);
+    assert_eq!(
+        telling([Verdict::Absent, Verdict::Occurs]),
+        Some(Verdict::Occurs)
+    );
+    assert_eq!(
+        telling([Verdict::Skipped, Verdict::Bad]),
+        Some(Verdict::Bad)
+    );
+    let mut bisection = Bisection::new(2);
+    bisection.answer(0, Verdict::Absent);
+    bisection.answer(1, Verdict::Occurs);
+    assert_eq!(
+        bisection.describe(
+            &question.to_string(),
+            &["5.10".to_owned(), "6.1".to_owned()]
+        ),
+        "the complaint *at mm/* does not occur on 5.10 and occurs from 6.1 on"
     );
 }
