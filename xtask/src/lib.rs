@@ -37,7 +37,7 @@ pub mod internals {
     pub use crate::base::paths::{Files, Paths};
     pub use crate::base::process::{LongChild, LongCommand};
     pub use crate::base::ui::{Ui, Verbosity};
-    pub use crate::host::setup::{Distribution, Family, Machine, Tool, require_on};
+    pub use crate::host::setup::{Distribution, Family, HostMachine, Tool, require_on};
     pub use crate::kernel::source::{self, SourceChoice, WantedSource};
     pub use crate::model::arch::host;
     pub use crate::model::complaint::Complaint;

@@ -37,13 +37,13 @@ const STEPS: &str = include_str!("../../../.ci/steps.toml");
 
 #[derive(Debug, Deserialize)]
 struct Steps {
-    step: Vec<Step>,
+    step: Vec<CiStep>,
 }
 
 /// One check; `.ci/steps.toml` says what each field is.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Step {
+struct CiStep {
     name: String,
     about: String,
     command: Vec<String>,
@@ -85,7 +85,7 @@ pub fn run(env: &Env, flags: &CiFlags, workspace: Option<&Path>, setup: bool) ->
 }
 
 /// The steps for a workspace, in order.
-fn steps(workspace: &Path, setup: bool) -> Result<Vec<Step>> {
+fn steps(workspace: &Path, setup: bool) -> Result<Vec<CiStep>> {
     let top = glob::Pattern::escape(&workspace.to_string_lossy());
     let mut steps = Vec::new();
     for mut step in toml::from_str::<Steps>(STEPS)?.step {
@@ -109,7 +109,7 @@ fn steps(workspace: &Path, setup: bool) -> Result<Vec<Step>> {
 }
 
 /// Those of `steps` whose names are given; all if none is.
-fn select(mut steps: Vec<Step>, names: &[String]) -> Result<Vec<Step>, Failure> {
+fn select(mut steps: Vec<CiStep>, names: &[String]) -> Result<Vec<CiStep>, Failure> {
     for name in names {
         if !steps.iter().any(|step| step.name == *name) {
             let known = steps.iter().map(|step| step.name.as_str());
@@ -131,7 +131,7 @@ enum StepOutcome {
     LeftOut(String),
 }
 
-fn carry_out(env: &Env, step: &Step, workspace: &Path) -> Result<StepOutcome> {
+fn carry_out(env: &Env, step: &CiStep, workspace: &Path) -> Result<StepOutcome> {
     let program = match step.command[0].as_str() {
         "cargo" => std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
         "xtask" => std::env::current_exe()?.into(),
@@ -166,7 +166,7 @@ fn carry_out(env: &Env, step: &Step, workspace: &Path) -> Result<StepOutcome> {
 }
 
 /// A line per step, and a last one that counts.
-fn summary(steps: &[Step], outcomes: &[(StepOutcome, Duration)]) -> String {
+fn summary(steps: &[CiStep], outcomes: &[(StepOutcome, Duration)]) -> String {
     let mut rows = Vec::new();
     let mut passed = 0;
     for (step, (outcome, duration)) in steps.iter().zip(outcomes) {
@@ -190,7 +190,7 @@ mod tests {
     use super::*;
     use crate::base::process::shell_quote;
 
-    fn planned(setup: bool) -> Vec<Step> {
+    fn planned(setup: bool) -> Vec<CiStep> {
         let workspace = tempfile::tempdir().unwrap();
         for file in [
             "vmtest-assets/guest/init.sh",

@@ -7,7 +7,7 @@ use std::{ffi::OsString, fs, path::Path, time::Duration};
 
 use crate::base::process::{shell, shell_quote};
 use crate::base::{disk, env::Env, input, programs, stdout, table, temporary::Temporary};
-use crate::host::setup::{self, Machine, Tool};
+use crate::host::setup::{self, HostMachine, Tool};
 use crate::kernel::store;
 use crate::model::project::{PROFILES, Project};
 use crate::model::{arch::Arch, kernel::LocalKernel};
@@ -155,7 +155,7 @@ fn missing_applets(list: &str) -> Vec<&'static str> {
 }
 
 fn examine(env: &Env, arch: &'static Arch) -> Result<Vec<Check>> {
-    let machine = Machine::probe();
+    let machine = HostMachine::probe();
     let for_ci = Some("only needed by cargo xtask ci".to_owned());
     let mut needed = vec![
         ("tools to run VMs", setup::for_vm(arch), None),
@@ -220,7 +220,7 @@ fn examine(env: &Env, arch: &'static Arch) -> Result<Vec<Check>> {
 }
 
 /// `purpose` says what the tools are good for, if not everybody needs them.
-fn tools(machine: &Machine, tools: &[Tool], purpose: Option<String>) -> Judgement {
+fn tools(machine: &HostMachine, tools: &[Tool], purpose: Option<String>) -> Judgement {
     let missing = machine.missing(tools);
     if missing.is_empty() {
         return Ok("all there".to_owned());

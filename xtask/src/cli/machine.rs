@@ -17,7 +17,7 @@ use jiff::SignedDuration;
 
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "VM options")]
-pub struct Machine {
+pub struct MachineFlags {
     /// Give the guest this much memory, in MiB or with a unit [default: 2G, or the project's]
     #[arg(long, value_name = "SIZE", value_parser = mebibytes)]
     pub memory: Option<u32>,
@@ -77,7 +77,7 @@ pub struct Machine {
     pub keep_cores: Option<PathBuf>,
 }
 
-impl Machine {
+impl MachineFlags {
     pub fn environment(&self) -> Result<Vec<(OsString, OsString)>> {
         let mut pairs = Vec::new();
         for word in &self.environment {
@@ -241,7 +241,7 @@ mod tests {
         #[derive(clap::Parser)]
         struct Alone {
             #[command(flatten)]
-            machine: Machine,
+            machine: MachineFlags,
         }
         let limits = |words: &str| {
             let alone = <Alone as clap::Parser>::try_parse_from(words.split(' '));

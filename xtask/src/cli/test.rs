@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::base::{env::Env, error::Failure, stdout::Stdout, ui::Ui};
-use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags, report};
+use crate::cli::{kernels::KernelFlags, machine::MachineFlags, release::SourceFlags, report};
 use crate::kernel::config::OwnFragment;
 use crate::model::project::{self, Choice, parse_size};
 use crate::model::run_event::{Observer, SessionEnd};
@@ -180,7 +180,7 @@ pub struct Subject {
     #[command(flatten)]
     pub sources: SourceFlags,
     #[command(flatten)]
-    pub machine: Machine,
+    pub machine: MachineFlags,
 }
 
 impl Subject {

@@ -11,7 +11,7 @@ use crate::base::environment::{cargo_paths, guest_environment, is_cargo_runner};
 use crate::base::error::{Failure, FailureKind};
 use crate::base::terminal::{self, RawTerminal};
 use crate::base::{env::Env, interrupt, process::shell_quote, shown, stdout, temporary, ui::Ui};
-use crate::cli::{kernels::KernelFlags, machine::Machine, release::SourceFlags};
+use crate::cli::{kernels::KernelFlags, machine::MachineFlags, release::SourceFlags};
 use crate::host::setup;
 use crate::model::{complaint::STALL, kernel::LocalKernel};
 use crate::supply::{self, Sources, host_arch};
@@ -89,7 +89,7 @@ pub struct VmFlags {
     #[command(flatten)]
     pub sources: SourceFlags,
     #[command(flatten)]
-    pub machine: Machine,
+    pub machine: MachineFlags,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

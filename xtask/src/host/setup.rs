@@ -220,10 +220,10 @@ fn install_line(family: Family, packages: &[&str], superuser: bool) -> String {
     format!("{sudo}{} {}", family.manager("@typed"), packages.join(" "))
 }
 
-/// Where tools are looked for and who we are: [`Machine::probe`] for this host,
+/// Where tools are looked for and who we are: [`HostMachine::probe`] for this host,
 /// other values in tests.
 #[derive(Clone, Debug)]
-pub struct Machine {
+pub struct HostMachine {
     /// The distribution, if it is a known one.
     pub distribution: Option<Distribution>,
     /// Directories of programs, in order.
@@ -238,7 +238,7 @@ pub struct Machine {
     pub supervisor: Option<PathBuf>,
 }
 
-impl Machine {
+impl HostMachine {
     pub fn probe() -> Self {
         // os-release(5): the second is the place for distributions without /etc.
         let os_release = ["/etc/os-release", "/usr/lib/os-release"]
@@ -330,11 +330,11 @@ impl Machine {
 /// Requires that the host has `tools`. With `setup`, installs what is missing, and says the
 /// command first; without, one error lists all of it with the line that installs it.
 pub fn require(env: &Env, tools: &[Tool], setup: bool) -> Result<()> {
-    require_on(env, &Machine::probe(), tools, setup)
+    require_on(env, &HostMachine::probe(), tools, setup)
 }
 
 /// [`require`] on a host that is described by a value.
-pub fn require_on(env: &Env, machine: &Machine, tools: &[Tool], setup: bool) -> Result<()> {
+pub fn require_on(env: &Env, machine: &HostMachine, tools: &[Tool], setup: bool) -> Result<()> {
     let mut missing = machine.missing(tools);
     // Another run may just be installing the same.
     let mut _lock = None;
@@ -394,7 +394,7 @@ pub fn list(tools: &[Tool]) -> String {
 }
 
 /// `sudo`, if we need it and it answers without a password.
-fn sudo(machine: &Machine) -> Option<PathBuf> {
+fn sudo(machine: &HostMachine) -> Option<PathBuf> {
     if machine.superuser {
         return None;
     }
@@ -413,7 +413,7 @@ const ENVIRONMENT: [(&str, &str); 3] = [
 ];
 
 struct Installer<'a> {
-    machine: &'a Machine,
+    machine: &'a HostMachine,
     sudo: Option<PathBuf>,
     log: PathBuf,
     ui: &'a Ui,

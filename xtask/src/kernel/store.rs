@@ -148,12 +148,12 @@ pub fn install(env: &Env, package: &Path) -> Result<LocalKernel> {
         return Err(Failure::usage(message).hint(hint).into());
     };
     let vacancy = match vacancy(env, &parsed)? {
-        KernelPlace::Taken(kernel) => {
+        StorePlace::Taken(kernel) => {
             env.ui
                 .verbose(format!("{} is already unpacked", parsed.release));
             return Ok(kernel);
         }
-        KernelPlace::Vacant(vacancy) => vacancy,
+        StorePlace::Vacant(vacancy) => vacancy,
     };
     let context = || format!("cannot open {}", package.display());
     let file = input::open(package).with_context(context)?;
@@ -168,7 +168,7 @@ pub fn install(env: &Env, package: &Path) -> Result<LocalKernel> {
 
 /// Whether a kernel is in the work directory.
 #[derive(Debug)]
-pub enum KernelPlace {
+pub enum StorePlace {
     Taken(LocalKernel),
     /// It is not there, and until this is dropped no other run will put it there.
     Vacant(Vacancy),
@@ -184,12 +184,12 @@ pub struct Vacancy {
 
 /// Looks whether a kernel is there, after waiting for another run that may be
 /// about to put it there.
-pub fn vacancy(env: &Env, name: &PackageName) -> Result<KernelPlace> {
+pub fn vacancy(env: &Env, name: &PackageName) -> Result<StorePlace> {
     let goal = kernel_path(&env.paths, name.arch, &name.release);
     let lock = lock::take(env, &lock_name(name.arch, &name.release))?;
     Ok(match open(&goal) {
-        Ok(kernel) => KernelPlace::Taken(kernel),
-        Err(_) => KernelPlace::Vacant(Vacancy {
+        Ok(kernel) => StorePlace::Taken(kernel),
+        Err(_) => StorePlace::Vacant(Vacancy {
             name: name.clone(),
             goal,
             _lock: lock,

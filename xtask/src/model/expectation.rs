@@ -100,12 +100,12 @@ impl Entry {
         })
     }
 
-    fn applies(&self, kernel: &Kernel<'_>) -> bool {
+    fn applies(&self, kernel: &NamedKernel<'_>) -> bool {
         !self.expired && self.is_about(kernel)
     }
 
     /// Whether it is about a kernel, on whatever day.
-    fn is_about(&self, kernel: &Kernel<'_>) -> bool {
+    fn is_about(&self, kernel: &NamedKernel<'_>) -> bool {
         let asked =
             |asked: &Option<String>, is: Option<&str>| asked.is_none() || asked.as_deref() == is;
         asked(&self.expectation.arch, Some(&kernel.name.arch))
@@ -132,12 +132,12 @@ impl Entry {
 }
 
 /// A name that is one of a kernel: neither `local` nor a request that gave none.
-struct Kernel<'n> {
+struct NamedKernel<'n> {
     name: &'n RunName,
     release: Release,
 }
 
-impl<'n> Kernel<'n> {
+impl<'n> NamedKernel<'n> {
     fn of(name: &'n RunName) -> Option<Self> {
         let release = name.kernel.parse().ok()?;
         Some(Self { name, release })
@@ -201,7 +201,7 @@ impl Ledger {
 
     /// The entries for a kernel; none for `local`.
     pub fn applies(&self, name: &RunName) -> Applicable<'_> {
-        let Some(kernel) = Kernel::of(name) else {
+        let Some(kernel) = NamedKernel::of(name) else {
             return Applicable::default();
         };
         let entries = self.entries.iter().filter(|entry| entry.is_about(&kernel));
@@ -244,7 +244,7 @@ impl Ledger {
             return Vec::new();
         }
         let runs = results.runs.iter();
-        let runs = runs.filter_map(|run| Some((Kernel::of(&run.name)?, run)));
+        let runs = runs.filter_map(|run| Some((NamedKernel::of(&run.name)?, run)));
         let runs = runs.collect::<Vec<_>>();
         let unmatched = |entry: &&Entry| {
             let runs = runs.iter().filter(|(kernel, _)| entry.applies(kernel));

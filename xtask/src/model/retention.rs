@@ -22,7 +22,7 @@ pub const ABANDONED: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What prune must know about a kernel.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kernel {
+pub struct RetainedKernel {
     pub name: PackageName,
     /// Whether it is whole. One that is not neither stays for its age nor counts.
     pub finished: bool,
@@ -89,7 +89,7 @@ pub fn group_of(arch: &Arch, series: Series, flavor: &str) -> Group {
 /// several times (unpacked and as a file): it counts once and goes as a whole.
 ///
 /// `now` is in seconds since 1970.
-pub fn select(kernels: &[Kernel], keep: NonZeroUsize, now: u64) -> Vec<Deletion> {
+pub fn select(kernels: &[RetainedKernel], keep: NonZeroUsize, now: u64) -> Vec<Deletion> {
     let limit = time::rfc3339(now.saturating_sub(ABANDONED.as_secs()));
     let mut groups = BTreeMap::<Option<Group>, Vec<usize>>::new();
     for (index, kernel) in kernels.iter().enumerate() {
@@ -137,8 +137,8 @@ mod tests {
 
     const NOW: u64 = 1_800_000_000;
 
-    fn kernel(release: &str, finished: bool, age: u64) -> Kernel {
-        Kernel {
+    fn kernel(release: &str, finished: bool, age: u64) -> RetainedKernel {
+        RetainedKernel {
             name: PackageName::parse(&format!("kernel-{release}.x86_64.tar.zst")).unwrap(),
             finished,
             distribution: false,
@@ -150,7 +150,7 @@ mod tests {
         NonZeroUsize::new(number).unwrap()
     }
 
-    fn gone(kernels: &[Kernel], number: usize) -> Vec<String> {
+    fn gone(kernels: &[RetainedKernel], number: usize) -> Vec<String> {
         select(kernels, keep(number), NOW)
             .iter()
             .map(|deletion| {
@@ -216,7 +216,7 @@ mod tests {
             ]
         );
         for created in ["", "yesterday", "2020-01-01", "2020-01-01T00:00:00+02:00"] {
-            let kernel = Kernel {
+            let kernel = RetainedKernel {
                 created: created.to_owned(),
                 ..kernels[1].clone()
             };
@@ -254,7 +254,7 @@ mod tests {
             "6.12.9+deb13-amd64",
             "6.12.10+deb13-amd64",
         ]
-        .map(|release| Kernel {
+        .map(|release| RetainedKernel {
             distribution: !release.contains("vmtest"),
             ..kernel(release, true, 0)
         });

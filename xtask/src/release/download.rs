@@ -14,7 +14,7 @@ use anyhow::{Context, Error, Result, anyhow};
 use crate::archive;
 use crate::base::error::{self, Failure};
 use crate::base::{disk, env::Env, format::thousands, interrupt, parallel, sha256::Sha256};
-use crate::kernel::store::{self, KernelPlace, Vacancy};
+use crate::kernel::store::{self, StorePlace, Vacancy};
 use crate::model::{
     arch::Arch, kernel::LocalKernel, kernel_request::Candidate, package_name::PackageName,
     version::Release,
@@ -128,13 +128,13 @@ fn fetch(
     let asset = &package.asset;
     let name = &asset.name;
     let vacancy = match store::vacancy(env, &package.name)? {
-        KernelPlace::Taken(kernel) => {
+        StorePlace::Taken(kernel) => {
             env.ui.info(format!("{name} was fetched by another run"));
             received.fetch_add(asset.size, Ordering::Relaxed);
             let fetched = false;
             return Ok(Downloaded { kernel, fetched });
         }
-        KernelPlace::Vacant(vacancy) => vacancy,
+        StorePlace::Vacant(vacancy) => vacancy,
     };
     let sha256 = asset.sha256()?;
     if sha256.is_none() {

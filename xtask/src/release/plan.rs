@@ -325,7 +325,7 @@ fn select(
         .collect::<Vec<_>>();
     let kernels = published.iter().map(|package| package.kernel());
     let mut kernels = kernels.collect::<Vec<_>>();
-    kernels.extend(uploaded.iter().map(|name| retention::Kernel {
+    kernels.extend(uploaded.iter().map(|name| retention::RetainedKernel {
         name: (*name).clone(),
         finished: true,
         distribution: false,
@@ -348,8 +348,8 @@ fn select(
 
 impl Published {
     /// As [`retention`] looks at it.
-    pub fn kernel(&self) -> retention::Kernel {
-        retention::Kernel {
+    pub fn kernel(&self) -> retention::RetainedKernel {
+        retention::RetainedKernel {
             name: self.name.clone(),
             finished: self.finished,
             distribution: false,

@@ -154,7 +154,7 @@ struct ReadyKernel {
     parts: Mutex<Vec<(u32, RunRecord)>>,
 }
 
-enum Task {
+enum WorkerTask {
     /// The host's own tests.
     Local,
     /// One of so many VMs of a kernel; the first number counts from 1.
@@ -170,7 +170,7 @@ struct Pool {
 
 #[derive(Default)]
 struct PoolState {
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<WorkerTask>,
     /// Kernels that are being prepared, wait, or run.
     kernels: usize,
     /// Nothing more will be prepared.
@@ -236,17 +236,17 @@ impl Drop for StopOnPanic<'_> {
 }
 
 /// Takes a task. `Some(None)`: there will be none.
-fn next_task(state: &mut PoolState) -> Option<Option<Task>> {
+fn next_task(state: &mut PoolState) -> Option<Option<WorkerTask>> {
     if state.closed {
         // Kernels some of whose tests have run are finished.
         state.tasks.retain(|task| match task {
-            Task::Local => true,
-            Task::Vm(ready, ..) => ready.begun.load(Ordering::SeqCst),
+            WorkerTask::Local => true,
+            WorkerTask::Vm(ready, ..) => ready.begun.load(Ordering::SeqCst),
         });
     }
     match state.tasks.pop_front() {
         Some(task) => {
-            if let Task::Vm(ready, ..) = &task {
+            if let WorkerTask::Vm(ready, ..) = &task {
                 ready.begun.store(true, Ordering::SeqCst);
             }
             Some(Some(task))
@@ -291,7 +291,7 @@ impl Worker<'_> {
         let (session, pool) = (self.session, self.pool);
         let _guard = StopOnPanic(pool);
         if session.local {
-            pool.change(|state| state.tasks.push_back(Task::Local));
+            pool.change(|state| state.tasks.push_back(WorkerTask::Local));
         }
         let room = session.options.jobs.max(1) + session.options.prefetch;
         for index in session.order {
@@ -315,7 +315,7 @@ impl Worker<'_> {
                 Ok(ready) => {
                     let ready = Arc::new(ready);
                     let shards = session.options.shards.max(1);
-                    let task = |number| Task::Vm(Arc::clone(&ready), number, shards);
+                    let task = |number| WorkerTask::Vm(Arc::clone(&ready), number, shards);
                     pool.change(|state| state.tasks.extend((1..=shards).map(task)));
                 }
                 Err(Unprepared { name, stage, error }) => {
@@ -381,12 +381,12 @@ impl Worker<'_> {
         let _guard = StopOnPanic(self.pool);
         while let Some(task) = self.pool.wait(next_task) {
             let done = match task {
-                Task::Local => {
+                WorkerTask::Local => {
                     let outlet = Outlet::new(&self.sender, 0, 0, &self.pool.stop);
                     let record = self.session.suite.run_local(outlet);
                     record.map(|record| self.finished(0, record))
                 }
-                Task::Vm(ready, shard, shards) => self.run_vm(&ready, shard, shards),
+                WorkerTask::Vm(ready, shard, shards) => self.run_vm(&ready, shard, shards),
             };
             if let Err(error) = done {
                 self.pool.fail(error);

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::base::{disk, env::Env, lock, paths::Paths, temporary, time};
 use crate::kernel::{distro, distro::companion, distro::folder, store};
-use crate::model::retention::Kernel;
+use crate::model::retention::RetainedKernel;
 use crate::model::{arch, package_name::PackageName};
 use crate::supply::list::disk_usage;
 
@@ -15,7 +15,7 @@ use crate::supply::list::disk_usage;
 pub struct PruneEntry {
     /// As [`crate::model::retention`] looks at it; always finished, because what is not has another
     /// name in the work directory.
-    pub kernel: Kernel,
+    pub kernel: RetainedKernel,
     pub path: PathBuf,
     /// Bytes on disk.
     pub bytes: u64,
@@ -53,7 +53,7 @@ pub fn entries(paths: &Paths) -> Result<Vec<PruneEntry>> {
         // Goes with its kernel, and by itself once that is gone.
         let orphaned = companion && entries.iter().all(|entry| entry.kernel.name != name);
         entries.push(PruneEntry {
-            kernel: Kernel {
+            kernel: RetainedKernel {
                 name,
                 finished: !orphaned,
                 distribution: companion || folder::kernel_key(&path).is_some(),

@@ -21,7 +21,7 @@ use crate::vm::console::complaint::ComplaintReader;
 use crate::vm::console::{Console, symbolize::symbolize};
 use crate::vm::dump;
 use crate::vm::protocol::{MarkScanner, Port, Status, StatusReader, clock_difference};
-use crate::vm::watch::{self, End, LONGEST_CONSOLE, Look, Quiet, Rules, Stage, Watch};
+use crate::vm::watch::{self, CrashStage, End, LONGEST_CONSOLE, Look, Quiet, Rules, Watch};
 use crate::vm::{enclosure::Enclosure, plan::Boot, qemu, qmp::Monitor};
 
 /// How long QEMU may take to connect its ports: it does so before it loads the kernel.
@@ -376,13 +376,13 @@ impl<'m> Machine<'m> {
         self.watch.status(self.now(), &line);
         match self.watch.stage {
             stage if stage == before => {}
-            Stage::Crashing => self.sink.crashing()?,
-            Stage::Back => self.console.words.back(),
-            Stage::Main | Stage::Loading => {}
+            CrashStage::Crashing => self.sink.crashing()?,
+            CrashStage::Back => self.console.words.back(),
+            CrashStage::Main | CrashStage::Loading => {}
         }
         match line {
             Status::Hello(..) => {
-                let last = self.vm.crash.is_none() || self.watch.stage == Stage::Back;
+                let last = self.vm.crash.is_none() || self.watch.stage == CrashStage::Back;
                 if last && self.vm.dump.is_none() && self.vm.debugger().is_none() {
                     // Init is in memory and QEMU has its disk. A dump needs the directory
                     // once more, and debuggers may come and go until the end.

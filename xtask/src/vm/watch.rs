@@ -65,7 +65,7 @@ impl Rules {
 
 /// How far a VM is whose kernel is to be crashed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Stage {
+pub(super) enum CrashStage {
     /// It runs its command.
     #[default]
     Main,
@@ -130,7 +130,7 @@ pub(super) struct Watch {
     /// When the limits were looked at.
     looked: Duration,
     pub(super) phase: VmPhase,
-    pub(super) stage: Stage,
+    pub(super) stage: CrashStage,
     /// Whether the status port has sent anything.
     pub(super) alive: bool,
     pub(super) boot: Option<Duration>,
@@ -165,7 +165,7 @@ impl Watch {
             begin: now,
             last_byte: now,
             phase: VmPhase::Capture,
-            stage: Stage::Loading,
+            stage: CrashStage::Loading,
             alive: self.alive,
             times: self.times,
             ..Self::new(self.rules, now)
@@ -183,8 +183,8 @@ impl Watch {
         match line {
             Status::Hello(phase, init, initramfs) => {
                 self.times = init.map(|init| (init, *initramfs));
-                if phase == CRASH && self.stage == Stage::Crashing {
-                    self.stage = Stage::Back;
+                if phase == CRASH && self.stage == CrashStage::Crashing {
+                    self.stage = CrashStage::Back;
                 }
             }
             Status::Started(time) => {
@@ -197,16 +197,18 @@ impl Watch {
             Status::Fail(text) => self.init_failed = Some(text.clone()),
             Status::Exit(phase, code) => {
                 let expected = match self.stage {
-                    Stage::Main => MAIN,
-                    Stage::Loading | Stage::Crashing | Stage::Back => CRASH,
+                    CrashStage::Main => MAIN,
+                    CrashStage::Loading | CrashStage::Crashing | CrashStage::Back => CRASH,
                 };
                 if phase == expected {
                     self.verdict = Some(*code);
                     self.phase = VmPhase::Shutdown;
                 }
             }
-            Status::Crashing if self.stage == Stage::Loading => self.stage = Stage::Crashing,
-            Status::Nothing(_) => self.nothing_else = self.stage == Stage::Loading,
+            Status::Crashing if self.stage == CrashStage::Loading => {
+                self.stage = CrashStage::Crashing
+            }
+            Status::Nothing(_) => self.nothing_else = self.stage == CrashStage::Loading,
             _ => {}
         }
     }
@@ -223,8 +225,8 @@ impl Watch {
         }
         if let Some(text) = self.init_failed.take() {
             return Some(End::As(match self.stage {
-                Stage::Main | Stage::Back => VmOutcome::InitFailed(text),
-                Stage::Loading | Stage::Crashing => VmOutcome::NotCrashed(text),
+                CrashStage::Main | CrashStage::Back => VmOutcome::InitFailed(text),
+                CrashStage::Loading | CrashStage::Crashing => VmOutcome::NotCrashed(text),
             }));
         }
         if self.nothing_else {
@@ -305,14 +307,14 @@ impl Watch {
 
     /// The kernel's last words. Before the planned crash was due, a panic is another one.
     fn died(&self, words: &ConsoleWords) -> Option<String> {
-        let early = (self.stage == Stage::Loading).then(|| words.planned());
+        let early = (self.stage == CrashStage::Loading).then(|| words.planned());
         words.died().or_else(|| early.flatten())
     }
 
     pub(super) fn lost(&self, how: String) -> VmOutcome {
         VmOutcome::Lost(match self.stage {
-            Stage::Crashing => format!("the kernel did not come back from its crash: {how}"),
-            Stage::Main | Stage::Loading | Stage::Back => how,
+            CrashStage::Crashing => format!("the kernel did not come back from its crash: {how}"),
+            CrashStage::Main | CrashStage::Loading | CrashStage::Back => how,
         })
     }
 
@@ -634,9 +636,9 @@ mod tests {
         play.watch.crash(play.now);
         play.words.plan_crash();
         play.say(Status::Crashing);
-        assert_eq!(play.watch.stage, Stage::Crashing);
+        assert_eq!(play.watch.stage, CrashStage::Crashing);
         play.say(Status::Hello("crash".into(), None, None));
-        assert_eq!(play.watch.stage, Stage::Back);
+        assert_eq!(play.watch.stage, CrashStage::Back);
         play.say(Status::Started(None));
         play.say(Status::Exit("crash".into(), 3));
         play.drained = true;

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use expect_test::{Expect, expect};
 use xtask::internals::Env;
-use xtask::internals::{Distribution, Family, Machine, Tool, require_on};
+use xtask::internals::{Distribution, Family, HostMachine, Tool, require_on};
 use xtask::internals::{FailureKind, kind};
 use xtask::internals::{Files, Paths};
 use xtask::internals::{Ui, Verbosity};
@@ -15,7 +15,7 @@ use xtask::internals::{Ui, Verbosity};
 /// A host in a temporary directory: `bin`, `include`, `var`, and the work directory.
 struct Host {
     root: tempfile::TempDir,
-    machine: Machine,
+    machine: HostMachine,
 }
 
 impl Host {
@@ -24,7 +24,7 @@ impl Host {
         for folder in ["bin", "include"] {
             fs::create_dir(root.path().join(folder)).unwrap();
         }
-        let machine = Machine {
+        let machine = HostMachine {
             distribution: Some(Distribution {
                 family,
                 id: "fake".to_owned(),

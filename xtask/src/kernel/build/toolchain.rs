@@ -11,14 +11,14 @@ use crate::kernel::module::version_of;
 use crate::model::{arch, arch::Arch, version::Version};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub enum CompilerFamily {
     Gcc,
     Clang,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compiler {
-    pub family: Family,
+    pub family: CompilerFamily,
     /// The first number of its version.
     pub major: u32,
     /// The first line of `--version`, as the kernel has it in `CONFIG_CC_VERSION_TEXT`.
@@ -32,11 +32,11 @@ impl Compiler {
         let text = text.lines().next()?.trim();
         let lower = text.to_lowercase();
         let (family, rest) = if let Some((_, rest)) = lower.split_once("clang version ") {
-            (Family::Clang, rest)
+            (CompilerFamily::Clang, rest)
         } else if lower.contains("gcc") || lower.starts_with("cc ") {
             // Only the program's own name says that it is GCC: `NAME (PACKAGE) VERSION`.
             let rest = lower.split_once(") ").map_or(&*lower, |(_, rest)| rest);
-            (Family::Gcc, rest)
+            (CompilerFamily::Gcc, rest)
         } else {
             return None;
         };
@@ -55,8 +55,8 @@ impl Compiler {
     /// Whether it knows `-fmacro-prefix-map`.
     pub fn maps_macros(&self) -> bool {
         match self.family {
-            Family::Gcc => self.major >= 8,
-            Family::Clang => self.major >= 10,
+            CompilerFamily::Gcc => self.major >= 8,
+            CompilerFamily::Clang => self.major >= 10,
         }
     }
 }
@@ -180,7 +180,7 @@ fn bad_pairs(
 ) -> Result<Vec<BadPair>> {
     let mut file: BTreeMap<String, Vec<BadPair>> = toml::from_str(BAD_PAIRS)?;
     let mut pairs = file.remove("bad-pair").unwrap_or_default();
-    let gcc = (compiler.family == Family::Gcc).then_some(compiler.major);
+    let gcc = (compiler.family == CompilerFamily::Gcc).then_some(compiler.major);
     pairs.retain(|pair| {
         let is_gcc = pair.gcc.as_ref().zip(gcc);
         let is_pahole = pair.pahole.as_ref().zip(pahole);
@@ -248,22 +248,26 @@ mod tests {
     #[test]
     fn compilers_are_read() {
         for (text, family, major) in [
-            ("gcc (Debian 12.2.0-14+deb12u1) 12.2.0", Family::Gcc, 12),
+            (
+                "gcc (Debian 12.2.0-14+deb12u1) 12.2.0",
+                CompilerFamily::Gcc,
+                12,
+            ),
             (
                 "cc (GCC) 15.1.1 20250425 (Red Hat 15.1.1-1)",
-                Family::Gcc,
+                CompilerFamily::Gcc,
                 15,
             ),
-            ("gcc-4.9 (Debian 4.9.2-10) 4.9.2", Family::Gcc, 4),
+            ("gcc-4.9 (Debian 4.9.2-10) 4.9.2", CompilerFamily::Gcc, 4),
             (
                 "aarch64-linux-gnu-gcc (Ubuntu 13.2.0-4ubuntu3) 13.2.0",
-                Family::Gcc,
+                CompilerFamily::Gcc,
                 13,
             ),
-            ("Debian clang version 14.0.6", Family::Clang, 14),
+            ("Debian clang version 14.0.6", CompilerFamily::Clang, 14),
             (
                 "clang version 19.1.7 (Fedora 19.1.7-3.fc41)",
-                Family::Clang,
+                CompilerFamily::Clang,
                 19,
             ),
         ] {

@@ -26,7 +26,7 @@ const LONGEST_ANSWER: u64 = 256 << 20;
 
 /// A place in the kernel's code as a report names it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-struct Place {
+struct CodePlace {
     name: String,
     offset: u64,
     /// From this symbol to the next.
@@ -36,7 +36,7 @@ struct Place {
 }
 
 /// A place in a text, and the byte behind it.
-type Mention = (usize, Place);
+type Mention = (usize, CodePlace);
 
 /// All places of the kernel's own code (not of a module's) in a text.
 fn mentions(text: &str) -> Vec<Mention> {
@@ -57,7 +57,7 @@ fn mentions(text: &str) -> Vec<Mention> {
                 continue;
             };
             if !name.is_empty() && !rest.starts_with(" [") {
-                let place = Place {
+                let place = CodePlace {
                     name: name.to_owned(),
                     offset,
                     size,
@@ -110,7 +110,7 @@ impl Symbols {
 
     /// The address of a place before the kernel was moved; `None` if it is not known,
     /// or not certain: several static functions may have one name.
-    fn address(&self, place: &Place) -> Option<u64> {
+    fn address(&self, place: &CodePlace) -> Option<u64> {
         let all = self.by_name.get(&place.name)?;
         let sized = |start: &&u64| {
             let next = self.starts.range(*start + 1..).next();
@@ -152,7 +152,7 @@ fn parse_answers(text: &str) -> BTreeMap<u64, Vec<String>> {
 }
 
 /// The text with source lines behind the places that have one.
-fn annotate(text: &str, lines: &HashMap<&Place, &Vec<String>>) -> String {
+fn annotate(text: &str, lines: &HashMap<&CodePlace, &Vec<String>>) -> String {
     let mut out = String::new();
     let mut done = 0;
     for (end, place) in &mentions(text) {
@@ -229,8 +229,8 @@ RIP: 0010:sysrq_handle_crash+0xc/0x10
 x+0x, +0x1/0x2, y+0x1 z+0x1/2
  panic+0xfc/0x2b2 again";
 
-    fn place(name: &str, offset: u64, size: u64, exact: bool) -> Place {
-        Place {
+    fn place(name: &str, offset: u64, size: u64, exact: bool) -> CodePlace {
+        CodePlace {
             name: name.to_owned(),
             offset,
             size,

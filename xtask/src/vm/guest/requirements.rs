@@ -109,7 +109,7 @@ pub fn early(config: &FinalConfig, bus: &VirtioBus) -> Vec<&'static str> {
     required.map(|feature| feature.option).collect()
 }
 
-enum Place {
+enum FeaturePlace {
     BuiltIn,
     Module,
     /// Why not.
@@ -155,22 +155,22 @@ impl KernelFeatures {
         files
     }
 
-    fn place(&self, feature: &Feature) -> Place {
+    fn place(&self, feature: &Feature) -> FeaturePlace {
         let Feature { option, module, .. } = feature;
         let listed = load_order(&self.dependencies, module).is_some();
         let value = self.config.as_ref().map(|config| config.get(option));
         let builtin = self.builtin.as_ref();
         let builtin = builtin.is_none_or(|names| names.contains(*module));
         match value {
-            Some(Value::Yes) => Place::BuiltIn,
-            Some(Value::Module) | None if listed => Place::Module,
-            None if builtin => Place::BuiltIn,
-            None => Place::Nowhere(format!("{module} is neither built in nor a module")),
+            Some(Value::Yes) => FeaturePlace::BuiltIn,
+            Some(Value::Module) | None if listed => FeaturePlace::Module,
+            None if builtin => FeaturePlace::BuiltIn,
+            None => FeaturePlace::Nowhere(format!("{module} is neither built in nor a module")),
             Some(Value::Module) => {
                 let why = format!("its {option} is a module, and modules.dep has no {module}");
-                Place::Nowhere(why)
+                FeaturePlace::Nowhere(why)
             }
-            Some(_) => Place::Nowhere(format!("its {option} is not set")),
+            Some(_) => FeaturePlace::Nowhere(format!("its {option} is not set")),
         }
     }
 }
@@ -187,17 +187,17 @@ pub fn plan(kernel: &KernelFeatures, vm: &Vm) -> Result<Loads, Failure> {
         let what = format!("writes no core dumps: its {option} is not set");
         return Err(failure(what).hint("leave out --keep-cores, or take another kernel"));
     }
-    if let (true, Place::Nowhere(why)) = (wants_network, kernel.place(&NETWORK)) {
+    if let (true, FeaturePlace::Nowhere(why)) = (wants_network, kernel.place(&NETWORK)) {
         return Err(failure(format!("has no network: {why}"))
             .hint("leave out --net, or take a kernel with CONFIG_VIRTIO_NET"));
     }
-    if let (true, Place::Nowhere(why)) = (wants_file_system, kernel.place(&FILE_SYSTEM)) {
+    if let (true, FeaturePlace::Nowhere(why)) = (wants_file_system, kernel.place(&FILE_SYSTEM)) {
         return Err(failure(format!("cannot mount a disk: {why}"))
             .hint("leave out the path of --disk, or take a kernel with CONFIG_EXT4_FS"));
     }
     let modules = |wished: bool, features: &[Feature]| {
         let mut modules = features.to_vec();
-        modules.retain(|feature| wished && matches!(kernel.place(feature), Place::Module));
+        modules.retain(|feature| wished && matches!(kernel.place(feature), FeaturePlace::Module));
         modules
     };
     // Modules that init loads, if it can: it gives them to the kernel as they are.
@@ -241,9 +241,9 @@ fn required(kernel: &KernelFeatures, vm: &Vm) -> Result<Vec<Feature>, Failure> {
     let mut wanted = Vec::new();
     for feature in required_features(vm.kernel.arch.bus).chain(vm.disks().next().map(|_| DISK)) {
         match kernel.place(&feature) {
-            Place::BuiltIn => {}
-            Place::Module => wanted.push(feature),
-            Place::Nowhere(why) => lacks.push(format!("no {}: {why}", feature.what)),
+            FeaturePlace::BuiltIn => {}
+            FeaturePlace::Module => wanted.push(feature),
+            FeaturePlace::Nowhere(why) => lacks.push(format!("no {}: {why}", feature.what)),
         }
     }
     if lacks.is_empty() {
