@@ -10,7 +10,7 @@ use crate::base::{env::Env, error::Failure, stdout::Stdout, table};
 use crate::cli::report::job;
 use crate::host::setup;
 use crate::supply::host_arch;
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
 use serde::Deserialize;
 
@@ -69,11 +69,13 @@ pub fn run(env: &Env, flags: &CiFlags, workspace: Option<&Path>, setup: bool) ->
     let tools = [setup::for_ci(), build, vm, setup::for_python()];
     setup::require(env, &tools.concat(), setup)?;
     let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
+    // Before a step builds another one in its place.
+    let xtask = std::env::current_exe().context("cannot find our own executable")?;
     for step in &steps {
         let start = Instant::now();
         let outcome = match step.after.as_ref().filter(|after| failed.contains(after)) {
             Some(after) => StepOutcome::LeftOut(after.clone()),
-            None => carry_out(env, step, workspace)?,
+            None => carry_out(env, step, workspace, &xtask)?,
         };
         if outcome != StepOutcome::Passed {
             failed.push(&step.name);
@@ -131,10 +133,10 @@ enum StepOutcome {
     LeftOut(String),
 }
 
-fn carry_out(env: &Env, step: &CiStep, workspace: &Path) -> Result<StepOutcome> {
+fn carry_out(env: &Env, step: &CiStep, workspace: &Path, xtask: &Path) -> Result<StepOutcome> {
     let program = match step.command[0].as_str() {
         "cargo" => std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()),
-        "xtask" => std::env::current_exe()?.into(),
+        "xtask" => xtask.into(),
         program => program.into(),
     };
     let command = LongCommand::new(program)
