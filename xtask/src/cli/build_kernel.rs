@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::{env::Env, stdout};
-use crate::cli::kernels::{BuildFlags, CompilerFlags, architecture};
+use crate::cli::kernels::{BuildFlags, CompilerFlags};
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest, dry_run::dry_run, in_place};
 use crate::kernel::config::OwnFragment;
@@ -39,9 +39,6 @@ pub struct BuildKernelFlags {
     pub kernels: Vec<OsString>,
     #[command(flatten)]
     pub build: BuildFlags,
-    /// Build for this architecture [default: this host's]
-    #[arg(short, long, value_name = "ARCH")]
-    pub arch: Option<String>,
     /// Set the options of this fragment of a project's own too, and name the kernel after it
     /// (`…default+NAME`); repeatable
     #[arg(long, value_name = "FRAGMENT")]
@@ -112,33 +109,37 @@ fn try_configurations(env: &Env, requests: &[BuildRequest]) -> Result<u8> {
 }
 
 fn requests(flags: &BuildKernelFlags, kernels: &Kernels) -> Result<Vec<BuildRequest>> {
-    let arch = architecture(flags.arch.as_deref())?;
+    let arches = flags.build.architectures()?;
     let own = OwnFragment::read_all(&flags.config)?;
     let flavors = flags.build.flavors(kernels)?;
-    if flags.in_place && flavors.len() != 1 {
-        return Err(Failure::usage("a tree can be built in place for one flavor").into());
+    if flags.in_place && (flavors.len(), arches.len()) != (1, 1) {
+        let message = "a tree can be built in place for one flavor and one architecture";
+        return Err(Failure::usage(message).into());
     }
     let mut all = Vec::new();
     if flags.build.all_kernels {
-        for series in kernels.series_of(arch) {
-            all.push(WantedSource::Version(series.to_string().parse()?));
+        for arch in &arches {
+            for series in kernels.series_of(arch) {
+                let wanted = WantedSource::Version(series.to_string().parse()?);
+                all.push((wanted, *arch));
+            }
         }
     }
     for kernel in &flags.kernels {
         let wanted = wanted(kernel)?;
-        match &wanted {
+        let arches = match &wanted {
             WantedSource::Version(version) if flags.in_place => {
                 let message = format!("{version} cannot be built in place: it is no directory");
                 let hint = "the directory of a source tree starts with . or /";
                 return Err(Failure::usage(message).hint(hint).into());
             }
-            WantedSource::Version(version) => kernels.require_series(version.series, arch)?,
-            WantedSource::Directory(_) => {}
-        }
-        all.push(wanted);
+            WantedSource::Version(version) => kernels.with_series(version.series, &arches)?,
+            WantedSource::Directory(_) => arches.clone(),
+        };
+        all.extend(arches.into_iter().map(|arch| (wanted.clone(), arch)));
     }
     let mut requests = Vec::new();
-    for wanted in &all {
+    for (wanted, arch) in all {
         requests.extend(flavors.iter().map(|flavor| BuildRequest {
             wanted: wanted.clone(),
             flavor: flavor.clone(),

@@ -1,6 +1,6 @@
 //! Which kernels the flags name.
 
-use crate::base::{error::Failure, paths::Paths};
+use crate::base::paths::Paths;
 use crate::host::setup::{self, Tool};
 use crate::kernel::source::{SourceChoice, kernel_org::DEFAULT_URL};
 use crate::model::arch::{self, Arch};
@@ -10,14 +10,15 @@ use anyhow::Result;
 use clap::{ArgGroup, Args};
 
 #[derive(Args, Debug, Default)]
+#[command(group(ArgGroup::new("requests").multiple(true)))]
 pub struct KernelFlags {
     /// Take this kernel: a release, a pattern, a series, the path of an unpacked kernel, of a
     /// package or of a tree in which a kernel was built, host, debian, or debian:WHAT (a series, a
     /// version, a release or a suite); comma-separated, repeatable
-    #[arg(short, long = "kernel", value_name = "REQUEST")]
+    #[arg(short, long = "kernel", value_name = "REQUEST", group = "requests")]
     pub kernels: Vec<String>,
     /// Take one kernel of every supported series
-    #[arg(short = 'K', long)]
+    #[arg(short = 'K', long, group = "requests")]
     pub all_kernels: bool,
     /// With -K, take this flavor; repeatable [default: default]
     #[arg(short, long, requires = "all_kernels")]
@@ -25,6 +26,16 @@ pub struct KernelFlags {
     /// With -K, take every flavor
     #[arg(short = 'F', long, requires = "all_kernels", conflicts_with = "flavor")]
     pub all_flavors: bool,
+    /// Take the kernels of this architecture, of foreign (all but this host's) or of all, where a
+    /// request names none; comma-separated, repeatable [default: this host's]
+    #[arg(
+        short,
+        long,
+        value_name = "ARCH",
+        value_delimiter = ',',
+        requires = "requests"
+    )]
+    pub arch: Vec<String>,
 }
 
 /// Which kernels are built, and from which source.
@@ -40,6 +51,10 @@ pub struct BuildFlags {
     /// Take every flavor
     #[arg(short = 'F', long)]
     pub all_flavors: bool,
+    /// Build for this architecture, for foreign (all but this host's) or for all; comma-separated,
+    /// repeatable [default: this host's]
+    #[arg(short, long, value_name = "ARCH", value_delimiter = ',')]
+    pub arch: Vec<String>,
     /// Take source from auto (kernel.org, then Debian), kernel.org, debian, or git:URL
     #[arg(long, value_name = "SOURCE", default_value = "auto")]
     pub source: SourceChoice,
@@ -63,19 +78,59 @@ impl KernelFlags {
     /// The requests, in their order; may be none.
     pub fn requests(&self, paths: &Paths) -> Result<Vec<KernelRequest>> {
         let mut requests = parse(&self.kernels)?;
+        if !self.all_kernels && self.arch.is_empty() {
+            return Ok(requests);
+        }
+        let kernels = Kernels::load(&paths.configs)?;
+        let arches = architectures(&self.arch)?;
+        if !arches.is_empty() {
+            let each = requests.iter();
+            requests = each
+                .flat_map(|one| on_each(one, &arches, &kernels))
+                .collect();
+        }
         if self.all_kernels {
-            let kernels = Kernels::load(&paths.configs)?;
             let flavors = match self.all_flavors {
                 true => Vec::from_iter(kernels.flavors.iter().map(|flavor| flavor.name.clone())),
                 false => self.flavor.clone(),
             };
-            requests.extend(kernels.every_series(host_arch()?, &flavors)?);
+            if arches.is_empty() {
+                requests.extend(kernels.every_series(host_arch()?, &flavors)?);
+            }
+            // With the name, so that partitions are the same on every host.
+            for arch in arches {
+                let every = kernels.every_series(arch, &flavors)?.into_iter();
+                requests.extend(every.map(|request| request.on(arch)));
+            }
         }
         Ok(requests)
     }
 }
 
+/// A request for each architecture, unless it names its own; of a series only those that have it.
+fn on_each(
+    request: &KernelRequest,
+    arches: &[&'static Arch],
+    kernels: &Kernels,
+) -> Vec<KernelRequest> {
+    if request.arch.is_some() {
+        return vec![request.clone()];
+    }
+    let series = request.buildable().map(|wanted| wanted.version.series);
+    let having = series.and_then(|series| kernels.with_series(series, arches).ok());
+    let arches = having.as_deref().unwrap_or(arches).iter();
+    arches.map(|arch| request.clone().on(arch)).collect()
+}
+
 impl BuildFlags {
+    pub fn architectures(&self) -> Result<Vec<&'static Arch>> {
+        let arches = architectures(&self.arch)?;
+        match self.arch.is_empty() {
+            true => Ok(vec![host_arch()?]),
+            false => Ok(arches),
+        }
+    }
+
     /// Without -f and -F the most usual flavor.
     pub fn flavors(&self, kernels: &Kernels) -> Result<Vec<String>> {
         let all = kernels.flavors.iter().map(|flavor| flavor.name.clone());
@@ -120,10 +175,27 @@ pub fn parse(lists: &[String]) -> Result<Vec<KernelRequest>> {
 
 /// The architecture of that name, or this host's.
 pub fn architecture(name: Option<&str>) -> Result<&'static Arch> {
-    let name = name.unwrap_or(std::env::consts::ARCH);
-    let known = arch::ARCHITECTURES.iter().map(|arch| arch.name);
-    Ok(arch::find(name).ok_or_else(|| {
-        let known = known.collect::<Vec<_>>().join(", ");
-        Failure::usage(format!("unknown architecture {name}")).hint(format!("there is {known}"))
-    })?)
+    name.map_or_else(host_arch, |name| Ok(arch::named(name, &[])?))
+}
+
+/// Those of `-a`, each once; none if it was not given.
+pub fn architectures(names: &[String]) -> Result<Vec<&'static Arch>> {
+    let mut all = Vec::new();
+    for name in names {
+        let every = arch::ARCHITECTURES.iter();
+        match name.trim() {
+            "all" => all.extend(every),
+            "foreign" => all.extend(every.filter(|arch| arch::host() != Some(arch))),
+            name => all.push(arch::named(name, &["foreign", "all"])?),
+        }
+    }
+    Ok(distinct(&all))
+}
+
+/// Those of `-a`, or without it every one.
+pub fn all_or(names: &[String]) -> Result<Vec<&'static Arch>> {
+    match names {
+        [] => architectures(&["all".to_owned()]),
+        names => architectures(names),
+    }
 }

@@ -1,9 +1,9 @@
 //! `cargo xtask list`.
 
 use crate::base::{env::Env, stdout};
+use crate::cli::kernels::all_or;
 use crate::cli::release::ReleaseFlags;
 use crate::kernel::{distro, store};
-use crate::model::arch;
 use crate::model::kernel_request::{Candidate, KernelRequest};
 use crate::net::github::client::Freshness;
 use crate::supply::list;
@@ -19,12 +19,17 @@ use clap::Args;
 #[command(after_help = "Examples:
   cargo xtask list
   cargo xtask list '6.1.*'
+  cargo xtask list -a foreign            those for other architectures than this host's
   cargo xtask list --remote              what the release has
   cargo xtask list --local --remote 6.1  both
   cargo xtask list --format json | jq -r '.[].release'")]
 pub struct ListFlags {
     /// List only kernels that match a series (6.1), a release, or shell wildcards
     pub pattern: Option<String>,
+    /// List only kernels of this architecture, of foreign (all but this host's), or of all;
+    /// comma-separated, repeatable [default: all]
+    #[arg(short, long, value_name = "ARCH", value_delimiter = ',')]
+    pub arch: Vec<String>,
     /// List the kernels on this machine [default]
     #[arg(long)]
     pub local: bool,
@@ -51,7 +56,8 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
     let request = flags.pattern.as_deref();
     let request = request.map(str::parse::<KernelRequest>).transpose()?;
     let mut kernels = Vec::new();
-    for arch in arch::ARCHITECTURES {
+    let arches = all_or(&flags.arch)?;
+    for arch in &arches {
         let distributions = distro::survey(&env.paths, arch)?;
         for survey in [store::survey(&env.paths, arch)?, distributions] {
             for (path, reason) in survey.damaged {
@@ -73,6 +79,7 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
         };
     }
     let mut listed = list::join(kernels, &assets);
+    listed.retain(|listed| arches.contains(&listed.arch()));
     listed.retain(|listed| local || listed.asset.is_some());
     if let Some(request) = request {
         let all = listed.clone();

@@ -3,6 +3,7 @@
 use std::{num::NonZeroUsize, time::SystemTime};
 
 use crate::base::{env::Env, error::Failure, stdout, table, time, ui::Ui};
+use crate::cli::kernels::all_or;
 use crate::cli::release::ReleaseFlags;
 use crate::model::{package_name::PackageName, retention};
 use crate::release::{self, ReleaseStore, download::megabytes, github::Github};
@@ -27,6 +28,10 @@ pub struct PruneFlags {
     /// Keep this many of each series, flavor and architecture, at least 1
     #[arg(long, value_name = "N")]
     pub keep: NonZeroUsize,
+    /// Delete only kernels of this architecture, of foreign (all but this host's), or of all;
+    /// comma-separated, repeatable [default: all]
+    #[arg(short, long, value_name = "ARCH", value_delimiter = ',')]
+    pub arch: Vec<String>,
     /// Delete kernels on this machine [default]
     #[arg(long, conflicts_with = "remote")]
     pub local: bool,
@@ -62,7 +67,9 @@ pub fn confirm(question: &str, yes: bool, ui: &Ui) -> Result<bool> {
 }
 
 fn on_this_machine(env: &Env, flags: &PruneFlags) -> Result<()> {
-    let entries = prune::entries(&env.paths)?;
+    let mut entries = prune::entries(&env.paths)?;
+    let arches = all_or(&flags.arch)?;
+    entries.retain(|entry| arches.contains(&entry.kernel.name.arch));
     let kernels = entries.iter().map(|entry| entry.kernel.clone());
     let old = retention::select(&kernels.collect::<Vec<_>>(), flags.keep, now());
     let old = Vec::from_iter(old.iter().map(|deletion| &entries[deletion.index]));
@@ -83,7 +90,9 @@ fn remote(env: &Env, flags: &PruneFlags) -> Result<()> {
     if !flags.dry_run {
         store.client.require_token("delete kernels")?;
     }
-    let packages = store.contents()?.packages;
+    let mut packages = store.contents()?.packages;
+    let arches = all_or(&flags.arch)?;
+    packages.retain(|package| arches.contains(&package.name.arch));
     let old = release::old_packages(&packages, flags.keep, now());
     let rows = old.iter().map(|(package, reason)| {
         let note = reason.words().to_owned();

@@ -3,7 +3,7 @@
 use std::{num::NonZeroUsize, time::SystemTime};
 
 use crate::base::{env::Env, lock, paths::Paths, stdout, time};
-use crate::cli::kernels::{BuildFlags, CompilerFlags, architecture, distinct};
+use crate::cli::kernels::{BuildFlags, CompilerFlags};
 use crate::cli::release::ReleaseFlags;
 use crate::host::setup;
 use crate::kernel::build::{self, BuildRequest};
@@ -80,9 +80,6 @@ pub struct SelectionFlags {
     pub series: Vec<Series>,
     #[command(flatten)]
     pub build: BuildFlags,
-    /// Take this architecture; repeatable [default: this host's]
-    #[arg(short, long = "arch", value_name = "ARCH")]
-    pub architectures: Vec<String>,
     /// Let the plan delete all but the N newest of each of these series, flavors and architectures
     #[arg(long, value_name = "N")]
     pub keep: Option<NonZeroUsize>,
@@ -180,18 +177,10 @@ fn options(flags: &SelectionFlags) -> Options {
 
 fn selection(flags: &SelectionFlags, paths: &Paths) -> Result<Selection> {
     let kernels = Kernels::load(&paths.configs)?;
-    let architectures = match flags.architectures.as_slice() {
-        [] => vec![architecture(None)?],
-        names => {
-            let found = names.iter().map(|name| architecture(Some(name)));
-            distinct(&found.collect::<Result<Vec<_>>>()?)
-        }
-    };
+    let architectures = flags.build.architectures()?;
     for series in &flags.series {
         // One that only some of the architectures have is left out for the others.
-        let each = architectures.iter();
-        let each = each.map(|arch| kernels.require_series(*series, arch));
-        each.reduce(|first, next| next.or(first)).transpose()?;
+        kernels.with_series(*series, &architectures)?;
     }
     Ok(Selection {
         series: match flags.build.all_kernels {

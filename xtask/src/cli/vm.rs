@@ -13,8 +13,9 @@ use crate::base::terminal::{self, RawTerminal};
 use crate::base::{env::Env, interrupt, process::shell_quote, shown, stdout, temporary, ui::Ui};
 use crate::cli::{kernels::KernelFlags, machine::MachineFlags, release::SourceFlags};
 use crate::host::setup;
+use crate::model::kernel_request::KernelRequest;
 use crate::model::{complaint::STALL, kernel::LocalKernel};
-use crate::supply::{self, Sources, host_arch};
+use crate::supply::{self, Sources};
 use crate::vm::console::log::{self, ConsoleLog};
 use crate::vm::device::Device;
 use crate::vm::{self, Accel, Limits, Stdin, VmOutcome, VmRun, VmSink, preflight};
@@ -109,7 +110,7 @@ pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
     if requests.len() > 1 || flags.kernels.all_kernels || flags.output.is_some() {
         return several::run(env, flags, &requests, setup);
     }
-    let basis = Basis::new(env, flags, setup)?;
+    let basis = Basis::new(env, flags, &requests, setup)?;
     let kernel = supply::resolve(env, requests.first(), &basis.sources)?;
     let mut request = interactive(flags, basis.vm(kernel, log::path(&env.paths)?)?);
     if flags.dry_run {
@@ -168,8 +169,16 @@ struct Basis<'f> {
 
 impl<'f> Basis<'f> {
     /// Finds what is wrong before a kernel is fetched.
-    fn new(env: &Env, flags: &'f VmFlags, setup: bool) -> Result<Self> {
-        setup::require(env, &setup::for_vm(host_arch()?), setup)?;
+    fn new(env: &Env, flags: &'f VmFlags, requests: &[KernelRequest], setup: bool) -> Result<Self> {
+        let mut tools = Vec::new();
+        for request in requests
+            .iter()
+            .map(Some)
+            .chain(requests.is_empty().then_some(None))
+        {
+            tools.extend(setup::for_vm(supply::arch_of(env, request)?));
+        }
+        setup::require(env, &tools, setup)?;
         let devices = flags.machine.devices()?;
         let variables = flags.machine.environment()?;
         preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;

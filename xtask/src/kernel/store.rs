@@ -136,17 +136,22 @@ pub(crate) fn elf_architecture(path: &Path) -> Result<&'static Arch> {
     arch::of_elf(&header).map_err(|why| wrong(why).into())
 }
 
+/// What a package file of ours is called.
+pub fn package_name(package: &Path) -> Result<PackageName, Failure> {
+    let name = package.file_name().unwrap_or_default().to_string_lossy();
+    PackageName::parse(&name).ok_or_else(|| {
+        let message = format!("{} is not a kernel package", package.display());
+        let hint = "packages are named kernel-RELEASE.ARCH.tar.zst, and those of distributions \
+            begin as .deb and .rpm files do";
+        Failure::usage(message).hint(hint)
+    })
+}
+
 /// Unpacks a package file into the work directory, unless the kernel is there:
 /// packages never change under one name. The name says what it is, and what is
 /// in it must agree.
 pub fn install(env: &Env, package: &Path) -> Result<LocalKernel> {
-    let name = package.file_name().unwrap_or_default().to_string_lossy();
-    let Some(parsed) = PackageName::parse(&name) else {
-        let message = format!("{} is not a kernel package", package.display());
-        let hint = "packages are named kernel-RELEASE.ARCH.tar.zst, and those of distributions \
-            begin as .deb and .rpm files do";
-        return Err(Failure::usage(message).hint(hint).into());
-    };
+    let parsed = package_name(package)?;
     let vacancy = match vacancy(env, &parsed)? {
         StorePlace::Taken(kernel) => {
             env.ui

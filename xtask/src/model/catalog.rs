@@ -95,7 +95,7 @@ impl Kernels {
         }
         let mut architectures = Vec::new();
         for RawArchitecture { name, oldest } in &raw.architecture {
-            let arch = arch::find(name).with_context(|| format!("unknown architecture {name}"))?;
+            let arch = arch::named(name, &[])?;
             architectures.push((arch, oldest.parse::<Series>()?));
         }
         Ok(Self {
@@ -137,6 +137,10 @@ impl Kernels {
                 requests.push(format!("{series}.*{flavor}").parse()?);
             }
         }
+        if requests.is_empty() {
+            let message = format!("{FILE} has no series for {}", arch.name);
+            return Err(Failure::usage(message));
+        }
         Ok(requests)
     }
 
@@ -161,6 +165,25 @@ impl Kernels {
         let range = (near.is_none() || !(oldest..=newest).contains(&&series)).then_some(range);
         let hints = near.into_iter().chain(range).collect::<Vec<_>>();
         Err(failure.hint(hints.join(" ")))
+    }
+
+    /// Those of the architectures that have a series; an error if none has.
+    pub fn with_series(
+        &self,
+        series: Series,
+        arches: &[&'static Arch],
+    ) -> Result<Vec<&'static Arch>, Failure> {
+        let (mut having, mut lacking) = (Vec::new(), Ok(()));
+        for arch in arches {
+            match self.require_series(series, arch) {
+                Ok(()) => having.push(*arch),
+                Err(failure) => lacking = Err(failure),
+            }
+        }
+        match having.is_empty() {
+            true => lacking.map(|()| having),
+            false => Ok(having),
+        }
     }
 
     pub fn flavor(&self, name: &str) -> Result<&Flavor, Failure> {
@@ -306,7 +329,7 @@ mod tests {
             (
                 "architecture = []",
                 "[[architecture]]\nname = \"vax\"\noldest = \"4.9\"",
-                "unknown architecture vax",
+                "unknown architecture \"vax\"",
             ),
             (
                 "flavor = []",
@@ -321,7 +344,9 @@ mod tests {
         ] {
             let text = good.replace(from, to);
             assert_ne!(text, good);
-            assert_eq!(Kernels::parse(&text).unwrap_err().to_string(), expected);
+            let error = Kernels::parse(&text).unwrap_err().to_string();
+            // What is known of architectures stands behind it.
+            assert_eq!(error.split(" (there is").next(), Some(expected));
         }
         assert!(Kernels::parse(&good.replace("revision", "revison")).is_err());
     }

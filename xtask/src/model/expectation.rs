@@ -13,8 +13,8 @@ use std::fmt;
 use glob::Pattern;
 use serde::{Deserialize, Serialize};
 
+use crate::base::error::Failure;
 use crate::base::time::{Date, parse_date};
-use crate::base::{error::Failure, suggest};
 use crate::model::complaint::Complaint;
 use crate::model::results::{Results, RunName, RunRecord, Session};
 use crate::model::test_event::{FinishedTest, TestOutcome};
@@ -84,14 +84,9 @@ impl Entry {
         let kernels = kernels.transpose().map_err(at("kernels"))?;
         let until = expectation.until.as_deref().map(parse_date);
         let until = until.transpose().map_err(at("until"))?;
-        if let Some(name) = &expectation.arch
-            && arch::find(name).is_none()
-        {
-            let known = arch::ARCHITECTURES.iter().map(|arch| arch.name);
-            let hint = suggest::hint(name, &known.collect::<Vec<_>>());
-            let failure = Failure::usage(format!("unknown architecture {name:?}"));
-            return Err(at("arch")(failure.hint(hint)));
-        }
+        let arch = expectation.arch.as_deref();
+        let arch = arch.map(|name| arch::named(name, &[])).transpose();
+        arch.map_err(at("arch"))?;
         Ok(Self {
             expectation: expectation.clone(),
             test,
@@ -597,7 +592,7 @@ mod tests {
             the expectation of t.[a: test: "t.[a" is no name with shell wildcards: invalid range pattern
             the expectation of t.*: kernels: "=>" is no operator in a range of kernels (a range of kernels is written like 6.1, '>=5.11' or '>=5.11, <5.19')
             the expectation of t.*: until: "2026-02-30" is no date (a date is written like 2026-11-25)
-            the expectation of t.*: arch: unknown architecture "x86-64" (did you mean x86_64?)
+            the expectation of t.*: arch: unknown architecture "x86-64" (did you mean x86_64? there is x86_64)
             the expectation of t.*: arch: unknown architecture "vax" (there is x86_64)
         "#]]
         .assert_eq(

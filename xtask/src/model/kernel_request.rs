@@ -129,6 +129,12 @@ impl KernelRequest {
         }
     }
 
+    #[must_use]
+    pub fn on(self, arch: &'static Arch) -> Self {
+        let arch = Some(arch);
+        Self { arch, ..self }
+    }
+
     /// Parses a comma-separated list. A comma between brackets belongs to the
     /// wildcard; a path cannot have one.
     pub fn parse_list(text: &str) -> Result<Vec<Self>, Failure> {
@@ -226,7 +232,10 @@ impl KernelRequest {
         let failure = Failure::setup(format!("no kernel {place} matches {self}"));
         let near = nearest_releases(&self.to_string(), &releases);
         let near = match near.is_empty() {
-            true if releases.is_empty() => "there is none at all".to_owned(),
+            true if releases.is_empty() => match self.arch {
+                Some(arch) => format!("there is none for {}", arch.name),
+                None => "there is none at all".to_owned(),
+            },
             true => "cargo xtask list shows what there is".to_owned(),
             false => format!("nearest: {}", near.join(", ")),
         };
@@ -243,7 +252,9 @@ impl KernelRequest {
                 let options = options.iter().flat_map(|names| names.split('+'));
                 let options = options.map(|name| format!(" --config {name}.config"));
                 let options = options.collect::<String>();
-                format!("to build it: cargo xtask build-kernel {version}{flavor}{options}")
+                let foreign = self.arch.filter(|arch| arch::host() != Some(arch));
+                let arch = foreign.map_or(String::new(), |arch| format!(" -a {}", arch.name));
+                format!("to build it: cargo xtask build-kernel{arch} {version}{flavor}{options}")
             }
             None => "only a request that starts with a whole series, like '6.1.*', can be built"
                 .to_owned(),
@@ -358,14 +369,17 @@ fn source(text: &str) -> Result<Option<Selector>, Failure> {
         return Ok(None);
     }
     let arches = arch::ARCHITECTURES.iter().map(|arch| arch.name);
-    let known = arches.chain(SOURCES.iter().map(|(name, _)| *name));
+    let arches = arches.collect::<Vec<_>>();
+    let sources = SOURCES.iter().map(|(name, _)| *name);
+    let near = nearest(name, arches.iter().copied().chain(sources));
+    let near = near.map_or(String::new(), |near| format!("did you mean {near}? "));
     let failure = Failure::usage(format!(
         "{name:?} in the kernel request {text:?} is no architecture and no source"
     ));
-    Err(match nearest(name, known) {
-        Some(near) => failure.hint(format!("did you mean {near}?")),
-        None => failure.hint(GRAMMAR),
-    })
+    let arches = arches.join(", ");
+    Err(failure.hint(format!(
+        "{near}architectures: {arches}; sources: host, debian"
+    )))
 }
 
 impl FromStr for Pattern {
@@ -718,8 +732,8 @@ mod tests {
             failure.to_string()
         };
         expect_test::expect![[r#"
-            "x86-64" in the kernel request "x86-64:6.1" is no architecture and no source (did you mean x86_64?)
-            "debain" in the kernel request "debain:trixie" is no architecture and no source (did you mean debian?)
+            "x86-64" in the kernel request "x86-64:6.1" is no architecture and no source (did you mean x86_64? architectures: x86_64; sources: host, debian)
+            "debain" in the kernel request "debain:trixie" is no architecture and no source (did you mean debian? architectures: x86_64; sources: host, debian)
             "x86_64:" names an architecture but no kernel (x86_64:'*' is its newest kernel)
             "v6.1" is not a kernel request (without the v: 6.1)
             cannot read the pattern "6.[1": invalid range pattern (a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb, debian:6.12, host)

@@ -10,8 +10,8 @@ use anyhow::{Error, Result};
 use crate::base::env::Env;
 use crate::kernel::store;
 use crate::model::{
-    arch::Arch, kernel::LocalKernel, kernel_request::KernelRequest, package_name::PackageName,
-    results::RunName, test_event::Stage, version::Release,
+    arch::ARCHITECTURES, arch::Arch, kernel::LocalKernel, kernel_request::KernelRequest,
+    package_name::PackageName, results::RunName, test_event::Stage, version::Release,
 };
 use crate::run::schedule;
 use crate::supply::{self, Sources, list::disk_usage, offer::Offer, prune};
@@ -29,13 +29,20 @@ impl Wanted {
         if let Some(known) = known.and_then(|offer| offer.name.as_ref()) {
             return Ok(run_name(known.arch, &known.release));
         }
-        let arch = self.request.as_ref().and_then(|request| request.arch);
         Ok(RunName {
             kernel: request_text(&self.request),
-            arch: arch.map_or_else(supply::host_arch, Ok)?.name.to_owned(),
+            arch: self.arch()?.name.to_owned(),
             flavor: None,
             phase: None,
         })
+    }
+
+    /// The kernel's, or the one that was asked for if there is none.
+    pub fn arch(&self) -> Result<&'static Arch> {
+        let asked = self.request.as_ref().and_then(|request| request.arch);
+        let known = self.choice.as_ref().ok();
+        let arch = known.map(|offer| offer.how.arch()).or(asked);
+        arch.map_or_else(supply::host_arch, Ok)
     }
 
     pub fn stage(&self) -> Stage {
@@ -125,8 +132,10 @@ impl Budget {
             .map_err(|_| Error::msg("another thread has failed"))?;
         all.push(kernel);
         let mut taken = 0;
-        for kernel in store::kernels(&env.paths, supply::host_arch()?)? {
-            taken += disk_usage(&kernel.path)?;
+        for arch in ARCHITECTURES {
+            for kernel in store::kernels(&env.paths, arch)? {
+                taken += disk_usage(&kernel.path)?;
+            }
         }
         let sizes = all
             .iter()

@@ -21,7 +21,7 @@ use crate::run::schedule::{self, Capacity, Partition, VmSize};
 use crate::run::session::{self, SessionOptions, SessionParts};
 use crate::run::suite::{self, Suite};
 use crate::run::{history::History, run_folder::RunFolder};
-use crate::supply::{Sources, host_arch};
+use crate::supply::{self, Sources};
 use crate::vm::guest;
 use crate::vm::{self, AccelChoice, Limits, Vm, preflight};
 
@@ -126,7 +126,10 @@ impl<'r> TestRun<'r> {
             .collect::<Result<Vec<_>>>()?;
         let jobs = match options.jobs {
             Some(jobs) => jobs,
-            None => default_jobs(memory(options), options.cpus, options.accel, &env.paths)?,
+            None => {
+                let (memory, cpus) = (memory(options), options.cpus);
+                default_jobs(memory, cpus, options.accel, &wanted, &env.paths)?
+            }
         };
         let checked = suite.check(!wanted.is_empty(), local);
         checked.map_err(|error| untestable(options, error))?;
@@ -256,7 +259,7 @@ fn require(env: &Env, options: &TestOptions) -> Result<()> {
             preflight::directory(path)?;
         }
     }
-    setup::require(env, &tools(options, in_vms)?, options.setup)
+    setup::require(env, &tools(env, options, in_vms)?, options.setup)
 }
 
 fn memory(options: &TestOptions) -> u32 {
@@ -268,11 +271,13 @@ fn needs_python(options: &TestOptions) -> bool {
     options.framework.runner().is_some() || !options.project.project.needs.python.is_empty()
 }
 
-fn tools(options: &TestOptions, in_vm: bool) -> Result<Vec<Tool>> {
+fn tools(env: &Env, options: &TestOptions, in_vm: bool) -> Result<Vec<Tool>> {
     let Chosen { project, tree } = &options.project;
     let mut tools = Vec::new();
     if in_vm {
-        tools.extend(setup::for_vm(host_arch()?));
+        for request in &options.requests {
+            tools.extend(setup::for_vm(supply::arch_of(env, request.as_ref())?));
+        }
         if project.module.is_some() {
             tools.extend(setup::for_external_module());
         }
@@ -320,23 +325,26 @@ fn estimate(suite: &Suite<'_>, name: &RunName) -> Option<Duration> {
     Some(main + crash.unwrap_or_default())
 }
 
-/// VMs at a time of this much memory (MiB) and these processors, if nobody says how many.
+/// VMs at a time of this much memory (MiB) and these processors, if nobody says how many. If some
+/// kernels are emulated, VMs are counted as if all were.
 pub fn default_jobs(
     memory: u32,
     cpus: Option<u32>,
     accel: AccelChoice,
+    wanted: &[Wanted],
     paths: &Paths,
 ) -> Result<usize> {
-    let arch = host_arch()?;
     let processors = programs::processors();
     let meminfo = input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default();
     let Some(capacity) = Capacity::parse(&meminfo, processors) else {
         return Ok(1);
     };
+    let arches = wanted.iter().map(Wanted::arch);
+    let arches = arches.collect::<Result<Vec<_>>>()?;
     let size = VmSize {
         memory,
         cpus: cpus.unwrap_or(processors.min(2)),
-        emulated: vm::emulates(arch, accel, paths),
+        emulated: arches.iter().any(|arch| vm::emulates(arch, accel, paths)),
     };
     Ok(schedule::default_jobs(capacity, size))
 }

@@ -34,6 +34,17 @@ pub fn host_arch() -> Result<&'static Arch> {
     arch::host().with_context(|| format!("kernels for {} are not known", std::env::consts::ARCH))
 }
 
+/// For which architecture the kernel of a request will be; of one that cannot be had, this
+/// machine's.
+pub fn arch_of(env: &Env, request: Option<&KernelRequest>) -> Result<&'static Arch> {
+    let at_its_path = |request: &KernelRequest| match &request.selector {
+        Selector::Path(path) => Some(at_path(env, path).ok()?.arch()),
+        _ => None,
+    };
+    let arch = request.and_then(|request| request.arch.or_else(|| at_its_path(request)));
+    arch.map_or_else(host_arch, Ok)
+}
+
 /// Where kernels may come from.
 #[derive(Debug)]
 pub struct Sources {
@@ -102,7 +113,22 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
     let arch = request.and_then(|request| request.arch);
     let arch = arch.map_or_else(host_arch, Ok)?;
     let whole = match request.map(|request| &request.selector) {
-        Some(Selector::Path(path)) => return at_path(env, path),
+        Some(Selector::Path(path)) => {
+            let how = at_path(env, path)?;
+            let found = how.arch();
+            if request.is_some_and(|request| request.arch.is_some()) && found != arch {
+                let message = format!(
+                    "{} is for {}, not for {}",
+                    path.display(),
+                    found.name,
+                    arch.name
+                );
+                return Err(Failure::usage(message)
+                    .hint("a path needs no architecture")
+                    .into());
+            }
+            return Ok(how);
+        }
         Some(Selector::Source(source, argument)) => {
             return from_source(env, *source, argument.as_deref(), arch);
         }
@@ -180,16 +206,22 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
 
 fn at_path(env: &Env, path: &Path) -> Result<How> {
     let path = kernel_request::at_home(path, std::env::var_os("HOME"));
+    let packages = || packages_at(&path);
     let kernel = if path.is_file() {
-        return Ok(How::Unpack(path));
+        let arch = match packages()?.as_slice() {
+            [] => store::package_name(&path)?.arch,
+            packages => distro::arch_of(packages)?,
+        };
+        return Ok(How::Unpack(path, arch));
     } else if built_tree::is_tree(&path) {
         built_tree::open(env, &path)
     } else if distro::is_folder(&path) {
         distro::open(&path)
-    } else if !packages_at(&path)?.is_empty() {
-        return Ok(How::Unpack(path));
     } else {
-        store::open(&path)
+        match packages()?.as_slice() {
+            [] => store::open(&path),
+            packages => return Ok(How::Unpack(path.clone(), distro::arch_of(packages)?)),
+        }
     };
     kernel.map(How::Here)
 }

@@ -35,7 +35,7 @@ pub enum How {
     Here(LocalKernel),
     /// From a package file on this machine, or from the package files of a distribution that a
     /// directory holds.
-    Unpack(PathBuf),
+    Unpack(PathBuf, &'static Arch),
     /// From the release.
     Download(Package),
     /// From Debian's archive.
@@ -43,11 +43,22 @@ pub enum How {
     Build(Buildable, &'static Arch),
 }
 
+impl How {
+    pub fn arch(&self) -> &'static Arch {
+        match self {
+            Self::Here(kernel) => kernel.arch,
+            Self::Download(package) => package.name.arch,
+            Self::Debian(kernel) => kernel.arch,
+            Self::Unpack(_, arch) | Self::Build(_, arch) => arch,
+        }
+    }
+}
+
 impl From<How> for Offer {
     fn from(how: How) -> Self {
         let (effort, name) = match &how {
             How::Here(kernel) => (0, Some(PackageName::new(kernel.arch, &kernel.release))),
-            How::Unpack(_) => (1, None),
+            How::Unpack(..) => (1, None),
             How::Download(package) => (2, Some(package.name.clone())),
             How::Debian(kernel) => (2, Some(PackageName::new(kernel.arch, &kernel.release))),
             How::Build(..) => (3, None),
@@ -79,7 +90,7 @@ impl Offer {
                 env.ui.verbose(format!("{release} is on this machine"));
                 Ok(kernel.clone())
             }
-            How::Unpack(path) => match packages_at(path)? {
+            How::Unpack(path, _) => match packages_at(path)? {
                 packages if packages.is_empty() => store::install(env, path),
                 packages => distro::install(env, &packages),
             },

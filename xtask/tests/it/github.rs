@@ -957,7 +957,7 @@ fn chosen(setting: &Setting, request: &str, from: &str) -> anyhow::Result<String
         How::Here(kernel) => format!("local {}", kernel.release),
         How::Download(package) => format!("release {}", package.name.release),
         How::Build(wanted, _) => format!("build {}", wanted.version),
-        How::Unpack(path) => format!("file {}", path.display()),
+        How::Unpack(path, _) => format!("file {}", path.display()),
         How::Debian(kernel) => format!("debian {}", kernel.release),
     })
 }

@@ -114,7 +114,7 @@ fn wrong_input_is_a_usage_error() {
         ("kconfig 6.99", "did you mean 6.19?"),
         ("kconfig 6.x", "is not a kernel version"),
         ("kconfig -f defualt", "did you mean default?"),
-        ("kconfig -a vax", "unknown architecture vax"),
+        ("kconfig -a vax", "unknown architecture \"vax\""),
         ("kconfig --check empty", "is not a kernel configuration"),
         ("kconfig --check bare", "does not say of which version"),
     ] {

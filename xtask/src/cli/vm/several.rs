@@ -28,7 +28,7 @@ pub(super) fn run(
     setup: bool,
 ) -> Result<u8> {
     check(flags)?;
-    let basis = Basis::new(env, flags, setup)?;
+    let basis = Basis::new(env, flags, requests, setup)?;
     let folder = flags.output.as_deref().map(empty_folder).transpose()?;
     let requests = match requests {
         [] => vec![None],
@@ -49,7 +49,7 @@ pub(super) fn run(
         Some(jobs) => usize::try_from(jobs)?,
         None => {
             let memory = machine.memory.unwrap_or(vm::MEMORY);
-            test_run::default_jobs(memory, machine.cpus, machine.accel, &env.paths)?
+            test_run::default_jobs(memory, machine.cpus, machine.accel, &wanted, &env.paths)?
         }
     };
     let commands = Commands {

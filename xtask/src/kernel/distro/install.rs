@@ -17,13 +17,7 @@ use crate::model::{kernel::LocalKernel, version::Release};
 /// Unpacks the kernel that `.deb` or `.rpm` files hold, one or several, into the work
 /// directory, and lists its modules; unless the same files were installed before.
 pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
-    let packages = packages.iter().map(|path| PackageFile::open(path));
-    let mut packages = packages.collect::<Result<Vec<_>>>()?;
-    let archs = packages.iter().map(PackageFile::arch);
-    let archs = archs.collect::<Result<Vec<_>>>()?;
-    // No kernel is for any architecture.
-    let arch = archs.into_iter().flatten().next();
-    let arch = arch.ok_or_else(|| no_image(&packages))?;
+    let (mut packages, arch) = open_files(packages)?;
     let checksums = packages.iter().map(PackageFile::checksum);
     let checksums = checksums.collect::<Result<Vec<_>>>()?;
     let key = folder::key(checksums.iter().map(String::as_str));
@@ -66,6 +60,22 @@ pub fn install(env: &Env, packages: &[PathBuf]) -> Result<LocalKernel> {
         temporary.persist()?;
         open(&goal)
     })
+}
+
+/// For which architecture the kernel is that package files hold.
+pub fn arch_of(packages: &[PathBuf]) -> Result<&'static Arch> {
+    open_files(packages).map(|(_, arch)| arch)
+}
+
+fn open_files(paths: &[PathBuf]) -> Result<(Vec<PackageFile>, &'static Arch)> {
+    let packages = paths.iter().map(|path| PackageFile::open(path));
+    let packages = packages.collect::<Result<Vec<_>>>()?;
+    let archs = packages.iter().map(PackageFile::arch);
+    let archs = archs.collect::<Result<Vec<_>>>()?;
+    // No kernel is for any architecture.
+    let arch = archs.into_iter().flatten().next();
+    let arch = arch.ok_or_else(|| no_image(&packages))?;
+    Ok((packages, arch))
 }
 
 /// The packages by name, for errors.

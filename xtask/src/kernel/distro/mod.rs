@@ -27,7 +27,7 @@ use crate::model::arch::{self, Arch};
 use crate::model::kernel::{self, LocalKernel};
 use crate::model::version::Release;
 
-pub use install::install;
+pub use install::{arch_of, install};
 
 /// In a folder: what the kernel is and where it came from.
 pub const FILE_NAME: &str = "origin.json";

@@ -4,6 +4,8 @@
 
 mod x86_64;
 
+use crate::base::{error::Failure, suggest::nearest};
+
 #[derive(Debug)]
 pub struct Arch {
     /// Our name, as `uname -m` and `qemu-system-*` have it.
@@ -95,6 +97,18 @@ const ELF_MACHINES: &[(u16, &str)] = &[
 
 pub fn find(name: &str) -> Option<&'static Arch> {
     ARCHITECTURES.iter().find(|arch| arch.name == name)
+}
+
+/// The same for a name that a user wrote. `others` are what else may stand there.
+pub fn named(name: &str, others: &[&'static str]) -> Result<&'static Arch, Failure> {
+    find(name).ok_or_else(|| {
+        let known = ARCHITECTURES.iter().map(|arch| arch.name);
+        let known = known.chain(others.iter().copied()).collect::<Vec<_>>();
+        let near = nearest(name, known.iter().copied());
+        let near = near.map_or(String::new(), |near| format!("did you mean {near}? "));
+        let hint = format!("{near}there is {}", known.join(", "));
+        Failure::usage(format!("unknown architecture {name:?}")).hint(hint)
+    })
 }
 
 /// The architecture that this binary was built for, if it is in the table.
