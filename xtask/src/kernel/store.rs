@@ -292,8 +292,8 @@ mod tests {
         );
         fake_kernel(&path, "not a release", 62);
         assert!(message(&path).contains("kernel.release is damaged"));
-        fake_kernel(&path, "6.1.0", 22);
-        assert!(message(&path).ends_with("build/vmlinux is for s390x, which is not supported"));
+        fake_kernel(&path, "6.1.0", 3);
+        assert!(message(&path).ends_with("build/vmlinux is for i386, which is not supported"));
     }
 
     #[test]

@@ -592,8 +592,8 @@ mod tests {
             the expectation of t.[a: test: "t.[a" is no name with shell wildcards: invalid range pattern
             the expectation of t.*: kernels: "=>" is no operator in a range of kernels (a range of kernels is written like 6.1, '>=5.11' or '>=5.11, <5.19')
             the expectation of t.*: until: "2026-02-30" is no date (a date is written like 2026-11-25)
-            the expectation of t.*: arch: unknown architecture "x86-64" (did you mean x86_64? there is x86_64)
-            the expectation of t.*: arch: unknown architecture "vax" (there is x86_64)
+            the expectation of t.*: arch: unknown architecture "x86-64" (did you mean x86_64? there is x86_64, aarch64, arm, ppc64, s390x, riscv64)
+            the expectation of t.*: arch: unknown architecture "vax" (there is x86_64, aarch64, arm, ppc64, s390x, riscv64)
         "#]]
         .assert_eq(
             &[

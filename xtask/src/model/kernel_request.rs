@@ -732,8 +732,8 @@ mod tests {
             failure.to_string()
         };
         expect_test::expect![[r#"
-            "x86-64" in the kernel request "x86-64:6.1" is no architecture and no source (did you mean x86_64? architectures: x86_64; sources: host, debian)
-            "debain" in the kernel request "debain:trixie" is no architecture and no source (did you mean debian? architectures: x86_64; sources: host, debian)
+            "x86-64" in the kernel request "x86-64:6.1" is no architecture and no source (did you mean x86_64? architectures: x86_64, aarch64, arm, ppc64, s390x, riscv64; sources: host, debian)
+            "debain" in the kernel request "debain:trixie" is no architecture and no source (did you mean debian? architectures: x86_64, aarch64, arm, ppc64, s390x, riscv64; sources: host, debian)
             "x86_64:" names an architecture but no kernel (x86_64:'*' is its newest kernel)
             "v6.1" is not a kernel request (without the v: 6.1)
             cannot read the pattern "6.[1": invalid range pattern (a kernel is [ARCH:](PATH | SOURCE | PATTERN), e.g. 6.1, '6.1.*tiny', ./kernel-6.1.0, ./x.deb, debian:6.12, host)

@@ -462,7 +462,7 @@ fn a_package_of_the_release_without_a_kernel_is_no_mistake_of_the_user_s() {
         elf.extend([machine, 0]);
         elf
     };
-    let (ours, foreign) = (elf(62), elf(22));
+    let (ours, foreign) = (elf(62), elf(3));
     let image = ("vmlinuz", &b"image"[..]);
     let vmlinux = ("build/vmlinux", &ours[..]);
     let release = (NAME, &b"6.1.9-vmtest1.1default\n"[..]);
@@ -484,7 +484,7 @@ fn a_package_of_the_release_without_a_kernel_is_no_mistake_of_the_user_s() {
         ),
         (
             archive(&[image, ("build/vmlinux", &foreign), release]),
-            ": build/vmlinux is for s390x",
+            ": build/vmlinux is for i386",
         ),
         (
             archive(&[image, ("build/vmlinux", b"text"), release]),

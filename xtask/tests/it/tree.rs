@@ -206,12 +206,12 @@ fn what_is_wrong_with_a_tree_is_one_error() {
         ],
     );
 
-    // ELF for 64-bit ARM: machine 183.
+    // ELF for LoongArch: machine 258.
     let own = fs::read(home.tree().join("vmlinux")).unwrap();
     let mut other = own.clone();
-    other[18] = 183;
+    other[18..20].copy_from_slice(&258_u16.to_le_bytes());
     home.write("vmlinux", other);
-    home.fails(2, &["/vmlinux is for aarch64, which is not supported"]);
+    home.fails(2, &["/vmlinux is for loongarch64, which is not supported"]);
 
     // A kernel without modules has no list of them.
     home.write("vmlinux", own);

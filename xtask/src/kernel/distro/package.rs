@@ -207,7 +207,7 @@ mod tests {
             std::fs::write(&path, bytes).unwrap();
             path
         };
-        let control = "Package: linux-image-amd64\nVersion: 1\nArchitecture: arm64\n\
+        let control = "Package: linux-image-amd64\nVersion: 1\nArchitecture: i386\n\
                        Depends: linux-image-6 (= 1), kmod";
         let deb = write("b.rpm", &deb::tests::package(control, &[]));
         let rpm = write("a.deb", &rpm::tests::package("kernel", "noarch", &[]));
@@ -241,7 +241,7 @@ mod tests {
         );
         let error = format!("{:#}", found.arch().unwrap_err());
         assert!(
-            error.ends_with("b.rpm is for arm64, which is not supported"),
+            error.ends_with("b.rpm is for i386, which is not supported"),
             "{error}"
         );
         let found = PackageFile::open(&rpm).unwrap();

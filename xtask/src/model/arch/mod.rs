@@ -2,9 +2,15 @@
 //! data: the options of their kernels (`kernel-configs/arch/`) and the packages with their QEMU
 //! (`vmtest-assets/host/packages.txt`).
 
+mod aarch64;
+mod arm;
+mod ppc64;
+mod riscv64;
+mod s390x;
 mod x86_64;
 
 use crate::base::{error::Failure, suggest::nearest};
+use crate::model::version::Series;
 
 #[derive(Debug)]
 pub struct Arch {
@@ -16,13 +22,13 @@ pub struct Arch {
     pub source: &'static str,
     /// Debian's name.
     pub debian: &'static str,
-    /// The end of the releases of Debian's plain kernels.
+    /// The end of the releases of Debian's plain kernels, as in `linux-image-<flavor>`.
     pub debian_flavor: &'static str,
     /// GNU triplet of a cross compiler, without the trailing dash.
     pub triplet: &'static str,
     /// Class, byte order and machine of ELF files.
     pub elf: (u8, u8, u16),
-    /// The boot image below the build tree.
+    /// The boot image below the build tree: what `make image_name` prints.
     pub image: &'static str,
     /// Whether a boot image begins so, with [`IMAGE_HEAD`] bytes or less.
     pub is_image: fn(&[u8]) -> bool,
@@ -39,8 +45,13 @@ pub struct Arch {
     /// The options with which a kernel that has ACPI needs none on the machine; `None`: no
     /// kernel is told to do without.
     pub spare_acpi: Option<&'static [&'static str]>,
-    /// The number of kexec_file_load(2).
-    pub kexec_file_load: u32,
+    /// How many times the limits of an emulated x86-64 guest an emulated guest gets.
+    pub emulation_cost: u32,
+    /// The number of kexec_file_load(2), where the kernel has it.
+    pub kexec_file_load: Option<u32>,
+    /// The oldest series in which a kernel that crashes can start another one that has the
+    /// memory of the first in /proc/vmcore; `None`: there is none.
+    pub crash_from: Option<Series>,
     /// How much memory a kernel sets aside for the one that comes after its crash, in MiB:
     /// what drgn's own vmtest gives it too.
     pub crash_memory: u32,
@@ -56,6 +67,13 @@ impl PartialEq for Arch {
 }
 
 impl Eq for Arch {}
+
+impl Arch {
+    /// Whether tests can crash a kernel of this series on purpose.
+    pub fn can_crash(&self, series: Series) -> bool {
+        self.crash_from.is_some_and(|oldest| series >= oldest)
+    }
+}
 
 /// The bus that the machine's virtio devices are on.
 #[derive(Debug)]
@@ -75,25 +93,53 @@ const PCI: VirtioBus = VirtioBus {
     no_rom: ",romfile=",
 };
 
-pub const ARCHITECTURES: &[Arch] = &[x86_64::X86_64];
+const CCW: VirtioBus = VirtioBus {
+    name: "ccw",
+    option: "CONFIG_S390_GUEST",
+    module: "virtio_ccw",
+    no_rom: "",
+};
+
+pub const ARCHITECTURES: &[Arch] = &[
+    x86_64::X86_64,
+    aarch64::AARCH64,
+    arm::ARM,
+    ppc64::PPC64,
+    s390x::S390X,
+    riscv64::RISCV64,
+];
 
 /// As many bytes of a boot image say what it is for; s390's are the last (`arch/s390/boot/head.S`).
 pub const IMAGE_HEAD: u64 = 0x10010;
 
-/// Numbers of ELF files (`<elf.h>`).
+/// Classes and byte orders of ELF files (`<elf.h>`).
+const ELF32: u8 = 1;
 const ELF64: u8 = 2;
 const LITTLE_ENDIAN: u8 = 1;
+const BIG_ENDIAN: u8 = 2;
 
-/// Machines of ELF files (`<elf.h>`, `EM_*`) that kernels are for, to name those that are not
-/// supported.
-const ELF_MACHINES: &[(u16, &str)] = &[
-    (3, "i386"),
-    (21, "ppc64"),
-    (22, "s390x"),
-    (40, "arm"),
-    (183, "aarch64"),
-    (243, "riscv64"),
-];
+/// Other machines of ELF files (`<elf.h>`, `EM_*`) that kernels are for.
+const UNSUPPORTED: &[(u16, &str)] = &[(3, "i386"), (8, "mips"), (20, "ppc"), (258, "loongarch64")];
+
+/// `len` bytes of an image at `at`.
+fn bytes(head: &[u8], at: usize, len: usize) -> &[u8] {
+    head.get(at..at + len).unwrap_or_default()
+}
+
+/// Documentation/arch/arm64/booting.rst and Documentation/arch/riscv/boot-image-header.rst of the
+/// kernel: the image as it is in memory, with a magic number at 56. gzip'd it says no more than
+/// that it is compressed, and as an EFI application that decompresses itself
+/// (`drivers/firmware/efi/libstub/zboot-header.S`) for which machine it is (the PE header).
+fn is_flat_image(head: &[u8], magic: &[u8], pe_machine: u16) -> bool {
+    let is_zboot = || {
+        let offset = bytes(head, 0x3c, 4).try_into().map(u32::from_le_bytes);
+        let offset = offset.map_or(usize::MAX - 8, |offset| offset as usize);
+        bytes(head, 0, 2) == b"MZ"
+            && bytes(head, 4, 4) == b"zimg"
+            && bytes(head, offset + 4, 2) == pe_machine.to_le_bytes()
+    };
+    bytes(head, 56, 4) == magic || head.starts_with(&[0x1f, 0x8b, 8]) || is_zboot()
+}
 
 pub fn find(name: &str) -> Option<&'static Arch> {
     ARCHITECTURES.iter().find(|arch| arch.name == name)
@@ -130,11 +176,82 @@ pub fn of_elf(header: &[u8; 20]) -> Result<&'static Arch, String> {
         .iter()
         .find(|arch| arch.elf == elf)
         .ok_or_else(|| {
-            let name = ELF_MACHINES.iter().find(|(number, _)| *number == machine);
+            if let Some(arch) = ARCHITECTURES.iter().find(|arch| arch.elf.2 == machine) {
+                let name = arch.name;
+                return format!(
+                    "is for {name} of another class or byte order, which is not supported"
+                );
+            }
+            let name = UNSUPPORTED.iter().find(|(number, _)| *number == machine);
             let name = name.map_or_else(
                 || format!("ELF machine {machine}"),
                 |(_, name)| (*name).to_owned(),
             );
             format!("is for {name}, which is not supported")
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The beginning of an image that has these bytes there.
+    fn head(parts: &[(usize, &[u8])]) -> Vec<u8> {
+        let mut head = vec![0; IMAGE_HEAD as usize];
+        for (at, bytes) in parts {
+            head[*at..*at + bytes.len()].copy_from_slice(bytes);
+        }
+        head
+    }
+
+    #[test]
+    fn an_image_is_for_those_that_can_start_it() {
+        let zboot = |machine: u16| {
+            let machine = machine.to_le_bytes();
+            head(&[(0, b"MZ"), (4, b"zimg"), (0x3c, b"\x80"), (0x84, &machine)])
+        };
+        let elf = |order: u8, machine: u8| {
+            let machine = match order {
+                LITTLE_ENDIAN => [machine, 0],
+                _ => [0, machine],
+            };
+            head(&[(0, &[0x7f, b'E', b'L', b'F', ELF64, order]), (18, &machine)])
+        };
+        for (image, names) in [
+            (head(&[(56, b"ARM\x64")]), "aarch64"),
+            (head(&[(56, b"RSC\x05")]), "riscv64"),
+            (head(&[(0, &[0x1f, 0x8b, 8])]), "aarch64 riscv64"),
+            (zboot(0xaa64), "aarch64"),
+            (zboot(0x5064), "riscv64"),
+            (zboot(0x8664), ""),
+            (head(&[(36, &[0x18, 0x28, 0x6f, 0x01])]), "arm"),
+            (elf(LITTLE_ENDIAN, 21), "ppc64"),
+            (elf(BIG_ENDIAN, 21), ""),
+            (head(&[(0x10008, b"S390EP")]), "s390x"),
+            (head(&[]), ""),
+            (head(&[(0, b"MZ"), (4, b"zimg"), (0x3c, &[0xff; 4])]), ""),
+            (vec![], ""),
+        ] {
+            let fits = ARCHITECTURES.iter().filter(|arch| (arch.is_image)(&image));
+            let fits = fits.map(|arch| arch.name).collect::<Vec<_>>();
+            assert_eq!(fits.join(" "), names);
+        }
+    }
+
+    #[test]
+    fn elf_files_say_for_what_they_are() {
+        let of = |class: u8, order: u8, machine: [u8; 2]| {
+            let mut header = [0; 20];
+            header[..6].copy_from_slice(&[0x7f, b'E', b'L', b'F', class, order]);
+            header[18..].copy_from_slice(&machine);
+            of_elf(&header).map(|arch| arch.name)
+        };
+        assert_eq!(of(ELF64, BIG_ENDIAN, [0, 22]), Ok("s390x"));
+        assert_eq!(of(ELF64, LITTLE_ENDIAN, [21, 0]), Ok("ppc64"));
+        assert_eq!(of(ELF32, LITTLE_ENDIAN, [40, 0]), Ok("arm"));
+        let other = "is for ppc64 of another class or byte order, which is not supported";
+        assert_eq!(of(ELF64, BIG_ENDIAN, [0, 21]), Err(other.to_owned()));
+        let unknown = "is for ELF machine 9, which is not supported";
+        assert_eq!(of(ELF64, LITTLE_ENDIAN, [9, 0]), Err(unknown.to_owned()));
+    }
 }

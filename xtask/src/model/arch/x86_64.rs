@@ -1,6 +1,7 @@
 //! x86-64: QEMU's `pc`.
 
 use super::{Arch, ELF64, LITTLE_ENDIAN, PCI};
+use crate::model::version::Series;
 
 pub(super) const X86_64: Arch = Arch {
     name: "x86_64",
@@ -37,7 +38,9 @@ pub(super) const X86_64: Arch = Arch {
     // `pmtmr=`.
     spare_acpi: Some(&["CONFIG_ACPI", "CONFIG_X86_MPPARSE", "CONFIG_X86_PM_TIMER"]),
     // arch/x86/entry/syscalls/syscall_64.tbl
-    kexec_file_load: 320,
+    kexec_file_load: Some(320),
+    emulation_cost: 1,
+    crash_from: Some(Series { major: 4, minor: 9 }),
     crash_memory: 256,
     large_crash_memory: 640,
 };

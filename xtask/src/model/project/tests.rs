@@ -177,7 +177,9 @@ fn expectations_are_checked_when_they_are_read() {
     );
     wrong(
         "arch = \"x86\"\n",
-        expect![[r#"vmtest.toml:5: expect.arch: unknown architecture "x86" (there is x86_64)"#]],
+        expect![[
+            r#"vmtest.toml:5: expect.arch: unknown architecture "x86" (there is x86_64, aarch64, arm, ppc64, s390x, riscv64)"#
+        ]],
     );
     wrong(
         "until = \"soon\"\n",

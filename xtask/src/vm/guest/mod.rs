@@ -120,7 +120,12 @@ fn load_command(boot: &Boot<'_>, crash: &CrashRequest) -> Vec<OsString> {
     // Nothing of the project's or the environment's is to be imported.
     words.extend(["-B", "-I", "-S"].map(OsString::from));
     words.push(crash.loader.clone().into());
-    words.push(kernel.arch.kexec_file_load.to_string().into());
+    words.extend(
+        kernel
+            .arch
+            .kexec_file_load
+            .map(|number| number.to_string().into()),
+    );
     words.push(kernel.image.clone().into());
     // Empty for none.
     words.push(boot.initramfs().unwrap_or_default().into());

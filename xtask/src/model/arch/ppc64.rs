@@ -1,0 +1,36 @@
+//! 64-bit PowerPC, little-endian: QEMU's `pseries`.
+
+use super::{Arch, ELF64, LITTLE_ENDIAN, PCI, bytes};
+use crate::model::version::Series;
+
+pub(super) const PPC64: Arch = Arch {
+    name: "ppc64",
+    kernel: "powerpc",
+    source: "powerpc",
+    debian: "ppc64el",
+    debian_flavor: "powerpc64le",
+    triplet: "powerpc64le-linux-gnu",
+    elf: (ELF64, LITTLE_ENDIAN, 21),
+    image: "vmlinux",
+    // The kernel itself, an ELF file.
+    is_image: |head| {
+        head.starts_with(&[0x7f, b'E', b'L', b'F', ELF64, LITTLE_ENDIAN])
+            && bytes(head, 18, 2) == 21_u16.to_le_bytes()
+    },
+    console: "hvc0",
+    qemu: "qemu-system-ppc64",
+    machine: &["-M", "pseries"],
+    // Newer ones are unknown to old kernels.
+    processor: "power9",
+    bus: &PCI,
+    parameters: &[],
+    emulated_parameters: &[],
+    spare_acpi: None,
+    // arch/powerpc/kernel/syscalls/syscall.tbl
+    kexec_file_load: Some(382),
+    emulation_cost: 2,
+    // Before, a crash by sysrq hangs.
+    crash_from: Some(Series { major: 6, minor: 1 }),
+    crash_memory: 256,
+    large_crash_memory: 640,
+};

@@ -1,0 +1,34 @@
+//! IBM Z: QEMU's `s390-ccw-virtio`.
+
+use super::{Arch, BIG_ENDIAN, CCW, ELF64, bytes};
+use crate::model::version::Series;
+
+pub(super) const S390X: Arch = Arch {
+    name: "s390x",
+    kernel: "s390",
+    source: "s390",
+    debian: "s390x",
+    debian_flavor: "s390x",
+    triplet: "s390x-linux-gnu",
+    elf: (ELF64, BIG_ENDIAN, 22),
+    image: "arch/s390/boot/bzImage",
+    // `EP_STRING` of arch/s390/boot/head.S.
+    is_image: |head| bytes(head, 0x10008, 6) == b"S390EP",
+    console: "ttysclp0",
+    qemu: "qemu-system-s390x",
+    machine: &["-M", "s390-ccw-virtio"],
+    processor: "max",
+    bus: &CCW,
+    parameters: &[],
+    emulated_parameters: &[],
+    spare_acpi: None,
+    // arch/s390/kernel/syscalls/syscall.tbl
+    kexec_file_load: Some(381),
+    emulation_cost: 2,
+    crash_from: Some(Series {
+        major: 5,
+        minor: 15,
+    }),
+    crash_memory: 256,
+    large_crash_memory: 640,
+};
