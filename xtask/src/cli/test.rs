@@ -244,6 +244,7 @@ impl Subject {
             cc: self.cc.clone(),
             memory: machine.memory,
             cpus: machine.cpus,
+            root: None,
             accel: machine.accel,
             machine: Box::new(move |request, limits| machine.apply(request, &devices, limits)),
         })

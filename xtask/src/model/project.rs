@@ -45,6 +45,10 @@
 //! prepare = ["make", "gcc"]    # host programs that the steps of `prepare` run
 //! headers = ["zlib.h"]         # C headers that they include
 //!
+//! [cross]                      # for a guest whose userspace is not the host's
+//! packages = ["libgomp1"]      # Debian packages of that, beside those with what [needs] names
+//! prepare = ["make"]           # shell commands on the host instead of the other `prepare`
+//!
 //! [[expect]]                   # tests that fail, as often as needed: see crate::model::expectation
 //! test = "tests.test_a.A.*"    # dotted name, with shell wildcards
 //! kernels = ">=5.11, <5.19"    # see crate::model::version_range; any without
@@ -141,6 +145,7 @@ pub struct Project {
     pub kernel: KernelNeeds,
     #[serde(default)]
     pub needs: Needs,
+    pub cross: Option<Cross>,
     #[serde(default, deserialize_with = "expectations", rename = "expect")]
     pub expectations: Vec<Expectation>,
     /// Complaints of kernels that make no run fail.
@@ -168,6 +173,16 @@ pub struct Needs {
     pub prepare: Vec<String>,
     /// C headers that they include.
     pub headers: Vec<String>,
+}
+
+/// What makes it ready for a guest whose userspace is not the host's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Cross {
+    /// Debian packages of that userspace, beside those with what [`Needs`] names.
+    pub packages: Vec<String>,
+    /// Shell commands for the host, instead of [`Project::prepare`].
+    pub prepare: Vec<String>,
 }
 
 /// What the tested kernels must have.

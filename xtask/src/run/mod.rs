@@ -2,6 +2,7 @@
 
 pub mod bisect;
 pub mod ci_matrix;
+pub mod cross;
 pub mod framework;
 pub mod history;
 pub mod python;

@@ -82,12 +82,43 @@ fn parse_answer(answer: &str) -> Result<Interpreter> {
     Ok(interpreter)
 }
 
+/// A project that is ready for guests of one userspace, or for this host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Prepared {
     pub tree: PathBuf,
-    /// The interpreter for it, absolute; that of a virtual environment if the project needs
-    /// packages. `None`: nobody asked for one, and this host has none.
+    /// The interpreter for it, absolute, where the tests run; that of a virtual environment if
+    /// the project needs packages. `None`: nobody asked for one, and this host has none.
     pub python: Option<PathBuf>,
+    /// The host's, which looks for the tests before a guest does.
+    pub host_python: Option<PathBuf>,
+    /// The directory that the guest's userspace is in.
+    pub root: PathBuf,
+    /// Packages for an interpreter that has no environment of its own: a part of PYTHONPATH.
+    pub packages: Option<PathBuf>,
+}
+
+impl Prepared {
+    fn on_host(tree: PathBuf, python: Option<PathBuf>) -> Self {
+        Self {
+            tree,
+            host_python: python.clone(),
+            python,
+            root: "/".into(),
+            packages: None,
+        }
+    }
+
+    /// What a guest sees of this host's files.
+    pub fn keep(&self) -> impl Iterator<Item = &Path> {
+        // The environment that the interpreter is in: `<it>/bin/python3`.
+        let host = self.root == Path::new("/");
+        let python = self.python.as_ref().filter(|_| host);
+        let environment = python.and_then(|python| python.ancestors().nth(2));
+        let packages = self.packages.as_deref();
+        [Some(&*self.tree), environment, packages]
+            .into_iter()
+            .flatten()
+    }
 }
 
 /// Makes a checkout ready: its packages, then its own `prepare` steps in it. The
@@ -105,20 +136,31 @@ pub fn prepare_tree(
     };
     for step in &project.prepare {
         let _task = env.ui.task(format!("preparing {}: {step}", project.name));
-        let mut command = LongCommand::new("/bin/sh")
-            .args(["-c", step.as_str()])
-            .credentials()
-            .current_dir(tree);
-        if let Some(python) = &python {
-            command = command.env("PYTHON", python).env("PATH", path_with(python));
-        }
-        process::run_logged(command, log, || Ok(()))
-            .map_err(|error| prepare_failed(project, error))?;
+        run_step(project, step, tree, python.as_deref(), &[], log)?;
     }
-    Ok(Prepared {
-        tree: tree.to_owned(),
-        python,
-    })
+    Ok(Prepared::on_host(tree.to_owned(), python))
+}
+
+/// Runs a step of a project's `prepare`.
+pub fn run_step(
+    project: &Project,
+    step: &str,
+    tree: &Path,
+    python: Option<&Path>,
+    environment: &[(&str, OsString)],
+    log: &Path,
+) -> Result<()> {
+    let mut command = LongCommand::new("/bin/sh")
+        .args(["-c", step])
+        .credentials()
+        .current_dir(tree);
+    if let Some(python) = python {
+        command = command.env("PYTHON", python).env("PATH", path_with(python));
+    }
+    for (name, value) in environment {
+        command = command.env(name, value);
+    }
+    process::run_logged(command, log, || Ok(())).map_err(|error| prepare_failed(project, error))
 }
 
 fn prepare_failed(project: &Project, error: anyhow::Error) -> anyhow::Error {
@@ -155,10 +197,7 @@ pub fn prepare_release(
     let name = format!("{}-{}", release.name, release.version);
     let key = key(&interpreter, &release_key(release));
     let goal = env.paths.projects().join(format!("{name}-{key}"));
-    let prepared = Prepared {
-        tree: goal.clone(),
-        python: Some(python.clone()),
-    };
+    let prepared = Prepared::on_host(goal.clone(), Some(python.clone()));
     if goal.is_dir() {
         return Ok(prepared);
     }
@@ -172,23 +211,7 @@ pub fn prepare_release(
     disk::create_directory(&env.paths.projects())?;
     let work = Temporary::directory(&goal)?;
     let download = work.path().join("download");
-    fs::create_dir(&download).with_context(|| format!("cannot create {}", download.display()))?;
-
-    let source = requirement(release, std::slice::from_ref(&release.source));
-    let source = write_requirements(&download, "source.txt", &[source])?;
-    let words = "download --no-deps --no-build-isolation --no-binary=:all: --requirement";
-    let to = [source.as_os_str(), "--dest".as_ref(), download.as_os_str()];
-    let fetched = pip(&python, words, &to, log);
-    fetched.with_context(|| format!("cannot fetch the source of {name}"))?;
-    let archive = format!("{name}.tar.gz");
-    let unpack = LongCommand::new(&python)
-        .args(["-m", "tarfile", "-e"])
-        .arg(download.join(&archive))
-        .arg(&download);
-    process::run_logged(unpack, log, || Ok(()))
-        .with_context(|| format!("cannot unpack {archive}"))?;
-    let unpacked = download.join(&name);
-
+    let unpacked = fetch_source(&python, release, &download, log)?;
     let wheel = requirement(release, &release.wheels);
     let wheel = write_requirements(&download, "wheel.txt", &[wheel])?;
     let target = download.join("wheel");
@@ -212,6 +235,31 @@ pub fn prepare_release(
     Ok(prepared)
 }
 
+/// Fetches a release's source archive into a new directory and unpacks it there.
+pub fn fetch_source(
+    python: &Path,
+    release: &PinnedRelease,
+    download: &Path,
+    log: &Path,
+) -> Result<PathBuf> {
+    disk::create_directory(download)?;
+    let name = format!("{}-{}", release.name, release.version);
+    let source = requirement(release, std::slice::from_ref(&release.source));
+    let source = write_requirements(download, "source.txt", &[source])?;
+    let words = "download --no-deps --no-build-isolation --no-binary=:all: --requirement";
+    let to = [source.as_os_str(), "--dest".as_ref(), download.as_os_str()];
+    let fetched = pip(python, words, &to, log);
+    fetched.with_context(|| format!("cannot fetch the source of {name}"))?;
+    let archive = format!("{name}.tar.gz");
+    let unpack = LongCommand::new(python)
+        .args(["-m", "tarfile", "-e"])
+        .arg(download.join(&archive))
+        .arg(download);
+    process::run_logged(unpack, log, || Ok(()))
+        .with_context(|| format!("cannot unpack {archive}"))?;
+    Ok(download.join(&name))
+}
+
 fn requirement(release: &PinnedRelease, hashes: &[String]) -> String {
     let mut line = format!("{}=={}", release.name, release.version);
     for hash in hashes {
@@ -221,7 +269,7 @@ fn requirement(release: &PinnedRelease, hashes: &[String]) -> String {
     line
 }
 
-fn release_key(release: &PinnedRelease) -> Vec<String> {
+pub fn release_key(release: &PinnedRelease) -> Vec<String> {
     let mut parts = vec![requirement(release, std::slice::from_ref(&release.source))];
     parts.push(requirement(release, &release.wheels));
     parts.extend(release.extension.iter().cloned());
@@ -317,14 +365,19 @@ fn relocate(venv: &Path, goal: &Path) -> Result<()> {
 }
 
 fn key(interpreter: &Interpreter, parts: &[String]) -> String {
-    let mut hash = Sha256::default();
     let interpreter = [
         interpreter.path.to_string_lossy().into_owned(),
         interpreter.version.clone(),
         interpreter.abi.clone(),
         RECIPE.to_string(),
     ];
-    for part in interpreter.iter().chain(parts) {
+    key_of(&[&interpreter, parts].concat())
+}
+
+/// A part of a name that is another one where any of these is.
+pub fn key_of(parts: &[String]) -> String {
+    let mut hash = Sha256::default();
+    for part in parts {
         // The length keeps neighbours apart.
         hash.update(part.len().to_le_bytes());
         hash.update(part.as_bytes());
@@ -332,14 +385,14 @@ fn key(interpreter: &Interpreter, parts: &[String]) -> String {
     hash.finish()[..16].to_owned()
 }
 
-fn write_requirements(directory: &Path, name: &str, lines: &[String]) -> Result<PathBuf> {
+pub fn write_requirements(directory: &Path, name: &str, lines: &[String]) -> Result<PathBuf> {
     let path = directory.join(name);
     disk::write(&path, lines.join("\n") + "\n")?;
     Ok(path)
 }
 
 /// Runs pip. Hashes in a requirements file switch its `--require-hashes` on.
-fn pip(python: &Path, words: &str, more: &[&OsStr], log: &Path) -> Result<()> {
+pub fn pip(python: &Path, words: &str, more: &[&OsStr], log: &Path) -> Result<()> {
     let command = LongCommand::new(python)
         .args(["-m", "pip", "--disable-pip-version-check", "--no-input"])
         .credentials()

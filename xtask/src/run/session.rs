@@ -351,6 +351,9 @@ impl Worker<'_> {
         // The error is the request's; it is told once.
         let choice = wanted.choice.as_ref();
         let choice = choice.map_err(|error| failure(&name, Stage::Fetch, error::copy(error)))?;
+        // Nothing is fetched or built for tests that cannot run.
+        let prepared = suite.prepared(&name.arch);
+        prepared.map_err(|error| failure(&name, Stage::Setup, error))?;
         self.send(run, 0, RunEventKind::Preparing(name.clone()));
         let request = wanted.request.as_ref();
         let kernel = supply::obtain(env, request, choice, self.session.sources);

@@ -5,11 +5,12 @@ mod local;
 mod merge;
 mod sink;
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 pub use self::merge::merge;
 use self::sink::Judge;
@@ -38,7 +39,10 @@ const TOTAL: Duration = Duration::from_secs(3600);
 pub struct Suite<'s> {
     pub project: &'s Project,
     pub options: &'s TestOptions,
-    pub prepared: Prepared,
+    /// The project on this host, if anything of it runs here.
+    pub host: Option<Prepared>,
+    /// The project for guests, by architecture; an error makes a setup failure of their runs.
+    pub guests: BTreeMap<&'static str, Result<Prepared>>,
     pub runner: Option<PathBuf>,
     pub library: Option<PathBuf>,
     /// What loads a capture kernel in the guest, [`crate::vm::guest::LOADER`] of the assets,
@@ -85,9 +89,29 @@ impl Suite<'_> {
         }
     }
 
-    fn command(&self, discovery: &Discovery, exclude: &[String]) -> TestCommand {
+    /// The project as it is for guests of an architecture.
+    pub fn prepared(&self, arch: &str) -> Result<&Prepared> {
+        match self.guests.get(arch) {
+            Some(prepared) => prepared.as_ref().map_err(error::copy),
+            None => bail!("the project is not prepared for {arch}"),
+        }
+    }
+
+    /// The project's tree; empty if nothing of it could be prepared.
+    pub fn tree(&self) -> &Path {
+        let guests = self.guests.values().flatten();
+        let tree = self.host.iter().chain(guests).next();
+        tree.map_or(Path::new(""), |prepared| &prepared.tree)
+    }
+
+    fn command(
+        &self,
+        python: &Option<PathBuf>,
+        discovery: &Discovery,
+        exclude: &[String],
+    ) -> TestCommand {
         TestCommand {
-            python: self.prepared.python.clone().unwrap_or_default(),
+            python: python.clone().unwrap_or_default(),
             runner: self.runner.clone().unwrap_or_default(),
             program: self.options.program.clone(),
             discovery: discovery.clone(),
@@ -100,34 +124,46 @@ impl Suite<'_> {
         }
     }
 
-    fn crash_command(&self, discovery: &Discovery) -> TestCommand {
+    fn crash_command(&self, python: &Option<PathBuf>, discovery: &Discovery) -> TestCommand {
         TestCommand {
             within: true,
-            ..self.command(discovery, &[])
+            ..self.command(python, discovery, &[])
         }
     }
 
     /// Looks whether what is to be run can be found, as far as it can be said before: the
     /// tests in VMs and those of the host.
-    pub fn check(&self, in_vms: bool, local: bool) -> Result<()> {
-        let tree = &self.prepared.tree;
-        let check = |command| self.options.framework.check(&command, tree, &self.folder);
-        if in_vms {
-            check_module(self.project, tree)?;
-            check(self.command(&self.project.tests.discovery(), &[]))?;
+    pub fn check(&self, local: bool) -> Result<()> {
+        let check = |prepared: &Prepared, command| {
+            let framework = self.options.framework;
+            framework.check(&command, &prepared.tree, &self.folder)
+        };
+        // What cannot be found for one architecture is found for none.
+        if let Some(guest) = self.guests.values().flatten().next() {
+            let python = &guest.host_python;
+            check_module(self.project, &guest.tree)?;
+            check(
+                guest,
+                self.command(python, &self.project.tests.discovery(), &[]),
+            )?;
+            if let (true, Some(crash)) = (self.loader.is_some(), &self.project.crash) {
+                check(guest, self.crash_command(python, &crash.tests()))
+                    .context("tests after a crash")?;
+            }
         }
-        if let (true, Some(crash)) = (in_vms && self.loader.is_some(), &self.project.crash) {
-            check(self.crash_command(&crash.tests())).context("tests after a crash")?;
-        }
-        if let (true, Some(local)) = (local, &self.project.local) {
-            check(self.command(&local.tests(), &local.exclude)).context("tests of the host")?;
+        if let (true, Some(local), Some(host)) = (local, &self.project.local, &self.host) {
+            check(
+                host,
+                self.command(&host.python, &local.tests(), &local.exclude),
+            )
+            .context("tests of the host")?;
         }
         Ok(())
     }
 
-    fn crash(&self) -> Option<CrashRequest> {
+    fn crash(&self, prepared: &Prepared) -> Option<CrashRequest> {
         let (crash, loader) = (self.project.crash.as_ref()?, self.loader.as_ref()?);
-        let command = self.crash_command(&crash.tests());
+        let command = self.crash_command(&prepared.python, &crash.tests());
         // Whether the user's arguments leave any of them is known by looking.
         let selects = self.options.framework.selects(&command.arguments);
         Some(CrashRequest {
@@ -176,7 +212,7 @@ impl Suite<'_> {
         let Some(module) = &self.project.module else {
             return Ok(None);
         };
-        let source = self.prepared.tree.join(&module.source);
+        let source = self.prepared(kernel.arch.name)?.tree.join(&module.source);
         let options = ModuleOptions {
             cc: self.options.cc.clone(),
             log: self.folder.join("module.log"),
@@ -244,7 +280,7 @@ impl Suite<'_> {
             // A VM of its own, in which nothing runs before the crash.
             Phase::Crash => &after,
         };
-        let request = self.request(guest, log(name, "console.log"));
+        let request = self.request(guest, log(name, "console.log"))?;
         let crash = match guest.phases {
             Phase::Main => None,
             Phase::Both | Phase::Crash => Some((&after, log(&after, "output.log"))),
@@ -255,46 +291,32 @@ impl Suite<'_> {
         sink.finish_vm(&run)
     }
 
-    /// Tests that start Python find the one that runs them.
-    fn environment(&self) -> Vec<(OsString, OsString)> {
-        let python = self.prepared.python.iter();
-        python
-            .map(|python| ("PYTHON".into(), python.into()))
-            .collect()
-    }
-
-    fn request(&self, guest: Guest<'_>, console_log: PathBuf) -> Vm {
+    fn request(&self, guest: Guest<'_>, console_log: PathBuf) -> Result<Vm> {
+        let prepared = self.prepared(guest.kernel.arch.name)?;
         let command = match guest.phases {
             Phase::Main | Phase::Both => self.options.framework.run(&TestCommand {
                 split: guest.split,
                 durations: guest.durations.map(Path::to_owned),
-                ..self.command(&self.project.tests.discovery(), &[])
+                ..self.command(&prepared.python, &self.project.tests.discovery(), &[])
             }),
             Phase::Crash => vec!["true".into()],
         };
         let crash = match guest.phases {
             Phase::Main => None,
-            Phase::Both => self.crash(),
+            Phase::Both => self.crash(prepared),
             // Its tests were selected once.
-            Phase::Crash => self.crash().map(|crash| CrashRequest {
+            Phase::Crash => self.crash(prepared).map(|crash| CrashRequest {
                 select: None,
                 ..crash
             }),
         };
-        let mut environment = self.environment();
+        let mut environment = python_variable(prepared);
         // What is written is gone with the guest, and writing it takes time.
         environment.push(("PYTHONDONTWRITEBYTECODE".into(), "1".into()));
         environment.extend(pairs(&self.project.environment));
         let mut modules = Vec::new();
-        let mut keep = vec![self.prepared.tree.clone()];
+        let mut keep = Vec::from_iter(prepared.keep().map(Path::to_owned));
         keep.extend(self.runner.iter().chain(&self.library).cloned());
-        // The environment that the interpreter is in: `<it>/bin/python3`.
-        let python = self.prepared.python.as_ref();
-        keep.extend(
-            python
-                .and_then(|python| python.ancestors().nth(2))
-                .map(Path::to_owned),
-        );
         if let (Some(file), Some(module)) = (guest.module, &self.project.module) {
             if let Some(variable) = &module.variable {
                 environment.push((variable.into(), file.into()));
@@ -306,6 +328,16 @@ impl Suite<'_> {
             }
         }
         environment.extend(self.options.environment.iter().cloned());
+        if let Some(packages) = &prepared.packages {
+            let name = "PYTHONPATH";
+            let own = environment.iter().rfind(|(own, _)| own == name);
+            let mut path = own.map_or_else(OsString::new, |(_, own)| own.clone());
+            if !path.is_empty() {
+                path.push(":");
+            }
+            path.push(packages);
+            environment.push((name.into(), path));
+        }
         let disks = self.project.disk.iter().map(|disk| {
             Device::Disk(Disk {
                 size: disk.size,
@@ -314,7 +346,8 @@ impl Suite<'_> {
         });
         let mut request = Vm {
             command,
-            directory: self.prepared.tree.clone(),
+            root: prepared.root.clone(),
+            directory: prepared.tree.clone(),
             environment: guest_environment(std::env::vars_os(), &environment, false),
             modules,
             crash,
@@ -329,8 +362,16 @@ impl Suite<'_> {
             total: Some(TOTAL),
         };
         (self.options.machine)(&mut request, limits);
-        request
+        Ok(request)
     }
+}
+
+/// Tests that start Python find the one that runs them.
+fn python_variable(prepared: &Prepared) -> Vec<(OsString, OsString)> {
+    let python = prepared.python.iter();
+    python
+        .map(|python| ("PYTHON".into(), python.into()))
+        .collect()
 }
 
 fn check_module(project: &Project, tree: &Path) -> Result<(), Failure> {

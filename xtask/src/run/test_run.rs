@@ -1,5 +1,6 @@
 //! A run of a project's tests, on kernels and on this host: planned, run, and concluded.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -14,6 +15,7 @@ use crate::model::project::{Chosen, Project};
 use crate::model::results::{self, Results, RunName};
 use crate::model::run_event::{Observer, RunEvent, SessionEnd, SessionPlan};
 use crate::model::{expectation::Ledger, kernel_request::KernelRequest};
+use crate::run::cross::{self, Userspace};
 use crate::run::framework::Framework;
 use crate::run::python::{self, Prepared};
 use crate::run::queue::{self, Budget, Wanted};
@@ -56,6 +58,8 @@ pub struct TestOptions {
     /// Memory of a guest, in MiB.
     pub memory: Option<u32>,
     pub cpus: Option<u32>,
+    /// The directory with the guests' userspace, if it is not the host's.
+    pub root: Option<PathBuf>,
     pub accel: AccelChoice,
     /// What the user says about VMs; gets the limits that hold otherwise.
     pub machine: Box<ChangeVm>,
@@ -83,7 +87,6 @@ impl<'r> TestRun<'r> {
             Some(path) => RunFolder::at(std::path::absolute(path)?)?,
             None => RunFolder::create(&env.paths.logs())?,
         };
-        let prepared = prepare(env, options, &folder.path.join("prepare.log"))?;
         let partition = options.partition;
         let mine = match partition {
             None => options.requests.clone(),
@@ -92,6 +95,9 @@ impl<'r> TestRun<'r> {
         // Only the first partition runs the host's own tests.
         let local = options.local && partition.is_none_or(|part| part.contains(0));
         let wanted = queue::choose(env, &mine, &options.sources);
+        let log = folder.path.join("prepare.log");
+        let guests = guests(env, options, &wanted, &log)?;
+        let host = local.then(|| prepare(env, options, &log)).transpose()?;
         let asked = results::Session {
             project: project.name.clone(),
             started: time::rfc3339(time::now()),
@@ -111,7 +117,8 @@ impl<'r> TestRun<'r> {
         let suite = Suite {
             project,
             options,
-            prepared,
+            host,
+            guests,
             runner: runner.transpose()?,
             library: library.transpose()?,
             loader: crashes.then(loader).transpose()?,
@@ -131,7 +138,7 @@ impl<'r> TestRun<'r> {
                 default_jobs(memory, cpus, options.accel, &wanted, &env.paths)?
             }
         };
-        let checked = suite.check(!wanted.is_empty(), local);
+        let checked = suite.check(local);
         checked.map_err(|error| untestable(options, error))?;
         let host = local.then(|| estimate(&suite, &suite::local_name()));
         let seconds = host.into_iter().chain(estimates.iter().copied());
@@ -157,7 +164,7 @@ impl<'r> TestRun<'r> {
     }
 
     pub fn tree(&self) -> &Path {
-        &self.suite.prepared.tree
+        self.suite.tree()
     }
 
     /// Runs everything, and judges the list of expected failures.
@@ -274,9 +281,15 @@ fn needs_python(options: &TestOptions) -> bool {
 fn tools(env: &Env, options: &TestOptions, in_vm: bool) -> Result<Vec<Tool>> {
     let Chosen { project, tree } = &options.project;
     let mut tools = Vec::new();
+    let mut on_host = options.local;
     if in_vm {
         for request in &options.requests {
-            tools.extend(setup::for_vm(supply::arch_of(env, request.as_ref())?));
+            let arch = supply::arch_of(env, request.as_ref())?;
+            tools.extend(setup::for_vm(arch));
+            match options.root {
+                None => on_host = true,
+                Some(_) => tools.extend(cross::tools(project, arch)),
+            }
         }
         if project.module.is_some() {
             tools.extend(setup::for_external_module());
@@ -287,13 +300,42 @@ fn tools(env: &Env, options: &TestOptions, in_vm: bool) -> Result<Vec<Tool>> {
     } else if project.python == "python3" && needs_python(options) {
         tools.push(Tool::program("python3"));
     }
-    tools.extend(project.needs.programs.iter().map(Tool::program));
-    if tree.is_some() {
+    if on_host {
+        tools.extend(project.needs.programs.iter().map(Tool::program));
+    }
+    if on_host && tree.is_some() {
         tools.extend(setup::for_prepare(project));
     }
     tools.sort();
     tools.dedup();
     Ok(tools)
+}
+
+/// Makes the project ready for the kernels' architectures. An error is that of the runs, if
+/// others may run.
+fn guests(
+    env: &Env,
+    options: &TestOptions,
+    wanted: &[Wanted],
+    log: &Path,
+) -> Result<BTreeMap<&'static str, Result<Prepared>>> {
+    let mut guests = BTreeMap::new();
+    for wanted in wanted {
+        let arch = wanted.arch()?;
+        if guests.contains_key(arch.name) {
+            continue;
+        }
+        let prepared = match &options.root {
+            None => prepare(env, options, log)?,
+            Some(path) => {
+                let userspace = Userspace { path, arch };
+                let needs_python = needs_python(options);
+                cross::prepare(env, &options.project, userspace, log, needs_python)?
+            }
+        };
+        guests.insert(arch.name, Ok(prepared));
+    }
+    Ok(guests)
 }
 
 fn prepare(env: &Env, options: &TestOptions, log: &Path) -> Result<Prepared> {

@@ -33,6 +33,7 @@ fn the_smallest_project() {
             disk: None,
             kernel: KernelNeeds::default(),
             needs: Needs::default(),
+            cross: None,
             allowances: vec![],
             expectations: vec![],
             local: None,
@@ -59,6 +60,7 @@ fn everything_in_the_documentation_is_taken() {
     assert!(crash.module);
     assert_eq!(project.disk.unwrap().size, 1 << 30);
     assert_eq!(project.module.unwrap().variable.unwrap(), "EXAMPLE_MODULE");
+    assert_eq!(project.cross.unwrap().packages, ["libgomp1"]);
     assert_eq!(project.local.unwrap().exclude, ["tests/kernel/*"]);
     assert_eq!(project.expectations[0].reason, "issue 12");
     assert_eq!(
@@ -91,7 +93,7 @@ fn mistakes_are_named_with_their_line() {
     check(
         "name = \"x\"\n[[phase]]\nname = \"kdump\"\n",
         expect![
-            "vmtest.toml:2: phase: unknown key (there is name, python, detect, prepare, memory, tests, crash, env, module, disk, kernel, needs, expect, allow, local, release)"
+            "vmtest.toml:2: phase: unknown key (there is name, python, detect, prepare, memory, tests, crash, env, module, disk, kernel, needs, cross, expect, allow, local, release)"
         ],
     );
     check(

@@ -3,10 +3,11 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{Read, Write};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 
-use super::{Outlet, Suite, SuiteSink, local_name, pairs};
+use super::{Outlet, Suite, SuiteSink, local_name, pairs, python_variable};
 use crate::base::process::{LongCommand, shell_status};
 use crate::base::{disk, temporary::Temporary};
 use crate::model::results::RunRecord;
@@ -22,10 +23,9 @@ impl Suite<'_> {
         let name = local_name();
         outlet.send(RunEventKind::Started(name.clone()))?;
         let local = (self.project.local.as_ref()).context("the project has no local tests")?;
-        let words = self
-            .options
-            .framework
-            .run(&self.command(&local.tests(), &local.exclude));
+        let host = (self.host.as_ref()).context("the project is not prepared for the host")?;
+        let command = self.command(&host.python, &local.tests(), &local.exclude);
+        let words = self.options.framework.run(&command);
         let log = run_folder::log_file(&self.folder, &name, "output.log");
         let mut sink = SuiteSink::new(&name, outlet, self.judge(), log, None)?;
         // In a folder of its own: the runner writes a file beside it.
@@ -38,14 +38,14 @@ impl Suite<'_> {
         let mut reader = File::open(&events).context("cannot read the test events")?;
         let mut environment = vec![("VMTEST_EVENTS".into(), events.into())];
         environment.extend(pairs(&local.environment));
-        environment.extend(self.environment());
+        environment.extend(python_variable(host));
         environment.extend(self.options.environment.iter().cloned());
         sink.started()?;
         sink.boot = None;
         let mut starts = 0;
         loop {
             starts += 1;
-            let status = self.run_once(&words, &environment, &mut reader, &mut sink)?;
+            let status = self.run_once(&words, &host.tree, &environment, &mut reader, &mut sink)?;
             // As the guest's init does: what a process has left, another one runs.
             let left = journal.metadata().is_ok_and(|journal| journal.len() > 0);
             if !left || starts >= MOST_STARTS {
@@ -61,6 +61,7 @@ impl Suite<'_> {
     fn run_once(
         &self,
         words: &[OsString],
+        tree: &Path,
         environment: &[(OsString, OsString)],
         reader: &mut File,
         sink: &mut SuiteSink<'_>,
@@ -70,7 +71,7 @@ impl Suite<'_> {
         let mut child = LongCommand::new(&words[0])
             .args(words[1..].iter().cloned())
             .credentials()
-            .current_dir(&self.prepared.tree)
+            .current_dir(tree)
             .log(&log)?;
         for (name, value) in environment {
             child = child.env(name, value);
