@@ -555,14 +555,12 @@ mod tests {
             ),
             (
                 "6.1-vmtest1.1default=passed aarch64:6.1-vmtest1.1default=failed",
-                expect!["aarch64: fails; x86_64: passes"],
+                expect!["fails on aarch64 only, passes on the others"],
             ),
             (
                 "6.1-vmtest1.1default=passed aarch64:6.1-vmtest1.1default=passed \
                  6.1-vmtest1.0tiny=passed aarch64:6.1-vmtest1.0tiny=failed",
-                expect![
-                    "default aarch64, default x86_64, tiny x86_64: passes; tiny aarch64: fails"
-                ],
+                expect!["fails on tiny aarch64 only, passes on the others"],
             ),
             // Two packages of one kernel.
             (
@@ -572,6 +570,93 @@ mod tests {
         ] {
             check(runs, &expect);
         }
+    }
+
+    #[test]
+    fn architectures_and_versions() {
+        for (runs, expect) in [
+            // On every architecture that has both.
+            (
+                "6.1=passed 6.9=failed aarch64:6.1=passed aarch64:6.9=failed riscv64:6.9=failed",
+                expect!["passes up to 6.1, fails from 6.9"],
+            ),
+            (
+                "6.1=passed 6.9=passed s390x:6.1=failed s390x:6.9=failed arm:6.9=passed",
+                expect!["fails on s390x only, passes on the others"],
+            ),
+            (
+                "6.1=passed 6.9=passed s390x:6.1=passed s390x:6.9=failed",
+                expect!["fails on s390x from 6.9, passes on the others"],
+            ),
+            (
+                "6.1=passed 6.9=failed aarch64:6.1=failed aarch64:6.9=failed arm:6.1=passed \
+                 arm:6.9=passed",
+                expect!["aarch64: fails; arm: passes; x86_64: passes up to 6.1, fails from 6.9"],
+            ),
+            (
+                "6.1=passed 6.9=failed aarch64:6.1=failed aarch64:6.9=failed arm:6.9=passed \
+                 ppc64:6.9=passed riscv64:6.9=passed",
+                expect![
+                    "fails on every kernel of aarch64 and x86_64 from 6.9, passes on the others"
+                ],
+            ),
+            (
+                "6.1=passed 6.9=passed s390x:6.1=failed arm:6.1=skipped",
+                expect!["fails on s390x, is skipped on arm, passes on the others"],
+            ),
+            // The version may be the reason as well.
+            (
+                "6.1=passed 6.6=passed s390x:6.9=failed",
+                expect!["fails on s390x 6.9 only, passes on the others"],
+            ),
+            (
+                "6.1=passed 6.6=passed arm:6.9=failed arm:6.10=failed",
+                expect!["fails on arm 6.9 to 6.10 only, passes on the others"],
+            ),
+            (
+                "6.1-vmtest1.1default=passed arm:6.1-vmtest1.0tiny=failed",
+                expect!["fails on tiny arm only, passes on the others"],
+            ),
+            (
+                "local=passed 6.1=passed s390x:6.1=failed",
+                expect!["fails on s390x only, passes on the others, passes locally"],
+            ),
+        ] {
+            check(runs, &expect);
+        }
+        let results = results(["6.1.1", "6.9.1", "arm:6.9.1"].map(Sample::kernel));
+        let labels = TestMatrix::new(&results).labels.join(", ");
+        assert_eq!(labels, "6.1 x86_64, 6.9 arm, 6.9 x86_64");
+    }
+
+    /// If words could mean two things, one of them would be wrong.
+    #[test]
+    fn whatever_happened_on_architectures_has_words_of_its_own() {
+        let kernels = [
+            "6.1",
+            "6.6",
+            "6.9",
+            "arm:6.1",
+            "arm:6.9",
+            "s390x:6.9-vmtest1.0tiny",
+        ];
+        let outcomes = ["passed", "failed", "skipped"];
+        let mut seen = HashMap::new();
+        for number in 0..outcomes.len().pow(kernels.len() as u32) {
+            let mut rest = number;
+            let samples = kernels.map(|kernel| {
+                let outcome = outcomes[rest % outcomes.len()];
+                rest /= outcomes.len();
+                Sample::kernel(kernel).test("t", outcome)
+            });
+            let results = results(samples);
+            let matrix = TestMatrix::new(&results);
+            if let Some(words) = matrix.rows[0].words.clone() {
+                let twin = seen.insert(words.clone(), number);
+                assert_eq!(twin, None, "{number}: {words}");
+            }
+        }
+        assert_eq!(seen.len(), 726);
     }
 
     #[test]

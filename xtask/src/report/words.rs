@@ -76,14 +76,20 @@ impl<'n> Columns<'n> {
             let label = |RunColumn { name, short, .. }: &RunColumn<'_>| {
                 let flavor = name.flavor.as_deref();
                 let flavor = flavor.filter(|flavor| with_flavor && *flavor != "default");
-                let arch = with_arch.then_some(name.arch.as_str());
+                let arch = Some(name.arch.as_str()).filter(|arch| with_arch && !arch.is_empty());
                 let parts = [Some(short.as_str()), flavor, arch, name.phase.as_deref()];
                 parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
             };
             self.0.iter().map(label).collect::<Vec<_>>()
         };
         let long = self.0.iter().map(|column| column.long.clone()).collect();
-        let [short, flavor, arch] = [(false, false), (true, false), (true, true)].map(labels);
+        let several = self.0.iter().filter(|column| !column.name.arch.is_empty());
+        let several = several
+            .map(|column| &column.name.arch)
+            .collect::<BTreeSet<_>>()
+            .len()
+            > 1;
+        let [short, flavor, arch] = [(false, several), (true, several), (true, true)].map(labels);
         // Of equally telling ones the last and shortest.
         let all = [long, arch, flavor, short].into_iter();
         let distinct = |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len();
@@ -119,31 +125,47 @@ fn of_kernels(kernels: &[Said<'_>]) -> Option<String> {
         return Some(format!("{} in VMs", verdict.verb));
     }
     let versions = points(kernels, |column| &column.short);
+    let flavor = |name: &RunName| name.flavor.clone().unwrap_or("without flavor".to_owned());
+    let flavors = split(kernels, flavor);
+    let arches = split(kernels, |name| name.arch.clone());
+    let both = split(kernels, |name| format!("{} {}", flavor(name), name.arch));
+    let is_constant = |classes: &&Vec<KernelClass<'_>>| {
+        let mut classes = classes.iter();
+        classes.all(|(_, points)| segments(points).len() == 1)
+    };
+    // A version changed nothing if kernels of no architecture differ.
+    let in_one = arches.as_ref().is_none_or(|arches| !is_constant(&arches));
     if let Some(points) = &versions
         && segments(points).len() == 2
+        && in_one
     {
         return Some(sequence(points));
     }
-    // Several boundaries, or kernels of one version that disagree: is it the flavor?
-    let flavor = |name: &RunName| name.flavor.clone().unwrap_or("without flavor".to_owned());
-    let splits = [
-        split(kernels, flavor),
-        split(kernels, |name| name.arch.clone()),
-        split(kernels, |name| format!("{} {}", flavor(name), name.arch)),
-    ];
-    let mut splits = splits.iter().flatten();
-    let is_constant = |(_, points): &(String, Vec<Point<'_>>)| segments(points).len() == 1;
-    let mut constant = splits.clone();
-    if let Some(classes) = constant.find(|classes| classes.iter().all(is_constant)) {
-        return Some(of_classes(classes));
+    // Several boundaries, or kernels of one version that disagree: is it the flavor, or the
+    // architecture?
+    let constant = |split: &'_ Option<Vec<KernelClass<'_>>>| {
+        split.as_ref().is_some_and(|split| is_constant(&split))
+    };
+    match (constant(&flavors), constant(&arches)) {
+        (true, false) => return flavors.as_deref().map(of_classes),
+        (false, true) => return arches.as_deref().map(exceptions),
+        _ if constant(&both) => return both.as_deref().map(exceptions),
+        _ => {}
     }
-    if let Some(points) = versions {
-        return Some(sequence(&points));
+    let mut texts = Vec::new();
+    texts.extend(versions.as_deref().map(sequence));
+    texts.extend(flavors.as_deref().map(of_classes));
+    if kernels
+        .iter()
+        .any(|(column, _)| column.name.arch != kernels[0].0.name.arch)
+    {
+        for classes in [arches, both].iter().flatten() {
+            texts.extend([exceptions(classes), of_classes(classes)]);
+        }
+        texts.sort_by_key(String::len);
     }
-    if let Some(classes) = splits.next() {
-        return Some(of_classes(classes));
-    }
-    points(kernels, |column| &column.long).map(|points| sequence(&points))
+    let by_name = || points(kernels, |column| &column.long).map(|points| sequence(&points));
+    texts.into_iter().next().or_else(by_name)
 }
 
 /// Kernels of one label as one; `None` if they disagree.
@@ -157,11 +179,14 @@ fn points<'c>(
     points.collect()
 }
 
+/// Kernels of a flavor or an architecture, by its name.
+type KernelClass<'c> = (String, Vec<Point<'c>>);
+
 /// The points of each class of kernels; `None` for one class, or if its kernels disagree.
 fn split<'c>(
     kernels: &[Said<'c>],
     class: impl Fn(&RunName) -> String,
-) -> Option<Vec<(String, Vec<Point<'c>>)>> {
+) -> Option<Vec<KernelClass<'c>>> {
     let mut classes = BTreeMap::<String, Vec<Said<'c>>>::new();
     for said in kernels {
         classes.entry(class(said.0.name)).or_default().push(*said);
@@ -173,12 +198,76 @@ fn split<'c>(
 }
 
 /// `alternative, default: passes; tiny: passes up to 6.9, fails from 6.10`
-fn of_classes(classes: &[(String, Vec<Point<'_>>)]) -> String {
+fn of_classes(classes: &[KernelClass<'_>]) -> String {
     let texts = classes.iter();
     let texts = texts.map(|(name, points)| (sequence(points), name.as_str()));
     let texts = grouped(texts).into_iter();
     let texts = texts.map(|(text, names)| format!("{}: {text}", names.join(", ")));
     texts.collect::<Vec<_>>().join("; ")
+}
+
+/// `fails on s390x only, passes on the others`
+///
+/// `fails on every kernel of arm and on s390x from 6.10, passes on the others`
+fn exceptions(classes: &[KernelClass<'_>]) -> String {
+    let mut pieces = BTreeMap::<Behavior, Vec<(bool, String)>>::new();
+    for (number, (name, points)) in classes.iter().enumerate() {
+        let others = || {
+            classes
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != number)
+        };
+        let mut others = others().flat_map(|(_, (_, points))| points);
+        // Versions that nothing else has may be the reason as well.
+        let is_shared = others.any(|(label, _)| points.iter().any(|(own, _)| own == label));
+        let segments = segments(points);
+        let end = segments.len() - 1;
+        for (at, (behavior, first, last)) in segments.into_iter().enumerate() {
+            let text = match (at == 0, at == end) {
+                (true, true) if is_shared => name.clone(),
+                (true, false) => format!("{name} up to {last}"),
+                (false, true) => format!("{name} from {first}"),
+                _ if first == last => format!("{name} {first}"),
+                _ => format!("{name} {first} to {last}"),
+            };
+            let whole = end == 0;
+            pieces.entry(behavior).or_default().push((whole, text));
+        }
+    }
+    let several = pieces.len() > 2;
+    // Of equals the last one, which is the best.
+    let most = pieces.iter().max_by_key(|(_, pieces)| pieces.len());
+    let most = most.map(|(behavior, _)| *behavior);
+    let mut texts = Vec::new();
+    for (behavior, pieces) in pieces
+        .iter()
+        .filter(|(behavior, _)| Some(**behavior) != most)
+    {
+        let whole = pieces.iter().all(|(whole, _)| *whole);
+        let pieces = pieces
+            .iter()
+            .map(|(is_whole, text)| match *is_whole && !whole {
+                true => format!("every kernel of {text}"),
+                false => text.clone(),
+            });
+        let only = if whole && !several { " only" } else { "" };
+        texts.push(format!(
+            "{} on {}{only}",
+            behavior.verb,
+            list(&pieces.collect::<Vec<_>>())
+        ));
+    }
+    texts.extend(most.map(|most| format!("{} on the others", most.verb)));
+    texts.join(", ")
+}
+
+/// `a, b and c`
+fn list(names: &[String]) -> String {
+    match names {
+        [names @ .., last] if !names.is_empty() => format!("{} and {last}", names.join(", ")),
+        names => names.concat(),
+    }
 }
 
 /// Neighbours that say the same, as the first and the last of them.
@@ -219,12 +308,7 @@ fn sequence(points: &[Point<'_>]) -> String {
             true => (*first).to_owned(),
             false => format!("{first} to {last}"),
         });
-        let ranges = match &ranges.collect::<Vec<_>>()[..] {
-            [ranges @ .., last] if !ranges.is_empty() => {
-                format!("{} and {last}", ranges.join(", "))
-            }
-            ranges => ranges.concat(),
-        };
+        let ranges = list(&ranges.collect::<Vec<_>>());
         texts.push(format!("{} on {ranges}", verdict.verb));
     }
     texts.extend(most.map(|verdict| format!("{} on the others", verdict.verb)));
