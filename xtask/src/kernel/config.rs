@@ -126,6 +126,8 @@ pub struct Lifetime {
     pub until: Option<Series>,
     /// What it is called from a series on, oldest first.
     pub renames: Vec<(Series, String)>,
+    /// Series whose later point releases took the option or its new names.
+    pub backports: Vec<Series>,
 }
 
 /// An option that a fragment wants.
@@ -143,8 +145,25 @@ pub struct WantedOption {
 }
 
 impl WantedOption {
-    /// What the option is called in a series; `None` if it is not there.
-    pub fn name_in(&self, series: Series) -> Option<&str> {
+    /// What the option is called in a series, the likeliest name first; nothing if it is not
+    /// there. Several where only the point release decides: Kconfig passes over the names that
+    /// a source does not have.
+    pub fn names_in(&self, series: Series) -> Vec<&str> {
+        let renames = self.lifetime.renames.iter();
+        let mut names = Vec::from_iter(self.range_name(series));
+        if self.lifetime.backports.contains(&series) {
+            let all = [&self.option]
+                .into_iter()
+                .chain(renames.map(|(_, name)| name));
+            let others = all.map(String::as_str).filter(|name| !names.contains(name));
+            let others = others.collect::<Vec<_>>();
+            names.extend(others);
+        }
+        names
+    }
+
+    /// The name that the ranges alone give.
+    fn range_name(&self, series: Series) -> Option<&str> {
         let lifetime = &self.lifetime;
         if lifetime.since.is_some_and(|since| series < since)
             || lifetime.until.is_some_and(|until| series >= until)
@@ -334,6 +353,10 @@ fn add_directive(lifetime: &mut Lifetime, text: &str) -> Result<()> {
         ["renamed-to", option, "since", since] if is_option(option) => {
             lifetime.renames.push((series(since)?, option.to_owned()));
         }
+        ["backported-to", ..] => {
+            let all = text.split(' ').skip(1).map(series);
+            lifetime.backports = all.collect::<Result<_>>()?;
+        }
         _ => bail!("cannot understand {text:?}"),
     }
     let (since, until, renames) = (lifetime.since, lifetime.until, &lifetime.renames);
@@ -360,11 +383,13 @@ impl Merged {
     /// but options, so that two texts are the same when they configure the same:
     /// it is a part of a package's input key.
     pub fn allconfig(&self, version: &Version) -> String {
-        let line = |wanted: &WantedOption| {
-            let name = wanted.name_in(version.series)?;
-            Some(format!("{name}={}\n", wanted.value))
+        let lines = |wanted: &WantedOption| {
+            let names = wanted.names_in(version.series).into_iter();
+            names
+                .map(|name| format!("{name}={}\n", wanted.value))
+                .collect::<String>()
         };
-        self.options.iter().filter_map(line).collect()
+        self.options.iter().map(lines).collect()
     }
 
     /// The options with origins and reasons, for a person; for one version or with
@@ -373,13 +398,13 @@ impl Merged {
         let mut lines = Vec::new();
         let mut last: Option<(&str, &[String])> = None;
         for wanted in &self.options {
-            let name = match version {
-                Some(version) => wanted.name_in(version.series),
-                None => Some(wanted.option.as_str()),
+            let names = match version {
+                Some(version) => wanted.names_in(version.series),
+                None => vec![wanted.option.as_str()],
             };
-            let Some(name) = name else {
+            if names.is_empty() {
                 continue;
-            };
+            }
             let file = wanted.origin.file.as_str();
             if last != Some((file, &wanted.reason)) {
                 lines.extend(last.map(|_| String::new()));
@@ -401,8 +426,14 @@ impl Merged {
                 for (since, name) in &lifetime.renames {
                     lines.push(format!("#: renamed-to {name} since {since}"));
                 }
+                if !lifetime.backports.is_empty() {
+                    let series = lifetime.backports.iter().map(ToString::to_string);
+                    let series = series.collect::<Vec<_>>().join(" ");
+                    lines.push(format!("#: backported-to {series}"));
+                }
             }
-            lines.push(format!("{name}={}", wanted.value));
+            let value = &wanted.value;
+            lines.extend(names.iter().map(|name| format!("{name}={value}")));
         }
         lines.push(String::new());
         lines.join("\n")
@@ -520,7 +551,10 @@ pub fn audit<'a>(
 ) -> Audit<'a> {
     let config = FinalConfig::parse(final_config);
     let options = merged.options.iter().map(|wanted| {
-        let name = wanted.name_in(version.series);
+        let names = wanted.names_in(version.series);
+        let written = names.iter().find(|name| config.values.contains_key(**name));
+        // Of what only some point releases have, what the file does not name is not there.
+        let name = written.copied().or(wanted.range_name(version.series));
         let is_late = |early: &[&str]| name.is_some_and(|name| !early.contains(&name));
         let found = name.map_or(&Value::No, |name| config.get(name));
         let state = match (&wanted.value, found) {

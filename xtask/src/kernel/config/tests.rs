@@ -454,3 +454,39 @@ fn an_unknown_flavor_is_refused() {
     );
     assert_eq!(crate::base::error::exit_status(&error.unwrap_err()), 2);
 }
+
+#[test]
+fn what_a_stable_branch_took_is_wanted_under_the_name_that_the_source_has() {
+    let merged = fragments(&[(
+        "f",
+        "# Why.\n#: since 4.14\n#: renamed-to CONFIG_NEW since 4.15\n#: backported-to 4.14\n\
+         CONFIG_OLD=y\n#: since 4.15\n#: backported-to 4.9 4.14\nCONFIG_LATE=y\n",
+    )]);
+    expect![[r#"
+        CONFIG_OLD=y
+        CONFIG_NEW=y
+        CONFIG_LATE=y
+    "#]]
+    .assert_eq(&merged.allconfig(&version("4.14.177")));
+    expect![[r#"
+        CONFIG_NEW=y
+        CONFIG_LATE=y
+    "#]]
+    .assert_eq(&merged.allconfig(&version("4.15")));
+    let states = |text: &str, config: &str| {
+        let audit = audit(&merged, &version(text), config, None);
+        let states = audit.options.iter().map(|option| option.state);
+        states.collect::<Vec<_>>()
+    };
+    use State::{ExpectedAbsent, Lost, Set};
+    assert_eq!(states("4.14", "CONFIG_OLD=y\n"), [Set, ExpectedAbsent]);
+    assert_eq!(
+        states("4.14.177", "CONFIG_NEW=y\nCONFIG_LATE=y\n"),
+        [Set, Set]
+    );
+    let refused = "# CONFIG_NEW is not set\n# CONFIG_LATE is not set\n";
+    assert_eq!(states("4.14.177", refused), [Lost, Lost]);
+    assert_eq!(states("4.14.177", ""), [Lost, ExpectedAbsent]);
+    assert_eq!(states("4.9", ""), [ExpectedAbsent, ExpectedAbsent]);
+    assert_eq!(states("4.15", ""), [Lost, Lost]);
+}
