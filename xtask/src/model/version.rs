@@ -216,17 +216,11 @@ pub struct Release {
 }
 
 impl Release {
-    /// The release that we give to a kernel that we build.
-    pub fn ours(version: Version, suffix: &VmtestSuffix) -> Self {
-        Self {
-            version,
-            suffix: suffix.to_string(),
-        }
-    }
-
     /// Our own suffix, if it has one. drgn's published kernels have it as well.
     pub fn vmtest(&self) -> Option<VmtestSuffix> {
-        let (revision, rest) = number(self.suffix.strip_prefix("-vmtest")?)?;
+        // Before it may stand the own name of the tree that it was built from.
+        let (_, ours) = self.suffix.split_once("-vmtest")?;
+        let (revision, rest) = number(ours)?;
         let (_, mut flavor) = number(rest.strip_prefix('.')?)?;
         // drgn's may have a patch level: `-vmtest42.1.1default`.
         if let Some((_, after)) = flavor.strip_prefix('.').and_then(number) {
@@ -411,8 +405,10 @@ mod tests {
                 (&*suffix.flavor, suffix.options.as_deref()),
                 (flavor, options)
             );
-            assert_eq!(Release::ours(release.version, &suffix).to_string(), text);
+            assert_eq!(format!("{}{suffix}", release.version), text);
         }
+        let own_name = "6.1.192-modified-vmtest1.0tiny".parse::<Release>().unwrap();
+        assert_eq!(own_name.flavor().as_deref(), Some("tiny"));
         let debian = "6.12.107+deb13-amd64".parse::<Release>().unwrap();
         assert_eq!(debian.options(), None);
         for (name, valid) in [

@@ -34,7 +34,7 @@ pub fn build(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
         bail!("only a source tree can be built in place");
     };
     let tree = &directory::canonical(directory)?;
-    let version = directory::version(tree)?;
+    let (version, _) = directory::version(tree)?;
     Kernels::load(&env.paths.configs)?.flavor(&request.flavor)?;
     let merged = config::merge(
         &env.paths.configs,

@@ -159,11 +159,13 @@ impl Make {
 /// A path as text, if makefiles can stand it: they split words at spaces, and
 /// `$`, `#`, `%`, `:` and quotes mean something to make or to the shell.
 fn checked(path: &Path) -> Result<&str> {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || "/._-+@,~".contains(c);
+    let allowed = |c: char| c.is_alphanumeric() || "/._-+@,~".contains(c);
     let text = path.to_str().filter(|text| text.chars().all(allowed));
     Ok(text.filter(|_| path.is_absolute()).ok_or_else(|| {
-        Failure::setup(format!("the kernel's makefiles cannot work in {path:?}"))
-            .hint("use a work directory without spaces and special characters: --directory")
+        Failure::setup(format!("the kernel's makefiles cannot work in {path:?}")).hint(
+            "a source tree, and the work directory (--directory), need paths without spaces \
+                 and special characters",
+        )
     })?)
 }
 
@@ -219,7 +221,9 @@ mod tests {
 
     #[test]
     fn paths_that_break_makefiles_are_refused() {
-        for path in ["/w/a b", "/w/a:b", "/w/$a", "w", "/w/a#b", "/w/a'b", "/w/ä"] {
+        for path in [
+            "/w/a b", "/w/a:b", "/w/$a", "w", "/w/a#b", "/w/a'b", "/w/a\tb",
+        ] {
             let error = make(&tree(), path, &toolchain()).unwrap_err();
             assert!(error.to_string().contains("makefiles"), "{path}: {error}");
         }

@@ -176,7 +176,11 @@ pub fn identify(
         true => Vec::new(),
         false => patches(&paths.configs, &found.version)?,
     };
-    let release = Release::ours(found.version, &request.suffix(kernels.revision));
+    let suffix = request.suffix(kernels.revision);
+    let release = Release {
+        version: found.version,
+        suffix: format!("{}{suffix}", found.own_name),
+    };
     let length = release.to_string().len();
     if length >= RELEASE_MAX {
         let message = format!("{release} has {length} characters, and a release at most 63");
@@ -304,7 +308,7 @@ impl<'a> Ingredients<'a> {
             &self.source,
             build,
             self.request.arch,
-            &self.plan.release.suffix,
+            &self.request.suffix(self.plan.revision).to_string(),
             &self.toolchain,
             self.request.jobs.unwrap_or_else(processors).max(1),
         )?;
@@ -329,10 +333,7 @@ impl<'a> Ingredients<'a> {
         let release = tree.make.release()?;
         if release != plan.release.to_string() {
             let message = format!("the kernel calls itself {release} and not {}", plan.release);
-            let failure = Failure::setup(message);
-            return Err(failure
-                .hint("a localversion file in the source tree?")
-                .into());
+            return Err(Failure::setup(message).into());
         }
         let (series, flavor) = (plan.found.version.series, &self.request.flavor);
         let objects = format!("objects/{}-{series}-{flavor}", arch.name);

@@ -52,12 +52,18 @@ const QUOTED: usize = 6;
 /// what other jobs still did, and make's own `Error 2` on the way up. Without any
 /// such line, the last lines.
 pub fn first_errors(log: &str) -> Vec<&str> {
-    let matching = |test: fn(&str) -> bool| {
+    let matching = |test: &dyn Fn(&str) -> bool| {
         let mut known = HashSet::new();
         let lines = log.lines().filter(|line| test(line) && known.insert(*line));
         lines.take(QUOTED).collect::<Vec<_>>()
     };
-    let found = [is_error, is_consequence].map(matching);
+    let failed = log.lines().find_map(failed_target);
+    let names_it = |line: &str| failed.is_some_and(|target| is_about(line, target));
+    let found = [
+        matching(&is_error),
+        matching(&names_it),
+        matching(&is_consequence),
+    ];
     let found = found.into_iter().find(|lines| !lines.is_empty());
     found.unwrap_or_else(|| {
         let lines = log.lines().rev().filter(|line| !line.trim().is_empty());
@@ -65,6 +71,35 @@ pub fn first_errors(log: &str) -> Vec<&str> {
         last.reverse();
         last
     })
+}
+
+/// What make could not make, from `make[3]: *** [Makefile:1: mm/slub.o] Error 1`.
+fn failed_target(line: &str) -> Option<&str> {
+    let (_, place) = line.strip_prefix("make")?.split_once("*** [")?;
+    let (place, _) = place.split_once("] Error ")?;
+    place
+        .rsplit(' ')
+        .next()
+        .filter(|target| target.contains('/'))
+}
+
+/// Whether a program says something about a target, such as objtool, whose errors are called
+/// warnings. Lines that begin with blanks are make's own ("  CC      mm/slub.o").
+fn is_about(line: &str, target: &str) -> bool {
+    line.contains(target) && !line.starts_with([' ', '\t']) && !line.starts_with("make")
+}
+
+/// Whether it is an error of Kconfig's (scripts/kconfig/parser.y of the kernel):
+/// `drivers/Kconfig:16: can't open file "drivers/of/Kconfig"`.
+fn is_of_kconfig(line: &str) -> bool {
+    let mut parts = line.splitn(3, ':');
+    parts.next().is_some_and(|file| file.contains("Kconfig"))
+        && parts
+            .next()
+            .is_some_and(|number| number.parse::<u32>().is_ok())
+        && parts
+            .next()
+            .is_some_and(|words| !words.trim_start().starts_with("warning"))
 }
 
 fn is_consequence(line: &str) -> bool {
@@ -86,6 +121,13 @@ fn is_error(line: &str) -> bool {
         // The assembler, and make without a rule.
         ": Error: ",
         "No rule to make target",
+        // The linker, and what the makefiles themselves refuse.
+        "ld: error: ",
+        "final link failed",
+        "please install ",
+        "Encountered error while encoding BTF",
+        "Inconsistent kallsyms data",
+        "Segmentation fault",
     ];
     const FIRST: &[&str] = &[
         // modpost, Kconfig, resolve_btfids and the kernel's makefiles.
@@ -93,10 +135,13 @@ fn is_error(line: &str) -> bool {
         "error: ",
         "FAILED: ",
         "FAILED ",
+        "FATAL: modpost: ",
         "BTF: .tmp_vmlinux.btf: pahole",
         "Killed",
     ];
-    WITHIN.iter().any(|text| line.contains(text)) || FIRST.iter().any(|text| line.starts_with(text))
+    WITHIN.iter().any(|text| line.contains(text))
+        || FIRST.iter().any(|text| line.starts_with(text))
+        || is_of_kconfig(line)
 }
 
 pub fn disk_was_full(log: &str) -> bool {
@@ -153,6 +198,12 @@ mod tests {
             "make[2]: *** No rule to make target 'debian/certs.pem', needed by 'x'.  Stop.",
             "/tmp/cc1.s: Assembler messages: x.s:3: Error: no such instruction",
             "cc1: error: unrecognized command-line option '-x'",
+            "drivers/Kconfig:16: can't open file \"drivers/of/Kconfig\"",
+            "arch/x86/Kconfig:2962: syntax error",
+            "FATAL: modpost: GPL-incompatible module x.ko uses GPL-only symbol 'y'",
+            "FAILED unresolved symbol vfs_truncate",
+            "ld: final link failed: bad value",
+            "Makefile:991: *** \"Cannot generate ORC metadata, please install libelf-dev\".  Stop.",
         ] {
             let log = format!("  CC a.o\n{line}\nmake: *** [Makefile:1: all] Error 2\n");
             assert_eq!(first_errors(&log), [line]);
@@ -167,6 +218,22 @@ mod tests {
         );
         assert_eq!(first_errors("a\n\nb\n"), ["a", "b"]);
         assert_eq!(first_errors(""), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_tool_says_of_the_object_that_failed_is_its_error() {
+        let log = "a.o: warning: objtool: nothing\n\
+            \u{20} AS      arch/x86/entry/thunk_64.o\n\
+            arch/x86/entry/thunk_64.o: warning: objtool: missing symbol table\n\
+            make[4]: *** [scripts/Makefile.build:403: arch/x86/entry/thunk_64.o] Error 1\n\
+            make[3]: *** [scripts/Makefile.build:544: arch/x86/entry] Error 2\n";
+        assert_eq!(
+            first_errors(log),
+            ["arch/x86/entry/thunk_64.o: warning: objtool: missing symbol table"]
+        );
+        let log = "lib/Kconfig:3:warning: ignoring unsupported character\n\
+            make[1]: *** [scripts/kconfig/Makefile:69: allnoconfig] Error 1\n";
+        assert_eq!(first_errors(log), [log.lines().nth(1).unwrap()]);
     }
 
     #[test]

@@ -57,6 +57,7 @@ fn choose(offers: &[(SuiteLists<'_>, String)], version: &Version) -> Result<Foun
     let versions = versions.collect::<Vec<_>>();
     if let Some((upstream, package)) = newest(packages.into_iter(), version) {
         return Ok(FoundSource {
+            own_name: String::new(),
             version: whole(upstream),
             origin: format!("debian {name} {}", package.candidate.version),
             checksum: package.candidate.sha256.clone(),

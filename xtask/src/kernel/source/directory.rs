@@ -11,18 +11,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use super::{FoundSource, SourceLocation};
-use crate::base::{error::Failure, input, process::shell, sha256::Sha256};
+use crate::base::{disk, error::Failure, input, process::shell, sha256::Sha256};
 use crate::kernel::module::files_below;
 use crate::model::version::Version;
 
 pub fn find(path: &Path) -> Result<FoundSource> {
     let path = canonical(path)?;
-    let version = version(&path)?;
-    if path.join(".config").exists() || path.join("include/config").exists() {
+    let (version, extra) = version(&path)?;
+    let built = [".config", "include/config"].into_iter();
+    let built = built.filter(|name| path.join(name).exists());
+    let built = built.collect::<Vec<_>>().join(" and ");
+    if !built.is_empty() {
         let place = path.display();
-        let message =
-            format!("the source tree {place} was built in, so it cannot be built elsewhere");
-        let hint = format!("make -C {place} mrproper");
+        let message = format!(
+            "the source tree {place} was built in (it has {built}), so it cannot be built elsewhere"
+        );
+        let hint = format!("make -C {place} mrproper cleans it; --in-place builds there");
         return Err(Failure::setup(message).hint(hint).into());
     }
     let (checksum, description) = match git_identity(&path)? {
@@ -31,6 +35,7 @@ pub fn find(path: &Path) -> Result<FoundSource> {
     };
     Ok(FoundSource {
         version,
+        own_name: extra + &local_version_files(&path)?,
         origin: format!("directory ({description})"),
         checksum,
         location: SourceLocation::Directory(path),
@@ -55,18 +60,33 @@ pub fn date(path: &Path) -> Result<u64> {
     Ok(u64::try_from(metadata.mtime()).unwrap_or(0))
 }
 
-/// The version that the tree's Makefile states.
-pub fn version(path: &Path) -> Result<Version> {
+/// What the tree's files `localversion*` add to the release (`scripts/setlocalversion` of the
+/// kernel, `collect_files`).
+fn local_version_files(path: &Path) -> Result<String> {
+    let name = |path: &PathBuf| Some(path.file_name()?.to_str()?.to_owned());
+    let mut names = Vec::from_iter(disk::entries(path)?.iter().filter_map(name));
+    names.retain(|name| name.starts_with("localversion") && !name.ends_with('~'));
+    names.sort();
+    let texts = names
+        .iter()
+        .map(|name| input::text(&path.join(name), input::SMALL));
+    let texts = texts.collect::<Result<Vec<_>>>()?.concat();
+    Ok(texts.split_whitespace().collect())
+}
+
+/// The version that the tree's Makefile states, and what its EXTRAVERSION adds to it.
+pub fn version(path: &Path) -> Result<(Version, String)> {
     let text = input::bytes(&path.join("Makefile"), input::SMALL)
         .map_err(|error| Failure::usage(format!("{error:#}")))?;
-    parse_makefile(&String::from_utf8_lossy(&text)).ok_or_else(|| {
+    let text = String::from_utf8_lossy(&text);
+    parse_makefile(&text).ok_or_else(|| {
         Failure::usage(format!("{} is not a kernel source tree", path.display()))
             .hint("its Makefile does not start with a version")
             .into()
     })
 }
 
-fn parse_makefile(text: &str) -> Option<Version> {
+fn parse_makefile(text: &str) -> Option<(Version, String)> {
     let field = |name: &str| {
         text.lines().take(20).find_map(|line| {
             let rest = line.strip_prefix(name)?.trim_start();
@@ -76,7 +96,10 @@ fn parse_makefile(text: &str) -> Option<Version> {
     let (major, minor) = (field("VERSION")?, field("PATCHLEVEL")?);
     let (point, extra) = (field("SUBLEVEL")?, field("EXTRAVERSION"));
     let version = format!("{major}.{minor}.{point}{}", extra.unwrap_or_default());
-    version.parse().ok()
+    let (version, extra) = Version::split(&version)?;
+    let allowed = |c: char| c.is_ascii_alphanumeric() || "._+~-".contains(c);
+    let extra: String = extra.split_whitespace().collect();
+    extra.chars().all(allowed).then_some((version, extra))
 }
 
 fn git(path: &Path, arguments: &[&str]) -> Option<String> {
@@ -139,14 +162,25 @@ mod tests {
                 "# SPDX\nVERSION = {version}\nPATCHLEVEL = 1\nSUBLEVEL = 192\nEXTRAVERSION ={extra}\nNAME = x\n"
             )
         };
-        let parse = |text: &str| parse_makefile(text).map(|version| version.to_string());
+        let parse = |text: &str| {
+            let (version, extra) = parse_makefile(text)?;
+            Some(format!("{version}{extra}"))
+        };
         assert_eq!(parse(&makefile("6", "")).as_deref(), Some("6.1.192"));
         assert_eq!(
             parse(&makefile("6", " -rc3")).as_deref(),
             Some("6.1.192-rc3")
         );
         assert_eq!(parse(&makefile("$(X)", "")), None);
-        assert_eq!(parse(&makefile("6", " -mine")), None);
+        assert_eq!(
+            parse(&makefile("6", " -modified")).as_deref(),
+            Some("6.1.192-modified")
+        );
+        assert_eq!(
+            parse_makefile(&makefile("6", " -rc3-next-20260101")),
+            Some(("6.1.192-rc3".parse().unwrap(), "-next-20260101".to_owned()))
+        );
+        assert_eq!(parse(&makefile("6", " -a$(B)")), None);
         assert_eq!(parse("all:\n"), None);
         assert_eq!(parse(""), None);
     }
@@ -165,9 +199,17 @@ mod tests {
         std::fs::write(path.join("mm/a.c"), "ab").unwrap();
         let second = find(path).unwrap();
         assert_ne!(second.checksum, first.checksum);
+        for (name, text) in [
+            ("localversion2", " -two\n"),
+            ("localversion1", "-one\n"),
+            ("localversion~", "-no"),
+        ] {
+            std::fs::write(path.join(name), text).unwrap();
+        }
+        assert_eq!(find(path).unwrap().own_name, "-one-two");
         std::fs::write(path.join(".config"), "").unwrap();
         let error = find(path).unwrap_err().to_string();
-        assert!(error.contains("mrproper"), "{error}");
+        assert!(error.contains("it has .config)"), "{error}");
     }
 
     #[test]

@@ -34,6 +34,7 @@ pub fn find_all(url: &str, versions: &[Version]) -> Result<Vec<Result<FoundSourc
                 .hint("release tags are named like v6.1.192")
         })?;
         Ok(FoundSource {
+            own_name: String::new(),
             version: whole(tagged),
             origin: format!("git {name}"),
             checksum: commit.to_owned(),

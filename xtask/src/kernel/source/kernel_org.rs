@@ -60,6 +60,7 @@ pub fn find_all(
         let (found, (name, sha256)) = newest_archive(list, version)
             .ok_or_else(|| Failure::setup(format!("{url} has no archive of Linux {version}")))?;
         Ok(FoundSource {
+            own_name: String::new(),
             version: whole(found),
             origin: format!("kernel.org {name}"),
             checksum: sha256.to_owned(),

@@ -67,6 +67,8 @@ pub enum WantedSource {
 pub struct FoundSource {
     /// Whole, as the tree's own Makefile has it: `6.1.0` and not `6.1`.
     pub version: Version,
+    /// What a tree of the user's adds to the version in its release: `-modified`.
+    pub own_name: String,
     /// For people and the manifest; see [`crate::kernel::manifest::SourceOrigin`].
     pub origin: String,
     /// What identifies it.
@@ -319,7 +321,7 @@ fn finish(
     patches: &[(String, String)],
     directory: &Path,
 ) -> Result<()> {
-    let (origin, version) = (&found.origin, directory::version(directory)?);
+    let (origin, (version, _)) = (&found.origin, directory::version(directory)?);
     if version != found.version {
         bail!("{origin} has Linux {version} in it, not {}", found.version);
     }
