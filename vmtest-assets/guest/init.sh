@@ -1,4 +1,4 @@
-# The guest's init, run as PID 1 by the host's static BusyBox (`busybox sh`).
+# The guest's init, run as PID 1 by the static BusyBox of its root (`busybox sh`).
 #
 # A generated prelude stands before this text and sets, quoted:
 #
@@ -7,6 +7,8 @@
 #   vmtest_mark       a random word that ends each stream, and begins it after a crash
 #   vmtest_kernel     the unpacked kernel package, an absolute path
 #   vmtest_directory  the command's working directory
+#   vmtest_root       how to mount the root, if it is another directory than the host's root; empty
+#                     if the kernel has mounted it
 #   vmtest_overlay    size of the overlay's tmpfs, as tmpfs(5) has it
 #   vmtest_overlay_options  mount options of the overlay, each behind a comma
 #   vmtest_tty        1: the command gets the terminal hvc0; 0: pipes
@@ -18,6 +20,8 @@
 #   vmtest_date       a `date` that sets the clock by fractions of a second; empty for none
 #   vmtest_cores      1: core dumps go to what is shared at /run/vmtest/cores
 #   vmtest_debuginfo  what becomes /usr/lib/debug; empty for none
+#   vmtest_host()     calls `host TAG OPTIONS PATH` for each directory of the host that the guest has
+#                     besides such a root
 #   vmtest_hidden()   calls `keep PATH` and `keep_link PATH` for what the fresh mounts would hide
 #   vmtest_network()  calls `load FILE` for each module of the network's driver, and
 #                     `configure ADDRESS GATEWAY NAMESERVER`; nothing without a network
@@ -49,6 +53,10 @@
 # The text is one function, so that the shell has read all of it before it runs:
 # the host removes the file as soon as the guest has said hello (and will not boot
 # from it again, after a crash).
+#
+# If the guest's root is not the host's, the kernel starts this in a directory that was made for
+# the run, the stage (xtask/src/vm/stage.rs). It has what is needed of the host at the host's paths,
+# or mount points for it.
 
 vmtest_init() {
 	umask 022
@@ -103,14 +111,15 @@ bb() {
 	"$vmtest_busybox" "$@"
 }
 
-# A line to the host. Before the port is open, the console is all there is. A process of
+# A line to the host. Before the port is open, the console is all there is, which the kernel has
+# opened for us: the root need not have /dev/console. A process of
 # root's may have left a line open there, with which ours would be none: it begins with a
 # newline, in the same write(2), for which `echo` has one and `printf` two.
 say() {
 	if [ -n "${status_port-}" ]; then
 		echo "$newline$1" >&7
 	else
-		echo "${newline}vmtest: ${1#fail }" >/dev/console
+		echo "${newline}vmtest: ${1#fail }" >&2
 	fi
 }
 
@@ -143,34 +152,58 @@ mount_table() {
 	bb mount -a -T "$scratch/table"
 }
 
-# The root is read-only and is the host's: everything that is written goes to a
-# tmpfs, through an overlay.
+# The root is read-only: everything that is written goes to a tmpfs, through an overlay.
 overlay_root() {
-	# Any directory of the host's does to hang the tmpfs on; the overlay's lower
-	# layer is the file system below it, so that nothing is hidden in the end.
-	for scratch in /tmp /mnt /run /var /usr none; do
-		[ -d "$scratch" ] && [ ! -L "$scratch" ] && break
-	done
+	if [ -n "$vmtest_root" ]; then
+		lower=/run/vmtest/root
+		scratch=/run/vmtest/scratch
+		bb mount -t 9p -o "$vmtest_root" vmtest.root "$lower" || fail "cannot mount the root"
+	else
+		lower=/
+		# Any directory of the host's does to hang the tmpfs on; the overlay's lower
+		# layer is the file system below it, so that nothing is hidden in the end.
+		for scratch in /tmp /mnt /run /var /usr none; do
+			[ -d "$scratch" ] && [ ! -L "$scratch" ] && break
+		done
+	fi
 	bb mount -t tmpfs -o "mode=755,size=$vmtest_overlay" overlay "$scratch" ||
 		fail "cannot mount a tmpfs on $scratch"
 	root=$scratch/root
 	view=$scratch/view
 	bb mkdir "$scratch/upper" "$scratch/work" "$root" "$view"
-	layers=lowerdir=/,upperdir=$scratch/upper,workdir=$scratch/work
-	# Again without the options: one of them may have been left out of the kernel.
-	bb mount -t overlay -o "$layers$vmtest_overlay_options" overlay "$root" ||
-		bb mount -t overlay -o "$layers" overlay "$root" ||
-		fail "cannot mount the overlay; does the kernel have CONFIG_OVERLAY_FS=y?"
+	overlay "$lower" "$scratch" "$root"
 	for directory in proc sys dev run tmp etc; do
 		[ -d "$root/$directory" ] || bb mkdir "$root/$directory"
 	done
-	# Not recursive: this shows the overlay without what is mounted on it later.
-	bb mount --bind "$root" "$view" || fail "cannot bind the overlay"
+	if [ -n "$vmtest_root" ]; then
+		view=
+		vmtest_host
+	else
+		# Not recursive: this shows the overlay without what is mounted on it later.
+		bb mount --bind "$root" "$view" || fail "cannot bind the overlay"
+	fi
+}
+
+# overlay LOWER DIRECTORY PLACE: mounts one whose changes go to the directory.
+overlay() {
+	layers=lowerdir=$1,upperdir=$2/upper,workdir=$2/work
+	# Again without the options: one of them may have been left out of the kernel.
+	bb mount -t overlay -o "$layers$vmtest_overlay_options" overlay "$3" ||
+		bb mount -t overlay -o "$layers" overlay "$3" ||
+		fail "cannot mount the overlay; does the kernel have CONFIG_OVERLAY_FS=y?"
+}
+
+# Called by vmtest_host in the prelude, on the stage.
+host() {
+	bb mount -t 9p -o "$2" "$1" "/run/vmtest/$1" || fail "cannot mount the host's $3"
+	bb mkdir -p "$scratch/$1/upper" "$scratch/$1/work"
+	overlay "/run/vmtest/$1" "$scratch/$1" "$3"
 }
 
 # What a mount covers is bound back into it: the project, the kernel package, the
 # virtual environment and the run's own files may all live below /tmp or /run.
-# Called as `keep PATH` by the prelude; $view shows the overlay without mounts on it.
+# Called as `keep PATH` by the prelude; $view shows the overlay without mounts on it, or is the
+# stage.
 keep() {
 	if [ -d "$view$1" ]; then
 		bb mkdir -p "$root$1"
@@ -289,7 +322,7 @@ ask_for_time() {
 	[ -z "$vmtest_date" ] || say "clock ${EPOCHREALTIME:-$("$vmtest_date" +%s.%N)}"
 }
 
-# In the background, because `date` is the host's and dynamic; its end is waited for
+# In the background, because `date` is the root's and dynamic; its end is waited for
 # before the command starts, which is to see no jump. BusyBox's knows whole seconds only.
 clock=
 set_clock() {

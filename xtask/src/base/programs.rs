@@ -66,11 +66,14 @@ pub fn static_busybox() -> Option<PathBuf> {
 pub fn static_busybox_in(directories: &[PathBuf]) -> Option<PathBuf> {
     let names = ["busybox", "busybox.static", "busybox-static"];
     let mut files = (directories.iter()).flat_map(|folder| names.map(|name| folder.join(name)));
-    files.find(|path| {
-        // Program headers come right behind the ELF header wherever a linker wrote it.
-        let start = input::beginning(path, 4096);
-        executable(path) && start.is_ok_and(|start| names_interpreter(&start) == Some(false))
-    })
+    files.find(|path| is_static(path))
+}
+
+/// Whether a file is a program that runs without the dynamic linker.
+pub fn is_static(path: &Path) -> bool {
+    // Program headers come right behind the ELF header wherever a linker wrote it.
+    let start = input::beginning(path, 4096);
+    executable(path) && start.is_ok_and(|start| names_interpreter(&start) == Some(false))
 }
 
 /// Whether an ELF file has a `PT_INTERP` program header (elf(5)); `None` if these

@@ -20,7 +20,18 @@ pub fn route(path: &Path) -> Option<Route> {
     route_by(path, |link| std::fs::read_link(link).ok())
 }
 
-/// The same, where `read_link` says what a symbolic link contains.
+/// Where an absolute path leads in a system whose root is this directory of the host.
+pub fn route_in(root: &Path, path: &Path) -> Option<PathBuf> {
+    let route = route_by(path, |link| std::fs::read_link(below(root, link)).ok());
+    route.map(|route| route.end)
+}
+
+/// The host's path for a path of such a system whose links are followed already.
+pub fn below(root: &Path, path: &Path) -> PathBuf {
+    root.join(path.strip_prefix("/").unwrap_or(path))
+}
+
+/// The same as [`route`], where `read_link` says what a symbolic link contains.
 fn route_by(path: &Path, read_link: impl Fn(&Path) -> Option<PathBuf>) -> Option<Route> {
     let mut ahead = steps(path).collect::<Vec<_>>();
     let mut links = Vec::new();

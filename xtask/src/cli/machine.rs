@@ -72,6 +72,11 @@ pub struct MachineFlags {
     /// Dump the memory of a guest that panics, gets stuck or ends by itself, for drgn and crash
     #[arg(long)]
     pub dump: bool,
+    /// Give the guest this directory as its root, and of this host the current directory (or the
+    /// project) and what --share names
+    #[arg(long, value_name = "DIR",
+          value_parser = OsStringValueParser::new().try_map(|word| root_directory(&word)))]
+    pub root: Option<PathBuf>,
     /// Keep core dumps of the guest's programs in this directory of the host, made if missing
     #[arg(long, value_name = "DIR")]
     pub keep_cores: Option<PathBuf>,
@@ -162,6 +167,7 @@ impl MachineFlags {
         let links = links.filter_map(|share| std::path::absolute(&share.host).ok());
         vm.keep.extend(links);
         vm.accel = self.accel;
+        vm.root = self.root.clone().unwrap_or("/".into());
         vm.dump = self.dump.then(|| dump_beside(&vm.console_log));
         vm.limits = self.limits(defaults);
     }
@@ -178,6 +184,16 @@ const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn share_parser() -> impl TypedValueParser<Value = ShareArgument> {
     OsStringValueParser::new().map(|word| ShareArgument::parse(&word))
+}
+
+/// `/` is the host's own root by any name.
+fn root_directory(word: &OsStr) -> Result<PathBuf, String> {
+    let path = Path::new(word).canonicalize();
+    let path = path.map_err(|error| error.to_string())?;
+    match path.is_dir() {
+        true => Ok(path),
+        false => Err("it is not a directory".to_owned()),
+    }
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, String> {

@@ -67,13 +67,17 @@ pub(super) fn boot(
 fn prepare(env: &Env, boot: &Boot<'_>) -> Result<(Vec<(Port, UnixListener)>, Seen)> {
     let vm = boot.vm;
     let digits = || temporary::random_digits(32).context("there are no random bytes");
-    files::write(boot, &digits()?, &boot.files())?;
+    if let Some(stage) = &boot.plan.stage {
+        stage.make(&boot.kernel_root())?;
+    }
+    files::write(boot, &digits()?, &boot.on_host(&boot.files()))?;
     if let Some(goal) = boot.initramfs() {
-        initramfs::write(boot, &env.paths.assets.read(initramfs::BRIDGE)?, &goal)?;
+        let text = env.paths.assets.read(initramfs::BRIDGE)?;
+        initramfs::write(boot, &text, &boot.on_host(&goal))?;
     }
     // Behind the initramfs: what init shows of the host must be there.
     let seen = Seen::look(boot, &digits()?);
-    let init = boot.init();
+    let init = boot.on_host(&boot.init());
     let text = env.paths.assets.read(guest::INIT)?;
     disk::write(&init, guest::init_script(boot, &seen, &text))?;
     fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
@@ -107,6 +111,7 @@ fn opened_by_qemu(boot: &Boot<'_>, seen: &Seen) -> Vec<PathBuf> {
         boot.directory.to_owned(),
         boot.vm.console_log.clone(),
         boot.vm.kernel.image.clone(),
+        boot.vm.root.clone(),
     ];
     paths.extend(seen.hidden.keep.iter().cloned());
     paths.extend(boot.devices().into_iter().filter_map(|parts| parts.host));

@@ -383,9 +383,14 @@ impl<'m> Machine<'m> {
         match line {
             Status::Hello(..) => {
                 let last = self.vm.crash.is_none() || self.watch.stage == CrashStage::Back;
-                if last && self.vm.dump.is_none() && self.vm.debugger().is_none() {
+                if last
+                    && self.vm.dump.is_none()
+                    && self.vm.debugger().is_none()
+                    && self.vm.has_host_root()
+                {
                     // Init is in memory and QEMU has its disk. A dump needs the directory
-                    // once more, and debuggers may come and go until the end.
+                    // once more, debuggers may come and go until the end, and a guest with
+                    // another root has its BusyBox there.
                     self.directory = None;
                 }
             }

@@ -21,6 +21,7 @@ pub mod qemu;
 pub mod qmp;
 pub mod scratch_disk;
 pub mod share;
+pub mod stage;
 mod watch;
 
 use std::ffi::OsString;
@@ -103,8 +104,8 @@ pub struct Vm {
     /// After the command: crash the kernel and run another command.
     pub crash: Option<CrashRequest>,
     /// What else must be visible in the guest even below `/tmp` or `/run`: the
-    /// project, a virtual environment. The command's own words that are absolute
-    /// paths, the working directory, the kernel and the modules always are.
+    /// project, a virtual environment. The working directory, the kernel and the modules
+    /// always are, and with the host's root the command's own words that are absolute paths.
     pub keep: Vec<PathBuf>,
     pub memory: u32,
     /// Processors; `None`: min(2, host), and one if more would be of no use.
@@ -156,6 +157,12 @@ impl Vm {
             terminal: None,
             dump: None,
         }
+    }
+
+    /// Whether the guest's root is the host's; else the guest has of the host only what the other
+    /// fields name: see [`stage`].
+    pub fn has_host_root(&self) -> bool {
+        self.root == Path::new("/")
     }
 
     fn disks(&self) -> impl Iterator<Item = &Disk> {

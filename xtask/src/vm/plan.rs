@@ -6,11 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::base::{error::Failure, process, programs};
+use crate::base::{error::Failure, process, programs, route};
 use crate::model::{arch::Arch, kernel::Origin};
 use crate::vm::device::{self, Device, Parts};
 use crate::vm::guest::requirements::{self, KernelFeatures};
 use crate::vm::qemu::{self, QemuVersion};
+use crate::vm::stage::{self, Stage};
 use crate::vm::{Accel, Stdin, Vm, protocol::Port, share};
 
 /// The host's programs that every VM needs.
@@ -20,17 +21,11 @@ pub struct Tools {
     /// Its path and version, for people.
     pub qemu_text: String,
     pub version: QemuVersion,
-    pub busybox: PathBuf,
 }
 
 impl Tools {
     pub fn find(arch: &Arch) -> Result<Self> {
-        let missing = |what: &str| {
-            Failure::setup(format!("{what} is not installed"))
-                .hint("run the same command with --setup to install what is missing")
-        };
         let qemu = programs::find_program(arch.qemu).ok_or_else(|| missing(arch.qemu))?;
-        let busybox = programs::static_busybox().ok_or_else(|| missing("a static BusyBox"))?;
         let shell = process::shell()?;
         let text = cmd!(shell, "{qemu} --version")
             .quiet()
@@ -42,9 +37,13 @@ impl Tools {
             qemu_text: format!("{} {first}", qemu.display()),
             version: text.parse()?,
             qemu,
-            busybox,
         })
     }
+}
+
+fn missing(what: &str) -> Failure {
+    Failure::setup(format!("{what} is not installed"))
+        .hint("run the same command with --setup to install what is missing")
 }
 
 /// Answers of the host and of the kernel, from which a VM's start follows.
@@ -52,7 +51,11 @@ impl Tools {
 pub struct Plan {
     pub tools: Tools,
     pub features: KernelFeatures,
-    /// The host's `date`, which sets the guest's clock: see [`programs::fine_date`].
+    /// The static BusyBox that runs init, in the guest.
+    pub busybox: PathBuf,
+    /// What the guest has of the host if its root is another one.
+    pub stage: Option<Stage>,
+    /// The root's `date`, which sets the guest's clock: see [`programs::fine_date`].
     pub date: Option<PathBuf>,
     /// Modules for the network, for init.
     pub network: Vec<PathBuf>,
@@ -83,12 +86,22 @@ impl Plan {
         // Only for our own it was seen to work; a distribution's kernel is to find what it
         // finds on other machines.
         let ours = kernel.origin == Origin::Package;
+        let files = |names: &[String]| requirements::module_files(kernel, names);
+        let (network, file_system) = (files(&loads.network)?, files(&loads.file_system)?);
+        let stage = Stage::look(vm, network.iter().chain(&file_system))?;
+        let host = || programs::static_busybox().ok_or_else(|| missing("a static BusyBox"));
+        let (busybox, date) = match &stage {
+            Some(stage) => (stage::BUSYBOX.into(), stage.date.clone()),
+            None => (host()?, programs::fine_date()?),
+        };
         Ok(Self {
             tools,
-            date: programs::fine_date()?,
-            network: requirements::module_files(kernel, &loads.network)?,
-            bridge: requirements::module_files(kernel, &loads.bridge)?,
-            file_system: requirements::module_files(kernel, &loads.file_system)?,
+            busybox,
+            date,
+            bridge: files(&loads.bridge)?,
+            network,
+            file_system,
+            stage,
             small_messages: qemu::clears_messages(&kernel.release.version)
                 && features.has(qemu::CLEARS_MEMORY) != Some(false),
             no_acpi: ours
@@ -164,18 +177,44 @@ impl Boot<'_> {
         self.directory.join(port.name())
     }
 
+    /// What the kernel mounts as its root.
+    pub fn kernel_root(&self) -> PathBuf {
+        match &self.plan.stage {
+            Some(_) => self.directory.join("stage"),
+            None => self.vm.root.clone(),
+        }
+    }
+
+    /// Files of the run's directory, as the guest names them: this is the host's path of one.
+    pub fn on_host(&self, path: &Path) -> PathBuf {
+        route::below(&self.kernel_root(), path)
+    }
+
+    fn own(&self, name: &str) -> PathBuf {
+        match &self.plan.stage {
+            Some(_) => Path::new(stage::OWN).join(name),
+            None => self.directory.join(name),
+        }
+    }
+
     pub fn init(&self) -> PathBuf {
-        self.directory.join("init")
+        self.own("init")
     }
 
     /// Mounts the root for a kernel that has the drivers for that as modules.
     pub fn initramfs(&self) -> Option<PathBuf> {
-        (!self.plan.bridge.is_empty()).then(|| self.directory.join("initramfs"))
+        (!self.plan.bridge.is_empty()).then(|| self.own("initramfs"))
     }
 
     /// The archive of the guest's own files: see [`crate::vm::guest::files`].
     pub fn files(&self) -> PathBuf {
-        self.directory.join("files")
+        self.own("files")
+    }
+
+    /// BusyBox, on the host.
+    pub fn busybox(&self) -> &Path {
+        let stage = self.plan.stage.as_ref();
+        stage.map_or(&self.plan.busybox, |stage| &stage.busybox)
     }
 
     pub fn devices(&self) -> Vec<Parts> {
@@ -213,8 +252,9 @@ pub(crate) mod tests {
                 qemu: "qemu-system-x86_64".into(),
                 qemu_text: String::new(),
                 version: QemuVersion(7, 2),
-                busybox: "/bin/busybox".into(),
             },
+            busybox: "/bin/busybox".into(),
+            stage: None,
             features: KernelFeatures::default(),
             date: None,
             network: Vec::new(),

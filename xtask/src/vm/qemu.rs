@@ -67,7 +67,14 @@ pub fn command_line(boot: &Boot<'_>) -> Result<Vec<OsString>, Failure> {
     line.extend(arch.machine.iter().map(OsString::from));
     line.extend(processors(boot));
     line.extend(["-m".into(), format!("{}M", vm.memory).into()]);
-    line.extend(file_system("root", &vm.root, false, "/dev/root", boot));
+    line.extend(file_system(
+        "root",
+        &boot.kernel_root(),
+        false,
+        "/dev/root",
+        boot,
+    ));
+    line.extend(plan.stage.iter().flat_map(|stage| stage.qemu(boot)));
     line.extend(of(Slot::FileSystems));
     // The console: kernel messages go to a file and nowhere else.
     let console = with_path("file,id=console,path=", &vm.console_log, "");
@@ -79,7 +86,7 @@ pub fn command_line(boot: &Boot<'_>) -> Result<Vec<OsString>, Failure> {
     line.extend(["-device".into(), virtio("rng", arch).into()]);
     line.extend(["-kernel".into(), vm.kernel.image.clone().into()]);
     if let Some(initramfs) = boot.initramfs() {
-        line.extend(["-initrd".into(), initramfs.into()]);
+        line.extend(["-initrd".into(), boot.on_host(&initramfs).into()]);
     }
     line.extend(["-append".into(), kernel_command_line(boot)?.into()]);
     let none = ["-nodefaults", "-no-user-config", "-display", "none"];

@@ -21,6 +21,7 @@ mod machine;
 mod outcomes;
 mod processes;
 mod release;
+mod root;
 mod secrets;
 mod several_kernels;
 mod shares;

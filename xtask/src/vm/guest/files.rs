@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::archive::cpio;
-use crate::base::{disk, input};
+use crate::base::{disk, input, route};
 use crate::vm::guest::device_nodes::{self, Node};
 use crate::vm::{guest::cores, plan::Boot};
 
@@ -20,12 +20,19 @@ use crate::vm::{guest::cores, plan::Boot};
 pub fn write(boot: &Boot<'_>, machine_id: &str, goal: &Path) -> Result<()> {
     let nodes = device_nodes::nodes(&boot.vm.kernel.modules, &boot.plan.features)?;
     // The numbers of groups; without the list every file is root's.
-    let groups = input::bytes(&boot.vm.root.join("etc/group"), input::TEXT).unwrap_or_default();
+    let groups = read(&boot.vm.root, Path::new("/etc/group"));
     let groups = groups_of(&String::from_utf8_lossy(&groups));
     let out = BufWriter::new(disk::create_file(goal)?);
     archive(boot, machine_id, &nodes, &groups, out)
         .and_then(|mut file| Ok(file.flush()?))
         .with_context(|| format!("cannot write {}", goal.display()))
+}
+
+/// A file of the root's if it is there; an absolute link in it leads to another of its files.
+fn read(root: &Path, path: &Path) -> Vec<u8> {
+    let file = route::route_in(root, path).map(|end| route::below(root, &end));
+    let bytes = file.and_then(|file| input::bytes(&file, input::TEXT).ok());
+    bytes.unwrap_or_default()
 }
 
 fn archive<W: Write>(
@@ -57,6 +64,14 @@ fn archive<W: Write>(
     let path = path.map_or(OsStr::new(""), |(_, value)| value);
     for (name, text) in git_configurations(&boot.vm.root, path) {
         archive.file(&name, 0o644, &text)?;
+    }
+    // The home of this host's user, whom another root does not know.
+    let home = boot.vm.environment.iter().find(|(name, _)| name == "HOME");
+    let home = home.and_then(|(_, home)| Path::new(home).strip_prefix("/").ok());
+    if let Some(home) =
+        home.filter(|home| boot.plan.stage.is_some() && !boot.vm.root.join(home).is_dir())
+    {
+        archive.directory(home, 0o700)?;
     }
     // Where the kernel's folder of modules is mounted.
     archive.directory(format!("lib/modules/{release}"), 0o755)?;
@@ -103,7 +118,7 @@ fn archive<W: Write>(
         let mode = cpio::FIFO | 0o666;
         archive.device(format!("run/vmtest/{stream}"), mode, 0, 0)?;
     }
-    let handler = cores::handler(&boot.plan.tools.busybox, &release);
+    let handler = cores::handler(&boot.plan.busybox, &release);
     archive.file("run/vmtest/core", 0o755, &handler)?;
     archive.finish()
 }
@@ -135,7 +150,7 @@ fn git_configurations(root: &Path, path: &OsStr) -> BTreeMap<PathBuf, Vec<u8>> {
             let prefix = prefix.filter(|prefix| *prefix != Path::new("usr"));
             for prefix in [Path::new(""), prefix.unwrap_or(Path::new(""))] {
                 let name = prefix.join("etc/gitconfig");
-                let text = input::bytes(&root.join(&name), input::SMALL).unwrap_or_default();
+                let text = read(root, &Path::new("/").join(&name));
                 files.insert(name, [&text, GIT_SAFE].concat());
             }
         }
@@ -178,7 +193,7 @@ mod tests {
         vm.environment = vec![("PATH".into(), "/usr/bin:relative".into())];
         let mut plan = tests::plan();
         plan.features = KernelFeatures::new(Some(config), None, "");
-        plan.tools.busybox = "/b".into();
+        plan.busybox = "/b".into();
         let goal = root.path().join("files");
         let machine_id = "0123456789abcdef0123456789abcdef";
         write(&tests::boot(&vm, &plan), machine_id, &goal).unwrap();

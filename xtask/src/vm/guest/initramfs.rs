@@ -49,7 +49,7 @@ pub fn write(boot: &Boot<'_>, text: &str, goal: &Path) -> Result<()> {
         script.lines("load", paths, "");
     });
     init.raw(text.as_bytes());
-    let busybox = read(&boot.plan.tools.busybox)?;
+    let busybox = read(boot.busybox())?;
     let write = || {
         let mut archive = cpio::CpioWriter::new(BufWriter::new(File::create(goal)?));
         for directory in ["dev", "proc", "new_root", "modules"] {

@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use crate::base::route::{self, Route};
 use crate::model::version::Series;
+use crate::vm::stage::{self, Stage};
 use crate::vm::{Accel, CrashRequest, Stdin};
 use crate::vm::{device::Device, enclosure, network, plan::Boot, qemu};
 
@@ -58,6 +59,23 @@ pub struct Seen {
 
 impl Seen {
     pub fn look(boot: &Boot<'_>, mark: &str) -> Self {
+        let kernel = &boot.vm.kernel;
+        let stage = boot.plan.stage.as_ref();
+        let real = |path: PathBuf| {
+            let real = path.canonicalize().unwrap_or(path);
+            let place = stage.and_then(|_| route::route_in(&boot.vm.root, &real));
+            place.unwrap_or(real)
+        };
+        Self {
+            mark: mark.to_owned(),
+            hidden: stage.map_or_else(|| Self::hidden(boot), Stage::shown),
+            modules: real(kernel.modules.clone()),
+            files: stage.map_or_else(|| real(boot.files()), |_| boot.files()),
+            debuginfo: kernel.debuginfo.clone().map(real),
+        }
+    }
+
+    fn hidden(boot: &Boot<'_>) -> Hidden {
         let (vm, plan, kernel) = (boot.vm, boot.plan, &boot.vm.kernel);
         let mut words = vm.command.clone();
         if let Some(crash) = &vm.crash {
@@ -70,7 +88,7 @@ impl Seen {
         let lists = [&vm.keep, &vm.modules, &plan.network, &plan.file_system];
         let paths = (lists.into_iter().flatten())
             .chain([&vm.directory, &kernel.path, &kernel.modules])
-            .chain([&plan.tools.busybox])
+            .chain([&plan.busybox])
             .chain(&kernel.debuginfo);
         let needed = (paths.cloned())
             .chain(words.map(|word| vm.directory.join(word)))
@@ -81,14 +99,7 @@ impl Seen {
             end: "/".into(),
             links: vec![link],
         });
-        let real = |path: PathBuf| path.canonicalize().unwrap_or(path);
-        Self {
-            mark: mark.to_owned(),
-            hidden: hidden(needed.filter_map(|path| route::route(&path)).chain(links)),
-            modules: real(kernel.modules.clone()),
-            files: real(boot.files()),
-            debuginfo: kernel.debuginfo.clone().map(real),
-        }
+        hidden(needed.filter_map(|path| route::route(&path)).chain(links))
     }
 }
 
@@ -98,6 +109,12 @@ const RUNTIME_DIRECTORY: (&str, &str) = ("XDG_RUNTIME_DIR", "/run/user/0");
 /// The command's whole environment.
 fn environment(boot: &Boot<'_>) -> Vec<(OsString, OsString)> {
     let mut all = boot.vm.environment.clone();
+    if boot.plan.stage.is_some() {
+        for (_, path) in all.iter_mut().filter(|(name, _)| name == "PATH") {
+            path.push(":");
+            path.push(stage::SEARCH_PATH);
+        }
+    }
     if !all.iter().any(|(other, _)| other == RUNTIME_DIRECTORY.0) {
         all.push((RUNTIME_DIRECTORY.0.into(), RUNTIME_DIRECTORY.1.into()));
     }
@@ -191,7 +208,7 @@ pub fn hidden(routes: impl IntoIterator<Item = Route>) -> Hidden {
 pub fn init_script(boot: &Boot<'_>, seen: &Seen, text: &str) -> Vec<u8> {
     let (vm, plan) = (boot.vm, boot.plan);
     let series = vm.kernel.release.version.series;
-    let busybox = plan.tools.busybox.as_os_str();
+    let busybox = plan.busybox.as_os_str();
     let mut script = Script::default();
     script.raw(b"#!");
     script.raw(busybox.as_bytes());
@@ -209,6 +226,8 @@ pub fn init_script(boot: &Boot<'_>, seen: &Seen, text: &str) -> Vec<u8> {
     script.set("vmtest_mark", &seen.mark);
     script.set("vmtest_kernel", &seen.modules);
     script.set("vmtest_directory", &vm.directory);
+    let root = plan.stage.as_ref().map(|_| qemu::root_options(boot));
+    script.set("vmtest_root", root.unwrap_or_default());
     script.set("vmtest_overlay", OVERLAY);
     script.set("vmtest_overlay_options", known(OVERLAY_OPTIONS, series));
     script.flag("vmtest_stdin", vm.stdin == Stdin::Inherit);
@@ -220,6 +239,12 @@ pub fn init_script(boot: &Boot<'_>, seen: &Seen, text: &str) -> Vec<u8> {
     script.set("vmtest_date", path(&plan.date));
     script.flag("vmtest_cores", vm.cores().is_some());
     script.set("vmtest_debuginfo", path(&seen.debuginfo));
+    script.function("vmtest_host", |script| {
+        for (tag, part) in plan.stage.iter().flat_map(Stage::tagged) {
+            let options = qemu::root_options(boot);
+            script.lines(&format!("host {tag} {options}"), [&part.guest], "");
+        }
+    });
     script.function("vmtest_hidden", |script| {
         script.lines("keep", &seen.hidden.keep, "");
         script.lines("keep_link", &seen.hidden.links, "");
@@ -319,7 +344,7 @@ impl Script {
         environment: &[(OsString, OsString)],
         words: &[OsString],
     ) {
-        let busybox = boot.plan.tools.busybox.as_os_str();
+        let busybox = boot.plan.busybox.as_os_str();
         self.raw(b"\texec ");
         self.word(busybox);
         self.raw(b" env -i");
@@ -334,7 +359,7 @@ impl Script {
         if boot.vm.terminal.is_some() {
             self.raw(b" -c");
         }
-        // The absolute /bin/sh is the host's, so that PATH finds the host's
+        // The absolute /bin/sh is the root's, so that PATH finds the root's
         // programs; BusyBox would run its own applets of these names.
         self.raw(b" /bin/sh -c 'exec \"$@\"' sh");
         for word in words {
@@ -543,6 +568,7 @@ vmtest_command
             vmtest_mark='mark'
             vmtest_kernel='/w/kernel'
             vmtest_directory='/home/me'
+            vmtest_root=''
             vmtest_overlay='50%'
             vmtest_overlay_options=',redirect_dir=on,xino=on,metacopy=on'
             vmtest_stdin='0'
@@ -554,6 +580,9 @@ vmtest_command
             vmtest_date='/bin/date'
             vmtest_cores='1'
             vmtest_debuginfo='/d'
+            vmtest_host() {
+            	:
+            }
             vmtest_hidden() {
             	:
             	keep '/tmp/x'
