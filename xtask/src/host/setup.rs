@@ -99,7 +99,7 @@ pub fn for_prepare(project: &Project) -> Vec<Tool> {
 
 /// What `cargo xtask ci` runs itself, beside all of the above.
 pub fn for_ci() -> Vec<Tool> {
-    programs("cargo git shellcheck python3 node npm xmllint strace")
+    programs("cargo git go shellcheck python3 node npm xmllint strace")
 }
 
 /// A family of distributions with the same package manager and names: the columns of

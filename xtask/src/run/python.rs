@@ -24,7 +24,7 @@ use crate::base::{disk, env::Env, input, lock, programs, sha256::Sha256, tempora
 use crate::model::project::{PinnedRelease, Project};
 
 /// Part of the names of what this module makes. Raised when it makes it otherwise.
-const RECIPE: u32 = 1;
+const RECIPE: u32 = 2;
 
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub struct Interpreter {
@@ -330,7 +330,7 @@ pub fn environment(
     })?;
     let new = venv.join("bin/python3");
     let file = write_requirements(work.path(), "requirements.txt", requirements)?;
-    let words = "install --no-deps --only-binary=:all: --requirement";
+    let words = "install --only-binary=:all: --requirement";
     pip(&new, words, &[file.as_os_str()], log).map_err(|error| {
         Failure::setup(format!("cannot install Python packages: {error:#}")).lines(lines(&error))
     })?;
@@ -391,7 +391,8 @@ pub fn write_requirements(directory: &Path, name: &str, lines: &[String]) -> Res
     Ok(path)
 }
 
-/// Runs pip. Hashes in a requirements file switch its `--require-hashes` on.
+/// Runs pip. Hashes in a requirements file switch its `--require-hashes` on: then the packages
+/// that others depend on must be listed too.
 pub fn pip(python: &Path, words: &str, more: &[&OsStr], log: &Path) -> Result<()> {
     let command = LongCommand::new(python)
         .args(["-m", "pip", "--disable-pip-version-check", "--no-input"])

@@ -10,25 +10,27 @@ use support::host::repository;
 use support::package_files::{deb, rpm};
 
 /// Debian's kernel that is tested on: an old one, so that tests go on as the newest changes.
-const REQUEST: &str = "debian:6.1";
+const SERIES: &str = "6.1";
 
-/// Its release and its folder in the work directory.
 fn kernel() -> &'static (String, PathBuf) {
-    static KERNEL: LazyLock<(String, PathBuf)> = LazyLock::new(|| {
-        let call = Call::new(&format!("vm --accel tcg -k {REQUEST}"));
-        let ended = call.run_in_guest(&["uname", "-r"]).output().expect(0);
-        let release = ended.stdout().trim().to_owned();
-        let found = listed(Some(&release), "distribution").into_iter().next();
-        let (_, folder) = found.unwrap_or_else(|| panic!("{release} is not listed"));
-        (release, folder)
-    });
+    static KERNEL: LazyLock<(String, PathBuf)> = LazyLock::new(|| kernel_of_debian(SERIES));
     &KERNEL
+}
+
+/// Release and folder of Debian's kernel of a series, which is fetched if there is none.
+pub fn kernel_of_debian(series: &str) -> (String, PathBuf) {
+    let here = || listed(Some(series), "distribution").into_iter().next();
+    here().unwrap_or_else(|| {
+        let call = Call::new(&format!("vm --accel tcg -k debian:{series}"));
+        call.run_in_guest(&["true"]).output().expect(0);
+        here().unwrap_or_else(|| panic!("no {series} of Debian is listed"))
+    })
 }
 
 #[test]
 fn the_self_test_passes_on_a_kernel_of_debian() {
     kernel();
-    let call = Call::new(&format!("test --accel tcg -k {REQUEST} -C")).with(|call| {
+    let call = Call::new(&format!("test --accel tcg -k debian:{SERIES} -C")).with(|call| {
         call.arg(repository().join("vmtest-assets/selftest"));
     });
     call.output().expect(0);
@@ -104,7 +106,7 @@ fn modules_that_are_asked_for_are_loaded() {
     kernel();
     let script = "ls /sys/class/net/*/device >/dev/null && cat /etc/resolv.conf && \
                   grep -c binfmt_misc /proc/mounts";
-    let call = Call::new(&format!("vm --accel tcg --net -k {REQUEST}"));
+    let call = Call::new(&format!("vm --accel tcg --net -k debian:{SERIES}"));
     let ended = call.script(script).output().expect(0);
     assert_eq!(
         ended.stdout(),

@@ -16,6 +16,7 @@ mod distribution;
 mod dump;
 mod endings;
 mod files;
+mod frameworks;
 mod hostile;
 mod machine;
 mod outcomes;
