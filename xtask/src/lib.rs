@@ -20,6 +20,7 @@ mod model;
 mod net;
 mod release;
 mod report;
+mod root;
 mod run;
 mod supply;
 mod vm;
@@ -55,6 +56,7 @@ pub mod internals {
     pub use crate::release::upload;
     pub use crate::report::matrix::TestMatrix;
     pub use crate::report::{html, json, junit, kcidb, markdown, text};
+    pub use crate::root::{GuestRoot, RootChoice, obtain};
     pub use crate::supply::offer::How;
     pub use crate::supply::places::KernelPlace;
     pub use crate::supply::{Sources, choose};

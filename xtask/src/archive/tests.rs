@@ -532,3 +532,62 @@ fn what_is_not_wanted_does_not_matter() {
     }
     assert_eq!(names(directory.path()), ["in"]);
 }
+
+#[test]
+fn links_of_a_user_space_lead_to_what_a_guest_finds_there() {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().join("in");
+    std::fs::create_dir(&root).unwrap();
+    let mut tree = Tree::user_space(&root);
+    let links = [
+        (
+            "usr/bin/awk",
+            "/etc/alternatives/awk",
+            "../../etc/alternatives/awk",
+        ),
+        ("usr/lib/a/libz.so", "../../../../lib/x", "../../../lib/x"),
+        ("usr/lib/a/b", "../a/../../share/b", "../../../usr/share/b"),
+        ("usr/lib/a/c", "../c", "../c"),
+        ("top", "/", "."),
+        ("var/run", "/", ".."),
+        ("out", "../../etc/passwd", "etc/passwd"),
+    ];
+    let everything = |path: &Path| Some(path.to_owned());
+    let unpack = |tree: &mut Tree, archive: RawTar| {
+        let tar = plain(archive);
+        unpack_tar(
+            &tar[..],
+            Compression::None,
+            tree,
+            &LIMITS,
+            Some(&everything),
+        )
+    };
+    let archive = links
+        .iter()
+        .fold(RawTar::default(), |archive, (path, target, _)| {
+            archive.link(path, target)
+        });
+    // Of two folders that are one in the user space.
+    let archive = archive
+        .entry(EntryType::Directory, "usr/lib/", "", b"")
+        .entry(EntryType::Directory, "usr/lib/", "", b"")
+        .link("usr/bin/which", "/usr/bin/which")
+        .file("usr/bin/which", b"1");
+    unpack(&mut tree, archive).unwrap();
+    for (path, _, expected) in links {
+        let target = root.join(path).read_link().unwrap();
+        assert_eq!(target, Path::new(expected), "{path}");
+        assert!(link_stays_inside(Path::new(path), &target), "{path}");
+    }
+    assert!(root.join("usr/bin/which").is_file());
+    assert!(tree.has(Path::new("usr/lib")) && !tree.has(Path::new("etc")));
+    let read = |tree: &Tree, path: &str| tree.read(Path::new(path), 10).unwrap();
+    assert_eq!(read(&tree, "usr/bin/which").as_deref(), Some(&b"1"[..]));
+    assert_eq!(read(&tree, "out"), None);
+    // Nothing is written through a link, wherever it leads.
+    for path in ["top/x", "out", "var/run/x"] {
+        unpack(&mut tree, RawTar::default().file(path, b"2")).unwrap_err();
+    }
+    assert!(!root.join("x").exists());
+}

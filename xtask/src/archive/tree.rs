@@ -13,6 +13,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use anyhow::{Result, bail};
 
 use super::unreadable;
+use crate::base::input;
 
 #[derive(Debug, PartialEq)]
 enum MadeKind {
@@ -30,6 +31,8 @@ enum MadeKind {
 #[derive(Debug)]
 pub struct Tree {
     root: PathBuf,
+    /// Whether it becomes the `/` of a guest, for which links may be absolute.
+    user_space: bool,
     /// All that was made. The directory was empty, so this is all there is.
     made: HashMap<PathBuf, MadeKind>,
     buffer: Vec<u8>,
@@ -39,9 +42,31 @@ impl Tree {
     pub fn new(root: &Path) -> Self {
         Self {
             root: root.to_owned(),
+            user_space: false,
             made: HashMap::new(),
             buffer: vec![0; 256 << 10],
         }
+    }
+
+    /// One that becomes the `/` of a guest. Links that would lead out of it are made such
+    /// that they lead, on the host as well, to what a guest finds there.
+    pub fn user_space(root: &Path) -> Self {
+        Self {
+            user_space: true,
+            ..Self::new(root)
+        }
+    }
+
+    /// Whether there is anything at a path.
+    pub fn has(&self, path: &Path) -> bool {
+        self.made.contains_key(path)
+    }
+
+    /// What a file of the tree holds; `None` if there is no such file.
+    pub fn read(&self, path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+        let found = self.made.get(path) == Some(&MadeKind::File);
+        let read = || input::bytes(&self.root.join(path), limit);
+        found.then(read).transpose()
     }
 
     /// Another archive comes: it may name the directories that are there already, but
@@ -54,12 +79,17 @@ impl Tree {
         }
     }
 
-    pub(super) fn directory(&mut self, path: &Path) -> Result<()> {
+    pub fn directory(&mut self, path: &Path) -> Result<()> {
         // `./`, the root itself.
         if path.as_os_str().is_empty() {
             return Ok(());
         }
-        if self.made.get(path) == Some(&MadeKind::ImpliedDirectory) {
+        let again = match self.made.get(path) {
+            // Packages have files below `lib` and below `usr/lib`, which are the same there.
+            Some(MadeKind::Directory) => self.user_space,
+            kind => kind == Some(&MadeKind::ImpliedDirectory),
+        };
+        if again {
             self.made.insert(path.to_owned(), MadeKind::Directory);
             return Ok(());
         }
@@ -68,7 +98,7 @@ impl Tree {
     }
 
     /// Makes a file of the next bytes of a reader.
-    pub(super) fn file(
+    pub fn file(
         &mut self,
         path: &Path,
         mode: u32,
@@ -103,9 +133,22 @@ impl Tree {
     }
 
     /// Makes a symbolic link; false if it would lead out of the tree, and was not made.
-    pub(super) fn symlink(&mut self, path: &Path, target: &Path) -> Result<bool> {
-        if !link_stays_inside(path, target) {
-            return Ok(false);
+    pub fn symlink(&mut self, path: &Path, target: &Path) -> Result<bool> {
+        let mut target = target.to_owned();
+        if !link_stays_inside(path, &target) {
+            if !self.user_space {
+                return Ok(false);
+            }
+            let goal = goal(path, &target);
+            // From `/bin/x` to `/usr/bin/x`, where both are the same.
+            if goal == path {
+                return Ok(true);
+            }
+            let above = path.components().skip(1).map(|_| "..");
+            target = above.collect::<PathBuf>().join(goal);
+            if target.as_os_str().is_empty() {
+                target.push(".");
+            }
         }
         self.claim(path, MadeKind::Link)?;
         std::os::unix::fs::symlink(target, self.root.join(path))?;
@@ -170,6 +213,22 @@ pub fn relative_path(bytes: &[u8]) -> Result<PathBuf> {
         }
     }
     Ok(path)
+}
+
+/// What a link at `path` leads to for whom the tree is `/`.
+fn goal(path: &Path, target: &Path) -> PathBuf {
+    let mut goal = PathBuf::new();
+    if !target.has_root() {
+        goal.extend(path.parent());
+    }
+    for component in target.components() {
+        match component {
+            Component::Normal(name) => goal.push(name),
+            Component::ParentDir => drop(goal.pop()),
+            Component::CurDir | Component::RootDir | Component::Prefix(_) => {}
+        }
+    }
+    goal
 }
 
 /// Whether a symbolic link at `path` (relative to the root) leads nowhere but

@@ -40,6 +40,7 @@ pub const ASSETS: &[(&str, &str)] = files!("vmtest-assets":
     "report/report.css"
     "report/report.html"
     "report/report.js"
+    "root/debian.txt"
     "selftest/tests/__init__.py"
     "selftest/tests/test_file_system.py"
     "selftest/tests/test_guest.py"
@@ -62,6 +63,9 @@ pub const PROOF_SOURCE: &str = include_str!("../../../vmtest-assets/package/proo
 
 /// The packages that have the host's tools: see [`crate::host::setup`].
 pub const HOST_PACKAGES: &str = include_str!("../../../vmtest-assets/host/packages.txt");
+
+/// What user spaces are made of: see [`crate::root::recipe`].
+pub const DEBIAN_ROOT: &str = include_str!("../../../vmtest-assets/root/debian.txt");
 
 /// apt's configuration for Debian's archive: see [`crate::net::apt::formats`].
 pub const APT_CONFIGURATION: &str = include_str!("../../../vmtest-assets/host/apt.conf");

@@ -6,33 +6,37 @@ use std::path::Path;
 use support::host::repository;
 
 /// Each room with the rooms that it may import; see `xtask/ARCHITECTURE.md`.
-const ROOMS: [(&str, &[&str]); 12] = [
+const ROOMS: [(&str, &[&str]); 13] = [
     (
         "cli",
         &[
-            "archive", "base", "host", "kernel", "model", "net", "release", "report", "run",
-            "supply", "vm",
+            "archive", "base", "host", "kernel", "model", "net", "release", "report", "root",
+            "run", "supply", "vm",
         ],
     ),
     (
         "run",
         &[
-            "archive", "base", "host", "kernel", "model", "net", "release", "supply", "vm",
+            "archive", "base", "host", "kernel", "model", "net", "release", "root", "supply", "vm",
         ],
     ),
     ("report", &["base", "model"]),
     (
         "supply",
         &[
-            "archive", "base", "host", "kernel", "model", "net", "release",
+            "archive", "base", "host", "kernel", "model", "net", "release", "root",
         ],
     ),
     (
         "release",
         &["archive", "base", "host", "kernel", "model", "net"],
     ),
-    ("vm", &["archive", "base", "host", "kernel", "model", "net"]),
+    (
+        "vm",
+        &["archive", "base", "host", "kernel", "model", "net", "root"],
+    ),
     ("kernel", &["archive", "base", "host", "model", "net"]),
+    ("root", &["archive", "base", "host", "model", "net"]),
     ("host", &["archive", "base", "model", "net"]),
     ("net", &["base", "model"]),
     ("archive", &["base", "model"]),

@@ -43,7 +43,8 @@ impl Companion<'_> {
         let find = || Ok(goal.is_dir().then(|| goal.clone()));
         folder::find_or_make(env, &name, find, || {
             let what = format!("{} for {}", self.what, kernel.release);
-            let packages = debian::packages(env, package, &version, &what, self.parts)?;
+            let packages =
+                debian::packages(env, kernel.arch, package, &version, &what, self.parts)?;
             let temporary = Temporary::directory(&goal)?;
             let files = debian::download(env, &packages, &temporary)
                 .with_context(|| format!("cannot get {package} from Debian"))?;

@@ -10,14 +10,17 @@ use crate::base::{
     disk, env::Env, error::Failure, format::thousands, interrupt, process::run_logged,
 };
 use crate::kernel::distro::package::PackageFile;
-use crate::model::version::Version;
+use crate::model::{arch, version::Version};
 use crate::net::apt::formats as apt;
 use crate::net::apt::suites::{DebianPackage, SuiteLists, Suites};
 
 /// Finds each version, or the newest of a series, in all suites. Each suite is
 /// asked once for all of them.
 pub fn find_all(env: &Env, versions: &[Version]) -> Result<Vec<Result<FoundSource>>> {
-    let suites = Suites::open(env, |_| true)?;
+    // Their packages are for all architectures.
+    let arch = arch::host()
+        .with_context(|| format!("packages for {} are not known", std::env::consts::ARCH))?;
+    let suites = Suites::open(env, arch, |_| true)?;
     if let Some(failure) = suites.unusable() {
         return Err(failure.into());
     }

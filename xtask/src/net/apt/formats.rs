@@ -261,8 +261,9 @@ impl DebianSuite {
 /// An apt configuration that has everything of its own in `directory`, and of the
 /// host's only what says how to reach and trust an archive. It is read behind the
 /// host's (`apt-get -c`), so that it can clear what is there.
-pub fn configuration(directory: &str) -> String {
-    APT_CONFIGURATION.replace("@DIRECTORY@", directory)
+pub fn configuration(directory: &str, architecture: &str) -> String {
+    let text = APT_CONFIGURATION.replace("@DIRECTORY@", directory);
+    text.replace("@ARCHITECTURE@", architecture)
 }
 
 /// A version of a package, as `apt-cache show` prints it (deb-control(5)).
@@ -332,6 +333,29 @@ fn dependencies(text: &str) -> Vec<Dependency> {
         })
     };
     text.split(',').filter_map(dependency).collect()
+}
+
+/// A package file of an archive.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ArchiveFile {
+    /// What apt calls it in its folder: `<package>_<version>_<architecture>.deb`.
+    pub name: String,
+    pub size: u64,
+    pub sha256: String,
+}
+
+/// Reads what `apt-get --print-uris` prints: `'ADDRESS' NAME SIZE SHA256:DIGITS`.
+pub fn parse_files(text: &str) -> Vec<ArchiveFile> {
+    let file = |line: &str| {
+        let (_, rest) = line.strip_prefix('\'')?.split_once("' ")?;
+        let mut words = rest.split(' ');
+        Some(ArchiveFile {
+            name: words.next()?.to_owned(),
+            size: words.next()?.parse().ok()?,
+            sha256: words.next()?.strip_prefix("SHA256:")?.to_owned(),
+        })
+    };
+    text.lines().filter_map(file).collect()
 }
 
 /// The upstream version in a Debian version: `6.1.192-2`, `6.12~rc3-1~exp1`.
@@ -673,6 +697,19 @@ mod tests {
             }]
         );
         assert_eq!(parse_show("", "linux-source-6.1"), []);
+    }
+
+    #[test]
+    fn files_to_fetch_are_read() {
+        let text = "W: x\n'http://a/pool/libcap2_2.75-10%2bb3_arm64.deb' \
+            libcap2_1%3a2.75-10+b3_arm64.deb 28568 SHA256:ab\n\
+            'http://a/x_1_all.deb' x_1_all.deb 1 MD5Sum:cd\n";
+        let expected = ArchiveFile {
+            name: "libcap2_1%3a2.75-10+b3_arm64.deb".into(),
+            size: 28568,
+            sha256: "ab".into(),
+        };
+        assert_eq!(parse_files(text), [expected]);
     }
 
     #[test]

@@ -12,14 +12,15 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 
 use super::formats::{
-    self as apt, DebianArchive, DebianCandidate, DebianSuite, SUITES, SourceEntry, UpdateFailure,
+    self as apt, ArchiveFile, DebianArchive, DebianCandidate, DebianSuite, SUITES, SourceEntry,
+    UpdateFailure,
 };
 use crate::base::lock::{self, Lock};
 use crate::base::{
     disk, env::Env, error::Failure, input, interrupt, parallel, process, process::LongCommand,
-    programs::find_program, ui::Ui,
+    programs::find_program, sha256::Sha256, temporary::Temporary, ui::Ui,
 };
-use crate::model::arch;
+use crate::model::arch::{self, Arch};
 use crate::net::http::{host, unreachable};
 
 /// How long the lists of a suite are used.
@@ -27,6 +28,18 @@ const LIST_AGE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Suites updated at a time: enough to hide the network's waits.
 const PARALLEL: usize = 4;
+
+/// Below a suite's directory: which files were found to be needed for which packages.
+const CLOSURES: &str = "closures";
+
+/// Chooses packages, and no more than they need.
+const INSTALL: [&str; 5] = [
+    "-o",
+    "Acquire::ForceHash=SHA256",
+    "-o",
+    "APT::Install-Recommends=false",
+    "install",
+];
 
 /// A package file in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,12 +66,13 @@ pub struct SuiteLists<'a> {
 }
 
 impl Suites {
-    /// Renews the lists of the wanted suites if they are too old.
-    pub fn open(env: &Env, wanted: impl Fn(&DebianSuite) -> bool) -> Result<Self> {
+    /// Renews an architecture's lists of the wanted suites if they are too old.
+    pub fn open(env: &Env, arch: &Arch, wanted: impl Fn(&DebianSuite) -> bool) -> Result<Self> {
         let entries = host_entries()?;
-        let architecture = arch::host()
-            .with_context(|| format!("packages for {} are not known", std::env::consts::ARCH))?;
-        let root = env.paths.cache().join("apt");
+        let mut root = env.paths.cache().join("apt");
+        if arch::host() != Some(arch) {
+            root.push(arch.debian);
+        }
         let lock = lock::take(env, "apt")?;
         if apt::find_archive(&entries, DebianArchive::Main).is_none() {
             return Err(Failure::setup("apt on this host knows no archive of Debian").into());
@@ -69,7 +83,8 @@ impl Suites {
                 prepared.push(PreparedSuite {
                     suite,
                     directory: root.join(suite.file_name()),
-                    sources: suite.sources(entry, architecture.debian),
+                    sources: suite.sources(entry, arch.debian),
+                    architecture: arch.debian,
                     host: entry.uris.first().map(|uri| host(uri)).unwrap_or_default(),
                 });
             }
@@ -124,6 +139,12 @@ impl DebianPackage {
 }
 
 impl SuiteLists<'_> {
+    /// The suite, as files are called after it.
+    pub fn suite(&self) -> String {
+        let name = self.directory.file_name().unwrap_or_default();
+        name.to_string_lossy().into_owned()
+    }
+
     /// The names of packages that begin so.
     pub fn names(&self, prefix: &str) -> Result<Vec<String>> {
         let names = apt_cache(self.directory, &["pkgnames", prefix])?;
@@ -138,6 +159,56 @@ impl SuiteLists<'_> {
         let mut words = vec!["show"];
         words.extend(packages.iter().map(String::as_str));
         apt_cache(self.directory, &words)
+    }
+
+    /// The package files of which a machine with nothing but these packages is made, in apt's
+    /// order. What was found is kept until the lists are renewed.
+    pub fn closure(&self, packages: &[String]) -> Result<Vec<ArchiveFile>> {
+        let memo = Sha256::of(packages.join(" "));
+        let memo = self.directory.join(CLOSURES).join(memo);
+        if let Some(text) = input::text_if_any(&memo, input::TEXT)? {
+            return Ok(apt::parse_files(&text));
+        }
+        // What is in apt's folder already would not be printed.
+        let elsewhere = self.directory.join("absent");
+        let elsewhere = format!("Dir::Cache::archives={}", elsewhere.display());
+        let output = process::shell()?
+            .cmd("apt-get")
+            .arg("-c")
+            .arg(self.directory.join("apt.conf"))
+            .args(["-qq", "--print-uris", "-o", &elsewhere])
+            .args(INSTALL)
+            .args(packages)
+            .env("LC_ALL", "C")
+            .quiet()
+            .ignore_status()
+            .output()
+            .context("cannot run apt-get")?;
+        if !output.status.success() {
+            let said = String::from_utf8_lossy(&output.stderr);
+            let reasons = said.lines().filter_map(|line| line.strip_prefix("E: "));
+            let reasons = reasons.collect::<Vec<_>>().join("; ");
+            let message = format!("apt cannot choose packages for it: {reasons}");
+            return Err(Failure::setup(message).lines(said).into());
+        }
+        let text = String::from_utf8_lossy(&output.stdout);
+        let file = Temporary::file(&memo)?;
+        disk::write(file.path(), text.as_bytes())?;
+        file.persist()?;
+        Ok(apt::parse_files(&text))
+    }
+
+    /// The command that fetches the files of [`Self::closure`] into [`Self::archives`], which
+    /// apt checks against its signed lists. What is there already it does not fetch again.
+    pub fn fetch_command(&self, packages: &[String]) -> LongCommand {
+        apt_command("apt-get", self.directory)
+            .args(["-y", "-q", "--download-only"])
+            .args(INSTALL)
+            .args(packages)
+    }
+
+    pub fn archives(&self) -> PathBuf {
+        self.directory.join("archives")
     }
 
     /// A version of a package as something that can be downloaded.
@@ -185,6 +256,7 @@ struct PreparedSuite {
     suite: &'static DebianSuite,
     directory: PathBuf,
     sources: String,
+    architecture: &'static str,
     /// Who is asked.
     host: String,
 }
@@ -254,9 +326,15 @@ impl PreparedSuite {
             .to_str()
             .filter(|path| !path.contains(['"', '\n', '\\']))
             .ok_or_else(|| Failure::setup(format!("apt cannot work in {}", directory.display())))?;
+        if directory.join(CLOSURES).exists() {
+            disk::remove_directory(directory.join(CLOSURES))?;
+        }
         disk::write(directory.join("status"), "")?;
         disk::write(directory.join("vmtest.sources"), &self.sources)?;
-        disk::write(directory.join("apt.conf"), apt::configuration(path))?;
+        disk::write(
+            directory.join("apt.conf"),
+            apt::configuration(path, self.architecture),
+        )?;
         let log = directory.join("update.log");
         let file = disk::create_file(&log)?;
         let command = apt_command("apt-get", directory).args(["-q", "update"]);

@@ -42,7 +42,7 @@ pub enum DebianKernel {
 /// newest that was unpacked before and is asked for.
 pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<DebianKernel> {
     let what = What::parse(argument)?;
-    let suites = match open_suites(env, |suite| what.wants(suite)) {
+    let suites = match open_suites(env, arch, |suite| what.wants(suite)) {
         Ok(suites) => suites,
         Err(error) if error::is_final(&error) => return Err(error),
         Err(error) => {
@@ -71,8 +71,8 @@ pub fn choose(env: &Env, argument: Option<&str>, arch: &'static Arch) -> Result<
 }
 
 /// Suites of which at least one can be asked.
-fn open_suites(env: &Env, wanted: impl Fn(&DebianSuite) -> bool) -> Result<Suites> {
-    let suites = Suites::open(env, wanted)?;
+fn open_suites(env: &Env, arch: &Arch, wanted: impl Fn(&DebianSuite) -> bool) -> Result<Suites> {
+    let suites = Suites::open(env, arch, wanted)?;
     match suites.unusable() {
         Some(failure) => Err(failure.into()),
         None => Ok(suites),
@@ -123,12 +123,13 @@ pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
 /// and whose names begin like one of `parts`. `what` is for people: what it is.
 pub fn packages(
     env: &Env,
+    arch: &Arch,
     name: &str,
     version: &str,
     what: &str,
     parts: &[&str],
 ) -> Result<Vec<DebianPackage>> {
-    let suites = open_suites(env, |_| true)
+    let suites = open_suites(env, arch, |_| true)
         .with_context(|| format!("cannot get {name} {version} from Debian"))?;
     let mut others = Vec::new();
     for lists in suites.usable() {
