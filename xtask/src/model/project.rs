@@ -115,6 +115,7 @@ pub const RUNNERS: &[(&str, bool)] = &[
     ("ktap", false),
     ("libtest", false),
     ("go", false),
+    ("test_progs", false),
     ("command", false),
 ];
 

@@ -9,6 +9,7 @@ mod pytest;
 #[cfg(test)]
 mod recorded;
 mod tap;
+mod test_progs;
 mod unittest;
 
 use std::ffi::OsString;
@@ -120,6 +121,7 @@ pub const FRAMEWORKS: &[&dyn Framework] = &[
     &tap::Tap("ktap"),
     &libtest::Libtest,
     &go::Go,
+    &test_progs::TestProgs,
     &command::AnyCommand,
 ];
 

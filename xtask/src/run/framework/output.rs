@@ -270,6 +270,15 @@ impl BoundedText {
         &self.text
     }
 
+    /// The last line with any words, without the hashes of a comment.
+    pub fn last(&self) -> Option<String> {
+        let mut lines = self
+            .text
+            .lines()
+            .map(|line| line.trim_matches(['#', ' ', '\t']));
+        Some(lines.rfind(|line| !line.is_empty())?.to_owned())
+    }
+
     /// Where the end begins once something is left out.
     fn seam(&self) -> usize {
         self.text.floor_char_boundary(LONGEST_TRACEBACK / 2)

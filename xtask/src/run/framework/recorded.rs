@@ -2,8 +2,9 @@
 //! and what may happen to it on its way.
 //!
 //! Recorded on x86-64: Rust 1.95, Go 1.27.3 and Debian's 1.19.8, Perl 5.36 with Test::More 1.302,
-//! Node.js 20, and the runner and the harness of the selftests of Linux 6.12 and 7.3 with small
-//! programs of their own, `posix_timers` and `mqueue-lat`. Only paths were shortened.
+//! Node.js 20, the runner and the harness of the selftests of Linux 6.12 and 7.3 with small
+//! programs of their own, `posix_timers` and `mqueue-lat`, and `test_progs` of 6.12 on Debian's 6.1.
+//! Only paths were shortened.
 
 use super::OutputReader;
 use crate::model::test_event::{Tally, TestEvent};

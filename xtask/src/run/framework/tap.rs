@@ -105,6 +105,10 @@ impl TestPoint {
                 (directive, words) = (word, rest.trim());
             }
             name = before;
+            // `ksft_test_result_skip()` prints what the test's name is elsewhere here.
+            if kernel && name.trim().is_empty() && !directive.is_empty() {
+                (name, words) = (words, "");
+            }
             break;
         }
         Self {
@@ -449,6 +453,10 @@ impl TapFormat {
             }
         }
         reasons.retain(|reason| !reason.is_empty());
+        // A program may say first why it skips all.
+        if reasons.is_empty() && test.outcome == TestOutcome::Skipped {
+            reasons.extend(said.last());
+        }
         if test.outcome != TestOutcome::Passed && !reasons.is_empty() {
             reasons.dedup();
             test.reason = Some(reasons.join("; "));

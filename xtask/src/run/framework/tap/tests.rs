@@ -9,6 +9,7 @@ const PROVE: &[u8] = include_bytes!("../recorded/tap-prove.txt");
 const NODE: &[u8] = include_bytes!("../recorded/tap-node.txt");
 const KSELFTEST: &[u8] = include_bytes!("../recorded/kselftest-6.12.txt");
 const KSELFTEST_7_3: &[u8] = include_bytes!("../recorded/kselftest-7.3.txt");
+const TIMERS: &[u8] = include_bytes!("../recorded/kselftest-timers.txt");
 const HARNESS: &[u8] = include_bytes!("../recorded/kselftest-harness.txt");
 
 fn tap() -> LineReader<TapFormat> {
@@ -148,6 +149,23 @@ failed timers.posix_timers.timer_create() per CLOCK_THREAD_CPUTIME_ID
 }
 
 #[test]
+fn tests_that_the_kernels_programs_skip_keep_their_names() {
+    let text = told(ktap(), TIMERS);
+    let skipped = text.lines().filter(|line| line.starts_with("skipped "));
+    let expected = [
+        "skipped timers.posix_timers.check signal distribution (old kernel)",
+        "skipped timers.nsleep-lat.CLOCK_MONOTONIC_RAW",
+        "skipped timers.nsleep-lat.CLOCK_REALTIME_COARSE",
+        "skipped timers.nsleep-lat.CLOCK_MONOTONIC_COARSE",
+        "skipped timers.nsleep-lat.CLOCK_REALTIME_ALARM",
+        "skipped timers.nsleep-lat.CLOCK_BOOTTIME_ALARM",
+        "skipped timers.rtcpie: Default RTC /dev/rtc0 does not exist. Test Skipped!",
+    ];
+    assert_eq!(skipped.collect::<Vec<_>>(), expected);
+    assert_eq!(text.lines().count(), 18 + 9 + 3);
+}
+
+#[test]
 fn a_program_of_the_kernel_by_itself() {
     let whole = told(ktap(), KSELFTEST);
     let expected = whole.lines().filter_map(|line| {
@@ -167,7 +185,7 @@ fn recordings_bear_what_may_happen() {
     for recording in [PERL, PERL_FILES, PROVE, NODE] {
         bear(&tap(), recording);
     }
-    for recording in [KSELFTEST, KSELFTEST_7_3, HARNESS] {
+    for recording in [KSELFTEST, KSELFTEST_7_3, TIMERS, HARNESS] {
         bear(&ktap(), recording);
     }
     bear_anything(&tap());
