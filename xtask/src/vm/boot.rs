@@ -80,7 +80,8 @@ fn prepare(env: &Env, boot: &Boot<'_>) -> Result<(Vec<(Port, UnixListener)>, See
     let init = boot.on_host(&boot.init());
     let text = env.paths.assets.read(guest::INIT)?;
     disk::write(&init, guest::init_script(boot, &seen, &text))?;
-    fs::set_permissions(&init, fs::Permissions::from_mode(0o755))?;
+    // It has the command's environment, and a guest with another root has it to the end.
+    fs::set_permissions(&init, fs::Permissions::from_mode(0o700))?;
     scratch_disk::make(vm.disks(), boot.directory)?;
     let mut listeners = Vec::new();
     let ports = [Port::Status, Port::Monitor].into_iter();

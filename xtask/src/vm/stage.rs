@@ -15,6 +15,7 @@ use std::{fs, io};
 use anyhow::{Context, Result};
 
 use crate::base::{disk, error::Failure, programs, route};
+use crate::kernel::store;
 use crate::vm::guest::{self, Hidden};
 use crate::vm::{Vm, enclosure, plan::Boot, qemu, share};
 
@@ -97,7 +98,7 @@ impl Stage {
         });
         let new = |link: &HostPart| route::below(root, &link.guest).symlink_metadata().is_err();
         Ok(Some(Self {
-            busybox: busybox(root)?,
+            busybox: busybox(vm)?,
             date: date(root),
             directories,
             files,
@@ -197,13 +198,26 @@ fn file(root: &Path, path: &str) -> Option<PathBuf> {
     Some(route::below(root, &end)).filter(|file| file.is_file())
 }
 
-fn busybox(root: &Path) -> Result<PathBuf, Failure> {
+fn busybox(vm: &Vm) -> Result<PathBuf> {
+    let (root, arch) = (&vm.root, vm.kernel.arch);
     let mut places = ["/bin/busybox", "/usr/bin/busybox", "/bin/busybox.static"].into_iter();
     let found = places.find_map(|place| file(root, place).filter(|file| programs::is_static(file)));
-    found.ok_or_else(|| {
-        let message = format!("the root {} has no static /bin/busybox", root.display());
-        Failure::setup(message).hint("install its package busybox-static there")
-    })
+    let shown = root.display();
+    let busybox = found.ok_or_else(|| {
+        Failure::setup(format!("the root {shown} has no static /bin/busybox"))
+            .hint("install its package busybox-static there")
+    })?;
+    let release = &vm.kernel.release;
+    match store::elf_architecture(&busybox) {
+        Ok(other) if other != arch => Err(Failure::setup(format!(
+            "the kernel {release} is for {}, and the root {shown} for {}",
+            arch.name, other.name
+        ))
+        .hint("--root debian makes one that fits")
+        .into()),
+        // Of one that we do not know, the kernel may run programs.
+        _ => Ok(busybox),
+    }
 }
 
 fn date(root: &Path) -> Option<PathBuf> {
@@ -213,4 +227,104 @@ fn date(root: &Path) -> Option<PathBuf> {
         file.is_some_and(|file| file.file_name().is_some_and(|name| name != "busybox"))
     };
     places.iter().find(|place| own(place)).map(PathBuf::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vm::plan::tests;
+
+    /// A root whose BusyBox is this.
+    fn root(busybox: &[u8]) -> tempfile::TempDir {
+        let root = tempfile::tempdir().unwrap();
+        fs::create_dir_all(root.path().join("usr/bin")).unwrap();
+        symlink("usr/bin", root.path().join("bin")).unwrap();
+        let file = root.path().join("usr/bin/busybox");
+        fs::write(&file, busybox).unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        fs::set_permissions(file, executable).unwrap();
+        root
+    }
+
+    /// The start of a static program for the machine of this number.
+    fn program(machine: u8) -> Vec<u8> {
+        let mut bytes = vec![0; 64];
+        bytes[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        bytes[18] = machine;
+        bytes
+    }
+
+    #[test]
+    fn a_guest_has_each_part_of_the_host_once_where_the_root_has_room_for_it() {
+        let root = root(&program(62));
+        let host = tempfile::tempdir().unwrap();
+        let host = host.path().canonicalize().unwrap();
+        for directory in ["project/build", "kernel"] {
+            fs::create_dir_all(host.join(directory)).unwrap();
+        }
+        fs::write(host.join("module.ko"), "module").unwrap();
+        symlink(host.join("project"), host.join("link")).unwrap();
+        let mut vm = Vm {
+            root: root.path().to_owned(),
+            directory: host.join("link/build"),
+            keep: [host.join("project"), "/usr".into(), "/nowhere".into()].to_vec(),
+            modules: vec![host.join("module.ko")],
+            ..tests::vm()
+        };
+        vm.kernel.path = host.join("kernel");
+        vm.kernel.modules = host.join("kernel");
+        let stage = Stage::look(&vm, []).unwrap().unwrap();
+        let shown = stage.shown();
+        let paths = ["kernel", "project", "module.ko"].map(|name| host.join(name));
+        assert_eq!(shown.keep, [&paths[..], &[OWN.into()]].concat());
+        assert_eq!(shown.links, [host.join("link")]);
+        assert_eq!(stage.date, None);
+
+        let made = tempfile::tempdir().unwrap();
+        stage.make(made.path()).unwrap();
+        let here = |path: &Path| route::below(made.path(), path);
+        assert!(here(&host.join("project")).is_dir());
+        assert!(!here(&host.join("project/build")).exists());
+        assert!(here(Path::new("/run/vmtest/host1")).is_dir());
+        assert_eq!(fs::read(here(&host.join("module.ko"))).unwrap(), b"module");
+        let link = fs::read_link(here(&host.join("link"))).unwrap();
+        assert_eq!(link, host.join("project"));
+        assert_eq!(fs::read(here(Path::new(BUSYBOX))).unwrap(), program(62));
+    }
+
+    #[test]
+    fn a_root_that_no_guest_can_have_is_refused() {
+        let refused = |busybox: &[u8], directory: &str| {
+            let root = root(busybox);
+            let vm = Vm {
+                root: root.path().to_owned(),
+                directory: directory.into(),
+                ..tests::vm()
+            };
+            Stage::look(&vm, []).unwrap_err().to_string()
+        };
+        let good = program(62);
+        assert!(refused(b"#!/bin/sh", "/tmp").contains("has no static /bin/busybox"));
+        assert!(refused(&program(183), "/tmp").contains("is for x86_64, and the root"));
+        // The working directory would hide programs.
+        assert!(refused(&good, "/usr").contains("cannot work in /usr"));
+        assert!(refused(&good, "/proc/self").contains("cannot work in /proc"));
+    }
+
+    #[test]
+    fn links_of_the_root_lead_to_its_own_files() {
+        let root = root(&program(62));
+        symlink("/usr/bin/date", root.path().join("usr/bin/gnudate")).unwrap();
+        assert_eq!(file(root.path(), "/bin/gnudate"), None);
+        fs::write(root.path().join("usr/bin/date"), "").unwrap();
+        let date = root.path().join("usr/bin/date");
+        assert_eq!(file(root.path(), "/bin/gnudate"), Some(date));
+        assert_eq!(super::date(root.path()), Some("/bin/date".into()));
+        fs::remove_file(root.path().join("usr/bin/date")).unwrap();
+        symlink("busybox", root.path().join("usr/bin/date")).unwrap();
+        assert_eq!(super::date(root.path()), None);
+        // A host's absolute path is below the root.
+        symlink("/etc", root.path().join("etc")).unwrap();
+        assert_eq!(file(root.path(), "/etc/passwd"), None);
+    }
 }

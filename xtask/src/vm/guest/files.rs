@@ -71,7 +71,7 @@ fn archive<W: Write>(
     if let Some(home) =
         home.filter(|home| boot.plan.stage.is_some() && !boot.vm.root.join(home).is_dir())
     {
-        archive.directory(home, 0o700)?;
+        archive.directory(home, 0o755)?;
     }
     // Where the kernel's folder of modules is mounted.
     archive.directory(format!("lib/modules/{release}"), 0o755)?;
