@@ -65,7 +65,8 @@ pub fn run(env: &Env, flags: &BuildKernelFlags, install: bool) -> Result<u8> {
     let kernels = Kernels::load(&env.paths.configs)?;
     // What is wrong with them is said before anything is installed.
     let requests = requests(flags, &kernels)?;
-    setup::require(env, &flags.compiler.tools(), install)?;
+    let arches = flags.build.architectures()?;
+    setup::require(env, &flags.compiler.tools(&arches), install)?;
     if flags.dry_run {
         return print_plan(env, &requests);
     }

@@ -65,7 +65,8 @@ pub fn run(env: &Env, flags: &CiFlags, workspace: Option<&Path>, setup: bool) ->
         return Ok(0);
     }
     // A project's own come with its profile.
-    let (build, vm) = (setup::for_build(), setup::for_vm(host_arch()?));
+    let arch = host_arch()?;
+    let (build, vm) = (setup::for_build(arch), setup::for_vm(arch));
     let tools = [setup::for_ci(), build, vm, setup::for_python()];
     setup::require(env, &tools.concat(), setup)?;
     let (mut outcomes, mut failed) = (Vec::new(), Vec::new());

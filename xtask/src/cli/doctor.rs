@@ -33,7 +33,11 @@ pub struct DoctorFlags {}
 pub fn run(env: &Env, setup: bool) -> Result<u8> {
     let arch = host_arch()?;
     if setup {
-        let tools = [setup::for_vm(arch), setup::for_build(), setup::for_python()];
+        let tools = [
+            setup::for_vm(arch),
+            setup::for_build(arch),
+            setup::for_python(),
+        ];
         setup::require(env, &tools.concat(), true)?;
     }
     let checks = examine(env, arch)?;
@@ -159,7 +163,7 @@ fn examine(env: &Env, arch: &'static Arch) -> Result<Vec<Check>> {
     let for_ci = Some("only needed by cargo xtask ci".to_owned());
     let mut needed = vec![
         ("tools to run VMs", setup::for_vm(arch), None),
-        ("tools to build kernels", setup::for_build(), None),
+        ("tools to build kernels", setup::for_build(arch), None),
         ("tools for Python", setup::for_python(), None),
         ("tools for ci", setup::for_ci(), for_ci),
     ];

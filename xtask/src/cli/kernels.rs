@@ -149,10 +149,14 @@ impl BuildFlags {
 
 impl CompilerFlags {
     /// The host tools that building takes. A compiler of the user's choice is looked for later.
-    pub fn tools(&self) -> Vec<Tool> {
-        let mut tools = setup::for_build();
-        tools.retain(|tool| self.cc.is_none() || *tool != Tool::program("gcc"));
-        tools
+    pub fn tools(&self, arches: &[&Arch]) -> Vec<Tool> {
+        let tools = |arch: &&Arch| {
+            let mut tools = setup::for_build(arch);
+            let gcc = Tool::program(arch.program("gcc"));
+            tools.retain(|tool| self.cc.is_none() || *tool != gcc);
+            tools
+        };
+        arches.iter().flat_map(tools).collect()
     }
 }
 

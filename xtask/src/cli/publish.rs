@@ -134,7 +134,11 @@ fn apply(env: &Env, flags: &ApplyFlags, install: bool) -> Result<u8> {
     }
     let mut items = plan.items.iter();
     if items.any(|item| item.action.uploads() && !item.ready) {
-        setup::require(env, &flags.compiler.tools(), install)?;
+        setup::require(
+            env,
+            &flags.compiler.tools(&selection.architectures),
+            install,
+        )?;
     }
     let mut build = |item: &plan::Item| {
         let name = item.package.as_ref();

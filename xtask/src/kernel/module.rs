@@ -21,7 +21,7 @@ use crate::base::{
     temporary::Temporary,
 };
 use crate::kernel::build::{make::command as make_command, progress::first_errors};
-use crate::model::arch::{self, Arch};
+use crate::model::arch::Arch;
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::version::Release;
 
@@ -146,8 +146,8 @@ pub(crate) fn make(
         .arg(format!("-j{}", programs::processors()))
         .arg("modules")
         .credentials();
-    if arch::host() != Some(kernel.arch) {
-        command = command.arg(format!("CROSS_COMPILE={}-", kernel.arch.triplet));
+    if let Some(prefix) = kernel.arch.cross_compile() {
+        command = command.arg(format!("CROSS_COMPILE={prefix}"));
     }
     let start = log.metadata().map_or(0, |metadata| metadata.len());
     process::run_logged(command, log, || Ok(())).map_err(|error| {
@@ -344,15 +344,13 @@ pub(crate) fn find_compiler(
             });
         }
     }
-    let fallback = match wanted {
-        Some(program) => program.to_owned(),
-        None if arch::host() == Some(arch) => "gcc".to_owned(),
-        None => format!("{}-gcc", arch.triplet),
-    };
+    let fallback = wanted.map_or_else(|| arch.program("gcc"), str::to_owned);
     let Some(version) = version_of(&fallback)? else {
-        let message = format!("no compiler for modules: neither {kernels}, nor {fallback}");
+        let name = arch.name;
+        let message =
+            format!("no compiler for modules of {name}: neither {kernels}, nor {fallback}");
         return Err(Failure::setup(message)
-            .hint("install gcc, name a compiler with --cc, or let --setup install what is missing")
+            .hint("let --setup install what is missing, or name a compiler with --cc")
             .into());
     };
     Ok(ModuleCompiler {
@@ -381,6 +379,9 @@ fn candidates(version: &str, arch: &Arch) -> Vec<String> {
         names.push(name.clone());
         names.push(format!("{}-{name}", arch.triplet));
     }
+    // A distribution's compilers have one version, whatever they compile for.
+    let is_foreign = arch.cross_compile().is_some();
+    names.retain(|name| !(is_foreign && name.starts_with("gcc")));
     let mut programs = Vec::new();
     for name in names {
         if name.contains(kind) && !name.contains('/') && !programs.contains(&name) {
@@ -436,12 +437,22 @@ pub(crate) fn listing(directory: &Path) -> Result<BTreeSet<(PathBuf, u64, System
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::arch;
 
     const DEBIAN: &str = "gcc (Debian 12.2.0-14+deb12u1) 12.2.0";
 
     #[test]
     fn the_kernels_compiler_is_looked_for_under_its_names() {
         let x86_64 = arch::find("x86_64").unwrap();
+        let foreign = if arch::host() == Some(x86_64) {
+            "aarch64"
+        } else {
+            "x86_64"
+        };
+        let foreign = arch::find(foreign).unwrap();
+        let names = candidates("gcc (GCC) 12.2.0", foreign).join(" ");
+        let gcc = foreign.program("gcc");
+        assert_eq!(names, format!("{gcc}-12 {gcc}"), "the host's would match");
         for (version, expected) in [
             (
                 DEBIAN,

@@ -30,7 +30,7 @@ use crate::base::error::Failure;
 use crate::base::process::{self, LongCommand};
 use crate::base::{disk, env::Env, input, lock, programs, temporary::Temporary};
 use crate::kernel::{build::make, module, store};
-use crate::model::arch::{self, Arch};
+use crate::model::arch::Arch;
 use crate::model::{kernel::LocalKernel, package_name::PackageName, version::Release};
 
 /// Part of what decides a package's bytes: to be raised when the layout, the
@@ -194,22 +194,25 @@ fn stage_files(built: &FinishedBuild, stage: &Path, log: &Path) -> Result<()> {
         }
     }
     strip_host_programs(&build)?;
-    copy(&built.build.join(built.arch.image), &stage.join("vmlinuz"))?;
     if let Some(manifest) = &built.manifest {
         disk::write(stage.join("manifest.json"), manifest)?;
     }
+    let vmlinux = built.build.join("vmlinux");
+    let copy_without = |what: &str, to: &Path| {
+        let command = LongCommand::new(built.arch.program("objcopy"));
+        let command = command.arg(what).arg(&vmlinux).arg(to);
+        process::run_logged(command, log, || Ok(()))
+            .with_context(|| format!("cannot copy the vmlinux of {}", built.release))
+    };
     // Relocations are only there for the kernel's own build (KASLR) and make up
     // half of the file.
-    let objcopy = match arch::host() == Some(built.arch) {
-        true => "objcopy".to_owned(),
-        false => format!("{}-objcopy", built.arch.triplet),
-    };
-    let command = LongCommand::new(objcopy)
-        .arg("--remove-relocations=*")
-        .arg(built.build.join("vmlinux"))
-        .arg(build.join("vmlinux"));
-    process::run_logged(command, log, || Ok(()))
-        .with_context(|| format!("cannot copy the vmlinux of {}", built.release))
+    copy_without("--remove-relocations=*", &build.join("vmlinux"))?;
+    let (image, vmlinuz) = (built.build.join(built.arch.image), stage.join("vmlinuz"));
+    match image == vmlinux {
+        // The debugging information would be most of it.
+        true => copy_without("--strip-all", &vmlinuz),
+        false => copy(&image, &vmlinuz),
+    }
 }
 
 /// The patterns of [`MODULE_FILES`], and whether each is a program of the build host.

@@ -290,9 +290,9 @@ fn tools(env: &Env, options: &TestOptions, in_vm: bool) -> Result<Vec<Tool>> {
                 None => on_host = true,
                 Some(_) => tools.extend(cross::tools(project, arch)),
             }
-        }
-        if project.module.is_some() {
-            tools.extend(setup::for_external_module());
+            if project.module.is_some() {
+                tools.extend(setup::for_external_module(arch));
+            }
         }
     }
     if !project.needs.python.is_empty() || tree.is_none() {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 
 use crate::base::{embedded::BAD_PAIRS, error::Failure, programs::find_program};
 use crate::kernel::module::version_of;
-use crate::model::{arch, arch::Arch, version::Version};
+use crate::model::{arch::Arch, version::Version};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CompilerFamily {
@@ -195,16 +195,16 @@ fn bad_pairs(
 /// Finds the tools on this host. `cc` is what `--cc` says; without it the
 /// architecture's usual GCC, through ccache if there is one.
 pub fn probe(arch: &Arch, cc: Option<&str>, version: &Version) -> Result<Toolchain> {
-    let native = arch::host() == Some(arch);
-    let cross = (!native).then(|| format!("{}-", arch.triplet));
-    let gcc = || format!("{}gcc", cross.as_deref().unwrap_or_default());
-    let program = cc.map_or_else(gcc, str::to_owned);
+    let cross = arch.cross_compile();
+    let program = cc.map_or_else(|| arch.program("gcc"), str::to_owned);
     let hint = match cc {
         Some(_) => "give --cc the name or path of a C compiler",
-        None => "install it, or name another one with --cc",
+        None => "let --setup install it, or name another one with --cc",
     };
-    let text = version_of(&program)?
-        .ok_or_else(|| Failure::setup(format!("cannot find the compiler {program}")).hint(hint))?;
+    let text = version_of(&program)?.ok_or_else(|| {
+        let what = format!("cannot find {program}, the compiler for {}", arch.name);
+        Failure::setup(what).hint(hint)
+    })?;
     let compiler = Compiler::parse(&text).ok_or_else(|| {
         Failure::setup(format!("{program} --version is not that of GCC or Clang")).hint(hint)
     })?;
@@ -215,7 +215,7 @@ pub fn probe(arch: &Arch, cc: Option<&str>, version: &Version) -> Result<Toolcha
         bad_pairs: bad_pairs(version, &compiler, pahole_version)?,
         ccache: cc.is_none() && find_program("ccache").is_some(),
         // A compiler that was named also builds the host's programs, if it is for this host.
-        host_program: cc.filter(|_| native).unwrap_or("gcc").to_owned(),
+        host_program: cc.filter(|_| cross.is_none()).unwrap_or("gcc").to_owned(),
         program,
         cross,
         compiler,

@@ -60,6 +60,22 @@ pub struct Arch {
     pub large_crash_memory: u32,
 }
 
+impl Arch {
+    /// A compiler's or binutils' program for this architecture: with the triplet before it
+    /// unless it is the host's own.
+    pub fn program(&self, name: &str) -> String {
+        match self.cross_compile() {
+            Some(prefix) => prefix + name,
+            None => name.to_owned(),
+        }
+    }
+
+    /// What stands before the names of these programs; `None`: nothing, on a host of its own.
+    pub fn cross_compile(&self) -> Option<String> {
+        (host() != Some(self)).then(|| format!("{}-", self.triplet))
+    }
+}
+
 impl PartialEq for Arch {
     fn eq(&self, other: &Self) -> bool {
         self.name == other.name
