@@ -5,8 +5,10 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::base::env::Env;
 use crate::base::{environment::is_exportable, error::Failure, secrets, temporary};
-use crate::model::project::MEMORY_MIN;
+use crate::model::{arch::Arch, project::MEMORY_MIN};
+use crate::root::{self, RootChoice};
 use crate::vm::scratch_disk::{self, DiskArgument, Purpose};
 use crate::vm::share::{self, ShareArgument};
 use crate::vm::{AccelChoice, Limits, Vm, debugger::Endpoint, device::Device};
@@ -42,8 +44,7 @@ pub struct MachineFlags {
     /// End the VM after this time, such as 20s or 1h30m [default: none; `test`: 1h]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Limit>,
-    /// End the VM if the command has not started after this time [default: 60s, emulated 300s,
-    /// more for an architecture that is not the host's]
+    /// End the VM if the command has not started after this time [default: 60s, emulated 300s]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub boot_timeout: Option<Limit>,
     /// End the VM if nothing was printed for this time [default: none (no limit); `test`: 10m]
@@ -73,11 +74,11 @@ pub struct MachineFlags {
     /// Dump the memory of a guest that panics, gets stuck or ends by itself, for drgn and crash
     #[arg(long)]
     pub dump: bool,
-    /// Give the guest this directory as its root, and of this host the current directory (or the
-    /// project) and what --share names
-    #[arg(long, value_name = "DIR",
-          value_parser = OsStringValueParser::new().try_map(|word| root_directory(&word)))]
-    pub root: Option<PathBuf>,
+    /// Give the guest another userspace than this host's: `debian`, `debian:SUITE` or a directory; it
+    /// sees of this host the current directory (or the project) and what --share names [default:
+    /// this host's; `debian` for another architecture]
+    #[arg(long, value_name = "ROOT")]
+    pub root: Option<RootChoice>,
     /// Keep core dumps of the guest's programs in this directory of the host, made if missing
     #[arg(long, value_name = "DIR")]
     pub keep_cores: Option<PathBuf>,
@@ -154,6 +155,13 @@ impl MachineFlags {
         }
     }
 
+    /// The directory of the guest's userspace.
+    pub fn root(&self, env: &Env, arch: &'static Arch) -> Result<PathBuf> {
+        let choice = self.root.clone();
+        let choice = choice.unwrap_or_else(|| RootChoice::default_for(arch));
+        Ok(root::obtain(env, &choice, arch, &[])?.path)
+    }
+
     /// Adds what these flags say, with the `devices` that they name.
     pub fn apply(&self, vm: &mut Vm, devices: &[Device], defaults: Limits) {
         vm.memory = self.memory.unwrap_or(vm.memory);
@@ -168,7 +176,6 @@ impl MachineFlags {
         let links = links.filter_map(|share| std::path::absolute(&share.host).ok());
         vm.keep.extend(links);
         vm.accel = self.accel;
-        vm.root = self.root.clone().unwrap_or("/".into());
         vm.dump = self.dump.then(|| dump_beside(&vm.console_log));
         vm.limits = self.limits(defaults);
     }
@@ -185,16 +192,6 @@ const ENDLESS: Duration = Duration::from_secs(365 * 24 * 3600);
 
 fn share_parser() -> impl TypedValueParser<Value = ShareArgument> {
     OsStringValueParser::new().map(|word| ShareArgument::parse(&word))
-}
-
-/// `/` is the host's own root by any name.
-fn root_directory(word: &OsStr) -> Result<PathBuf, String> {
-    let path = Path::new(word).canonicalize();
-    let path = path.map_err(|error| error.to_string())?;
-    match path.is_dir() {
-        true => Ok(path),
-        false => Err("it is not a directory".to_owned()),
-    }
 }
 
 fn endpoint(text: &str) -> Result<Endpoint, String> {

@@ -244,7 +244,7 @@ impl Subject {
             cc: self.cc.clone(),
             memory: machine.memory,
             cpus: machine.cpus,
-            root: None,
+            root: machine.root.clone(),
             accel: machine.accel,
             machine: Box::new(move |request, limits| machine.apply(request, &devices, limits)),
         })

@@ -112,7 +112,7 @@ pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
     }
     let basis = Basis::new(env, flags, &requests, setup)?;
     let kernel = supply::resolve(env, requests.first(), &basis.sources)?;
-    let mut request = interactive(flags, basis.vm(kernel, log::path(&env.paths)?)?);
+    let mut request = interactive(flags, basis.vm(env, kernel, log::path(&env.paths)?)?);
     if flags.dry_run {
         let line = vm::dry_run(&request, &env.paths)?;
         let words = line.iter().map(|word| shell_quote(&word.to_string_lossy()));
@@ -190,7 +190,7 @@ impl<'f> Basis<'f> {
         })
     }
 
-    fn vm(&self, kernel: LocalKernel, console_log: PathBuf) -> Result<vm::Vm> {
+    fn vm(&self, env: &Env, kernel: LocalKernel, console_log: PathBuf) -> Result<vm::Vm> {
         let flags = self.flags;
         let command = match flags.command.as_slice() {
             [] => vec![std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())],
@@ -204,6 +204,7 @@ impl<'f> Basis<'f> {
             false => Vec::new(),
         };
         let mut vm = vm::Vm {
+            root: flags.machine.root(env, kernel.arch)?,
             command,
             directory: preflight::current_directory()?,
             environment,

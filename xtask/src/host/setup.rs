@@ -216,6 +216,17 @@ fn packages(tools: &[Tool], distribution: &Distribution) -> (Vec<&'static str>, 
     (packages, unknown.into_iter().cloned().collect())
 }
 
+/// Debian's packages with those of the tools that the table knows.
+pub fn debian_packages(tools: &[Tool]) -> Vec<String> {
+    let debian = Distribution {
+        family: Family::Debian,
+        id: "debian".to_owned(),
+        version: None,
+    };
+    let (packages, _) = packages(tools, &debian);
+    packages.into_iter().map(str::to_owned).collect()
+}
+
 /// The commands, in order, that install packages and ask nothing.
 fn install_steps(family: Family, packages: &[&str], refresh: bool, mend: bool) -> Vec<String> {
     let mut steps = Vec::from_iter(mend.then(|| MEND.to_owned()));

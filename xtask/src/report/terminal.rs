@@ -150,8 +150,7 @@ impl<W: Write> Reporter<W> {
                 row.update();
                 if let TestEvent::TestFinished(test) = event {
                     if verbosity >= Verbosity::Verbose {
-                        let several = self.plan.several_arches;
-                        let name = (self.plan.runs > 1).then(|| row.name.among(several));
+                        let name = (self.plan.runs > 1).then_some(&row.name);
                         return Some(test_line(test, name, paint));
                     }
                     // The details come at the end; here it is seen that there are some.
@@ -194,7 +193,7 @@ impl<W: Write> Reporter<W> {
         // Several are told apart by their kernels; one may say what is being done.
         let message = match &name.phase {
             _ if name.arch.is_empty() => format!("running the {} tests", name.kernel),
-            _ if self.plan.runs > 1 => name.among(self.plan.several_arches),
+            _ if self.plan.runs > 1 => name.title(),
             None => format!("testing on Linux {} ({})", name.kernel, name.arch),
             Some(_) => format!("testing after the crash of Linux {}", name.kernel),
         };

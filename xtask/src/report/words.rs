@@ -62,7 +62,10 @@ impl<'n> Columns<'n> {
                 Some(version) => version.to_string(),
                 None => name.kernel.clone(),
             },
-            long: name.among(arches.len() > 1),
+            long: match arches.len() {
+                0 | 1 => name.title(),
+                _ => name.to_string(),
+            },
         };
         Self(names.iter().map(column).collect())
     }

@@ -18,7 +18,6 @@
 
 use std::fmt;
 
-use crate::model::arch::Arch;
 use crate::model::kernel_request::{KernelRequest, Pattern, Selector};
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, TestOutcome};
@@ -386,11 +385,9 @@ pub fn telling(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
 }
 
 /// What earlier results say about the test on each kernel of the list: the newest that a
-/// request matches, or the one that is at the place which it names. A request without an
-/// architecture is for `arch`.
+/// request matches, or the one that is at the place which it names.
 pub fn known(
     requests: &[KernelRequest],
-    arch: &Arch,
     places: &[Option<RunName>],
     question: &Question,
     results: &Results,
@@ -403,8 +400,8 @@ pub fn known(
         }
         let runs = results.runs.iter().filter_map(|run| {
             let release = run.name.kernel.parse::<Release>().ok()?;
-            let matches = run.name.arch == arch.name && request.matches(arch, &release);
-            matches.then_some((release, run))
+            let arch = crate::model::arch::find(&run.name.arch)?;
+            request.matches(arch, &release).then_some((release, run))
         });
         let runs = runs.collect::<Vec<_>>();
         let newest = runs.iter().map(|(release, _)| release).max();

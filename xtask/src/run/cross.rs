@@ -12,9 +12,10 @@ use anyhow::{Context, Result, anyhow};
 
 use crate::base::error::{Failure, lines};
 use crate::base::{disk, env::Env, lock, temporary::Temporary};
-use crate::host::setup::Tool;
+use crate::host::setup::{self, Tool};
 use crate::model::arch::Arch;
 use crate::model::project::{Chosen, PinnedRelease, Project};
+use crate::root::GuestRoot;
 use crate::run::python::{self, Interpreter, Prepared};
 
 /// The interpreter of the guest's userspace.
@@ -33,11 +34,19 @@ const PROGRAMS: [&str; 6] = [
     "bin",
 ];
 
-/// The userspace of guests: its directory, and for which architecture it is.
-#[derive(Clone, Copy, Debug)]
-pub struct Userspace<'u> {
-    pub path: &'u Path,
-    pub arch: &'static Arch,
+/// Debian packages of the userspace that the project needs.
+pub fn packages(project: &Project) -> Vec<String> {
+    let needs = &project.needs;
+    let mut tools = needs.programs.iter().map(Tool::program).collect::<Vec<_>>();
+    let mut more = Vec::new();
+    if let Some(cross) = &project.cross {
+        tools.extend(needs.headers.iter().map(Tool::header));
+        more.clone_from(&cross.packages);
+    }
+    more.extend(setup::debian_packages(&tools));
+    more.sort();
+    more.dedup();
+    more
 }
 
 /// What this host must have to make the project ready for an architecture.
@@ -46,7 +55,7 @@ pub fn tools(project: &Project, arch: &Arch) -> Vec<Tool> {
     if steps.is_none_or(Vec::is_empty) {
         return Vec::new();
     }
-    let mut tools = vec![Tool::program(format!("{}-gcc", arch.triplet))];
+    let mut tools = vec![Tool::program(arch.program("gcc"))];
     tools.extend(project.needs.prepare.iter().map(Tool::program));
     tools
 }
@@ -55,7 +64,7 @@ pub fn tools(project: &Project, arch: &Arch) -> Vec<Tool> {
 pub fn prepare(
     env: &Env,
     chosen: &Chosen,
-    userspace: Userspace<'_>,
+    userspace: &GuestRoot,
     log: &Path,
     needs_python: bool,
 ) -> Result<Prepared> {
@@ -105,14 +114,14 @@ pub fn prepare(
         tree,
         python: version.map(|_| Path::new("/").join(PYTHON)),
         host_python,
-        root: userspace.path.to_owned(),
+        root: userspace.path.clone(),
         packages,
     })
 }
 
 /// What the project's tests run must be there: a directory of the user's is taken as it is.
-fn require_programs(project: &Project, userspace: Userspace<'_>) -> Result<(), Failure> {
-    let root = userspace.path;
+fn require_programs(project: &Project, userspace: &GuestRoot) -> Result<(), Failure> {
+    let root = &userspace.path;
     let has = |name: &&String| {
         // A link may lead to a path in the guest.
         let there = |folder| root.join(folder).join(name).symlink_metadata().is_ok();
@@ -133,7 +142,7 @@ fn require_programs(project: &Project, userspace: Userspace<'_>) -> Result<(), F
 
 /// `major.minor` of the userspace's interpreter, which cannot run here. The link says it on all
 /// distributions.
-fn python_version(userspace: Userspace<'_>) -> Result<String> {
+fn python_version(userspace: &GuestRoot) -> Result<String> {
     let path = userspace.path.join(PYTHON);
     let target = path.read_link().ok();
     let name = target
@@ -187,7 +196,7 @@ fn pure_packages(
 /// The steps of `[cross] prepare`, and with what they run.
 struct Steps<'s> {
     project: &'s Project,
-    userspace: Userspace<'s>,
+    userspace: &'s GuestRoot,
     python: Option<&'s Path>,
     log: &'s Path,
 }
@@ -209,11 +218,11 @@ impl Steps<'_> {
 
 /// What the steps find. pkg-config(1): a libdir replaces the directories that it would search,
 /// and what it prints begins with the sysroot.
-fn environment(userspace: Userspace<'_>) -> Vec<(&'static str, OsString)> {
-    let Userspace { path, arch } = userspace;
+fn environment(userspace: &GuestRoot) -> Vec<(&'static str, OsString)> {
+    let GuestRoot { path, arch } = userspace;
     let shown = path.display();
     let triplet = arch.triplet;
-    let tool = |name: &str| format!("{triplet}-{name} --sysroot={shown}");
+    let tool = |name: &str| format!("{} --sysroot={shown}", arch.program(name));
     let pkg_config = ["lib", "share"].map(|folder| format!("{shown}/usr/{folder}/pkgconfig"));
     let pkg_config = format!(
         "{shown}/usr/lib/{triplet}/pkgconfig:{}",
@@ -224,7 +233,7 @@ fn environment(userspace: Userspace<'_>) -> Vec<(&'static str, OsString)> {
         ("VMTEST_TRIPLET", triplet.to_owned()),
         ("CC", tool("gcc")),
         ("CXX", tool("g++")),
-        ("CROSS_COMPILE", format!("{triplet}-")),
+        ("CROSS_COMPILE", arch.cross_compile().unwrap_or_default()),
         ("PKG_CONFIG_LIBDIR", pkg_config),
     ];
     let paths = ["VMTEST_ROOT", "PKG_CONFIG_SYSROOT_DIR"].map(|name| (name, path.into()));
@@ -270,9 +279,10 @@ mod tests {
     use super::*;
     use crate::model::arch;
 
-    fn userspace(path: &Path) -> Userspace<'_> {
-        let arch = arch::find("x86_64").unwrap();
-        Userspace { path, arch }
+    fn userspace(path: &Path) -> GuestRoot {
+        let arch = arch::find("s390x").unwrap();
+        let path = path.to_owned();
+        GuestRoot { arch, path }
     }
 
     fn project(text: &str) -> Project {
@@ -280,59 +290,68 @@ mod tests {
     }
 
     #[test]
-    fn a_userspace_says_its_interpreter_and_programs() {
-        let root = tempfile::tempdir().unwrap();
-        let path = root.path();
-        assert!(python_version(userspace(path)).is_err());
-        std::fs::create_dir_all(path.join("usr/bin")).unwrap();
-        std::os::unix::fs::symlink("python3.13", path.join(PYTHON)).unwrap();
-        assert_eq!(python_version(userspace(path)).unwrap(), "3.13");
-        let project = project("[needs]\nprograms = [\"python3\", \"btrfs\"]\n");
-        let error = require_programs(&project, userspace(path)).unwrap_err();
-        let expected = format!("{} lacks what p needs: btrfs", path.display());
-        assert!(error.message.ends_with(&expected), "{}", error.message);
-        std::os::unix::fs::symlink("/sbin/elsewhere", path.join("usr/bin/btrfs")).unwrap();
-        require_programs(&project, userspace(path)).unwrap();
+    fn packages_are_those_with_what_the_project_needs() {
+        let needs = "[needs]\nprograms = [\"modprobe\", \"unheard-of\"]\nheaders = [\"zlib.h\"]\n";
+        assert_eq!(packages(&project(needs)), ["kmod"]);
+        let cross = format!("{needs}[cross]\npackages = [\"libgomp1\", \"kmod\"]\n");
+        let expected = ["kmod", "libgomp1", "zlib1g-dev"];
+        assert_eq!(packages(&project(&cross)), expected);
     }
 
     #[test]
-    fn steps_of_a_project_are_for_the_userspace() {
+    fn a_userspace_says_its_interpreter_and_programs() {
         let root = tempfile::tempdir().unwrap();
-        std::fs::create_dir_all(root.path().join("usr/bin")).unwrap();
-        std::os::unix::fs::symlink("python3.13", root.path().join(PYTHON)).unwrap();
-        let tree = tempfile::tempdir().unwrap();
+        let path = root.path();
+        assert!(python_version(&userspace(path)).is_err());
+        std::fs::create_dir_all(path.join("usr/bin")).unwrap();
+        std::os::unix::fs::symlink("python3.13", path.join(PYTHON)).unwrap();
+        assert_eq!(python_version(&userspace(path)).unwrap(), "3.13");
+        let project = project("[needs]\nprograms = [\"python3\", \"btrfs\"]\n");
+        let error = require_programs(&project, &userspace(path)).unwrap_err();
+        let expected = format!("{} lacks what p needs: btrfs", path.display());
+        assert!(error.message.ends_with(&expected), "{}", error.message);
+        std::os::unix::fs::symlink("/sbin/elsewhere", path.join("usr/bin/btrfs")).unwrap();
+        require_programs(&project, &userspace(path)).unwrap();
+    }
+
+    #[test]
+    fn what_is_prepared_for_the_host_is_not_for_another_userspace() {
         let work = tempfile::tempdir().unwrap();
         let env = Env::for_tests(work.path());
-        let log = work.path().join("prepare.log");
-        let made_ready = |text: &str| {
-            let chosen = Chosen {
-                project: project(text),
-                tree: Some(tree.path().to_owned()),
-            };
-            prepare(&env, &chosen, userspace(root.path()), &log, true)
+        let chosen = |text: &str| Chosen {
+            project: project(text),
+            tree: Some(work.path().to_owned()),
         };
-        let error = made_ready("prepare = [\"true\"]").unwrap_err();
-        let expected = "nothing says how p is prepared for x86_64 ";
-        assert!(error.to_string().starts_with(expected), "{error}");
-        let step = "echo \"$CC $PKG_CONFIG_SYSROOT_DIR\" >made";
-        let cross = format!("prepare = [\"false\"]\n[cross]\nprepare = ['{step}']");
-        let prepared = made_ready(&cross).unwrap();
-        assert_eq!(
-            prepared.python.as_deref(),
-            Some(Path::new("/usr/bin/python3"))
-        );
-        assert_ne!(prepared.host_python, None);
-        assert_eq!(prepared.keep().collect::<Vec<_>>(), [tree.path()]);
-        let shown = root.path().display();
-        let made = std::fs::read_to_string(tree.path().join("made")).unwrap();
-        assert_eq!(
-            made,
-            format!("x86_64-linux-gnu-gcc --sysroot={shown} {shown}\n")
-        );
-        let failed = made_ready("[cross]\nprepare = [\"exit 3\"]").unwrap_err();
-        assert!(
-            failed.to_string().starts_with("cannot prepare p"),
-            "{failed}"
-        );
+        let made_ready = |text: &str| {
+            let log = work.path().join("log");
+            prepare(&env, &chosen(text), &userspace(work.path()), &log, false)
+        };
+        let error = made_ready("prepare = [\"true\"]").unwrap_err().to_string();
+        let expected = "nothing says how p is prepared for s390x (";
+        assert!(error.starts_with(expected), "{error}");
+        // Shell scripts need no interpreter.
+        let text = "python = \"absent\"\nprepare = [\"true\"]\n[cross]\n";
+        let prepared = made_ready(text).unwrap();
+        assert_eq!((prepared.python, prepared.packages), (None, None));
+        assert_eq!(prepared.root, work.path());
+    }
+
+    #[test]
+    fn steps_learn_the_userspace() {
+        let environment = environment(&userspace(Path::new("/r")));
+        let words = environment
+            .iter()
+            .map(|(name, value)| format!("{name}={}\n", value.display()));
+        expect_test::expect![[r#"
+            VMTEST_ARCH=s390x
+            VMTEST_TRIPLET=s390x-linux-gnu
+            CC=s390x-linux-gnu-gcc --sysroot=/r
+            CXX=s390x-linux-gnu-g++ --sysroot=/r
+            CROSS_COMPILE=s390x-linux-gnu-
+            PKG_CONFIG_LIBDIR=/r/usr/lib/s390x-linux-gnu/pkgconfig:/r/usr/lib/pkgconfig:/r/usr/share/pkgconfig
+            VMTEST_ROOT=/r
+            PKG_CONFIG_SYSROOT_DIR=/r
+        "#]]
+        .assert_eq(&words.collect::<String>());
     }
 }

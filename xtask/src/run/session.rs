@@ -411,7 +411,8 @@ impl Worker<'_> {
             split: (shards > 1).then_some((shard, shards)),
             attempt: 0,
             // One VM of several is enough for what is not split.
-            phases: match session.suite.crashes(ready.module.is_some()) && shard == 1 {
+            phases: match session.suite.crashes(&ready.kernel, ready.module.is_some()) && shard == 1
+            {
                 true => Phase::Both,
                 false => Phase::Main,
             },

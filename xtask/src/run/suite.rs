@@ -76,9 +76,11 @@ pub enum Phase {
 impl Suite<'_> {
     /// Whether there are tests after a crash to run on a kernel, with or without the
     /// project's module.
-    pub fn crashes(&self, module: bool) -> bool {
+    pub fn crashes(&self, kernel: &LocalKernel, module: bool) -> bool {
         let crash = self.project.crash.as_ref();
-        crash.is_some_and(|crash| module || !crash.module) && self.loader.is_some()
+        crash.is_some_and(|crash| module || !crash.module)
+            && self.loader.is_some()
+            && kernel.arch.can_crash(kernel.release.version.series)
     }
 
     fn judge(&self) -> Judge<'_> {
@@ -237,7 +239,7 @@ impl Suite<'_> {
         if let Some(FailureKind::Interrupted(_)) = error::kind(&error) {
             return Err(error);
         }
-        let crash = match self.crashes(true) && !self.crashes(false) {
+        let crash = match self.crashes(kernel, true) && !self.crashes(kernel, false) {
             true => ", and those after a crash,",
             false => "",
         };
@@ -358,8 +360,8 @@ impl Suite<'_> {
         };
         let limits = Limits {
             boot: None,
-            idle: Some(IDLE * guest.kernel.arch.limit_factor()),
-            total: Some(TOTAL * guest.kernel.arch.limit_factor()),
+            idle: Some(IDLE),
+            total: Some(TOTAL),
         };
         (self.options.machine)(&mut request, limits);
         Ok(request)

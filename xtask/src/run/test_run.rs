@@ -14,8 +14,11 @@ use crate::host::setup::{self, Tool};
 use crate::model::project::{Chosen, Project};
 use crate::model::results::{self, Results, RunName};
 use crate::model::run_event::{Observer, RunEvent, SessionEnd, SessionPlan};
-use crate::model::{expectation::Ledger, kernel_request::KernelRequest};
-use crate::run::cross::{self, Userspace};
+use crate::model::{
+    arch::ARCHITECTURES, arch::Arch, expectation::Ledger, kernel_request::KernelRequest,
+};
+use crate::root::{self, RootChoice};
+use crate::run::cross;
 use crate::run::framework::Framework;
 use crate::run::python::{self, Prepared};
 use crate::run::queue::{self, Budget, Wanted};
@@ -58,8 +61,8 @@ pub struct TestOptions {
     /// Memory of a guest, in MiB.
     pub memory: Option<u32>,
     pub cpus: Option<u32>,
-    /// The directory with the guests' userspace, if it is not the host's.
-    pub root: Option<PathBuf>,
+    /// The guests' userspace, if somebody chose one.
+    pub root: Option<RootChoice>,
     pub accel: AccelChoice,
     /// What the user says about VMs; gets the limits that hold otherwise.
     pub machine: Box<ChangeVm>,
@@ -109,6 +112,9 @@ impl<'r> TestRun<'r> {
         // Tests after a crash are discovered, which only a runner of ours does.
         let ours = framework.runner().is_some();
         let crashes = project.crash.is_some() && options.crash && ours && !wanted.is_empty();
+        if crashes {
+            tell_without_crash(env, &wanted);
+        }
         let loader = || asset(env, guest::LOADER, &folder.path);
         let runner = framework.runner();
         let runner = runner.map(|name| asset(env, name, &folder.path));
@@ -147,7 +153,6 @@ impl<'r> TestRun<'r> {
                 runs: wanted.len() + usize::from(local),
                 seconds: seconds.map(|time| Some(time?.as_secs_f64())).collect(),
                 jobs,
-                several_arches: queue::several_arches(&wanted)?,
                 folder: folder.path.clone(),
             },
             order: queue::order(&wanted, &estimates),
@@ -287,9 +292,9 @@ fn tools(env: &Env, options: &TestOptions, in_vm: bool) -> Result<Vec<Tool>> {
         for request in &options.requests {
             let arch = supply::arch_of(env, request.as_ref())?;
             tools.extend(setup::for_vm(arch));
-            match options.root {
-                None => on_host = true,
-                Some(_) => tools.extend(cross::tools(project, arch)),
+            match root_choice(options, arch) {
+                RootChoice::Host => on_host = true,
+                _ => tools.extend(cross::tools(project, arch)),
             }
             if project.module.is_some() {
                 tools.extend(setup::for_external_module(arch));
@@ -326,17 +331,60 @@ fn guests(
         if guests.contains_key(arch.name) {
             continue;
         }
-        let prepared = match &options.root {
-            None => prepare(env, options, log)?,
-            Some(path) => {
-                let userspace = Userspace { path, arch };
-                let needs_python = needs_python(options);
-                cross::prepare(env, &options.project, userspace, log, needs_python)?
-            }
-        };
-        guests.insert(arch.name, Ok(prepared));
+        let prepared = guest(env, options, arch, log);
+        if prepared.as_ref().is_err_and(error::is_final) {
+            prepared?;
+        } else {
+            guests.insert(arch.name, prepared);
+        }
+    }
+    let alone = !options.local && guests.values().all(Result::is_err);
+    if alone && let Some((_, Err(error))) = guests.pop_first() {
+        return Err(error);
     }
     Ok(guests)
+}
+
+/// Says of which kernels no dump can be tested.
+fn tell_without_crash(env: &Env, wanted: &[Wanted]) {
+    let names = wanted
+        .iter()
+        .filter_map(|wanted| wanted.choice.as_ref().ok());
+    let names = names.filter_map(|offer| offer.name.as_ref());
+    for arch in ARCHITECTURES {
+        let without = names.clone().filter(|name| {
+            let series = name.release.version.series;
+            name.arch == arch && !arch.can_crash(series)
+        });
+        let without = without.map(|name| name.release.to_string());
+        let without = without.collect::<Vec<_>>().join(", ");
+        if without.is_empty() {
+            continue;
+        }
+        let name = arch.name;
+        let why = match arch.crash_from {
+            Some(oldest) => format!("kernels of {name} leave a dump from {oldest} on"),
+            None => format!("kernels of {name} leave no dump"),
+        };
+        let what = "no tests after a crash";
+        env.ui
+            .info(format!("{without} ({name}): {what}, because {why}"));
+    }
+}
+
+fn root_choice(options: &TestOptions, arch: &Arch) -> RootChoice {
+    let chosen = options.root.clone();
+    chosen.unwrap_or_else(|| RootChoice::default_for(arch))
+}
+
+fn guest(env: &Env, options: &TestOptions, arch: &'static Arch, log: &Path) -> Result<Prepared> {
+    let packages = cross::packages(&options.project.project);
+    let userspace = root::obtain(env, &root_choice(options, arch), arch, &packages)?;
+    if userspace.path == Path::new("/") {
+        return prepare(env, options, log);
+    }
+    let needs_python = needs_python(options);
+    cross::prepare(env, &options.project, &userspace, log, needs_python)
 }
 
 fn prepare(env: &Env, options: &TestOptions, log: &Path) -> Result<Prepared> {

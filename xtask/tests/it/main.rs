@@ -4,7 +4,6 @@
 #![allow(clippy::too_many_lines, reason = "a test has a list of cases")]
 
 mod action;
-mod architectures;
 mod bisect;
 mod catalog;
 mod cli;

@@ -57,7 +57,6 @@ pub(super) fn run(
         basis,
         folder: folder.as_deref(),
         wanted: &wanted,
-        several_arches: queue::several_arches(&wanted)?,
         obtained: Mutex::default(),
         fatal: Mutex::default(),
         telling: Mutex::default(),
@@ -186,7 +185,6 @@ struct Commands<'c> {
     /// Where output goes, if not to ours.
     folder: Option<&'c Path>,
     wanted: &'c [Wanted],
-    several_arches: bool,
     /// Kernels that are here; who gets another one holds it.
     obtained: Mutex<Vec<LocalKernel>>,
     /// Why all runs end.
@@ -209,8 +207,8 @@ impl Commands<'_> {
         };
         let name = queue::name(&kernel);
         let title = match number {
-            1 => name.among(self.several_arches),
-            number => format!("{} ({number})", name.among(self.several_arches)),
+            1 => name.kernel.clone(),
+            number => format!("{} ({number})", name.kernel),
         };
         match self.boot(run, kernel, &name, number, &title) {
             Ok(row) => Some(row),
@@ -276,7 +274,7 @@ impl Commands<'_> {
             Some(folder) => file(folder, "console.log"),
             None => log::path(&self.env.paths)?,
         };
-        let mut vm = self.basis.vm(kernel, console)?;
+        let mut vm = self.basis.vm(self.env, kernel, console)?;
         let log = match self.folder {
             Some(_) => None,
             None => Some(open_log(self.env, &mut vm)?),

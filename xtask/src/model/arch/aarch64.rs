@@ -14,6 +14,7 @@ pub(super) const AARCH64: Arch = Arch {
     image: "arch/arm64/boot/Image.gz",
     is_image: |head| is_flat_image(head, b"ARM\x64", 0xaa64),
     console: "ttyAMA0",
+    clock: Some("CONFIG_RTC_DRV_PL031"),
     qemu: "qemu-system-aarch64",
     machine: &["-M", "virt"],
     // The first with pages of 16 KiB (QEMU 7.1). `max` has addresses of 52 bits, with which

@@ -15,6 +15,7 @@ pub(super) const ARM: Arch = Arch {
     // arch/arm/boot/compressed/head.S.
     is_image: |head| bytes(head, 36, 4) == 0x016f_2818_u32.to_le_bytes(),
     console: "ttyAMA0",
+    clock: Some("CONFIG_RTC_DRV_PL031"),
     qemu: "qemu-system-arm",
     // Kernels without LPAE reach nothing above 4 GiB, where the PCI host would be.
     machine: &["-M", "virt,highmem=off"],

@@ -34,6 +34,8 @@ pub struct Arch {
     pub is_image: fn(&[u8]) -> bool,
     /// The first serial console's device name below `/dev`.
     pub console: &'static str,
+    /// The option of the driver for the machine's hardware clock, if it has one.
+    pub clock: Option<&'static str>,
     pub qemu: &'static str,
     pub machine: &'static [&'static str],
     pub processor: &'static str,
@@ -45,8 +47,7 @@ pub struct Arch {
     /// The options with which a kernel that has ACPI needs none on the machine; `None`: no
     /// kernel is told to do without.
     pub spare_acpi: Option<&'static [&'static str]>,
-    /// By what the limits of a guest are multiplied on a host of another architecture, which has to
-    /// emulate it.
+    /// How many times the limits of an emulated x86-64 guest an emulated guest gets.
     pub emulation_cost: u32,
     /// The number of kexec_file_load(2), where the kernel has it.
     pub kexec_file_load: Option<u32>,
@@ -86,14 +87,6 @@ impl PartialEq for Arch {
 impl Eq for Arch {}
 
 impl Arch {
-    /// By what the default limits of a guest are multiplied on this host.
-    pub fn limit_factor(&self) -> u32 {
-        match host() == Some(self) {
-            true => 1,
-            false => self.emulation_cost,
-        }
-    }
-
     /// Whether tests can crash a kernel of this series on purpose.
     pub fn can_crash(&self, series: Series) -> bool {
         self.crash_from.is_some_and(|oldest| series >= oldest)

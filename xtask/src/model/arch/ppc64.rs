@@ -18,6 +18,7 @@ pub(super) const PPC64: Arch = Arch {
             && bytes(head, 18, 2) == 21_u16.to_le_bytes()
     },
     console: "hvc0",
+    clock: Some("CONFIG_RTC_DRV_GENERIC"),
     qemu: "qemu-system-ppc64",
     machine: &["-M", "pseries"],
     // Newer ones are unknown to old kernels.

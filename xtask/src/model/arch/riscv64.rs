@@ -14,6 +14,7 @@ pub(super) const RISCV64: Arch = Arch {
     image: "arch/riscv/boot/Image",
     is_image: |head| is_flat_image(head, b"RSC\x05", 0x5064),
     console: "ttyS0",
+    clock: Some("CONFIG_RTC_DRV_GOLDFISH"),
     qemu: "qemu-system-riscv64",
     machine: &["-M", "virt"],
     processor: "rv64",

@@ -15,6 +15,7 @@ pub(super) const S390X: Arch = Arch {
     // `EP_STRING` of arch/s390/boot/head.S.
     is_image: |head| bytes(head, 0x10008, 6) == b"S390EP",
     console: "ttysclp0",
+    clock: None,
     qemu: "qemu-system-s390x",
     machine: &["-M", "s390-ccw-virtio"],
     processor: "max",

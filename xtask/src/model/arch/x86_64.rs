@@ -14,6 +14,7 @@ pub(super) const X86_64: Arch = Arch {
     image: "arch/x86/boot/bzImage",
     is_image,
     console: "ttyS0",
+    clock: Some("CONFIG_RTC_DRV_CMOS"),
     qemu: "qemu-system-x86_64",
     // QEMU's default, `pc`.
     machine: &[],

@@ -94,7 +94,7 @@ fn archive<W: Write>(
     if has("CONFIG_PROC_KCORE") {
         archive.symlink("dev/core", "/proc/kcore")?;
     }
-    if has("CONFIG_RTC_INTF_DEV") && has("CONFIG_RTC_DRV_CMOS") {
+    if has("CONFIG_RTC_INTF_DEV") && boot.vm.kernel.arch.clock.is_some_and(has) {
         archive.symlink("dev/rtc", "rtc0")?;
     }
     for node in nodes {
