@@ -18,7 +18,6 @@ pub use self::sink::{Outlet, SuiteSink};
 use crate::base::error::{self, Failure, FailureKind};
 use crate::base::{disk, env::Env, environment::guest_environment, input};
 use crate::kernel::distro::headers;
-use crate::kernel::manifest::Manifest;
 use crate::kernel::module::{self, ModuleOptions};
 use crate::model::project::{Discovery, Project};
 use crate::model::results::{RunName, RunRecord};
@@ -197,12 +196,9 @@ impl Suite<'_> {
                 let hint = format!("with {again} --setup builds a kernel that has them");
                 return Err(Failure::setup(message).hint(hint).into());
             }
-            let manifest = Manifest::read(&kernel.path)?;
-            let records = manifest.into_iter().flat_map(|manifest| manifest.options);
-            let mut records = records.filter(|record| record.name == own.name);
-            if records.any(|record| record.checksum != own.checksum(&release.version)) {
+            if own.outdates(kernel) {
                 let why = "was made from other options of that name";
-                let remedy = "build-kernel --config builds it again";
+                let remedy = "--setup builds it again";
                 env.ui
                     .warn(format!("{release} is stale: it {why}; {remedy}"));
             }

@@ -138,6 +138,11 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
     let mut candidates = Vec::new();
     if sources.from.contains(&KernelPlace::Local) {
         let mut kernels = store::kernels(&env.paths, arch)?;
+        // With another fragment of the same name a kernel is built again.
+        let builds = sources.from.contains(&KernelPlace::Build);
+        if builds && request.and_then(KernelRequest::buildable).is_some() {
+            kernels.retain(|kernel| !sources.own.iter().any(|own| own.outdates(kernel)));
+        }
         // A pattern means kernels of ours; one of a distribution must be named in full.
         if whole {
             kernels.extend(distro::survey(&env.paths, arch)?.kernels);
@@ -311,4 +316,70 @@ pub fn pick_packages(
         }
     }
     Ok((packages, kernels))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{embedded::CONFIGS, paths::Files};
+    use crate::net::github::location::{Location, Settings};
+
+    const RELEASE: &str = "6.1.192-vmtest1.1default+fuse";
+
+    #[test]
+    fn a_kernel_of_another_fragment_is_built_again() {
+        let work = tempfile::tempdir().unwrap();
+        let mut env = Env::for_tests(work.path());
+        env.paths.configs = Files::Embedded(CONFIGS);
+        let location = Location::choose(&[&Settings::default()], None).unwrap();
+        let arch = arch::find("x86_64").unwrap();
+        let kernel = env
+            .paths
+            .kernels(arch.name)
+            .join(format!("kernel-{RELEASE}"));
+        let write = |path: &Path, bytes: &[u8]| {
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        };
+        write(&kernel.join("vmlinuz"), b"");
+        let (class, data, machine) = arch.elf;
+        let mut elf = [b"\x7fELF", &[class, data, 1][..]].concat();
+        elf.resize(18, 0);
+        elf.extend(machine.to_le_bytes());
+        write(&kernel.join("build/vmlinux"), &elf);
+        write(
+            &kernel.join("build/include/config/kernel.release"),
+            RELEASE.as_bytes(),
+        );
+        let fragment = work.path().join("fuse.config");
+        write(&fragment, b"# File systems.\nCONFIG_FUSE_FS=y\n");
+        let own = OwnFragment::read(&fragment).unwrap();
+        let same = own.checksum(&"6.1.192".parse().unwrap());
+        let request = "x86_64:6.1.*default+fuse".parse().unwrap();
+        let all = [KernelPlace::Local, KernelPlace::Build];
+        for (checksum, from, builds) in [
+            (&*same, &all[..], false),
+            ("", &all, true),
+            ("", &all[..1], false),
+        ] {
+            let manifest = serde_json::json!({
+                "release": RELEASE, "arch": arch.name, "flavor": "default", "revision": 1,
+                "source": { "origin": "", "checksum": "" }, "patches": [], "input_key": "",
+                "options": [{ "name": "fuse", "checksum": checksum }],
+                "build_key": "", "compiler": "", "pahole": null,
+            });
+            write(
+                &kernel.join("manifest.json"),
+                manifest.to_string().as_bytes(),
+            );
+            let sources = Sources {
+                from: from.to_vec(),
+                client: Client::new(&env, location.clone(), None),
+                own: vec![own.clone()],
+                debuginfo: false,
+            };
+            let how = choose_how(&env, Some(&request), &sources).unwrap();
+            assert_eq!(matches!(how, How::Build(..)), builds, "{checksum} {from:?}");
+        }
+    }
 }

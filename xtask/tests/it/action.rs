@@ -100,7 +100,11 @@ fn a_caches_key_changes_with_what_is_in_it() {
         let found = keys(inputs).into_iter().find(|(other, _)| other == name);
         found.unwrap().1
     };
+    let project = tempfile::tempdir().unwrap();
+    std::fs::write(project.path().join("mine.config"), "CONFIG_FUSE_FS=y\n").unwrap();
+    let project = project.path().to_str().unwrap();
     for (name, same, other) in [
+        ("packages", ("PROJECT", "/nowhere"), ("PROJECT", project)),
         ("cargo", ("KERNELS", "5.10"), ("RUSTC_SAYS", "2")),
         ("packages", ("RUSTC_SAYS", "2"), ("KERNELS", "5.10")),
         (

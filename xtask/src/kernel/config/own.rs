@@ -6,6 +6,8 @@ use anyhow::Result;
 
 use super::{FinalConfig, Merged, Value, WantedOption, audit, parse_fragment};
 use crate::base::{error::Failure, input, sha256::Sha256};
+use crate::kernel::manifest::Manifest;
+use crate::model::kernel::LocalKernel;
 use crate::model::project::{FILE_NAME, Project};
 use crate::model::version::{Version, is_options_name};
 
@@ -83,6 +85,14 @@ impl OwnFragment {
             }
         });
         Some(lost.collect())
+    }
+
+    /// Whether a kernel was made from another fragment of this name.
+    pub fn outdates(&self, kernel: &LocalKernel) -> bool {
+        let manifest = Manifest::read(&kernel.path).ok().flatten();
+        let mut records = manifest.into_iter().flat_map(|manifest| manifest.options);
+        let now = self.checksum(&kernel.release.version);
+        records.any(|record| record.name == self.name && record.checksum != now)
     }
 
     /// SHA-256 of what it sets in a version, so that comments do not count.
