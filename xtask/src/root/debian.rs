@@ -3,7 +3,6 @@
 //! apt says which packages and fetches them; they are unpacked by our own reader. No root, no
 //! user namespace, and nothing of what is in them is run.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -34,98 +33,98 @@ pub fn obtain(
     arch: &'static Arch,
     packages: &[String],
 ) -> Result<PathBuf> {
-    let mut wanted = recipe::packages()
-        .map(str::to_owned)
-        .collect::<BTreeSet<_>>();
+    let mut wanted = recipe::packages().map(str::to_owned).collect::<Vec<_>>();
     wanted.extend(packages.iter().cloned());
+    wanted.sort();
+    wanted.dedup();
     let suites = suite.as_ref().map_or(&STABLE[..], std::slice::from_ref);
-    let path = match ask(env, suites, arch, &wanted) {
-        Ok(path) => path,
-        Err(error) if error::is_final(&error) => return Err(error),
-        Err(error) => {
-            let here = here(env, suites, arch, &wanted)?;
-            let Some(here) = here else { return Err(error) };
-            env.ui.info(format!(
-                "{error:#}; using {}, which is here",
-                here.display()
-            ));
-            here
-        }
-    };
-    folder::touch(&path)?;
-    Ok(path.join(TREE))
-}
-
-/// Asks the archive; what is needed is fetched and unpacked unless it is here.
-fn ask(env: &Env, suites: &[&str], arch: &Arch, wanted: &BTreeSet<String>) -> Result<PathBuf> {
-    let wanted = Vec::from_iter(wanted.iter().cloned());
     let mut failure = None;
     for suite in suites {
-        let opened = Suites::open(env, arch, |other| other.name == *suite)?;
-        if let Some(reason) = opened.unusable() {
-            failure.get_or_insert(reason);
-            continue;
-        }
-        let Some(lists) = opened.usable().next() else {
-            continue;
+        let asked = ask(env, suite, arch, &wanted, suites.len() > 1);
+        let error = match asked {
+            Err(error) if !error::is_final(&error) => error,
+            asked => return used(asked?),
         };
-        match lists.closure(&wanted) {
-            Ok(files) => {
-                let plan = RootPlan {
-                    env,
-                    arch,
-                    suite,
-                    lists,
-                    wanted,
-                    files,
-                };
-                return plan.find_or_make();
-            }
-            Err(error) if has_packages(lists)? => return Err(error),
-            // It does not have the architecture.
-            Err(_) => {}
+        if let Some(here) = here(env, suite, arch, &wanted)? {
+            let name = here.display();
+            env.ui
+                .info(format!("{error:#}; using {name}, which is here"));
+            return used(here);
         }
+        if failure.is_none() && suites.len() > 1 {
+            env.ui.info(format!("{error:#}; trying an older suite"));
+        }
+        failure.get_or_insert(error);
     }
-    let failure = failure.map_or_else(|| no_architecture(env, suites, arch), Ok)?;
-    Err(failure.into())
+    Err(failure.context("no suite")?)
+}
+
+fn used(folder: PathBuf) -> Result<PathBuf> {
+    folder::touch(&folder)?;
+    Ok(folder.join(TREE))
+}
+
+/// Asks the archive; what is needed is fetched and unpacked unless it is here. What the archive
+/// did not have is asked for again only if there are no `others` that will do.
+fn ask(env: &Env, suite: &str, arch: &Arch, wanted: &[String], others: bool) -> Result<PathBuf> {
+    let opened = Suites::open(env, arch, |other| other.name == suite)?;
+    if let Some(failure) = opened.unusable() {
+        return Err(failure.into());
+    }
+    let lists = opened.usable().next().context("no suite")?;
+    let files = match lists.closure(wanted) {
+        Ok(files) => files,
+        Err(_) if !has_packages(lists)? => {
+            // Whoever holds the lists cannot open others.
+            drop(opened);
+            return Err(no_architecture(env, suite, arch)?.into());
+        }
+        Err(error) => return Err(error),
+    };
+    let plan = RootPlan {
+        env,
+        arch,
+        suite,
+        lists,
+        wanted,
+        files,
+    };
+    plan.find_or_make(others)
 }
 
 fn has_packages(lists: SuiteLists<'_>) -> Result<bool> {
     Ok(lists.names(PROBE)?.iter().any(|name| name == PROBE))
 }
 
-/// The error for suites that do not have an architecture.
-fn no_architecture(env: &Env, suites: &[&str], arch: &Arch) -> Result<Failure> {
+/// The error for a suite that does not have an architecture.
+fn no_architecture(env: &Env, suite: &str, arch: &Arch) -> Result<Failure> {
     let whole = super::suites();
-    let opened = Suites::open(env, arch, |suite| whole.contains(&suite.name))?;
+    let opened = Suites::open(env, arch, |other| whole.contains(&other.name))?;
     let mut having = Vec::new();
     for lists in opened.usable() {
         if has_packages(lists)? {
             having.push(lists.suite());
         }
     }
-    let message = format!(
-        "Debian's {} has no packages for {}",
-        suites.join(", "),
-        arch.debian
-    );
-    let failure = Failure::usage(message);
-    Ok(match having.as_slice() {
-        [] => failure,
-        having => failure.hint(format!("{} has: --root debian:SUITE", having.join(", "))),
+    let message = format!("Debian's {suite} has no packages for {}", arch.debian);
+    let having = having.join(", ");
+    let hint = format!("--root debian:SUITE with one that has: {having}");
+    let failure = Failure::setup(message);
+    Ok(if having.is_empty() {
+        failure
+    } else {
+        failure.hint(hint)
     })
 }
 
 /// What was unpacked before and has all that is wanted.
-fn here(
-    env: &Env,
-    suites: &[&str],
-    arch: &Arch,
-    wanted: &BTreeSet<String>,
-) -> Result<Option<PathBuf>> {
+fn here(env: &Env, suite: &str, arch: &Arch, wanted: &[String]) -> Result<Option<PathBuf>> {
     for folder in folder::survey(&env.paths, arch)?.into_iter().rev() {
-        if suites.contains(&folder.suite.as_str()) && folder.origin()?.wanted.is_superset(wanted) {
-            return Ok(Some(folder.path));
+        if folder.suite == suite {
+            let has = folder.origin()?.wanted;
+            if wanted.iter().all(|package| has.contains(package)) {
+                return Ok(Some(folder.path));
+            }
         }
     }
     Ok(None)
@@ -137,8 +136,7 @@ struct RootPlan<'p> {
     arch: &'p Arch,
     suite: &'p str,
     lists: SuiteLists<'p>,
-    /// Packages by name.
-    wanted: Vec<String>,
+    wanted: &'p [String],
     files: Vec<ArchiveFile>,
 }
 
@@ -153,14 +151,17 @@ impl RootPlan<'_> {
         hash.finish()
     }
 
-    fn find_or_make(&self) -> Result<PathBuf> {
+    fn find_or_make(&self, others: bool) -> Result<PathBuf> {
         let name = folder::name(self.suite, &self.key());
         let goal = self.env.paths.kernels(self.arch.name).join(&name);
         // The lock of the lists, which is held, keeps other runs from making it.
-        if !goal.is_dir() {
-            let context = || format!("cannot make Debian's {} for {}", self.suite, self.arch.name);
-            self.make(&goal).with_context(context)?;
+        if goal.is_dir() {
+            return Ok(goal);
         }
+        let absent = self.lists.absent(self.wanted)?.filter(|_| others);
+        let made = absent.map_or_else(|| self.make(&goal), |reason| Err(unfetched(reason)));
+        let context = || format!("cannot make Debian's {} for {}", self.suite, self.arch.name);
+        made.with_context(context)?;
         Ok(goal)
     }
 
@@ -209,13 +210,21 @@ impl RootPlan<'_> {
         let mut task = self.env.ui.task(title);
         let total = thousands(size >> 20);
         let log = folder.join("apt.log");
-        run_logged(self.lists.fetch_command(&self.wanted), &log, || {
-            task.update(format!(
-                "{} of {total} MiB",
-                thousands(received(&archives) >> 20)
-            ));
+        let fetched = run_logged(self.lists.fetch_command(&self.files), &log, || {
+            let received = thousands(received(&archives) >> 20);
+            task.update(format!("{received} of {total} MiB"));
             Ok(())
-        })?;
+        });
+        if let Err(error) = fetched {
+            let mut lines = error::lines(&error).lines();
+            let Some(reason) = lines.find_map(|line| line.strip_prefix("E: ")) else {
+                return Err(error);
+            };
+            if reason.contains("404 ") {
+                self.lists.note_absent(self.wanted, reason)?;
+            }
+            return Err(unfetched(reason.to_owned()));
+        }
         disk::remove_file(log)
     }
 
@@ -240,6 +249,10 @@ impl RootPlan<'_> {
         }
         recipe::finish(&mut tree)
     }
+}
+
+fn unfetched(reason: String) -> anyhow::Error {
+    Failure::setup(reason).into()
 }
 
 /// The bytes in apt's folder, whole files and others.

@@ -344,6 +344,16 @@ pub struct ArchiveFile {
     pub sha256: String,
 }
 
+impl ArchiveFile {
+    /// The package, as apt-get's arguments name it: `NAME=VERSION`.
+    pub fn package(&self) -> Option<String> {
+        let mut words = self.name.split('_');
+        let (name, version) = (words.next()?, words.next()?);
+        // The one character of a version that apt quotes is that of an epoch.
+        Some(format!("{name}={}", version.replace("%3a", ":")))
+    }
+}
+
 /// Reads what `apt-get --print-uris` prints: `'ADDRESS' NAME SIZE SHA256:DIGITS`.
 pub fn parse_files(text: &str) -> Vec<ArchiveFile> {
     let file = |line: &str| {
@@ -709,6 +719,8 @@ mod tests {
             size: 28568,
             sha256: "ab".into(),
         };
+        let package = expected.package();
+        assert_eq!(package.as_deref(), Some("libcap2=1:2.75-10+b3"));
         assert_eq!(parse_files(text), [expected]);
     }
 

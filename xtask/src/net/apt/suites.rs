@@ -33,13 +33,7 @@ const PARALLEL: usize = 4;
 const CLOSURES: &str = "closures";
 
 /// Chooses packages, and no more than they need.
-const INSTALL: [&str; 5] = [
-    "-o",
-    "Acquire::ForceHash=SHA256",
-    "-o",
-    "APT::Install-Recommends=false",
-    "install",
-];
+const INSTALL: [&str; 3] = ["-o", "APT::Install-Recommends=false", "install"];
 
 /// A package file in an archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -162,13 +156,19 @@ impl SuiteLists<'_> {
     }
 
     /// The package files of which a machine with nothing but these packages is made, in apt's
-    /// order. What was found is kept until the lists are renewed.
+    /// order. A package whose name ends in `?` is left out if the suite lacks it. What was found
+    /// is kept until the lists are renewed.
     pub fn closure(&self, packages: &[String]) -> Result<Vec<ArchiveFile>> {
-        let memo = Sha256::of(packages.join(" "));
-        let memo = self.directory.join(CLOSURES).join(memo);
+        let memo = self.memo(packages);
         if let Some(text) = input::text_if_any(&memo, input::TEXT)? {
             return Ok(apt::parse_files(&text));
         }
+        let (spare, mut chosen) = packages
+            .iter()
+            .map(|name| name.trim_end_matches('?').to_owned())
+            .partition::<Vec<_>, _>(|name| !packages.contains(name));
+        let spare = apt::parse_all(&self.show(&spare)?).into_iter();
+        chosen.extend(spare.map(|candidate| candidate.package));
         // What is in apt's folder already would not be printed.
         let elsewhere = self.directory.join("absent");
         let elsewhere = format!("Dir::Cache::archives={}", elsewhere.display());
@@ -177,8 +177,9 @@ impl SuiteLists<'_> {
             .arg("-c")
             .arg(self.directory.join("apt.conf"))
             .args(["-qq", "--print-uris", "-o", &elsewhere])
+            .args(["-o", "Acquire::ForceHash=SHA256"])
             .args(INSTALL)
-            .args(packages)
+            .args(chosen)
             .env("LC_ALL", "C")
             .quiet()
             .ignore_status()
@@ -188,23 +189,38 @@ impl SuiteLists<'_> {
             let said = String::from_utf8_lossy(&output.stderr);
             let reasons = said.lines().filter_map(|line| line.strip_prefix("E: "));
             let reasons = reasons.collect::<Vec<_>>().join("; ");
-            let message = format!("apt cannot choose packages for it: {reasons}");
+            let message = format!("apt cannot choose packages of {}: {reasons}", self.suite());
             return Err(Failure::setup(message).lines(said).into());
         }
         let text = String::from_utf8_lossy(&output.stdout);
-        let file = Temporary::file(&memo)?;
-        disk::write(file.path(), text.as_bytes())?;
-        file.persist()?;
+        write_whole(&memo, &text)?;
         Ok(apt::parse_files(&text))
     }
 
-    /// The command that fetches the files of [`Self::closure`] into [`Self::archives`], which
-    /// apt checks against its signed lists. What is there already it does not fetch again.
-    pub fn fetch_command(&self, packages: &[String]) -> LongCommand {
+    /// Below the suite's directory, for what was found out about packages.
+    fn memo(&self, packages: &[String]) -> PathBuf {
+        let name = Sha256::of(packages.join(" "));
+        self.directory.join(CLOSURES).join(name)
+    }
+
+    /// Why the files of packages could not be had, as [`Self::note_absent`] was told since the
+    /// lists were renewed.
+    pub fn absent(&self, packages: &[String]) -> Result<Option<String>> {
+        input::text_if_any(&self.memo(packages).with_extension("absent"), input::SMALL)
+    }
+
+    /// Notes that the archive lacks files that its lists name: mirrors that are being renewed do.
+    pub fn note_absent(&self, packages: &[String], reason: &str) -> Result<()> {
+        write_whole(&self.memo(packages).with_extension("absent"), reason)
+    }
+
+    /// The command that fetches files of [`Self::closure`] into [`Self::archives`]. apt checks
+    /// them against its signed lists. What is there already it does not fetch again.
+    pub fn fetch_command(&self, files: &[ArchiveFile]) -> LongCommand {
         apt_command("apt-get", self.directory)
             .args(["-y", "-q", "--download-only"])
             .args(INSTALL)
-            .args(packages)
+            .args(files.iter().filter_map(ArchiveFile::package))
     }
 
     pub fn archives(&self) -> PathBuf {
@@ -352,6 +368,12 @@ impl PreparedSuite {
         disk::write(self.stamp(), self.stamp_text(state))?;
         Ok(state)
     }
+}
+
+fn write_whole(path: &Path, text: &str) -> Result<()> {
+    let file = Temporary::file(path)?;
+    disk::write(file.path(), text)?;
+    file.persist()
 }
 
 /// A command of apt that works in a private directory.
