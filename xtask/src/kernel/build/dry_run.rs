@@ -27,8 +27,8 @@ pub struct Planned {
 
 #[derive(Clone, Debug)]
 struct PlannedSource {
-    /// What `uname -r` would print.
-    release: String,
+    /// See [`BuildRequest::name`].
+    name: String,
     origin: String,
     input_key: String,
     /// The patches that it would get.
@@ -71,7 +71,7 @@ fn plan(
             let identity = identify(paths, kernels, found, request)?;
             let existing = existing(paths, arch, &identity)?;
             Ok(PlannedSource {
-                release: identity.release.to_string(),
+                name: request.name(&identity),
                 patches: identity.patch_names(),
                 origin: identity.found.origin,
                 input_key: identity.input_key,
@@ -80,7 +80,11 @@ fn plan(
         }
     };
     let mut planned = Planned {
-        asked: format!("{wanted} {}", request.suffix(kernels.revision).variant()),
+        asked: format!(
+            "{wanted} {} {}",
+            request.suffix(kernels.revision).variant(),
+            arch.name
+        ),
         source,
         options: (0, 0),
         refused: None,
@@ -126,11 +130,11 @@ impl fmt::Display for Planned {
                     (None, _) => "would be built",
                     (Some(false), _) => "is there from other input and would be built again",
                 };
-                let (release, origin) = (&source.release, &source.origin);
+                let (name, origin) = (&source.name, &source.origin);
                 let input = source.input_key.get(..12).unwrap_or(&source.input_key);
                 write!(
                     f,
-                    "{release}: {state}, from {origin}; {options}; input {input}"
+                    "{name}: {state}, from {origin}; {options}; input {input}"
                 )?;
                 for patch in &source.patches {
                     write!(f, "\n  with {patch}")?;
@@ -160,9 +164,9 @@ mod tests {
     #[test]
     fn a_plan_says_what_is_special() {
         let planned = Planned {
-            asked: "6.1 tiny".to_owned(),
+            asked: "6.1 tiny x86_64".to_owned(),
             source: Ok(PlannedSource {
-                release: "6.1.192-vmtest1.0tiny".to_owned(),
+                name: "6.1.192-vmtest1.0tiny.x86_64".to_owned(),
                 origin: "debian linux-source-6.1 6.1.192-2".to_owned(),
                 input_key: "0123456789abcdef".to_owned(),
                 patches: vec!["patches/a.patch".to_owned()],
@@ -198,13 +202,13 @@ mod tests {
         let all = [&planned, &refused, &there, &unavailable];
         assert_eq!(all.map(|plan| plan.possible()), [true, false, true, false]);
         expect![[r#"
-            6.1.192-vmtest1.0tiny: would be built, from debian linux-source-6.1 6.1.192-2; 166 options, 4 not in this version; input 0123456789ab
+            6.1.192-vmtest1.0tiny.x86_64: would be built, from debian linux-source-6.1 6.1.192-2; 166 options, 4 not in this version; input 0123456789ab
               with patches/a.patch
               worked around: something goes wrong
-            6.1.192-vmtest1.0tiny: cannot be built, from debian linux-source-6.1 6.1.192-2; 166 options; input 0123456789ab
+            6.1.192-vmtest1.0tiny.x86_64: cannot be built, from debian linux-source-6.1 6.1.192-2; 166 options; input 0123456789ab
               cannot build it with GCC 3
-            6.1.192-vmtest1.0tiny: is there, from debian linux-source-6.1 6.1.192-2; 166 options; input 0123456789ab
-            6.1 tiny: no source: nobody has it; 166 options
+            6.1.192-vmtest1.0tiny.x86_64: is there, from debian linux-source-6.1 6.1.192-2; 166 options; input 0123456789ab
+            6.1 tiny x86_64: no source: nobody has it; 166 options
         "#]]
         .assert_eq(&all.map(|plan| format!("{plan}\n")).concat());
     }

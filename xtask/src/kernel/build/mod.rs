@@ -73,6 +73,11 @@ impl BuildRequest {
         }
     }
 
+    /// What the kernel is called in messages, and beside those of other architectures.
+    fn name(&self, plan: &Identity) -> String {
+        format!("{}.{}", plan.release, self.arch.name)
+    }
+
     fn find_source(&self, env: &Env) -> Result<FoundSource> {
         source::find(env, &self.wanted, &self.source, &self.kernel_org_url)
     }
@@ -94,7 +99,7 @@ pub struct Identity {
 /// Builds and packages a kernel unless it is there already.
 pub fn build_kernel(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
     let plan = plan(env, request)?;
-    let name = format!("{}.{}", plan.release, request.arch.name);
+    let name = request.name(&plan);
     let _lock = lock::take(env, &format!("build-{name}"))?;
     if let Some((kernel, current)) = existing(&env.paths, request.arch, &plan)? {
         let path = kernel.path.display();
@@ -108,8 +113,7 @@ pub fn build_kernel(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
     let ingredients = Ingredients::fetch(env, request, &plan)?;
     let log = log_file(&env.paths, &format!("build-{name}"))?;
     env.ui.info(format!(
-        "building {} from {} with {}; log: {}",
-        plan.release,
+        "building {name} from {} with {}; log: {}",
         plan.found.origin,
         ingredients.toolchain.compiler.text,
         log.display()
@@ -126,8 +130,7 @@ pub fn build_kernel(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
         false => temporary::discard(&build)?,
     }
     env.ui.info(format!(
-        "built {}: {} and {}",
-        plan.release,
+        "built {name}: {} and {}",
         packaged.kernel.path.display(),
         packaged.archive.display()
     ));
@@ -139,14 +142,14 @@ pub fn build_kernel(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
 pub fn try_configuration(env: &Env, request: &BuildRequest) -> Result<()> {
     let plan = plan(env, request)?;
     let ingredients = Ingredients::fetch(env, request, &plan)?;
-    let name = format!("{}.{}", plan.release, request.arch.name);
+    let name = request.name(&plan);
     let build = Temporary::directory(&env.paths.builds().join(format!("try-{name}")))?;
     let log = log_file(&env.paths, &format!("configure-{name}"))?;
     let tree = ingredients.tree(build.path(), &log)?;
     let (set, absent) = tree.configure(&plan.found.version, &plan.merged)?;
     env.ui.info(format!(
-        "{} from {}: {set} options set, {absent} expected absent, 0 lost",
-        plan.release, plan.found.origin
+        "{name} from {}: {set} options set, {absent} expected absent, 0 lost",
+        plan.found.origin
     ));
     Ok(())
 }
@@ -315,7 +318,7 @@ impl<'a> Ingredients<'a> {
         Ok(BuildTree {
             env: self.env,
             arch: self.request.arch,
-            name: self.plan.release.to_string(),
+            name: self.request.name(self.plan),
             make,
             log: log.to_owned(),
         })
