@@ -4,13 +4,15 @@ use std::{ffi::OsString, path::PathBuf};
 
 use crate::base::error::{Failure, FailureKind};
 use crate::base::{env::Env, stdout, ui::Verbosity};
-use crate::cli::{kernels::KernelFlags, report::job, test, test::Subject};
+use crate::cli::{kernels::KernelFlags, kernels::distinct, report::job, test, test::Subject};
+use crate::model::arch::{self, Arch};
 use crate::model::kernel_request::{KernelRequest, Selector};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, exit_status};
 use crate::report::{files, formats::ReportLook, terminal::Reporter};
 use crate::run::bisect::{self, Bisection, Question, Step, Verdict};
 use crate::run::{queue, run_folder, test_run::TestOptions, test_run::TestRun};
+use crate::supply;
 use anyhow::{Context, Result};
 use clap::Args;
 
@@ -26,6 +28,7 @@ use clap::Args;
 Examples:
   cargo xtask bisect tests.linux_kernel.helpers.test_mm.TestMm.test_pfn -K
   cargo xtask bisect tests.test_a.A.test_b -C ~/project -k 5.10,5.15,6.1,6.6,6.12
+  cargo xtask bisect tests.linux_kernel.helpers.test_mm.TestMm.test_pfn -K -a aarch64
   cargo xtask bisect --complaint 'WARNING: * at mm/*' -K
   cargo xtask bisect tests.test_a.A.test_b -K --results build/vmtest/log/20261125-162120-123-0a1b2c3d
 
@@ -60,6 +63,8 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
         let failure = Failure::usage("a search needs at least two kernels");
         return Err(failure.hint("-K, or -k 5.10,6.1,6.12").into());
     }
+    let arch = one_arch(env, &requests)?;
+    let foreign = arch::host() != Some(arch);
     let mut names = requests.iter().map(ToString::to_string).collect::<Vec<_>>();
     let mut bisection = Bisection::new(requests.len()).verify(flags.verify);
     let mut options = flags.subject.options(env, &flags.command, setup)?;
@@ -80,7 +85,7 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
         false => places(env, &requests, &options)?,
     };
     for path in &flags.results {
-        let known = bisect::known(&requests, &places, &question, &files::read(path)?);
+        let known = bisect::known(&requests, arch, &places, &question, &files::read(path)?);
         for (kernel, verdict) in known.into_iter().enumerate() {
             let Some(verdict) = verdict else { continue };
             bisection.answer(kernel, verdict);
@@ -102,7 +107,10 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
             return Err(Failure::new(FailureKind::NoTests, message).into());
         }
         // Without a kernel it is the request's name, which stands there already.
-        names[kernel] = record.name.kernel;
+        names[kernel] = match record.outcome {
+            RunOutcome::NotStarted { .. } => record.name.kernel,
+            _ => record.name.among(foreign),
+        };
         let mut why = String::new();
         if verdict == Verdict::Untestable {
             why = format!(": {}", record.outcome.name());
@@ -119,6 +127,27 @@ pub fn run(env: &Env, flags: &BisectFlags, setup: bool) -> Result<u8> {
         // Without any of our own to blame, they were recorded as such.
         Step::Unclear { .. } => exit_status(&missing).max(3),
     })
+}
+
+/// The architecture of all kernels: along the versions of two, nothing can be said of either.
+fn one_arch(env: &Env, requests: &[KernelRequest]) -> Result<&'static Arch> {
+    let arches = requests
+        .iter()
+        .map(|request| supply::arch_of(env, Some(request)));
+    let arches = distinct(&arches.collect::<Result<Vec<_>>>()?);
+    match arches[..] {
+        [arch] => Ok(arch),
+        _ => {
+            let names = arches.iter().map(|arch| arch.name).collect::<Vec<_>>();
+            let message = format!(
+                "a search is along one architecture, not {}",
+                names.join(", ")
+            );
+            Err(Failure::usage(message)
+                .hint(format!("-a {}", names[0]))
+                .into())
+        }
+    }
 }
 
 /// How the runs are called on kernels that were asked for by their place, which a

@@ -217,7 +217,7 @@ fn examine(env: &Env, arch: &'static Arch) -> Result<Vec<Check>> {
                 None => note("no kernel yet", "cargo xtask build-kernel 6.1 --setup"),
             };
             checks.push(("VM", booted));
-            checks.push(("KVM", judge_kvm(accel::known(&env.paths, &qemu))));
+            checks.push(("KVM", judge_kvm(accel::known(&env.paths, arch, &qemu))));
         }
     }
     Ok(checks)
@@ -440,6 +440,7 @@ fn judge_kvm(kvm: Kvm) -> Judgement {
             "the first VM is the proof",
         ),
         Kvm::Fails(why) => note(why, "VMs are emulated, which is several times slower"),
+        Kvm::Foreign(arch) => note(format!("not for {arch}"), "its VMs are emulated"),
     }
 }
 

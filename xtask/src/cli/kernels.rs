@@ -84,10 +84,10 @@ impl KernelFlags {
         let kernels = Kernels::load(&paths.configs)?;
         let arches = architectures(&self.arch)?;
         if !arches.is_empty() {
+            let named = |name: &String| arch::find(name.trim()).is_some();
+            let known = (!self.arch.iter().all(named)).then_some(&kernels);
             let each = requests.iter();
-            requests = each
-                .flat_map(|one| on_each(one, &arches, &kernels))
-                .collect();
+            requests = each.flat_map(|one| on_each(one, &arches, known)).collect();
         }
         if self.all_kernels {
             let flavors = match self.all_flavors {
@@ -107,17 +107,18 @@ impl KernelFlags {
     }
 }
 
-/// A request for each architecture, unless it names its own; of a series only those that have it.
+/// A request for each architecture, unless it names its own. Of a series only those that have it
+/// by what is `known`, if any has.
 fn on_each(
     request: &KernelRequest,
     arches: &[&'static Arch],
-    kernels: &Kernels,
+    known: Option<&Kernels>,
 ) -> Vec<KernelRequest> {
     if request.arch.is_some() {
         return vec![request.clone()];
     }
     let series = request.buildable().map(|wanted| wanted.version.series);
-    let having = series.and_then(|series| kernels.with_series(series, arches).ok());
+    let having = series.and_then(|series| known?.with_series(series, arches).ok());
     let arches = having.as_deref().unwrap_or(arches).iter();
     arches.map(|arch| request.clone().on(arch)).collect()
 }

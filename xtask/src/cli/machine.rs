@@ -44,7 +44,8 @@ pub struct MachineFlags {
     /// End the VM after this time, such as 20s or 1h30m [default: none; `test`: 1h]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub timeout: Option<Limit>,
-    /// End the VM if the command has not started after this time [default: 60s, emulated 300s]
+    /// End the VM if the command has not started after this time [default: 60s, emulated 300s,
+    /// more for an architecture that is not the host's]
     #[arg(long, value_name = "TIME", value_parser = duration)]
     pub boot_timeout: Option<Limit>,
     /// End the VM if nothing was printed for this time [default: none (no limit); `test`: 10m]

@@ -786,5 +786,16 @@ mod tests {
             "no kernel on this machine matches 6.1 (there is none at all; \
              to build it: cargo xtask build-kernel 6.1)"
         );
+        let mut arches = arch::ARCHITECTURES.iter();
+        let foreign = arches.find(|arch| arch::host() != Some(arch)).unwrap();
+        let wanted = request("6.1").on(foreign);
+        let name = foreign.name;
+        assert_eq!(
+            wanted.nothing_matches([], "on this machine").to_string(),
+            format!(
+                "no kernel on this machine matches {name}:6.1 (there is none for {name}; to build \
+                 it: cargo xtask build-kernel -a {name} 6.1)"
+            )
+        );
     }
 }

@@ -79,6 +79,14 @@ impl RunName {
         }
     }
 
+    /// The title, with the architecture where several are told apart.
+    pub fn among(&self, several_arches: bool) -> String {
+        match several_arches {
+            true => self.to_string(),
+            false => self.title(),
+        }
+    }
+
     /// Whether both are of one kernel, whatever the phase.
     pub fn is_same_kernel(&self, other: &Self) -> bool {
         self.kernel == other.kernel && self.arch == other.arch && self.flavor == other.flavor

@@ -40,6 +40,8 @@ pub struct SessionPlan {
     /// How long each will take, in seconds, if that is known.
     pub seconds: Vec<Option<f64>>,
     pub jobs: usize,
+    /// Whether the kernels are of more than one architecture.
+    pub several_arches: bool,
     pub folder: PathBuf,
 }
 

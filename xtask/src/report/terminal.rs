@@ -150,7 +150,8 @@ impl<W: Write> Reporter<W> {
                 row.update();
                 if let TestEvent::TestFinished(test) = event {
                     if verbosity >= Verbosity::Verbose {
-                        let name = (self.plan.runs > 1).then_some(&row.name);
+                        let several = self.plan.several_arches;
+                        let name = (self.plan.runs > 1).then(|| row.name.among(several));
                         return Some(test_line(test, name, paint));
                     }
                     // The details come at the end; here it is seen that there are some.
@@ -193,7 +194,7 @@ impl<W: Write> Reporter<W> {
         // Several are told apart by their kernels; one may say what is being done.
         let message = match &name.phase {
             _ if name.arch.is_empty() => format!("running the {} tests", name.kernel),
-            _ if self.plan.runs > 1 => name.title(),
+            _ if self.plan.runs > 1 => name.among(self.plan.several_arches),
             None => format!("testing on Linux {} ({})", name.kernel, name.arch),
             Some(_) => format!("testing after the crash of Linux {}", name.kernel),
         };

@@ -92,14 +92,14 @@ fn reason(test: &FinishedTest) -> String {
 }
 
 /// `    passed   0.123 s  tests.test_x.TestX.test_y`
-pub(super) fn test_line(test: &FinishedTest, name: Option<&RunName>, paint: Paint) -> String {
+pub(super) fn test_line(test: &FinishedTest, name: Option<String>, paint: Paint) -> String {
     let outcome = format!("{:>18}", test.outcome);
     let outcome = match test.outcome {
         _ if test.is_bad() => paint.bad(&outcome),
         TestOutcome::Passed => paint.good(&outcome),
         _ => paint.odd(&outcome),
     };
-    let name = name.map_or_else(String::new, |name| name.title() + "  ");
+    let name = name.map_or_else(String::new, |name| name + "  ");
     let rest = shown::line(&format!("{name}{}{}", test.id, reason(test)));
     format!("{outcome} {:>9.3} s  {rest}\n", test.seconds)
 }
@@ -317,10 +317,11 @@ pub fn summary(records: &[&RunRecord], paint: Paint) -> String {
     // Runs that are one line, by all that this says of them but the kernel and the time.
     let mut alike = Vec::new();
     for record in records {
-        let row = summary_row(record, arches.len() == 1, &counts);
+        let row = summary_row(record, arches.len() > 1, &counts);
         if records.len() > ALL_ROWS && record.outcome == RunOutcome::Passed {
             let mut key = row.clone();
-            key[0] = record.name.phase.clone().unwrap_or_default();
+            let phase = record.name.phase.as_deref().unwrap_or_default();
+            key[0] = format!("{phase} {}", record.name.arch);
             key[time].clear();
             alike.push((key, (record, row)));
         } else {
@@ -331,9 +332,10 @@ pub fn summary(records: &[&RunRecord], paint: Paint) -> String {
         let (first, mut row) = all[0].clone();
         if let [_, .., (last, _)] = &all[..] {
             let [from, to] = [first, last].map(|run| short(&run.name));
-            let phase = first.name.phase.iter().map(|phase| format!(", {phase}"));
-            let phase = phase.collect::<String>();
-            row[0] = format!("{} kernels, {from} to {to}{phase}", all.len());
+            let arch = (arches.len() > 1).then_some(&first.name.arch);
+            let about = first.name.phase.iter().chain(arch);
+            let about = about.map(|about| format!(", {about}")).collect::<String>();
+            row[0] = format!("{} kernels, {from} to {to}{about}", all.len());
             let total: f64 = all.iter().filter_map(|(run, _)| run.seconds.total).sum();
             row[time] = format!("{total:.1} s");
         }
@@ -361,11 +363,8 @@ pub fn summary(records: &[&RunRecord], paint: Paint) -> String {
     text + &totals::legend(&counts) + "\n"
 }
 
-fn summary_row(record: &RunRecord, one_arch: bool, counts: &[TotalsColumn]) -> Vec<String> {
-    let title = match one_arch {
-        true => record.name.title(),
-        false => record.name.to_string(),
-    };
+fn summary_row(record: &RunRecord, several_arches: bool, counts: &[TotalsColumn]) -> Vec<String> {
+    let title = record.name.among(several_arches);
     let mut row = vec![title, record.outcome.name().to_owned()];
     if !matches!(record.outcome, RunOutcome::NotStarted { .. }) {
         let totals = TestTotals::of(&record.tally);

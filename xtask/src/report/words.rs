@@ -62,10 +62,7 @@ impl<'n> Columns<'n> {
                 Some(version) => version.to_string(),
                 None => name.kernel.clone(),
             },
-            long: match arches.len() {
-                0 | 1 => name.title(),
-                _ => name.to_string(),
-            },
+            long: name.among(arches.len() > 1),
         };
         Self(names.iter().map(column).collect())
     }

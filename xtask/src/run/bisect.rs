@@ -18,6 +18,7 @@
 
 use std::fmt;
 
+use crate::model::arch::Arch;
 use crate::model::kernel_request::{KernelRequest, Pattern, Selector};
 use crate::model::results::{Results, RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, TestOutcome};
@@ -385,9 +386,11 @@ pub fn telling(verdicts: impl IntoIterator<Item = Verdict>) -> Option<Verdict> {
 }
 
 /// What earlier results say about the test on each kernel of the list: the newest that a
-/// request matches, or the one that is at the place which it names.
+/// request matches, or the one that is at the place which it names. A request without an
+/// architecture is for `arch`.
 pub fn known(
     requests: &[KernelRequest],
+    arch: &Arch,
     places: &[Option<RunName>],
     question: &Question,
     results: &Results,
@@ -400,8 +403,8 @@ pub fn known(
         }
         let runs = results.runs.iter().filter_map(|run| {
             let release = run.name.kernel.parse::<Release>().ok()?;
-            let arch = crate::model::arch::find(&run.name.arch)?;
-            request.matches(arch, &release).then_some((release, run))
+            let matches = run.name.arch == arch.name && request.matches(arch, &release);
+            matches.then_some((release, run))
         });
         let runs = runs.collect::<Vec<_>>();
         let newest = runs.iter().map(|(release, _)| release).max();

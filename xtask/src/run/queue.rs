@@ -56,6 +56,12 @@ impl Wanted {
     }
 }
 
+pub fn several_arches(wanted: &[Wanted]) -> Result<bool> {
+    let arches = wanted.iter().map(Wanted::arch);
+    let arches = arches.collect::<Result<Vec<_>>>()?;
+    Ok(arches.iter().any(|arch| *arch != arches[0]))
+}
+
 pub fn request_text(request: &Option<KernelRequest>) -> String {
     let text = request.as_ref().map(ToString::to_string);
     text.unwrap_or_else(|| "newest".to_owned())

@@ -356,8 +356,8 @@ impl Suite<'_> {
         };
         let limits = Limits {
             boot: None,
-            idle: Some(IDLE),
-            total: Some(TOTAL),
+            idle: Some(IDLE * guest.kernel.arch.limit_factor()),
+            total: Some(TOTAL * guest.kernel.arch.limit_factor()),
         };
         (self.options.machine)(&mut request, limits);
         Ok(request)

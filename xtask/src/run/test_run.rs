@@ -153,6 +153,7 @@ impl<'r> TestRun<'r> {
                 runs: wanted.len() + usize::from(local),
                 seconds: seconds.map(|time| Some(time?.as_secs_f64())).collect(),
                 jobs,
+                several_arches: queue::several_arches(&wanted)?,
                 folder: folder.path.clone(),
             },
             order: queue::order(&wanted, &estimates),

@@ -114,20 +114,8 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
     let arch = arch.map_or_else(host_arch, Ok)?;
     let whole = match request.map(|request| &request.selector) {
         Some(Selector::Path(path)) => {
-            let how = at_path(env, path)?;
-            let found = how.arch();
-            if request.is_some_and(|request| request.arch.is_some()) && found != arch {
-                let message = format!(
-                    "{} is for {}, not for {}",
-                    path.display(),
-                    found.name,
-                    arch.name
-                );
-                return Err(Failure::usage(message)
-                    .hint("a path needs no architecture")
-                    .into());
-            }
-            return Ok(how);
+            let asked = request.and_then(|request| request.arch);
+            return at_path(env, path).and_then(|how| require_arch(how, asked, path));
         }
         Some(Selector::Source(source, argument)) => {
             return from_source(env, *source, argument.as_deref(), arch);
@@ -229,6 +217,20 @@ fn at_path(env: &Env, path: &Path) -> Result<How> {
         }
     };
     kernel.map(How::Here)
+}
+
+fn require_arch(how: How, asked: Option<&Arch>, path: &Path) -> Result<How> {
+    let found = how.arch();
+    match asked.filter(|asked| *asked != found) {
+        None => Ok(how),
+        Some(asked) => {
+            let (path, found) = (path.display(), found.name);
+            let message = format!("{path} is for {found}, not for {}", asked.name);
+            Err(Failure::usage(message)
+                .hint("a path needs no architecture")
+                .into())
+        }
+    }
 }
 
 /// Where a kernel is that no release of ours holds. `--from` says nothing about it.

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::base::{error::Failure, input, paths::Paths, temporary::Temporary};
+use crate::model::arch::{self, Arch};
 use crate::vm::{Accel, AccelChoice};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,13 +23,20 @@ pub enum Kvm {
     Fails(String),
     /// There is a device, but nothing has run on it yet.
     Unproved,
+    /// It runs the host's architecture only, and the guest is of this one.
+    Foreign(&'static str),
 }
 
 /// Decides, from what was asked for and what is known; with a warning if it is not what was
 /// asked for.
 pub fn decide(choice: AccelChoice, kvm: &Kvm) -> Result<(Accel, Option<String>), Failure> {
     match (choice, kvm) {
-        (AccelChoice::Tcg, _) => Ok((Accel::Tcg, None)),
+        (AccelChoice::Tcg, _) | (AccelChoice::Auto, Kvm::Foreign(_)) => Ok((Accel::Tcg, None)),
+        (AccelChoice::Kvm, Kvm::Foreign(guest)) => {
+            let host = std::env::consts::ARCH;
+            let message = format!("KVM on this {host} host cannot run a guest for {guest}");
+            Err(Failure::usage(message).hint("without --accel kvm it is emulated"))
+        }
         (_, Kvm::Works | Kvm::Unproved) => Ok((Accel::Kvm, None)),
         (AccelChoice::Auto, Kvm::Fails(reason)) => {
             let warning = format!("KVM does not work here: {reason}; emulating");
@@ -59,7 +67,10 @@ fn boot_id() -> String {
 }
 
 /// Looks at the device and at what is remembered. `qemu` is QEMU's path and version.
-pub fn known(paths: &Paths, qemu: &str) -> Kvm {
+pub fn known(paths: &Paths, arch: &Arch, qemu: &str) -> Kvm {
+    if arch::host() != Some(arch) {
+        return Kvm::Foreign(arch.name);
+    }
     if let Err(error) = fs::File::options().read(true).write(true).open("/dev/kvm") {
         return Kvm::Fails(match error.kind() {
             std::io::ErrorKind::NotFound => "there is no /dev/kvm".to_owned(),
@@ -118,12 +129,18 @@ mod tests {
             (AccelChoice::Kvm, &Kvm::Unproved, Accel::Kvm),
             (AccelChoice::Tcg, &Kvm::Works, Accel::Tcg),
             (AccelChoice::Tcg, &fails, Accel::Tcg),
+            (AccelChoice::Auto, &Kvm::Foreign("s390x"), Accel::Tcg),
+            (AccelChoice::Tcg, &Kvm::Foreign("s390x"), Accel::Tcg),
         ] {
             assert_eq!(accel(choice, kvm).unwrap(), expected, "{choice:?} {kvm:?}");
         }
         assert!(decide(AccelChoice::Kvm, &fails).is_err());
         assert!(decide(AccelChoice::Auto, &fails).unwrap().1.is_some());
         assert_eq!(decide(AccelChoice::Tcg, &fails).unwrap().1, None);
+        let foreign = Kvm::Foreign("s390x");
+        assert_eq!(decide(AccelChoice::Auto, &foreign).unwrap().1, None);
+        let error = decide(AccelChoice::Kvm, &foreign).unwrap_err().to_string();
+        assert!(error.contains("cannot run a guest for s390x"), "{error}");
     }
 
     #[test]

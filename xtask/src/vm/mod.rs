@@ -70,7 +70,8 @@ impl Accel {
 /// Time limits; `None` is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Limits {
-    /// From QEMU's start to the command's; `None`: 60 s with KVM, 300 s emulated.
+    /// From QEMU's start to the command's; `None`: 60 s with KVM, 300 s emulated, and more where
+    /// the guest's architecture is not the host's ([`Arch::limit_factor`]).
     pub boot: Option<Duration>,
     /// Without a byte on any port or the console while the command runs.
     pub idle: Option<Duration>,
@@ -376,7 +377,7 @@ pub fn run(env: &Env, vm: &Vm, sink: &mut dyn VmSink) -> Result<VmRun> {
     let vm = &plan::arranged(vm)?;
     let plan = Plan::new(vm, tools)?;
     let qemu = &plan.tools.qemu_text;
-    let kvm = accel::known(&env.paths, qemu);
+    let kvm = accel::known(&env.paths, vm.kernel.arch, qemu);
     // The first VM on KVM is the proof that it works, and one that waits for a debugger
     // proves nothing.
     let choice = match vm.accel {
@@ -430,7 +431,7 @@ pub fn run(env: &Env, vm: &Vm, sink: &mut dyn VmSink) -> Result<VmRun> {
 /// Whether VMs will be emulated, as far as that is known before one was started.
 pub fn emulates(arch: &Arch, choice: AccelChoice, paths: &Paths) -> bool {
     Tools::find(arch).map_or(true, |tools| {
-        let decision = accel::decide(choice, &accel::known(paths, &tools.qemu_text));
+        let decision = accel::decide(choice, &accel::known(paths, arch, &tools.qemu_text));
         decision.is_ok_and(|(accel, _)| accel == Accel::Tcg)
     })
 }
@@ -439,7 +440,8 @@ pub fn emulates(arch: &Arch, choice: AccelChoice, paths: &Paths) -> bool {
 pub fn dry_run(vm: &Vm, paths: &Paths) -> Result<Vec<OsString>> {
     let tools = Tools::find(vm.kernel.arch)?;
     let vm = &plan::arranged(vm)?;
-    let (accel, _) = accel::decide(vm.accel, &accel::known(paths, &tools.qemu_text))?;
+    let kvm = accel::known(paths, vm.kernel.arch, &tools.qemu_text);
+    let (accel, _) = accel::decide(vm.accel, &kvm)?;
     Ok(qemu::command_line(&Boot {
         vm,
         plan: &Plan::new(vm, tools)?,

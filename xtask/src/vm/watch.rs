@@ -50,9 +50,10 @@ pub(super) struct Rules {
 impl Rules {
     pub(super) fn of(vm: &Vm, accel: Accel) -> Self {
         let debugged = vm.debugger().is_some();
+        let boot = BOOT_LIMIT[usize::from(accel == Accel::Tcg)];
         Self {
             limits: Limits {
-                boot: (vm.limits.boot).or(Some(BOOT_LIMIT[usize::from(accel == Accel::Tcg)])),
+                boot: (vm.limits.boot).or(Some(boot * vm.kernel.arch.limit_factor())),
                 ..vm.limits
             },
             debugged,

@@ -4,6 +4,7 @@
 #![allow(clippy::too_many_lines, reason = "a test has a list of cases")]
 
 mod action;
+mod architectures;
 mod bisect;
 mod catalog;
 mod cli;

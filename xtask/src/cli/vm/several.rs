@@ -57,6 +57,7 @@ pub(super) fn run(
         basis,
         folder: folder.as_deref(),
         wanted: &wanted,
+        several_arches: queue::several_arches(&wanted)?,
         obtained: Mutex::default(),
         fatal: Mutex::default(),
         telling: Mutex::default(),
@@ -185,6 +186,7 @@ struct Commands<'c> {
     /// Where output goes, if not to ours.
     folder: Option<&'c Path>,
     wanted: &'c [Wanted],
+    several_arches: bool,
     /// Kernels that are here; who gets another one holds it.
     obtained: Mutex<Vec<LocalKernel>>,
     /// Why all runs end.
@@ -207,8 +209,8 @@ impl Commands<'_> {
         };
         let name = queue::name(&kernel);
         let title = match number {
-            1 => name.kernel.clone(),
-            number => format!("{} ({number})", name.kernel),
+            1 => name.among(self.several_arches),
+            number => format!("{} ({number})", name.among(self.several_arches)),
         };
         match self.boot(run, kernel, &name, number, &title) {
             Ok(row) => Some(row),

@@ -177,7 +177,7 @@ pub fn identify(
     let merged = config::merge(&paths.configs, arch, &request.flavor, own)?;
     let patches = match found.is_directory() {
         true => Vec::new(),
-        false => patches(&paths.configs, &found.version)?,
+        false => patches(&paths.configs, &found.version, arch)?,
     };
     let suffix = request.suffix(kernels.revision);
     let release = Release {
@@ -228,24 +228,29 @@ fn existing(
 /// Patches of ours for a version: name and text, in the order of their names.
 ///
 /// A patch is a file `patches/*.patch` whose head says for which versions it is, in
-/// lines `Vmtest-Versions: FIRST..END` (END itself not; either may be missing).
-fn patches(configs: &Files, version: &Version) -> Result<Vec<(String, String)>> {
-    // The folder is not there as long as there is no patch.
-    let names = configs.list("patches").unwrap_or_default();
+/// lines `Vmtest-Versions: FIRST..END` (END itself not; either may be missing), and in
+/// a line `Vmtest-Architectures: NAME…` for which architectures, if not for all.
+fn patches(configs: &Files, version: &Version, arch: &Arch) -> Result<Vec<(String, String)>> {
+    let names = configs.list("patches")?;
     let mut patches = Vec::new();
     for name in names.into_iter().filter(|name| name.ends_with(".patch")) {
         let text = configs.read(&name)?.into_owned();
-        if applies(&text, version).with_context(|| name.clone())? {
+        if applies(&text, version, arch).with_context(|| name.clone())? {
             patches.push((name, text));
         }
     }
     Ok(patches)
 }
 
-/// Whether the head of a patch names the version.
-fn applies(patch: &str, version: &Version) -> Result<bool> {
+/// Whether the head of a patch names the version, and the architecture if any.
+fn applies(patch: &str, version: &Version, arch: &Arch) -> Result<bool> {
     let head = patch.lines();
     let head = head.take_while(|line| !line.starts_with("diff ") && !line.starts_with("--- "));
+    let mut arches = head.clone();
+    let arches = arches.find_map(|line| line.strip_prefix("Vmtest-Architectures:"));
+    if arches.is_some_and(|arches| !arches.split_whitespace().any(|name| name == arch.name)) {
+        return Ok(false);
+    }
     let ranges = head.filter_map(|line| line.strip_prefix("Vmtest-Versions:"));
     let last = Position::start_of(Series {
         major: u32::MAX,
@@ -438,4 +443,47 @@ fn remove_unfinished(build: &Path) -> Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::embedded::CONFIGS;
+    use crate::model::arch;
+
+    #[test]
+    fn patches_are_for_the_versions_and_architectures_that_they_name() {
+        let names = |arch: &str, version: &str| {
+            let (version, arch) = (version.parse().unwrap(), arch::find(arch).unwrap());
+            let patches = patches(&Files::Embedded(CONFIGS), &version, arch).unwrap();
+            let names = patches.into_iter().map(|(name, _)| name);
+            names.collect::<Vec<_>>().join(" ")
+        };
+        for (arch, version, expected) in [
+            ("x86_64", "5.15.1", ""),
+            ("aarch64", "5.10.200", ""),
+            ("aarch64", "6.1.192", "patches/aarch64-head-6.8.patch"),
+            ("aarch64", "6.12.53", "patches/aarch64-head-6.17.patch"),
+            ("aarch64", "6.12.54", ""),
+            ("aarch64", "6.17.3", "patches/aarch64-head-6.17.patch"),
+            ("aarch64", "6.18-rc1", ""),
+            ("arm", "4.19.300", "patches/arm-kcore.patch"),
+            ("arm", "7.3-rc1", "patches/arm-kcore.patch"),
+            ("riscv64", "6.12.118", "patches/riscv64-kcore.patch"),
+        ] {
+            assert_eq!(names(arch, version), expected, "{arch} {version}");
+        }
+    }
+
+    #[test]
+    fn a_patch_without_a_range_of_versions_is_an_error() {
+        let (version, arch) = ("6.1".parse().unwrap(), arch::find("arm").unwrap());
+        for head in [
+            "Why.\n",
+            "Vmtest-Versions: 6.1\n",
+            "--- a\nVmtest-Versions: ..\n",
+        ] {
+            applies(head, &version, arch).unwrap_err();
+        }
+    }
 }

@@ -169,9 +169,17 @@ impl UnpackedKernel {
 /// The file that is the image, and the release that it is called after.
 fn image(root: &Path, modules: &Path, packages: &[PackageFile]) -> Result<(PathBuf, String)> {
     let mut found = Vec::new();
-    for name in names_in(&root.join("boot"))? {
-        if let Some(release) = name.strip_prefix("vmlinuz-") {
-            found.push((root.join("boot").join(&name), release.to_owned()));
+    for start in package::IMAGES {
+        // Some have the kernel as an ELF file beside the image.
+        let names = if found.is_empty() {
+            names_in(&root.join("boot"))?
+        } else {
+            Vec::new()
+        };
+        for name in names {
+            if let Some(release) = name.strip_prefix(start) {
+                found.push((root.join("boot").join(&name), release.to_owned()));
+            }
         }
     }
     for release in names_in(modules)? {

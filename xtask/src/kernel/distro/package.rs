@@ -150,6 +150,10 @@ impl PackageFile {
     }
 }
 
+/// What the names of images begin with below `boot`; an architecture whose image is not compressed
+/// has the second.
+pub const IMAGES: [&str; 2] = ["vmlinuz-", "vmlinux-"];
+
 /// Where a file of a package is unpacked to: `boot/vmlinuz-*`, `boot/config-*`, and
 /// `lib/modules/<release>/**`, which many distributions have moved below `usr`. Nothing
 /// else is.
@@ -159,7 +163,10 @@ pub fn place(path: &Path) -> Option<PathBuf> {
     let (first, second) = (parts.next()?, parts.next()?);
     let more = parts.next().is_some();
     let wanted = match (first.to_str()?, second.to_str()?) {
-        ("boot", name) => !more && (name.starts_with("vmlinuz-") || name.starts_with("config-")),
+        ("boot", name) => {
+            let mut starts = IMAGES.iter().chain(&["config-"]);
+            !more && starts.any(|start| name.starts_with(start))
+        }
         ("lib", "modules") => more,
         _ => false,
     };
@@ -179,6 +186,7 @@ mod tests {
                 Some("boot/vmlinuz-6.1.0-56-amd64"),
             ),
             ("boot/config-6.1.0", Some("boot/config-6.1.0")),
+            ("boot/vmlinux-6.1.0", Some("boot/vmlinux-6.1.0")),
             ("boot/System.map-6.1.0", None),
             ("boot/vmlinuz-6.1.0/x", None),
             ("boot", None),

@@ -47,7 +47,8 @@ pub struct Arch {
     /// The options with which a kernel that has ACPI needs none on the machine; `None`: no
     /// kernel is told to do without.
     pub spare_acpi: Option<&'static [&'static str]>,
-    /// How many times the limits of an emulated x86-64 guest an emulated guest gets.
+    /// By what the limits of a guest are multiplied on a host of another architecture, which has to
+    /// emulate it.
     pub emulation_cost: u32,
     /// The number of kexec_file_load(2), where the kernel has it.
     pub kexec_file_load: Option<u32>,
@@ -87,6 +88,14 @@ impl PartialEq for Arch {
 impl Eq for Arch {}
 
 impl Arch {
+    /// By what the default limits of a guest are multiplied on this host.
+    pub fn limit_factor(&self) -> u32 {
+        match host() == Some(self) {
+            true => 1,
+            false => self.emulation_cost,
+        }
+    }
+
     /// Whether tests can crash a kernel of this series on purpose.
     pub fn can_crash(&self, series: Series) -> bool {
         self.crash_from.is_some_and(|oldest| series >= oldest)

@@ -2,6 +2,7 @@
 //! be tested.
 
 use super::*;
+use crate::model::arch;
 use crate::model::complaint::Complaint;
 use crate::model::results::RunName;
 use crate::model::test_event::{FinishedTest, Stage, Tally, TestEvent};
@@ -370,17 +371,23 @@ fn verdicts_within_longer_runs() {
         ..Results::default()
     };
     let requests = ["6.1.*", "x86_64:6.1", "6.12", "./kernel"].map(|text| text.parse().unwrap());
+    let [arch, other] = ["x86_64", "s390x"].map(|name| arch::find(name).unwrap());
+    let nothing = known(&requests, other, &[], &test("t.A.a"), &results);
+    assert_eq!(nothing, [None; 4], "results of another architecture");
     let expected = [Some(Verdict::Passed), Some(Verdict::Passed), None, None];
-    assert_eq!(known(&requests, &[], &test("t.A.a"), &results), expected);
+    assert_eq!(
+        known(&requests, arch, &[], &test("t.A.a"), &results),
+        expected
+    );
     // What is skipped before the crash may run after it.
     let mut after = record(RunOutcome::TestsFailed, &[("t.B.a", Failed)]);
     after.name = after.name.crash();
     let mut both = results;
     both.runs.push(after);
     let expected = [Some(Verdict::Bad), Some(Verdict::Bad), None, None];
-    assert_eq!(known(&requests, &[], &test("t.B.a"), &both), expected);
+    assert_eq!(known(&requests, arch, &[], &test("t.B.a"), &both), expected);
     let expected = [Some(Verdict::Passed), Some(Verdict::Passed), None, None];
-    assert_eq!(known(&requests, &[], &test("t.A.a"), &both), expected);
+    assert_eq!(known(&requests, arch, &[], &test("t.A.a"), &both), expected);
 }
 
 #[test]

@@ -75,6 +75,18 @@ pub fn write(folder: &Path, release: &str, input_key: &str, noise: usize) {
     }
 }
 
+/// The same for s390x, which is big-endian.
+pub fn write_s390x(folder: &Path, release: &str) {
+    write(folder, release, "00ff00ff", 0);
+    let mut vmlinux = b"\x7fELF\x02\x02\x01".to_vec();
+    vmlinux.resize(18, 0);
+    vmlinux.extend([0, 22]);
+    host::write(folder.join("build/vmlinux"), vmlinux);
+    let manifest = folder.join("manifest.json");
+    let text = std::fs::read_to_string(&manifest).unwrap();
+    host::write(manifest, text.replace("x86_64", "s390x"));
+}
+
 /// The package of such a kernel.
 pub fn pack(release: &str, input_key: &str, noise: usize) -> Vec<u8> {
     let files = files(release, input_key, noise);

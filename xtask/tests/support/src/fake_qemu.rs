@@ -23,7 +23,9 @@ pub fn install(home: &Path, part: &str) -> String {
     host::write(home.join("part"), part);
     let script = include_str!("../files/fake_qemu.py");
     let script = format!("#!{}\n{script}", PYTHON.display());
-    add_program(home, "qemu-system-x86_64", &script);
+    for arch in ["x86_64", "s390x"] {
+        add_program(home, &format!("qemu-system-{arch}"), &script);
+    }
     // What is a static program to us, and is never run.
     let mut file = vec![0; 64];
     file[..6].copy_from_slice(b"\x7fELF\x02\x01");

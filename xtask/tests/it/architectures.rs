@@ -1,0 +1,212 @@
+//! Kernels of two architectures and of one name. QEMU is played by a program that runs the
+//! guest's command on this host.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use xtask::internals::{Results, html, junit};
+
+use crate::xtask;
+use support::binary::Run;
+use support::{fake_kernel, fake_qemu};
+
+const RELEASE: &str = "6.1.1-vmtest1.1default";
+
+/// A work directory with both kernels, and a project that fails where the file `s390x` says.
+struct Setting {
+    work: tempfile::TempDir,
+    path: String,
+}
+
+impl Setting {
+    fn new() -> Self {
+        let work = tempfile::tempdir().unwrap();
+        let home = work.path();
+        let kernel = |arch: &str| home.join(format!("{arch}/kernel-{RELEASE}"));
+        fake_kernel::write(&kernel("x86_64"), RELEASE, "00ff00ff", 0);
+        fake_kernel::write_s390x(&kernel("s390x"), RELEASE);
+        let project = home.join("project");
+        fs::create_dir(&project).unwrap();
+        fs::write(project.join("vmtest.toml"), "name = \"example\"\n").unwrap();
+        let text = include_str!("files/session/passes.py");
+        fs::write(project.join("test_it.py"), text).unwrap();
+        let path = fake_qemu::install(home, "run");
+        Self { work, path }
+    }
+
+    fn run(&self, arguments: &str) -> Run {
+        xtask(self.work.path())
+            .args(arguments)
+            .env("PATH", &self.path)
+            .env("TMPDIR", self.work.path())
+            .current_dir(self.work.path().join("project"))
+            .run()
+    }
+}
+
+fn read(folder: &Path) -> Results {
+    Results::parse(&fs::read_to_string(folder.join("results.jsonl")).unwrap()).unwrap()
+}
+
+/// What stands between two texts, each time.
+fn between<'t>(text: &'t str, start: &str, end: &str) -> Vec<&'t str> {
+    let parts = text.split(start).skip(1);
+    parts.map(|part| part.split(end).next().unwrap()).collect()
+}
+
+#[test]
+fn two_kernels_of_one_release_share_nothing_in_a_session() {
+    let setting = Setting::new();
+    let test = |more: &str| {
+        let common = "test --accel tcg --from local -v -j 2 -k x86_64:6.1,s390x:6.1";
+        setting.run(&format!("{common} {more}")).expect_status(0)
+    };
+    let run = test("--report-dir whole");
+    for arch in ["x86_64", "s390x"] {
+        let name = format!("{RELEASE} ({arch})");
+        assert!(
+            run.stdout.contains(&format!("{name}: passed")),
+            "{}",
+            run.stdout
+        );
+        assert!(
+            run.stdout.contains(&format!("{name}  test_it.")),
+            "{}",
+            run.stdout
+        );
+    }
+    let project = setting.work.path().join("project");
+    let whole = project.join("whole");
+    let results = read(&whole);
+    let names = results.runs.iter().map(|run| run.name.clone());
+    assert_eq!(names.collect::<BTreeSet<_>>().len(), 2);
+    // Each has files of its own.
+    let logs = results.runs.iter().flat_map(|run| &run.evidence.logs);
+    let logs = logs.map(|(_, path)| path.clone()).collect::<Vec<PathBuf>>();
+    assert_eq!(logs.iter().collect::<BTreeSet<_>>().len(), logs.len());
+    for arch in ["x86_64", "s390x"] {
+        let log = whole.join(format!("{RELEASE}.{arch}-output.log"));
+        assert!(log.is_file(), "{}", log.display());
+        let history = setting.work.path().join("history/example").join(arch);
+        assert!(history.join(format!("{RELEASE}.json")).is_file(), "{arch}");
+    }
+    let page = html::render(&results);
+    let ids = between(&page, " id=", ">");
+    let ids = ids.iter().map(|id| id.split(' ').next().unwrap());
+    let ids = ids.collect::<Vec<_>>();
+    assert_eq!(ids.iter().collect::<BTreeSet<_>>().len(), ids.len());
+    let xml = junit::render(&results);
+    let suites = between(&xml, "<testsuite name=\"", "\"");
+    assert_eq!(suites.iter().collect::<BTreeSet<_>>().len(), 2, "{xml}");
+
+    // The parts of two machines make the same session.
+    test("--partition 1/2 --report-dir one");
+    test("--partition 2/2 --report-dir two");
+    setting
+        .run("report merge one two -o merged")
+        .expect_status(0);
+    let merged = read(&project.join("merged"));
+    let named = |results: &Results| {
+        let runs = results.runs.iter();
+        runs.map(|run| run.name.to_string())
+            .collect::<BTreeSet<_>>()
+    };
+    assert_eq!(merged.findings, [""; 0]);
+    assert_eq!(named(&merged), named(&results));
+    let diff = setting.run("report diff whole merged").expect_status(0);
+    assert!(!diff.stdout.contains("no longer run"), "{}", diff.stdout);
+}
+
+#[test]
+fn a_command_on_two_architectures_says_which_printed_what() {
+    let setting = Setting::new();
+    let run = setting.run("vm --accel tcg --from local -k 6.1,s390x:6.1 --output out -- true");
+    let run = run.expect_status(0);
+    for arch in ["x86_64", "s390x"] {
+        assert!(
+            run.stderr.contains(&format!("{RELEASE} ({arch})")),
+            "{}",
+            run.stderr
+        );
+    }
+    let files = fs::read_dir(setting.work.path().join("project/out")).unwrap();
+    assert_eq!(files.count(), 6);
+}
+
+#[test]
+fn lists_and_pruning_take_architectures() {
+    let setting = Setting::new();
+    let arches = |arguments: &str| {
+        let run = setting.run(&format!("list --format json {arguments}"));
+        let rows = serde_json::from_str::<serde_json::Value>(&run.expect_status(0).stdout).unwrap();
+        let rows = rows.as_array().unwrap().iter();
+        let arches = rows.map(|row| row["arch"].as_str().unwrap().to_owned());
+        arches.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(arches(""), "s390x x86_64");
+    assert_eq!(arches("-a all 6.1"), "s390x x86_64");
+    assert_eq!(arches("-a s390x"), "s390x");
+    assert_eq!(arches("s390x:6.1"), "s390x");
+    assert_eq!(arches("-a arm,aarch64"), "");
+    let older = setting
+        .work
+        .path()
+        .join("s390x/kernel-6.1.0-vmtest1.1default");
+    fake_kernel::write_s390x(&older, "6.1.0-vmtest1.1default");
+    let pruned = setting
+        .run("prune --keep 1 --yes -a x86_64")
+        .expect_status(0);
+    assert!(
+        pruned.stderr.contains("nothing to delete"),
+        "{}",
+        pruned.stderr
+    );
+    setting
+        .run("prune --keep 1 --yes -a s390x")
+        .expect_status(0);
+    assert!(!older.exists());
+    assert_eq!(arches(""), "s390x x86_64");
+}
+
+#[test]
+fn requests_for_an_architecture_are_met_by_no_other() {
+    let setting = Setting::new();
+    let path = setting
+        .work
+        .path()
+        .join("s390x")
+        .join(format!("kernel-{RELEASE}"));
+    let path = path.display();
+    for (arguments, status, says) in [
+        (
+            format!("vm -k x86_64:{path} -- true"),
+            2,
+            format!("{path} is for s390x, not for x86_64 (a path needs no architecture)"),
+        ),
+        (
+            "vm --from local -k s390x:5.* -- true".to_owned(),
+            3,
+            "no kernel on this machine matches s390x:5.* (".to_owned(),
+        ),
+        (
+            "vm -K -a s390 -- true".to_owned(),
+            2,
+            "unknown architecture \"s390\" (did you mean s390x? there is ".to_owned(),
+        ),
+        (
+            "vm -k s390:6.1 -- true".to_owned(),
+            2,
+            "did you mean s390x? architectures: ".to_owned(),
+        ),
+        (
+            "bisect test_it.A.test_a -k 6.1,6.6 -a s390x,x86_64".to_owned(),
+            2,
+            "a search is along one architecture, not s390x, x86_64".to_owned(),
+        ),
+        ("vm -a s390x -- true".to_owned(), 2, "--kernel".to_owned()),
+    ] {
+        let run = setting.run(&arguments).expect_status(status);
+        assert!(run.stderr.contains(&says), "{arguments}: {}", run.stderr);
+    }
+}
