@@ -453,9 +453,10 @@ impl TapFormat {
             }
         }
         reasons.retain(|reason| !reason.is_empty());
-        // A program may say first why it skips all.
+        // A program may say first why it skips all. The runner speaks of each before.
         if reasons.is_empty() && test.outcome == TestOutcome::Skipped {
-            reasons.extend(said.last());
+            let runner = |line: &String| line.starts_with("timeout set to ");
+            reasons.extend(said.last().filter(|line| !runner(line)));
         }
         if test.outcome != TestOutcome::Passed && !reasons.is_empty() {
             reasons.dedup();

@@ -163,6 +163,9 @@ fn tests_that_the_kernels_programs_skip_keep_their_names() {
     ];
     assert_eq!(skipped.collect::<Vec<_>>(), expected);
     assert_eq!(text.lines().count(), 18 + 9 + 3);
+    let silent =
+        "1..1\n# timeout set to 45\n# selftests: net: a.sh\nok 1 selftests: net: a.sh # SKIP\n";
+    assert_eq!(told(ktap(), silent.as_bytes()), "skipped net.a.sh\n");
 }
 
 #[test]
