@@ -7,16 +7,18 @@ use crate::cli::kernels::all_or;
 use crate::cli::release::ReleaseFlags;
 use crate::model::{package_name::PackageName, retention};
 use crate::release::{self, ReleaseStore, download::megabytes, github::Github};
-use crate::supply::prune;
+use crate::root::folder;
+use crate::supply::{list::disk_usage, prune};
 use anyhow::Result;
 use clap::Args;
 
 /// Delete old kernels from this machine, or from the release
 ///
 /// Keeps the N newest kernels of each series, flavor and architecture. On this machine it deletes
-/// unpacked kernels (counting those of distributions apart) and package files; in the release,
-/// finished packages, and uploads begun over a day ago and never finished. Leaves files with other
-/// names alone. Shows what it would delete and asks; without a terminal it needs --yes.
+/// unpacked kernels (counting those of distributions apart), package files, and guests' roots that
+/// newer ones have replaced or that were not used for 30 days; in the release, finished packages, and
+/// uploads begun over a day ago and never finished. Leaves files with other names alone. Shows what it
+/// would delete and asks; without a terminal it needs --yes.
 #[derive(Args, Debug)]
 #[command(after_help = "\
 Examples:
@@ -75,11 +77,26 @@ fn on_this_machine(env: &Env, flags: &PruneFlags) -> Result<()> {
     let old = Vec::from_iter(old.iter().map(|deletion| &entries[deletion.index]));
     let rows = old.iter().map(|entry| {
         let note = entry.path.display().to_string();
-        (&entry.kernel.name, entry.bytes, note)
+        row(&entry.kernel.name, entry.bytes, note)
     });
-    if agreed(rows.collect(), flags, &env.ui)? {
+    let mut rows = rows.collect::<Vec<_>>();
+    let mut roots = Vec::new();
+    for arch in arches {
+        for root in folder::old(&env.paths, arch, SystemTime::now())? {
+            let (name, note) = (
+                format!("root {}", root.suite),
+                root.path.display().to_string(),
+            );
+            rows.push((name, arch.name, disk_usage(&root.path)?, note));
+            roots.push(root);
+        }
+    }
+    if agreed(rows, flags, &env.ui)? {
         for entry in old {
             prune::delete(env, &entry.kernel.name, &entry.path)?;
+        }
+        for root in roots {
+            folder::delete(env, &root)?;
         }
     }
     Ok(())
@@ -96,7 +113,7 @@ fn remote(env: &Env, flags: &PruneFlags) -> Result<()> {
     let old = release::old_packages(&packages, flags.keep, now());
     let rows = old.iter().map(|(package, reason)| {
         let note = reason.words().to_owned();
-        (&package.name, package.size, note)
+        row(&package.name, package.size, note)
     });
     if agreed(rows.collect(), flags, &env.ui)? {
         release::delete(&old, &store, &env.ui)?;
@@ -108,19 +125,25 @@ fn now() -> u64 {
     time::unix(SystemTime::now())
 }
 
-/// Shows what is to be deleted, of how many bytes, with a note; whether there is anything and it
-/// may be.
-fn agreed(old: Vec<(&PackageName, u64, String)>, flags: &PruneFlags, ui: &Ui) -> Result<bool> {
+/// Name, architecture, bytes and a note of something that is to be deleted.
+type OldThing = (String, &'static str, u64, String);
+
+fn row(name: &PackageName, bytes: u64, note: String) -> OldThing {
+    (name.release.to_string(), name.arch.name, bytes, note)
+}
+
+/// Shows what is to be deleted; whether there is anything and it may be.
+fn agreed(old: Vec<OldThing>, flags: &PruneFlags, ui: &Ui) -> Result<bool> {
     if old.is_empty() {
         ui.info("nothing to delete");
         return Ok(false);
     }
-    let size = megabytes(old.iter().map(|(_, bytes, _)| bytes).sum());
+    let size = megabytes(old.iter().map(|(_, _, bytes, _)| bytes).sum());
     let question = format!("delete {} with {size}?", old.len());
     let mut lines = vec![["ACTION", "KERNEL", "ARCH", "SIZE", "NOTE"].map(str::to_owned)];
-    lines.extend(old.into_iter().map(|(name, bytes, note)| {
-        let (release, arch) = (name.release.to_string(), name.arch.name.to_owned());
-        ["delete".to_owned(), release, arch, megabytes(bytes), note]
+    lines.extend(old.into_iter().map(|(name, arch, bytes, note)| {
+        let action = "delete".to_owned();
+        [action, name, arch.to_owned(), megabytes(bytes), note]
     }));
     stdout::print(&table::columns(&lines, &[3]))?;
     let agreed = !flags.dry_run && confirm(&question, flags.yes, ui)?;

@@ -1,15 +1,18 @@
 //! The folders of user spaces: `<arch>/root-<suite>-<key>` in the work directory, with the user
 //! space in `tree` and what it is in `origin.json`.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::base::{disk, input, paths::Paths};
+use crate::base::{disk, env::Env, input, lock, paths::Paths, temporary};
 use crate::model::arch::Arch;
+
+/// What was not asked for in this time goes: it is made again in a minute.
+const UNUSED: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 const PREFIX: &str = "root-";
 const KEY_LENGTH: usize = 12;
@@ -81,6 +84,31 @@ impl RootFolder {
     }
 }
 
+/// The user spaces that may go: those that another one of the same suite and packages has
+/// replaced, and those that are not used.
+pub fn old(paths: &Paths, arch: &Arch, now: SystemTime) -> Result<Vec<RootFolder>> {
+    let mut newer = HashSet::new();
+    let mut old = Vec::new();
+    for folder in survey(paths, arch)?.into_iter().rev() {
+        // Of one that is damaged nothing is known.
+        let wanted = folder.origin().ok().map(|origin| origin.wanted);
+        let age = now.duration_since(folder.used).unwrap_or_default();
+        if wanted.is_none() || age > UNUSED || !newer.insert((folder.suite.clone(), wanted)) {
+            old.push(folder);
+        }
+    }
+    Ok(old)
+}
+
+/// Removes a user space, which is whole or gone whenever this ends.
+pub fn delete(env: &Env, folder: &RootFolder) -> Result<()> {
+    // That under which they are made.
+    let _lock = lock::take(env, "apt")?;
+    temporary::discard(&folder.path)?;
+    env.ui.info(format!("removed {}", folder.path.display()));
+    Ok(())
+}
+
 /// Notes that a user space is in use.
 pub fn touch(folder: &Path) -> Result<()> {
     let path = folder.join(ORIGIN);
@@ -93,7 +121,6 @@ pub fn touch(folder: &Path) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::env::Env;
     use crate::model::arch;
 
     #[test]
@@ -134,5 +161,61 @@ mod tests {
         disk::write(trixie.join(ORIGIN), "{").unwrap();
         assert!(found[1].origin().is_err());
         touch(&folder.join("absent")).unwrap_err();
+    }
+
+    #[test]
+    fn the_user_space_of_a_suite_that_was_used_last_stays() {
+        let work = tempfile::tempdir().unwrap();
+        let env = Env::for_tests(work.path());
+        let arch = arch::host().unwrap();
+        let now = SystemTime::now();
+        let add = |suite: &str, key: &str, packages: &[&str], days: u64| {
+            let path = env
+                .paths
+                .kernels(arch.name)
+                .join(name(suite, &key.repeat(12)));
+            std::fs::create_dir_all(path.join(TREE)).unwrap();
+            let wanted = packages.iter().map(|package| (*package).to_owned());
+            let wanted = wanted.collect();
+            RootOrigin {
+                wanted,
+                files: vec![],
+            }
+            .write(&path)
+            .unwrap();
+            let origin = std::fs::File::options()
+                .append(true)
+                .open(path.join(ORIGIN));
+            let used = now - Duration::from_secs(days * 24 * 60 * 60);
+            origin.unwrap().set_modified(used).unwrap();
+        };
+        add("trixie", "a", &["dash"], 3);
+        add("trixie", "b", &["dash"], 2);
+        add("trixie", "c", &["dash", "python3"], 4);
+        add("bookworm", "d", &["dash"], 5);
+        add("bookworm", "e", &["dash", "python3"], 31);
+        let names = |folders: Vec<RootFolder>| {
+            let paths = folders.into_iter().map(|folder| folder.path);
+            let names = paths.map(|path| path.file_name().unwrap().to_str().unwrap().to_owned());
+            names.collect::<Vec<_>>()
+        };
+        let found = old(&env.paths, arch, now).unwrap();
+        for folder in &found {
+            delete(&env, folder).unwrap();
+        }
+        assert_eq!(
+            names(found),
+            ["root-trixie-aaaaaaaaaaaa", "root-bookworm-eeeeeeeeeeee"]
+        );
+        let left = names(survey(&env.paths, arch).unwrap());
+        assert_eq!(
+            left,
+            [
+                "root-bookworm-dddddddddddd",
+                "root-trixie-cccccccccccc",
+                "root-trixie-bbbbbbbbbbbb"
+            ]
+        );
+        assert!(old(&env.paths, arch, now).unwrap().is_empty());
     }
 }

@@ -1,7 +1,7 @@
 //! User spaces for guests: what a guest has as its `/`.
 
 mod debian;
-mod folder;
+pub mod folder;
 mod recipe;
 
 use std::path::PathBuf;

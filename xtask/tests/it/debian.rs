@@ -27,13 +27,13 @@ find -L kernel -name '*.ko' | sed 's/$/:/' | sort >modules.dep
 "#;
 
 /// A home directory with an archive in it.
-struct Home {
+pub struct Home {
     directory: tempfile::TempDir,
-    path: String,
+    pub path: String,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = fake_qemu::install(directory.path(), "good");
         let home = Self { directory, path };
@@ -52,12 +52,12 @@ impl Home {
         home
     }
 
-    fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         self.directory.path()
     }
 
     /// Puts a package into a suite.
-    fn add(&self, suite: &str, package: &Package) {
+    pub fn add(&self, suite: &str, package: &Package) {
         let folder = self.path().join("archive").join(suite);
         fs::create_dir_all(&folder).unwrap();
         let bytes = package.deb();
@@ -96,7 +96,7 @@ impl Home {
     }
 
     /// What apt-get was told since the last time, but for updates of what is not there.
-    fn log(&self) -> Vec<String> {
+    pub fn log(&self) -> Vec<String> {
         let path = self.path().join("apt.log");
         let text = fs::read_to_string(&path).unwrap_or_default();
         let _ = fs::remove_file(path);
@@ -114,14 +114,14 @@ impl Home {
     }
 
     /// Makes lists older than they may be.
-    fn forget_lists(&self) {
+    pub fn forget_lists(&self) {
         for entry in fs::read_dir(self.path().join("cache/apt")).unwrap() {
             let _ = fs::remove_file(entry.unwrap().path().join("stamp"));
         }
     }
 
     /// What is below the kernels' folder.
-    fn kernels(&self) -> Vec<String> {
+    pub fn kernels(&self) -> Vec<String> {
         let Ok(entries) = fs::read_dir(self.path().join("x86_64")) else {
             return Vec::new();
         };
@@ -133,12 +133,12 @@ impl Home {
     }
 }
 
-/// A package of a kernel.
-struct Package {
-    name: String,
-    version: &'static str,
-    depends: String,
-    files: Vec<(String, Vec<u8>)>,
+/// A package, of a kernel for example.
+pub struct Package {
+    pub name: String,
+    pub version: &'static str,
+    pub depends: String,
+    pub files: Vec<(String, Vec<u8>)>,
 }
 
 impl Package {

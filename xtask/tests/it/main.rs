@@ -28,6 +28,7 @@ mod publish;
 mod report;
 mod report_samples;
 mod rooms;
+mod root;
 mod runner;
 mod secrets;
 mod session;
