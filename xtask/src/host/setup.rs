@@ -605,6 +605,8 @@ mod tests {
         for arch in arch::ARCHITECTURES {
             tools.extend(for_build(arch));
             tools.extend(for_vm(arch));
+            // That of this host's architecture is for the others.
+            tools.push(Tool::program(format!("{}-gcc", arch.triplet)));
         }
         tools
     }
@@ -625,6 +627,25 @@ mod tests {
                     "{tool} on {family:?}: {name:?}"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn foreign_kernels_take_a_cross_compiler_beside_the_hosts() {
+        let host = arch::host().unwrap();
+        let foreign = ["aarch64", "x86_64"].map(|name| arch::find(name).unwrap());
+        let foreign = foreign.into_iter().find(|arch| *arch != host).unwrap();
+        let cross = Tool::program(format!("{}-gcc", foreign.triplet));
+        for tools in [for_build(foreign), for_external_module(foreign)] {
+            assert!(tools.contains(&cross) && tools.contains(&Tool::program("gcc")));
+        }
+        assert!(!for_build(host).iter().any(is_cross_compiler));
+        let arm = Tool::program("arm-linux-gnueabihf-gcc");
+        for (family, expected) in [
+            (Family::Debian, Some("gcc-arm-linux-gnueabihf")),
+            (Family::Alpine, None),
+        ] {
+            assert_eq!(package(&arm, &distribution(family, "any", None)), expected);
         }
     }
 
