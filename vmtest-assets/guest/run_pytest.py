@@ -82,7 +82,7 @@ class Plugin:
         self.options, self.events, self.past = options, events, past
         self.counts = dict(past.counts)
         self.collected = 0
-        self._kernel_log = common.KernelLog("/dev/kmsg" if options.in_guest else "")
+        self._kernel_log = common.KernelLog(options.kernel_log)
         # Told about when the number of tests is known: name, reports.
         self._unimported = []
         self._names = []
@@ -369,31 +369,10 @@ def parse(words):
     parser.add_argument("--check", action="store_true")
     options = parser.parse_args(words[:end])
     options.words = words[end + 1 :]
-    options.in_guest = False
+    first = re.compile("-x$|--exitfirst$|--maxfail")
+    options.failfast = any(first.match(word) for word in options.words)
     return options
 
 
-def main():
-    sys.stdout = sys.__stdout__ = common.Text(sys.stdout)
-    sys.stderr = sys.__stderr__ = common.Text(sys.stderr)
-    options = parse(sys.argv[1:])
-    # As with `python3 -m pytest`: modules are found from where we stand, and not
-    # beside this file.
-    sys.path[0] = os.getcwd()
-    top = os.path.abspath(options.top)
-    if top not in sys.path:
-        sys.path.insert(0, top)
-    if options.check:
-        check(options)
-    # Tests that start Python of their own must not report as if they were us.
-    path = os.environ.pop("VMTEST_EVENTS", None)
-    options.in_guest = path == "/run/vmtest/events"
-    if path is None or options.count:
-        return run(options, common.Events(None), common.Past())
-    first = re.compile("-x$|--exitfirst$|--maxfail")
-    options.failfast = any(first.match(word) for word in options.words)
-    return common.with_journal(options, os.path.abspath(path), run)
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(common.main(parse, check, run))

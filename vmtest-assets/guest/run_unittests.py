@@ -984,8 +984,7 @@ class Text(io.TextIOWrapper):
 def test(options, events, past):
     """Loads the tests and runs those that have not been run; the exit status."""
     Result.events, Result.past = events, past
-    in_guest = os.environ.get("VMTEST_EVENTS") == "/run/vmtest/events"
-    Result.kernel_log = KernelLog("/dev/kmsg" if in_guest else "")
+    Result.kernel_log = KernelLog(options.kernel_log)
     if options.catch:
         unittest.installHandler()
     more = {}
@@ -1062,21 +1061,23 @@ def with_journal(options, path, test):
                 pass
 
 
-def main():
+def main(parse=parse, check=check, test=test):
+    """With the three of another framework, its main."""
     sys.stdout = sys.__stdout__ = Text(sys.stdout)
     sys.stderr = sys.__stderr__ = Text(sys.stderr)
     options = parse(sys.argv[1:])
-    # As with `python3 -m unittest`: modules are found from where we stand, and
-    # not beside this file.
+    # As with `python3 -m unittest` and `-m pytest`: modules are found from where we
+    # stand, and not beside this file.
     sys.path[0] = os.getcwd()
     if options.top is not None:
         top = os.path.abspath(options.top)
         if top not in sys.path:
             sys.path.insert(0, top)
-    if options.check:
-        check(options)
     # Tests that start Python of their own must not report as if they were us.
     path = os.environ.pop("VMTEST_EVENTS", None)
+    options.kernel_log = "/dev/kmsg" if path == "/run/vmtest/events" else ""
+    if options.check:
+        check(options)
     if path is None or options.count:
         return test(options, Events(path), Past())
     return with_journal(options, os.path.abspath(path), test)

@@ -83,7 +83,7 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
     listed.retain(|listed| local || listed.asset.is_some());
     if let Some(request) = request {
         let all = listed.clone();
-        listed.retain(|listed| request.matches(listed.arch(), listed.release()));
+        listed.retain(|listed| request.names(listed.arch(), listed.release()));
         if listed.is_empty() {
             let releases = all.iter().map(Candidate::release);
             return Err(request.nothing_matches(releases, &place).into());

@@ -9,14 +9,14 @@ use crate::kernel::config::OwnFragment;
 use crate::model::project::{self, Choice, parse_size};
 use crate::model::run_event::{Observer, SessionEnd};
 use crate::report::{files, github, terminal::Reporter};
-use crate::run::framework::{self, FRAMEWORKS};
+use crate::run::framework::{self, FRAMEWORKS, Framework};
 use crate::run::{schedule::Partition, schedule::RetryPolicy, session::SessionOptions};
 use crate::run::{test_run::TestOptions, test_run::TestRun};
 use crate::supply::Sources;
 use crate::vm::preflight;
 use anyhow::{Context, Result};
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 
 /// Run a project's tests on kernels, each in a VM
 ///
@@ -157,7 +157,10 @@ fn options(env: &Env, flags: &TestFlags, setup: bool) -> Result<TestOptions> {
 }
 
 fn runners() -> PossibleValuesParser {
-    FRAMEWORKS.iter().map(|framework| framework.name()).into()
+    let value = |framework: &&'static dyn Framework| {
+        PossibleValue::new(framework.name()).help(framework.about())
+    };
+    FRAMEWORKS.iter().map(value).into()
 }
 
 /// The flags that `test` and `bisect` have in common.

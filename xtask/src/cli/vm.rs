@@ -13,6 +13,7 @@ use crate::base::terminal::{self, RawTerminal};
 use crate::base::{env::Env, interrupt, process::shell_quote, shown, stdout, temporary, ui::Ui};
 use crate::cli::{kernels::KernelFlags, machine::MachineFlags, release::SourceFlags};
 use crate::host::setup;
+use crate::kernel::config::OwnFragment;
 use crate::model::kernel_request::KernelRequest;
 use crate::model::{complaint::STALL, kernel::LocalKernel};
 use crate::supply::{self, Sources};
@@ -58,6 +59,10 @@ started) that occurred.")]
 pub struct VmFlags {
     #[command(flatten)]
     pub kernels: KernelFlags,
+    /// Take only kernels that have the options of this fragment of a project's own; --setup builds
+    /// one for -k '6.1.*+NAME'; repeatable
+    #[arg(long, value_name = "FRAGMENT")]
+    pub config: Vec<PathBuf>,
     /// Of several kernels, run this many VMs at a time [default: what memory and processors allow]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
@@ -112,6 +117,7 @@ pub fn run(env: &Env, flags: &VmFlags, setup: bool) -> Result<u8> {
     }
     let basis = Basis::new(env, flags, &requests, setup)?;
     let kernel = supply::resolve(env, requests.first(), &basis.sources)?;
+    basis.require_options(env, &kernel)?;
     let mut request = interactive(flags, basis.vm(env, kernel, log::path(&env.paths)?)?);
     if flags.dry_run {
         let line = vm::dry_run(&request, &env.paths)?;
@@ -184,10 +190,17 @@ impl<'f> Basis<'f> {
         preflight::check(flags.machine.memory.unwrap_or(vm::MEMORY))?;
         Ok(Self {
             flags,
-            sources: flags.sources.sources(env, setup)?,
+            sources: Sources {
+                own: OwnFragment::read_all(&flags.config)?,
+                ..flags.sources.sources(env, setup)?
+            },
             devices,
             variables,
         })
+    }
+
+    fn require_options(&self, env: &Env, kernel: &LocalKernel) -> Result<()> {
+        OwnFragment::require(&self.sources.own, env, kernel, "--config")
     }
 
     fn vm(&self, env: &Env, kernel: LocalKernel, console_log: PathBuf) -> Result<vm::Vm> {

@@ -542,7 +542,8 @@ impl fmt::Display for Audited<'_> {
 
 /// Compares the text of a finished `.config` with what is wanted for a version. Of a kernel
 /// that we do not build it does not matter what is built in and what is a module, apart from
-/// `early` options, whose modules nothing could load; of one that we build `early` is `None`.
+/// `early` options, whose modules nothing could load, and a list may have more in it; of one that
+/// we build `early` is `None`.
 pub fn audit<'a>(
     merged: &'a Merged,
     version: &Version,
@@ -565,6 +566,11 @@ pub fn audit<'a>(
             (Value::Text(text), Value::No) if text.is_empty() => State::Set,
             (Value::Yes, Value::Module) if early.is_some_and(is_late) => State::There,
             (Value::Module, Value::Yes) if early.is_some() => State::There,
+            (Value::Text(wanted), Value::Text(found))
+                if early.is_some() && lists(found, wanted) =>
+            {
+                State::There
+            }
             _ => State::Lost,
         };
         Audited {
@@ -577,6 +583,12 @@ pub fn audit<'a>(
     Audit {
         options: options.collect(),
     }
+}
+
+/// Whether a list with commas (`CONFIG_LSM`) has all that another one has.
+fn lists(found: &str, wanted: &str) -> bool {
+    let found = found.split(',').collect::<Vec<_>>();
+    wanted.split(',').all(|item| found.contains(&item))
 }
 
 #[cfg(test)]

@@ -158,6 +158,16 @@ impl KernelRequest {
     /// Whether a release on an architecture is asked for. Always false for a
     /// path or a source, which are not looked up by name.
     pub fn matches(&self, arch: &Arch, release: &Release) -> bool {
+        let named = match &self.selector {
+            Selector::Pattern(Pattern::Release(_)) => true,
+            Selector::Pattern(Pattern::Wildcards(wildcards)) => wildcards.as_str().contains('+'),
+            _ => false,
+        };
+        (named || release.options().is_none()) && self.names(arch, release)
+    }
+
+    /// The same, whether or not it was built with options beyond ours.
+    pub fn names(&self, arch: &Arch, release: &Release) -> bool {
         let Selector::Pattern(pattern) = &self.selector else {
             return false;
         };
@@ -167,12 +177,6 @@ impl KernelRequest {
             Pattern::Release(wanted) => release == wanted,
             Pattern::Wildcards(wildcards) => wildcards.matches(&release.to_string()),
         };
-        let named = match pattern {
-            Pattern::Series(_) | Pattern::Version(_) => false,
-            Pattern::Release(_) => true,
-            Pattern::Wildcards(wildcards) => wildcards.as_str().contains('+'),
-        };
-        let matches = matches && (named || release.options().is_none());
         matches && self.arch.is_none_or(|wanted| wanted == arch)
     }
 

@@ -147,10 +147,10 @@ pub struct Project {
     #[serde(default)]
     pub needs: Needs,
     pub cross: Option<Cross>,
-    #[serde(default, deserialize_with = "expectations", rename = "expect")]
+    #[serde(default, deserialize_with = "expected", rename = "expect")]
     pub expectations: Vec<Expectation>,
     /// Complaints of kernels that make no run fail.
-    #[serde(default, deserialize_with = "allowances", rename = "allow")]
+    #[serde(default, deserialize_with = "allowed", rename = "allow")]
     pub allowances: Vec<Expectation>,
     pub local: Option<Local>,
     /// What is tested without a checkout.
@@ -563,48 +563,36 @@ fn memory<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Option<u32>, D::Er
     memory.map(Some).ok_or_else(|| D::Error::custom(wrong()))
 }
 
-/// As an [`Expectation`] is in project files: results may have more keys.
-#[derive(Deserialize)]
-#[serde(remote = "Expectation", deny_unknown_fields)]
-struct ExpectationTable {
-    test: String,
-    #[serde(skip)]
-    complaint: bool,
-    kernels: Option<String>,
-    flavor: Option<String>,
-    arch: Option<String>,
-    reason: String,
-    until: Option<String>,
+/// A reader of tables that are an [`Expectation`] each; results may have more keys than these.
+macro_rules! expectations {
+    ($reader:ident, $key:literal, $is_complaint:expr) => {
+        fn $reader<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<Expectation>, D::Error> {
+            #[derive(Deserialize)]
+            #[serde(remote = "Expectation", deny_unknown_fields)]
+            struct ExpectationTable {
+                #[serde(rename = $key)]
+                test: String,
+                #[serde(skip, default = "is_complaint")]
+                complaint: bool,
+                kernels: Option<String>,
+                flavor: Option<String>,
+                arch: Option<String>,
+                reason: String,
+                until: Option<String>,
+            }
+            fn is_complaint() -> bool {
+                $is_complaint
+            }
+            #[derive(Deserialize)]
+            struct Row(#[serde(with = "ExpectationTable")] Expectation);
+            let rows = Vec::<Row>::deserialize(deserializer)?;
+            Ok(rows.into_iter().map(|row| row.0).collect())
+        }
+    };
 }
 
-fn expectations<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<Expectation>, D::Error> {
-    #[derive(Deserialize)]
-    struct Row(#[serde(with = "ExpectationTable")] Expectation);
-    let rows = Vec::<Row>::deserialize(deserializer)?;
-    Ok(rows.into_iter().map(|row| row.0).collect())
-}
-
-/// As one of a complaint is.
-#[derive(Deserialize)]
-#[serde(remote = "Expectation", deny_unknown_fields)]
-struct AllowanceTable {
-    #[serde(rename = "pattern")]
-    test: String,
-    #[serde(skip, default = "yes")]
-    complaint: bool,
-    kernels: Option<String>,
-    flavor: Option<String>,
-    arch: Option<String>,
-    reason: String,
-    until: Option<String>,
-}
-
-fn allowances<'d, D: Deserializer<'d>>(deserializer: D) -> Result<Vec<Expectation>, D::Error> {
-    #[derive(Deserialize)]
-    struct Row(#[serde(with = "AllowanceTable")] Expectation);
-    let rows = Vec::<Row>::deserialize(deserializer)?;
-    Ok(rows.into_iter().map(|row| row.0).collect())
-}
+expectations!(expected, "test", false);
+expectations!(allowed, "pattern", true);
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chosen {

@@ -717,6 +717,16 @@ pub fn exit_status<'a>(outcomes: impl IntoIterator<Item = &'a RunOutcome>) -> u8
     worst.find(|status| statuses.contains(status)).unwrap_or(0)
 }
 
+/// Class and name. Dots behind the first blank (`setUpClass (tests.test_x.TestX)`, parameters
+/// of subtests) separate nothing.
+pub fn class_and_name(id: &str) -> (&str, &str) {
+    let end = id.find([' ', '(', '[']).unwrap_or(id.len());
+    match id[..end].rfind('.') {
+        Some(dot) => (&id[..dot], &id[dot + 1..]),
+        None => ("", id),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -24,7 +24,7 @@ use super::complaints;
 use super::matrix::{TestMatrix, TestVerdict, console, is_odd};
 use super::totals::{self, TestTotals};
 use crate::model::results::{Results, RunRecord};
-use crate::model::test_event::{FinishedTest, TestOutcome};
+use crate::model::test_event::{FinishedTest, TestOutcome, class_and_name};
 
 /// The whole document.
 pub fn render(results: &Results) -> String {
@@ -87,7 +87,7 @@ fn suite(run: &RunRecord) -> JunitSuite {
         ..JunitSuite::default()
     };
     for test in &run.tally.finished_tests {
-        suite.case(split(&test.id), test.seconds, kind(test));
+        suite.case(class_and_name(&test.id), test.seconds, kind(test));
     }
     let complaints = &run.tally.complaints;
     if let Some(worst) = complaints
@@ -131,10 +131,14 @@ fn suite(run: &RunRecord) -> JunitSuite {
             text: run.evidence.trouble.clone(),
         };
         // Nobody but us has a class of this name.
-        suite.case(running.map_or(("vmtest", outcome), split), 0.0, Some(error));
+        suite.case(
+            running.map_or(("vmtest", outcome), class_and_name),
+            0.0,
+            Some(error),
+        );
         for test in run.tally.killers().filter(|test| Some(*test) != running) {
             let error = CaseDetail::error(outcome, "it ended the test process");
-            suite.case(split(test), 0.0, Some(error));
+            suite.case(class_and_name(test), 0.0, Some(error));
         }
         suite.output.clone_from(&run.evidence.output_tail);
         suite.console = console(run).to_owned();
@@ -219,16 +223,6 @@ fn exception(test: &FinishedTest) -> &str {
     let is_class = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
     let class = class.filter(|class| !class.is_empty() && class.chars().all(is_class));
     class.unwrap_or(test.outcome.name())
-}
-
-/// Class and name. Dots behind the first blank (`setUpClass (tests.test_x.TestX)`, parameters
-/// of subtests) separate nothing.
-pub(super) fn split(id: &str) -> (&str, &str) {
-    let end = id.find([' ', '(', '[']).unwrap_or(id.len());
-    match id[..end].rfind('.') {
-        Some(dot) => (&id[..dot], &id[dot + 1..]),
-        None => ("", id),
-    }
 }
 
 impl JunitSuite {
@@ -560,7 +554,7 @@ mod tests {
             ("", "", ""),
             ("dot.", "dot", ""),
         ] {
-            assert_eq!(split(id), (class, name), "{id}");
+            assert_eq!(class_and_name(id), (class, name), "{id}");
         }
     }
 

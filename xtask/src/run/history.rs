@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::base::{disk, env::Env, input, lock, temporary::Temporary};
 use crate::model::results::{Phases, RunName, RunRecord};
-use crate::model::test_event::{FinishedTest, RunOutcome};
+use crate::model::test_event::{FinishedTest, RunOutcome, class_and_name};
 use crate::model::version::{Release, Version};
 
 /// Runs that are kept per kernel, the newest ones.
@@ -111,11 +111,8 @@ fn class_seconds(tests: &[FinishedTest]) -> BTreeMap<String, f64> {
     let mut classes = BTreeMap::<&str, f64>::new();
     for test in tests {
         // `setUpClass (module.Class)` is no test.
-        if let Some((class, _)) = test.id.rsplit_once('.')
-            && class.len() <= LONGEST_CLASS
-            && !class.contains(' ')
-            && test.seconds.is_finite()
-        {
+        let (class, _) = class_and_name(&test.id);
+        if (1..=LONGEST_CLASS).contains(&class.len()) && test.seconds.is_finite() {
             *classes.entry(class).or_default() += test.seconds.max(0.0);
         }
     }

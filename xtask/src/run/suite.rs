@@ -16,7 +16,8 @@ pub use self::merge::merge;
 use self::sink::Judge;
 pub use self::sink::{Outlet, SuiteSink};
 use crate::base::error::{self, Failure, FailureKind};
-use crate::base::{disk, env::Env, environment::guest_environment, input};
+use crate::base::{disk, env::Env, environment::guest_environment};
+use crate::kernel::config::OwnFragment;
 use crate::kernel::distro::headers;
 use crate::kernel::module::{self, ModuleOptions};
 use crate::model::project::{Discovery, Project};
@@ -178,32 +179,7 @@ impl Suite<'_> {
 
     /// Refuses a kernel that lacks options that the project asks for.
     pub fn require_options(&self, env: &Env, kernel: &LocalKernel) -> Result<()> {
-        let (name, release) = (&self.project.name, &kernel.release);
-        for own in &self.options.sources.own {
-            let text = kernel.config.as_deref();
-            let text = text.and_then(|path| input::text(path, input::TEXT).ok());
-            let lacking = text.and_then(|text| own.lacking(&release.version, &text));
-            let Some(lacking) = lacking else {
-                env.ui.warn(format!(
-                    "{release}: its configuration is unknown; taken to have the options of {name}"
-                ));
-                continue;
-            };
-            let again = format!("-k '{}.*default+{}'", release.version.series, own.name);
-            if !lacking.is_empty() {
-                let lacking = lacking.join(", ");
-                let message = format!("{release} lacks options that {name} needs: {lacking}");
-                let hint = format!("with {again} --setup builds a kernel that has them");
-                return Err(Failure::setup(message).hint(hint).into());
-            }
-            if own.outdates(kernel) {
-                let why = "was made from other options of that name";
-                let remedy = "--setup builds it again";
-                env.ui
-                    .warn(format!("{release} is stale: it {why}; {remedy}"));
-            }
-        }
-        Ok(())
+        OwnFragment::require(&self.options.sources.own, env, kernel, &self.project.name)
     }
 
     pub fn module(&self, env: &Env, kernel: &LocalKernel) -> Result<Option<PathBuf>> {

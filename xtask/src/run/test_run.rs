@@ -262,6 +262,10 @@ fn require(env: &Env, options: &TestOptions) -> Result<()> {
         let message = format!("the tests of the host need a runner of ours, not {framework}");
         return Err(Failure::usage(message).hint("--runner unittest").into());
     }
+    if project.tests.emulated.is_some() && !options.framework.has_markers() {
+        let message = format!("tests.emulated picks by markers, which {framework} has not");
+        return Err(Failure::usage(message).hint("--runner pytest").into());
+    }
     if options.session.shards > 1 && !options.framework.splits() {
         let message = format!("VMs cannot share the tests of {framework}");
         return Err(Failure::usage(message).hint("without --shards").into());

@@ -189,6 +189,54 @@ fn a_kernel_without_the_projects_options_is_refused_and_the_others_go_on() {
 }
 
 #[test]
+fn options_of_a_projects_own_are_those_that_a_kernel_was_built_from() {
+    let setting = Setting::new(&["6.2.1"], include_str!("files/session/passes.py"));
+    let release = "6.2.1-vmtest1.1mine+fuse";
+    let kernel = setting.work.path().join(format!("x86_64/kernel-{release}"));
+    fake_kernel::write(&kernel, release, "00ff00ff", 0);
+    let config = format!("{}CONFIG_FUSE_FS=y\n", fake_kernel::GUEST_CONFIG);
+    fs::write(kernel.join("build/.config"), &config).unwrap();
+    let fragment = setting.project().join("fuse.config");
+    fs::write(&fragment, "# File systems.\nCONFIG_FUSE_FS=y\n").unwrap();
+    let vm = |arguments: &str| {
+        let call = xtask(setting.work.path()).args("vm --accel tcg --config");
+        let call = call.arg(&fragment).args(arguments).args("-- true");
+        let call = call.env("PATH", &setting.path);
+        call.env("TMPDIR", setting.work.path()).run()
+    };
+    vm("--from local -k 6.2.*+fuse").expect_status(0);
+    // As the fragment was when the kernel was built from it.
+    let manifest = fs::read_to_string(kernel.join("manifest.json")).unwrap();
+    let options = r#"{"options": [{"name": "fuse", "checksum": "00"}], "#;
+    let manifest = manifest.replacen('{', options, 1);
+    fs::write(kernel.join("manifest.json"), manifest).unwrap();
+    let stale = vm("--from local -k 6.2.*+fuse").expect_status(3);
+    let words = format!("{release} was built from other options called fuse");
+    assert!(stale.stderr.contains(&words), "{}", stale.stderr);
+    let hint = "--setup -k '6.2.*mine+fuse' builds";
+    assert!(stale.stderr.contains(hint), "{}", stale.stderr);
+    let several = vm("--from local -k 6.2.*mine+fuse,6.2.1").expect_status(3);
+    assert!(several.stderr.contains(&words), "{}", several.stderr);
+    // It would be built again; no kernel of this flavor can be.
+    let built = vm("--from local,build -k 6.2.*mine+fuse").expect_status(2);
+    assert!(built.stderr.contains("flavor"), "{}", built.stderr);
+    assert!(!built.stderr.contains(&words), "{}", built.stderr);
+    let listed = xtask(setting.work.path()).args("-q list 6.2").run();
+    let listed = listed.expect_status(0).stdout;
+    assert!(listed.contains(release), "{listed}");
+}
+
+#[test]
+fn markers_are_pytests_alone() {
+    let setting = Setting::new(&["6.1.1"], include_str!("files/session/passes.py"));
+    let file = "name = \"example\"\n[tests]\nemulated = \"not slow\"\n";
+    fs::write(setting.project().join("vmtest.toml"), file).unwrap();
+    let run = setting.test("-k 6.1").expect_status(2);
+    let words = "tests.emulated picks by markers, which unittest has not (--runner pytest)";
+    assert!(run.stderr.contains(words), "{}", run.stderr);
+}
+
+#[test]
 fn what_several_requests_pick_is_tested_once() {
     let setting = Setting::new(&["6.1.1"], include_str!("files/session/passes.py"));
     setting.test("-k 6.1 -k 6.1.1*,6.*").expect_status(0);

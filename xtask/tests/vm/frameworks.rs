@@ -1,7 +1,7 @@
 //! The same small suite under each test framework, on three kernels: the same verdicts, and
 //! `bisect` finds the kernel from which on its test `changes` fails.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use support::host::entries;
 
 use crate::distribution::kernel_of_debian;
-use crate::{Call, Ended, folder, kernel, listed};
+use crate::{Call, Ended, folder, kernel, listed, test};
 
 /// From here on `changes` fails.
 const CHANGES: (u32, u32) = (6, 6);
@@ -117,6 +117,53 @@ fn unittest() {
     let files = [("test_suite.py", include_str!("files/suite_unittest.py"))];
     let project = project("", &files);
     check(project.path(), &["nests"], "test_suite.Sample.test_changes");
+}
+
+const PYTEST: &str = r#"
+tests = { runner = "pytest", emulated = "not slow" }
+needs = { pytest = ["pytest==9.0.0"] }
+"#;
+
+#[test]
+fn pytest() {
+    let files = [("test_suite.py", include_str!("files/suite_pytest.py"))];
+    let project = project(&PYTEST.replace(", emulated = \"not slow\"", ""), &files);
+    check(project.path(), &["nests"], "test_suite.test_changes");
+}
+
+#[test]
+fn vms_share_the_tests_of_pytest_and_leave_slow_ones_out() {
+    let files = [
+        ("test_functions.py", include_str!("files/suite_pytest.py")),
+        ("test_class.py", include_str!("files/suite_unittest.py")),
+    ];
+    let project = project(PYTEST, &files);
+    let reports = project.path().join("reports");
+    let arguments = format!(
+        "--accel tcg --shards 2 -j 2 --report-dir {}",
+        reports.display()
+    );
+    test(project.path(), &arguments).output().expect(0);
+    let results = fs::read_to_string(reports.join("results.jsonl")).unwrap();
+    let events = results
+        .lines()
+        .map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    let events = events.collect::<Vec<_>>();
+    let tests = events
+        .iter()
+        .filter(|event| event["event"] == "test-finished");
+    let shards = tests.clone().filter_map(|test| test["shard"].as_u64());
+    assert_eq!(shards.collect::<BTreeSet<_>>(), BTreeSet::from([1, 2]));
+    let skipped = tests.clone().filter(|test| test["outcome"] == "skipped");
+    let skipped = skipped.map(|test| (test["id"].as_str(), test["reason"].as_str()));
+    let left_out = Some("left out where processors are emulated: not slow");
+    let wanted = BTreeSet::from([
+        (Some("test_class.Sample.test_skips"), Some("not here")),
+        (Some("test_functions.test_skips"), Some("not here")),
+        (Some("test_functions.test_waits"), left_out),
+    ]);
+    assert_eq!(skipped.collect::<BTreeSet<_>>(), wanted);
+    assert_eq!(tests.count(), 10);
 }
 
 #[test]

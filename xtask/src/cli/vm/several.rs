@@ -208,6 +208,9 @@ impl Commands<'_> {
             Err(error) => return self.unstarted(name.kernel, wanted.stage(), error),
         };
         let name = queue::name(&kernel);
+        if let Err(error) = self.basis.require_options(self.env, &kernel) {
+            return self.unstarted(name.kernel, Stage::Setup, error);
+        }
         let title = match number {
             1 => name.among(self.several_arches),
             number => format!("{} ({number})", name.among(self.several_arches)),

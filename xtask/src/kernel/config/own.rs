@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 
 use super::{FinalConfig, Merged, Value, WantedOption, audit, parse_fragment};
-use crate::base::{error::Failure, input, sha256::Sha256};
+use crate::base::{env::Env, error::Failure, input, sha256::Sha256};
 use crate::kernel::manifest::Manifest;
 use crate::model::kernel::LocalKernel;
+use crate::model::kernel_request::DEFAULT_FLAVOR;
 use crate::model::project::{FILE_NAME, Project};
 use crate::model::version::{Version, is_options_name};
 
@@ -68,7 +69,8 @@ impl OwnFragment {
     }
 
     /// The options that a finished `.config` of a version lacks, with what it has instead. It
-    /// does not matter what is built in and what is a module. `None` if it is no `.config`.
+    /// does not matter what is built in and what is a module, nor what more is in a list.
+    /// `None` if it is no `.config`.
     pub fn lacking(&self, version: &Version, final_config: &str) -> Option<Vec<String>> {
         if FinalConfig::parse(final_config).is_empty() {
             return None;
@@ -85,6 +87,37 @@ impl OwnFragment {
             }
         });
         Some(lost.collect())
+    }
+
+    /// Refuses a kernel that lacks options of these fragments, or that was built from others of
+    /// the same name. `whose` options they are is said.
+    pub fn require(all: &[Self], env: &Env, kernel: &LocalKernel, whose: &str) -> Result<()> {
+        let release = &kernel.release;
+        let flavor = release.vmtest().map(|suffix| suffix.flavor.clone());
+        let flavor = flavor.unwrap_or_else(|| DEFAULT_FLAVOR.to_owned());
+        for own in all {
+            let text = kernel.config.as_deref();
+            let text = text.and_then(|path| input::text(path, input::TEXT).ok());
+            let lacking = text.and_then(|text| own.lacking(&release.version, &text));
+            let Some(lacking) = lacking else {
+                env.ui.warn(format!(
+                    "{release}: its configuration is unknown; taken to have the options of {whose}"
+                ));
+                continue;
+            };
+            let message = if !lacking.is_empty() {
+                let lacking = lacking.join(", ");
+                format!("{release} lacks options that {whose} needs: {lacking}")
+            } else if own.outdates(kernel) {
+                format!("{release} was built from other options called {}", own.name)
+            } else {
+                continue;
+            };
+            let (series, name) = (release.version.series, &own.name);
+            let hint = format!("--setup -k '{series}.*{flavor}+{name}' builds a kernel from them");
+            return Err(Failure::setup(message).hint(hint).into());
+        }
+        Ok(())
     }
 
     /// Whether a kernel was made from another fragment of this name.
@@ -205,6 +238,20 @@ mod tests {
         ];
         assert_eq!(lacking("6.1.1", &other).unwrap(), wrong);
         assert_eq!(lacking("6.1.1", ""), None);
+        // As Debian has it.
+        let list = |list: &str| has.replace("landlock", list) + "CONFIG_SECURITY_LANDLOCK=y\n";
+        for (found, missing) in [
+            (
+                "landlock,lockdown,yama,loadpin,safesetid,integrity,apparmor,bpf",
+                0,
+            ),
+            ("yama,landlock", 0),
+            ("yama,landlocked", 1),
+            ("", 1),
+        ] {
+            let lost = lacking("6.1.1", &list(found)).unwrap();
+            assert_eq!(lost.len(), missing, "{found}: {lost:?}");
+        }
     }
 
     #[test]

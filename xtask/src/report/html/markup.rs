@@ -6,7 +6,8 @@ use std::fmt::{self, Arguments, Display, Formatter, Write as _};
 use std::path::{Component, Path};
 
 use crate::base::shown;
-use crate::report::{compact::shortened, junit::split};
+use crate::model::test_event::class_and_name;
+use crate::report::compact::shortened;
 
 /// A piece of the page, which [`html!`] makes.
 #[derive(Debug, Default)]
@@ -169,7 +170,7 @@ pub(super) fn name(test: &str) -> Html {
 
 /// A test's module, class and the rest; what its name has none of is empty.
 pub(super) fn parts(test: &str) -> (&str, &str, &str) {
-    let (class, method) = split(test);
+    let (class, method) = class_and_name(test);
     let (module, class) = class.rsplit_once('.').unwrap_or((class, ""));
     (module, class, method)
 }

@@ -12,6 +12,10 @@ impl Framework for AnyCommand {
         "command"
     }
 
+    fn about(&self) -> &'static str {
+        "A command's exit status alone: one test, called `command`"
+    }
+
     fn reader(&self) -> Option<Box<dyn OutputReader>> {
         Some(Box::new(ExitReader {
             begin: Instant::now(),
@@ -28,7 +32,7 @@ impl OutputReader for ExitReader {
         Vec::new()
     }
 
-    fn finish(&mut self, status: u8) -> Result<Vec<TestEvent>, String> {
+    fn finish(&mut self, status: u8) -> (Vec<TestEvent>, Result<(), String>) {
         let outcome = match status {
             0 => TestOutcome::Passed,
             _ => TestOutcome::Failed,
@@ -39,14 +43,15 @@ impl OutputReader for ExitReader {
         test.reason = (status != 0).then(|| format!("ended with status {status}"));
         let mut counts = Counts::default();
         counts.add(outcome);
-        Ok(vec![
-            TestEvent::RunStarted {
-                tests: 1,
-                all: None,
-            },
-            TestEvent::TestFinished(test),
-            TestEvent::RunFinished { counts, seconds },
-        ])
+        let started = TestEvent::RunStarted {
+            tests: 1,
+            all: None,
+        };
+        let finished = TestEvent::RunFinished { counts, seconds };
+        (
+            vec![started, TestEvent::TestFinished(test), finished],
+            Ok(()),
+        )
     }
 }
 
@@ -66,7 +71,7 @@ mod tests {
             let mut reader = AnyCommand.reader().unwrap();
             assert_eq!(reader.push(b"not ok 1\n\xff"), []);
             let mut tally = Tally::default();
-            let events = reader.finish(status).unwrap();
+            let (events, _) = reader.finish(status);
             events.iter().for_each(|event| tally.push(event));
             assert_eq!(tally.outcome(status), expected);
             let [test] = &tally.finished_tests[..] else {

@@ -18,6 +18,10 @@ impl Framework for Go {
         "go"
     }
 
+    fn about(&self) -> &'static str {
+        "What a command prints, as `go test -json`"
+    }
+
     fn reader(&self) -> Option<Box<dyn OutputReader>> {
         Some(Box::new(LineReader::new(GoFormat::default())))
     }

@@ -22,6 +22,10 @@ impl Framework for Libtest {
         "libtest"
     }
 
+    fn about(&self) -> &'static str {
+        "What a command prints, as the text of `cargo test` or the JSON of libtest"
+    }
+
     fn reader(&self) -> Option<Box<dyn OutputReader>> {
         Some(Box::new(LineReader::new(LibtestFormat::default())))
     }
@@ -137,14 +141,12 @@ impl LineFormat for LibtestFormat {
         }
         if let Some(suite) = &mut self.suite {
             let line = suite.line;
-            let mut ends = format!("the output ends before the result of the tests of line {line}");
-            let failed = suite.failed.iter().map(|(test, _)| test.id.as_str());
-            if !suite.failed.is_empty() {
-                ends += &format!("; failed: {}", failed.collect::<Vec<_>>().join(", "));
-            }
+            let ends = format!("the output ends before the result of the tests of line {line}");
             let ends = told.here(ends);
             told.wrong_there(suite.disagrees.take().unwrap_or(ends));
         }
+        // Those that failed have come, without what they printed.
+        self.close(told);
     }
 }
 

@@ -49,6 +49,9 @@ pub trait Framework: Sync {
     /// What `runner` in a project file and `--runner` call it.
     fn name(&self) -> &'static str;
 
+    /// What it is, in a line of `--help`.
+    fn about(&self) -> &'static str;
+
     /// The file of the assets that runs the tests and sends their events. Without one the
     /// project's command runs them, and [`Framework::reader`] makes events of its output.
     fn runner(&self) -> Option<&'static str> {
@@ -84,6 +87,11 @@ pub trait Framework: Sync {
         Vec::new()
     }
 
+    /// Whether tests have markers, which `emulated` picks by.
+    fn has_markers(&self) -> bool {
+        false
+    }
+
     /// Whether VMs can share the tests of one run.
     fn splits(&self) -> bool {
         false
@@ -103,9 +111,9 @@ pub trait OutputReader: Send {
     fn push(&mut self, bytes: &[u8]) -> Vec<TestEvent>;
 
     /// The output has ended, and the command with `status` (128+N for signal N). The events
-    /// that are left, the last of them [`TestEvent::RunFinished`]; or what is wrong with the
-    /// output, with the line: then the runner died.
-    fn finish(&mut self, status: u8) -> Result<Vec<TestEvent>, String>;
+    /// that are left, the last of them [`TestEvent::RunFinished`] unless something is wrong with
+    /// the output, which is the second value, with the line: then the runner died.
+    fn finish(&mut self, status: u8) -> (Vec<TestEvent>, Result<(), String>);
 }
 
 pub fn named(name: &str) -> Option<&'static dyn Framework> {

@@ -84,7 +84,7 @@ impl<F: LineFormat> OutputReader for LineReader<F> {
         std::mem::take(&mut self.told.events)
     }
 
-    fn finish(&mut self, _status: u8) -> Result<Vec<TestEvent>, String> {
+    fn finish(&mut self, _status: u8) -> (Vec<TestEvent>, Result<(), String>) {
         if self.arrived > LONGEST_OUTPUT {
             self.told
                 .wrong(format!("more than {LONGEST_OUTPUT} bytes before"));
@@ -94,7 +94,8 @@ impl<F: LineFormat> OutputReader for LineReader<F> {
             false => self.take_line(),
         };
         self.format.end(&rest, &mut self.told);
-        self.told.end()
+        let end = self.told.end();
+        (std::mem::take(&mut self.told.events), end)
     }
 }
 
@@ -200,7 +201,7 @@ impl Told {
         self.last.elapsed().as_secs_f64()
     }
 
-    fn end(&mut self) -> Result<Vec<TestEvent>, String> {
+    fn end(&mut self) -> Result<(), String> {
         if self.nothing() {
             self.wrong("the output ends without a test result");
         }
@@ -214,7 +215,7 @@ impl Told {
         }
         let seconds = self.begin.elapsed().as_secs_f64();
         self.events.push(TestEvent::RunFinished { counts, seconds });
-        Ok(std::mem::take(&mut self.events))
+        Ok(())
     }
 }
 

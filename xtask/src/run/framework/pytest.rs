@@ -28,6 +28,10 @@ impl Framework for Pytest {
         "pytest"
     }
 
+    fn about(&self) -> &'static str {
+        "pytest, with a plugin of vmtest's"
+    }
+
     fn runner(&self) -> Option<&'static str> {
         Some("guest/run_pytest.py")
     }
@@ -37,7 +41,9 @@ impl Framework for Pytest {
     }
 
     fn run(&self, command: &TestCommand) -> Vec<OsString> {
-        words(command, &["--"])
+        let emulated = command.emulated.iter();
+        let emulated = emulated.flat_map(|markers| ["--emulated", markers]);
+        words(command, &emulated.chain(["--"]).collect::<Vec<_>>())
     }
 
     fn count(&self, command: &TestCommand) -> Option<Vec<OsString>> {
@@ -47,6 +53,10 @@ impl Framework for Pytest {
     /// The runner knows node ids by the names of unittest.
     fn pick(&self, test: &str) -> Vec<OsString> {
         vec![test.into()]
+    }
+
+    fn has_markers(&self) -> bool {
+        true
     }
 
     fn splits(&self) -> bool {
@@ -89,7 +99,7 @@ mod tests {
             arguments: vec!["-m".into(), "not net".into()],
         };
         let text = |words: Vec<OsString>| words.join("|".as_ref()).into_string().unwrap();
-        expect_test::expect!["/v/bin/python|-B|/run/r.py|--start|tests|--top|.|--pattern|test*.py|--emulated|not slow|--shard|2/3|--|-m|not net"]
+        expect_test::expect!["/v/bin/python|-B|/run/r.py|--start|tests|--top|.|--pattern|test*.py|--shard|2/3|--emulated|not slow|--|-m|not net"]
             .assert_eq(&text(Pytest.run(&command)));
         let count = text(Pytest.count(&command).unwrap());
         assert!(count.ends_with("|--count|--|-m|not net"), "{count}");

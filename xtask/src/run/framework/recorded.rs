@@ -19,7 +19,9 @@ fn events(
     let mut events = pieces
         .flat_map(|piece| reader.push(piece))
         .collect::<Vec<_>>();
-    events.extend(reader.finish(0)?);
+    let (left, end) = reader.finish(0);
+    events.extend(left);
+    end?;
     for event in &mut events {
         match event {
             TestEvent::TestFinished(test) => test.seconds = 0.0,
@@ -102,14 +104,13 @@ pub fn bear<R: OutputReader + Clone>(reader: &R, recording: &[u8]) {
     let mut begun = Vec::new();
     for (length, byte) in recording[..needed].iter().enumerate() {
         let mut tally = Tally::default();
-        let end = prefix.clone().finish(0);
-        let ended = end.is_ok();
+        let (left, end) = prefix.clone().finish(0);
         begun
             .iter()
-            .chain(&end.unwrap_or_default())
+            .chain(&left)
             .for_each(|event| tally.push(event));
         assert!(
-            !ended || tally.outcome(0).exit_status() != 0,
+            end.is_err() || tally.outcome(0).exit_status() != 0,
             "{:?}",
             &text[..length]
         );
@@ -134,6 +135,6 @@ pub fn bear_anything<R: OutputReader + Clone>(reader: &R) {
     for _ in 0..200 {
         assert_eq!(endless.push(&vec![b'x'; 1 << 20]), []);
     }
-    let wrong = endless.finish(0).unwrap_err();
+    let wrong = endless.finish(0).1.unwrap_err();
     assert!(wrong.contains("more than 134217728 bytes"), "{wrong}");
 }

@@ -23,6 +23,13 @@ impl Framework for Tap {
         self.0
     }
 
+    fn about(&self) -> &'static str {
+        match self.0 {
+            "ktap" => "What a command prints, as KTAP or as the kernel's kselftest runner does",
+            _ => "What a command prints, as TAP 13 or 14",
+        }
+    }
+
     fn reader(&self) -> Option<Box<dyn OutputReader>> {
         let format = TapFormat::new(self.0 == "ktap");
         Some(Box::new(LineReader::new(format)))

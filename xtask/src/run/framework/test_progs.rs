@@ -17,6 +17,10 @@ impl Framework for TestProgs {
         "test_progs"
     }
 
+    fn about(&self) -> &'static str {
+        "What the kernel's test_progs of BPF prints"
+    }
+
     fn reader(&self) -> Option<Box<dyn OutputReader>> {
         Some(Box::new(LineReader::new(ProgsFormat::default())))
     }

@@ -36,6 +36,10 @@ impl Framework for Unittest {
         "unittest"
     }
 
+    fn about(&self) -> &'static str {
+        "Python's unittest: vmtest discovers the tests and runs them"
+    }
+
     fn runner(&self) -> Option<&'static str> {
         Some("guest/run_unittests.py")
     }
@@ -115,9 +119,6 @@ pub fn words(command: &TestCommand, last: &[&str]) -> Vec<OsString> {
     .to_vec();
     for glob in &command.exclude {
         words.extend(["--exclude".into(), glob.into()]);
-    }
-    if let Some(markers) = &command.emulated {
-        words.extend(["--emulated".into(), markers.into()]);
     }
     if let Some((number, of)) = command.split {
         words.extend(["--shard".into(), format!("{number}/{of}").into()]);

@@ -100,7 +100,7 @@ fn what_is_kept_is_read_again() {
     let kernel = "6.1.192-vmtest1.1default";
     let tests = [
         ("t.A.a", 1.0),
-        ("t.A.b", 0.5),
+        ("t.A.b[x.y]", 0.5),
         ("t.B.a", 2.0),
         ("setUpClass (t.C)", 9.0),
         ("t.B.b", f64::NAN),

@@ -261,12 +261,11 @@ impl<'s> SuiteSink<'s> {
         let Some(mut reader) = self.reader.take() else {
             return Ok(None);
         };
-        match reader.finish(status) {
-            Err(how) => {
-                let running = self.tally.running.clone();
-                return Ok(Some(RunOutcome::RunnerDied { how, running }));
-            }
-            Ok(events) => self.take(events)?,
+        let (events, end) = reader.finish(status);
+        self.take(events)?;
+        if let Err(how) = end {
+            let running = self.tally.running.clone();
+            return Ok(Some(RunOutcome::RunnerDied { how, running }));
         }
         // Frameworks say in their own ways that tests failed; a signal is not one of them.
         let failed = self.tally.counts.bad() > 0 && (1..128).contains(&status);

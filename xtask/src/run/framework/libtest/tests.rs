@@ -106,7 +106,7 @@ fn seconds_are_those_of_the_tool_if_it_tells_them() {
     let output = "running 1 test\ntest a ... ok <1.250s>\n\ntest result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out\n";
     let mut reader = reader();
     let mut events = reader.push(output.as_bytes());
-    events.extend(reader.finish(0).unwrap());
+    events.extend(reader.finish(0).0);
     let seconds = events.iter().find_map(|event| match event {
         TestEvent::TestFinished(test) => Some(test.seconds),
         _ => None,
@@ -205,7 +205,7 @@ fn the_running_test_is_known() {
         }
         assert_eq!(tally.running.as_deref(), Some(running));
         assert_eq!(tally.counts.finished(), 1);
-        let wrong = reader.finish(101).unwrap_err();
+        let wrong = reader.finish(101).1.unwrap_err();
         assert!(wrong.starts_with("line 4: the output ends"), "{wrong}");
     }
 }
@@ -230,6 +230,21 @@ fn recordings_bear_what_may_happen() {
 }
 
 #[test]
+fn what_failed_before_the_end_is_told() {
+    let mut reader = reader();
+    let output = b"running 3 tests\ntest a ... FAILED\ntest b ... ok\n";
+    let mut events = reader.push(output);
+    let (left, end) = reader.finish(101);
+    assert!(end.is_err());
+    events.extend(left);
+    let mut tally = Tally::default();
+    events.iter().for_each(|event| tally.push(event));
+    let tests = tally.finished_tests.iter();
+    let tests = tests.map(|test| format!("{} {}", test.outcome, test.id));
+    assert_eq!(tests.collect::<Vec<_>>(), ["passed b", "failed a"]);
+}
+
+#[test]
 fn what_is_wrong_is_told_with_the_line() {
     let result = "test result: ok. 1 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out";
     for (output, expected) in [
@@ -239,7 +254,7 @@ fn what_is_wrong_is_told_with_the_line() {
         ),
         (
             "running 3 tests\ntest a ... FAILED\ntest b ... FAILED\n".to_owned(),
-            "line 3: the output ends before the result of the tests of line 1; failed: a, b",
+            "line 3: the output ends before the result of the tests of line 1",
         ),
         (
             format!("running 1 test\ntest a ... ok\n\n{result}"),

@@ -457,6 +457,16 @@ fn what_looks_like_a_result_in_a_diagnostic_is_none() {
 }
 
 #[test]
+fn a_failure_before_a_broken_end_is_told() {
+    let mut reader = tap();
+    let cut = reader.push(b"1..3\nok 1 - a\nnot ok 2 - b\n# said\n");
+    assert_eq!(cut.len(), 2, "{cut:?}");
+    let (left, end) = reader.finish(1);
+    assert!(end.unwrap_err().ends_with("2 tests of 3 came"));
+    assert!(matches!(&left[..], [TestEvent::TestFinished(test)] if test.id == "b"));
+}
+
+#[test]
 fn memory_is_bounded() {
     // Tests whose parent never comes.
     let mut reader = tap();
@@ -466,6 +476,7 @@ fn memory_is_bounded() {
     assert!(
         reader
             .finish(0)
+            .1
             .unwrap_err()
             .contains("more than 262144 tests")
     );
@@ -476,6 +487,7 @@ fn memory_is_bounded() {
     assert!(
         reader
             .finish(0)
+            .1
             .unwrap_err()
             .contains("more than 262144 tests")
     );
