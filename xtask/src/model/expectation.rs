@@ -381,6 +381,7 @@ mod tests {
             tally,
             seconds: Default::default(),
             acceleration: None,
+            root: None,
             retries: vec![],
             evidence: Default::default(),
         }

@@ -201,6 +201,9 @@ pub struct RunRecord {
     /// How the processors ran, for people; `None` for `local`.
     #[serde(default)]
     pub acceleration: Option<String>,
+    /// The guest's root, for people, if it is not the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub root: Option<String>,
     /// How VMs ended that were started again.
     #[serde(skip)]
     pub retries: Vec<RunOutcome>,
@@ -216,6 +219,7 @@ impl RunRecord {
             tally: Tally::default(),
             seconds: Phases::default(),
             acceleration: None,
+            root: None,
             retries: Vec::new(),
             evidence: Evidence::default(),
         }
@@ -425,8 +429,9 @@ fn close(run: OpenRun) -> RunRecord {
     };
     let name = &mut record.name;
     let texts = [&mut name.kernel, &mut name.arch].into_iter();
-    let more = [&mut name.flavor, &mut name.phase, &mut record.acceleration];
-    texts.chain(more.into_iter().flatten()).for_each(present);
+    let about = [&mut record.acceleration, &mut record.root];
+    let more = [&mut name.flavor, &mut name.phase].into_iter().chain(about);
+    texts.chain(more.flatten()).for_each(present);
     record
 }
 
@@ -491,6 +496,7 @@ mod tests {
                 ..Phases::default()
             },
             acceleration: Some("KVM".to_owned()),
+            root: Some("Debian trixie".to_owned()),
             evidence: Evidence {
                 trouble: "Kernel panic\nCall Trace:".to_owned(),
                 logs: vec![("console".to_owned(), "console.log".into())],

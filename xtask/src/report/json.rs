@@ -6,7 +6,7 @@
 //!  "runs":[{"kernel":…,"arch":…,"flavor":…,"outcome":…,"detail":…,"running":…,
 //!           "run":922,"passed":900,"failed":0,"skipped":22,"expected_failures":0,
 //!           "unexpected_successes":0,"not_run":0,"seconds":{"boot":2.1,…},"acceleration":…,
-//!           "complaints":[{"kind":"WARNING","title":…,"report":…,"test":…,"allowed":…}]}],
+//!           "root":…,"complaints":[{"kind":"WARNING","title":…,"report":…,"test":…,"allowed":…}]}],
 //!  "tests":[{"test":…,"differs":true,"words":"passes up to 6.9, fails from 6.10",
 //!            "verdicts":["passed","failed"],
 //!            "failures":[{"run":1,"reason":…,"expired":…,
@@ -51,6 +51,7 @@ fn object(run: &RunRecord) -> Value {
         "running": run.outcome.running(),
         "seconds": run.seconds,
         "acceleration": run.acceleration,
+        "root": run.root,
         "complaints": run.tally.complaints,
     });
     joined([ended(run), json!(TestTotals::of(&run.tally)), fields])
@@ -163,6 +164,7 @@ mod tests {
                   "not_run": 0,
                   "outcome": "passed",
                   "passed": 1,
+                  "root": null,
                   "run": 2,
                   "running": null,
                   "seconds": {
@@ -186,6 +188,7 @@ mod tests {
                   "not_run": 1,
                   "outcome": "panicked",
                   "passed": 0,
+                  "root": null,
                   "run": 1,
                   "running": "t.c",
                   "seconds": {

@@ -156,6 +156,7 @@ fn properties(run: &RunRecord) -> String {
         ("flavor", name.flavor.clone()),
         ("phase", name.phase.clone()),
         ("acceleration", run.acceleration.clone()),
+        ("root", run.root.clone()),
     ];
     let totals = TestTotals::of(&run.tally);
     for (name, count) in totals::columns(&[run]) {

@@ -165,6 +165,7 @@ impl Sample {
                 ..Phases::default()
             },
             acceleration: (started && !name.arch.is_empty()).then(|| "KVM".to_owned()),
+            root: None,
             evidence: self.evidence,
             ..RunRecord::new(RunName::default(), outcome)
         };

@@ -119,6 +119,9 @@ pub fn run_line(record: &RunRecord, paint: Paint) -> String {
         if let Some(acceleration) = &record.acceleration {
             let _ = write!(line, ", {acceleration}");
         }
+        if let Some(root) = &record.root {
+            let _ = write!(line, ", root {root}");
+        }
     }
     let (title, name) = (title(&record.name), painted(outcome, paint));
     format!("{title}: {name}{}", shown::line(&line))
@@ -359,6 +362,10 @@ pub fn summary(records: &[&RunRecord], paint: Paint) -> String {
         ([one], [arch]) if !arch.is_empty() => text += &format!("{arch}, {one}\n"),
         ([one], _) => text += &format!("{one}\n"),
         _ => {}
+    }
+    let roots = records.iter().map(|run| run.root.as_deref());
+    if let [Some(root)] = Vec::from_iter(roots.collect::<BTreeSet<_>>())[..] {
+        text += &format!("root: {root}\n");
     }
     text + &totals::legend(&counts) + "\n"
 }

@@ -42,7 +42,7 @@ pub fn name(suite: &str, key: &str) -> String {
 }
 
 /// The suite in the name of a folder; `None` if it is called otherwise.
-fn suite_of(path: &Path) -> Option<&str> {
+pub fn suite_of(path: &Path) -> Option<&str> {
     let (suite, key) = path
         .file_name()?
         .to_str()?

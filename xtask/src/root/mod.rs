@@ -4,7 +4,7 @@ mod debian;
 pub mod folder;
 mod recipe;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::Result;
@@ -99,6 +99,13 @@ pub fn obtain(
         }
     };
     Ok(GuestRoot { arch, path })
+}
+
+/// A user space's directory for people.
+pub fn describe(path: &Path) -> String {
+    let suite = path.parent().and_then(folder::suite_of);
+    let shown = path.display();
+    suite.map_or_else(|| shown.to_string(), |suite| format!("Debian {suite}"))
 }
 
 #[cfg(test)]

@@ -24,6 +24,7 @@ use crate::model::project::{Discovery, Project};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, Stage, Tally};
 use crate::model::{expectation::Ledger, kernel::LocalKernel};
+use crate::root;
 use crate::run::framework::TestCommand;
 use crate::run::{history::History, python::Prepared, run_folder, schedule, test_run::TestOptions};
 use crate::vm::device::Device;
@@ -262,7 +263,11 @@ impl Suite<'_> {
         let sink = SuiteSink::new(name, outlet, self.judge(), log(name, "output.log"), crash)?;
         let mut sink = sink.read_with(self.options.framework.reader());
         let run = vm::run(env, &request, &mut sink)?;
-        sink.finish_vm(&run)
+        let (mut main, mut crash) = sink.finish_vm(&run)?;
+        for record in [&mut main].into_iter().chain(&mut crash) {
+            record.root = (!request.has_host_root()).then(|| root::describe(&request.root));
+        }
+        Ok((main, crash))
     }
 
     fn request(&self, guest: Guest<'_>, console_log: PathBuf) -> Result<Vm> {

@@ -87,6 +87,7 @@ pub fn run(
             ..Phases::default()
         },
         acceleration: Some("KVM".to_owned()),
+        root: None,
         retries: Vec::new(),
         evidence: Evidence::default(),
     }

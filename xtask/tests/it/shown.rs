@@ -108,7 +108,7 @@ fn hostile_results(folder: &std::path::Path) {
         "reason": HOSTILE, "traceback": HOSTILE,
     });
     let finish = serde_json::json!({
-        "outcome": "tests-failed", "status": 1, "acceleration": HOSTILE,
+        "outcome": "tests-failed", "status": 1, "acceleration": HOSTILE, "root": HOSTILE,
     });
     let session = serde_json::json!({
         "project": HOSTILE, "started": HOSTILE, "kernels": [HOSTILE],

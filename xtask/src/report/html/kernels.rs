@@ -64,7 +64,8 @@ fn row(matrix: &TestMatrix<'_>, number: usize, counts: &[TotalsColumn], longest:
     let run = matrix.runs[number];
     let arch = Some(run.name.arch.as_str()).filter(|arch| !arch.is_empty());
     let (flavor, acceleration) = (run.name.flavor.as_deref(), run.acceleration.as_deref());
-    let about = [arch, flavor, acceleration].into_iter().flatten();
+    let root = run.root.as_deref();
+    let about = [arch, flavor, acceleration, root].into_iter().flatten();
     let about = about.collect::<Vec<_>>().join(", ");
     let unstarted = matches!(run.outcome, RunOutcome::NotStarted { .. });
     let totals = TestTotals::of(&run.tally);

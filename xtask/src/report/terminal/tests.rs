@@ -78,6 +78,7 @@ fn record(kernel: &str, events: &[TestEvent], outcome: RunOutcome) -> RunRecord 
             ..Phases::default()
         },
         acceleration: Some("KVM".to_owned()),
+        root: None,
         retries: Vec::new(),
         evidence: Evidence {
             output_tail: "last words\n".to_owned(),
@@ -138,6 +139,7 @@ fn mixed() -> Vec<(RunRecord, Vec<TestEvent>)> {
         tally: Tally::default(),
         seconds: Phases::default(),
         acceleration: None,
+        root: None,
         evidence: Evidence::default(),
         ..record("5.4.*", &[], RunOutcome::NoTests)
     };

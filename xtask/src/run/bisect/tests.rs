@@ -265,6 +265,7 @@ fn record(outcome: RunOutcome, tests: &[(&str, TestOutcome)]) -> RunRecord {
         tally,
         seconds: Default::default(),
         acceleration: None,
+        root: None,
         retries: vec![],
         evidence: Default::default(),
     }

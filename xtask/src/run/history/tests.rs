@@ -72,6 +72,7 @@ fn record(name: RunName, total: f64, tests: &[(&str, f64)]) -> RunRecord {
             ..Phases::default()
         },
         acceleration: Some("KVM".to_owned()),
+        root: None,
         retries: vec![],
         evidence: Default::default(),
     }

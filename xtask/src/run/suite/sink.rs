@@ -311,6 +311,7 @@ impl<'s> SuiteSink<'s> {
             evidence,
             tally: self.tally,
             acceleration,
+            root: None,
         })
     }
 }
