@@ -58,12 +58,14 @@ pub fn is_cargo_runner(package: Option<&OsStr>, own: &OsStr) -> bool {
 }
 
 /// What a program that cargo runs finds through its environment, and what was built with
-/// it: the target directory may be below `/tmp`, where a guest sees only what it is given.
+/// it, itself included: the target directory may be below `/tmp`, where a guest sees only what it
+/// is given.
 pub fn cargo_paths(program: &Path, environment: &[(OsString, OsString)]) -> Vec<PathBuf> {
     let values = environment.iter().filter(|(name, _)| is_cargos(name));
     let mut paths = values
         .flat_map(|(_, value)| std::env::split_paths(value))
         .collect::<Vec<_>>();
+    paths.push(program.to_owned());
     // `<target>/debug/deps/name-0123456789abcdef`: other programs are beside `deps`.
     let parent = program.parent().filter(|parent| {
         let name = parent.file_name();
@@ -158,11 +160,14 @@ mod tests {
         ]);
         let program = |path: &str| cargo_paths(Path::new(path), &environment);
         let named = ["/tmp/crate", "/tmp/target/debug/deps", "/rust/lib"].map(PathBuf::from);
-        assert_eq!(program("/bin/true"), named);
+        let bare = program("/bin/true");
+        assert_eq!(bare[..3], named);
+        assert_eq!(bare[3..], [PathBuf::from("/bin/true")]);
         assert_eq!(program("true"), named);
         let built = program("/tmp/target/debug/deps/crate-01");
         assert_eq!(built[..3], named);
-        assert_eq!(built[3..], [PathBuf::from("/tmp/target/debug")]);
+        let paths = ["/tmp/target/debug/deps/crate-01", "/tmp/target/debug"];
+        assert_eq!(built[3..], paths.map(PathBuf::from));
     }
 
     #[test]

@@ -205,8 +205,13 @@ impl<'f> Basis<'f> {
 
     fn vm(&self, env: &Env, kernel: LocalKernel, console_log: PathBuf) -> Result<vm::Vm> {
         let flags = self.flags;
+        let root = flags.machine.root(env, kernel.arch)?;
         let command = match flags.command.as_slice() {
-            [] => vec![std::env::var_os("SHELL").unwrap_or_else(|| "/bin/sh".into())],
+            [] => {
+                // Another root need not have the user's shell.
+                let shell = std::env::var_os("SHELL").filter(|_| root == Path::new("/"));
+                vec![shell.unwrap_or_else(|| "/bin/sh".into())]
+            }
             words => words.to_vec(),
         };
         let package = std::env::var_os("CARGO_MANIFEST_DIR");
@@ -217,7 +222,7 @@ impl<'f> Basis<'f> {
             false => Vec::new(),
         };
         let mut vm = vm::Vm {
-            root: flags.machine.root(env, kernel.arch)?,
+            root,
             command,
             directory: preflight::current_directory()?,
             environment,

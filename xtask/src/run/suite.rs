@@ -290,12 +290,16 @@ impl Suite<'_> {
             }),
         };
         let mut environment = python_variable(prepared);
-        // What is written is gone with the guest, and writing it takes time.
-        environment.push(("PYTHONDONTWRITEBYTECODE".into(), "1".into()));
+        // What is written is gone with the guest, and writing it takes time. But in a root that was
+        // only unpacked nothing is compiled, and each Python would compile its modules anew.
+        if prepared.root == Path::new("/") {
+            environment.push(("PYTHONDONTWRITEBYTECODE".into(), "1".into()));
+        }
         environment.extend(pairs(&self.project.environment));
         let mut modules = Vec::new();
         let mut keep = Vec::from_iter(prepared.keep().map(Path::to_owned));
         keep.extend(self.runner.iter().chain(&self.library).cloned());
+        keep.extend(guest.durations.map(Path::to_owned));
         if let (Some(file), Some(module)) = (guest.module, &self.project.module) {
             if let Some(variable) = &module.variable {
                 environment.push((variable.into(), file.into()));
