@@ -28,6 +28,7 @@ Examples:
   cargo xtask build-kernel ~/linux                a source tree, as it is
   cargo xtask build-kernel ~/linux --in-place     the same, built in it, for `vm -k ~/linux`
   cargo xtask build-kernel 6.1 -F                 every flavor
+  cargo xtask build-kernel -a aarch64,s390x 6.12  for two architectures
   cargo xtask build-kernel -K -F --dry-run        what there would be to build
   cargo xtask build-kernel 6.12 --configure-only  whether every option can be set
   cargo xtask build-kernel 7.3-rc2 --source git:https://example.org/linux.git

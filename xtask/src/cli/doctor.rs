@@ -1,12 +1,14 @@
 //! `cargo xtask doctor`: checks this host by doing the real thing. It compiles and runs a program,
 //! has pahole make type information, and boots a VM.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::os::unix::fs::PermissionsExt;
 use std::{ffi::OsString, fs, path::Path, time::Duration};
 
 use crate::base::process::{shell, shell_quote};
 use crate::base::{disk, env::Env, input, programs, stdout, table, temporary::Temporary};
+use crate::cli::kernels::architectures;
 use crate::host::setup::{self, HostMachine, Tool};
 use crate::kernel::store;
 use crate::model::project::{PROFILES, Project};
@@ -27,26 +29,36 @@ use xshell::{Cmd, Shell, cmd};
 #[command(after_help = "\
 Examples:
   cargo xtask doctor           What works and what does not
-  cargo xtask doctor --setup   Install missing host tools first")]
-pub struct DoctorFlags {}
+  cargo xtask doctor --setup   Install missing host tools first
+  cargo xtask doctor -a all    What works for the kernels of every architecture")]
+pub struct DoctorFlags {
+    /// Check what the kernels of this architecture need too, or of foreign (all but this host's),
+    /// or of all; comma-separated, repeatable
+    #[arg(short, long, value_name = "ARCH", value_delimiter = ',')]
+    pub arch: Vec<String>,
+}
 
-pub fn run(env: &Env, setup: bool) -> Result<u8> {
+pub fn run(env: &Env, flags: &DoctorFlags, setup: bool) -> Result<u8> {
     let arch = host_arch()?;
+    let mut foreign = architectures(&flags.arch)?;
+    foreign.retain(|other| *other != arch);
     if setup {
-        let tools = [
-            setup::for_vm(arch),
-            setup::for_build(arch),
-            setup::for_python(),
-        ];
-        setup::require(env, &tools.concat(), true)?;
+        let mut tools = setup::for_python();
+        for arch in foreign.iter().copied().chain([arch]) {
+            tools.extend([setup::for_vm(arch), setup::for_build(arch)].concat());
+        }
+        setup::require(env, &tools, true)?;
     }
-    let checks = examine(env, arch)?;
+    let mut checks = examine(env, arch)?;
+    for arch in foreign {
+        checks.extend(examine_foreign(arch)?);
+    }
     stdout::print(&table(&checks))?;
     Ok(super::findings(any_finding(&checks)))
 }
 
 /// What was tried, and what came of it.
-type Check = (&'static str, Judgement);
+type Check = (Cow<'static, str>, Judgement);
 
 /// What was seen: it works, or not.
 type Judgement = Result<String, Flaw>;
@@ -86,7 +98,7 @@ fn table(checks: &[Check]) -> String {
             Err(flaw) if flaw.needed => ("BAD ", &flaw.seen, Some(&flaw.advice)),
             Err(flaw) => ("note", &flaw.seen, Some(&flaw.advice)),
         };
-        rows.push([word, *name, seen].map(str::to_owned));
+        rows.push([word, name, seen].map(str::to_owned));
         rows.extend(advice.map(|advice| [String::new(), String::new(), format!("-> {advice}")]));
     }
     table::columns(&rows, &[])
@@ -172,9 +184,9 @@ fn examine(env: &Env, arch: &'static Arch) -> Result<Vec<Check>> {
         let purpose = format!("only needed to test a checkout of {name} (-C DIR)");
         needed.push(("tools for checkouts", tools, Some(purpose)));
     }
-    let mut checks = Vec::new();
+    let mut checks = Vec::<Check>::new();
     for (name, needed, purpose) in needed {
-        checks.push((name, tools(&machine, &needed, purpose)));
+        checks.push((name.into(), tools(&machine, &needed, purpose)));
     }
     let work = env.paths.work();
     let scratch = Temporary::directory(&work.join("doctor"))?;
@@ -182,43 +194,71 @@ fn examine(env: &Env, arch: &'static Arch) -> Result<Vec<Check>> {
     if is_unbuildable(work) {
         let seen = format!("{} contains a blank or a colon", work.display());
         let advice = "no kernel can be built below it; give another work directory with -d";
-        checks.push(("work directory", finding(seen, advice)));
+        checks.push(("work directory".into(), finding(seen, advice)));
     }
     let free = disk::free(work);
     let free = free.with_context(|| format!("cannot find the free space of {}", work.display()))?;
-    checks.push(("disk space", judge_space(free, work)));
+    checks.push(("disk space".into(), judge_space(free, work)));
     let meminfo = input::text(Path::new("/proc/meminfo"), input::SMALL).unwrap_or_default();
-    checks.push(("memory", judge_memory(&meminfo)));
+    checks.push(("memory".into(), judge_memory(&meminfo)));
 
     let shell = &shell()?;
-    checks.push(("programs in the work directory", execution(shell, scratch)?));
+    checks.push((
+        "programs in the work directory".into(),
+        execution(shell, scratch)?,
+    ));
     if let Some(gcc) = machine.find("gcc") {
-        checks.push(("compiler", compiler(shell, &gcc, scratch)?));
+        checks.push(("compiler".into(), compiler(shell, &gcc, scratch)?));
         if let Some(pahole) = machine.find("pahole") {
-            checks.push(("pahole", type_information(shell, &gcc, &pahole, scratch)?));
+            checks.push((
+                "pahole".into(),
+                type_information(shell, &gcc, &pahole, scratch)?,
+            ));
         }
     }
     if let Some(python) = machine.find("python3") {
         // `python3` may be a shim that starts another one.
         let found = attempt(cmd!(shell, "{python} -c {PYTHON}"));
         let advice = "the guest's runner needs Python 3.6 or newer: put one first in PATH";
-        checks.push(("python3", found.or_else(|error| finding(error, advice))));
+        checks.push((
+            "python3".into(),
+            found.or_else(|error| finding(error, advice)),
+        ));
     }
     let busybox = programs::static_busybox();
     if let Some(busybox) = &busybox {
-        checks.push(("BusyBox", applets(shell, busybox)));
+        checks.push(("BusyBox".into(), applets(shell, busybox)));
     }
     if let Some(qemu) = machine.find(arch.qemu) {
-        checks.push(("QEMU", emulator(shell, &qemu, arch)));
+        checks.push(("QEMU".into(), emulator(shell, &qemu, arch)));
         if busybox.is_some() {
             let qemu = vm::Tools::find(arch)?.qemu_text;
             let booted = match store::kernels(&env.paths, arch)?.into_iter().next() {
                 Some(kernel) => boot(env, kernel, scratch)?,
                 None => note("no kernel yet", "cargo xtask build-kernel 6.1 --setup"),
             };
-            checks.push(("VM", booted));
-            checks.push(("KVM", judge_kvm(accel::known(&env.paths, arch, &qemu))));
+            checks.push(("VM".into(), booted));
+            checks.push((
+                "KVM".into(),
+                judge_kvm(accel::known(&env.paths, arch, &qemu)),
+            ));
         }
+    }
+    Ok(checks)
+}
+
+/// What kernels of another architecture need beyond all that.
+fn examine_foreign(arch: &'static Arch) -> Result<Vec<Check>> {
+    let (machine, shell, name) = (HostMachine::probe(), shell()?, arch.name);
+    let vms = tools(&machine, &setup::for_vm(arch), None);
+    let builds = tools(&machine, &setup::for_build(arch), None);
+    let mut checks: Vec<Check> = vec![
+        (format!("tools to run VMs of {name}").into(), vms),
+        (format!("tools to build for {name}").into(), builds),
+    ];
+    if let Some(qemu) = machine.find(arch.qemu) {
+        let emulates = emulator(&shell, &qemu, arch);
+        checks.push((format!("QEMU of {name}").into(), emulates));
     }
     Ok(checks)
 }
@@ -457,6 +497,7 @@ mod tests {
             ("KVM", note("there is no /dev/kvm", "VMs are emulated")),
             ("disk space", finding("1.0 GiB free", "free some")),
         ];
+        let checks = checks.map(|(name, judgement)| (name.into(), judgement));
         assert!(any_finding(&checks));
         assert!(!any_finding(&checks[..2]));
         expect![[r#"

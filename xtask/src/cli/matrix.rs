@@ -9,7 +9,7 @@ use clap::Args;
 
 /// Print the jobs of a CI's matrix
 ///
-/// Each job tests its part of the kernels: it runs `test` with the same -k, -K, -f and -F, and with
+/// Each job tests its part of the kernels: it runs `test` with the same -k, -K, -f, -F and -a, and with
 /// the job's --partition. Only the list of requests decides in which part a kernel is. `report
 /// merge` joins the results.
 #[derive(Args, Debug)]
@@ -17,9 +17,12 @@ use clap::Args;
 Examples:
   cargo xtask matrix -K --partitions 8 --format github  eight jobs for all supported series
   cargo xtask matrix -k 5.10,6.1 --format json             one job for each kernel
+  cargo xtask matrix -K -a all --partitions 20 --format github  each job for one architecture
   echo \"matrix=$(cargo xtask matrix -K --format github)\" >>\"$GITHUB_OUTPUT\"
 
-Each job has `kernel` (its kernels, as -k takes them), `arch` and `partition`. In the workflow:
+Each job has `kernel` (its kernels, as -k takes them), `arch` and `partition`; with kernels of
+another architecture than this host's also `cost`, about how long it takes beside one kernel of this
+host's on KVM. In the workflow:
 
   strategy:
     matrix: ${{ fromJSON(needs.matrix.outputs.matrix) }}")]

@@ -107,7 +107,7 @@ fn run(flags: Xtask, ui: &Ui) -> Result<u8> {
         Command::Kconfig(flags) => kconfig::run(env, &flags),
         Command::BuildKernel(flags) => build_kernel::run(env, &flags, setup),
         Command::RestoreTerminal => terminal::restore().map(|()| 0),
-        Command::Doctor(_) => doctor::run(env, setup),
+        Command::Doctor(flags) => doctor::run(env, &flags, setup),
         Command::Bisect(flags) => bisect::run(env, &flags, setup),
         Command::Ci(flags) => ci::run(env, &flags, workspace(), setup),
         Command::List(list) => list::run(env, &list),

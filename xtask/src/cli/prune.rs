@@ -24,6 +24,7 @@ use clap::Args;
 Examples:
   cargo xtask prune --keep 1                      on this machine
   cargo xtask prune --keep 1 --dry-run            only shows what would go
+  cargo xtask prune --keep 1 -a s390x             only kernels of this architecture
   cargo xtask prune --remote --keep 2 --repo me/drgn
   cargo xtask prune --keep 1 --yes                without a question, for scripts")]
 pub struct PruneFlags {

@@ -35,7 +35,7 @@ pub enum ReleaseCommand {
 #[command(after_help = "\
 Examples:
   cargo xtask release plan 6.1                            one series
-  cargo xtask release plan -K -F                          every series and flavor
+  cargo xtask release plan -K -F -a all                   every series, flavor and architecture
   cargo xtask release plan -K --source debian --keep 2    with what would be deleted
   cargo xtask release plan -K --format json | jq .totals
 

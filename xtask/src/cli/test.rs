@@ -32,6 +32,7 @@ Examples:
   cargo xtask test -k 6.1 -j 2 --shards 2 one kernel's tests, split over two VMs
   cargo xtask test -k 6.1 -- -f -k swap   unittest's own options: stop at the first failure, by name
   cargo xtask test -k 6.1 -- tests/linux_kernel/helpers/test_mm.py
+  cargo xtask test -k aarch64:6.12        a kernel of another architecture, emulated
   cargo xtask test -k debian:5.10,debian:6.1,host  distributions' kernels
   cargo xtask test -l                     only the tests that run on this host
   cargo xtask test -k 6.1 --no-crash      without the tests that run after a crash of the kernel

@@ -17,7 +17,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
 use self::markup::{Html, html};
-use super::compact::plural;
+use super::compact::{grouped, plural};
 use super::matrix::{TestMatrix, TestVerdict};
 use super::totals::TestTotals;
 use crate::base::embedded::{REPORT_SCRIPT, REPORT_STYLE};
@@ -187,14 +187,21 @@ fn counts(matrix: &TestMatrix<'_>) -> String {
     format!("{tests}; on all kernels together: {counts}")
 }
 
-/// Runs, in order, by their labels: `5.10, 6.1 to 6.12 (4 kernels)`.
+/// Runs, in order, by their labels: `5.10, 6.1 to 6.12 (4 kernels)`. Kernels of several
+/// architectures stand between each other in the order of versions, so each has spans of its own.
 fn spans(matrix: &TestMatrix<'_>, runs: &[usize]) -> String {
     let label = |run: &usize| matrix.labels[*run].clone();
     let mut texts = Vec::new();
-    for neighbours in runs.chunk_by(|a, b| a + 1 == *b) {
-        match neighbours {
-            [first, _, .., last] => texts.push(format!("{} to {}", label(first), label(last))),
-            few => texts.extend(few.iter().map(label)),
+    let arch = |run: &usize| matrix.runs[*run].name.arch.as_str();
+    for (own, runs) in grouped(runs.iter().map(|run| (arch(run), *run))) {
+        let all = (0..matrix.runs.len()).filter(|run| arch(run) == own);
+        let all = all.collect::<Vec<_>>();
+        let place = |run: &usize| all.iter().position(|other| other == run);
+        for neighbours in runs.chunk_by(|a, b| place(a).map(|place| place + 1) == place(b)) {
+            match neighbours {
+                [first, _, .., last] => texts.push(format!("{} to {}", label(first), label(last))),
+                few => texts.extend(few.iter().map(label)),
+            }
         }
     }
     let text = texts.join(", ");

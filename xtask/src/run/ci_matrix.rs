@@ -29,7 +29,14 @@ pub struct Job {
     pub kernel: String,
     pub arch: &'static str,
     pub partition: String,
+    /// About how long it takes beside one kernel of the host's architecture, on KVM; there if
+    /// kernels of another one are asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost: Option<u32>,
 }
+
+/// How many times longer than on KVM an emulated x86-64 kernel takes, for an estimate.
+const EMULATED: u32 = 8;
 
 /// The jobs for the requests: `partitions` of them, else one for each kernel; no more
 /// than there are kernels, because each boots at least one.
@@ -53,8 +60,10 @@ pub fn jobs(
         return Err(failure.hint(format!("--partitions {MOST_JOBS}")));
     }
     let of = partitions.unwrap_or(MOST_JOBS).min(number);
+    let mut asked = requests.iter().filter_map(|request| request.arch);
+    let foreign = asked.any(|arch| arch != host);
     let job = |partition: Partition| {
-        let own = partition.select(requests);
+        let own = partition.select(requests, |request| request.arch);
         let mut arches = own.iter().map(|request| request.arch.unwrap_or(host));
         let arch = arches.next().unwrap_or(host);
         if let Some(other) = arches.find(|other| other.name != arch.name) {
@@ -63,13 +72,19 @@ pub fn jobs(
                 arch.name, other.name
             );
             let failure = Failure::usage(message);
-            return Err(failure.hint("make a matrix for each, or one job for each kernel"));
+            return Err(failure.hint("--partitions with at least one for each architecture"));
         }
         let kernels = own.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let number = u32::try_from(kernels.len()).unwrap_or(u32::MAX);
+        let each = match arch == host {
+            true => 1,
+            false => EMULATED * arch.emulation_cost,
+        };
         Ok(Job {
             kernel: kernels.join(","),
             arch: arch.name,
             partition: partition.to_string(),
+            cost: foreign.then(|| number.saturating_mul(each)),
         })
     };
     Partition::all(of).map(job).collect()
@@ -120,6 +135,40 @@ mod tests {
     }
 
     #[test]
+    fn a_job_has_kernels_of_one_architecture() {
+        let list = "6.1,6.6,6.12,6.18,aarch64:6.6,aarch64:6.12,aarch64:6.18,s390x:6.12";
+        let show = |partitions| {
+            let jobs = jobs(&requests(list), partitions, host()).unwrap();
+            let jobs = jobs.iter().map(|job| {
+                let cost = job.cost.unwrap();
+                format!("{} {} {} {cost}\n", job.partition, job.arch, job.kernel)
+            });
+            jobs.collect::<String>()
+        };
+        expect_test::expect![[r#"
+            1/3 x86_64 6.1,6.6,6.12,6.18 4
+            2/3 aarch64 aarch64:6.6,aarch64:6.12,aarch64:6.18 48
+            3/3 s390x s390x:6.12 16
+        "#]]
+        .assert_eq(&show(Some(3)));
+        expect_test::expect![[r#"
+            1/5 x86_64 6.1,6.12 2
+            2/5 x86_64 6.6,6.18 2
+            3/5 aarch64 aarch64:6.6,aarch64:6.18 32
+            4/5 aarch64 aarch64:6.12 16
+            5/5 s390x s390x:6.12 16
+        "#]]
+        .assert_eq(&show(Some(5)));
+        assert_eq!(show(None).lines().count(), 8);
+        let error = jobs(&requests(list), Some(2), host()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the job 1/2 would have kernels for x86_64 and for aarch64 (--partitions with at \
+             least one for each architecture)"
+        );
+    }
+
+    #[test]
     fn the_kernels_of_all_jobs_are_those_that_were_asked_for() {
         let list = (1..=300)
             .map(|minor| format!("6.{minor}"))
@@ -135,7 +184,7 @@ mod tests {
                     assert_eq!(job.partition, format!("{}/{expected}", index + 1));
                     // What `test --partition` will do with the whole list.
                     let partition = job.partition.parse::<Partition>().unwrap();
-                    let own = partition.select(&requests);
+                    let own = partition.select(&requests, |request| request.arch);
                     let own = own.iter().map(ToString::to_string).collect::<Vec<_>>();
                     assert_eq!(job.kernel, own.join(","));
                     kernels.extend(own);

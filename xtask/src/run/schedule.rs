@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Map, Value};
 
 use crate::base::error::Failure;
+use crate::model::arch::Arch;
 use crate::model::test_event::RunOutcome;
 
 /// What a host has for VMs.
@@ -98,6 +99,9 @@ pub fn slowest_first(estimates: &[Option<Duration>]) -> Vec<usize> {
 /// and then some kernels would be tested twice and others not at all. Kernels are dealt out
 /// one by one: lists are in the order of versions, and neighbours take about as long, so
 /// that the parts do too.
+///
+/// If there are parts enough, each has kernels of one architecture, and an architecture has
+/// parts by the number of its kernels and what their emulation costs, whatever the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Partition {
     number: u32,
@@ -119,17 +123,57 @@ impl Partition {
         (self.number, self.of)
     }
 
-    /// Whether the request at `index` of the list belongs to it.
-    pub fn contains(self, index: usize) -> bool {
-        // A usize has at least 32 bits here.
-        index % self.of as usize + 1 == self.number as usize
+    pub fn is_first(self) -> bool {
+        self.number == 1
     }
 
-    pub fn select<T>(self, requests: impl IntoIterator<Item = T>) -> Vec<T> {
-        let numbered = requests.into_iter().enumerate();
-        let chosen = numbered.filter(|(index, _)| self.contains(*index));
-        chosen.map(|(_, request)| request).collect()
+    /// Those of the requests that belong to it.
+    pub fn select<T: Clone>(
+        self,
+        requests: &[T],
+        arch: impl Fn(&T) -> Option<&'static Arch>,
+    ) -> Vec<T> {
+        let mut classes = Vec::<(_, u64)>::new();
+        for class in requests.iter().map(&arch) {
+            let cost = u64::from(class.map_or(1, |arch| arch.emulation_cost));
+            match classes.iter_mut().find(|(known, _)| *known == class) {
+                Some((_, sum)) => *sum += cost,
+                None => classes.push((class, cost)),
+            }
+        }
+        let costs = classes.iter().map(|(_, cost)| *cost).collect::<Vec<_>>();
+        let (mut number, mut of) = (self.number, self.of);
+        let mut mine = None;
+        for ((class, _), parts) in classes.into_iter().zip(shares(&costs, of)) {
+            if number <= parts {
+                (mine, of) = (Some(class), parts);
+                break;
+            }
+            number -= parts;
+        }
+        let own = requests.iter();
+        let own = own.filter(|request| mine.is_none_or(|class| arch(request) == class));
+        // A usize has at least 32 bits here.
+        let own = own.skip(number as usize - 1).step_by(of as usize);
+        own.cloned().collect()
     }
+}
+
+/// How many of so many parts each class gets; none if there are fewer parts than classes.
+fn shares(costs: &[u64], of: u32) -> Vec<u32> {
+    let classes = u32::try_from(costs.len()).unwrap_or(u32::MAX);
+    if of < classes {
+        return Vec::new();
+    }
+    let mut shares = vec![1_u32; costs.len()];
+    for _ in classes..of {
+        let rest = |class: &usize| costs[*class] * 1000 / u64::from(shares[*class]);
+        // Of equal ones the first.
+        let most = (0..costs.len()).rev().max_by_key(rest);
+        let Some(most) = most else { break };
+        shares[most] += 1;
+    }
+    shares
 }
 
 impl fmt::Display for Partition {
@@ -300,7 +344,8 @@ mod tests {
     fn partitions_are_disjoint_complete_and_balanced() {
         for length in 0..50_usize {
             for of in 1..=12 {
-                let parts = Partition::all(of).map(|part| part.select(0..length));
+                let all = (0..length).collect::<Vec<_>>();
+                let parts = Partition::all(of).map(|part| part.select(&all, |_| None));
                 let parts = parts.collect::<Vec<_>>();
                 let sizes = parts.iter().map(Vec::len);
                 let spread = sizes.clone().max().unwrap() - sizes.min().unwrap();
@@ -314,7 +359,10 @@ mod tests {
             }
         }
         let part = "2/3".parse::<Partition>().unwrap();
-        assert_eq!(part.select(["a", "b", "c", "d", "e"]), ["b", "e"]);
+        assert_eq!(
+            part.select(&["a", "b", "c", "d", "e"], |_| None),
+            ["b", "e"]
+        );
         assert_eq!(part.numbers(), (2, 3));
     }
 

@@ -91,13 +91,9 @@ impl<'r> TestRun<'r> {
             None => RunFolder::create(&env.paths.logs())?,
         };
         let partition = options.partition;
-        let mine = match partition {
-            None => options.requests.clone(),
-            Some(partition) => partition.select(options.requests.iter().cloned()),
-        };
         // Only the first partition runs the host's own tests.
-        let local = options.local && partition.is_none_or(|part| part.contains(0));
-        let wanted = queue::choose(env, &mine, &options.sources);
+        let local = options.local && partition.is_none_or(Partition::is_first);
+        let wanted = queue::choose(env, &own_requests(options), &options.sources);
         let log = folder.path.join("prepare.log");
         let guests = guests(env, options, &wanted, &log)?;
         let host = local.then(|| prepare(env, options, &log)).transpose()?;
@@ -278,6 +274,16 @@ fn require(env: &Env, options: &TestOptions) -> Result<()> {
         }
     }
     setup::require(env, &tools(env, options, in_vms)?, options.setup)
+}
+
+/// The kernels that this machine tests.
+fn own_requests(options: &TestOptions) -> Vec<Option<KernelRequest>> {
+    match options.partition {
+        None => options.requests.clone(),
+        Some(partition) => partition.select(&options.requests, |request| {
+            request.as_ref().and_then(|request| request.arch)
+        }),
+    }
 }
 
 fn memory(options: &TestOptions) -> u32 {

@@ -110,11 +110,10 @@ pub fn choose(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
 }
 
 fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> Result<How> {
-    let arch = request.and_then(|request| request.arch);
-    let arch = arch.map_or_else(host_arch, Ok)?;
+    let asked = request.and_then(|request| request.arch);
+    let arch = asked.map_or_else(host_arch, Ok)?;
     let whole = match request.map(|request| &request.selector) {
         Some(Selector::Path(path)) => {
-            let asked = request.and_then(|request| request.arch);
             return at_path(env, path).and_then(|how| require_arch(how, asked, path));
         }
         Some(Selector::Source(source, argument)) => {
