@@ -11,7 +11,7 @@
 #                     if the kernel has mounted it
 #   vmtest_overlay    size of the overlay's tmpfs, as tmpfs(5) has it
 #   vmtest_overlay_options  mount options of the overlay, each behind a comma
-#   vmtest_tty        1: the command gets the terminal hvc0; 0: pipes
+#   vmtest_tty        1: the command gets a terminal; 0: pipes
 #   vmtest_stdin      1: standard input comes through a port; 0: it is empty
 #   vmtest_columns, vmtest_rows
 #   vmtest_files      an archive of directories, links, files and device nodes for the
@@ -86,6 +86,7 @@ vmtest_init() {
 	limits
 	bb ip link set lo up
 	set_clock
+	[ "$vmtest_tty" = 0 ] || find_terminal
 	start_control
 	vmtest_network
 	vmtest_shares
@@ -351,7 +352,7 @@ start_control() {
 	while read -r word argument more <&7; do
 		case $word in
 		sysrq) echo "$argument" >/proc/sysrq-trigger ;;
-		size) bb stty -F /dev/hvc0 columns "$argument" rows "$more" ;;
+		size) bb stty -F "$terminal" columns "$argument" rows "$more" ;;
 		reset) echo b >/proc/sysrq-trigger ;;
 		crash) crash_kernel ;;
 		esac
@@ -541,12 +542,12 @@ mark_streams() {
 run_on_terminal() {
 	start_events_pump
 	# Held open: a terminal that nobody has open forgets its size.
-	exec 3<>/dev/hvc0
-	bb stty -F /dev/hvc0 sane columns "$vmtest_columns" rows "$vmtest_rows"
+	exec 3<>"$terminal"
+	bb stty -F "$terminal" sane columns "$vmtest_columns" rows "$vmtest_rows"
 	[ "$phase" = main ] || mark_terminal
 	say_started
 	job_control
-	: | the_command <>/dev/hvc0 >&0 2>&0 3>&- 6>&- 7>&- &
+	: | the_command <>"$terminal" >&0 2>&0 3>&- 6>&- 7>&- &
 	command=$!
 	set +m
 	wait_for_command
@@ -555,10 +556,20 @@ run_on_terminal() {
 	mark_terminal
 }
 
+# The last of the hypervisors' consoles that can be opened, because the machine's own comes before
+# virtio's. In processes of their own, whose terminal it does not become.
+find_terminal() {
+	number=0
+	while (true <>"/dev/hvc$((number + 1))") 2>/dev/null; do
+		number=$((number + 1))
+	done
+	terminal=/dev/hvc$number
+}
+
 mark_terminal() {
 	# Ctrl-S stops the output until this.
-	bb stty -F /dev/hvc0 -ixon
-	printf '%s' "$vmtest_mark" >/dev/hvc0
+	bb stty -F "$terminal" -ixon
+	printf '%s' "$vmtest_mark" >"$terminal"
 	printf '%s' "$vmtest_mark" >&6
 	mark_kernel
 }

@@ -241,6 +241,12 @@ fn from_source(
 ) -> Result<How> {
     Ok(match source {
         KernelSource::Host => {
+            if arch::host() != Some(arch) {
+                let (host, name) = (std::env::consts::ARCH, arch.name);
+                let message = format!("the kernel of this host is for {host}, not {name}");
+                let hint = format!("{name}:debian is a kernel of Debian for it");
+                return Err(Failure::usage(message).hint(hint).into());
+            }
             let release = host::running()?;
             How::Here(host::open(Path::new("/"), &release, arch, &env.paths)?)
         }

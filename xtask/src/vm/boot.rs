@@ -14,7 +14,7 @@ use crate::vm::enclosure::{self, Enclosure};
 use crate::vm::guest::{self, Seen, cores, files, initramfs};
 use crate::vm::machine::Machine;
 use crate::vm::plan::{Boot, Plan};
-use crate::vm::{Accel, Vm, VmRun, VmSink, protocol::Port, scratch_disk};
+use crate::vm::{Accel, Vm, VmRun, VmSink, image, protocol::Port, scratch_disk};
 
 /// The second value: whether there was a sign of life.
 pub(super) fn boot(
@@ -71,6 +71,9 @@ fn prepare(env: &Env, boot: &Boot<'_>) -> Result<(Vec<(Port, UnixListener)>, See
         stage.make(&boot.kernel_root())?;
     }
     files::write(boot, &digits()?, &boot.on_host(&boot.files()))?;
+    if boot.plan.wrapped {
+        image::unwrap(&vm.kernel.image, &boot.image_on_host())?;
+    }
     if let Some(goal) = boot.initramfs() {
         let text = env.paths.assets.read(initramfs::BRIDGE)?;
         initramfs::write(boot, &text, &boot.on_host(&goal))?;

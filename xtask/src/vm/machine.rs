@@ -27,10 +27,6 @@ use crate::vm::{enclosure::Enclosure, plan::Boot, qemu, qmp::Monitor};
 /// How long QEMU may take to connect its ports: it does so before it loads the kernel.
 const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
-/// The clock source of a kernel that has measured the processor's counter wrong: slower to
-/// read, and of a frequency that every kernel knows (`drivers/clocksource/acpi_pm.c`).
-const PM_TIMER: &str = "acpi_pm";
-
 /// How long the console may take to show tasks after a limit, and how long it may be silent
 /// meanwhile.
 const EVIDENCE_LIMIT: [Duration; 2] = [Duration::from_secs(6), Duration::from_secs(1)];
@@ -398,11 +394,7 @@ impl<'m> Machine<'m> {
                 let now = SystemTime::now().duration_since(UNIX_EPOCH);
                 let answer = clock_difference(now.unwrap_or_default(), guest);
                 self.console.follow();
-                let source = if self.console.words.mistimed {
-                    PM_TIMER
-                } else {
-                    ""
-                };
+                let source = self.console.words.other_clock.unwrap_or_default();
                 wires.tell(format_args!("clock {answer} {source}"));
             }
             Status::Vmcoreinfo(address, size) => self.note = Some((address, size)),

@@ -11,6 +11,7 @@ pub mod dump;
 pub mod enclosure;
 pub mod ending;
 pub mod guest;
+mod image;
 mod machine;
 pub mod network;
 pub mod plan;

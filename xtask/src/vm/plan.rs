@@ -12,7 +12,7 @@ use crate::vm::device::{self, Device, Parts};
 use crate::vm::guest::requirements::{self, KernelFeatures};
 use crate::vm::qemu::{self, QemuVersion};
 use crate::vm::stage::{self, Stage};
-use crate::vm::{Accel, Stdin, Vm, protocol::Port, share};
+use crate::vm::{Accel, Stdin, Vm, image, protocol::Port, share};
 
 /// The host's programs that every VM needs.
 #[derive(Clone, Debug)]
@@ -71,7 +71,9 @@ pub struct Plan {
     /// `acpi=force` behind it, from `--kernel-cmdline`, wins
     /// (Documentation/admin-guide/kernel-parameters.txt).
     pub no_acpi: bool,
-    /// Whether one thread emulates all processors: see [`qemu::PATCHES_ITSELF`].
+    /// Whether the image is unwrapped before QEMU gets it: see [`image`].
+    pub wrapped: bool,
+    /// Whether one thread emulates all processors: see [`Arch::one_thread`].
     pub one_thread: bool,
     /// Whether the kernel can have more than one processor.
     pub smp: bool,
@@ -107,7 +109,10 @@ impl Plan {
             no_acpi: ours
                 && (kernel.arch.spare_acpi).is_some_and(|options| features.has_all(options)),
             smp: features.has("CONFIG_SMP") != Some(false),
-            one_thread: !ours && features.has(qemu::PATCHES_ITSELF) != Some(false),
+            wrapped: image::is_wrapped(&kernel.image)?,
+            one_thread: !ours
+                && (kernel.arch.one_thread)
+                    .is_some_and(|option| features.has(option) != Some(false)),
             features,
         })
     }
@@ -206,6 +211,22 @@ impl Boot<'_> {
         (!self.plan.bridge.is_empty()).then(|| self.own("initramfs"))
     }
 
+    /// The boot image.
+    pub fn image(&self) -> PathBuf {
+        match self.plan.wrapped {
+            true => self.own("image"),
+            false => self.vm.kernel.image.clone(),
+        }
+    }
+
+    /// The same for QEMU.
+    pub fn image_on_host(&self) -> PathBuf {
+        match self.plan.wrapped {
+            true => self.on_host(&self.image()),
+            false => self.image(),
+        }
+    }
+
     /// The archive of the guest's own files: see [`crate::vm::guest::files`].
     pub fn files(&self) -> PathBuf {
         self.own("files")
@@ -262,6 +283,7 @@ pub(crate) mod tests {
             bridge: Vec::new(),
             small_messages: false,
             no_acpi: false,
+            wrapped: false,
             one_thread: false,
             smp: true,
         }

@@ -84,7 +84,7 @@ pub fn command_line(boot: &Boot<'_>) -> Result<Vec<OsString>, Failure> {
     line.extend(of(Slot::Last));
     // Without entropy of the host's, an emulated guest waits for its random numbers.
     line.extend(["-device".into(), virtio("rng", arch).into()]);
-    line.extend(["-kernel".into(), vm.kernel.image.clone().into()]);
+    line.extend(["-kernel".into(), boot.image_on_host().into()]);
     if let Some(initramfs) = boot.initramfs() {
         line.extend(["-initrd".into(), boot.on_host(&initramfs).into()]);
     }
@@ -260,13 +260,6 @@ pub fn capture_parameters(accel: Accel) -> Vec<&'static str> {
     words
 }
 
-/// With this option a kernel changes its own instructions while it runs, on one processor
-/// while another may be about to run them (Documentation/staging/static-keys.rst). A stock
-/// 6.12 of Debian's, emulated with a thread for each processor, panicked in 2 of 13 boots
-/// right after such a change, and in none of 20 with one thread for all. That QEMU is
-/// to blame is a guess; our own kernels do without the option.
-pub const PATCHES_ITSELF: &str = "CONFIG_JUMP_LABEL";
-
 /// An option's value with a path in it, in which QEMU takes a doubled comma for one
 /// (qemu(1), `-drive`).
 pub(super) fn with_path(before: &str, path: &Path, after: &str) -> OsString {
@@ -280,6 +273,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
+    use crate::model::arch::ARCHITECTURES;
     use crate::vm::plan::tests::{boot, plan, vm};
     use crate::vm::scratch_disk::{Disk, Purpose};
     use crate::vm::{CrashRequest, Stdin, Vm};
@@ -395,6 +389,101 @@ mod tests {
                 -display none
                 -no-reboot"#]],
         );
+    }
+
+    #[test]
+    fn each_architecture_has_its_machine() {
+        let disk = Device::Disk(Disk {
+            size: 0,
+            purpose: Purpose::Device(String::new()),
+        });
+        let mut text = String::new();
+        for arch in ARCHITECTURES {
+            let mut vm = vm();
+            vm.kernel.arch = arch;
+            vm.devices = vec![disk.clone(), Device::Network];
+            let plan = Plan {
+                // It is unwrapped there.
+                wrapped: true,
+                ..plan()
+            };
+            let line = command_line(&boot(&vm, &plan)).unwrap();
+            let words = line.iter().map(|word| word.to_string_lossy());
+            let words = words.collect::<Vec<_>>().join(" ");
+            let differs = |word: &&str| {
+                ["M ", "cpu ", "device virtio-", "kernel ", "append "]
+                    .iter()
+                    .any(|start| word.starts_with(start))
+            };
+            text += &format!("{}\n", arch.name);
+            for word in words.split(" -").filter(differs) {
+                text += &format!(
+                    "  {}\n",
+                    word.replace("rootflags=trans=virtio,version=9p2000.L,", "")
+                );
+            }
+        }
+        expect![[r#"
+            x86_64
+              cpu max,la57=off
+              device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+              device virtio-serial-pci
+              device virtio-blk-pci,drive=disk0
+              device virtio-net-pci,netdev=net,romfile=
+              device virtio-rng-pci
+              kernel /tmp/vmtest-1/image
+              append rootfstype=9p cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 pmtmr=0x608 no_timer_check tsc=reliable init=/tmp/vmtest-1/init
+            aarch64
+              M virt,gic-version=max
+              cpu cortex-a76
+              device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+              device virtio-serial-pci
+              device virtio-blk-pci,drive=disk0
+              device virtio-net-pci,netdev=net,romfile=
+              device virtio-rng-pci
+              kernel /tmp/vmtest-1/image
+              append rootfstype=9p cache=loose,msize=512000 ro console=ttyAMA0 oops=panic panic=-1 rcupdate.rcu_expedited=1 init=/tmp/vmtest-1/init
+            arm
+              M virt,highmem=off
+              cpu cortex-a15
+              device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+              device virtio-serial-pci
+              device virtio-blk-pci,drive=disk0
+              device virtio-net-pci,netdev=net,romfile=
+              device virtio-rng-pci
+              kernel /tmp/vmtest-1/image
+              append rootfstype=9p cache=loose,msize=512000 ro console=ttyAMA0 oops=panic panic=-1 rcupdate.rcu_expedited=1 init=/tmp/vmtest-1/init
+            ppc64
+              M pseries
+              cpu power9
+              device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+              device virtio-serial-pci
+              device virtio-blk-pci,drive=disk0
+              device virtio-net-pci,netdev=net,romfile=
+              device virtio-rng-pci
+              kernel /tmp/vmtest-1/image
+              append rootfstype=9p cache=loose,msize=512000 ro console=hvc0 oops=panic panic=-1 rcupdate.rcu_expedited=1 init=/tmp/vmtest-1/init
+            s390x
+              M s390-ccw-virtio
+              cpu max
+              device virtio-9p-ccw,fsdev=root,mount_tag=/dev/root
+              device virtio-serial-ccw
+              device virtio-blk-ccw,drive=disk0
+              device virtio-net-ccw,netdev=net
+              device virtio-rng-ccw
+              kernel /tmp/vmtest-1/image
+              append rootfstype=9p cache=loose,msize=512000 ro console=ttysclp0 oops=panic panic=-1 rcupdate.rcu_expedited=1 init=/tmp/vmtest-1/init
+            riscv64
+              M virt
+              cpu rv64
+              device virtio-9p-pci,fsdev=root,mount_tag=/dev/root
+              device virtio-serial-pci
+              device virtio-blk-pci,drive=disk0
+              device virtio-net-pci,netdev=net,romfile=
+              device virtio-rng-pci
+              kernel /tmp/vmtest-1/image
+              append rootfstype=9p cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 init=/tmp/vmtest-1/init
+        "#]].assert_eq(&text);
     }
 
     #[test]

@@ -16,7 +16,8 @@ pub(super) const AARCH64: Arch = Arch {
     console: "ttyAMA0",
     clock: Some("CONFIG_RTC_DRV_PL031"),
     qemu: "qemu-system-aarch64",
-    machine: &["-M", "virt"],
+    // On KVM the interrupt controller has to be of a version that the host has.
+    machine: &["-M", "virt,gic-version=max"],
     // The first with pages of 16 KiB (QEMU 7.1). `max` has addresses of 52 bits, with which
     // kernels before 5.10 do not start, and authenticates pointers, which is slow to emulate.
     processor: "cortex-a76",
@@ -26,6 +27,10 @@ pub(super) const AARCH64: Arch = Arch {
     spare_acpi: None,
     // include/uapi/asm-generic/unistd.h
     kexec_file_load: Some(294),
+    kexec_elf: false,
+    one_thread: None,
+    wrong_clock: None,
+    user_registers: &[],
     emulation_cost: 2,
     crash_from: Some(Series {
         major: 5,

@@ -26,7 +26,11 @@ pub(super) const ARM: Arch = Arch {
     spare_acpi: None,
     // It has a number (401), and no architecture code behind it.
     kexec_file_load: None,
-    emulation_cost: 2,
+    kexec_elf: false,
+    one_thread: None,
+    wrong_clock: None,
+    user_registers: &[],
+    emulation_cost: 3,
     // /proc/vmcore of this architecture cannot be read by drgn.
     crash_from: None,
     crash_memory: 256,

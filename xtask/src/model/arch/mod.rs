@@ -47,11 +47,21 @@ pub struct Arch {
     /// The options with which a kernel that has ACPI needs none on the machine; `None`: no
     /// kernel is told to do without.
     pub spare_acpi: Option<&'static [&'static str]>,
+    /// Where set, one thread emulates all processors of a kernel that has this option, unless it is
+    /// one of ours.
+    pub one_thread: Option<&'static str>,
+    /// If the kernel's clock runs at a wrong speed.
+    pub wrong_clock: Option<WrongClock>,
+    /// How the kernel prints the registers with which a process entered it: the beginning of the
+    /// first line, and of the others.
+    pub user_registers: &'static [&'static str],
     /// By what the limits of a guest are multiplied on a host of another architecture, which has to
     /// emulate it.
     pub emulation_cost: u32,
     /// The number of kexec_file_load(2), where the kernel has it.
     pub kexec_file_load: Option<u32>,
+    /// Whether kexec_file_load(2) is given the kernel as an ELF file instead of its boot image.
+    pub kexec_elf: bool,
     /// The oldest series in which a kernel that crashes can start another one that has the
     /// memory of the first in /proc/vmcore; `None`: there is none.
     pub crash_from: Option<Series>,
@@ -100,6 +110,14 @@ impl Arch {
     pub fn can_crash(&self, series: Series) -> bool {
         self.crash_from.is_some_and(|oldest| series >= oldest)
     }
+}
+
+/// How a kernel says that it has taken a wrong frequency for that of its clock.
+#[derive(Debug)]
+pub struct WrongClock {
+    pub words: &'static str,
+    /// A clock source that has a frequency that every kernel knows.
+    pub source: &'static str,
 }
 
 /// The bus that the machine's virtio devices are on.

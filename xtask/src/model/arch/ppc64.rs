@@ -29,9 +29,14 @@ pub(super) const PPC64: Arch = Arch {
     spare_acpi: None,
     // arch/powerpc/kernel/syscalls/syscall.tbl
     kexec_file_load: Some(382),
-    emulation_cost: 2,
+    kexec_elf: false,
+    one_thread: None,
+    wrong_clock: None,
+    user_registers: &[],
+    emulation_cost: 3,
     // Before, a crash by sysrq hangs.
     crash_from: Some(Series { major: 6, minor: 1 }),
     crash_memory: 256,
-    large_crash_memory: 640,
+    // The machine takes multiples of 256 MiB, and the guest has more by the difference.
+    large_crash_memory: 768,
 };

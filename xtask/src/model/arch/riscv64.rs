@@ -24,6 +24,11 @@ pub(super) const RISCV64: Arch = Arch {
     spare_acpi: None,
     // include/uapi/asm-generic/unistd.h
     kexec_file_load: Some(294),
+    // arch/riscv/kernel/kexec_image.c came with 6.16.
+    kexec_elf: true,
+    one_thread: None,
+    wrong_clock: None,
+    user_registers: &[],
     emulation_cost: 2,
     crash_from: Some(Series {
         major: 6,

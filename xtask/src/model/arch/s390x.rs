@@ -25,6 +25,10 @@ pub(super) const S390X: Arch = Arch {
     spare_acpi: None,
     // arch/s390/kernel/syscalls/syscall.tbl
     kexec_file_load: Some(381),
+    kexec_elf: false,
+    one_thread: None,
+    wrong_clock: None,
+    user_registers: &[],
     emulation_cost: 2,
     crash_from: Some(Series {
         major: 5,

@@ -1,6 +1,6 @@
 //! x86-64: QEMU's `pc`.
 
-use super::{Arch, ELF64, LITTLE_ENDIAN, PCI};
+use super::{Arch, ELF64, LITTLE_ENDIAN, PCI, WrongClock};
 use crate::model::version::Series;
 
 pub(super) const X86_64: Arch = Arch {
@@ -40,6 +40,14 @@ pub(super) const X86_64: Arch = Arch {
     spare_acpi: Some(&["CONFIG_ACPI", "CONFIG_X86_MPPARSE", "CONFIG_X86_PM_TIMER"]),
     // arch/x86/entry/syscalls/syscall_64.tbl
     kexec_file_load: Some(320),
+    kexec_elf: false,
+    one_thread: Some(PATCHES_ITSELF),
+    wrong_clock: Some(WrongClock {
+        words: MISTIMED,
+        // Slower to read (`drivers/clocksource/acpi_pm.c`).
+        source: "acpi_pm",
+    }),
+    user_registers: USER_REGISTERS,
     emulation_cost: 1,
     crash_from: Some(Series { major: 4, minor: 9 }),
     crash_memory: 256,
@@ -58,7 +66,7 @@ pub(super) const X86_64: Arch = Arch {
 /// - The counter's frequency (`tsc.c`, `pit_hpet_ptimer_calibrate_cpu`): if all readings were
 ///   disturbed, the kernel goes on with the PM timer (`pmtmr=`, or ACPI) as its clock. If only
 ///   the PM timer shows a disturbance, the clock is wrong, and the kernel says so: see
-///   [`crate::vm::console::Console::mistimed`].
+///   [`MISTIMED`].
 /// - The local APIC's timer (`apic.c`, `calibrate_APIC_clock`): without the PM timer its check
 ///   fails and the timer is not used, with it the result is corrected.
 /// - The counters of two processors (`tsc_sync.c`), and the clock by another one
@@ -68,6 +76,32 @@ pub(super) const X86_64: Arch = Arch {
 ///   parameter or sysctl makes them panics; ours have only the first. The benchmarks of raid6
 ///   and xor, and jitterentropy's test, are in modules that nothing of a guest's boot loads.
 const NO_TIMER_CHECK: &str = "no_timer_check";
+
+/// Of two measurements of the counter the kernel believes the one that suffers when a busy
+/// host interrupts QEMU, and says so (`arch/x86/kernel/tsc.c`,
+/// `pit_hpet_ptimer_calibrate_cpu`). Clocks at 18 times the speed were seen. What the other one
+/// is, PMTIMER or HPET, follows.
+const MISTIMED: &str = "PIT calibration deviates from ";
+
+/// With this option a kernel changes its own instructions while it runs, on one processor
+/// while another may be about to run them (Documentation/staging/static-keys.rst). A stock
+/// 6.12 of Debian's, emulated with a thread for each processor, panicked in 2 of 13 boots
+/// right after such a change, and in none of 20 with one thread for all. That QEMU is
+/// to blame is a guess; our own kernels do without the option.
+const PATCHES_ITSELF: &str = "CONFIG_JUMP_LABEL";
+
+/// A process' code segment (`arch/x86/include/asm/segment.h`, `__USER_CS`), and the other lines
+/// (`arch/x86/kernel/process_64.c`, `__show_regs`). They stand at the end of a stack.
+const USER_REGISTERS: &[&str] = &[
+    "RIP: 0033:",
+    "Code: ",
+    "RSP: ",
+    "RAX: ",
+    "RDX: ",
+    "RBP: ",
+    "R10: ",
+    "R13: ",
+];
 
 /// Documentation/arch/x86/boot.rst of the kernel, "The Real-Mode Kernel Header": an image for
 /// i386 lacks bit 0 of `xloadflags`, XLF_KERNEL_64, which came with version 2.12 of the protocol.

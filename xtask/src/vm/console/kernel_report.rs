@@ -1,6 +1,8 @@
 //! Cuts a kernel's reports of trouble out of the lines of its console.
 //! Pure, and bounded whatever the lines are.
 
+use crate::model::arch::ARCHITECTURES;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// The kernel's end.
@@ -13,12 +15,15 @@ pub enum Kind {
     OutOfMemory,
 }
 
-/// The first words of `die()`, `BUG()` and their like: `arch/x86/mm/fault.c`,
-/// `arch/x86/kernel/traps.c`, `lib/bug.c`.
+/// The first words of `die()`, `BUG()` and their like: `lib/bug.c`, and `mm/fault.c`,
+/// `kernel/traps.c` and the like below `arch/`.
 const OOPS: &[&str] = &[
     "BUG: ",
     "kernel BUG at ",
     "Oops: ",
+    "Oops [#",
+    "Oops - ",
+    "illegal operation: ",
     "Internal error: ",
     "general protection fault",
     "Unable to handle kernel ",
@@ -88,14 +93,15 @@ const BYTES: usize = 64 << 10;
 /// A report is printed at once: what comes so many seconds later is something else.
 const GAP: f64 = 2.0;
 
-/// How the registers begin with which a process entered the kernel: its code segment
-/// (`arch/x86/include/asm/segment.h`, `__USER_CS`). They stand at the end of a stack.
-const USER_RIP: &str = "RIP: 0033:";
-
-/// The other lines of them (`arch/x86/kernel/process_64.c`, `__show_regs`).
-const REGISTERS: &[&str] = &[
-    "Code: ", "RSP: ", "RAX: ", "RDX: ", "RBP: ", "R10: ", "R13: ",
-];
+/// Whether a line is of the registers with which a process entered the kernel, which are at the end
+/// of a stack; `inside`: the line before was.
+fn of_user_registers(text: &str, inside: bool) -> bool {
+    let begins = |start: &&str| text.starts_with(start);
+    ARCHITECTURES.iter().any(|arch| {
+        let (first, others) = (arch.user_registers.first(), arch.user_registers);
+        first.is_some_and(begins) || (inside && others.iter().any(|start| begins(start)))
+    })
+}
 
 /// Collects the kernel's reports while its lines come.
 #[derive(Debug, Default)]
@@ -144,8 +150,7 @@ impl Excerpt {
             (Some(_), Some(_)) => self.open = Some(0),
             (None, _) => {}
         }
-        self.registers = text.starts_with(USER_RIP)
-            || (self.registers && REGISTERS.iter().any(|name| text.starts_with(name)));
+        self.registers = of_user_registers(text, self.registers);
         if let Some(lines) = &mut self.open {
             if self.registers {
                 return kind;
@@ -210,6 +215,9 @@ mod tests {
                     "BUG: KASAN: use-after-free in x+0x1/0x2",
                     "kernel BUG at mm/slub.c:300!",
                     "Oops: 0002 [#1] SMP",
+                    "Oops [#1]",
+                    "Oops - illegal instruction [#1]",
+                    "illegal operation: 0001 ilc:1 [#1] SMP",
                     "Oops: general protection fault, probably for non-canonical address",
                     "general protection fault: 0000 [#1] SMP",
                     "Unable to handle kernel paging request at virtual address 0",

@@ -14,6 +14,7 @@ use std::path::Path;
 use anyhow::{Context, Result};
 
 use crate::base::shown;
+use crate::model::arch::ARCHITECTURES;
 use crate::vm::console::kernel_report::{Excerpt, Kind, sign, stamp};
 use crate::vm::ending::{self, Ending};
 
@@ -77,9 +78,8 @@ pub struct ConsoleWords {
     ending: Option<(Ending, String)>,
     /// All that the kernel said about trouble, bounded.
     pub excerpt: Excerpt,
-    /// Whether the kernel has taken a wrong frequency for that of the processor's counter,
-    /// so that its clock runs at another speed.
-    pub mistimed: bool,
+    /// The clock source for a kernel whose clock runs at a wrong speed.
+    pub other_clock: Option<&'static str>,
     /// A crash is to come, and the first sign of it if it has.
     planned: Option<Option<String>>,
 }
@@ -89,12 +89,6 @@ const INIT: &str = "vmtest: ";
 
 /// The first words of every kernel (`init/main.c`, `linux_banner`).
 const BANNER: &str = "Linux version ";
-
-/// Of two measurements of the counter the kernel believes the one that suffers when a busy
-/// host interrupts QEMU, and says so (`arch/x86/kernel/tsc.c`,
-/// `pit_hpet_ptimer_calibrate_cpu`). Clocks at 18 times the speed were seen. What the other one
-/// is, PMTIMER or HPET, follows.
-const MISTIMED: &str = "PIT calibration deviates from ";
 
 impl ConsoleWords {
     pub(super) fn feed(&mut self, bytes: &[u8]) {
@@ -128,7 +122,7 @@ impl ConsoleWords {
         };
         if text.starts_with(BANNER) {
             self.planned = None;
-            self.mistimed = false;
+            self.other_clock = None;
             // A kernel that panicked has started another one, which it had loaded itself.
             let over = (Ending::PanicOver, text.to_owned());
             self.ending = self.panic.is_some().then_some(over);
@@ -141,7 +135,10 @@ impl ConsoleWords {
             }
             _ => {}
         }
-        self.mistimed |= text.contains(MISTIMED);
+        let mut clocks = ARCHITECTURES.iter().flat_map(|arch| &arch.wrong_clock);
+        if let Some(clock) = clocks.find(|clock| text.contains(clock.words)) {
+            self.other_clock = Some(clock.source);
+        }
         if let Some(first) = &mut self.planned {
             if let Some(Kind::Panic | Kind::Oops) = sign(text) {
                 note(first);
@@ -233,13 +230,13 @@ mod tests {
         let mut words = ConsoleWords::default();
         for (timer, measured) in [("PMTIMER", "921403 2593595"), ("HPET", "144950 2595835")] {
             words.feed(format!("tsc: PIT calibration matches {timer}. 1 loops\n").as_bytes());
-            assert!(!words.mistimed);
+            assert_eq!(words.other_clock, None);
             let deviates = format!("tsc: PIT calibration deviates from {timer}: {measured}.\n");
             words.feed(deviates.as_bytes());
-            assert!(words.mistimed);
+            assert_eq!(words.other_clock, Some("acpi_pm"));
             // The next kernel measures by itself.
             words.feed(b"[    0.000000] Linux version 6.1.0\n");
-            assert!(!words.mistimed);
+            assert_eq!(words.other_clock, None);
         }
     }
 

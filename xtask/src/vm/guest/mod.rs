@@ -143,7 +143,8 @@ fn load_command(boot: &Boot<'_>, crash: &CrashRequest) -> Vec<OsString> {
             .kexec_file_load
             .map(|number| number.to_string().into()),
     );
-    words.push(kernel.image.clone().into());
+    let elf = kernel.vmlinux.as_ref().filter(|_| kernel.arch.kexec_elf);
+    words.push(elf.cloned().unwrap_or_else(|| boot.image()).into());
     // Empty for none.
     words.push(boot.initramfs().unwrap_or_default().into());
     words.extend(qemu::capture_parameters(boot.accel).iter().map(Into::into));
