@@ -122,23 +122,10 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
         Some(Selector::Pattern(pattern)) => matches!(pattern, Pattern::Release(_)),
         None => false,
     };
-    let mut candidates = Vec::new();
-    if sources.from.contains(&KernelPlace::Local) {
-        let mut kernels = store::kernels(&env.paths, arch)?;
-        // With another fragment of the same name a kernel is built again.
-        let builds = sources.from.contains(&KernelPlace::Build);
-        if builds && request.and_then(KernelRequest::buildable).is_some() {
-            kernels.retain(|kernel| !sources.own.iter().any(|own| own.outdates(kernel)));
-        }
-        // A pattern means kernels of ours; one of a distribution must be named in full.
-        if whole {
-            kernels.extend(distro::survey(&env.paths, arch)?.kernels);
-        }
-        candidates.extend(kernels.into_iter().map(|kernel| Named {
-            name: PackageName::new(kernel.arch, &kernel.release),
-            how: How::Here(kernel),
-        }));
-    }
+    let mut candidates = match sources.from.contains(&KernelPlace::Local) {
+        true => here(env, request, sources, arch)?,
+        false => Vec::new(),
+    };
     let pick = |candidates: &[Named]| {
         let picked = match request {
             Some(request) => request.pick(candidates),
@@ -194,6 +181,31 @@ fn choose_how(env: &Env, request: Option<&KernelRequest>, sources: &Sources) -> 
         sources.client.warn_once(format!("{error:#}"));
     }
     Ok(How::Build(wanted, arch))
+}
+
+/// The kernels on this machine that a pattern may pick.
+fn here(
+    env: &Env,
+    request: Option<&KernelRequest>,
+    sources: &Sources,
+    arch: &'static Arch,
+) -> Result<Vec<Named>> {
+    let mut kernels = store::kernels(&env.paths, arch)?;
+    // With another fragment of the same name a kernel is built again.
+    let builds = sources.from.contains(&KernelPlace::Build);
+    if builds && request.and_then(KernelRequest::buildable).is_some() {
+        kernels.retain(|kernel| !sources.own.iter().any(|own| own.outdates(kernel)));
+    }
+    // A pattern means kernels of ours; one of a distribution must be named in full.
+    let selector = request.map(|request| &request.selector);
+    if matches!(selector, Some(Selector::Pattern(Pattern::Release(_)))) {
+        kernels.extend(distro::survey(&env.paths, arch)?.kernels);
+    }
+    let named = kernels.into_iter().map(|kernel| Named {
+        name: PackageName::new(kernel.arch, &kernel.release),
+        how: How::Here(kernel),
+    });
+    Ok(named.collect())
 }
 
 fn at_path(env: &Env, path: &Path) -> Result<How> {
