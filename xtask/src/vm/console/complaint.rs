@@ -454,6 +454,61 @@ stack backtrace:
         }
     }
 
+    /// 6.1.192 with KASAN, UBSAN, lockdep and the other checkers, and a module that makes each
+    /// of them complain. Without the frames that the kernel marks as guesses.
+    const CHECKERS: &str = include_str!("recorded/checkers-6.1.txt");
+
+    #[test]
+    fn what_a_kernel_with_checkers_prints() {
+        let lines = CHECKERS
+            .lines()
+            .map(|line| format!("<4>[    1.000000] {line}\n"));
+        let found = read(&lines.collect::<String>());
+        let titles = found.iter().map(|found| {
+            assert!(
+                found.report.contains("complain_init+0x"),
+                "{}",
+                found.report
+            );
+            (&*found.kind, &*found.title, found.report.lines().count())
+        });
+        let expected = [
+            (
+                "KASAN",
+                "BUG: KASAN: use-after-free in kasan+0x44/0x64 [complain]",
+                75,
+            ),
+            (
+                "UBSAN",
+                "UBSAN: shift-out-of-bounds in /complain.c:52:12",
+                25,
+            ),
+            (
+                "lockdep",
+                "WARNING: possible circular locking dependency detected",
+                79,
+            ),
+            (
+                "BUG",
+                "BUG: sleeping function called from invalid context at /complain.c:59",
+                25,
+            ),
+            (
+                "WARNING",
+                "WARNING: CPU: 0 PID: 64 at lib/list_debug.c:33 __list_add_valid+0xb6/0xc1: \
+                 list_add double add: new=ffff8880095cfa28, prev=ffff8880095cfa08, \
+                 next=ffff8880095cfa28.",
+                33,
+            ),
+            (
+                STALL,
+                "INFO: task insmod:66 blocked for more than 10 seconds.",
+                24,
+            ),
+        ];
+        assert_eq!(titles.collect::<Vec<_>>(), expected);
+    }
+
     /// `__warn()` of 7.3: the message can stand behind the first line too.
     #[test]
     fn a_warning_of_newer_kernels_is_whole() {
