@@ -133,13 +133,7 @@ impl<'r> TestRun<'r> {
         let estimates = names
             .map(|name| Ok(estimate(&suite, &name?)))
             .collect::<Result<Vec<_>>>()?;
-        let jobs = match options.jobs {
-            Some(jobs) => jobs,
-            None => {
-                let (memory, cpus) = (memory(options), options.cpus);
-                default_jobs(memory, cpus, options.accel, &wanted, &env.paths)?
-            }
-        };
+        let jobs = jobs(env, options, &wanted)?;
         let checked = suite.check(local);
         checked.map_err(|error| untestable(options, error))?;
         let host = local.then(|| estimate(&suite, &suite::local_name()));
@@ -425,6 +419,12 @@ fn estimate(suite: &Suite<'_>, name: &RunName) -> Option<Duration> {
     let crash = suite.loader.as_ref();
     let crash = crash.and_then(|_| suite.history.estimate(&name.crash()));
     Some(main + crash.unwrap_or_default())
+}
+
+fn jobs(env: &Env, options: &TestOptions, wanted: &[Wanted]) -> Result<usize> {
+    let (memory, cpus) = (memory(options), options.cpus);
+    let usual = || default_jobs(memory, cpus, options.accel, wanted, &env.paths);
+    options.jobs.map_or_else(usual, Ok)
 }
 
 /// VMs at a time of this much memory (MiB) and these processors, if nobody says how many. If some
