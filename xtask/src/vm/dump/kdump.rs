@@ -121,15 +121,23 @@ const LONGEST_NOTES: u64 = 16 << 20;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vmcoreinfo {
     note: Vec<u8>,
+    big_endian: bool,
     /// Where in the note the text begins, and its length.
     text: (usize, usize),
 }
 
 /// The note at the beginning of a piece of the kernel's memory, if it is that one.
 pub fn vmcoreinfo(note: &[u8]) -> Option<Vmcoreinfo> {
+    // The length of the name, which is less than 256.
+    let big_endian = note.first()? == &0;
     let number = |at: usize| {
         let bytes = note.get(at..at + 4)?.try_into().ok()?;
-        usize::try_from(u32::from_le_bytes(bytes)).ok()
+        let number = if big_endian {
+            u32::from_be_bytes
+        } else {
+            u32::from_le_bytes
+        };
+        usize::try_from(number(bytes)).ok()
     };
     let (name, size) = (number(0)?, number(4)?);
     let text = 12 + name.checked_next_multiple_of(4)?;
@@ -138,13 +146,16 @@ pub fn vmcoreinfo(note: &[u8]) -> Option<Vmcoreinfo> {
     let mut note = note.get(..end).filter(|_| size > 0)?.to_vec();
     note.resize(end.next_multiple_of(4), 0);
     let text = (text, size);
-    Some(Vmcoreinfo { note, text })
+    Some(Vmcoreinfo {
+        note,
+        big_endian,
+        text,
+    })
 }
 
 /// Adds the kernel's description to a dump that has none: the notes, with one more, go
 /// to its end. Where they and the text are is said in the header's second part
-/// (makedumpfile, `diskdump_mod.h`, `kdump_sub_header`; the numbers of x86_64, arm64 and
-/// others with the lower byte first). Of a new dump libkdumpfile reads the notes, crash
+/// (makedumpfile, `diskdump_mod.h`, `kdump_sub_header`; with the guest's order of bytes). Of a new dump libkdumpfile reads the notes, crash
 /// the text.
 pub fn add_vmcoreinfo(file: &File, vmcoreinfo: &Vmcoreinfo) -> Result<()> {
     const UTSNAME: u64 = 12;
@@ -161,13 +172,27 @@ pub fn add_vmcoreinfo(file: &File, vmcoreinfo: &Vmcoreinfo) -> Result<()> {
     let write = |at: u64, bytes: &[u8]| file.write_all_at(bytes, at).context(context);
     let number = |at: u64| {
         let bytes = read(at, 8)?.try_into().unwrap_or_default();
-        anyhow::Ok(u64::from_le_bytes(bytes))
+        let number = if vmcoreinfo.big_endian {
+            u64::from_be_bytes
+        } else {
+            u64::from_le_bytes
+        };
+        anyhow::Ok(number(bytes))
+    };
+    let bytes = |number: u64| match vmcoreinfo.big_endian {
+        true => number.to_be_bytes(),
+        false => number.to_le_bytes(),
     };
     ensure!(
         read(0, KDUMP.len())? == KDUMP,
         "QEMU's dump is no kdump file"
     );
-    let sub = number(BLOCK_SIZE)? & u64::from(u32::MAX);
+    let block = read(BLOCK_SIZE, 4)?.try_into().unwrap_or_default();
+    let sub = match vmcoreinfo.big_endian {
+        true => u32::from_be_bytes(block),
+        false => u32::from_le_bytes(block),
+    };
+    let sub = u64::from(sub);
     let places = sub + OFFSET_VMCOREINFO;
     if number(places)? != 0 {
         return Ok(());
@@ -185,12 +210,13 @@ pub fn add_vmcoreinfo(file: &File, vmcoreinfo: &Vmcoreinfo) -> Result<()> {
     notes.extend(&vmcoreinfo.note);
     write(end, &notes)?;
     let numbers = [text_at, size as u64, end, notes.len() as u64];
-    write(places, &numbers.map(u64::to_le_bytes).concat())?;
+    write(places, &numbers.map(bytes).concat())?;
     let text = String::from_utf8_lossy(&vmcoreinfo.note[at..at + size]);
     let value = |name: &str| text.lines().find_map(|line| line.strip_prefix(name));
     // `crash` takes it from here; a number with a sign.
-    if let Some(base) = value("NUMBER(phys_base)=").and_then(|base| base.trim().parse().ok()) {
-        write(sub + PHYS_BASE, &i64::to_le_bytes(base))?;
+    if let Some(base) = value("NUMBER(phys_base)=").and_then(|base| base.trim().parse::<i64>().ok())
+    {
+        write(sub + PHYS_BASE, &bytes(base.cast_unsigned()))?;
     }
     // QEMU names the machine only, which libkdumpfile does not look at when the other
     // names are empty (`util.c`, `uts_looks_sane`).
@@ -291,11 +317,26 @@ mod tests {
 
     #[test]
     fn a_dump_gets_its_description_once() {
+        for big in [false, true] {
+            describes_once(big);
+        }
+    }
+
+    fn describes_once(big: bool) {
+        let order = |mut bytes: Vec<u8>| {
+            if big {
+                bytes.reverse();
+            }
+            bytes
+        };
         let file = tempfile::NamedTempFile::new().unwrap();
         let dump = file.as_file();
         let text = b"OSRELEASE=6.1\nNUMBER(phys_base)=-4096\nx";
         let length = u32::try_from(text.len()).unwrap();
-        let note = note(b"VMCOREINFO\0", length, text);
+        let mut note = note(b"VMCOREINFO\0", length, text);
+        for number in note[..8].chunks_mut(4).filter(|_| big) {
+            number.reverse();
+        }
         let description = vmcoreinfo(&note).unwrap();
         assert!(add_vmcoreinfo(dump, &description).is_err(), "an empty file");
         // Notes of six bytes at 8000.
@@ -303,16 +344,23 @@ mod tests {
         bytes.resize(12 + 65, 0);
         bytes.extend(b"node");
         bytes.resize(428, 0);
-        bytes.extend(4096_u32.to_le_bytes());
+        bytes.extend(order(4096_u32.to_le_bytes().to_vec()));
         bytes.resize(4096 + 48, 0);
-        bytes.extend([8000_u64.to_le_bytes(), 6_u64.to_le_bytes()].concat());
+        bytes.extend(
+            [8000_u64, 6]
+                .map(|number| order(number.to_le_bytes().to_vec()))
+                .concat(),
+        );
         bytes.resize(8000, 0);
         bytes.extend(b"notes!");
         bytes.resize(9000, 0);
         std::fs::write(file.path(), &bytes).unwrap();
         add_vmcoreinfo(dump, &description).unwrap();
         let after = std::fs::read(file.path()).unwrap();
-        let read = |at: usize| u64::from_le_bytes(after[at..at + 8].try_into().unwrap());
+        let read = |at: usize| {
+            let bytes = order(after[at..at + 8].to_vec());
+            u64::from_le_bytes(bytes.try_into().unwrap())
+        };
         assert_eq!(read(4096), (-4096_i64).cast_unsigned());
         let text_at = 9000 + 8 + 24;
         assert_eq!((read(4128), read(4136)), (text_at, u64::from(length)));
