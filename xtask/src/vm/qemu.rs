@@ -482,7 +482,7 @@ mod tests {
               device virtio-net-pci,netdev=net,romfile=
               device virtio-rng-pci
               kernel /tmp/vmtest-1/image
-              append rootfstype=9p cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 init=/tmp/vmtest-1/init
+              append rootfstype=9p cache=loose,msize=512000 ro console=ttyS0 oops=panic panic=-1 rcupdate.rcu_expedited=1 riscv_isa_fallback init=/tmp/vmtest-1/init
         "#]].assert_eq(&text);
     }
 

@@ -19,7 +19,9 @@ pub(super) const RISCV64: Arch = Arch {
     machine: &["-M", "virt"],
     processor: "rv64",
     bus: &PCI,
-    parameters: &[],
+    // The device tree of QEMU 7.2 describes processors in the old way (`riscv,isa`) only. A
+    // kernel without CONFIG_RISCV_ISA_FALLBACK finds none then, and panics silently.
+    parameters: &["riscv_isa_fallback"],
     emulated_parameters: &[],
     spare_acpi: None,
     // include/uapi/asm-generic/unistd.h
