@@ -12,7 +12,9 @@ use super::recipe;
 use crate::archive::{Tree, UnpackLimits, deb::Deb};
 use crate::base::process::run_logged;
 use crate::base::{disk, env::Env, error, error::Failure, format::thousands};
-use crate::base::{embedded::DEBIAN_ROOT, input, interrupt, sha256::Sha256, temporary::Temporary};
+use crate::base::{
+    embedded::DEBIAN_ROOT, input, interrupt, lock, sha256::Sha256, temporary::Temporary,
+};
 use crate::model::arch::Arch;
 use crate::net::apt::formats::ArchiveFile;
 use crate::net::apt::suites::{SuiteLists, Suites};
@@ -81,15 +83,22 @@ fn ask(env: &Env, suite: &str, arch: &Arch, wanted: &[String], others: bool) -> 
         }
         Err(error) => return Err(error),
     };
+    let absent = lists.absent(wanted)?.filter(|_| others);
+    // Whoever unpacks, or waits for that, keeps nobody from the lists.
+    drop(opened);
     let plan = RootPlan {
         env,
         arch,
         suite,
-        lists,
         wanted,
         files,
     };
-    plan.find_or_make(others)
+    let context = || format!("cannot make Debian's {suite} for {}", arch.name);
+    match absent {
+        Some(reason) => Err(unfetched(reason)),
+        None => plan.find_or_make(),
+    }
+    .with_context(context)
 }
 
 fn has_packages(lists: SuiteLists<'_>) -> Result<bool> {
@@ -135,7 +144,6 @@ struct RootPlan<'p> {
     env: &'p Env,
     arch: &'p Arch,
     suite: &'p str,
-    lists: SuiteLists<'p>,
     wanted: &'p [String],
     files: Vec<ArchiveFile>,
 }
@@ -151,17 +159,15 @@ impl RootPlan<'_> {
         hash.finish()
     }
 
-    fn find_or_make(&self, others: bool) -> Result<PathBuf> {
+    fn find_or_make(&self) -> Result<PathBuf> {
         let name = folder::name(self.suite, &self.key());
         let goal = self.env.paths.kernels(self.arch.name).join(&name);
-        // The lock of the lists, which is held, keeps other runs from making it.
-        if goal.is_dir() {
-            return Ok(goal);
+        if !goal.is_dir() {
+            let _lock = lock::take(self.env, &name)?;
+            if !goal.is_dir() {
+                self.make(&goal)?;
+            }
         }
-        let absent = self.lists.absent(self.wanted)?.filter(|_| others);
-        let made = absent.map_or_else(|| self.make(&goal), |reason| Err(unfetched(reason)));
-        let context = || format!("cannot make Debian's {} for {}", self.suite, self.arch.name);
-        made.with_context(context)?;
         Ok(goal)
     }
 
@@ -171,8 +177,11 @@ impl RootPlan<'_> {
         let size = self.files.iter().map(|file| file.size).sum::<u64>();
         let hint = "cargo xtask prune, or another --directory";
         disk::require_space(folder, "the user space", size.saturating_mul(6), hint)?;
-        self.fetch(folder, size)?;
-        self.unpack(&folder.join(TREE))?;
+        let packages = folder.join("packages");
+        disk::create_directory(&packages)?;
+        self.fetch(&packages, size)?;
+        self.unpack(&packages, &folder.join(TREE))?;
+        disk::remove_directory(packages)?;
         let files = self.files.iter();
         let files = files.map(|file| (file.name.clone(), file.sha256.clone()));
         let origin = RootOrigin {
@@ -180,29 +189,18 @@ impl RootPlan<'_> {
             files: files.collect(),
         };
         origin.write(folder)?;
-        temporary.persist()?;
-        for file in &self.files {
-            disk::remove_file(self.lists.archives().join(&file.name))?;
-        }
-        Ok(())
+        temporary.persist()
     }
 
-    /// Whether the archive's file is here.
-    fn has(&self, file: &ArchiveFile) -> Result<bool> {
-        let path = self.lists.archives().join(&file.name);
-        if !path.is_file() {
-            return Ok(false);
-        }
-        Ok(Sha256::of(input::bytes(&path, input::LARGE)?) == file.sha256)
-    }
-
-    /// Fetches the package files. What was fetched before a signal is used by the next run.
+    /// Fetches the package files into a folder. What came before a signal is used by the next run.
     fn fetch(&self, folder: &Path, size: u64) -> Result<()> {
-        let archives = self.lists.archives();
+        let opened = Suites::open(self.env, self.arch, |other| other.name == self.suite)?;
+        let lists = opened.usable().next().context("no suite")?;
+        let archives = lists.archives();
         for file in &self.files {
             // apt looks only at the size of what is there.
             let path = archives.join(&file.name);
-            if path.exists() && !self.has(file)? {
+            if path.exists() && !is_whole(&path, file)? {
                 disk::remove_file(path)?;
             }
         }
@@ -210,7 +208,7 @@ impl RootPlan<'_> {
         let mut task = self.env.ui.task(title);
         let total = thousands(size >> 20);
         let log = folder.join("apt.log");
-        let fetched = run_logged(self.lists.fetch_command(&self.files), &log, || {
+        let fetched = run_logged(lists.fetch_command(&self.files), &log, || {
             let received = thousands(received(&archives) >> 20);
             task.update(format!("{received} of {total} MiB"));
             Ok(())
@@ -221,14 +219,22 @@ impl RootPlan<'_> {
                 return Err(error);
             };
             if reason.contains("404 ") {
-                self.lists.note_absent(self.wanted, reason)?;
+                lists.note_absent(self.wanted, reason)?;
             }
             return Err(unfetched(reason.to_owned()));
         }
-        disk::remove_file(log)
+        for file in &self.files {
+            let path = archives.join(&file.name);
+            if !is_whole(&path, file)? {
+                let message = format!("apt fetched another {} than its lists name", file.name);
+                return Err(Failure::setup(message).into());
+            }
+            disk::rename(&path, &folder.join(&file.name))?;
+        }
+        Ok(())
     }
 
-    fn unpack(&self, root: &Path) -> Result<()> {
+    fn unpack(&self, packages: &Path, root: &Path) -> Result<()> {
         disk::create_directory(root)?;
         let title = format!("unpacking Debian's {} for {}", self.suite, self.arch.name);
         let mut task = self.env.ui.task(title);
@@ -236,11 +242,7 @@ impl RootPlan<'_> {
         for (index, file) in self.files.iter().enumerate() {
             interrupt::check()?;
             task.update(format!("{index} of {} packages", self.files.len()));
-            if !self.has(file)? {
-                let message = format!("apt fetched another {} than its lists name", file.name);
-                return Err(Failure::setup(message).into());
-            }
-            let path = self.lists.archives().join(&file.name);
+            let path = packages.join(&file.name);
             let mut unpack = || {
                 let limits = UnpackLimits::of(file.size);
                 Deb::open(input::open(&path)?)?.unpack(&mut tree, &limits, &recipe::place)
@@ -249,6 +251,11 @@ impl RootPlan<'_> {
         }
         recipe::finish(&mut tree)
     }
+}
+
+/// Whether a file is here and is the archive's.
+fn is_whole(path: &Path, file: &ArchiveFile) -> Result<bool> {
+    Ok(path.is_file() && Sha256::of(input::bytes(path, input::LARGE)?) == file.sha256)
 }
 
 fn unfetched(reason: String) -> anyhow::Error {

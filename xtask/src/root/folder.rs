@@ -102,8 +102,9 @@ pub fn old(paths: &Paths, arch: &Arch, now: SystemTime) -> Result<Vec<RootFolder
 
 /// Removes a user space, which is whole or gone whenever this ends.
 pub fn delete(env: &Env, folder: &RootFolder) -> Result<()> {
-    // That under which they are made.
-    let _lock = lock::take(env, "apt")?;
+    // That under which it is made.
+    let name = folder.path.file_name().unwrap_or_default();
+    let _lock = lock::take(env, &name.to_string_lossy())?;
     temporary::discard(&folder.path)?;
     env.ui.info(format!("removed {}", folder.path.display()));
     Ok(())

@@ -67,7 +67,7 @@ impl Suites {
         if arch::host() != Some(arch) {
             root.push(arch.debian);
         }
-        let lock = lock::take(env, "apt")?;
+        let lock = lock::take(env, &format!("apt-{}", arch.debian))?;
         if apt::find_archive(&entries, DebianArchive::Main).is_none() {
             return Err(Failure::setup("apt on this host knows no archive of Debian").into());
         }
