@@ -99,7 +99,7 @@ fn of_user_registers(text: &str, inside: bool) -> bool {
     let begins = |start: &&str| text.starts_with(start);
     ARCHITECTURES.iter().any(|arch| {
         let (first, others) = (arch.user_registers.first(), arch.user_registers);
-        first.is_some_and(begins) || (inside && others.iter().any(|start| begins(start)))
+        first.is_some_and(begins) || (inside && others.iter().any(begins))
     })
 }
 
