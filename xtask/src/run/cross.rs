@@ -179,7 +179,7 @@ fn pure_packages(
     let target = work.path().join("packages");
     let file = python::write_requirements(work.path(), "requirements.txt", requirements)?;
     let words = format!(
-        "install --no-deps --only-binary=:all: --platform any --implementation py --abi none \
+        "install --only-binary=:all: --platform any --implementation py --abi none \
          --python-version {version} --no-compile --requirement"
     );
     let to = [file.as_os_str(), "--target".as_ref(), target.as_os_str()];
