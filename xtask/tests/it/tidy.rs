@@ -83,7 +83,9 @@ fn lines_end_where_their_text_ends() {
             continue;
         };
         for (number, line) in text.lines().enumerate() {
-            if line.ends_with([' ', '\t', '\r']) {
+            // An empty line of the patched file is a blank in a patch.
+            let in_patch = line == " " && path.extension().is_some_and(|end| end == "patch");
+            if line.ends_with([' ', '\t', '\r']) && !in_patch {
                 bad.push(format!(
                     "{}:{}: blank at the end",
                     relative(&path),

@@ -1,3 +1,5 @@
+//! The reader of `test_progs` against what that of 6.12 printed.
+
 use super::*;
 use crate::run::framework::recorded::{bear, bear_anything, tally, told, traceback};
 
