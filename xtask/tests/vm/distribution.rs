@@ -19,7 +19,11 @@ fn kernel() -> &'static (String, PathBuf) {
 
 /// Release and folder of Debian's kernel of a series, which is fetched if there is none.
 pub fn kernel_of_debian(series: &str) -> (String, PathBuf) {
-    let here = || listed(Some(series), "distribution").into_iter().next();
+    // Not `list SERIES`, which fails where there is none.
+    let here = || {
+        let mut kernels = listed(None, "distribution").into_iter();
+        kernels.find(|(release, _)| release.starts_with(&format!("{series}.")))
+    };
     here().unwrap_or_else(|| {
         let call = Call::new(&format!("vm --accel tcg -k debian:{series}"));
         call.run_in_guest(&["true"]).output().expect(0);
