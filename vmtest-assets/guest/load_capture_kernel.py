@@ -18,11 +18,8 @@ interpreter the tests run with, so that no program has to be installed for it.
 import contextlib
 import ctypes
 import errno
-import gzip
 import os
-import shutil
 import sys
-import tempfile
 
 # <linux/kexec.h>
 KEXEC_FILE_ON_CRASH = 0x2
@@ -47,20 +44,6 @@ def command_line(current, parameters):
     return " ".join(words + parameters)
 
 
-def decompressed(image, directory):
-    """The image, or a copy of it in the directory if it is gzip'd: kexec_file_load(2) on arm64
-    takes only the Image of which a package has the Image.gz
-    (arch/arm64/kernel/kexec_image.c, image_probe)."""
-    with open(image, "rb") as file:
-        if file.read(2) != b"\x1f\x8b":
-            return image
-    path = os.path.join(directory, "image")
-    # Closed before it is loaded: the kernel refuses a file that is open for writing.
-    with gzip.open(image) as packed, open(path, "wb") as file:
-        shutil.copyfileobj(packed, file)
-    return path
-
-
 def load(number, image, initramfs, line):
     """Loads an image, with an initramfs if there is one; raises OSError."""
     syscall = ctypes.CDLL(None, use_errno=True).syscall
@@ -68,8 +51,7 @@ def load(number, image, initramfs, line):
     text = os.fsencode(line)
     flags = KEXEC_FILE_ON_CRASH
     with contextlib.ExitStack() as stack:
-        directory = stack.enter_context(tempfile.TemporaryDirectory())
-        file = stack.enter_context(open(decompressed(image, directory), "rb"))
+        file = stack.enter_context(open(image, "rb"))
         number_of_initramfs = -1
         if initramfs:
             number_of_initramfs = stack.enter_context(open(initramfs, "rb")).fileno()

@@ -568,7 +568,7 @@ fn links_of_a_user_space_lead_to_what_a_guest_finds_there() {
         .fold(RawTar::default(), |archive, (path, target, _)| {
             archive.link(path, target)
         });
-    // Of two folders that are one in the user space.
+    // Of two folders that are one in the userspace.
     let archive = archive
         .entry(EntryType::Directory, "usr/lib/", "", b"")
         .entry(EntryType::Directory, "usr/lib/", "", b"")

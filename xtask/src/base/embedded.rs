@@ -21,8 +21,8 @@ pub const PROOF_SOURCE: &str = include_str!("../../../vmtest-assets/package/proo
 /// The packages that have the host's tools: see [`crate::host::setup`].
 pub const HOST_PACKAGES: &str = include_str!("../../../vmtest-assets/host/packages.txt");
 
-/// What user spaces are made of: see [`crate::root::recipe`].
-pub const DEBIAN_ROOT: &str = include_str!("../../../vmtest-assets/root/debian.txt");
+/// What userspaces are made of: see [`crate::root::recipe`].
+pub const DEBIAN_ROOT: &str = include_str!("../../../vmtest-assets/roots/debian.txt");
 
 /// apt's configuration for Debian's archive: see [`crate::net::apt::formats`].
 pub const APT_CONFIGURATION: &str = include_str!("../../../vmtest-assets/host/apt.conf");

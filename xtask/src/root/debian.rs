@@ -1,4 +1,4 @@
-//! User spaces made of Debian's packages.
+//! Userspaces made of Debian's packages.
 //!
 //! apt says which packages and fetches them; they are unpacked by our own reader. No root, no
 //! user namespace, and nothing of what is in them is run.
@@ -139,7 +139,7 @@ fn here(env: &Env, suite: &str, arch: &Arch, wanted: &[String]) -> Result<Option
     Ok(None)
 }
 
-/// A user space as the archive has it now.
+/// A userspace as the archive has it now.
 struct RootPlan<'p> {
     env: &'p Env,
     arch: &'p Arch,
@@ -176,7 +176,7 @@ impl RootPlan<'_> {
         let folder = temporary.path();
         let size = self.files.iter().map(|file| file.size).sum::<u64>();
         let hint = "cargo xtask prune, or another --directory";
-        disk::require_space(folder, "the user space", size.saturating_mul(6), hint)?;
+        disk::require_space(folder, "the userspace", size.saturating_mul(6), hint)?;
         let packages = folder.join("packages");
         disk::create_directory(&packages)?;
         self.fetch(&packages, size)?;

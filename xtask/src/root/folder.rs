@@ -1,4 +1,4 @@
-//! The folders of user spaces: `<arch>/root-<suite>-<key>` in the work directory, with the user
+//! The folders of userspaces: `<arch>/root-<suite>-<key>` in the work directory, with the user
 //! space in `tree` and what it is in `origin.json`.
 
 use std::collections::{BTreeSet, HashSet};
@@ -19,7 +19,7 @@ const KEY_LENGTH: usize = 12;
 const ORIGIN: &str = "origin.json";
 pub const TREE: &str = "tree";
 
-/// A user space that is here.
+/// A userspace that is here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RootFolder {
     pub path: PathBuf,
@@ -84,7 +84,7 @@ impl RootFolder {
     }
 }
 
-/// The user spaces that may go: those that another one of the same suite and packages has
+/// The userspaces that may go: those that another one of the same suite and packages has
 /// replaced, and those that are not used.
 pub fn old(paths: &Paths, arch: &Arch, now: SystemTime) -> Result<Vec<RootFolder>> {
     let mut newer = HashSet::new();
@@ -100,7 +100,7 @@ pub fn old(paths: &Paths, arch: &Arch, now: SystemTime) -> Result<Vec<RootFolder
     Ok(old)
 }
 
-/// Removes a user space, which is whole or gone whenever this ends.
+/// Removes a userspace, which is whole or gone whenever this ends.
 pub fn delete(env: &Env, folder: &RootFolder) -> Result<()> {
     // That under which it is made.
     let name = folder.path.file_name().unwrap_or_default();
@@ -110,7 +110,7 @@ pub fn delete(env: &Env, folder: &RootFolder) -> Result<()> {
     Ok(())
 }
 
-/// Notes that a user space is in use.
+/// Notes that a userspace is in use.
 pub fn touch(folder: &Path) -> Result<()> {
     let path = folder.join(ORIGIN);
     let context = || format!("cannot write {}", path.display());

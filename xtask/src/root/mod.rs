@@ -1,4 +1,4 @@
-//! User spaces for guests: what a guest has as its `/`.
+//! Userspaces for guests: what a guest has as its `/`.
 
 mod debian;
 pub mod folder;
@@ -20,7 +20,7 @@ pub struct GuestRoot {
     pub path: PathBuf,
 }
 
-/// Which user space a guest is to have.
+/// Which userspace a guest is to have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum RootChoice {
     /// This computer's.
@@ -52,7 +52,7 @@ impl FromStr for RootChoice {
             _ => {}
         }
         let Some(suite) = text.strip_prefix("debian:") else {
-            return Err(Failure::usage(format!("{text:?} is no user space")).hint(
+            return Err(Failure::usage(format!("{text:?} is no userspace")).hint(
                 "one of host, debian, debian:SUITE, and a directory that begins with . or /",
             ));
         };
@@ -60,7 +60,7 @@ impl FromStr for RootChoice {
         if known.contains(&suite) {
             return Ok(Self::Debian(Some(suite.to_owned())));
         }
-        let message = format!("{suite:?} is no suite of Debian to make a user space of");
+        let message = format!("{suite:?} is no suite of Debian to make a userspace of");
         Err(Failure::usage(message).hint(suggest::hint(suite, &known)))
     }
 }
@@ -74,7 +74,7 @@ fn suites() -> Vec<&'static str> {
     names.map(|suite| suite.name).collect()
 }
 
-/// The user space, which is made if it is not here. It has `packages` besides those that all
+/// The userspace, which is made if it is not here. It has `packages` besides those that all
 /// have; what the host or a directory has is not looked at.
 pub fn obtain(
     env: &Env,
@@ -101,7 +101,7 @@ pub fn obtain(
     Ok(GuestRoot { arch, path })
 }
 
-/// A user space's directory for people.
+/// A userspace's directory for people.
 pub fn describe(path: &Path) -> String {
     let suite = path.parent().and_then(folder::suite_of);
     let shown = path.display();

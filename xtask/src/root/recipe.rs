@@ -1,5 +1,5 @@
-//! What a user space of Debian's packages is made of besides them, as
-//! `vmtest-assets/root/debian.txt` says: packages that all have, what is not unpacked, and what
+//! What a userspace of Debian's packages is made of besides them, as
+//! `vmtest-assets/roots/debian.txt` says: packages that all have, what is not unpacked, and what
 //! their maintainer scripts, which are not run, would make.
 
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ fn rows(kind: &str) -> impl Iterator<Item = std::str::SplitWhitespace<'static>> 
     })
 }
 
-/// The packages that every user space has; those whose names end in `?` if its architecture has
+/// The packages that every userspace has; those whose names end in `?` if its architecture has
 /// them.
 pub fn packages() -> impl Iterator<Item = &'static str> {
     let lines = DEBIAN_ROOT.lines();
@@ -46,7 +46,7 @@ pub fn place(path: &Path) -> Option<PathBuf> {
     (!skipped).then_some(place)
 }
 
-/// Makes what is missing in an unpacked user space.
+/// Makes what is missing in an unpacked userspace.
 pub fn finish(tree: &mut Tree) -> Result<()> {
     for name in MERGED {
         let goal = Path::new("usr").join(name);

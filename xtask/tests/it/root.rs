@@ -9,7 +9,7 @@ use support::binary::{Run, Xtask};
 use support::fake_kernel;
 use support::host::{names, wait_for};
 
-const RECIPE: &str = include_str!("../../../vmtest-assets/root/debian.txt");
+const RECIPE: &str = include_str!("../../../vmtest-assets/roots/debian.txt");
 
 /// The packages of the recipe.
 fn packages() -> impl Iterator<Item = Package> {
@@ -55,7 +55,7 @@ fn vm(home: &Home, root: &str) -> Xtask {
         .args("-- true")
 }
 
-/// The folders of user spaces, also those that are being made.
+/// The folders of userspaces, also those that are being made.
 fn roots(home: &Home) -> Vec<String> {
     let mut names = names(home.path().join("x86_64"));
     names.retain(|name| name.contains("root-"));
@@ -117,7 +117,7 @@ fn a_root_is_made_once() {
     vm(&home, "debian:bookworm").run().expect_status(3);
     fs::remove_file(home.path().join("away")).unwrap();
 
-    // Newer packages are another user space, and prune removes the old one.
+    // Newer packages are another userspace, and prune removes the old one.
     let mut newer = packages().next().unwrap();
     newer.version = "2";
     home.add("trixie", &newer);

@@ -1,7 +1,5 @@
 """Tests of what loads a capture kernel, as far as they need no kernel that does."""
 
-import gzip
-import os
 import subprocess
 import sys
 import tempfile
@@ -55,18 +53,6 @@ class Refusal(unittest.TestCase):
         for words in ("/no/image",), (sys.executable, "/no/initramfs"):
             text = self.run_loader(*words)
             self.assertRegex(text, "No such file or directory|no memory is reserved")
-
-
-class Images(unittest.TestCase):
-    def test_a_gzipped_image_is_loaded_decompressed(self):
-        with tempfile.TemporaryDirectory() as directory:
-            image = os.path.join(directory, "vmlinuz")
-            with gzip.open(image, "wb") as file:
-                file.write(b"MZ image")
-            copy = load_capture_kernel.decompressed(image, directory)
-            with open(copy, "rb") as file:
-                self.assertEqual(file.read(), b"MZ image")
-            self.assertEqual(load_capture_kernel.decompressed(copy, directory), copy)
 
 
 if __name__ == "__main__":

@@ -87,17 +87,7 @@ impl Arch {
     pub fn cross_compile(&self) -> Option<String> {
         (host() != Some(self)).then(|| format!("{}-", self.triplet))
     }
-}
 
-impl PartialEq for Arch {
-    fn eq(&self, other: &Self) -> bool {
-        self.name == other.name
-    }
-}
-
-impl Eq for Arch {}
-
-impl Arch {
     /// By what the default limits of a guest are multiplied on this host.
     pub fn limit_factor(&self) -> u32 {
         match host() == Some(self) {
@@ -111,6 +101,14 @@ impl Arch {
         self.crash_from.is_some_and(|oldest| series >= oldest)
     }
 }
+
+impl PartialEq for Arch {
+    fn eq(&self, other: &Self) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Arch {}
 
 /// How a kernel says that it has taken a wrong frequency for that of its clock.
 #[derive(Debug)]

@@ -126,18 +126,21 @@ pub struct Vmcoreinfo {
     text: (usize, usize),
 }
 
+/// The bytes of a guest's number with the lowest first, and the other way round.
+fn little_first<const N: usize>(big_endian: bool, mut bytes: [u8; N]) -> [u8; N] {
+    if big_endian {
+        bytes.reverse();
+    }
+    bytes
+}
+
 /// The note at the beginning of a piece of the kernel's memory, if it is that one.
 pub fn vmcoreinfo(note: &[u8]) -> Option<Vmcoreinfo> {
     // The length of the name, which is less than 256.
     let big_endian = note.first()? == &0;
     let number = |at: usize| {
         let bytes = note.get(at..at + 4)?.try_into().ok()?;
-        let number = if big_endian {
-            u32::from_be_bytes
-        } else {
-            u32::from_le_bytes
-        };
-        usize::try_from(number(bytes)).ok()
+        usize::try_from(u32::from_le_bytes(little_first(big_endian, bytes))).ok()
     };
     let (name, size) = (number(0)?, number(4)?);
     let text = 12 + name.checked_next_multiple_of(4)?;
@@ -155,15 +158,15 @@ pub fn vmcoreinfo(note: &[u8]) -> Option<Vmcoreinfo> {
 
 /// Adds the kernel's description to a dump that has none: the notes, with one more, go
 /// to its end. Where they and the text are is said in the header's second part
-/// (makedumpfile, `diskdump_mod.h`, `kdump_sub_header`; with the guest's order of bytes). Of a new dump libkdumpfile reads the notes, crash
-/// the text.
+/// (makedumpfile, `diskdump_mod.h`, `kdump_sub_header`; with the guest's order of bytes). Of a new
+/// dump libkdumpfile reads the notes, crash the text.
 pub fn add_vmcoreinfo(file: &File, vmcoreinfo: &Vmcoreinfo) -> Result<()> {
     const UTSNAME: u64 = 12;
     const UTS_LENGTH: usize = 65;
     const BLOCK_SIZE: u64 = 428;
     const PHYS_BASE: u64 = 0;
     const OFFSET_VMCOREINFO: u64 = 32;
-    let context = "cannot complete the dump";
+    let (context, big) = ("cannot complete the dump", vmcoreinfo.big_endian);
     let read = |at: u64, length: usize| {
         let mut bytes = vec![0; length];
         file.read_exact_at(&mut bytes, at).context(context)?;
@@ -172,27 +175,15 @@ pub fn add_vmcoreinfo(file: &File, vmcoreinfo: &Vmcoreinfo) -> Result<()> {
     let write = |at: u64, bytes: &[u8]| file.write_all_at(bytes, at).context(context);
     let number = |at: u64| {
         let bytes = read(at, 8)?.try_into().unwrap_or_default();
-        let number = if vmcoreinfo.big_endian {
-            u64::from_be_bytes
-        } else {
-            u64::from_le_bytes
-        };
-        anyhow::Ok(number(bytes))
+        anyhow::Ok(u64::from_le_bytes(little_first(big, bytes)))
     };
-    let bytes = |number: u64| match vmcoreinfo.big_endian {
-        true => number.to_be_bytes(),
-        false => number.to_le_bytes(),
-    };
+    let bytes = |number: u64| little_first(big, number.to_le_bytes());
     ensure!(
         read(0, KDUMP.len())? == KDUMP,
         "QEMU's dump is no kdump file"
     );
     let block = read(BLOCK_SIZE, 4)?.try_into().unwrap_or_default();
-    let sub = match vmcoreinfo.big_endian {
-        true => u32::from_be_bytes(block),
-        false => u32::from_le_bytes(block),
-    };
-    let sub = u64::from(sub);
+    let sub = u64::from(u32::from_le_bytes(little_first(big, block)));
     let places = sub + OFFSET_VMCOREINFO;
     if number(places)? != 0 {
         return Ok(());
