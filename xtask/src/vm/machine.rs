@@ -29,7 +29,7 @@ const CONNECT_LIMIT: Duration = Duration::from_secs(20);
 
 /// How long the console may take to show tasks after a limit, and how long it may be silent
 /// meanwhile.
-const EVIDENCE_LIMIT: [Duration; 2] = [Duration::from_secs(6), Duration::from_secs(1)];
+const EVIDENCE_LIMIT: [Duration; 2] = [Duration::from_secs(8), Duration::from_secs(2)];
 
 /// Asks the kernel by sysrq after a limit (Documentation/admin-guide/sysrq.rst): where its
 /// processors are, the blocked tasks, and, because they are many, last all of them.

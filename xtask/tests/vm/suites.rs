@@ -137,15 +137,19 @@ fn a_stall_is_named_and_the_kernel_asked_where_it_is() {
     let directory = module(SPIN);
     let file = directory.path().join("oops/oops.ko");
     // The kernel waits 21 s by default. Seconds of its own: on a busy host they are longer
-    // than the host's, so there is some room; a second report after three times as long would
-    // leave none for the tasks.
-    let ended = Call::vm("--kernel-cmdline rcupdate.rcu_cpu_stall_timeout=6 --timeout 25s")
-        .run_in_guest(&["insmod", file.to_str().unwrap()])
+    // than the host's, so there is some room; a second report comes after four times as long
+    // and would leave none for the tasks. A kernel that has measured its counter once more, a
+    // second or more after its start, changes the clock with all processors stopped: the other
+    // one would wait for the spinning one, and nothing would answer.
+    let settled = "cd /sys/devices/system/clocksource/clocksource0; \
+                   while grep -q early current_clocksource; do sleep 0.1; done; exec insmod \"$0\"";
+    let ended = Call::vm("--kernel-cmdline rcupdate.rcu_cpu_stall_timeout=6 --timeout 22s")
+        .run_in_guest(&["sh", "-c", settled, file.to_str().unwrap()])
         .output()
         .expect(128);
     let stderr = ended.stderr();
     for words in [
-        "total limit of 25 s (--timeout); rcu: INFO: rcu_",
+        "total limit of 22 s (--timeout); rcu: INFO: rcu_",
         "Show backtrace of all active CPUs",
         "Show Blocked State",
         "spin_init",
