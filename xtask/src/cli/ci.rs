@@ -229,6 +229,7 @@ mod tests {
             vm-tests (after kernel): cargo test --locked --test vm
             selftest (after kernel): xtask test -C vmtest-assets/selftest -k '6.1.*' --from local,build --setup
             drgn (after kernel): xtask test -k '6.1.*' --from local,build --setup
+            foreign: xtask test -C vmtest-assets/selftest -k aarch64:debian:6.12 --setup
         "#]].assert_eq(&text);
     }
 
@@ -240,7 +241,7 @@ mod tests {
                 .filter(|step| step.command.iter().any(|word| word == "--setup"))
                 .count()
         };
-        assert_eq!((installs(false), installs(true)), (0, 3));
+        assert_eq!((installs(false), installs(true)), (0, 4));
     }
 
     #[test]
@@ -256,7 +257,7 @@ mod tests {
             .collect::<Vec<_>>();
         assert_eq!(names, ["format", "vm-tests"]);
         let error = select(planned(false), &["tets".to_owned()]).unwrap_err();
-        expect![[r#"there is no step "tets" (format, clippy, shellcheck, guest-shellcheck, python, tests, openapi, kill, kernel, vm-tests, selftest, drgn)"#]].assert_eq(&error.to_string());
+        expect![[r#"there is no step "tets" (format, clippy, shellcheck, guest-shellcheck, python, tests, openapi, kill, kernel, vm-tests, selftest, drgn, foreign)"#]].assert_eq(&error.to_string());
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::model::{complaint::STALL, kernel::LocalKernel};
 use crate::supply::{self, Sources};
 use crate::vm::console::log::{self, ConsoleLog};
 use crate::vm::device::Device;
-use crate::vm::{self, Accel, Limits, Stdin, VmOutcome, VmRun, VmSink, preflight};
+use crate::vm::{self, Accel, Limits, Stdin, VmOutcome, VmRun, VmSink, accel, preflight};
 use anyhow::{Context, Result};
 use clap::{Args, ValueEnum};
 use lines::GuestLines;
@@ -182,7 +182,9 @@ impl<'f> Basis<'f> {
             .map(Some)
             .chain(requests.is_empty().then_some(None))
         {
-            tools.extend(setup::for_vm(supply::arch_of(env, request)?));
+            let arch = supply::arch_of(env, request)?;
+            accel::require_possible(flags.machine.accel, arch)?;
+            tools.extend(setup::for_vm(arch));
         }
         setup::require(env, &tools, setup)?;
         let devices = flags.machine.devices()?;

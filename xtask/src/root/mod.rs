@@ -92,12 +92,12 @@ pub fn obtain(
             }
             path
         }
-        RootChoice::Host if arch::host() == Some(arch) => PathBuf::from("/"),
-        RootChoice::Host => {
-            let message = format!("programs of this computer do not run on {}", arch.name);
-            return Err(Failure::usage(message).hint("--root debian").into());
-        }
+        RootChoice::Host => PathBuf::from("/"),
     };
+    if path == Path::new("/") && arch::host() != Some(arch) {
+        let message = format!("programs of this computer do not run on {}", arch.name);
+        return Err(Failure::usage(message).hint("--root debian").into());
+    }
     Ok(GuestRoot { arch, path })
 }
 

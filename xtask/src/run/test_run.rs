@@ -28,7 +28,7 @@ use crate::run::suite::{self, Suite};
 use crate::run::{history::History, run_folder::RunFolder};
 use crate::supply::{self, Sources};
 use crate::vm::guest;
-use crate::vm::{self, AccelChoice, Limits, Vm, preflight};
+use crate::vm::{self, AccelChoice, Limits, Vm, accel, preflight};
 
 /// Changes a VM; is given the limits that hold otherwise.
 pub type ChangeVm = dyn Fn(&mut Vm, Limits) + Send + Sync;
@@ -296,6 +296,7 @@ fn tools(env: &Env, options: &TestOptions, in_vm: bool) -> Result<Vec<Tool>> {
     if in_vm {
         for request in &options.requests {
             let arch = supply::arch_of(env, request.as_ref())?;
+            accel::require_possible(options.accel, arch)?;
             tools.extend(setup::for_vm(arch));
             match root_choice(options, arch) {
                 RootChoice::Host => on_host = true,

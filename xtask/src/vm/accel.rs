@@ -32,11 +32,7 @@ pub enum Kvm {
 pub fn decide(choice: AccelChoice, kvm: &Kvm) -> Result<(Accel, Option<String>), Failure> {
     match (choice, kvm) {
         (AccelChoice::Tcg, _) | (AccelChoice::Auto, Kvm::Foreign(_)) => Ok((Accel::Tcg, None)),
-        (AccelChoice::Kvm, Kvm::Foreign(guest)) => {
-            let host = std::env::consts::ARCH;
-            let message = format!("KVM on this {host} host cannot run a guest for {guest}");
-            Err(Failure::usage(message).hint("without --accel kvm it is emulated"))
-        }
+        (AccelChoice::Kvm, Kvm::Foreign(guest)) => Err(foreign(guest)),
         (_, Kvm::Works | Kvm::Unproved) => Ok((Accel::Kvm, None)),
         (AccelChoice::Auto, Kvm::Fails(reason)) => {
             let warning = format!("KVM does not work here: {reason}; emulating");
@@ -46,6 +42,20 @@ pub fn decide(choice: AccelChoice, kvm: &Kvm) -> Result<(Accel, Option<String>),
             Err(Failure::setup(format!("KVM does not work here: {reason}"))
                 .hint("--accel tcg emulates instead"))
         }
+    }
+}
+
+fn foreign(guest: &str) -> Failure {
+    let host = std::env::consts::ARCH;
+    let message = format!("KVM on this {host} host cannot run a guest for {guest}");
+    Failure::usage(message).hint("without --accel kvm it is emulated")
+}
+
+/// Refuses what [`decide`] would refuse, before a userspace is made for the guest.
+pub fn require_possible(choice: AccelChoice, arch: &Arch) -> Result<(), Failure> {
+    match choice {
+        AccelChoice::Kvm if arch::host() != Some(arch) => Err(foreign(arch.name)),
+        _ => Ok(()),
     }
 }
 

@@ -172,3 +172,31 @@ fn requests_for_an_architecture_are_met_by_no_other() {
         assert!(run.stderr.contains(&says), "{arguments}: {}", run.stderr);
     }
 }
+
+#[test]
+fn what_cannot_run_a_foreign_guest_is_refused_before_a_userspace_is_made() {
+    let setting = Setting::new();
+    for (flag, expected) in [
+        (
+            "--root /",
+            "programs of this computer do not run on s390x (--root debian)",
+        ),
+        (
+            "--root host",
+            "programs of this computer do not run on s390x (--root debian)",
+        ),
+        (
+            "--accel kvm",
+            "KVM on this x86_64 host cannot run a guest for s390x (without --accel kvm it is emulated)",
+        ),
+    ] {
+        for command in [
+            format!("vm {flag} -k s390x:6.1 --from local -- true"),
+            format!("test {flag} -k s390x:6.1 --from local"),
+        ] {
+            let run = setting.run(&command);
+            let expected = (2, format!("xtask: error: {expected}\n"));
+            assert_eq!((run.status, run.stderr), expected, "{command}");
+        }
+    }
+}
