@@ -37,3 +37,12 @@ pub fn flavors() -> Vec<String> {
     let name = |flavor: &Value| flavor["name"].as_str().unwrap().to_owned();
     flavors.map(name).collect()
 }
+
+/// The architectures, with the oldest series of each.
+pub fn architectures() -> Vec<(String, String)> {
+    let table = table();
+    let architectures = table["architecture"].as_array().unwrap().iter();
+    let text = |architecture: &Value, key: &str| architecture[key].as_str().unwrap().to_owned();
+    let pair = |architecture| (text(architecture, "name"), text(architecture, "oldest"));
+    architectures.map(pair).collect()
+}

@@ -1,6 +1,5 @@
 //! Hygiene of the repository as a test.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use support::host::repository;
@@ -270,18 +269,29 @@ fn only_the_job_that_publishes_kernels_may_write() {
 }
 
 #[test]
-fn every_series_and_flavor_is_built_once_a_week_on_the_oldest_image() {
+fn every_series_flavor_and_architecture_is_built_once_a_week_on_the_oldest_image() {
     let (_, text) = workflows()
         .into_iter()
         .find(|(name, _)| name.ends_with("/kernels.yml"))
         .unwrap();
     let lines = || text.lines().map(str::trim);
-    let series = lines()
-        .filter_map(|line| line.strip_prefix("- \"")?.strip_suffix('"'))
-        .flat_map(|group| group.split(' '));
-    let series = series.collect::<BTreeSet<_>>();
-    let expected = crate::catalog::series();
-    assert_eq!(series, expected.iter().map(String::as_str).collect());
+    let groups = lines().filter_map(|line| line.strip_prefix("- \"")?.strip_suffix('"'));
+    let groups = groups.collect::<Vec<_>>();
+    let all = crate::catalog::series();
+    let architectures = crate::catalog::architectures();
+    let names = architectures.iter().map(|(name, _)| name.as_str());
+    let names = names.collect::<Vec<_>>().join(", ");
+    assert!(lines().any(|line| line == format!("arch: [{names}]")));
+    for (name, oldest) in &architectures {
+        let built = groups.iter().filter(|group| {
+            let excluded = format!("- {{ arch: {name}, series: \"{group}\" }}");
+            !lines().any(|line| line == excluded)
+        });
+        let built = built.flat_map(|group| group.split(' '));
+        let expected = all.iter().skip_while(|series| *series != oldest);
+        let expected = expected.map(String::as_str).collect::<Vec<_>>();
+        assert_eq!(built.collect::<Vec<_>>(), expected, "{name}");
+    }
     let flavors = crate::catalog::flavors().join(", ");
     assert!(lines().any(|line| line == format!("flavor: [{flavors}]")));
     assert!(lines().any(|line| line.starts_with("- cron: ")));
