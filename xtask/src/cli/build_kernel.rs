@@ -33,7 +33,7 @@ Examples:
   cargo xtask build-kernel 6.12 --configure-only  whether every option can be set
   cargo xtask build-kernel 7.3-rc2 --source git:https://example.org/linux.git
   cargo xtask build-kernel 6.1 --config landlock.config  with options of a project's own
-  cargo xtask build-kernel 6.1 --cc gcc-11")]
+  cargo xtask build-kernel 6.1 --cc debian:gcc-11")]
 pub struct BuildKernelFlags {
     /// Build a series, a version, or the directory of a source tree (which begins with `/` or `.`)
     #[arg(value_name = "VERSION|DIR", group = "which")]

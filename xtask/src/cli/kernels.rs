@@ -1,10 +1,13 @@
 //! Which kernels the flags name.
 
+use crate::base::error::Failure;
 use crate::base::paths::Paths;
 use crate::host::setup::{self, Tool};
+use crate::kernel::build::toolchain::NamedCompiler;
 use crate::kernel::source::{SourceChoice, kernel_org::DEFAULT_URL};
 use crate::model::arch::{self, Arch};
 use crate::model::{catalog::Kernels, kernel_request::KernelRequest};
+use crate::root::compiler;
 use crate::supply::host_arch;
 use anyhow::Result;
 use clap::{ArgGroup, Args};
@@ -66,9 +69,10 @@ pub struct BuildFlags {
 /// How kernels are compiled.
 #[derive(Args, Debug)]
 pub struct CompilerFlags {
-    /// Compile with this C compiler [default: gcc, through ccache if there is one]
-    #[arg(long, value_name = "PROGRAM")]
-    pub cc: Option<String>,
+    /// Compile with this C compiler, or with debian:gcc-N of any suite of Debian [default: gcc,
+    /// through ccache if there is one]
+    #[arg(long, value_name = "PROGRAM", value_parser = compiler)]
+    pub cc: Option<NamedCompiler>,
     /// Run this many jobs at a time [default: one per processor]
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub jobs: Option<u32>,
@@ -154,11 +158,22 @@ impl CompilerFlags {
         let tools = |arch: &&Arch| {
             let mut tools = setup::for_build(arch);
             let gcc = Tool::program(arch.program("gcc"));
-            tools.retain(|tool| self.cc.is_none() || *tool != gcc);
+            let needless =
+                |cc: &NamedCompiler| cc.is_for_host(arch) || arch.cross_compile().is_some();
+            let needless = self.cc.as_ref().is_some_and(needless);
+            tools.retain(|tool| !needless || *tool != gcc);
             tools
         };
         arches.iter().flat_map(tools).collect()
     }
+}
+
+/// What a user wrote behind `--cc`.
+pub fn compiler(text: &str) -> Result<NamedCompiler, Failure> {
+    Ok(match compiler::major(text)? {
+        Some(major) => NamedCompiler::Debian(major, compiler::obtain),
+        None => NamedCompiler::Program(text.to_owned()),
+    })
 }
 
 /// The first of each, in their order.

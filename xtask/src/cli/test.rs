@@ -4,8 +4,10 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::base::{env::Env, error::Failure, stdout::Stdout, ui::Ui};
-use crate::cli::{kernels::KernelFlags, machine::MachineFlags, release::SourceFlags, report};
-use crate::kernel::config::OwnFragment;
+use crate::cli::{
+    kernels::KernelFlags, kernels::compiler, machine::MachineFlags, release::SourceFlags, report,
+};
+use crate::kernel::{build::toolchain::NamedCompiler, config::OwnFragment};
 use crate::model::project::{self, Choice, parse_size};
 use crate::model::run_event::{Observer, SessionEnd};
 use crate::report::{files, github, terminal::Reporter};
@@ -178,9 +180,11 @@ pub struct Subject {
     /// project's vmtest.toml, else unittest]
     #[arg(long, value_name = "NAME", value_parser = runners())]
     pub runner: Option<String>,
-    /// Compile the project's kernel module with this compiler [default: the kernel's, else gcc]
-    #[arg(long, value_name = "PROGRAM")]
-    pub cc: Option<String>,
+    /// Compile the project's kernel module with this compiler, or with debian:gcc-N of any suite
+    /// of Debian, where this host lacks the kernel's own [default: the kernel's from Debian's
+    /// packages, else gcc]
+    #[arg(long, value_name = "PROGRAM", value_parser = compiler)]
+    pub cc: Option<NamedCompiler>,
     #[command(flatten)]
     pub sources: SourceFlags,
     #[command(flatten)]

@@ -28,13 +28,15 @@ use crate::model::version::Release;
 /// Part of the cache's key: to be raised when the way of building changes.
 const RECIPE: &str = "2";
 
-#[derive(Clone, Debug, Default)]
-pub struct ModuleOptions {
-    /// The compiler to take where the kernel's own is not on this host (`--cc`).
-    pub cc: Option<String>,
+pub struct ModuleOptions<'m> {
+    pub other: &'m OtherCompiler<'m>,
     /// The output of make is appended here.
     pub log: PathBuf,
 }
+
+/// The program to take where the kernel's own compiler, whose `--version` line it gets, is not on
+/// this host; `None`: the host's.
+pub type OtherCompiler<'m> = dyn Fn(&str) -> Result<Option<String>> + 'm;
 
 #[derive(Debug)]
 pub struct ModuleCompiler {
@@ -52,7 +54,7 @@ pub fn build_external(
     env: &Env,
     kernel: &LocalKernel,
     source: &Path,
-    options: &ModuleOptions,
+    options: &ModuleOptions<'_>,
 ) -> Result<PathBuf> {
     let source = source.canonicalize().map_err(|error| {
         Failure::usage(format!("no module source {}: {error}", source.display()))
@@ -66,7 +68,7 @@ pub fn build_external(
     }
     let name = source.file_name().unwrap_or_default().to_string_lossy();
     let (build, release) = (kernel.require_build()?, &kernel.release);
-    let compiler = find_compiler(build, kernel.arch, options.cc.as_deref())?;
+    let compiler = find_compiler(build, kernel.arch, options.other)?;
     let key = key(kernel, &files, &compiler)?;
     let key = &key[..16];
     let cache = env.paths.cache().join("modules");
@@ -148,6 +150,11 @@ pub(crate) fn make(
         .arg(format!("-j{}", programs::processors()))
         .arg("modules")
         .credentials();
+    let pahole = Path::new(&compiler.program).with_file_name("pahole");
+    if pahole.is_absolute() && pahole.is_file() {
+        // That of the suite, if the compiler was unpacked.
+        command = command.arg(format!("PAHOLE={}", pahole.display()));
+    }
     if let Some(prefix) = kernel.arch.cross_compile() {
         command = command.arg(format!("CROSS_COMPILE={prefix}"));
     }
@@ -327,12 +334,12 @@ fn quoted(text: &str, name: &str) -> Option<String> {
     Some(value.to_owned())
 }
 
-/// The compiler for modules: the kernel's own if this host has it, else the one
-/// asked for, else the host's.
+/// The compiler for modules: the kernel's own if this host has it, else the other one, else the
+/// host's.
 pub(crate) fn find_compiler(
     build: &Path,
     arch: &'static Arch,
-    wanted: Option<&str>,
+    other: &OtherCompiler<'_>,
 ) -> Result<ModuleCompiler> {
     let kernels = kernels_compiler(build)?;
     for program in candidates(&kernels, arch) {
@@ -346,7 +353,7 @@ pub(crate) fn find_compiler(
             });
         }
     }
-    let fallback = wanted.map_or_else(|| arch.program("gcc"), str::to_owned);
+    let fallback = other(&kernels)?.unwrap_or_else(|| arch.program("gcc"));
     let Some(version) = version_of(&fallback)? else {
         let name = arch.name;
         let message =
@@ -357,8 +364,8 @@ pub(crate) fn find_compiler(
     };
     Ok(ModuleCompiler {
         program: fallback,
+        kernels_own: same_compiler(&version, &kernels),
         version,
-        kernels_own: false,
     })
 }
 

@@ -77,6 +77,8 @@ pub struct FinishedBuild {
     pub source: PathBuf,
     /// Absolute; may be the source tree.
     pub build: PathBuf,
+    /// The compiler that was named for it, to be used where the kernel's own is not found.
+    pub cc: Option<String>,
     /// The text of `manifest.json`, if the tree was built by us.
     pub manifest: Option<String>,
 }
@@ -126,7 +128,7 @@ pub fn package(
     normalise(&stage)?;
     let kernel = store::open(&stage)?;
     task.update("building a module against it");
-    prove(&kernel, &root.join("proof"), log)?;
+    prove(&kernel, built.cc.as_deref(), &root.join("proof"), log)?;
     task.update("compressing");
     let file = Temporary::file(&archive)?;
     let sha256 = archive::create(&stage, file.as_file(), programs::processors())?;
@@ -303,11 +305,13 @@ fn normalise(directory: &Path) -> Result<()> {
 
 /// Builds a module against a package, in `directory`, and looks closely at how
 /// that went.
-pub fn prove(kernel: &LocalKernel, directory: &Path, log: &Path) -> Result<()> {
+pub fn prove(kernel: &LocalKernel, cc: Option<&str>, directory: &Path, log: &Path) -> Result<()> {
     disk::create_directory(directory)?;
     disk::write(directory.join("proof.c"), PROOF_SOURCE)?;
     disk::write(directory.join("Makefile"), b"obj-m := proof.o\n")?;
-    let compiler = module::find_compiler(kernel.require_build()?, kernel.arch, None)?;
+    let compiler = module::find_compiler(kernel.require_build()?, kernel.arch, &|_| {
+        Ok(cc.map(str::to_owned))
+    })?;
     let before = module::listing(&kernel.path)?;
     let start = log.metadata().map_or(0, |metadata| metadata.len());
     module::make(kernel, directory, "proof", &compiler, log)
@@ -383,6 +387,7 @@ impl FinishedBuild {
             arch: store::elf_architecture(&build.join("vmlinux"))?,
             release: read(release)?.trim().parse()?,
             source,
+            cc: None,
             manifest: read("manifest.json").ok(),
             build,
         })

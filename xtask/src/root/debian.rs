@@ -1,7 +1,7 @@
 //! Userspaces made of Debian's packages.
 //!
 //! apt says which packages and fetches them; they are unpacked by our own reader. No root, no
-//! user namespace, and nothing of what is in them is run.
+//! user namespace, and nothing of what is in them is run, but compilers ([`super::compiler`]).
 
 use std::path::{Path, PathBuf};
 
@@ -22,11 +22,19 @@ use crate::net::apt::suites::{SuiteLists, Suites};
 /// Stable releases, the newest first: the first that has an architecture is taken.
 const STABLE: [&str; 3] = ["trixie", "bookworm", "bullseye"];
 
-/// Part of the key: to be raised when what is made of the packages changes.
-const LAYOUT: &str = "1";
-
 /// A package that every suite has for every architecture.
 const PROBE: &str = "base-files";
+
+/// What is made of packages.
+pub struct Contents<'c> {
+    pub wanted: &'c [String],
+    /// Before the suite in messages: `gcc-10 of `.
+    pub what: &'c str,
+    /// Part of the key: to be raised when `finish` makes something else.
+    pub layout: &'c str,
+    /// Makes what no package has. Gets the canonical path that the tree will have, too.
+    pub finish: &'c dyn Fn(&mut Tree, &Path) -> Result<()>,
+}
 
 /// The folder that is a guest's `/`.
 pub fn obtain(
@@ -39,10 +47,16 @@ pub fn obtain(
     wanted.extend(packages.iter().cloned());
     wanted.sort();
     wanted.dedup();
+    let contents = Contents {
+        wanted: &wanted,
+        what: "",
+        layout: "1",
+        finish: &|tree, _| recipe::finish(tree),
+    };
     let suites = suite.as_ref().map_or(&STABLE[..], std::slice::from_ref);
     let mut failure = None;
     for suite in suites {
-        let asked = ask(env, suite, arch, &wanted, suites.len() > 1);
+        let asked = ask(env, suite, arch, &contents, suites.len() > 1);
         let error = match asked {
             Err(error) if !error::is_final(&error) => error,
             asked => return used(asked?),
@@ -61,14 +75,21 @@ pub fn obtain(
     Err(failure.context("no suite")?)
 }
 
-fn used(folder: PathBuf) -> Result<PathBuf> {
+pub(super) fn used(folder: PathBuf) -> Result<PathBuf> {
     folder::touch(&folder)?;
     Ok(folder.join(TREE))
 }
 
 /// Asks the archive; what is needed is fetched and unpacked unless it is here. What the archive
 /// did not have is asked for again only if there are no `others` that will do.
-fn ask(env: &Env, suite: &str, arch: &Arch, wanted: &[String], others: bool) -> Result<PathBuf> {
+pub(super) fn ask(
+    env: &Env,
+    suite: &str,
+    arch: &Arch,
+    contents: &Contents<'_>,
+    others: bool,
+) -> Result<PathBuf> {
+    let wanted = contents.wanted;
     let opened = Suites::open(env, arch, |other| other.name == suite)?;
     if let Some(failure) = opened.unusable() {
         return Err(failure.into());
@@ -90,10 +111,10 @@ fn ask(env: &Env, suite: &str, arch: &Arch, wanted: &[String], others: bool) -> 
         env,
         arch,
         suite,
-        wanted,
+        contents,
         files,
     };
-    let context = || format!("cannot make Debian's {suite} for {}", arch.name);
+    let context = || format!("cannot make {}", plan.title());
     match absent {
         Some(reason) => Err(unfetched(reason)),
         None => plan.find_or_make(),
@@ -144,14 +165,19 @@ struct RootPlan<'p> {
     env: &'p Env,
     arch: &'p Arch,
     suite: &'p str,
-    wanted: &'p [String],
+    contents: &'p Contents<'p>,
     files: Vec<ArchiveFile>,
 }
 
 impl RootPlan<'_> {
+    fn title(&self) -> String {
+        let (what, suite) = (self.contents.what, self.suite);
+        format!("{what}Debian's {suite} for {}", self.arch.name)
+    }
+
     fn key(&self) -> String {
         let mut hash = Sha256::default();
-        hash.part(LAYOUT);
+        hash.part(self.contents.layout);
         hash.part(DEBIAN_ROOT);
         for file in &self.files {
             hash.part(&file.sha256);
@@ -180,12 +206,15 @@ impl RootPlan<'_> {
         let packages = folder.join("packages");
         disk::create_directory(&packages)?;
         self.fetch(&packages, size)?;
-        self.unpack(&packages, &folder.join(TREE))?;
+        let mut tree = self.unpack(&packages, &folder.join(TREE))?;
+        let real = disk::canonicalize(folder)?;
+        let real = real.with_file_name(goal.file_name().unwrap_or_default());
+        (self.contents.finish)(&mut tree, &real.join(TREE))?;
         disk::remove_directory(packages)?;
         let files = self.files.iter();
         let files = files.map(|file| (file.name.clone(), file.sha256.clone()));
         let origin = RootOrigin {
-            wanted: self.wanted.iter().cloned().collect(),
+            wanted: self.contents.wanted.iter().cloned().collect(),
             files: files.collect(),
         };
         origin.write(folder)?;
@@ -204,7 +233,7 @@ impl RootPlan<'_> {
                 disk::remove_file(path)?;
             }
         }
-        let title = format!("downloading Debian's {} for {}", self.suite, self.arch.name);
+        let title = format!("downloading {}", self.title());
         let mut task = self.env.ui.task(title);
         let total = thousands(size >> 20);
         let log = folder.join("apt.log");
@@ -219,7 +248,7 @@ impl RootPlan<'_> {
                 return Err(error);
             };
             if reason.contains("404 ") {
-                lists.note_absent(self.wanted, reason)?;
+                lists.note_absent(self.contents.wanted, reason)?;
             }
             return Err(unfetched(reason.to_owned()));
         }
@@ -234,9 +263,9 @@ impl RootPlan<'_> {
         Ok(())
     }
 
-    fn unpack(&self, packages: &Path, root: &Path) -> Result<()> {
+    fn unpack(&self, packages: &Path, root: &Path) -> Result<Tree> {
         disk::create_directory(root)?;
-        let title = format!("unpacking Debian's {} for {}", self.suite, self.arch.name);
+        let title = format!("unpacking {}", self.title());
         let mut task = self.env.ui.task(title);
         let mut tree = Tree::user_space(root);
         for (index, file) in self.files.iter().enumerate() {
@@ -249,7 +278,7 @@ impl RootPlan<'_> {
             };
             unpack().with_context(|| format!("cannot unpack {}", file.name))?;
         }
-        recipe::finish(&mut tree)
+        Ok(tree)
     }
 }
 

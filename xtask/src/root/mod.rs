@@ -1,5 +1,6 @@
-//! Userspaces for guests: what a guest has as its `/`.
+//! Userspaces for guests, what a guest has as its `/`, and compilers made in the same way.
 
+pub mod compiler;
 mod debian;
 pub mod folder;
 mod recipe;

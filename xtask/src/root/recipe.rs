@@ -46,14 +46,20 @@ pub fn place(path: &Path) -> Option<PathBuf> {
     (!skipped).then_some(place)
 }
 
-/// Makes what is missing in an unpacked userspace.
-pub fn finish(tree: &mut Tree) -> Result<()> {
+/// Makes the links from `/` to what is below `usr`.
+pub fn merge(tree: &mut Tree) -> Result<()> {
     for name in MERGED {
         let goal = Path::new("usr").join(name);
         if tree.has(&goal) {
             tree.symlink(Path::new(name), &goal)?;
         }
     }
+    Ok(())
+}
+
+/// Makes what is missing in an unpacked userspace.
+pub fn finish(tree: &mut Tree) -> Result<()> {
+    merge(tree)?;
     for mut words in rows("@copy") {
         let (from, to) = (
             words.next().context("no file")?,

@@ -24,7 +24,7 @@ use crate::model::project::{Discovery, Project};
 use crate::model::results::{RunName, RunRecord};
 use crate::model::test_event::{RunOutcome, Stage, Tally};
 use crate::model::{expectation::Ledger, kernel::LocalKernel};
-use crate::root;
+use crate::root::{self, compiler};
 use crate::run::framework::TestCommand;
 use crate::run::{history::History, python::Prepared, run_folder, schedule, test_run::TestOptions};
 use crate::vm::device::Device;
@@ -188,8 +188,12 @@ impl Suite<'_> {
             return Ok(None);
         };
         let source = self.prepared(kernel.arch.name)?.tree.join(&module.source);
+        let other = |line: &str| match &self.options.cc {
+            Some(cc) => cc.program(env, kernel.arch).map(Some),
+            None => compiler::like(env, kernel.arch, line),
+        };
         let options = ModuleOptions {
-            cc: self.options.cc.clone(),
+            other: &other,
             log: self.folder.join("module.log"),
         };
         let build = |kernel: &LocalKernel| module::build_external(env, kernel, &source, &options);

@@ -11,6 +11,7 @@ use crate::base::error::{self, Failure, FailureKind};
 use crate::base::{disk, env::Env, paths::Paths};
 use crate::base::{input, interrupt, programs, time};
 use crate::host::setup::{self, Tool};
+use crate::kernel::build::toolchain::NamedCompiler;
 use crate::model::project::{Chosen, Project};
 use crate::model::results::{self, Results, RunName};
 use crate::model::run_event::{Observer, RunEvent, SessionEnd, SessionPlan};
@@ -57,7 +58,7 @@ pub struct TestOptions {
     /// What runs the tests, if the framework has no runner of ours.
     pub program: Vec<OsString>,
     pub environment: Vec<(OsString, OsString)>,
-    pub cc: Option<String>,
+    pub cc: Option<NamedCompiler>,
     /// Memory of a guest, in MiB.
     pub memory: Option<u32>,
     pub cpus: Option<u32>,

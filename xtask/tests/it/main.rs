@@ -8,6 +8,7 @@ mod architectures;
 mod bisect;
 mod catalog;
 mod cli;
+mod compiler;
 mod counts;
 mod crash;
 mod debian;

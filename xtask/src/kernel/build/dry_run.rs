@@ -94,7 +94,7 @@ fn plan(
         let merged = config::merge(&paths.configs, arch, flavor, &request.own)?;
         let named = merged.allconfig(&version).lines().count();
         planned.options = (named, merged.options.len() - named);
-        let toolchain = toolchain::probe(arch, request.cc.as_deref(), &version)?;
+        let toolchain = toolchain::probe(None, arch, request.cc.as_ref(), &version)?;
         match toolchain.refusal(&version) {
             Some(failure) => planned.refused = Some(failure.to_string()),
             None => {

@@ -42,7 +42,7 @@ pub fn build(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
         &request.flavor,
         &request.own,
     )?;
-    let toolchain = tools(request.arch, request.cc.as_deref(), &version)?;
+    let toolchain = tools(env, request, &version)?;
     let folder = built_tree::folder(tree, &env.paths);
     let name = folder.file_name().unwrap_or_default().to_string_lossy();
     let _lock = lock::take(env, &format!("in-place-{name}"))?;

@@ -29,7 +29,7 @@ use crate::model::{arch::Arch, catalog::Kernels, kernel::LocalKernel};
 
 use make::Make;
 use pipeline::{BuildTree, RUNNING, log_file, tools, write_wrappers};
-use toolchain::Toolchain;
+use toolchain::{NamedCompiler, Toolchain};
 
 #[derive(Clone, Debug)]
 pub struct BuildRequest {
@@ -42,8 +42,8 @@ pub struct BuildRequest {
     pub source: SourceChoice,
     /// See [`source::find_all`].
     pub kernel_org_url: String,
-    /// The compiler's program; `None`: the usual one, through ccache if it is there.
-    pub cc: Option<String>,
+    /// `None`: the usual compiler, through ccache if it is there.
+    pub cc: Option<NamedCompiler>,
     /// Jobs at a time; `None`: one per processor.
     pub jobs: Option<u32>,
     pub keep_build: bool,
@@ -296,7 +296,7 @@ struct Ingredients<'a> {
 impl<'a> Ingredients<'a> {
     /// Looks for the tools, then fetches the source.
     fn fetch(env: &'a Env, request: &'a BuildRequest, plan: &'a Identity) -> Result<Self> {
-        let toolchain = tools(request.arch, request.cc.as_deref(), &plan.found.version)?;
+        let toolchain = tools(env, request, &plan.found.version)?;
         let source = source::fetch(env, &plan.found, &plan.patches)?;
         Ok(Self {
             env,
@@ -351,6 +351,11 @@ impl<'a> Ingredients<'a> {
             release: plan.release.clone(),
             source: self.source.path.clone(),
             build: tree.make.build.clone(),
+            cc: self
+                .request
+                .cc
+                .as_ref()
+                .map(|_| self.toolchain.program.clone()),
             manifest: Some(self.manifest().to_json()?),
         };
         let make = |arguments: &[&str]| tree.make.command(arguments);

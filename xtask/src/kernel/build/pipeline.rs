@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use super::Make;
 use super::progress::{self, Counter};
 use super::toolchain::{self, Remedy, Toolchain};
+use super::{BuildRequest, Make};
 use crate::base::process::{LongCommand, shell_quote, status_in_words};
 use crate::base::{
     disk, embedded::PAHOLE_WRAPPER, env::Env, error::Failure, format::thousands, input,
@@ -28,8 +28,8 @@ pub(super) const WRAPPERS: &str = ".vmtest-tools";
 pub(super) const FRAGMENT: &str = ".vmtest-config";
 
 /// The tools of this host, if they can build the version.
-pub(super) fn tools(arch: &Arch, cc: Option<&str>, version: &Version) -> Result<Toolchain> {
-    let toolchain = toolchain::probe(arch, cc, version)?;
+pub(super) fn tools(env: &Env, request: &BuildRequest, version: &Version) -> Result<Toolchain> {
+    let toolchain = toolchain::probe(Some(env), request.arch, request.cc.as_ref(), version)?;
     if let Some(failure) = toolchain.refusal(version) {
         return Err(failure.into());
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Deserialize;
 
-use crate::base::{embedded::BAD_PAIRS, error::Failure, programs::find_program};
+use crate::base::{embedded::BAD_PAIRS, env::Env, error::Failure, programs::find_program};
 use crate::kernel::module::version_of;
 use crate::model::{arch::Arch, version::Version};
 
@@ -81,6 +81,34 @@ impl Pahole {
             version: (major.parse().ok()?, minor.parse().ok()?),
             text: text.to_owned(),
         })
+    }
+}
+
+/// The compiler that `--cc` names.
+#[derive(Clone, Debug)]
+pub enum NamedCompiler {
+    /// A program, with arguments perhaps.
+    Program(String),
+    /// GCC of this major version, from Debian's packages.
+    Debian(u32, FetchGcc),
+}
+
+/// Gives the program of a GCC for an architecture.
+pub type FetchGcc = fn(&Env, &'static Arch, u32) -> Result<String>;
+
+impl NamedCompiler {
+    /// Fetches it if it is not here.
+    pub fn program(&self, env: &Env, arch: &'static Arch) -> Result<String> {
+        match self {
+            Self::Program(program) => Ok(program.clone()),
+            Self::Debian(major, fetch) => fetch(env, arch, *major),
+        }
+    }
+
+    /// Whether it also compiles the programs that run on this host during the build. One that
+    /// comes unpacked may be too old for the host's libraries.
+    pub fn is_for_host(&self, arch: &Arch) -> bool {
+        matches!(self, Self::Program(_)) && arch.cross_compile().is_none()
     }
 }
 
@@ -172,50 +200,73 @@ impl<T: PartialOrd> Bounds<T> {
     }
 }
 
-/// The pairs that one kernel and these tools are.
+/// The pairs that one kernel and these tools are. For what the compiler of the host's programs
+/// does not go with, there is help.
 fn bad_pairs(
     version: &Version,
     compiler: &Compiler,
+    host: Option<&Compiler>,
     pahole: Option<(u32, u32)>,
 ) -> Result<Vec<BadPair>> {
     let mut file: BTreeMap<String, Vec<BadPair>> = toml::from_str(BAD_PAIRS)?;
     let mut pairs = file.remove("bad-pair").unwrap_or_default();
-    let gcc = (compiler.family == CompilerFamily::Gcc).then_some(compiler.major);
+    let gcc =
+        |compiler: &Compiler| (compiler.family == CompilerFamily::Gcc).then_some(compiler.major);
+    let (gcc, host) = (gcc(compiler), host.and_then(gcc));
     pairs.retain(|pair| {
-        let is_gcc = pair.gcc.as_ref().zip(gcc);
+        let host = host.filter(|_| pair.remedy != Remedy::Refuse);
+        let is_bad = |bad: &Bounds<u32>| [gcc, host].iter().flatten().any(|gcc| bad.contain(gcc));
         let is_pahole = pair.pahole.as_ref().zip(pahole);
         pair.kernels
             .contain(&(version.series.major, version.series.minor))
-            && (is_gcc.is_some_and(|(bad, version)| bad.contain(&version))
+            && (pair.gcc.as_ref().is_some_and(is_bad)
                 || is_pahole.is_some_and(|(bad, version)| bad.contain(&version)))
     });
     Ok(pairs)
 }
 
 /// Finds the tools on this host. `cc` is what `--cc` says; without it the
-/// architecture's usual GCC, through ccache if there is one.
-pub fn probe(arch: &Arch, cc: Option<&str>, version: &Version) -> Result<Toolchain> {
+/// architecture's usual GCC, through ccache if there is one. Without `env` nothing is fetched.
+pub fn probe(
+    env: Option<&Env>,
+    arch: &'static Arch,
+    cc: Option<&NamedCompiler>,
+    version: &Version,
+) -> Result<Toolchain> {
     let cross = arch.cross_compile();
-    let program = cc.map_or_else(|| arch.program("gcc"), str::to_owned);
+    let program = match (cc, env) {
+        (None, _) => arch.program("gcc"),
+        (Some(NamedCompiler::Debian(major, _)), None) => format!("debian:gcc-{major}"),
+        (Some(NamedCompiler::Program(program)), None) => program.clone(),
+        (Some(cc), Some(env)) => cc.program(env, arch)?,
+    };
     let hint = match cc {
         Some(_) => "give --cc the name or path of a C compiler",
         None => "let --setup install it, or name another one with --cc",
     };
-    let text = version_of(&program)?.ok_or_else(|| {
+    let text = match (cc, env) {
+        (Some(NamedCompiler::Debian(major, _)), None) => Some(format!("gcc (Debian) {major}.0")),
+        _ => version_of(&program)?,
+    };
+    let text = text.ok_or_else(|| {
         let what = format!("cannot find {program}, the compiler for {}", arch.name);
         Failure::setup(what).hint(hint)
     })?;
     let compiler = Compiler::parse(&text).ok_or_else(|| {
         Failure::setup(format!("{program} --version is not that of GCC or Clang")).hint(hint)
     })?;
+    let host_program = match cc.is_some_and(|cc| cc.is_for_host(arch)) {
+        true => program.clone(),
+        false => "gcc".to_owned(),
+    };
+    let host = version_of(&host_program)?.and_then(|text| Compiler::parse(&text));
     let pahole = find_program("pahole").zip(version_of("pahole").ok().flatten());
     let pahole = pahole.and_then(|(path, text)| Pahole::parse(&path, &text));
     let pahole_version = pahole.as_ref().map(|pahole| pahole.version);
     Ok(Toolchain {
-        bad_pairs: bad_pairs(version, &compiler, pahole_version)?,
+        bad_pairs: bad_pairs(version, &compiler, host.as_ref(), pahole_version)?,
         ccache: cc.is_none() && find_program("ccache").is_some(),
-        // A compiler that was named also builds the host's programs, if it is for this host.
-        host_program: cc.filter(|_| cross.is_none()).unwrap_or("gcc").to_owned(),
+        host_program,
         program,
         cross,
         compiler,
@@ -229,7 +280,7 @@ pub(super) fn example(major: u32, kernel: &str) -> Toolchain {
     let text = format!("gcc (Debian {major}.2.0-14) {major}.2.0");
     let compiler = Compiler::parse(&text).unwrap();
     Toolchain {
-        bad_pairs: bad_pairs(&kernel.parse().unwrap(), &compiler, Some((1, 24))).unwrap(),
+        bad_pairs: bad_pairs(&kernel.parse().unwrap(), &compiler, None, Some((1, 24))).unwrap(),
         program: "gcc".into(),
         host_program: "gcc".into(),
         ccache: true,
@@ -300,7 +351,7 @@ mod tests {
                 let compiler = Compiler::parse(&format!("gcc (x) {gcc}.1.0")).unwrap();
                 let version = version.parse::<Version>().unwrap();
                 text += &format!("{version} gcc {gcc} pahole {pahole:?}:");
-                for pair in bad_pairs(&version, &compiler, pahole).unwrap() {
+                for pair in bad_pairs(&version, &compiler, None, pahole).unwrap() {
                     text += &format!(" {:?}({:?})", pair.remedy, pair.value);
                 }
                 text += "\n";
@@ -319,28 +370,43 @@ mod tests {
             5.13.1 gcc 4 pahole None:
             5.13.1 gcc 12 pahole Some((1, 20)): Variable("WERROR=0")
             5.13.1 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11") Variable("WERROR=0") PaholeFlag("--skip_encoding_btf_enum64")
-            5.15.1 gcc 4 pahole None: Refuse("name a newer compiler with --cc")
+            5.15.1 gcc 4 pahole None: Refuse("take a newer one, such as --cc debian:gcc-12")
             5.15.1 gcc 12 pahole Some((1, 20)): Variable("WERROR=0")
             5.15.1 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11") Variable("WERROR=0") PaholeFlag("--skip_encoding_btf_enum64")
-            5.18.1 gcc 4 pahole None: Refuse("name a newer compiler with --cc")
+            5.18.1 gcc 4 pahole None: Refuse("take a newer one, such as --cc debian:gcc-12")
             5.18.1 gcc 12 pahole Some((1, 20)):
             5.18.1 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11") PaholeFlag("--skip_encoding_btf_enum64")
-            6.0 gcc 4 pahole None: Refuse("name a newer compiler with --cc")
+            6.0 gcc 4 pahole None: Refuse("take a newer one, such as --cc debian:gcc-12")
             6.0 gcc 12 pahole Some((1, 20)):
             6.0 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11")
-            6.1.192 gcc 4 pahole None: Refuse("name a newer compiler with --cc")
+            6.1.192 gcc 4 pahole None: Refuse("take a newer one, such as --cc debian:gcc-12")
             6.1.192 gcc 12 pahole Some((1, 20)):
             6.1.192 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11")
-            6.15 gcc 4 pahole None: Refuse("name a newer compiler with --cc") Refuse("name a newer compiler with --cc")
+            6.15 gcc 4 pahole None: Refuse("take a newer one, such as --cc debian:gcc-12") Refuse("take a newer one, such as --cc debian:gcc-12")
             6.15 gcc 12 pahole Some((1, 20)):
             6.15 gcc 15 pahole Some((1, 24)):
-            6.16-rc1 gcc 4 pahole None: Refuse("name a newer compiler with --cc") Refuse("name a newer compiler with --cc")
+            6.16-rc1 gcc 4 pahole None: Refuse("take a newer one, such as --cc debian:gcc-12") Refuse("take a newer one, such as --cc debian:gcc-12")
             6.16-rc1 gcc 12 pahole Some((1, 20)):
             6.16-rc1 gcc 15 pahole Some((1, 24)):
-            7.3 gcc 4 pahole None: Refuse("name a newer compiler with --cc") Refuse("name a newer compiler with --cc")
+            7.3 gcc 4 pahole None: Refuse("take a newer one, such as --cc debian:gcc-12") Refuse("take a newer one, such as --cc debian:gcc-12")
             7.3 gcc 12 pahole Some((1, 20)):
             7.3 gcc 15 pahole Some((1, 24)):
         "#]].assert_eq(&text);
+    }
+
+    #[test]
+    fn the_compiler_of_the_hosts_programs_counts_but_refuses_nothing() {
+        let gcc = |major| Compiler::parse(&format!("gcc (x) {major}.1.0")).unwrap();
+        let values = |version: &str, host: u32| {
+            let version = version.parse().unwrap();
+            let pairs = bad_pairs(&version, &gcc(9), Some(&gcc(host)), None).unwrap();
+            let values = pairs.into_iter().map(|pair| pair.value);
+            values.collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(values("5.4.1", 9), "-fvar-tracking-assignments");
+        let expected = "WERROR=0 -fcommon -fvar-tracking-assignments";
+        assert_eq!(values("5.4.1", 12), expected);
+        assert_eq!(values("6.16", 4), "");
     }
 
     #[test]

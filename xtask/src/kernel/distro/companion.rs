@@ -21,7 +21,7 @@ pub struct Companion<'c> {
     /// What the folder's name begins with.
     pub prefix: &'static str,
     pub package: String,
-    /// What the names of those packages begin with that it needs.
+    /// What the names of those packages begin with that it needs; part of the key.
     pub parts: &'static [&'static str],
     /// For people, without the kernel: `debugging information`.
     pub what: &'static str,
@@ -37,7 +37,8 @@ impl Companion<'_> {
     pub fn obtain(&self, env: &Env, kernel: &LocalKernel) -> Result<PathBuf> {
         let package = &self.package;
         let version = debian::image_package(kernel, self.what)?.version;
-        let key = folder::key([format!("{package} {version}").as_str()]);
+        let parts = self.parts.iter().copied();
+        let key = folder::key(parts.chain([format!("{package} {version}").as_str()]));
         let name = folder::name(self.prefix, &kernel.release, &key);
         let goal = env.paths.kernels(kernel.arch.name).join(&name);
         let find = || Ok(goal.is_dir().then(|| goal.clone()));

@@ -10,6 +10,7 @@ pub(super) const AARCH64: Arch = Arch {
     debian: "arm64",
     debian_flavor: "arm64",
     triplet: "aarch64-linux-gnu",
+    loader: "lib/ld-linux-aarch64.so.1",
     elf: (ELF64, LITTLE_ENDIAN, 183),
     image: "arch/arm64/boot/Image.gz",
     is_image: |head| is_flat_image(head, b"ARM\x64", 0xaa64),

@@ -9,6 +9,7 @@ pub(super) const ARM: Arch = Arch {
     debian: "armhf",
     debian_flavor: "armmp",
     triplet: "arm-linux-gnueabihf",
+    loader: "lib/ld-linux-armhf.so.3",
     elf: (ELF32, LITTLE_ENDIAN, 40),
     image: "arch/arm/boot/zImage",
     // Documentation/arch/arm/booting.rst of the kernel; the number is `_magic_sig` of

@@ -26,6 +26,8 @@ pub struct Arch {
     pub debian_flavor: &'static str,
     /// GNU triplet of a cross compiler, without the trailing dash.
     pub triplet: &'static str,
+    /// glibc's dynamic linker below `/` (<https://sourceware.org/glibc/wiki/ABIList>).
+    pub loader: &'static str,
     /// Class, byte order and machine of ELF files.
     pub elf: (u8, u8, u16),
     /// The boot image below the build tree: what `make image_name` prints.

@@ -10,6 +10,7 @@ pub(super) const PPC64: Arch = Arch {
     debian: "ppc64el",
     debian_flavor: "powerpc64le",
     triplet: "powerpc64le-linux-gnu",
+    loader: "lib64/ld64.so.2",
     elf: (ELF64, LITTLE_ENDIAN, 21),
     image: "vmlinux",
     // The kernel itself, an ELF file.

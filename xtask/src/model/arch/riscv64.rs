@@ -10,6 +10,7 @@ pub(super) const RISCV64: Arch = Arch {
     debian: "riscv64",
     debian_flavor: "riscv64",
     triplet: "riscv64-linux-gnu",
+    loader: "lib/ld-linux-riscv64-lp64d.so.1",
     elf: (ELF64, LITTLE_ENDIAN, 243),
     image: "arch/riscv/boot/Image",
     is_image: |head| is_flat_image(head, b"RSC\x05", 0x5064),

@@ -10,6 +10,7 @@ pub(super) const S390X: Arch = Arch {
     debian: "s390x",
     debian_flavor: "s390x",
     triplet: "s390x-linux-gnu",
+    loader: "lib/ld64.so.1",
     elf: (ELF64, BIG_ENDIAN, 22),
     image: "arch/s390/boot/bzImage",
     // `EP_STRING` of arch/s390/boot/head.S.

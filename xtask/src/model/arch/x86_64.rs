@@ -10,6 +10,7 @@ pub(super) const X86_64: Arch = Arch {
     debian: "amd64",
     debian_flavor: "amd64",
     triplet: "x86_64-linux-gnu",
+    loader: "lib64/ld-linux-x86-64.so.2",
     elf: (ELF64, LITTLE_ENDIAN, 62),
     image: "arch/x86/boot/bzImage",
     is_image,

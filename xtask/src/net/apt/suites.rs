@@ -126,6 +126,11 @@ impl DebianPackage {
         apt_command("apt-get", &self.apt).arg("download")
     }
 
+    /// Whether another one is in the same suite.
+    pub fn is_beside(&self, other: &Self) -> bool {
+        self.apt == other.apt
+    }
+
     /// Where apt keeps what it has not downloaded to the end.
     pub fn partial(&self) -> PathBuf {
         self.apt.join("archives/partial")
@@ -137,6 +142,13 @@ impl SuiteLists<'_> {
     pub fn suite(&self) -> String {
         let name = self.directory.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
+    }
+
+    /// Whether it is a part of another suite, like `trixie-security` of `trixie`.
+    pub fn updates(&self, other: &Self) -> bool {
+        let own = self.suite();
+        let rest = own.strip_prefix(&other.suite());
+        rest.is_some_and(|rest| rest.starts_with('-'))
     }
 
     /// The names of packages that begin so.

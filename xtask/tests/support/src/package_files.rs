@@ -20,7 +20,8 @@ pub fn tar(files: &[(&str, &[u8])]) -> Vec<u8> {
     for (path, contents) in files {
         let mut header = tar::Header::new_gnu();
         header.set_size(contents.len() as u64);
-        header.set_mode(if path.contains("/bin/") { 0o755 } else { 0o644 });
+        let is_program = path.contains("/bin/") || contents.starts_with(b"#!");
+        header.set_mode(if is_program { 0o755 } else { 0o644 });
         header.set_mtime(1);
         builder.append_data(&mut header, path, *contents).unwrap();
     }

@@ -7,14 +7,14 @@ pub mod select;
 
 use std::path::PathBuf;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 
 use crate::base::error::{self, Failure};
 use crate::base::{disk, env::Env, interrupt, paths::Paths, temporary::Temporary};
 use crate::kernel::distro::{self, DistroOrigin, PackageOrigin, folder};
 use crate::kernel::source;
 use crate::model::{arch::Arch, kernel::LocalKernel, version::Release};
-use crate::net::apt::formats::{self as apt, DebianCandidate, DebianSuite, Dependency};
+use crate::net::apt::formats::{self as apt, DebianSuite, Dependency};
 use crate::net::apt::suites::{DebianPackage, SuiteLists, Suites};
 
 use select::{SuiteOffer, What};
@@ -120,7 +120,8 @@ pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
 }
 
 /// A package of just that version, in the first suite that has it, with those that it needs
-/// and whose names begin like one of `parts`. `what` is for people: what it is.
+/// and whose names begin like one of `parts`: from that suite, or from the one that it updates.
+/// `what` is for people: what it is.
 pub fn packages(
     env: &Env,
     arch: &Arch,
@@ -137,10 +138,15 @@ pub fn packages(
         let shown = lists.show(&[name.to_owned()])?;
         for candidate in apt::parse_show(&shown, name) {
             if candidate.version == version {
-                let found = select::with_parts(candidate, |needed| part(lists, needed, parts))
-                    .with_context(|| format!("the suite that has {name} lacks what it needs"))?;
-                let packages = found.into_iter();
-                return Ok(packages.map(|found| lists.package(found)).collect());
+                let updated = suites.usable().find(|other| lists.updates(other));
+                let mut packages = vec![lists.package(candidate.clone())];
+                select::with_parts(candidate, |needed| -> Result<_> {
+                    let found = part(lists, updated, needed, parts)?;
+                    packages.extend(found.clone());
+                    Ok(found.map(|package| package.candidate))
+                })
+                .with_context(|| format!("the suite that has {name} lacks what it needs"))?;
+                return Ok(packages);
             }
             others.push(candidate.version);
         }
@@ -156,23 +162,30 @@ pub fn packages(
     Err(Failure::setup(message).hint(hint).into())
 }
 
-/// The newest package in a suite that does for a dependency; `None` if it is none of `parts`.
+/// The newest package in a suite, else in the other, that does for a dependency; `None` if it is
+/// none of `parts`.
 fn part(
     lists: SuiteLists<'_>,
+    other: Option<SuiteLists<'_>>,
     needed: &Dependency,
     parts: &[&str],
-) -> Result<Option<DebianCandidate>> {
+) -> Result<Option<DebianPackage>> {
     let name = &needed.package;
     if !parts.iter().any(|start| name.starts_with(start)) {
         return Ok(None);
     }
-    let mut candidates = apt::parse_show(&lists.show(std::slice::from_ref(name))?, name);
-    if let Some(wanted) = &needed.version {
-        candidates.retain(|candidate| candidate.version == *wanted);
+    for lists in [Some(lists), other].into_iter().flatten() {
+        let mut candidates = apt::parse_show(&lists.show(std::slice::from_ref(name))?, name);
+        if let Some(wanted) = &needed.version {
+            candidates.retain(|candidate| candidate.version == *wanted);
+        }
+        let newest = candidates.into_iter();
+        let newest = newest.max_by(|a, b| apt::compare(&a.version, &b.version));
+        if let Some(newest) = newest {
+            return Ok(Some(lists.package(newest)));
+        }
     }
-    let newest = candidates.into_iter();
-    let newest = newest.max_by(|a, b| apt::compare(&a.version, &b.version));
-    newest.with_context(|| format!("no {name}")).map(Some)
+    bail!("no {name}")
 }
 
 /// The package that a kernel's image was unpacked from, if it is one of Debian's. `what` is
@@ -205,7 +218,19 @@ pub fn download(
     let hint = "cargo xtask prune, or another --directory";
     disk::require_space(folder, "the packages", size, hint)?;
     let log = temporary.path().join("apt.log");
-    source::debian::download(env, &log, packages, temporary.path())
+    let mut files = Vec::new();
+    for (index, package) in packages.iter().enumerate() {
+        // All of a suite at once.
+        if !packages[..index]
+            .iter()
+            .any(|other| other.is_beside(package))
+        {
+            let of_suite = packages.iter().filter(|other| other.is_beside(package));
+            let of_suite = of_suite.cloned().collect::<Vec<_>>();
+            files.extend(source::debian::download(env, &log, &of_suite, folder)?);
+        }
+    }
+    Ok(files)
 }
 
 /// The newest kernel on this machine that is asked for and was unpacked from packages.
