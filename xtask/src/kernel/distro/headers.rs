@@ -1,8 +1,9 @@
 //! What modules are built against for a kernel of Debian: `linux-headers-<release>`, whose
 //! Makefile includes that of a package for all flavors of the kernel, and the programs of
 //! the build in `linux-kbuild-<version>`. Together they are a download of some 13 MB and
-//! take 80 MB unpacked. The programs may need a newer libc than the host's, so that their
-//! libraries come along.
+//! take 80 MB unpacked. The programs are those for this
+//! host, whatever the kernel is for, and may need a newer libc than it has, so that their libraries
+//! come along.
 
 use std::fs::Permissions;
 use std::os::unix::ffi::OsStrExt;

@@ -13,7 +13,8 @@ use crate::base::error::{self, Failure};
 use crate::base::{disk, env::Env, interrupt, paths::Paths, temporary::Temporary};
 use crate::kernel::distro::{self, DistroOrigin, PackageOrigin, folder};
 use crate::kernel::source;
-use crate::model::{arch::Arch, kernel::LocalKernel, version::Release};
+use crate::model::arch::{self, Arch};
+use crate::model::{kernel::LocalKernel, version::Release};
 use crate::net::apt::formats::{self as apt, DebianSuite, Dependency};
 use crate::net::apt::suites::{DebianPackage, SuiteLists, Suites};
 
@@ -121,7 +122,8 @@ pub fn obtain(env: &Env, kernel: &Archived) -> Result<LocalKernel> {
 
 /// A package of just that version, in the first suite that has it, with those that it needs
 /// and whose names begin like one of `parts`: from that suite, or from the one that it updates.
-/// `what` is for people: what it is.
+/// Parts that begin like another one than the package are for this host, not for `arch`. `what` is
+/// for people: what it is.
 pub fn packages(
     env: &Env,
     arch: &Arch,
@@ -138,10 +140,18 @@ pub fn packages(
         let shown = lists.show(&[name.to_owned()])?;
         for candidate in apt::parse_show(&shown, name) {
             if candidate.version == version {
-                let updated = suites.usable().find(|other| lists.updates(other));
+                let host = arch::host().filter(|host| !parts.is_empty() && *host != arch);
+                let host = host.map(|host| open_suites(env, host, |_| true));
+                let host = host.transpose()?;
+                let own = near(&suites, lists);
+                let programs = near(host.as_ref().unwrap_or(&suites), lists);
+                let start = parts.iter().find(|start| name.starts_with(**start));
+                let start = start.copied().unwrap_or(name);
                 let mut packages = vec![lists.package(candidate.clone())];
                 select::with_parts(candidate, |needed| -> Result<_> {
-                    let found = part(lists, updated, needed, parts)?;
+                    let is_program = !needed.package.starts_with(start);
+                    let from = if is_program { programs } else { own };
+                    let found = part(from, needed, parts)?;
                     packages.extend(found.clone());
                     Ok(found.map(|package| package.candidate))
                 })
@@ -162,11 +172,17 @@ pub fn packages(
     Err(Failure::setup(message).hint(hint).into())
 }
 
-/// The newest package in a suite, else in the other, that does for a dependency; `None` if it is
+/// The suite of that name, and the one that it updates.
+fn near<'s>(suites: &'s Suites, wanted: SuiteLists<'_>) -> [Option<SuiteLists<'s>>; 2] {
+    let own = |other: &SuiteLists<'_>| other.suite() == wanted.suite();
+    let updated = |other: &SuiteLists<'_>| wanted.updates(other);
+    [suites.usable().find(own), suites.usable().find(updated)]
+}
+
+/// The newest package in a suite, else in the next, that does for a dependency; `None` if it is
 /// none of `parts`.
 fn part(
-    lists: SuiteLists<'_>,
-    other: Option<SuiteLists<'_>>,
+    suites: [Option<SuiteLists<'_>>; 2],
     needed: &Dependency,
     parts: &[&str],
 ) -> Result<Option<DebianPackage>> {
@@ -174,7 +190,7 @@ fn part(
     if !parts.iter().any(|start| name.starts_with(start)) {
         return Ok(None);
     }
-    for lists in [Some(lists), other].into_iter().flatten() {
+    for lists in suites.into_iter().flatten() {
         let mut candidates = apt::parse_show(&lists.show(std::slice::from_ref(name))?, name);
         if let Some(wanted) = &needed.version {
             candidates.retain(|candidate| candidate.version == *wanted);
