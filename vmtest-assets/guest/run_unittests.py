@@ -415,6 +415,7 @@ def split(units, durations, shards):
 
     The longest first, each to the shard with the least to do so far. Where there is
     nothing to choose, names and numbers decide: every shard has to find the same.
+    The empty name has what the first shard does besides.
     """
     known = [
         (durations[name], tests)
@@ -431,6 +432,7 @@ def split(units, durations, shards):
         )
 
     loads = [(0.0, 0, number) for number in range(shards)]
+    loads[0] = (durations.get("", 0.0), 0, 0)
     names = [set() for _ in range(shards)]
     for unit in sorted(units, key=lambda unit: (-seconds(unit), unit.name)):
         load, tests, number = min(loads)

@@ -52,9 +52,9 @@ pub struct TestFlags {
     #[arg(short, long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=256))]
     pub jobs: Option<u32>,
     /// Split each kernel's tests over this many VMs, by the time that their classes took before
-    #[arg(long, value_name = "N", default_value_t = 1,
-          value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub shards: u32,
+    /// [default: the VMs of -j that would be idle, if the tests take long]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub shards: Option<u32>,
     /// Leave out the tests after a crash (the project's [crash]), and the memory kept for them
     #[arg(long)]
     pub no_crash: bool,
@@ -145,14 +145,14 @@ fn options(env: &Env, flags: &TestFlags, setup: bool) -> Result<TestOptions> {
         partition: flags.partition,
         jobs: flags.jobs.map(usize::try_from).transpose()?,
         session: SessionOptions {
-            jobs: 1,
             prefetch: usize::try_from(flags.prefetch)?,
-            shards: flags.shards,
             retry: RetryPolicy {
                 retries: flags.retries,
             },
             fail_fast: flags.fail_fast,
+            ..SessionOptions::default()
         },
+        shards: flags.shards,
         disk_budget: flags.disk_budget,
         folder: flags.report_dir.clone(),
         ..options
@@ -242,6 +242,7 @@ impl Subject {
             crash: true,
             partition: None,
             jobs: None,
+            shards: Some(1),
             session: SessionOptions::default(),
             disk_budget: None,
             folder: None,

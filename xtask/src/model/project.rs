@@ -12,6 +12,7 @@
 //! command = ["./run.sh"]       # for those that have no runner of ours
 //! emulated = "not slow"        # pytest: only these markers where the processors are emulated
 //! fail_on_stalls = true        # also where the processors are emulated
+//! long = true                  # idle VMs share them before it is known how long they take
 //! start = "tests"              # discovery, for those that have one
 //! top = "."
 //! pattern = "test*.py"
@@ -208,6 +209,8 @@ pub struct Tests {
     pub emulated: Option<String>,
     /// Whether stalls count where the processors are emulated.
     pub fail_on_stalls: bool,
+    /// Whether idle VMs share the tests before it is known how long they take.
+    pub long: bool,
     #[serde(deserialize_with = "inside")]
     start: PathBuf,
     #[serde(deserialize_with = "inside")]
@@ -222,6 +225,7 @@ impl Default for Tests {
             command: Vec::new(),
             emulated: None,
             fail_on_stalls: false,
+            long: false,
             start: top(),
             top: top(),
             pattern: usual_pattern(),

@@ -81,6 +81,26 @@ pub fn default_jobs(capacity: Capacity, vm: VmSize) -> usize {
     usize::try_from(by_memory.min(by_processors).max(1)).unwrap_or(usize::MAX)
 }
 
+/// The shortest part of a kernel's tests for which a VM is started if nobody says how many:
+/// its boot and its imports take some seconds of an emulated processor.
+const WORTH_A_VM: Duration = Duration::from_secs(30);
+
+/// How many VMs share each kernel's tests if nobody says: those that would have nothing to do
+/// (`jobs` VMs for `runs` kernels), if all kernels' tests are long. Where nothing is known of
+/// them, `long` is the project's word.
+pub fn default_shards(jobs: usize, runs: usize, estimates: &[Option<Duration>], long: bool) -> u32 {
+    let most = match estimates.iter().flatten().min() {
+        Some(shortest) => shortest.as_secs() / WORTH_A_VM.as_secs(),
+        None if long => u64::MAX,
+        None => 1,
+    };
+    let idle = u64::try_from(jobs / runs.max(1)).unwrap_or(1);
+    u32::try_from(idle.min(most).clamp(1, MOST_SHARDS)).unwrap_or(1)
+}
+
+/// So many at most: the slowest class is then the longest part of every suite.
+const MOST_SHARDS: u64 = 8;
+
 /// The order in which runs start, as indices into their estimated durations: the slowest
 /// first, so that the last ones to end are short and all machines' processors stay busy to
 /// the end (the rule of the longest processing time: at most a third longer than the best
@@ -239,10 +259,13 @@ pub fn is_infrastructure(outcome: &RunOutcome) -> bool {
 }
 
 /// The file that tells the guest's runner how long each class took, for `--shard` to deal
-/// them out evenly: one JSON object, `module.Class` to seconds.
-pub fn shards_file(classes: &BTreeMap<String, f64>) -> String {
+/// them out evenly: one JSON object, `module.Class` to seconds. The empty name is what the
+/// first VM does besides: its tests after a crash.
+pub fn shards_file(classes: &BTreeMap<String, f64>, crash: Option<Duration>) -> String {
     let finite = classes.iter().filter(|(_, seconds)| seconds.is_finite());
     let fields = finite.map(|(class, seconds)| (class.clone(), Value::from(*seconds)));
+    let crash = crash.map(|time| (String::new(), Value::from(time.as_secs_f64())));
+    let fields = crash.into_iter().chain(fields);
     Value::Object(fields.collect::<Map<_, _>>()).to_string() + "\n"
 }
 
@@ -279,6 +302,39 @@ mod tests {
         ] {
             let found = jobs(memory, processors, guest, cpus, emulated);
             assert_eq!(found, expected, "{memory} MiB, {processors} processors");
+        }
+    }
+
+    #[test]
+    fn idle_processors_share_long_suites() {
+        let shards = |jobs, runs, seconds: &[u64], long| {
+            let seconds = seconds.iter().copied();
+            let estimates = seconds.map(|seconds| (seconds > 0).then_some(seconds));
+            let estimates = estimates.map(|seconds| seconds.map(Duration::from_secs));
+            default_shards(jobs, runs, &estimates.collect::<Vec<_>>(), long)
+        };
+        for (jobs, runs, seconds, long, expected) in [
+            (2, 1, &[200][..], false, 2),
+            (4, 1, &[100], true, 3),
+            (64, 1, &[2000], false, 8),
+            // Short ones are not worth a VM.
+            (2, 1, &[59], true, 1),
+            (4, 2, &[200, 40], true, 1),
+            // Each kernel keeps a VM busy.
+            (2, 2, &[200, 200], true, 1),
+            (3, 2, &[200, 200], true, 1),
+            (4, 2, &[200, 200], true, 2),
+            // Nothing is known.
+            (2, 1, &[0], false, 1),
+            (2, 1, &[0], true, 2),
+            (4, 2, &[0, 200], false, 2),
+            (2, 0, &[], true, 2),
+        ] {
+            let found = shards(jobs, runs, seconds, long);
+            assert_eq!(
+                found, expected,
+                "{jobs} VMs, {runs} runs of {seconds:?}, {long}"
+            );
         }
     }
 
@@ -452,8 +508,11 @@ mod tests {
     fn the_file_for_the_runner_is_an_object_of_seconds() {
         let classes = [("t.A", 1.5), ("t.\"B\"", 0.0), ("t.C", f64::NAN)];
         let classes = classes.map(|(class, seconds)| (class.to_owned(), seconds));
-        let text = shards_file(&BTreeMap::from(classes));
+        let classes = BTreeMap::from(classes);
+        let text = shards_file(&classes, None);
         assert_eq!(text, "{\"t.\\\"B\\\"\":0.0,\"t.A\":1.5}\n");
-        assert_eq!(shards_file(&BTreeMap::new()), "{}\n");
+        let text = shards_file(&classes, Some(Duration::from_secs(9)));
+        assert!(text.starts_with("{\"\":9.0,"), "{text}");
+        assert_eq!(shards_file(&BTreeMap::new(), None), "{}\n");
     }
 }

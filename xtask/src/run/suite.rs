@@ -227,11 +227,18 @@ impl Suite<'_> {
         Ok(None)
     }
 
+    /// How long the tests after a crash took, if there are to be some.
+    pub fn crash_estimate(&self, name: &RunName) -> Option<Duration> {
+        let crash = self.loader.as_ref();
+        crash.and_then(|_| self.history.estimate(&name.crash()))
+    }
+
     /// Writes down how long each class took on a kernel like this one, for VMs that
     /// share its tests: all of them must share them out alike.
     pub fn durations(&self, name: &RunName) -> Result<PathBuf> {
         let path = run_folder::log_file(&self.folder, name, "durations.json");
-        let text = schedule::shards_file(&self.history.class_seconds(name));
+        let text =
+            schedule::shards_file(&self.history.class_seconds(name), self.crash_estimate(name));
         disk::write(&path, text)?;
         Ok(path)
     }

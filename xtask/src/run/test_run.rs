@@ -47,7 +47,9 @@ pub struct TestOptions {
     pub partition: Option<Partition>,
     /// VMs at a time; without, as many as the host has room for.
     pub jobs: Option<usize>,
-    /// The rest of how the session is run; its `jobs` do not count.
+    /// VMs that share one kernel's tests; without, those that would be idle.
+    pub shards: Option<u32>,
+    /// The rest of how the session is run; its `jobs` and `shards` do not count.
     pub session: SessionOptions,
     /// How many bytes the unpacked kernels may take.
     pub disk_budget: Option<u64>,
@@ -137,11 +139,13 @@ impl<'r> TestRun<'r> {
         let jobs = jobs(env, options, &wanted)?;
         let checked = suite.check(local);
         checked.map_err(|error| untestable(options, error))?;
+        let runs = wanted.len() + usize::from(local);
+        let shards = shards(options, &suite, (jobs, runs), &estimates);
         let host = local.then(|| estimate(&suite, &suite::local_name()));
         let seconds = host.into_iter().chain(estimates.iter().copied());
         Ok(Self {
             plan: SessionPlan {
-                runs: wanted.len() + usize::from(local),
+                runs,
                 seconds: seconds.map(|time| Some(time?.as_secs_f64())).collect(),
                 jobs,
                 several_arches: queue::several_arches(&wanted)?,
@@ -150,6 +154,7 @@ impl<'r> TestRun<'r> {
             order: queue::order(&wanted, &estimates),
             session: SessionOptions {
                 jobs,
+                shards,
                 ..options.session
             },
             env,
@@ -257,7 +262,7 @@ fn require(env: &Env, options: &TestOptions) -> Result<()> {
         let message = format!("tests.emulated picks by markers, which {framework} has not");
         return Err(Failure::usage(message).hint("--runner pytest").into());
     }
-    if options.session.shards > 1 && !options.framework.splits() {
+    if options.shards.is_some_and(|shards| shards > 1) && !options.framework.splits() {
         let message = format!("VMs cannot share the tests of {framework}");
         return Err(Failure::usage(message).hint("without --shards").into());
     }
@@ -418,9 +423,22 @@ fn estimate(suite: &Suite<'_>, name: &RunName) -> Option<Duration> {
         return None;
     }
     let main = suite.history.estimate(name)?;
-    let crash = suite.loader.as_ref();
-    let crash = crash.and_then(|_| suite.history.estimate(&name.crash()));
-    Some(main + crash.unwrap_or_default())
+    Some(main + suite.crash_estimate(name).unwrap_or_default())
+}
+
+fn shards(
+    options: &TestOptions,
+    suite: &Suite<'_>,
+    (jobs, runs): (usize, usize),
+    estimates: &[Option<Duration>],
+) -> u32 {
+    options.shards.unwrap_or_else(|| {
+        // How long some of the tests take is not known, nor whether there are several.
+        match suite.filtered || !options.framework.splits() {
+            true => 1,
+            false => schedule::default_shards(jobs, runs, estimates, suite.project.tests.long),
+        }
+    })
 }
 
 fn jobs(env: &Env, options: &TestOptions, wanted: &[Wanted]) -> Result<usize> {

@@ -55,15 +55,26 @@ impl Setting {
         self.command(arguments).run()
     }
 
-    /// The newest results, and those of one run.
     fn results(&self) -> Results {
+        read(&self.newest())
+    }
+
+    /// How many VMs shared the tests of the newest run.
+    fn shards(&self) -> usize {
+        let files = fs::read_dir(self.newest()).unwrap();
+        let names = files.map(|file| file.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with("console.log")).count()
+    }
+
+    /// The folder of the newest results.
+    fn newest(&self) -> PathBuf {
         let mut folders = fs::read_dir(self.work.path().join("log"))
             .unwrap()
             .map(|entry| entry.unwrap().path())
             .filter(|path| path.join("results.jsonl").exists())
             .collect::<Vec<_>>();
         folders.sort_by_key(|path| fs::metadata(path).unwrap().modified().unwrap());
-        read(folders.last().unwrap())
+        folders.pop().unwrap()
     }
 }
 
@@ -456,9 +467,16 @@ fn a_suite_that_is_split_has_the_results_of_one_that_is_not() {
         "import nothing_of_this_name\n",
     )
     .unwrap();
-    setting.test("-k 6.1").expect_status(1);
+    let long = "name = \"example\"\n[tests]\nlong = true\n";
+    fs::write(setting.project().join("vmtest.toml"), long).unwrap();
+    setting.test("-k 6.1 -j3").expect_status(1);
+    assert_eq!(setting.shards(), 3, "nobody knows yet how long they take");
+    let split = verdicts(&setting.results());
+    setting.test("-k 6.1 -j3").expect_status(1);
+    assert_eq!(setting.shards(), 1, "they were short the last time");
     let whole = verdicts(&setting.results());
     assert_eq!(whole.len(), 7);
+    assert_eq!(split, whole);
     // More parts than there are classes are empty, which is no finding.
     for shards in [2, 3, 9] {
         let run = setting.test(&format!("-k 6.1 -j3 --shards {shards}"));

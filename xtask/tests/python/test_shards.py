@@ -107,6 +107,15 @@ class Splitting(ShardTestCase):
                 # The order in which they were found decides nothing.
                 self.assertEqual(run_unittests.split(units[::-1], recorded, shards), parts)
 
+    def test_what_the_first_part_does_besides_counts(self):
+        units = []
+        for name in "ABCD":
+            units.append(run_unittests.Unit(name))
+            units[-1].add(name, 1)
+        recorded = dict.fromkeys("ABCD", 10)
+        parts = run_unittests.split(units, dict(recorded, **{"": 15}), 2)
+        self.assertEqual([len(part) for part in parts], [1, 3])
+
     def test_a_module_with_a_fixture_stays_together(self):
         for shards in (2, 5):
             for part in self.parts(shards):
