@@ -144,6 +144,10 @@ pub(crate) fn make(
         .arg(real_build.clone())
         .arg(format!("M={}", real_directory.display()))
         .arg(format!("ARCH={}", kernel.arch.kernel))
+        .arg(format!(
+            "CROSS_COMPILE={}",
+            kernel.arch.cross_compile().unwrap_or_default()
+        ))
         .arg(format!("CC={}", compiler.program))
         .arg(format!("KCFLAGS={flags}"))
         .arg(format!("KAFLAGS={flags}"))
@@ -154,9 +158,6 @@ pub(crate) fn make(
     if pahole.is_absolute() && pahole.is_file() {
         // That of the suite, if the compiler was unpacked.
         command = command.arg(format!("PAHOLE={}", pahole.display()));
-    }
-    if let Some(prefix) = kernel.arch.cross_compile() {
-        command = command.arg(format!("CROSS_COMPILE={prefix}"));
     }
     let start = log.metadata().map_or(0, |metadata| metadata.len());
     process::run_logged(command, log, || Ok(())).map_err(|error| {

@@ -98,15 +98,17 @@ impl Make {
             format!("KBUILD_BUILD_TIMESTAMP={}", time::c_locale(source.date)),
             // Set, even if a tree has local changes: then no `+` or `-dirty` is added.
             format!("LOCALVERSION={local_version}"),
+            // Set, even if it is empty: a tree may have a default of its own.
+            format!(
+                "CROSS_COMPILE={}",
+                toolchain.cross.as_deref().unwrap_or_default()
+            ),
             format!("CC={}", toolchain.cc()),
             format!("HOSTCC={}", toolchain.host_cc()),
             format!("KCFLAGS={}", flags(Remedy::CompilerFlag)),
             format!("KAFLAGS={maps}"),
             format!("HOSTCFLAGS={}", flags(Remedy::HostFlag)),
         ];
-        if let Some(prefix) = &toolchain.cross {
-            variables.push(format!("CROSS_COMPILE={prefix}"));
-        }
         if toolchain.pahole.is_some() {
             variables.push(format!("PAHOLE={build_path}/{WRAPPERS}/pahole"));
         }
@@ -209,6 +211,7 @@ mod tests {
             KBUILD_BUILD_VERSION=1
             KBUILD_BUILD_TIMESTAMP=Thu Nov  6 18:15:32 UTC 2025
             LOCALVERSION=-vmtest1.1default
+            CROSS_COMPILE=
             CC=ccache gcc
             HOSTCC=gcc
             KCFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=

@@ -362,11 +362,11 @@ mod tests {
             4.9.337 gcc 12 pahole Some((1, 20)): Variable("WERROR=0") HostFlag("-fcommon") CompilerFlag("-fvar-tracking-assignments") PaholeFlag("--skip_encoding_btf_vars")
             4.9.337 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11") Variable("WERROR=0") HostFlag("-fcommon") CompilerFlag("-fvar-tracking-assignments") PaholeFlag("--skip_encoding_btf_enum64")
             5.4.1 gcc 4 pahole None:
-            5.4.1 gcc 12 pahole Some((1, 20)): Variable("WERROR=0") HostFlag("-fcommon") CompilerFlag("-fvar-tracking-assignments") PaholeFlag("--skip_encoding_btf_vars")
-            5.4.1 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11") Variable("WERROR=0") HostFlag("-fcommon") CompilerFlag("-fvar-tracking-assignments") PaholeFlag("--skip_encoding_btf_enum64")
+            5.4.1 gcc 12 pahole Some((1, 20)): Variable("WERROR=0") Variable("OBJECT_FILES_NON_STANDARD_thunk_64.o=y") HostFlag("-fcommon") CompilerFlag("-fvar-tracking-assignments") PaholeFlag("--skip_encoding_btf_vars")
+            5.4.1 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11") Variable("WERROR=0") Variable("OBJECT_FILES_NON_STANDARD_thunk_64.o=y") HostFlag("-fcommon") CompilerFlag("-fvar-tracking-assignments") PaholeFlag("--skip_encoding_btf_enum64")
             5.10.223 gcc 4 pahole None:
-            5.10.223 gcc 12 pahole Some((1, 20)): Variable("WERROR=0") PaholeFlag("--skip_encoding_btf_vars")
-            5.10.223 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11") Variable("WERROR=0") PaholeFlag("--skip_encoding_btf_enum64")
+            5.10.223 gcc 12 pahole Some((1, 20)): Variable("WERROR=0") Variable("OBJECT_FILES_NON_STANDARD_thunk_64.o=y") PaholeFlag("--skip_encoding_btf_vars")
+            5.10.223 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11") Variable("WERROR=0") Variable("OBJECT_FILES_NON_STANDARD_thunk_64.o=y") PaholeFlag("--skip_encoding_btf_enum64")
             5.13.1 gcc 4 pahole None:
             5.13.1 gcc 12 pahole Some((1, 20)): Variable("WERROR=0")
             5.13.1 gcc 15 pahole Some((1, 24)): Dialect("-std=gnu11") Variable("WERROR=0") PaholeFlag("--skip_encoding_btf_enum64")
