@@ -2,8 +2,11 @@
 
 use std::{io::Write, path::PathBuf};
 
-use crate::base::{env::Env, error::Failure, input, stdout::Stdout, ui::Verbosity};
+use crate::base::{disk, env::Env, error::Failure, input, paths::Files, stdout::Stdout};
+use crate::base::{temporary::Temporary, ui::Verbosity};
 use crate::cli::kernels::architecture;
+use crate::kernel::build::record;
+use crate::kernel::config::record::{ConfigRecord, RECORD_FILE};
 use crate::kernel::config::{FinalConfig, OwnFragment, State, audit, definitions, merge};
 use crate::model::{catalog::Kernels, version::Version};
 use crate::vm::guest::requirements;
@@ -21,6 +24,7 @@ Examples:
   cargo xtask kconfig                    all versions, with the ranges of the options
   cargo xtask kconfig --check build/.config
   cargo xtask kconfig 6.1 --check build/.config --source linux-6.1
+  cargo xtask kconfig --record ~/linux   which of our options that tree has
 
 Exit status: 1 if --check found an option that is not as wanted.")]
 pub struct KconfigFlags {
@@ -41,9 +45,16 @@ pub struct KconfigFlags {
     /// Show where the kernel's source tree defines each lost option, and what that depends on
     #[arg(long, value_name = "DIR", requires = "check")]
     pub source: Option<PathBuf>,
+    /// Configure these source trees for every flavor and (without --arch) architecture instead, and
+    /// record in kernel-configs/audited.toml which options they have
+    #[arg(long, value_name = "DIR", num_args = 1.., conflicts_with_all = ["version", "flavor", "config", "check"])]
+    pub record: Vec<PathBuf>,
 }
 
 pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
+    if !flags.record.is_empty() {
+        return write_record(env, flags);
+    }
     let kernels = Kernels::load(&env.paths.configs)?;
     let arch = architecture(flags.arch.as_deref())?;
     if let Some(version) = &flags.version {
@@ -100,4 +111,24 @@ pub fn run(env: &Env, flags: &KconfigFlags) -> Result<u8> {
         flavor.name
     ));
     Ok(super::findings(lost > 0))
+}
+
+fn write_record(env: &Env, flags: &KconfigFlags) -> Result<u8> {
+    let Files::Directory(configs) = &env.paths.configs else {
+        let message = format!("there is no {RECORD_FILE} to write outside of the repository");
+        return Err(Failure::usage(message).hint("use cargo xtask there").into());
+    };
+    let kernels = Kernels::load(&env.paths.configs)?;
+    let mut record = ConfigRecord::load(&env.paths.configs)?;
+    let only = flags
+        .arch
+        .as_deref()
+        .map(|_| architecture(flags.arch.as_deref()));
+    let only = only.transpose()?;
+    let status = record::record_trees(env, &kernels, &flags.record, only, &mut record)?;
+    let names = record::names(env, &kernels)?;
+    let goal = Temporary::file(&configs.join(RECORD_FILE))?;
+    disk::write(goal.path(), record.text(&names))?;
+    goal.persist()?;
+    Ok(status)
 }

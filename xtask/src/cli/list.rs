@@ -1,9 +1,11 @@
 //! `cargo xtask list`.
 
+use std::collections::BTreeSet;
+
 use crate::base::{env::Env, stdout};
 use crate::cli::kernels::all_or;
 use crate::cli::release::ReleaseFlags;
-use crate::kernel::{distro, store};
+use crate::kernel::{config::record::ConfigRecord, distro, store};
 use crate::model::kernel_request::{Candidate, KernelRequest};
 use crate::net::github::client::Freshness;
 use crate::supply::list;
@@ -102,5 +104,16 @@ pub fn run(env: &Env, flags: &ListFlags) -> Result<u8> {
         });
     }
     stdout::print(&list::columns(&rows))?;
+    let record = ConfigRecord::load(&env.paths.configs)?;
+    let ours = listed
+        .iter()
+        .filter(|listed| listed.release().vmtest().is_some());
+    let untried = ours.filter_map(|listed| {
+        let series = listed.release().version.series;
+        record.untried(listed.arch(), series)
+    });
+    for untried in untried.collect::<BTreeSet<_>>() {
+        env.ui.info(untried);
+    }
     Ok(0)
 }

@@ -9,6 +9,7 @@
 
 pub mod definitions;
 mod own;
+pub mod record;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -42,6 +43,14 @@ impl Value {
             text if text.starts_with('"') => Self::Text(unquoted(text)?),
             text => Self::Number(number(text).map(|_| text.to_owned())?),
         })
+    }
+
+    /// Whether an option that has this value is as wanted.
+    pub fn fulfils(&self, wanted: &Self) -> bool {
+        // Kconfig does not write an empty string that has no prompt, nor the
+        // values of options whose dependencies are missing.
+        let is_empty = matches!(wanted, Self::Text(text) if text.is_empty());
+        self.same(wanted) || (is_empty && *self == Self::No)
     }
 
     /// Whether the two mean the same: `0x10` is `16`.
@@ -128,6 +137,8 @@ pub struct Lifetime {
     pub renames: Vec<(Series, String)>,
     /// Series whose later point releases took the option or its new names.
     pub backports: Vec<Series>,
+    /// Whether there are others that have it, and shall not.
+    pub narrow: bool,
 }
 
 /// An option that a fragment wants.
@@ -149,17 +160,21 @@ impl WantedOption {
     /// there. Several where only the point release decides: Kconfig passes over the names that
     /// a source does not have.
     pub fn names_in(&self, series: Series) -> Vec<&str> {
-        let renames = self.lifetime.renames.iter();
         let mut names = Vec::from_iter(self.range_name(series));
         if self.lifetime.backports.contains(&series) {
-            let all = [&self.option]
-                .into_iter()
-                .chain(renames.map(|(_, name)| name));
-            let others = all.map(String::as_str).filter(|name| !names.contains(name));
+            let others = self.all_names().filter(|name| !names.contains(name));
             let others = others.collect::<Vec<_>>();
             names.extend(others);
         }
         names
+    }
+
+    /// Every name that it has in some version.
+    pub fn all_names(&self) -> impl Iterator<Item = &str> {
+        let renames = self.lifetime.renames.iter().map(|(_, name)| name);
+        std::iter::once(&self.option)
+            .chain(renames)
+            .map(String::as_str)
     }
 
     /// The name that the ranges alone give.
@@ -353,6 +368,7 @@ fn add_directive(lifetime: &mut Lifetime, text: &str) -> Result<()> {
         ["renamed-to", option, "since", since] if is_option(option) => {
             lifetime.renames.push((series(since)?, option.to_owned()));
         }
+        ["narrow"] => lifetime.narrow = true,
         ["backported-to", ..] => {
             let all = text.split(' ').skip(1).map(series);
             lifetime.backports = all.collect::<Result<_>>()?;
@@ -390,6 +406,21 @@ impl Merged {
                 .collect::<String>()
         };
         self.options.iter().map(lines).collect()
+    }
+
+    /// The same with every option under all of its names, whatever its range.
+    pub fn without_ranges(&self) -> String {
+        let lines = self.options.iter().flat_map(|wanted| {
+            let names = wanted.all_names();
+            names.map(|name| format!("{name}={}\n", wanted.value))
+        });
+        lines.collect()
+    }
+
+    /// The option that has this name in some version.
+    pub fn named(&self, name: &str) -> Option<&WantedOption> {
+        let mut options = self.options.iter();
+        options.find(|wanted| wanted.all_names().any(|other| other == name))
     }
 
     /// The options with origins and reasons, for a person; for one version or with
@@ -431,6 +462,7 @@ impl Merged {
                     let series = series.collect::<Vec<_>>().join(" ");
                     lines.push(format!("#: backported-to {series}"));
                 }
+                lines.extend(lifetime.narrow.then(|| "#: narrow".to_owned()));
             }
             let value = &wanted.value;
             lines.extend(names.iter().map(|name| format!("{name}={value}")));
@@ -560,10 +592,7 @@ pub fn audit<'a>(
         let found = name.map_or(&Value::No, |name| config.get(name));
         let state = match (&wanted.value, found) {
             _ if name.is_none() => State::ExpectedAbsent,
-            (wanted, found) if found.same(wanted) => State::Set,
-            // Kconfig does not write an empty string that has no prompt, nor the
-            // values of options whose dependencies are missing.
-            (Value::Text(text), Value::No) if text.is_empty() => State::Set,
+            (wanted, found) if found.fulfils(wanted) => State::Set,
             (Value::Yes, Value::Module) if early.is_some_and(is_late) => State::There,
             (Value::Module, Value::Yes) if early.is_some() => State::There,
             (Value::Text(wanted), Value::Text(found))

@@ -269,6 +269,7 @@ fn make_is_called_with_all_that_a_package_depends_on() {
          KBUILD_BUILD_HOST=vmtest
          KBUILD_BUILD_VERSION=1
          KBUILD_BUILD_|=-vmtest2.1default
+         CROSS_COMPILE=
          CC=gcc
          HOSTCC=gcc
          KCFLAGS=-fdebug-prefix-map=W/build/6.12.5-vmtest2.1default.x86_64=.

@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use super::{BuildRequest, existing, identify, toolchain};
 use crate::base::{env::Env, error::is_final};
-use crate::kernel::config;
+use crate::kernel::config::{self, record::ConfigRecord};
 use crate::kernel::source::{FoundSource, WantedSource};
 use crate::model::catalog::Kernels;
 
@@ -19,6 +19,8 @@ pub struct Planned {
     source: Result<PlannedSource, String>,
     /// How many options its configuration names, and how many of ours it has not.
     options: (usize, usize),
+    /// What is said if the series was never configured.
+    untried: Option<String>,
     /// Why compiler and kernel do not go together at all.
     refused: Option<String>,
     /// What is known to go wrong with these tools, and is worked around.
@@ -40,6 +42,7 @@ struct PlannedSource {
 /// Looks at what each request would come to.
 pub fn dry_run(env: &Env, requests: &[BuildRequest]) -> Result<Vec<Planned>> {
     let kernels = Kernels::load(&env.paths.configs)?;
+    let record = ConfigRecord::load(&env.paths.configs)?;
     let mut planned = Vec::new();
     for flavors in requests.chunk_by(|a, b| a.wanted == b.wanted) {
         let found = match flavors[0].find_source(env) {
@@ -47,7 +50,7 @@ pub fn dry_run(env: &Env, requests: &[BuildRequest]) -> Result<Vec<Planned>> {
             found => found.map_err(|error| format!("{error:#}")),
         };
         for request in flavors {
-            planned.push(plan(env, request, &kernels, found.clone())?);
+            planned.push(plan(env, request, (&kernels, &record), found.clone())?);
         }
     }
     Ok(planned)
@@ -56,7 +59,7 @@ pub fn dry_run(env: &Env, requests: &[BuildRequest]) -> Result<Vec<Planned>> {
 fn plan(
     env: &Env,
     request: &BuildRequest,
-    kernels: &Kernels,
+    (kernels, record): (&Kernels, &ConfigRecord),
     found: Result<FoundSource, String>,
 ) -> Result<Planned> {
     let (paths, arch, flavor) = (&env.paths, request.arch, &request.flavor);
@@ -87,10 +90,12 @@ fn plan(
         ),
         source,
         options: (0, 0),
+        untried: None,
         refused: None,
         worked_around: Vec::new(),
     };
     if let Some(version) = version {
+        planned.untried = record.untried(arch, version.series);
         let merged = config::merge(&paths.configs, arch, flavor, &request.own)?;
         let named = merged.allconfig(&version).lines().count();
         planned.options = (named, merged.options.len() - named);
@@ -141,7 +146,7 @@ impl fmt::Display for Planned {
                 }
             }
         }
-        if let Some(why) = &self.refused {
+        for why in self.untried.iter().chain(&self.refused) {
             write!(f, "\n  {why}")?;
         }
         for reason in &self.worked_around {
@@ -173,6 +178,7 @@ mod tests {
                 current: None,
             }),
             options: (166, 4),
+            untried: Some("untried: nobody".to_owned()),
             refused: None,
             worked_around: vec!["something goes wrong".to_owned()],
         };
@@ -183,6 +189,7 @@ mod tests {
                 ..planned.source.clone().unwrap()
             }),
             options: (166, 0),
+            untried: None,
             refused: Some("cannot build it with GCC 3".to_owned()),
             worked_around: Vec::new(),
             ..planned.clone()
@@ -204,6 +211,7 @@ mod tests {
         expect![[r#"
             6.1.192-vmtest1.0tiny.x86_64: would be built, from debian linux-source-6.1 6.1.192-2; 166 options, 4 not in this version; input 0123456789ab
               with patches/a.patch
+              untried: nobody
               worked around: something goes wrong
             6.1.192-vmtest1.0tiny.x86_64: cannot be built, from debian linux-source-6.1 6.1.192-2; 166 options; input 0123456789ab
               cannot build it with GCC 3

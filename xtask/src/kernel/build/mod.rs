@@ -9,6 +9,7 @@ pub mod in_place;
 pub mod make;
 mod pipeline;
 pub mod progress;
+pub mod record;
 pub mod toolchain;
 
 use std::path::Path;

@@ -55,19 +55,8 @@ impl BuildTree<'_> {
     /// Writes `.config` and compares it with what was wanted: how many options are set, and
     /// how many are not in this version.
     pub fn configure(&self, version: &Version, merged: &Merged) -> Result<(usize, usize)> {
-        let (ui, build) = (&self.env.ui, &self.make.build);
-        let fragment = build.join(FRAGMENT);
-        disk::write(&fragment, merged.allconfig(version))?;
-        let task = ui.task("configuring");
-        let command = self.make.command(&["allnoconfig"]);
-        self.run(
-            command.env("KCONFIG_ALLCONFIG", &fragment),
-            "configuring",
-            |_| (),
-        )?;
-        drop(task);
-        let path = build.join(".config");
-        let config = input::text(&path, input::TEXT)?;
+        let ui = &self.env.ui;
+        let config = self.allnoconfig(&merged.allconfig(version))?;
         let audit = config::audit(merged, version, &config, None);
         let (set, absent, lost) = audit.counts();
         ui.verbose(format!(
@@ -80,9 +69,24 @@ impl BuildTree<'_> {
         let message = format!(
             "{lost} of the options wanted for {} cannot be set; {} has the rest",
             self.name,
-            path.display()
+            self.make.build.join(".config").display()
         );
         Err(Failure::setup(message).lines(lines.join("\n")).into())
+    }
+
+    /// The text of the `.config` that Kconfig makes of a fragment.
+    pub fn allnoconfig(&self, text: &str) -> Result<String> {
+        let build = &self.make.build;
+        let fragment = build.join(FRAGMENT);
+        disk::write(&fragment, text)?;
+        let _task = self.env.ui.task("configuring");
+        let command = self.make.command(&["allnoconfig"]);
+        self.run(
+            command.env("KCONFIG_ALLCONFIG", &fragment),
+            "configuring",
+            |_| (),
+        )?;
+        input::text(&build.join(".config"), input::TEXT)
     }
 
     /// Makes the image and the modules. The file `estimate` remembers how many objects a build

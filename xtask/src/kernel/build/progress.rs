@@ -110,6 +110,8 @@ fn is_error(line: &str) -> bool {
     const WITHIN: &[&str] = &[
         ": error: ",
         ": fatal error: ",
+        // arch/x86/tools/relocs.c
+        "Unsupported relocation type: ",
         "internal compiler error: ",
         "undefined reference to",
         "multiple definition of",
@@ -203,6 +205,7 @@ mod tests {
             "FATAL: modpost: GPL-incompatible module x.ko uses GPL-only symbol 'y'",
             "FAILED unresolved symbol vfs_truncate",
             "ld: final link failed: bad value",
+            "Unsupported relocation type: R_X86_64_PLT32 (4)",
             "Makefile:991: *** \"Cannot generate ORC metadata, please install libelf-dev\".  Stop.",
         ] {
             let log = format!("  CC a.o\n{line}\nmake: *** [Makefile:1: all] Error 2\n");

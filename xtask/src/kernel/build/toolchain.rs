@@ -404,7 +404,8 @@ mod tests {
             values.collect::<Vec<_>>().join(" ")
         };
         assert_eq!(values("5.4.1", 9), "-fvar-tracking-assignments");
-        let expected = "WERROR=0 -fcommon -fvar-tracking-assignments";
+        let expected =
+            "WERROR=0 OBJECT_FILES_NON_STANDARD_thunk_64.o=y -fcommon -fvar-tracking-assignments";
         assert_eq!(values("5.4.1", 12), expected);
         assert_eq!(values("6.16", 4), "");
     }

@@ -24,14 +24,7 @@ pub fn explain<'a>(
     if lost.peek().is_none() {
         return Ok(Vec::new());
     }
-    let top = source.join("Kconfig");
-    std::fs::metadata(&top).with_context(|| format!("cannot read {}", top.display()))?;
-    let definitions = Definitions::read(arch.source, &mut |path| {
-        // Kconfig files are UTF-8 but for a few old ones with Latin-1 names in comments. Some
-        // are generated, and some archives leave out what an architecture does not need.
-        let bytes = input::bytes(&source.join(path), input::TEXT).ok()?;
-        Some(String::from_utf8_lossy(&bytes).into_owned())
-    });
+    let definitions = Definitions::of_source(source, arch)?;
     let explain = |lost: &Audited<'_>| {
         let lines = definitions.describe(lost.name).join("\n  ");
         format!("{lost}\n  {lines}")
@@ -42,9 +35,26 @@ pub fn explain<'a>(
 /// By symbol (without `CONFIG_`): its definitions and their conditions, a line each, with file
 /// and line number.
 #[derive(Debug)]
-struct Definitions(BTreeMap<String, Vec<String>>);
+pub struct Definitions(BTreeMap<String, Vec<String>>);
 
 impl Definitions {
+    /// Those of an architecture in the source tree `source`.
+    pub fn of_source(source: &Path, arch: &Arch) -> Result<Self> {
+        let top = source.join("Kconfig");
+        std::fs::metadata(&top).with_context(|| format!("cannot read {}", top.display()))?;
+        Ok(Self::read(arch.source, &mut |path| {
+            // Kconfig files are UTF-8 but for a few old ones with Latin-1 names in comments. Some
+            // are generated, and some archives leave out what an architecture does not need.
+            let bytes = input::bytes(&source.join(path), input::TEXT).ok()?;
+            Some(String::from_utf8_lossy(&bytes).into_owned())
+        }))
+    }
+
+    /// Whether there is one of this symbol (without `CONFIG_`).
+    pub fn has(&self, symbol: &str) -> bool {
+        self.0.contains_key(symbol)
+    }
+
     /// Reads the file `Kconfig` and those it includes through `read`, which gets paths relative
     /// to the top. `arch` is what `$(SRCARCH)` stands for.
     fn read(arch: &str, read: &mut dyn FnMut(&str) -> Option<String>) -> Self {
