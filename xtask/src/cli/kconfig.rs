@@ -2,8 +2,8 @@
 
 use std::{io::Write, path::PathBuf};
 
-use crate::base::{disk, env::Env, error::Failure, input, paths::Files, stdout::Stdout};
-use crate::base::{temporary::Temporary, ui::Verbosity};
+use crate::base::{disk, env::Env, error::Failure, input, lock, paths::Files};
+use crate::base::{stdout::Stdout, temporary::Temporary, ui::Verbosity};
 use crate::cli::kernels::architecture;
 use crate::kernel::build::record;
 use crate::kernel::config::record::{ConfigRecord, RECORD_FILE};
@@ -118,6 +118,8 @@ fn write_record(env: &Env, flags: &KconfigFlags) -> Result<u8> {
         let message = format!("there is no {RECORD_FILE} to write outside of the repository");
         return Err(Failure::usage(message).hint("use cargo xtask there").into());
     };
+    // Two at a time would each write the file without what the other one found.
+    let _lock = lock::take(env, "record")?;
     let kernels = Kernels::load(&env.paths.configs)?;
     let mut record = ConfigRecord::load(&env.paths.configs)?;
     let only = flags

@@ -198,3 +198,18 @@ fn the_readme_has_the_releases() {
         "kernel-configs/README.md must have:\n{table}"
     );
 }
+
+#[test]
+fn a_series_without_a_release_is_untried() {
+    let (_, kernels) = loaded();
+    let text = "[audited]\nx86_64 = \"6.1.192\"\n[built]\n[options]\n";
+    let record = ConfigRecord::parse(text, &kernels).unwrap();
+    let untried = |arch, series: &str| {
+        let arch = crate::model::arch::find(arch).unwrap();
+        record.untried(arch, series.parse().unwrap())
+    };
+    assert_eq!(untried("x86_64", "6.1"), None);
+    let expected = "untried: nobody has configured any 6.2 for x86_64 with these options";
+    assert_eq!(untried("x86_64", "6.2").as_deref(), Some(expected));
+    assert!(untried("s390x", "6.1").is_some());
+}
