@@ -67,7 +67,7 @@ pub fn run(env: &Env, flags: &BuildKernelFlags, install: bool) -> Result<u8> {
     // What is wrong with them is said before anything is installed.
     let requests = requests(flags, &kernels)?;
     let arches = flags.build.architectures()?;
-    setup::require(env, &flags.compiler.tools(&arches), install)?;
+    setup::require_for_build(env, &flags.compiler.tools(&arches), install)?;
     if flags.dry_run {
         return print_plan(env, &requests);
     }

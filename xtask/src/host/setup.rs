@@ -13,7 +13,7 @@ use xshell::cmd;
 
 use crate::base::error::kind;
 use crate::base::process::{LongCommand, status_in_words, tail_of_log};
-use crate::base::{disk, env::Env, error::Failure, input, lock, programs, ui::Ui};
+use crate::base::{disk, env::Env, error::Failure, input, interrupt, lock, programs, ui::Ui};
 use crate::base::{embedded::HOST_PACKAGES, process::shell};
 use crate::model::{arch, arch::Arch, project::Project};
 
@@ -57,6 +57,9 @@ impl fmt::Display for Tool {
         }
     }
 }
+
+/// Keeps what a compiler made, for the next time.
+const CCACHE: &str = "ccache";
 
 fn programs(names: &str) -> Vec<Tool> {
     names.split(' ').map(Tool::program).collect()
@@ -355,6 +358,17 @@ pub fn require(env: &Env, tools: &[Tool], setup: bool) -> Result<()> {
     require_on(env, &HostMachine::probe(), tools, setup)
 }
 
+/// [`require`] for a build. With `setup`, installs ccache too; builds only take longer without it.
+pub fn require_for_build(env: &Env, tools: &[Tool], setup: bool) -> Result<()> {
+    require(env, tools, setup)?;
+    if setup && let Err(error) = require(env, &[Tool::program(CCACHE)], true) {
+        interrupt::check()?;
+        env.ui
+            .warn(format!("builds go on without ccache: {error:#}"));
+    }
+    Ok(())
+}
+
 /// [`require`] on a host that is described by a value.
 pub fn require_on(env: &Env, machine: &HostMachine, tools: &[Tool], setup: bool) -> Result<()> {
     let mut missing = machine.missing(tools);
@@ -602,6 +616,7 @@ mod tests {
     fn tools_of_ours() -> Vec<Tool> {
         let mut tools = for_python();
         tools.extend(for_ci());
+        tools.push(Tool::program(CCACHE));
         for arch in arch::ARCHITECTURES {
             tools.extend(for_build(arch));
             tools.extend(for_vm(arch));

@@ -99,7 +99,7 @@ impl Offer {
             }
             How::Debian(kernel) => debian::obtain(env, kernel),
             How::Build(wanted, arch) => {
-                setup::require(env, &setup::for_build(arch), true)?;
+                setup::require_for_build(env, &setup::for_build(arch), true)?;
                 let own = match wanted.options {
                     Some(_) => sources.own.clone(),
                     None => Vec::new(),

@@ -138,6 +138,7 @@ fn make(request: &BuildRequest, tree: &Path, toolchain: Toolchain) -> Make {
         build: tree.to_owned(),
         jobs: request.jobs.unwrap_or_else(processors).max(1),
         variables,
+        cache: None,
     }
 }
 

@@ -56,6 +56,8 @@ pub struct Make {
     /// `NAME=value` on make's command line, in order. Those prevail over what the
     /// makefiles set and reach every make below.
     pub variables: Vec<String>,
+    /// Where ccache keeps its results, unless `CCACHE_DIR` names another folder.
+    pub cache: Option<PathBuf>,
 }
 
 impl Make {
@@ -119,6 +121,7 @@ impl Make {
             build: build.to_owned(),
             jobs,
             variables,
+            cache: None,
         })
     }
 
@@ -137,7 +140,13 @@ impl Make {
     /// make with these targets, to be run to its end or killed.
     pub fn command(&self, targets: &[&str]) -> LongCommand {
         // Credentials: for a compiler that keeps its results on a server, as sccache does.
-        command().args(self.arguments(targets)).credentials()
+        let command = command().args(self.arguments(targets)).credentials();
+        match &self.cache {
+            Some(cache) if std::env::var_os("CCACHE_DIR").is_none() => {
+                command.env("CCACHE_DIR", cache)
+            }
+            _ => command,
+        }
     }
 
     /// What `uname -r` will print.
@@ -213,7 +222,7 @@ mod tests {
             LOCALVERSION=-vmtest1.1default
             CROSS_COMPILE=
             CC=ccache gcc
-            HOSTCC=gcc
+            HOSTCC=ccache gcc
             KCFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
             KAFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=
             HOSTCFLAGS=-fdebug-prefix-map=/w/build/x=. -fdebug-prefix-map=/w/src/linux-6.1.192/=./ -fmacro-prefix-map=/w/src/linux-6.1.192/= -fmacro-prefix-map=/w/build/x/=

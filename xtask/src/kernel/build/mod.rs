@@ -113,8 +113,12 @@ pub fn build_kernel(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
     }
     let ingredients = Ingredients::fetch(env, request, &plan)?;
     let log = log_file(&env.paths, &format!("build-{name}"))?;
+    let through = match ingredients.toolchain.ccache {
+        true => "ccache and ",
+        false => "",
+    };
     env.ui.info(format!(
-        "building {name} from {} with {}; log: {}",
+        "building {name} from {} with {through}{}; log: {}",
         plan.found.origin,
         ingredients.toolchain.compiler.text,
         log.display()
@@ -313,7 +317,7 @@ impl<'a> Ingredients<'a> {
         // gcc knows the directory by its canonical name, and the prefix maps must fit.
         let build = &disk::canonicalize(build)?;
         write_wrappers(build, &self.toolchain)?;
-        let make = Make::new(
+        let mut make = Make::new(
             &self.source,
             build,
             self.request.arch,
@@ -321,6 +325,8 @@ impl<'a> Ingredients<'a> {
             &self.toolchain,
             self.request.jobs.unwrap_or_else(processors).max(1),
         )?;
+        let cache = self.env.paths.cache().join("ccache");
+        make.cache = self.toolchain.ccache.then_some(cache);
         Ok(BuildTree {
             env: self.env,
             arch: self.request.arch,

@@ -131,8 +131,7 @@ pub struct Toolchain {
 
 impl Toolchain {
     pub fn cc(&self) -> String {
-        let ccache = if self.ccache { "ccache " } else { "" };
-        format!("{ccache}{}", self.with_dialect(&self.program))
+        self.with_dialect(&self.program)
     }
 
     pub fn host_cc(&self) -> String {
@@ -140,7 +139,8 @@ impl Toolchain {
     }
 
     fn with_dialect(&self, program: &str) -> String {
-        let mut words = vec![program];
+        let mut words = if self.ccache { vec!["ccache"] } else { vec![] };
+        words.push(program);
         words.extend(self.remedies(Remedy::Dialect));
         words.join(" ")
     }
