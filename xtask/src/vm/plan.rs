@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use xshell::cmd;
 
-use crate::base::{error::Failure, process, programs, route};
-use crate::model::{arch::Arch, kernel::Origin};
+use crate::base::{error::Failure, input, process, programs, route};
+use crate::model::arch::{self, Arch};
+use crate::model::kernel::Origin;
 use crate::vm::device::{self, Device, Parts};
 use crate::vm::guest::requirements::{self, KernelFeatures};
 use crate::vm::qemu::{self, QemuVersion};
@@ -71,6 +72,8 @@ pub struct Plan {
     /// `acpi=force` behind it, from `--kernel-cmdline`, wins
     /// (Documentation/admin-guide/kernel-parameters.txt).
     pub no_acpi: bool,
+    /// Parameters that spare the kernel measurements, where it is emulated.
+    pub measured: Option<String>,
     /// Whether the image is unwrapped before QEMU gets it: see [`image`].
     pub wrapped: bool,
     /// Whether one thread emulates all processors: see [`Arch::one_thread`].
@@ -106,6 +109,7 @@ impl Plan {
             stage,
             small_messages: qemu::clears_messages(&kernel.release.version)
                 && features.has(qemu::CLEARS_MEMORY) != Some(false),
+            measured: ours.then(|| measured(kernel.arch, &features)).flatten(),
             no_acpi: ours
                 && (kernel.arch.spare_acpi).is_some_and(|options| features.has_all(options)),
             smp: features.has("CONFIG_SMP") != Some(false),
@@ -124,6 +128,13 @@ impl Plan {
              code (CONFIG_JUMP_LABEL); --cpus gives it more",
         )
     }
+}
+
+fn measured(arch: &Arch, features: &KernelFeatures) -> Option<String> {
+    let parameters = arch.measured.filter(|_| arch::host() == Some(arch))?;
+    // Without it the guest measures for itself.
+    let text = input::text(Path::new("/proc/cpuinfo"), input::TEXT).ok()?;
+    parameters(&text, features.number("CONFIG_HZ")?)
 }
 
 /// The devices in the order in which the guest mounts them, and memory for what is asked for.
@@ -282,6 +293,7 @@ pub(crate) mod tests {
             file_system: Vec::new(),
             bridge: Vec::new(),
             small_messages: false,
+            measured: None,
             no_acpi: false,
             wrapped: false,
             one_thread: false,

@@ -229,6 +229,7 @@ pub fn kernel_command_line(boot: &Boot<'_>) -> Result<String, Failure> {
     words.extend(arch.parameters.iter().map(ToString::to_string));
     if boot.accel == Accel::Tcg {
         words.extend(arch.emulated_parameters.iter().map(ToString::to_string));
+        words.extend(boot.plan.measured.clone());
         if boot.plan.no_acpi {
             words.push("acpi=off".to_owned());
         }

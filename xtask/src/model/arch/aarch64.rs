@@ -25,6 +25,7 @@ pub(super) const AARCH64: Arch = Arch {
     bus: &PCI,
     parameters: &[],
     emulated_parameters: &[],
+    measured: None,
     spare_acpi: None,
     // include/uapi/asm-generic/unistd.h
     kexec_file_load: Some(294),

@@ -24,6 +24,7 @@ pub(super) const ARM: Arch = Arch {
     bus: &PCI,
     parameters: &[],
     emulated_parameters: &[],
+    measured: None,
     spare_acpi: None,
     // It has a number (401), and no architecture code behind it.
     kexec_file_load: None,

@@ -46,6 +46,9 @@ pub struct Arch {
     pub parameters: &'static [&'static str],
     /// Further ones where it is emulated.
     pub emulated_parameters: &'static [&'static str],
+    /// What an emulated kernel with so many ticks a second (`CONFIG_HZ`) would measure, as
+    /// parameters, from the text of such a host's /proc/cpuinfo.
+    pub measured: Option<fn(&str, f64) -> Option<String>>,
     /// The options with which a kernel that has ACPI needs none on the machine; `None`: no
     /// kernel is told to do without.
     pub spare_acpi: Option<&'static [&'static str]>,

@@ -27,6 +27,7 @@ pub(super) const PPC64: Arch = Arch {
     bus: &PCI,
     parameters: &[],
     emulated_parameters: &[],
+    measured: None,
     spare_acpi: None,
     // arch/powerpc/kernel/syscalls/syscall.tbl
     kexec_file_load: Some(382),

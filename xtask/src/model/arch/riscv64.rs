@@ -24,6 +24,7 @@ pub(super) const RISCV64: Arch = Arch {
     // kernel without CONFIG_RISCV_ISA_FALLBACK finds none then, and panics silently.
     parameters: &["riscv_isa_fallback"],
     emulated_parameters: &[],
+    measured: None,
     spare_acpi: None,
     // include/uapi/asm-generic/unistd.h
     kexec_file_load: Some(294),

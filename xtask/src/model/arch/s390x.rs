@@ -23,6 +23,7 @@ pub(super) const S390X: Arch = Arch {
     bus: &CCW,
     parameters: &[],
     emulated_parameters: &[],
+    measured: None,
     spare_acpi: None,
     // arch/s390/kernel/syscalls/syscall.tbl
     kexec_file_load: Some(381),

@@ -140,6 +140,14 @@ impl KernelFeatures {
         Some(*config.get(option) == Value::Yes)
     }
 
+    /// The value of a numeric option.
+    pub fn number(&self, option: &str) -> Option<f64> {
+        match self.config.as_ref()?.get(option) {
+            Value::Number(text) => text.parse().ok(),
+            _ => None,
+        }
+    }
+
     /// Whether options are known to be set, all of them.
     pub fn has_all(&self, options: &[&str]) -> bool {
         options.iter().all(|option| self.has(option) == Some(true))
