@@ -122,7 +122,7 @@ impl ConfigRecord {
             let releases = releases.collect::<Vec<_>>().join(" ");
             let _ = writeln!(text, "{arch} = \"{releases}\"");
         }
-        text += "\n# What of them was built, booted and passed the tests.\n[built]\n";
+        text += "\n# What of them was built, booted and passed drgn's suite; a person writes it.\n[built]\n";
         for (release, what) in &self.built {
             let _ = writeln!(text, "\"{release}\" = \"{what}\"");
         }
