@@ -86,11 +86,11 @@ const NO_TIMER_CHECK: &str = "no_timer_check";
 const MISTIMED: &str = "PIT calibration deviates from ";
 
 /// The frequency of the counter, which is the host's, and the length of delay loops, which follows
-/// from it. Measured by the guest, they take 0.1 s of its boot, and are wrong if the host is busy:
-/// loops of the second processor were seen that were almost five times too short.
+/// from it. The guest would measure them, wrong if the host is busy: loops of the second processor
+/// were seen that were almost five times too short.
 ///
-/// 5.10 knows `tsc_early_khz=`, 4.14 measures nevertheless. A host with a constant counter has no other delay
-/// loops either, and shows their length as BogoMIPS: two for each MHz
+/// 5.10 knows `tsc_early_khz=`, 4.14 measures nevertheless. A host with a constant counter has no
+/// other delay loops either, and shows their length as BogoMIPS: two for each MHz
 /// (`arch/x86/kernel/tsc.c`, `get_loops_per_jiffy`; `cpu/proc.c`, `show_cpuinfo`).
 fn counter(cpuinfo: &str, ticks: f64) -> Option<String> {
     let field = |name: &str| {
