@@ -466,6 +466,7 @@ mod tests {
               append rootfstype=9p cache=loose,msize=512000 ro console=hvc0 oops=panic panic=-1 rcupdate.rcu_expedited=1 init=/tmp/vmtest-1/init
             s390x
               M s390-ccw-virtio
+              device virtio-rng-pci
               cpu max
               device virtio-9p-ccw,fsdev=root,mount_tag=/dev/root
               device virtio-serial-ccw

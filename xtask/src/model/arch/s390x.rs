@@ -18,7 +18,9 @@ pub(super) const S390X: Arch = Arch {
     console: "ttysclp0",
     clock: None,
     qemu: "qemu-system-s390x",
-    machine: &["-M", "s390-ccw-virtio"],
+    // A bus of PCI there is only with a device on it. Guests of other architectures have one, and
+    // tests look for it (drgn's helpers/test_pci.py).
+    machine: &["-M", "s390-ccw-virtio", "-device", "virtio-rng-pci"],
     processor: "max",
     bus: &CCW,
     parameters: &[],
