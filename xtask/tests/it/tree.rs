@@ -242,6 +242,8 @@ fn make_is_called_with_all_that_a_package_depends_on() {
     let work = home.directory.path().canonicalize().unwrap();
     let shown = |text: String| {
         let text = text.replace(work.to_str().unwrap(), "W");
+        // Only some hosts have it.
+        let text = text.replace("CC=ccache ", "CC=");
         let (start, rest) = text.split_once("TIMESTAMP=").unwrap_or((&text, ""));
         let (_, end) = rest.split_once(" LOCALVERSION").unwrap_or(("", rest));
         format!("{start}|{end}").replace(' ', "\n ")
