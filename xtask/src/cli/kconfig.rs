@@ -124,8 +124,8 @@ fn write_record(env: &Env, flags: &KconfigFlags) -> Result<u8> {
     let mut record = ConfigRecord::load(&env.paths.configs)?;
     let only = flags
         .arch
-        .as_deref()
-        .map(|_| architecture(flags.arch.as_deref()));
+        .is_some()
+        .then(|| architecture(flags.arch.as_deref()));
     let only = only.transpose()?;
     let status = record::record_trees(env, &kernels, &flags.record, only, &mut record)?;
     let names = record::names(env, &kernels)?;
