@@ -83,7 +83,7 @@ fn a_panic_shows_its_thread() {
 
 #[test]
 fn a_stuck_guest_shows_its_tasks() {
-    let ended = Call::vm("--dump --memory 512M --idle-timeout 5s")
+    let ended = Call::vm("--dump --memory 512M --idle-timeout 10s")
         .run_in_guest(&["sleep", "1000"])
         .output()
         .expect(128);

@@ -58,13 +58,13 @@ fn a_command_that_never_returns_meets_its_limit() {
 
 #[test]
 fn silence_meets_its_limit() {
-    let ended = Call::vm("--idle-timeout 3s")
+    let ended = Call::vm("--idle-timeout 10s")
         .script("echo up; sleep 1000")
         .output()
         .expect(128);
     assert_eq!(ended.stdout(), "up\n");
     assert!(
-        ended.stderr().contains("no output for 3 s"),
+        ended.stderr().contains("no output for 10 s"),
         "{}",
         ended.stderr()
     );
@@ -82,24 +82,24 @@ fn console(stderr: &str) -> String {
 /// are there.
 #[test]
 fn orphans_that_end_put_off_no_limit() {
-    let ended = Call::vm("--idle-timeout 8s --timeout 120s")
+    let ended = Call::vm("--idle-timeout 20s --timeout 120s")
         .script("for i in $(seq 300); do (true &) done; echo up; sleep 1000")
         .output()
         .expect(128);
     let stderr = ended.stderr();
-    assert!(stderr.contains("no output for 8 s"), "{stderr}");
+    assert!(stderr.contains("no output for 20 s"), "{stderr}");
     assert!(!console(&stderr).contains("resource busy"), "{stderr}");
 }
 
 #[test]
 fn ports_that_somebody_else_holds_put_off_no_limit() {
-    let ended = Call::vm("--idle-timeout 8s --timeout 120s")
+    let ended = Call::vm("--idle-timeout 20s --timeout 120s")
         .script(include_str!("files/hold_port.sh"))
         .output()
         .expect(128);
     let stderr = ended.stderr();
     assert_eq!(ended.stdout(), "up\n", "{stderr}");
-    assert!(stderr.contains("no output for 8 s"), "{stderr}");
+    assert!(stderr.contains("no output for 20 s"), "{stderr}");
     assert_eq!(
         console(&stderr).matches("resource busy").count(),
         1,
