@@ -404,7 +404,10 @@ sysctls() {
 		echo 1 >/proc/sys/fs/protected_symlinks
 		echo 1 >/proc/sys/fs/protected_fifos
 		echo 2 >/proc/sys/fs/protected_regular
-		echo 9223372036854775807 >/proc/sys/fs/file-max
+		# The largest `long`, which 32-bit kernels have shorter.
+		echo 9223372036854775807 >/proc/sys/fs/file-max ||
+			echo 2147483647 >/proc/sys/fs/file-max
+		# 32-bit kernels refuse it (PID_MAX_LIMIT), and Debian's systemd for them does not ask.
 		echo 4194304 >/proc/sys/kernel/pid_max
 		echo 0 2147483647 >/proc/sys/net/ipv4/ping_group_range
 		echo 512 >/proc/sys/net/unix/max_dgram_qlen
