@@ -228,9 +228,7 @@ impl Subject {
         };
         let framework = given.unwrap_or(own);
         let needs = &mut project.project.needs;
-        if framework.name() == "pytest" {
-            needs.python.append(&mut needs.pytest);
-        }
+        needs.python.extend_from_slice(&framework.packages(needs));
         let machine = self.machine.clone();
         Ok(TestOptions {
             by_default: project.tree.is_none() && self.profile.is_none(),

@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 
-use crate::model::project::Discovery;
+use crate::model::project::{Discovery, Needs};
 use crate::model::test_event::TestEvent;
 
 /// What starts tests, of which only some may be wanted.
@@ -65,6 +65,11 @@ pub trait Framework: Sync {
 
     fn reader(&self) -> Option<Box<dyn OutputReader>> {
         None
+    }
+
+    /// The Python packages that a project needs for this framework alone.
+    fn packages(&self, _needs: &Needs) -> Vec<String> {
+        Vec::new()
     }
 
     /// Program and arguments that run the tests.

@@ -8,6 +8,7 @@ use anyhow::Result;
 
 use super::unittest::{check, words};
 use super::{Framework, TestCommand};
+use crate::model::project::Needs;
 
 pub struct Pytest;
 
@@ -38,6 +39,10 @@ impl Framework for Pytest {
 
     fn library(&self) -> Option<&'static str> {
         Some("guest/run_unittests.py")
+    }
+
+    fn packages(&self, needs: &Needs) -> Vec<String> {
+        needs.pytest.clone()
     }
 
     fn run(&self, command: &TestCommand) -> Vec<OsString> {
