@@ -59,6 +59,11 @@ impl Compiler {
             CompilerFamily::Clang => self.major >= 10,
         }
     }
+
+    /// Whether it writes location views (since GCC 8), which number the statements at one address.
+    pub fn has_location_views(&self) -> bool {
+        self.family == CompilerFamily::Gcc && self.major >= 8
+    }
 }
 
 /// pahole, which turns debugging information into BTF.
