@@ -323,9 +323,18 @@ fn kernels_compiler(build: &Path) -> Result<String> {
         return Ok(version);
     }
     let compile = read("include/generated/compile.h").unwrap_or_default();
-    // `gcc version 12.2.0 (Debian 12.2.0-14)` is what it was called by then.
     let version = quoted(&compile, "#define LINUX_COMPILER ");
-    Ok(version.unwrap_or_else(|| "unknown".to_owned()))
+    Ok(version.map_or_else(|| "unknown".to_owned(), |text| version_line(&text)))
+}
+
+/// What `--version` prints for what `gcc -v` calls `gcc version 12.2.0 (Debian 12.2.0-14)`.
+fn version_line(text: &str) -> String {
+    let text = text.trim();
+    let parts = text.strip_prefix("gcc version ");
+    match parts.and_then(|parts| parts.split_once(' ')) {
+        Some((number, package)) => format!("gcc {package} {number}"),
+        None => text.to_owned(),
+    }
 }
 
 /// The quoted value behind `name` at the start of a line.
@@ -504,14 +513,20 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let generated = directory.path().join("include/generated");
         std::fs::create_dir_all(&generated).unwrap();
-        let header = "#define LINUX_COMPILE_BY \"x\"\n#define LINUX_COMPILER \"gcc (GCC) 9.4.0\"\n";
-        std::fs::write(generated.join("compile.h"), header).unwrap();
         let config = directory.path().join(".config");
         std::fs::write(&config, "CONFIG_64BIT=y\n").unwrap();
-        assert_eq!(
-            kernels_compiler(directory.path()).unwrap(),
-            "gcc (GCC) 9.4.0"
-        );
+        for (text, version) in [
+            ("gcc version 9.4.0 (GCC) ", "gcc (GCC) 9.4.0"),
+            (
+                "gcc version 12.2.0 (Debian 12.2.0-14+deb12u1) ",
+                "gcc (Debian 12.2.0-14+deb12u1) 12.2.0",
+            ),
+            ("clang version 9.0.0", "clang version 9.0.0"),
+        ] {
+            let header = format!("#define UTS_MACHINE \"x\"\n#define LINUX_COMPILER \"{text}\"\n");
+            std::fs::write(generated.join("compile.h"), header).unwrap();
+            assert_eq!(kernels_compiler(directory.path()).unwrap(), version);
+        }
         std::fs::write(&config, format!("CONFIG_CC_VERSION_TEXT=\"{DEBIAN}\"\n")).unwrap();
         assert_eq!(kernels_compiler(directory.path()).unwrap(), DEBIAN);
     }
