@@ -161,11 +161,17 @@ class Open(Case):
         with self.nobody():
             self.refused(errno.EACCES, os.open, "a", os.O_RDONLY)
             self.refused(errno.EACCES, os.open, "new", os.O_CREAT | os.O_WRONLY)
-            self.assertFalse(os.access("a", os.R_OK, effective_ids=True))
         os.chmod("a", 0o644)
         with self.nobody():
             os.close(os.open("a", os.O_RDONLY))
             self.refused(errno.EACCES, os.open, "a", os.O_WRONLY)
+
+    @since(5, 8, "faccessat2, without which the C library asks for the real user,")
+    def test_permissions_of_the_effective_user(self):
+        self.write("a")
+        os.chmod("a", 0o600)
+        with self.nobody():
+            self.assertFalse(os.access("a", os.R_OK, effective_ids=True))
 
     def test_path_descriptor(self):
         self.write("a", "text")
@@ -301,6 +307,7 @@ class Directories(Case):
                 self.assertEqual(entry.is_dir(follow_symlinks=False), stat.S_ISDIR(status.st_mode))
                 self.assertEqual(entry.is_symlink(), stat.S_ISLNK(status.st_mode))
 
+    @since(4, 17, "inode numbers of directories in a listing")
     @inodes_of_64_bits("inode numbers of directories in a listing")
     def test_inodes_in_a_listing(self):
         self.make_one_of_each_kind()
@@ -580,6 +587,7 @@ class Status(Case):
         os.sync()
         self.assertGreaterEqual(os.stat("a").st_blocks * 512, 100_000)
 
+    @since(4, 17, "single device number")
     @inodes_of_64_bits("single device number")
     def test_one_device(self):
         os.makedirs("d/e")
