@@ -278,6 +278,9 @@ fn make_is_called_with_all_that_a_package_depends_on() {
          -fdebug-prefix-map=W/src/linux/=./
          -fmacro-prefix-map=W/src/linux/=
          -fmacro-prefix-map=W/build/6.12.5-vmtest2.1default.x86_64/=
+         -gno-variable-location-views
+         -gstatement-frontiers
+         -ginline-points
          KAFLAGS=-fdebug-prefix-map=W/build/6.12.5-vmtest2.1default.x86_64=.
          -fdebug-prefix-map=W/src/linux/=./
          -fmacro-prefix-map=W/src/linux/=
