@@ -293,14 +293,11 @@ class Directories(Case):
         self.assertEqual(len(seen), len(set(seen)))
         self.assertEqual(names - set(seen), set())
 
-    def make_one_of_each_kind(self):
+    def test_kinds_in_a_listing(self):
         os.mkdir("d")
         self.write("f")
         os.symlink("f", "l")
         os.mkfifo("p")
-
-    def test_kinds_in_a_listing(self):
-        self.make_one_of_each_kind()
         with os.scandir(".") as entries:
             for entry in entries:
                 status = entry.stat(follow_symlinks=False)
@@ -310,7 +307,9 @@ class Directories(Case):
     @since(4, 17, "inode numbers of directories in a listing")
     @inodes_of_64_bits("inode numbers of directories in a listing")
     def test_inodes_in_a_listing(self):
-        self.make_one_of_each_kind()
+        os.mkdir("d")
+        self.write("f")
+        os.symlink("f", "l")
         with os.scandir(".") as entries:
             for entry in entries:
                 self.assertEqual(entry.inode(), os.lstat(entry.name).st_ino, entry.name)
