@@ -173,8 +173,12 @@ impl BuildTree<'_> {
             status_in_words(status),
             log.display()
         );
-        let lines = progress::first_errors(&text).join("\n");
-        Err(Failure::setup(message).lines(lines).into())
+        let errors = progress::first_errors(&text);
+        let failure = Failure::setup(message).lines(errors.join("\n"));
+        Err(match progress::remedy(&errors) {
+            Some(remedy) => failure.hint(remedy).into(),
+            None => failure.into(),
+        })
     }
 }
 

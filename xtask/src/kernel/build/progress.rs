@@ -73,6 +73,25 @@ pub fn first_errors(log: &str) -> Vec<&str> {
     })
 }
 
+/// Remedies for errors whose messages name none.
+const REMEDIES: &[(&str, &str)] = &[
+    (
+        "Unsupported relocation type: R_X86_64_PLT32",
+        "binutils since 2.31 write it, and this source is older: apply b21ebf2fb4cd (\"x86: Treat \
+         R_X86_64_PLT32 as R_X86_64_PC32\", 4.16), or take a later point release, which has it",
+    ),
+    (
+        "Killed signal terminated program",
+        "the host may have run out of memory: run fewer jobs with -j",
+    ),
+];
+
+/// What helps against the first of these errors for which something is known.
+pub fn remedy(errors: &[&str]) -> Option<&'static str> {
+    let known = |line: &&str| REMEDIES.iter().find(|(text, _)| line.contains(text));
+    errors.iter().find_map(known).map(|(_, remedy)| *remedy)
+}
+
 /// What make could not make, from `make[3]: *** [Makefile:1: mm/slub.o] Error 1`.
 fn failed_target(line: &str) -> Option<&str> {
     let (_, place) = line.strip_prefix("make")?.split_once("*** [")?;
@@ -237,6 +256,16 @@ mod tests {
         let log = "lib/Kconfig:3:warning: ignoring unsupported character\n\
             make[1]: *** [scripts/kconfig/Makefile:69: allnoconfig] Error 1\n";
         assert_eq!(first_errors(log), [log.lines().nth(1).unwrap()]);
+    }
+
+    #[test]
+    fn an_error_that_does_not_say_what_helps_has_a_remedy() {
+        let remedy = |log| remedy(&first_errors(log));
+        let relocs = "Unsupported relocation type: R_X86_64_PLT32 (4)\n";
+        assert!(remedy(relocs).unwrap().contains("apply b21ebf2fb4cd"));
+        let log = "a.c:1: error: x\ngcc: fatal error: Killed signal terminated program cc1\n";
+        assert!(remedy(log).unwrap().contains("-j"));
+        assert_eq!(remedy("a.c:1: error: x\n"), None);
     }
 
     #[test]
