@@ -12,7 +12,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 
 use super::ports::{Message, StdinPump, deliver, read_port};
-use super::{Accel, AccelChoice, PhaseRun, Stdin, Vm, VmOutcome, VmRun, VmSink};
+use super::{Accel, AccelChoice, PhaseRun, Stdin, Vm, VmOutcome, VmPhase, VmRun, VmSink};
 use crate::base::error::Failure;
 use crate::base::process::{self, LongChild, LongCommand, status_in_words};
 use crate::base::{disk, interrupt, temporary::Scratch, ui::Ui};
@@ -40,6 +40,11 @@ const LONGEST_WORDS: usize = 16 << 10;
 
 /// Lines of the console that go with an outcome.
 const CONSOLE_TAIL: usize = 20;
+
+/// Of a kernel that came to no console. One for other processors says so before
+/// (`arch/x86/boot/cpu.c`, `validate_cpu`).
+const SILENT: &str = ", and the kernel printed nothing; with --kernel-cmdline earlyprintk=serial (x86) \
+    or earlycon it may say more";
 
 /// How long the kernel's log is waited for when all else has come: the mark passes through the
 /// guest's kernel, where others may read it, or overwrite it.
@@ -282,6 +287,12 @@ impl<'m> Machine<'m> {
             // The console's log lacks what the kernel said of its end.
             *how = format!("{how}; {full}");
         }
+        let tail = (self.tail.take()).unwrap_or_else(|| self.console.words.tail(CONSOLE_TAIL));
+        if let VmOutcome::Stuck(VmPhase::Boot, limit) = &mut outcome
+            && tail.is_empty()
+        {
+            *limit += SILENT;
+        }
         let mut kernel_log = std::mem::take(&mut self.kernel_log);
         let mut complaints = std::mem::take(&mut self.complaints);
         complaints.extend(kernel_log.finish());
@@ -291,14 +302,13 @@ impl<'m> Machine<'m> {
                 complaint.report = symbolize(&complaint.report, vmlinux);
             }
         }
-        let tail = self.tail.take();
         PhaseRun {
             complaints,
             outcome,
             boot: self.watch.boot.take(),
             spans: self.watch.spans.take(),
             total: self.now().saturating_sub(self.watch.begin),
-            console_tail: tail.unwrap_or_else(|| self.console.words.tail(CONSOLE_TAIL)),
+            console_tail: tail,
             trouble,
         }
     }

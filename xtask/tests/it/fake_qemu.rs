@@ -160,7 +160,14 @@ fn limits_are_kept_in_every_phase() {
         "--boot-timeout 1s",
         128,
         "",
-        "stuck while booting: boot limit of 1 s",
+        "stuck while booting: boot limit of 1 s (--boot-timeout)\n",
+    );
+    check(
+        "no console",
+        "--boot-timeout 1s",
+        128,
+        "",
+        "boot limit of 1 s (--boot-timeout), and the kernel printed nothing; with",
     );
     check(
         "hang",
