@@ -20,13 +20,14 @@ use crate::base::{
     disk, env::Env, error::Failure, input, interrupt, lock, programs, sha256::Sha256,
     temporary::Temporary,
 };
+use crate::kernel::build::toolchain::{self, Pahole, Remedy};
 use crate::kernel::build::{make::command as make_command, progress::first_errors};
 use crate::model::arch::Arch;
 use crate::model::kernel::{LocalKernel, Origin};
 use crate::model::version::Release;
 
 /// Part of the cache's key: to be raised when the way of building changes.
-const RECIPE: &str = "2";
+const RECIPE: &str = "3";
 
 pub struct ModuleOptions<'m> {
     pub other: &'m OtherCompiler<'m>,
@@ -138,8 +139,22 @@ pub(crate) fn make(
     if build != real_build {
         maps.push(format!("-fdebug-prefix-map={}=.", build.display()));
     }
-    let flags = maps.join(" ");
-    let mut command = make_command()
+    let beside = Path::new(&compiler.program).with_file_name("pahole");
+    // That of the suite, if the compiler was unpacked.
+    let pahole = match beside.is_absolute() && beside.is_file() {
+        true => Some(beside),
+        false => programs::find_program("pahole"),
+    };
+    let toolchain = toolchain::for_module(
+        &compiler.program,
+        &compiler.version,
+        pahole.and_then(Pahole::at),
+        &kernel.release.version,
+    )?;
+    toolchain.write_wrappers(&real_directory)?;
+    let maps = maps.join(" ");
+    let remedies = toolchain.remedies(Remedy::CompilerFlag);
+    let command = make_command()
         .arg("-C")
         .arg(real_build.clone())
         .arg(format!("M={}", real_directory.display()))
@@ -148,17 +163,16 @@ pub(crate) fn make(
             "CROSS_COMPILE={}",
             kernel.arch.cross_compile().unwrap_or_default()
         ))
-        .arg(format!("CC={}", compiler.program))
-        .arg(format!("KCFLAGS={flags}"))
-        .arg(format!("KAFLAGS={flags}"))
+        .arg(format!("CC={}", toolchain.cc()))
+        .arg(format!(
+            "KCFLAGS={}",
+            [&[&*maps], &*remedies].concat().join(" ")
+        ))
+        .arg(format!("KAFLAGS={maps}"))
+        .args(toolchain.pahole_variable(&real_directory))
         .arg(format!("-j{}", programs::processors()))
         .arg("modules")
         .credentials();
-    let pahole = Path::new(&compiler.program).with_file_name("pahole");
-    if pahole.is_absolute() && pahole.is_file() {
-        // That of the suite, if the compiler was unpacked.
-        command = command.arg(format!("PAHOLE={}", pahole.display()));
-    }
     let start = log.metadata().map_or(0, |metadata| metadata.len());
     process::run_logged(command, log, || Ok(())).map_err(|error| {
         if interrupt::pending().is_some() {

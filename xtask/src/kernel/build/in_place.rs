@@ -10,7 +10,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 
-use super::pipeline::{BuildTree, FRAGMENT, WRAPPERS, log_file, tools, write_wrappers};
+use super::pipeline::{BuildTree, FRAGMENT, log_file, tools};
 use super::toolchain::{Remedy, Toolchain};
 use super::{BuildRequest, make::Make};
 use crate::base::{
@@ -54,7 +54,7 @@ pub fn build(env: &Env, request: &BuildRequest) -> Result<LocalKernel> {
         log.display()
     ));
     if !toolchain.remedies(Remedy::PaholeFlag).is_empty() {
-        write_wrappers(tree, &toolchain)?;
+        toolchain.write_wrappers(tree)?;
     }
     let build = BuildTree {
         env,
@@ -128,8 +128,8 @@ fn make(request: &BuildRequest, tree: &Path, toolchain: Toolchain) -> Make {
     unless("gcc", "HOSTCC", &toolchain.host_cc());
     unless("", "KCFLAGS", &flags(Remedy::CompilerFlag));
     unless("", "HOSTCFLAGS", &flags(Remedy::HostFlag));
-    if toolchain.pahole.is_some() && !flags(Remedy::PaholeFlag).is_empty() {
-        variables.push(format!("PAHOLE={}/{WRAPPERS}/pahole", tree.display()));
+    if !flags(Remedy::PaholeFlag).is_empty() {
+        variables.extend(toolchain.pahole_variable(tree));
     }
     let needed = toolchain.remedies(Remedy::Variable).into_iter();
     variables.extend(needed.map(str::to_owned));

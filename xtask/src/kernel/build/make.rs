@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
-use super::pipeline::WRAPPERS;
 use super::toolchain::{Remedy, Toolchain};
 use crate::base::{error::Failure, process::LongCommand, process::shell, time};
 use crate::kernel::source::SourceTree;
@@ -120,9 +119,7 @@ impl Make {
             format!("KAFLAGS={maps}"),
             format!("HOSTCFLAGS={}", flags(Remedy::HostFlag)),
         ];
-        if toolchain.pahole.is_some() {
-            variables.push(format!("PAHOLE={build_path}/{WRAPPERS}/pahole"));
-        }
+        variables.extend(toolchain.pahole_variable(build));
         let needed = toolchain.remedies(Remedy::Variable).into_iter();
         variables.extend(needed.map(str::to_owned));
         Ok(Self {

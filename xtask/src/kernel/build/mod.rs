@@ -29,7 +29,7 @@ use crate::model::version::{Position, RELEASE_MAX, Release, Series, Version, Vmt
 use crate::model::{arch::Arch, catalog::Kernels, kernel::LocalKernel};
 
 use make::Make;
-use pipeline::{BuildTree, RUNNING, log_file, tools, write_wrappers};
+use pipeline::{BuildTree, RUNNING, log_file, tools};
 use toolchain::{NamedCompiler, Toolchain};
 
 #[derive(Clone, Debug)]
@@ -316,7 +316,7 @@ impl<'a> Ingredients<'a> {
     fn tree(&self, build: &Path, log: &Path) -> Result<BuildTree<'a>> {
         // gcc knows the directory by its canonical name, and the prefix maps must fit.
         let build = &disk::canonicalize(build)?;
-        write_wrappers(build, &self.toolchain)?;
+        self.toolchain.write_wrappers(build)?;
         let mut make = Make::new(
             &self.source,
             build,

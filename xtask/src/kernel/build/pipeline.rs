@@ -2,19 +2,18 @@
 
 use std::fs::File;
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
 use super::progress::{self, Counter};
-use super::toolchain::{self, Remedy, Toolchain};
+use super::toolchain::{self, Toolchain};
 use super::{BuildRequest, Make};
-use crate::base::process::{LongCommand, shell_quote, status_in_words};
+use crate::base::process::{LongCommand, status_in_words};
 use crate::base::{
-    disk, embedded::PAHOLE_WRAPPER, env::Env, error::Failure, format::thousands, input,
-    paths::Paths, programs::find_program, time,
+    disk, env::Env, error::Failure, format::thousands, input, paths::Paths, programs::find_program,
+    time,
 };
 use crate::kernel::config::{self, Merged, definitions};
 use crate::kernel::source;
@@ -22,8 +21,6 @@ use crate::model::{arch::Arch, version::Version};
 
 /// In the build tree while make runs.
 pub(super) const RUNNING: &str = ".vmtest-running";
-/// In the build tree: our wrappers of tools.
-pub(super) const WRAPPERS: &str = ".vmtest-tools";
 /// In the build tree: the fragment that make is given.
 pub(super) const FRAGMENT: &str = ".vmtest-config";
 
@@ -188,23 +185,4 @@ pub(super) fn log_file(paths: &Paths, name: &str) -> Result<PathBuf> {
     let folder = paths.logs().join(folder);
     disk::create_directory(&folder)?;
     Ok(folder.join("make.log"))
-}
-
-pub(super) fn write_wrappers(build: &Path, toolchain: &Toolchain) -> Result<()> {
-    let directory = build.join(WRAPPERS);
-    disk::create_directory(&directory)?;
-    let Some(pahole) = &toolchain.pahole else {
-        return Ok(());
-    };
-    let program = shell_quote(&pahole.path.to_string_lossy());
-    let flags = shell_quote(&toolchain.remedies(Remedy::PaholeFlag).join(" "));
-    let told = format!("#!/bin/sh\nvmtest_pahole={program}\nvmtest_flags={flags}\n");
-    let (path, text) = (directory.join("pahole"), told + PAHOLE_WRAPPER);
-    // Written only if it differs: objects may depend on it.
-    if input::text(&path, input::SMALL).is_ok_and(|old| old == text) {
-        return Ok(());
-    }
-    disk::write(&path, text)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
-        .with_context(|| format!("cannot make {} executable", path.display()))
 }

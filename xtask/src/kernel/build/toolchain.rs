@@ -1,12 +1,16 @@
 //! Compiler and pahole, and which of them do not go with which kernels.
 
 use std::collections::BTreeMap;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use serde::Deserialize;
 
-use crate::base::{embedded::BAD_PAIRS, env::Env, error::Failure, programs::find_program};
+use crate::base::embedded::{BAD_PAIRS, PAHOLE_WRAPPER};
+use crate::base::{
+    disk, env::Env, error::Failure, input, process::shell_quote, programs::find_program,
+};
 use crate::kernel::module::version_of;
 use crate::model::{arch::Arch, version::Version};
 
@@ -76,6 +80,12 @@ pub struct Pahole {
 }
 
 impl Pahole {
+    /// That program, if it is one that says its version.
+    pub fn at(path: PathBuf) -> Option<Self> {
+        let text = version_of(&path.to_string_lossy()).ok().flatten()?;
+        Self::parse(&path, &text)
+    }
+
     /// From what `--version` prints.
     pub fn parse(path: &Path, text: &str) -> Option<Self> {
         let text = text.trim();
@@ -117,6 +127,9 @@ impl NamedCompiler {
     }
 }
 
+/// In a directory that make works in: our wrappers of tools.
+const WRAPPERS: &str = ".vmtest-tools";
+
 /// What one kernel is built with.
 #[derive(Clone, Debug)]
 pub struct Toolchain {
@@ -154,6 +167,31 @@ impl Toolchain {
     pub fn remedies(&self, kind: Remedy) -> Vec<&str> {
         let pairs = self.bad_pairs.iter().filter(|pair| pair.remedy == kind);
         pairs.map(|pair| &*pair.value).collect()
+    }
+
+    /// The variable of make that names our wrapper of pahole in a directory.
+    pub fn pahole_variable(&self, directory: &Path) -> Option<String> {
+        let wrapper = directory.join(WRAPPERS).join("pahole");
+        (self.pahole.as_ref()).map(|_| format!("PAHOLE={}", wrapper.display()))
+    }
+
+    pub fn write_wrappers(&self, directory: &Path) -> Result<()> {
+        let directory = directory.join(WRAPPERS);
+        disk::create_directory(&directory)?;
+        let Some(pahole) = &self.pahole else {
+            return Ok(());
+        };
+        let program = shell_quote(&pahole.path.to_string_lossy());
+        let flags = shell_quote(&self.remedies(Remedy::PaholeFlag).join(" "));
+        let told = format!("#!/bin/sh\nvmtest_pahole={program}\nvmtest_flags={flags}\n");
+        let (path, text) = (directory.join("pahole"), told + PAHOLE_WRAPPER);
+        // Written only if it differs: objects may depend on it.
+        if input::text(&path, input::SMALL).is_ok_and(|old| old == text) {
+            return Ok(());
+        }
+        disk::write(&path, text)?;
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755))
+            .with_context(|| format!("cannot make {} executable", path.display()))
     }
 
     /// Why the kernel cannot be built with these tools.
@@ -257,16 +295,13 @@ pub fn probe(
         let what = format!("cannot find {program}, the compiler for {}", arch.name);
         Failure::setup(what).hint(hint)
     })?;
-    let compiler = Compiler::parse(&text).ok_or_else(|| {
-        Failure::setup(format!("{program} --version is not that of GCC or Clang")).hint(hint)
-    })?;
+    let compiler = Compiler::parse(&text).ok_or_else(|| neither(&program).hint(hint))?;
     let host_program = match cc.is_some_and(|cc| cc.is_for_host(arch)) {
         true => program.clone(),
         false => "gcc".to_owned(),
     };
     let host = version_of(&host_program)?.and_then(|text| Compiler::parse(&text));
-    let pahole = find_program("pahole").zip(version_of("pahole").ok().flatten());
-    let pahole = pahole.and_then(|(path, text)| Pahole::parse(&path, &text));
+    let pahole = find_program("pahole").and_then(Pahole::at);
     let pahole_version = pahole.as_ref().map(|pahole| pahole.version);
     Ok(Toolchain {
         bad_pairs: bad_pairs(version, &compiler, host.as_ref(), pahole_version)?,
@@ -277,6 +312,30 @@ pub fn probe(
         compiler,
         pahole,
     })
+}
+
+/// The tools for a module of a kernel that is there; `text` is the compiler's `--version` line.
+pub fn for_module(
+    program: &str,
+    text: &str,
+    pahole: Option<Pahole>,
+    kernel: &Version,
+) -> Result<Toolchain> {
+    let compiler = Compiler::parse(text).ok_or_else(|| neither(program))?;
+    let version = pahole.as_ref().map(|pahole| pahole.version);
+    Ok(Toolchain {
+        bad_pairs: bad_pairs(kernel, &compiler, None, version)?,
+        program: program.to_owned(),
+        host_program: "gcc".to_owned(),
+        ccache: false,
+        cross: None,
+        compiler,
+        pahole,
+    })
+}
+
+fn neither(program: &str) -> Failure {
+    Failure::setup(format!("{program} --version is not that of GCC or Clang"))
 }
 
 /// A toolchain for tests, with this version of GCC, for this kernel.
@@ -343,6 +402,39 @@ mod tests {
         assert_eq!(parse("v1.30-dirty"), Some((1, 30)));
         assert_eq!(parse("1.24"), None);
         assert_eq!(parse(""), None);
+    }
+
+    #[test]
+    fn a_modules_tools_know_its_kernel() {
+        let text = "gcc (Debian 12.2.0-14+deb12u1) 12.2.0";
+        let wrapped = |kernel: &str| {
+            let pahole = Pahole::parse(Path::new("/usr/bin/pahole"), "v1.24");
+            let tools = for_module("gcc", text, pahole, &kernel.parse().unwrap()).unwrap();
+            let directory = tempfile::tempdir().unwrap();
+            tools.write_wrappers(directory.path()).unwrap();
+            let variable = tools.pahole_variable(directory.path()).unwrap();
+            let wrapper = std::fs::read_to_string(variable.strip_prefix("PAHOLE=").unwrap());
+            (
+                wrapper.unwrap(),
+                tools.remedies(Remedy::CompilerFlag).join(" "),
+            )
+        };
+        let flags = "vmtest_flags=--skip_encoding_btf_enum64\n";
+        let (wrapper, compiler) = wrapped("5.11.14");
+        assert!(wrapper.contains(flags), "{wrapper}");
+        assert_eq!(compiler, "");
+        let (wrapper, compiler) = wrapped("4.19.222");
+        assert!(wrapper.contains(flags), "{wrapper}");
+        assert_eq!(compiler, "-fvar-tracking-assignments");
+        assert!(!wrapped("6.1.192").0.contains(flags));
+        let version = "6.1".parse().unwrap();
+        let refused = for_module("tcc", "tcc version 0.9.27", None, &version);
+        assert!(
+            refused
+                .unwrap_err()
+                .to_string()
+                .starts_with("tcc --version is not that")
+        );
     }
 
     #[test]
