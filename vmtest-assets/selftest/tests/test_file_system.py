@@ -180,7 +180,7 @@ class Open(Case):
         self.refused(errno.EBADF, os.read, descriptor, 1)
         self.assertEqual(self.read("/proc/self/fd/{}".format(descriptor)), "text")
 
-    @since(6, 3, "O_TMPFILE on overlayfs")
+    @since(6, 10, "O_TMPFILE on overlayfs")
     def test_unnamed(self):
         descriptor = self.opened(".", os.O_TMPFILE | os.O_RDWR)
         os.write(descriptor, b"text")
