@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let top = Path::new(env!("CARGO_MANIFEST_DIR"))
-        .join("..")
-        .canonicalize()?;
+    // When it runs: a program that was compiled in a checkout elsewhere may be in the cache.
+    let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
+    let top = Path::new(&package).join("..").canonicalize()?;
     let mut code = String::new();
     for (constant, folder) in [("CONFIGS", "kernel-configs"), ("ASSETS", "vmtest-assets")] {
         let folder = top.join(folder);
