@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    // When it runs: a program that was compiled in a checkout elsewhere may be in the cache.
+    // Not env!(): a target directory may have this script from a checkout elsewhere.
     let package = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
     let top = Path::new(&package).join("..").canonicalize()?;
     let mut code = String::new();
